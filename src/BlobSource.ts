@@ -1,0 +1,72 @@
+/**
+ * Where the bytes of a blob come from when it is pushed.
+ *
+ * A source knows its length, and can be opened at an offset. One that can be opened more than once (`replay: "any"`) can
+ * be sent again after a failure, and can go on in the middle; a one-shot source (`replay: "once"`) is read once, from
+ * its beginning.
+ *
+ * @since 0.1.0
+ */
+import * as Stream from "effect/Stream"
+
+/**
+ * Where the bytes of a blob come from.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BlobSource<out E = never> {
+  /** Of the whole blob, in bytes. */
+  readonly size: number
+  /** The bytes from `offset` on, which is at most `size`. */
+  readonly open: (offset: number) => Stream.Stream<Uint8Array, E>
+  readonly replay: "once" | "any"
+}
+
+/**
+ * A source of bytes in memory.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromBytes = (bytes: Uint8Array): BlobSource => ({
+  size: bytes.length,
+  open: (offset) => offset >= bytes.length ? Stream.empty : Stream.succeed(bytes.subarray(offset)),
+  replay: "any"
+})
+
+/**
+ * A source that is read once, from its beginning.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromStream = <E>(size: number, stream: Stream.Stream<Uint8Array, E>): BlobSource<E> => ({
+  size,
+  open: (offset) => dropBytes(stream, offset),
+  replay: "once"
+})
+
+/**
+ * A source that is opened by a function, as often as needed.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <E>(
+  size: number,
+  open: (offset: number) => Stream.Stream<Uint8Array, E>
+): BlobSource<E> => ({ size, open, replay: "any" })
+
+const dropBytes = <E>(stream: Stream.Stream<Uint8Array, E>, count: number): Stream.Stream<Uint8Array, E> =>
+  count === 0 ? stream : Stream.suspend(() => {
+    let left = count
+    return stream.pipe(
+      Stream.map((chunk) => {
+        const skip = Math.min(left, chunk.length)
+        left -= skip
+        return chunk.subarray(skip)
+      }),
+      Stream.filter((chunk) => chunk.length > 0)
+    )
+  })

@@ -1,0 +1,227 @@
+/**
+ * Manifests: the JSON documents that say what an image or artifact consists of.
+ *
+ * Five types are understood: the OCI image manifest and image index, their two Docker ancestors, and the withdrawn OCI
+ * artifact manifest. A decoded manifest keeps the bytes it came from, and only those bytes are ever hashed or sent:
+ * encoding JSON anew would change its digest.
+ *
+ * @since 0.1.0
+ */
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import { Descriptor } from "./Descriptor.ts"
+import * as MediaType from "./MediaType.ts"
+
+const common = {
+  schemaVersion: Schema.optionalKey(Schema.Literal(2)),
+  mediaType: Schema.optionalKey(Schema.String),
+  artifactType: Schema.optionalKey(Schema.String),
+  subject: Schema.optionalKey(Descriptor),
+  annotations: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
+}
+const unknownFields = [Schema.Record(Schema.String, Schema.Json)] as const
+
+/**
+ * Schema of an image manifest, of OCI or Docker.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const ImageManifest = Schema.StructWithRest(
+  Schema.Struct({ ...common, config: Descriptor, layers: Schema.Array(Descriptor) }),
+  unknownFields
+)
+
+/**
+ * Schema of an image index, or Docker manifest list.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const ImageIndex = Schema.StructWithRest(
+  Schema.Struct({ ...common, manifests: Schema.Array(Descriptor) }),
+  unknownFields
+)
+
+/**
+ * Schema of an OCI artifact manifest.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const ArtifactManifest = Schema.StructWithRest(
+  Schema.Struct({ ...common, blobs: Schema.optionalKey(Schema.Array(Descriptor)) }),
+  unknownFields
+)
+
+/**
+ * A manifest, decoded. `bytes` is what it came as, to the byte.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Manifest =
+  & { readonly mediaType: string; readonly bytes: Uint8Array }
+  & (
+    | { readonly _tag: "Image"; readonly content: typeof ImageManifest.Type }
+    | { readonly _tag: "Index"; readonly content: typeof ImageIndex.Type }
+    | { readonly _tag: "Artifact"; readonly content: typeof ArtifactManifest.Type }
+  )
+
+/**
+ * What a manifest refers to, and cannot be complete without. The subject is not among it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Digests {
+  readonly blobs: ReadonlyArray<Descriptor>
+  readonly manifests: ReadonlyArray<Descriptor>
+}
+
+/**
+ * Bytes are not a manifest of the type they came as: the type is none that is understood here (`UnknownMediaType`), or
+ * the document does not fit its type (`Malformed`).
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ManifestError extends Schema.TaggedError<ManifestError>("effect-oci/Manifest/ManifestError")(
+  "ManifestError",
+  { kind: Schema.Literals(["UnknownMediaType", "Malformed"]), mediaType: Schema.String, problem: Schema.String }
+) {
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    const mediaType = JSON.stringify(this.mediaType.slice(0, 100))
+    return this.kind === "UnknownMediaType"
+      ? `${mediaType} is not a type of manifest that is known here`
+      : `not a manifest of type ${mediaType}: ${this.problem}`
+  }
+}
+
+const decoder = <S extends Schema.ConstraintDecoder<unknown>>(schema: S) =>
+  Schema.decodeUnknownResult(Schema.fromJsonString(Schema.toCodecGoJson(schema)))
+const decodeImage = decoder(ImageManifest)
+const decodeIndex = decoder(ImageIndex)
+const decodeArtifact = decoder(ArtifactManifest)
+
+const decodeContent = (
+  mediaType: string,
+  bytes: Uint8Array,
+  text: string
+): Result.Result<Manifest, Schema.SchemaError> => {
+  switch (mediaType) {
+    case MediaType.imageIndex:
+    case MediaType.dockerManifestList:
+      return Result.map(decodeIndex(text), (content) => ({ _tag: "Index", mediaType, bytes, content }))
+    case MediaType.artifactManifest:
+      return Result.map(decodeArtifact(text), (content) => ({ _tag: "Artifact", mediaType, bytes, content }))
+    default:
+      return Result.map(decodeImage(text), (content) => ({ _tag: "Image", mediaType, bytes, content }))
+  }
+}
+
+// a document that reads as both image and index means different things to different readers (CVE-2021-41190)
+const foreignFields = { Image: ["manifests"], Index: ["layers", "config"], Artifact: ["manifests", "layers"] } as const
+
+/**
+ * Decodes a manifest. Its `mediaType` field, where there is one, must be the type it came as (distribution-spec,
+ * "Pulling manifests"). `null` in place of a list or an optional field, as Go writes it, is understood.
+ *
+ * **Example** (Decoding an image index)
+ *
+ * ```ts import.meta.vitest
+ * import { Result } from "effect"
+ * import * as Manifest from "effect-oci/Manifest"
+ * import * as MediaType from "effect-oci/MediaType"
+ *
+ * const bytes = new TextEncoder().encode(`{ "schemaVersion": 2, "manifests": null }`)
+ *
+ * Result.map(Manifest.decode(MediaType.imageIndex, bytes), (manifest) => manifest._tag) // => Result.succeed("Index")
+ * Result.isFailure(Manifest.decode("text/html", bytes)) // => true
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const decode = (mediaType: string, bytes: Uint8Array): Result.Result<Manifest, ManifestError> => {
+  const fail = (problem: string) => Result.fail(new ManifestError({ kind: "Malformed", mediaType, problem }))
+  if (!MediaType.isManifest(mediaType)) {
+    return Result.fail(new ManifestError({ kind: "UnknownMediaType", mediaType, problem: "unknown type" }))
+  }
+  const text = Result.try(() => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes))
+  if (Result.isFailure(text)) return fail("not UTF-8")
+  const decoded = decodeContent(mediaType, bytes, text.success)
+  if (Result.isFailure(decoded)) return fail(decoded.failure.message.replace(/\s*\n\s*/g, " "))
+  const manifest = decoded.success
+  if (manifest.content.mediaType !== undefined && manifest.content.mediaType !== mediaType) {
+    return fail(`its mediaType field says ${JSON.stringify(manifest.content.mediaType)}`)
+  }
+  const foreign = foreignFields[manifest._tag].find((field) => field in manifest.content)
+  return foreign === undefined ? Result.succeed(manifest) : fail(`it has a field ${foreign}, which that type has not`)
+}
+
+/**
+ * What a decoded manifest refers to: config and layers, or an index's children, or an artifact's blobs. A child of an
+ * index is a manifest unless its type says that it is a config or a layer.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const references = (self: Manifest): Digests => {
+  switch (self._tag) {
+    case "Image":
+      return { blobs: [self.content.config, ...self.content.layers], manifests: [] }
+    case "Artifact":
+      return { blobs: self.content.blobs ?? [], manifests: [] }
+    case "Index": {
+      const isBlob = (child: Descriptor) => MediaType.isBlob(child.mediaType)
+      return {
+        blobs: self.content.manifests.filter(isBlob),
+        manifests: self.content.manifests.filter((child) => !isBlob(child))
+      }
+    }
+  }
+}
+
+/**
+ * What the manifest in these bytes refers to: {@link decode}, then {@link references}.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const digests = (mediaType: string, bytes: Uint8Array): Result.Result<Digests, ManifestError> =>
+  Result.map(decode(mediaType, bytes), references)
+
+/**
+ * The `artifactType` under which a manifest is listed among the referrers of its subject: its own, or for an image
+ * without one the type of its config (distribution-spec, "Listing Referrers").
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const artifactType = (self: Manifest): string | undefined => {
+  const own = self.content.artifactType
+  if (own !== undefined && own !== "") return own
+  return self._tag === "Image" ? self.content.config.mediaType : undefined
+}
+
+/**
+ * The descriptor under which a manifest is listed among the referrers of its subject: its own, with `artifactType` and
+ * annotations (distribution-spec, "Listing Referrers").
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const toReferrer = (self: Manifest, descriptor: Descriptor): Descriptor => {
+  const type = artifactType(self)
+  return {
+    mediaType: self.mediaType,
+    digest: descriptor.digest,
+    size: descriptor.size,
+    ...type === undefined ? {} : { artifactType: type },
+    ...self.content.annotations === undefined ? {} : { annotations: self.content.annotations }
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * The media types that OCI and Docker give to manifests, configs and layers.
+ *
+ * A media type is a plain string here: registries and clients must cope with ones they do not know.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * OCI image manifest (image-spec, `manifest.md`).
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const imageManifest = "application/vnd.oci.image.manifest.v1+json"
+
+/**
+ * OCI image index (image-spec, `image-index.md`).
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const imageIndex = "application/vnd.oci.image.index.v1+json"
+
+/**
+ * OCI artifact manifest, withdrawn before image-spec 1.1 and still found in registries.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const artifactManifest = "application/vnd.oci.artifact.manifest.v1+json"
+
+/**
+ * Docker image manifest, version 2, schema 2.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+
+/**
+ * Docker manifest list.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const dockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+/**
+ * OCI image config (image-spec, `config.md`).
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const imageConfig = "application/vnd.oci.image.config.v1+json"
+
+/**
+ * OCI layer: a tar archive, gzipped.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const imageLayerGzip = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+/**
+ * OCI layer: a tar archive.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const imageLayer = "application/vnd.oci.image.layer.v1.tar"
+
+/**
+ * The empty JSON object `{}`, used as the config or layer of artifacts that have none (image-spec, `manifest.md`).
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const empty = "application/vnd.oci.empty.v1+json"
+
+/**
+ * Bytes of which no more is known.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const octetStream = "application/octet-stream"
+
+/**
+ * Every type of manifest understood here, the common ones first: what a client sends as `Accept`.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const manifests: ReadonlyArray<string> = [
+  imageManifest,
+  imageIndex,
+  dockerManifest,
+  dockerManifestList,
+  artifactManifest
+]
+
+/**
+ * Is this a type of manifest understood here?
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isManifest = (mediaType: string): boolean => manifests.includes(mediaType)
+
+/**
+ * Is this a type of manifest that lists other manifests?
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isIndex = (mediaType: string): boolean => mediaType === imageIndex || mediaType === dockerManifestList
+
+/**
+ * Is this a config or layer, of OCI or Docker, and so surely no manifest?
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isBlob = (mediaType: string): boolean =>
+  mediaType === octetStream || mediaType === empty ||
+  /^application\/vnd\.(oci\.image\.(config|layer)\.|docker\.(container\.image|image\.rootfs)\.)/.test(mediaType)
+
+/**
+ * Is this a layer that its licence keeps out of registries, to be had only from the descriptor's `urls`?
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isNonDistributable = (mediaType: string): boolean =>
+  mediaType.startsWith("application/vnd.oci.image.layer.nondistributable.") ||
+  mediaType === "application/vnd.docker.image.rootfs.foreign.diff.tar" ||
+  mediaType === "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+
+/**
+ * A `Content-Type` without its parameters, in lower case (RFC 9110 section 8.3.1: types are case-insensitive).
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const fromContentType = (header: string): string => (header.split(";", 1)[0] ?? "").trim().toLowerCase()

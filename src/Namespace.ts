@@ -1,0 +1,196 @@
+/**
+ * Operations on references, across registries: the front door.
+ *
+ * A namespace is what a `Resolver` makes of the world: each reference leads to a registry, and content goes from any to
+ * any other. It parses references once, resolves their hosts, and leaves the rest to the registries and to `Copy`.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Copy from "./copy/Copy.ts"
+import { CopyError, TagMismatch, UnfitReference } from "./copy/CopyError.ts"
+import type { CopyReport } from "./copy/CopyReport.ts"
+import type { Descriptor } from "./Descriptor.ts"
+import type { Digest } from "./Digest.ts"
+import * as Reference from "./Reference.ts"
+import type { Blob, ManifestBytes, Range } from "./Registry.ts"
+import type { RegistryError } from "./RegistryError.ts"
+import * as Resolver from "./Resolver.ts"
+
+/**
+ * What an operation works on: a reference, as a string or a value, or a place in a registry that the caller has, which
+ * need not be known to the resolver.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type End = string | Reference.Reference | Copy.End
+
+/**
+ * Why a reference could not be followed to what it names.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type NamespaceError =
+  | RegistryError
+  | Resolver.ResolveError
+  | Reference.InvalidReference
+  | TagMismatch
+  | UnfitReference
+
+/**
+ * The operations of a namespace.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Namespace extends Context.Service<Namespace, {
+  /**
+   * Copies a manifest and everything that belongs to it. The source names a tag, a digest, or both, and then the tag
+   * must point at the digest. A destination with a tag gets the tag; a digest there must be the source's.
+   */
+  readonly copyManifest: (
+    options: { readonly source: End; readonly destination: End } & Copy.Options
+  ) => Effect.Effect<CopyReport, CopyError>
+  /** Copies one blob. The source names its digest; the destination names no tag, and no other digest. */
+  readonly copyBlob: (
+    options: { readonly source: End; readonly destination: End }
+  ) => Effect.Effect<CopyReport, CopyError>
+  /** Opens a blob, or a range of it. */
+  readonly getBlob: (
+    end: End,
+    options?: { readonly range?: Range }
+  ) => Effect.Effect<Blob, NamespaceError, Scope.Scope>
+  /** Tells whether a blob is there, and how long it is. */
+  readonly resolveBlob: (end: End) => Effect.Effect<Descriptor, NamespaceError>
+  /** Reads a manifest. */
+  readonly getManifest: (end: End) => Effect.Effect<ManifestBytes, NamespaceError>
+  /** Tells what a tag points at, or whether a manifest is there. */
+  readonly resolveManifest: (end: End) => Effect.Effect<Descriptor, NamespaceError>
+}>()("effect-oci/Namespace") {}
+
+/**
+ * Makes a namespace of what a resolver knows.
+ *
+ * **Example** (From one registry in memory to another)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as MediaType from "effect-oci/MediaType"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as Namespace from "effect-oci/Namespace"
+ * import type { Digest } from "./Digest.ts"
+import * as Reference from "effect-oci/Reference"
+ * import * as Resolver from "effect-oci/Resolver"
+ *
+ * const program = Effect.gen(function*() {
+ *   const one = yield* MemoryRegistry.make()
+ *   const two = yield* MemoryRegistry.make()
+ *   yield* one.pushManifest(
+ *     Reference.Repository.make("app"),
+ *     { mediaType: MediaType.imageIndex, bytes: new TextEncoder().encode(`{ "schemaVersion": 2, "manifests": [] }`) },
+ *     [Reference.Tag.make("1")]
+ *   )
+ *   const namespace = Namespace.make({ resolver: Resolver.static({ "one.local": one, "two.local": two }) })
+ *   yield* namespace.copyManifest({ source: "one.local/app:1", destination: "two.local/mirror:1" })
+ *   return yield* namespace.resolveManifest("two.local/mirror:1")
+ * })
+ *
+ * Effect.runSync(program).size // => 39
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Service"] }): Namespace["Service"] => {
+  const open = Effect.fnUntraced(function*(end: End): Effect.fn.Return<
+    Copy.End,
+    Resolver.ResolveError | Reference.InvalidReference
+  > {
+    if (isPlace(end)) return end
+    const reference = typeof end === "string" ? yield* Effect.fromResult(Reference.parse(end)) : end
+    return { ...reference, registry: yield* resolver.resolve(reference.registry) }
+  })
+
+  const openFor = (side: CopyError["end"], end: End) =>
+    Effect.mapError(
+      open(end),
+      (reason) => new CopyError({ end: side, reference: nameOf(end), path: [], reason })
+    )
+  const openBoth = Effect.fnUntraced(function*(ends: { readonly source: End; readonly destination: End }) {
+    return {
+      source: yield* openFor("source", ends.source),
+      destination: yield* openFor("destination", ends.destination)
+    }
+  })
+
+  const openBlob = Effect.fnUntraced(function*(end: End) {
+    const { digest, registry, repository, tag } = yield* open(end)
+    if (tag !== undefined) return yield* new UnfitReference({ problem: "a blob has no tag" })
+    if (digest === undefined) return yield* new UnfitReference({ problem: "a blob needs a digest" })
+    return { registry, repository, digest }
+  })
+  /** What is there under the tag, or else the digest; where both are named they must agree. */
+  const at = Effect.fnUntraced(function*<A extends { readonly descriptor: Descriptor }>(
+    end: End,
+    read: (place: Copy.End, reference: Reference.Tag | Digest) => Effect.Effect<A, RegistryError>
+  ) {
+    const place = yield* open(end)
+    const { digest, tag } = place
+    const reference = tag ?? digest
+    if (reference === undefined) return yield* new UnfitReference({ problem: "a manifest needs a tag or a digest" })
+    const found = yield* read(place, reference)
+    const actual = found.descriptor.digest
+    if (tag !== undefined && digest !== undefined && actual !== digest) {
+      return yield* new TagMismatch({ tag, expected: digest, actual })
+    }
+    return found
+  })
+
+  return Namespace.of({
+    copyManifest: Effect.fn("Namespace.copyManifest")(function*(options) {
+      return yield* Copy.copyManifest({ ...options, ...yield* openBoth(options) })
+    }),
+    copyBlob: Effect.fn("Namespace.copyBlob")(function*(options) {
+      return yield* Copy.copyBlob(yield* openBoth(options))
+    }),
+    getBlob: Effect.fn("Namespace.getBlob")(function*(end, options) {
+      const { digest, registry, repository } = yield* openBlob(end)
+      return yield* registry.getBlob(repository, digest, options)
+    }),
+    resolveBlob: Effect.fn("Namespace.resolveBlob")(function*(end) {
+      const { digest, registry, repository } = yield* openBlob(end)
+      return yield* registry.resolveBlob(repository, digest)
+    }),
+    getManifest: Effect.fn("Namespace.getManifest")(function*(end) {
+      return yield* at(end, ({ registry, repository }, reference) => registry.getManifest(repository, reference))
+    }),
+    resolveManifest: Effect.fn("Namespace.resolveManifest")(function*(end) {
+      const { descriptor } = yield* at(
+        end,
+        ({ registry, repository }, reference) =>
+          Effect.map(registry.resolveManifest(repository, reference), (descriptor) => ({ descriptor }))
+      )
+      return descriptor
+    })
+  })
+}
+
+const isPlace = (end: End): end is Copy.End => typeof end !== "string" && typeof end.registry !== "string"
+
+const nameOf = (end: End): string => isPlace(end) ? end.registry.name : String(end)
+
+/**
+ * Provides the namespace of what the `Resolver` knows.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer: Layer.Layer<Namespace, never, Resolver.Resolver> = Layer.effect(
+  Namespace,
+  Effect.map(Resolver.Resolver, (resolver) => make({ resolver }))
+)

@@ -1,0 +1,337 @@
+/**
+ * References: what an image is called, as in `registry.example.com/team/app:1.0@sha256:…`.
+ *
+ * There is no default registry and no default tag. A host is told from the first part of a repository by having a
+ * dot, a port or brackets, or by being `localhost`; the rest of the grammar is that of the distribution specification,
+ * with the limits that clients share: 255 characters for a repository, 128 for a tag.
+ *
+ * @since 0.1.0
+ */
+import type * as Brand from "effect/Brand"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as SchemaTransformation from "effect/SchemaTransformation"
+import * as Digest from "./Digest.ts"
+
+/**
+ * Which part of a reference is wrong.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export const Part = Schema.Literals(["registry", "repository", "tag", "digest"])
+
+/**
+ * A string is not a reference. `offset` counts characters from 0 and points at what is wrong.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidReference extends Schema.TaggedError<InvalidReference>("effect-oci/Reference/InvalidReference")(
+  "InvalidReference",
+  { input: Schema.String, part: Part, offset: Schema.Int, problem: Schema.String }
+) {
+  override get message(): string {
+    const input = this.input.length > 300 ? this.input.slice(0, 300) + "…" : this.input
+    return `invalid reference ${JSON.stringify(input)}: ${this.part}: ${this.problem} (character ${this.offset + 1})`
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// the parts: each has one function that says what is wrong with it and where, for the parser and for its schema
+// ---------------------------------------------------------------------------------------------------------------------
+
+interface Problem {
+  readonly offset: number
+  readonly problem: string
+}
+
+const label = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+const hostPattern = new RegExp(`^(?:${label}(?:\\.${label})*|\\[[a-fA-F0-9:.]+\\])$`)
+
+const problemOfHost = (input: string): Problem | undefined => {
+  const port = /^(?:\[.*\]|[^[\]]*?):(.*)$/s.exec(input)?.[1]
+  const host = port === undefined ? input : input.slice(0, input.length - port.length - 1)
+  if (host.length > 253 || !hostPattern.test(host) || !URL.canParse(`http://${host}/`)) {
+    return { offset: 0, problem: `${JSON.stringify(host.slice(0, 100))} is not a host name or address` }
+  }
+  if (port !== undefined && !(/^[0-9]{1,5}$/.test(port) && Number(port) >= 1 && Number(port) <= 65535)) {
+    return { offset: host.length + 1, problem: "the port is not a number from 1 to 65535" }
+  }
+  return looksLikeHost(input)
+    ? undefined
+    : { offset: 0, problem: "a host has a dot, a port or brackets, or is localhost" }
+}
+
+const looksLikeHost = (input: string): boolean => /[.:[\]]/.test(input) || input === "localhost"
+
+const repositoryPattern = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/
+
+const problemOfRepository = (input: string): Problem | undefined => {
+  if (input === "") return { offset: 0, problem: "it is empty" }
+  if (input.length > 255) return { offset: 255, problem: `it has ${input.length} characters, 255 are allowed` }
+  if (repositoryPattern.test(input)) return undefined
+  const character = input.search(/[^a-z0-9._/-]/)
+  if (character >= 0) {
+    return {
+      offset: character,
+      problem: /[A-Z]/.test(input.charAt(character))
+        ? `upper-case letter ${JSON.stringify(input.charAt(character))}`
+        : `character ${JSON.stringify(input.charAt(character))} is not allowed`
+    }
+  }
+  // what is left to be wrong is a separator at an end of a component, or two that may not stand side by side
+  const separator = /(?:^|\/)[._/-]|(?:^|\/)$|[._-](?:\/|$)|\.[._-]|___|_[.-]|__[.-]|-[._]/.exec(input)
+  const offset = separator?.index ?? 0
+  return {
+    offset: input.charAt(offset) === "/" ? offset + 1 : offset,
+    problem: "parts between slashes are letters and digits, joined by one of . _ __ and -"
+  }
+}
+
+const tagPattern = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/
+
+const problemOfTag = (input: string): Problem | undefined => {
+  if (tagPattern.test(input)) return undefined
+  if (input === "") return { offset: 0, problem: "it is empty" }
+  const offset = input.search(/[^a-zA-Z0-9._-]/)
+  if (offset >= 0) return { offset, problem: `character ${JSON.stringify(input.charAt(offset))} is not allowed` }
+  return input.length > 128
+    ? { offset: 128, problem: `it has ${input.length} characters, 128 are allowed` }
+    : { offset: 0, problem: "it must begin with a letter, a digit or _" }
+}
+
+// `examples` is a pattern for generated values: a part of the grammar that stays short
+const checked = (problemOf: (input: string) => Problem | undefined, examples: string) =>
+  Schema.String.check(Schema.makeFilter<string>((input) => problemOf(input)?.problem, {
+    arbitraryConstraint: { patterns: [{ source: examples, flags: "" }] }
+  }))
+
+/**
+ * A registry's host: a name or address, with a port or without.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Host = Brand.Branded<string, "effect-oci/Reference/Host">
+
+/**
+ * Schema of a registry's host.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Host: Schema.brand<Schema.String, "effect-oci/Reference/Host"> = checked(
+  problemOfHost,
+  "^(?:localhost|[a-z][a-z0-9]{0,9}(?:\\.[a-z][a-z0-9]{0,9}){1,3}|127\\.0\\.0\\.1|\\[::1\\])(?::[1-9][0-9]{0,3})?$"
+).pipe(Schema.brand("effect-oci/Reference/Host"))
+
+/**
+ * A repository's name.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Repository = Brand.Branded<string, "effect-oci/Reference/Repository">
+
+/**
+ * Schema of a repository's name.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Repository: Schema.brand<Schema.String, "effect-oci/Reference/Repository"> = checked(
+  problemOfRepository,
+  "^[a-z0-9]{1,9}(?:(?:\\.|_|__|-{1,3})[a-z0-9]{1,9}){0,2}(?:/[a-z0-9]{1,9}(?:(?:\\.|_|__|-)[a-z0-9]{1,9}){0,2}){0,4}$"
+).pipe(Schema.brand("effect-oci/Reference/Repository"))
+
+/**
+ * A tag.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Tag = Brand.Branded<string, "effect-oci/Reference/Tag">
+
+/**
+ * Schema of a tag.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Tag: Schema.brand<Schema.String, "effect-oci/Reference/Tag"> = checked(
+  problemOfTag,
+  tagPattern.source
+).pipe(Schema.brand("effect-oci/Reference/Tag"))
+
+// ---------------------------------------------------------------------------------------------------------------------
+// the whole
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * A reference to something in a repository of a registry. Where tag and digest are both given, the tag is meant to
+ * point at the digest. `String(reference)` is the same as {@link format}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Reference extends Schema.Class<Reference>("effect-oci/Reference")({
+  registry: Host,
+  repository: Repository,
+  tag: Schema.optionalKey(Tag),
+  digest: Schema.optionalKey(Digest.Digest)
+}) {
+  override toString(): string {
+    return format(this)
+  }
+}
+
+/**
+ * The parts of a reference that may lack its registry.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RelativeReference {
+  readonly registry?: Host
+  readonly repository: Repository
+  readonly tag?: Tag
+  readonly digest?: Digest.Digest
+}
+
+/**
+ * Reads a reference, with a host or without.
+ *
+ * **Example** (Reading what may be relative)
+ *
+ * ```ts import.meta.vitest
+ * import { Result } from "effect"
+ * import * as Reference from "effect-oci/Reference"
+ *
+ * Result.getOrThrow(Reference.parseRelative("team/app:1")).registry // => undefined
+ * Result.getOrThrow(Reference.parseRelative("localhost/app:1")).registry // => "localhost"
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const parseRelative = (input: string): Result.Result<RelativeReference, InvalidReference> => {
+  const slash = input.indexOf("/")
+  const hasHost = slash >= 0 && looksLikeHost(input.slice(0, slash))
+  const repositoryStart = hasHost ? slash + 1 : 0
+  const at = input.indexOf("@", repositoryStart)
+  const nameEnd = at < 0 ? input.length : at
+  const colon = input.indexOf(":", repositoryStart)
+  const hasTag = colon >= 0 && colon < nameEnd
+  const fail = (part: InvalidReference["part"], start: number, { offset, problem }: Problem) =>
+    Result.fail(new InvalidReference({ input, part, offset: start + offset, problem }))
+
+  const registry = hasHost ? input.slice(0, slash) : undefined
+  const registryProblem = registry === undefined ? undefined : problemOfHost(registry)
+  if (registryProblem !== undefined) return fail("registry", 0, registryProblem)
+
+  const repository = input.slice(repositoryStart, hasTag ? colon : nameEnd)
+  const repositoryProblem = problemOfRepository(repository)
+  if (repositoryProblem !== undefined) return fail("repository", repositoryStart, repositoryProblem)
+
+  const tag = hasTag ? input.slice(colon + 1, nameEnd) : undefined
+  const tagProblem = tag === undefined ? undefined : problemOfTag(tag)
+  if (tagProblem !== undefined) return fail("tag", colon + 1, tagProblem)
+
+  const digest = at < 0 ? undefined : Digest.parse(input.slice(at + 1))
+  if (digest !== undefined && Result.isFailure(digest)) return fail("digest", at + 1, digest.failure)
+
+  // the brands say what the checks above have found
+  return Result.succeed({
+    ...registry === undefined ? {} : { registry: registry as Host },
+    repository: repository as Repository,
+    ...tag === undefined ? {} : { tag: tag as Tag },
+    ...digest === undefined ? {} : { digest: digest.success }
+  })
+}
+
+/**
+ * Reads a reference, whose host must be there.
+ *
+ * **Example** (Reading a reference)
+ *
+ * ```ts import.meta.vitest
+ * import { Result } from "effect"
+ * import * as Reference from "effect-oci/Reference"
+ *
+ * const reference = Result.getOrThrow(Reference.parse("registry.example.com:5000/team/app:1.0"))
+ *
+ * reference.registry // => "registry.example.com:5000"
+ * reference.repository // => "team/app"
+ * reference.tag // => "1.0"
+ * String(reference) // => "registry.example.com:5000/team/app:1.0"
+ *
+ * Result.isFailure(Reference.parse("team/app:1.0")) // => true
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const parse = (input: string): Result.Result<Reference, InvalidReference> =>
+  Result.flatMap(parseRelative(input), ({ registry, ...rest }) =>
+    registry === undefined
+      ? Result.fail(
+        new InvalidReference({
+          input,
+          part: "registry",
+          offset: 0,
+          problem: "there is no host: expected host/repository, where the host has a dot or a port or is localhost"
+        })
+      )
+      : Result.succeed(new Reference({ registry, ...rest }, { disableChecks: true })))
+
+/**
+ * Reads the host of a registry.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const parseHost = (input: string): Result.Result<Host, InvalidReference> => {
+  const problem = problemOfHost(input)
+  return problem === undefined
+    ? Result.succeed(input as Host) // the brand says what problemOfHost has just checked
+    : Result.fail(new InvalidReference({ input, part: "registry", ...problem }))
+}
+
+/**
+ * Writes a reference: what {@link parse} reads.
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const format = (self: {
+  readonly registry?: string
+  readonly repository: string
+  readonly tag?: string
+  readonly digest?: string
+}): string =>
+  (self.registry === undefined ? "" : `${self.registry}/`) + self.repository +
+  (self.tag === undefined ? "" : `:${self.tag}`) +
+  (self.digest === undefined ? "" : `@${self.digest}`)
+
+/**
+ * Schema that decodes a {@link Reference} from its string form.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const FromString: Schema.decodeTo<typeof Reference, Schema.String> = Schema.String.pipe(
+  Schema.decodeTo(
+    Reference,
+    SchemaTransformation.transformEffect<typeof Reference.Encoded, string>({
+      decode: (input, options) =>
+        Effect.mapError(
+          Effect.fromResult(parse(input)),
+          (error) => new SchemaIssue.InvalidValue({ message: error.message }, input, options)
+        ),
+      encode: (reference) => Effect.succeed(format(reference))
+    })
+  )
+)

@@ -1,0 +1,418 @@
+/**
+ * One registry: everything it can do, whatever is behind it.
+ *
+ * {@link Registry} is an interface, of which a program may hold many values (a `Resolver` hands them out), and a service
+ * of the same name, for programs that work with one. The operations are few and orthogonal, follow the distribution
+ * specification, and fail with `RegistryError`; each names the reasons that are its own. Besides those, any may fail with
+ * `Unauthorized`, `Denied`, `TooManyRequests`, `Unsupported`, `Transport`, `Timeout` and `UnexpectedResponse`.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import { hasProperty } from "effect/Predicate"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as BlobSource from "./BlobSource.ts"
+import type { Descriptor } from "./Descriptor.ts"
+import type { Digest } from "./Digest.ts"
+import { SizeMismatch } from "./Hasher.ts"
+import type { Repository, Tag } from "./Reference.ts"
+import { RegistryError, Unsupported } from "./RegistryError.ts"
+
+const TypeId = "~effect-oci/Registry"
+
+// ---------------------------------------------------------------------------------------------------------------------
+// models
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * A part of a blob: `length` bytes from `offset` on, or all from there without a length. A part that reaches beyond the
+ * blob's end is cut there.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Range {
+  readonly offset: number
+  readonly length?: number
+}
+
+/**
+ * A blob that is being read. The stream of a whole blob verifies itself: it fails with `DigestMismatch` or
+ * `SizeMismatch` before its last chunk. A range cannot be verified. `descriptor.size` is that of the whole blob.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Blob {
+  readonly descriptor: Descriptor
+  readonly stream: Stream.Stream<Uint8Array, RegistryError>
+}
+
+/**
+ * A manifest as its registry has it, to the byte.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ManifestBytes {
+  readonly descriptor: Descriptor
+  readonly bytes: Uint8Array
+}
+
+/**
+ * A blob that another repository had, and that now is in this one too.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Mounted {
+  readonly _tag: "Mounted"
+  readonly digest: Digest
+}
+
+/**
+ * Consecutive bytes of a blob in upload, from `offset` on.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Chunk<out E = never> {
+  readonly offset: number
+  /** In bytes, where known beforehand. */
+  readonly size?: number
+  readonly stream: Stream.Stream<Uint8Array, E>
+}
+
+/**
+ * An upload session: a blob that is written piece by piece (distribution-spec, "Pushing blobs").
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Upload {
+  readonly _tag: "Upload"
+  /** Names the session to `resumeUpload`, opaquely; it may change with each call. */
+  readonly id: Effect.Effect<string>
+  /** No chunk but the last may be smaller; 0 where the registry does not mind. In bytes. */
+  readonly minimumChunk: number
+  /**
+   * How many bytes the registry has.
+   *
+   * Reasons: `BlobUploadUnknown`.
+   */
+  readonly status: Effect.Effect<number, RegistryError>
+  /**
+   * Adds a chunk, and tells how many bytes the registry has now.
+   *
+   * Reasons: `BlobUploadUnknown`; `BlobUploadInvalid` when the chunk does not begin where the last one ended.
+   */
+  readonly append: <E>(chunk: Chunk<E>) => Effect.Effect<number, RegistryError | E>
+  /**
+   * Ends the session: what it holds, with the last chunk if one is given, becomes the blob of that digest.
+   *
+   * Reasons: those of `append`; `DigestInvalid` or `DigestMismatch` when the content is another, `SizeInvalid`.
+   */
+  readonly commit: <E = never>(digest: Digest, last?: Chunk<E>) => Effect.Effect<Descriptor, RegistryError | E>
+}
+
+/**
+ * What a registry is known to do. A key that is absent is not known yet: a registry behind HTTP learns as it goes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Capabilities {
+  /** It lists referrers itself (distribution-spec, "Listing Referrers"), so that no tag has to be kept for it. */
+  readonly referrers?: boolean
+  /** It takes a blob in one POST (distribution-spec, "Single POST"). */
+  readonly singlePost?: boolean
+  /** It takes several tags with one manifest (`?tag=`, distribution-spec after 1.1.1). */
+  readonly tagParameters?: boolean
+}
+
+/**
+ * Everything that one registry can do.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Registry {
+  readonly [TypeId]: typeof TypeId
+  /** What errors and logs call it: its host, for a registry behind HTTP. */
+  readonly name: string
+  /** What it is known to do, by now. */
+  readonly capabilities: Effect.Effect<Capabilities>
+  /** Succeeds where a registry answers (end-1 of the specification). */
+  readonly ping: Effect.Effect<void, RegistryError>
+
+  /**
+   * Opens a blob, or a range of it. Closing the scope lets go of what is not read by then.
+   *
+   * Reasons: `BlobUnknown`, `NameUnknown`, `RangeNotSatisfiable`.
+   */
+  readonly getBlob: (
+    repository: Repository,
+    digest: Digest,
+    options?: { readonly range?: Range }
+  ) => Effect.Effect<Blob, RegistryError, Scope.Scope>
+  /**
+   * Tells whether a blob is there, and how long it is.
+   *
+   * Reasons: `BlobUnknown`, `NameUnknown`.
+   */
+  readonly resolveBlob: (repository: Repository, digest: Digest) => Effect.Effect<Descriptor, RegistryError>
+  /**
+   * Reads a manifest, by tag or by digest, and verifies it.
+   *
+   * Reasons: `ManifestUnknown`, `NameUnknown`, `DigestMismatch`, `ContentTooLarge`.
+   */
+  readonly getManifest: (
+    repository: Repository,
+    reference: Tag | Digest
+  ) => Effect.Effect<ManifestBytes, RegistryError>
+  /**
+   * Tells what a tag points at, or whether a manifest is there.
+   *
+   * Reasons: `ManifestUnknown`, `NameUnknown`.
+   */
+  readonly resolveManifest: (
+    repository: Repository,
+    reference: Tag | Digest
+  ) => Effect.Effect<Descriptor, RegistryError>
+
+  /**
+   * Writes a blob. A source that can be opened only once is read only once.
+   *
+   * Reasons: `DigestInvalid` or `DigestMismatch`, `SizeInvalid` or `SizeMismatch`, `NameInvalid`.
+   */
+  readonly pushBlob: <E>(
+    repository: Repository,
+    descriptor: Pick<Descriptor, "digest" | "size">,
+    source: BlobSource.BlobSource<E>
+  ) => Effect.Effect<Descriptor, RegistryError | E>
+  /**
+   * Opens an upload session; or mounts, where asked to, a blob that is in the repository `from`, or anywhere the
+   * registry knows of. A mount that the registry declines is an upload session as well. `algorithm` announces a digest
+   * of another algorithm than sha256. Closing the scope cancels a session that was not committed.
+   *
+   * Reasons: `NameUnknown`, `NameInvalid`, `DigestInvalid`.
+   */
+  readonly startUpload: (
+    repository: Repository,
+    options?: {
+      readonly mount?: { readonly digest: Digest; readonly from?: Repository }
+      readonly algorithm?: string
+    }
+  ) => Effect.Effect<Mounted | Upload, RegistryError, Scope.Scope>
+  /**
+   * Takes up a session by its id. Closing the scope cancels it if it was not committed.
+   *
+   * Reasons: `BlobUploadUnknown`.
+   */
+  readonly resumeUpload: (repository: Repository, id: string) => Effect.Effect<Upload, RegistryError, Scope.Scope>
+  /**
+   * Writes a manifest, and points tags at it. `digest`, where given, must be that of the bytes; else it is sha256.
+   *
+   * Reasons: `ManifestInvalid`, `ManifestBlobUnknown`, `DigestMismatch`, `ContentTooLarge`, `NameInvalid`.
+   */
+  readonly pushManifest: (
+    repository: Repository,
+    manifest: { readonly mediaType: string; readonly bytes: Uint8Array; readonly digest?: Digest },
+    tags?: ReadonlyArray<Tag>
+  ) => Effect.Effect<Descriptor, RegistryError>
+
+  /**
+   * Removes a blob from a repository.
+   *
+   * Reasons: `BlobUnknown`, `NameUnknown`.
+   */
+  readonly deleteBlob: (repository: Repository, digest: Digest) => Effect.Effect<void, RegistryError>
+  /**
+   * Removes a manifest, and with it every tag on it.
+   *
+   * Reasons: `ManifestUnknown`, `NameUnknown`.
+   */
+  readonly deleteManifest: (repository: Repository, digest: Digest) => Effect.Effect<void, RegistryError>
+  /**
+   * Removes a tag. The manifest stays.
+   *
+   * Reasons: `ManifestUnknown`, `NameUnknown`.
+   */
+  readonly deleteTag: (repository: Repository, tag: Tag) => Effect.Effect<void, RegistryError>
+
+  /** Lists repositories, in the registry's order, those after `after` if given. */
+  readonly repositories: (options?: { readonly after?: string }) => Stream.Stream<Repository, RegistryError>
+  /**
+   * Lists a repository's tags, in the registry's order, those after `after` if given.
+   *
+   * Reasons: `NameUnknown`.
+   */
+  readonly tags: (
+    repository: Repository,
+    options?: { readonly after?: string }
+  ) => Stream.Stream<Tag, RegistryError>
+  /** Lists the manifests whose subject is `digest`, which itself need not be there. */
+  readonly referrers: (
+    repository: Repository,
+    digest: Digest,
+    options?: { readonly artifactType?: string }
+  ) => Stream.Stream<Descriptor, RegistryError>
+}
+
+/**
+ * The service of a program that works with one registry.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Registry: Context.Service<Registry, Registry> = Context.Service("effect-oci/Registry")
+
+/**
+ * Tells registries from other values.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isRegistry = (u: unknown): u is Registry => hasProperty(u, TypeId)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// watching
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * What happens below an operation without being its result: a registry warned (distribution-spec, "Warnings").
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RegistryEvent {
+  readonly _tag: "Warning"
+  readonly registry: string
+  readonly text: string
+}
+
+/**
+ * Is told of each {@link RegistryEvent}.
+ *
+ * @default does nothing
+ * @category references
+ * @since 0.1.0
+ */
+export const Observer: Context.Reference<(event: RegistryEvent) => Effect.Effect<void>> = Context.Reference<
+  (event: RegistryEvent) => Effect.Effect<void>
+>("effect-oci/Registry/Observer", { defaultValue: () => () => Effect.void })
+
+// ---------------------------------------------------------------------------------------------------------------------
+// constructors
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * Makes a registry of those operations that are given; the others fail with `Unsupported`. Each operation gets a span,
+ * `Registry.<operation>`.
+ *
+ * **Example** (A mock in three lines)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Result } from "effect"
+ * import * as Digest from "effect-oci/Digest"
+ * import * as Reference from "effect-oci/Reference"
+ * import * as Registry from "effect-oci/Registry"
+ *
+ * const { repository } = Result.getOrThrow(Reference.parseRelative("team/app"))
+ * const digest = Result.getOrThrow(Digest.parse("sha256:" + "0".repeat(64)))
+ *
+ * const registry = Registry.make({
+ *   name: "mock",
+ *   resolveBlob: () => Effect.succeed({ mediaType: "application/octet-stream", digest, size: 7 })
+ * })
+ *
+ * Effect.runSync(registry.resolveBlob(repository, digest)).size // => 7
+ * Effect.runSync(Effect.flip(registry.deleteBlob(repository, digest))).reason._tag // => "Unsupported"
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  implementation: Partial<Omit<Registry, typeof TypeId | "name">> & { readonly name: string }
+): Registry => {
+  const { name } = implementation
+  const unsupported = (operation: string, repository?: Repository) =>
+    new RegistryError({
+      operation,
+      registry: name,
+      ...repository === undefined ? {} : { repository },
+      reason: new Unsupported({})
+    })
+  const no = (operation: string) => (repository: Repository) => Effect.fail(unsupported(operation, repository))
+  const noList = (operation: string) => (repository: Repository) => Stream.fail(unsupported(operation, repository))
+  const span = (operation: string, repository?: Repository) =>
+    Effect.withSpan(`Registry.${operation}`, {
+      attributes: { "oci.registry": name, ...repository === undefined ? {} : { "oci.repository": repository } }
+    }, { captureStackTrace: false })
+
+  const self = {
+    capabilities: Effect.succeed({}),
+    ping: Effect.fail(unsupported("ping")),
+    getBlob: no("getBlob"),
+    resolveBlob: no("resolveBlob"),
+    getManifest: no("getManifest"),
+    resolveManifest: no("resolveManifest"),
+    pushBlob: no("pushBlob"),
+    startUpload: no("startUpload"),
+    resumeUpload: no("resumeUpload"),
+    pushManifest: no("pushManifest"),
+    deleteBlob: no("deleteBlob"),
+    deleteManifest: no("deleteManifest"),
+    deleteTag: no("deleteTag"),
+    repositories: () => Stream.fail(unsupported("repositories")),
+    tags: noList("tags"),
+    referrers: noList("referrers"),
+    ...implementation
+  }
+  return {
+    ...self,
+    [TypeId]: TypeId,
+    ping: span("ping")(self.ping),
+    getBlob: (repository, digest, options) => span("getBlob", repository)(self.getBlob(repository, digest, options)),
+    resolveBlob: (repository, digest) => span("resolveBlob", repository)(self.resolveBlob(repository, digest)),
+    getManifest: (repository, reference) => span("getManifest", repository)(self.getManifest(repository, reference)),
+    resolveManifest: (repository, reference) =>
+      span("resolveManifest", repository)(self.resolveManifest(repository, reference)),
+    pushBlob: (repository, descriptor, source) =>
+      span("pushBlob", repository)(self.pushBlob(repository, descriptor, source)),
+    startUpload: (repository, options) => span("startUpload", repository)(self.startUpload(repository, options)),
+    resumeUpload: (repository, id) => span("resumeUpload", repository)(self.resumeUpload(repository, id)),
+    pushManifest: (repository, manifest, tags) =>
+      span("pushManifest", repository)(self.pushManifest(repository, manifest, tags)),
+    deleteBlob: (repository, digest) => span("deleteBlob", repository)(self.deleteBlob(repository, digest)),
+    deleteManifest: (repository, digest) => span("deleteManifest", repository)(self.deleteManifest(repository, digest)),
+    deleteTag: (repository, tag) => span("deleteTag", repository)(self.deleteTag(repository, tag))
+  }
+}
+
+/**
+ * A blob of a registry as the source of a push. It can be opened at any offset, as often as needed; from its beginning
+ * it verifies itself. Fails with `SizeMismatch` where the registry's blob has another length than the descriptor says.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const blobSource = (
+  self: Registry,
+  repository: Repository,
+  descriptor: Pick<Descriptor, "digest" | "size">
+): BlobSource.BlobSource<RegistryError> =>
+  BlobSource.make(descriptor.size, (offset) =>
+    Stream.unwrap(Effect.gen(function*() {
+      const blob = yield* self.getBlob(repository, descriptor.digest, offset === 0 ? {} : { range: { offset } })
+      if (blob.descriptor.size === descriptor.size) return blob.stream
+      return yield* new RegistryError({
+        operation: "getBlob",
+        registry: self.name,
+        repository,
+        reason: new SizeMismatch({ expected: descriptor.size, actual: blob.descriptor.size })
+      })
+    })))

@@ -1,0 +1,487 @@
+/**
+ * How operations on a registry fail.
+ *
+ * There is one error, {@link RegistryError}, that says which operation failed on which registry, and carries one reason.
+ * The reasons are the fourteen error codes of the distribution specification ("Error Codes"), and what can go wrong on
+ * the way: the network, the clock, answers that make no sense, and content that is not what it should be.
+ *
+ * Catch one reason with `Effect.catchReason("RegistryError", "ManifestUnknown", …)`. Errors are schemas: they can be
+ * encoded as JSON. They carry no header, no body and no secret; `detail` is the message of a registry's error document,
+ * cut to 200 printable characters.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import { hasProperty } from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import * as Hasher from "./Hasher.ts"
+
+const TypeId = "~effect-oci/RegistryError"
+
+const answer = {
+  /** HTTP status, where a registry behind HTTP gave one. */
+  status: Schema.optionalKey(Schema.Int),
+  /** What the registry said about it. */
+  detail: Schema.optionalKey(Schema.String)
+}
+
+const say = (what: string, { detail }: { readonly detail?: string }): string =>
+  detail === undefined || detail === "" ? what : `${what}: ${detail}`
+
+/**
+ * `BLOB_UNKNOWN`: the repository has no such blob.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class BlobUnknown
+  extends Schema.TaggedError<BlobUnknown>("effect-oci/RegistryError/BlobUnknown")("BlobUnknown", answer)
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("there is no such blob", this)
+  }
+}
+
+/**
+ * `BLOB_UPLOAD_INVALID`: an upload cannot go on the way it was asked to, for example at another offset than its own.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class BlobUploadInvalid
+  extends Schema.TaggedError<BlobUploadInvalid>("effect-oci/RegistryError/BlobUploadInvalid")(
+    "BlobUploadInvalid",
+    answer
+  )
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("the upload was refused", this)
+  }
+}
+
+/**
+ * `BLOB_UPLOAD_UNKNOWN`: there is no such upload session, or none any more.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class BlobUploadUnknown
+  extends Schema.TaggedError<BlobUploadUnknown>("effect-oci/RegistryError/BlobUploadUnknown")(
+    "BlobUploadUnknown",
+    answer
+  )
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("there is no such upload session", this)
+  }
+}
+
+/**
+ * `DIGEST_INVALID`: the registry found that content and digest do not fit, or does not take such a digest.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DigestInvalid
+  extends Schema.TaggedError<DigestInvalid>("effect-oci/RegistryError/DigestInvalid")("DigestInvalid", answer)
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("the registry does not accept the digest", this)
+  }
+}
+
+/**
+ * `MANIFEST_BLOB_UNKNOWN`: a manifest refers to something that the repository has not.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ManifestBlobUnknown
+  extends Schema.TaggedError<ManifestBlobUnknown>("effect-oci/RegistryError/ManifestBlobUnknown")(
+    "ManifestBlobUnknown",
+    answer
+  )
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("the manifest refers to content that is not there", this)
+  }
+}
+
+/**
+ * `MANIFEST_INVALID`: the registry does not accept the manifest.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ManifestInvalid
+  extends Schema.TaggedError<ManifestInvalid>("effect-oci/RegistryError/ManifestInvalid")("ManifestInvalid", answer)
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("the registry does not accept the manifest", this)
+  }
+}
+
+/**
+ * `MANIFEST_UNKNOWN`: the repository has no such manifest or tag.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ManifestUnknown
+  extends Schema.TaggedError<ManifestUnknown>("effect-oci/RegistryError/ManifestUnknown")("ManifestUnknown", answer)
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("there is no such manifest or tag", this)
+  }
+}
+
+/**
+ * `NAME_INVALID`: the registry does not accept the repository's name.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NameInvalid
+  extends Schema.TaggedError<NameInvalid>("effect-oci/RegistryError/NameInvalid")("NameInvalid", answer)
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("the registry does not accept the repository's name", this)
+  }
+}
+
+/**
+ * `NAME_UNKNOWN`: there is no such repository.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NameUnknown
+  extends Schema.TaggedError<NameUnknown>("effect-oci/RegistryError/NameUnknown")("NameUnknown", answer)
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("there is no such repository", this)
+  }
+}
+
+/**
+ * `SIZE_INVALID`: the registry found that content and length do not fit.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SizeInvalid
+  extends Schema.TaggedError<SizeInvalid>("effect-oci/RegistryError/SizeInvalid")("SizeInvalid", answer)
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("the registry does not accept the length", this)
+  }
+}
+
+/**
+ * `UNAUTHORIZED`: the registry wants to know who asks, or does not believe it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Unauthorized
+  extends Schema.TaggedError<Unauthorized>("effect-oci/RegistryError/Unauthorized")("Unauthorized", answer)
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("the registry asks for credentials", this)
+  }
+}
+
+/**
+ * `DENIED`: who asks may not do this.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Denied extends Schema.TaggedError<Denied>("effect-oci/RegistryError/Denied")("Denied", answer) {
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("access is denied", this)
+  }
+}
+
+/**
+ * `UNSUPPORTED`: the registry does not offer this operation.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Unsupported
+  extends Schema.TaggedError<Unsupported>("effect-oci/RegistryError/Unsupported")("Unsupported", answer)
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("the registry does not support this", this)
+  }
+}
+
+/**
+ * `TOOMANYREQUESTS`: the registry asks for a pause. `retryAfter` is how long, where it says so.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TooManyRequests
+  extends Schema.TaggedError<TooManyRequests>("effect-oci/RegistryError/TooManyRequests")("TooManyRequests", {
+    ...answer,
+    retryAfter: Schema.optionalKey(Schema.DurationFromMillis)
+  })
+{
+  get isRetryable(): boolean {
+    return true
+  }
+  override get message(): string {
+    return say("the registry asks for a pause", this)
+  }
+}
+
+/**
+ * The connection could not be made, or broke. `code` is the system's, such as `ENOTFOUND` or `ECONNRESET`.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Transport extends Schema.TaggedError<Transport>("effect-oci/RegistryError/Transport")("Transport", {
+  code: Schema.optionalKey(Schema.String),
+  detail: Schema.optionalKey(Schema.String)
+}) {
+  get isRetryable(): boolean {
+    return true
+  }
+  override get message(): string {
+    const known = this.code === undefined ? undefined : transportSentences.get(this.code)
+    return known ?? say("the connection failed", this)
+  }
+}
+
+const transportSentences: ReadonlyMap<string, string> = new Map([
+  ["ENOTFOUND", "the host name does not resolve"],
+  ["EAI_AGAIN", "the host name does not resolve at the moment"],
+  ["ECONNREFUSED", "nothing listens there: the connection was refused"],
+  ["ECONNRESET", "the connection was reset"],
+  ["EHOSTUNREACH", "the host cannot be reached"],
+  ["ENETUNREACH", "the network cannot be reached"],
+  ["UND_ERR_CONNECT_TIMEOUT", "the connection could not be made in time"],
+  ["UND_ERR_SOCKET", "the connection was closed in the middle"],
+  ["HPE_INVALID_CONSTANT", "what answered does not speak HTTP"],
+  [
+    "ERR_SSL_WRONG_VERSION_NUMBER",
+    "what answered does not speak TLS; a registry in plain HTTP has to be named as such"
+  ],
+  [
+    "ERR_SSL_PACKET_LENGTH_TOO_LONG",
+    "what answered does not speak TLS; a registry in plain HTTP has to be named as such"
+  ]
+])
+
+/**
+ * Nothing came in time: no answer, or no more of a body.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Timeout extends Schema.TaggedError<Timeout>("effect-oci/RegistryError/Timeout")("Timeout", {
+  /** What was waited for. */
+  phase: Schema.Literals(["headers", "body", "commit"]),
+  after: Schema.DurationFromMillis
+}) {
+  get isRetryable(): boolean {
+    return true
+  }
+  override get message(): string {
+    const what = { headers: "no answer", body: "no more of the body", commit: "no word that the blob is stored" }
+    return `${what[this.phase]} came within ${Duration.format(this.after)}`
+  }
+}
+
+/**
+ * The answer is none that this operation has: another status, or a header or body that makes no sense.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class UnexpectedResponse
+  extends Schema.TaggedError<UnexpectedResponse>("effect-oci/RegistryError/UnexpectedResponse")("UnexpectedResponse", {
+    ...answer,
+    retryAfter: Schema.optionalKey(Schema.DurationFromMillis)
+  })
+{
+  get isRetryable(): boolean {
+    return this.status !== undefined && (this.status === 408 || this.status >= 500 && this.status !== 501)
+  }
+  override get message(): string {
+    return say(this.status === undefined ? "unexpected answer" : `unexpected answer (HTTP ${this.status})`, this)
+  }
+}
+
+/**
+ * The blob has no such range of bytes.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class RangeNotSatisfiable
+  extends Schema.TaggedError<RangeNotSatisfiable>("effect-oci/RegistryError/RangeNotSatisfiable")(
+    "RangeNotSatisfiable",
+    answer
+  )
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say("there is no such range of bytes", this)
+  }
+}
+
+/**
+ * The content is larger than it may be: a manifest above the registry's limit or ours, a list above ours.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ContentTooLarge
+  extends Schema.TaggedError<ContentTooLarge>("effect-oci/RegistryError/ContentTooLarge")("ContentTooLarge", {
+    ...answer,
+    /** In bytes, where known. */
+    limit: Schema.optionalKey(Schema.Natural)
+  })
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return say(
+      this.limit === undefined ? "the content is too large" : `the content is larger than ${this.limit} bytes`,
+      this
+    )
+  }
+}
+
+/**
+ * Schema of every reason that a {@link RegistryError} can have.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Reason = Schema.Union([
+  BlobUnknown,
+  BlobUploadInvalid,
+  BlobUploadUnknown,
+  DigestInvalid,
+  ManifestBlobUnknown,
+  ManifestInvalid,
+  ManifestUnknown,
+  NameInvalid,
+  NameUnknown,
+  SizeInvalid,
+  Unauthorized,
+  Denied,
+  Unsupported,
+  TooManyRequests,
+  Transport,
+  Timeout,
+  UnexpectedResponse,
+  Hasher.DigestMismatch,
+  Hasher.SizeMismatch,
+  Hasher.UnsupportedAlgorithm,
+  RangeNotSatisfiable,
+  ContentTooLarge
+])
+
+/**
+ * Every reason that a {@link RegistryError} can have.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Reason = typeof Reason.Type
+
+/**
+ * An operation on a registry failed.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class RegistryError extends Schema.TaggedError<RegistryError>("effect-oci/RegistryError")("RegistryError", {
+  /** The operation of `Registry`, such as `getBlob`. */
+  operation: Schema.String,
+  /** The registry's name: its host, for one behind HTTP. */
+  registry: Schema.String,
+  repository: Schema.optionalKey(Schema.String),
+  reason: Reason
+}) {
+  readonly [TypeId] = TypeId
+
+  /** The reason, as the cause that error printers show. */
+  override readonly cause = this.reason
+
+  /** May the same operation succeed later? */
+  get isRetryable(): boolean {
+    return this.reason.isRetryable
+  }
+
+  /** How long the registry asks to wait before that. */
+  get retryAfter(): Duration.Duration | undefined {
+    return "retryAfter" in this.reason ? this.reason.retryAfter : undefined
+  }
+
+  /** The HTTP status, where a registry behind HTTP gave one. */
+  get status(): number | undefined {
+    return "status" in this.reason ? this.reason.status : undefined
+  }
+
+  override get message(): string {
+    const where = this.repository === undefined ? this.registry : `${this.registry}/${this.repository}`
+    return `${where}: ${this.reason.message} (${this.operation})`
+  }
+}
+
+/**
+ * Tells registry errors from other values.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isRegistryError = (u: unknown): u is RegistryError => hasProperty(u, TypeId)

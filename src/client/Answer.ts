@@ -1,0 +1,105 @@
+/**
+ * What an answer that is no success means: from an HTTP response, or the lack of one, to a `RegistryError` reason.
+ *
+ * The status speaks first, since registries disagree on codes; then the code of the error document, where there is one;
+ * then what was asked for.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Headers from "effect/http/Headers"
+import type * as HttpClientError from "effect/http/HttpClientError"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as RegistryError from "../RegistryError.ts"
+
+/** What a request was for: it decides what "not found" means. */
+export type Target = "blob" | "manifest" | "upload" | "repository" | "registry"
+
+const ErrorDocument = Schema.fromJsonString(Schema.toCodecGoJson(Schema.Struct({
+  errors: Schema.Array(Schema.Struct({ code: Schema.String, message: Schema.optionalKey(Schema.String) }))
+})))
+const decodeErrorDocument = Schema.decodeUnknownResult(ErrorDocument)
+
+const byCode = {
+  BLOB_UNKNOWN: RegistryError.BlobUnknown,
+  BLOB_UPLOAD_INVALID: RegistryError.BlobUploadInvalid,
+  BLOB_UPLOAD_UNKNOWN: RegistryError.BlobUploadUnknown,
+  DIGEST_INVALID: RegistryError.DigestInvalid,
+  MANIFEST_BLOB_UNKNOWN: RegistryError.ManifestBlobUnknown,
+  MANIFEST_INVALID: RegistryError.ManifestInvalid,
+  MANIFEST_UNKNOWN: RegistryError.ManifestUnknown,
+  NAME_INVALID: RegistryError.NameInvalid,
+  NAME_UNKNOWN: RegistryError.NameUnknown,
+  SIZE_INVALID: RegistryError.SizeInvalid,
+  UNAUTHORIZED: RegistryError.Unauthorized,
+  DENIED: RegistryError.Denied,
+  UNSUPPORTED: RegistryError.Unsupported,
+  TOOMANYREQUESTS: RegistryError.TooManyRequests
+} as const
+
+const notFound = {
+  blob: RegistryError.BlobUnknown,
+  manifest: RegistryError.ManifestUnknown,
+  upload: RegistryError.BlobUploadUnknown,
+  repository: RegistryError.NameUnknown,
+  registry: RegistryError.UnexpectedResponse
+} as const
+
+const isCode = (code: string): code is keyof typeof byCode => code in byCode
+
+/** Cut to what may stand in an error: one line of printable characters. */
+export const printable = (text: string): string => text.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, " ").trim().slice(0, 200)
+
+/** The reason behind a response of status 400 or above, or of another status than was to be expected. */
+export const reasonOf = Effect.fnUntraced(function*(
+  target: Target,
+  response: HttpClientResponse.HttpClientResponse,
+  body: Uint8Array
+): Effect.fn.Return<RegistryError.Reason> {
+  const { headers, status } = response
+  const document = decodeErrorDocument(new TextDecoder().decode(body))
+  const first = Result.isSuccess(document) ? document.success.errors[0] : undefined
+  const isPage = first === undefined && (headers["content-type"] ?? "").includes("html")
+  const detail = isPage
+    ? "the answer is a web page: is this a registry?"
+    : first === undefined
+    ? undefined
+    : printable(first.message === undefined || first.message === "" ? first.code : first.message)
+  const answer = { status, ...detail === undefined ? {} : { detail } }
+
+  const parsed = Headers.parseRetryAfter(headers["retry-after"] ?? "")
+  const now = yield* Clock.currentTimeMillis
+  const pause = Result.isSuccess(parsed) ? { retryAfter: Headers.retryAfterDelay(parsed.success, now) } : {}
+
+  if (status === 401) return new RegistryError.Unauthorized(answer)
+  if (status === 403) return new RegistryError.Denied(answer)
+  if (status === 429) return new RegistryError.TooManyRequests({ ...answer, ...pause })
+  if (status >= 400 && status < 500 && first !== undefined && isCode(first.code)) {
+    return new byCode[first.code](answer)
+  }
+  if (status === 404) return new notFound[target](answer)
+  if (status === 405) return new RegistryError.Unsupported(answer)
+  if (status === 413) return new RegistryError.ContentTooLarge(answer)
+  if (status === 416) {
+    return target === "upload"
+      ? new RegistryError.BlobUploadInvalid(answer)
+      : new RegistryError.RangeNotSatisfiable(answer)
+  }
+  return new RegistryError.UnexpectedResponse({ ...answer, ...pause })
+})
+
+const codeOf = (cause: unknown): string | undefined => {
+  if (!Predicate.isObject(cause)) return undefined
+  if (Predicate.hasProperty(cause, "code") && typeof cause.code === "string") return cause.code
+  return Predicate.hasProperty(cause, "cause") ? codeOf(cause.cause) : undefined
+}
+
+/** The reason behind a request that got no response, or a response whose body broke off. */
+export const transport = (error: HttpClientError.HttpClientError): RegistryError.Transport => {
+  const cause = error.reason.cause
+  const code = codeOf(cause)
+  const detail = cause instanceof Error ? printable(cause.message) : error.reason._tag
+  return new RegistryError.Transport({ ...code === undefined ? {} : { code }, ...detail === "" ? {} : { detail } })
+}

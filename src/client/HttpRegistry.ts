@@ -1,0 +1,117 @@
+/**
+ * A registry behind HTTP: the client of the OCI distribution specification.
+ *
+ * It works over any `HttpClient` that returns redirects and bodies as they are and keeps the `Content-Length` of a
+ * streamed body; on Node that is `NodeHttpClient.layerUndici`. The one over `fetch` serves for reading, not for pushing.
+ *
+ * What concerns every request (tokens, retries, a proxy's headers) is a transformation of that client: see
+ * `transformClient`.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Layer from "effect/Layer"
+import type * as Redacted from "effect/Redacted"
+import * as Ref from "effect/Ref"
+import * as Reference from "../Reference.ts"
+import * as Registry from "../Registry.ts"
+import * as Blobs from "./Blobs.ts"
+import * as Connection from "./Connection.ts"
+import * as Lists from "./Lists.ts"
+import * as ManifestRequests from "./ManifestRequests.ts"
+import * as Manifests from "./Manifests.ts"
+import * as Referrers from "./Referrers.ts"
+import * as Uploads from "./Uploads.ts"
+
+export {
+  /** @since 0.1.0 */
+  CommitTimeout,
+  /** @since 0.1.0 */
+  HeadersTimeout,
+  /** @since 0.1.0 */
+  IdleTimeout
+} from "./Connection.ts"
+
+export {
+  /** @since 0.1.0 */
+  ManifestLimit
+} from "./ManifestRequests.ts"
+
+/**
+ * Which registry, and how to speak to it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Its name or address, with a port or without: `ghcr.io`, `127.0.0.1:5000`. */
+  readonly host: string
+  /** Plain HTTP instead of HTTPS. */
+  readonly plainHttp?: boolean
+  /** Sent with each request to this host, and to no other (RFC 7617). Anonymous without. */
+  readonly credentials?: { readonly username: string; readonly password: Redacted.Redacted }
+  /** Applied to the client before anything else: here go retries, tokens, tracing, tests. */
+  readonly transformClient?: (client: HttpClient.HttpClient) => HttpClient.HttpClient
+}
+
+/**
+ * Makes a client of one registry. Nothing is sent yet.
+ *
+ * **Example** (Listing tags)
+ *
+ * ```ts
+ * import { NodeHttpClient } from "@effect/platform-node"
+ * import { Effect, Stream } from "effect"
+ * import * as HttpRegistry from "effect-oci/HttpRegistry"
+ * import * as Reference from "effect-oci/Reference"
+ *
+ * const program = Effect.gen(function*() {
+ *   const registry = yield* HttpRegistry.make({ host: "127.0.0.1:5000", plainHttp: true })
+ *   return yield* Stream.runCollect(registry.tags(Reference.Repository.make("team/app")))
+ * }).pipe(Effect.provide(NodeHttpClient.layerUndici))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  options: Options
+): Effect.fn.Return<Registry.Registry, Reference.InvalidReference, HttpClient.HttpClient> {
+  const host = yield* Effect.fromResult(Reference.parseHost(options.host))
+  const connection = yield* Connection.make({
+    name: host,
+    origin: `${options.plainHttp === true ? "http" : "https"}://${host}`,
+    ...options
+  })
+  const requests = ManifestRequests.make(connection)
+  const referrers = Referrers.make(connection, requests)
+  return Registry.make({
+    name: host,
+    capabilities: Ref.get(connection.capabilities),
+    ping: Effect.asVoid(
+      connection.send(
+        { operation: "ping", target: "registry" },
+        HttpClientRequest.get(connection.url("/v2/")),
+        [200]
+      )
+    ),
+    ...Blobs.make(connection),
+    ...Uploads.make(connection),
+    ...Manifests.make(connection, requests, referrers),
+    ...Lists.make(connection),
+    referrers: referrers.list
+  })
+})
+
+/**
+ * Provides the client of one registry as the `Registry` service.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options: Options
+): Layer.Layer<Registry.Registry, Reference.InvalidReference, HttpClient.HttpClient> =>
+  Layer.effect(Registry.Registry, make(options))

@@ -1,0 +1,79 @@
+/**
+ * The standard resolver: every host is a registry behind HTTP.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as HttpClient from "effect/http/HttpClient"
+import * as Layer from "effect/Layer"
+import type { Registry } from "../Registry.ts"
+import * as Resolver from "../Resolver.ts"
+import * as HttpRegistry from "./HttpRegistry.ts"
+
+/**
+ * How the hosts are spoken to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options extends Pick<HttpRegistry.Options, "transformClient"> {
+  /** Hosts, with their port where a reference has one, that are spoken to in plain HTTP. Loopback always is. */
+  readonly plainHttp?: ReadonlyArray<string>
+}
+
+/**
+ * Is this host, with a port or without, this machine: `localhost`, `127.0.0.0/8` or `[::1]`?
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isLoopback = (host: string): boolean =>
+  /^(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?$/i.test(host)
+
+// Docker Hub is called by names under which its registry does not answer
+const apiHost = (host: string): string =>
+  host === "docker.io" || host === "index.docker.io" ? "registry-1.docker.io" : host
+
+/**
+ * Makes a resolver that has one client per host, made when the host is first asked for.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  options: Options = {}
+): Effect.fn.Return<Resolver.Resolver["Service"], never, HttpClient.HttpClient> {
+  const client = yield* HttpClient.HttpClient
+  const registries = new Map<string, Registry>()
+
+  const connect = Effect.fnUntraced(function*(host: string) {
+    const registry = yield* HttpRegistry.make({
+      host: apiHost(host),
+      plainHttp: isLoopback(host) || (options.plainHttp ?? []).includes(host),
+      ...options.transformClient === undefined ? {} : { transformClient: options.transformClient }
+    }).pipe(
+      Effect.provideService(HttpClient.HttpClient, client),
+      Effect.mapError((cause) => new Resolver.ResolveFailed({ host, cause }))
+    )
+    const shared = registries.get(host) ?? registry
+    registries.set(host, shared)
+    return shared
+  })
+
+  return Resolver.Resolver.of({
+    resolve: (host) =>
+      Effect.suspend(() => {
+        const known = registries.get(host)
+        return known === undefined ? connect(host) : Effect.succeed(known)
+      })
+  })
+})
+
+/**
+ * Provides a resolver that has one client per host.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: Options): Layer.Layer<Resolver.Resolver, never, HttpClient.HttpClient> =>
+  Layer.effect(Resolver.Resolver, make(options))

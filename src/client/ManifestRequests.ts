@@ -1,0 +1,115 @@
+/**
+ * Manifests over HTTP, one request each: read, looked up, written, deleted, without regard to referrers or to several
+ * tags.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Digest from "../Digest.ts"
+import * as Hasher from "../Hasher.ts"
+import * as MediaType from "../MediaType.ts"
+import type { Repository, Tag } from "../Reference.ts"
+import type * as Registry from "../Registry.ts"
+import type { RegistryError } from "../RegistryError.ts"
+import { naturalHeader } from "./Blobs.ts"
+import type * as Connection from "./Connection.ts"
+
+/**
+ * How large a manifest may be that is read, in bytes. The specification wants at least 4 MiB.
+ *
+ * @default 8 MiB
+ * @category references
+ * @since 0.1.0
+ */
+export const ManifestLimit: Context.Reference<number> = Context.Reference("effect-oci/HttpRegistry/ManifestLimit", {
+  defaultValue: () => 8 * 1024 * 1024
+})
+
+// what is known first; then whatever there is, which the caller may understand
+const accept = [...MediaType.manifests, "*/*;q=0.1"].join(", ")
+
+const contentType = (headers: Connection.Received["headers"]): string =>
+  MediaType.fromContentType(headers["content-type"] ?? MediaType.octetStream)
+
+/** The digest that a header tells. */
+const digestOf = (headers: Connection.Received["headers"]): Digest.Digest | undefined => {
+  const digest = headers["docker-content-digest"]
+  return Digest.isDigest(digest) ? digest : undefined
+}
+
+/** A manifest to be written. */
+export interface Document {
+  readonly mediaType: string
+  readonly bytes: Uint8Array
+  readonly digest: Digest.Digest
+}
+
+export interface ManifestRequests extends Pick<Registry.Registry, "getManifest" | "resolveManifest"> {
+  /** PUT to a tag or a digest, with further tags as parameters; gives the headers of the answer. */
+  readonly put: (
+    repository: Repository,
+    reference: Tag | Digest.Digest,
+    manifest: Document,
+    tags?: ReadonlyArray<Tag>
+  ) => Effect.Effect<Connection.Received["headers"], RegistryError>
+  /** DELETE of a tag or a digest. */
+  readonly remove: (
+    operation: string,
+    repository: Repository,
+    reference: Tag | Digest.Digest
+  ) => Effect.Effect<void, RegistryError>
+}
+
+export const make = (connection: Connection.Connection): ManifestRequests => {
+  const urlOf = (repository: Repository, reference: Tag | Digest.Digest) =>
+    connection.url(`/v2/${repository}/manifests/${reference}`)
+
+  const getManifest: ManifestRequests["getManifest"] = Effect.fnUntraced(function*(repository, reference) {
+    const call = { operation: "getManifest", repository, target: "manifest" } as const
+    const request = HttpClientRequest.get(urlOf(repository, reference), { headers: { accept } })
+    const { bytes, headers } = yield* connection.send(call, request, [200], yield* ManifestLimit)
+    const told = digestOf(headers)
+    const wanted = Digest.isDigest(reference) ? reference : told
+    const digest = yield* Hasher.digest(bytes, wanted === undefined ? "sha256" : Digest.algorithm(wanted)).pipe(
+      Effect.mapError((reason) => connection.error(call, reason))
+    )
+    if (wanted !== undefined && digest !== wanted) {
+      return yield* connection.error(call, new Hasher.DigestMismatch({ expected: wanted, actual: digest }))
+    }
+    return { descriptor: { mediaType: contentType(headers), digest, size: bytes.length }, bytes }
+  })
+
+  const resolveManifest: ManifestRequests["resolveManifest"] = Effect.fnUntraced(function*(repository, reference) {
+    const call = { operation: "resolveManifest", repository, target: "manifest" } as const
+    const request = HttpClientRequest.head(urlOf(repository, reference), { headers: { accept } })
+    const { headers } = yield* connection.send(call, request, [200])
+    const digest = Digest.isDigest(reference) ? reference : digestOf(headers)
+    const size = naturalHeader(headers["content-length"])
+    if (digest !== undefined && size !== undefined) return { mediaType: contentType(headers), digest, size }
+    // older registries tell neither: then the manifest itself has to say
+    return (yield* getManifest(repository, reference)).descriptor
+  })
+
+  const put: ManifestRequests["put"] = Effect.fnUntraced(function*(repository, reference, manifest, tags = []) {
+    const call = { operation: "pushManifest", repository, target: "repository" } as const
+    const request = HttpClientRequest.put(urlOf(repository, reference), {
+      urlParams: tags.map((tag) => ["tag", tag] as const)
+    })
+      .pipe(HttpClientRequest.bodyUint8Array(manifest.bytes, manifest.mediaType))
+    const { headers } = yield* connection.send(call, request, [201, 200, 202])
+    const told = digestOf(headers)
+    if (
+      told !== undefined && told !== manifest.digest && Digest.algorithm(told) === Digest.algorithm(manifest.digest)
+    ) {
+      return yield* connection.error(call, new Hasher.DigestMismatch({ expected: manifest.digest, actual: told }))
+    }
+    return headers
+  })
+
+  const remove: ManifestRequests["remove"] = Effect.fnUntraced(function*(operation, repository, reference) {
+    const call = { operation, repository, target: "manifest" } as const
+    yield* connection.send(call, HttpClientRequest.delete(urlOf(repository, reference)), [202, 200, 204])
+  })
+
+  return { getManifest, resolveManifest, put, remove }
+}

@@ -1,0 +1,232 @@
+/**
+ * Writing blobs over HTTP (distribution-spec, "Pushing blobs"): in one POST where they are small and the registry takes
+ * it, else in a session of POST and PUT, with PATCH between them for whoever writes in pieces.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Ref from "effect/Ref"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as BlobSource from "../BlobSource.ts"
+import type { Descriptor } from "../Descriptor.ts"
+import * as Digest from "../Digest.ts"
+import { DigestMismatch, SizeMismatch } from "../Hasher.ts"
+import * as MediaType from "../MediaType.ts"
+import type { Repository } from "../Reference.ts"
+import type * as Registry from "../Registry.ts"
+import * as RegistryError from "../RegistryError.ts"
+import { naturalHeader } from "./Blobs.ts"
+import type * as Connection from "./Connection.ts"
+
+type Uploads = Pick<Registry.Registry, "pushBlob" | "startUpload" | "resumeUpload">
+
+// A larger blob is not worth sending twice to a host that turns out not to take it in one POST. In bytes.
+const singlePostLimit = 64 * 1024
+
+// How long a session that is given up may take to be cancelled: somebody waits for the end of an interruption.
+const cancelTimeout = Duration.seconds(1)
+
+// A Location is used to the letter; only parameters are added (distribution-spec, "Pushing a blob monolithically").
+const withParameters = (url: string, parameters: Readonly<Record<string, string>>): string =>
+  url + (url.includes("?") ? "&" : "?") + new URLSearchParams(parameters)
+
+interface Session {
+  location: string
+  /** Bytes that were sent and acknowledged. */
+  held: number
+  committed: boolean
+  readonly minimumChunk: number
+}
+
+export const make = (connection: Connection.Connection): Uploads => {
+  const uploadsUrl = (repository: Repository, parameters: Readonly<Record<string, string>>) => {
+    const url = connection.url(`/v2/${repository}/blobs/uploads/`)
+    return Object.keys(parameters).length === 0 ? url : withParameters(url, parameters)
+  }
+  const post = (call: Connection.Call, url: string, expected: ReadonlyArray<number>) =>
+    connection.send(call, HttpClientRequest.post(url), expected)
+
+  const locationOf = (call: Connection.Call, { headers, status, url }: Connection.Received) => {
+    const location = headers["location"]
+    return location !== undefined && URL.canParse(location, url)
+      ? Effect.succeed(absolute(location, url))
+      : Effect.fail(connection.error(call, new RegistryError.UnexpectedResponse({ status, detail: "no Location" })))
+  }
+
+  /** A digest that the registry tells must be the one we know. */
+  const agree = (call: Connection.Call, expected: Digest.Digest, { headers }: Connection.Received) => {
+    const actual = headers["docker-content-digest"]
+    return Digest.isDigest(actual) && actual !== expected && Digest.algorithm(actual) === Digest.algorithm(expected)
+      ? Effect.fail(connection.error(call, new DigestMismatch({ expected, actual })))
+      : Effect.void
+  }
+
+  const cancel = (repository: Repository, location: string) =>
+    connection.send(
+      { operation: "cancel", repository, target: "upload" },
+      HttpClientRequest.delete(location),
+      [204, 200, 202]
+    ).pipe(Effect.timeout(cancelTimeout), Effect.ignore)
+
+  /**
+   * The session that a request opens, or nothing when its answer is 201: there is the blob already. A session that is
+   * not committed by the time the scope closes is cancelled; opening cannot be interrupted, so that none is lost.
+   */
+  const acquire = (
+    call: Connection.Call & { readonly repository: Repository },
+    opening: Effect.Effect<Connection.Received, RegistryError.RegistryError>
+  ): Effect.Effect<Session | undefined, RegistryError.RegistryError, Scope.Scope> =>
+    Effect.acquireRelease(
+      Effect.gen(function*() {
+        const received = yield* opening
+        if (received.status === 201) return undefined
+        const location = yield* locationOf(call, received)
+        const minimumChunk = naturalHeader(received.headers["oci-chunk-min-length"]) ?? 0
+        return { location, held: 0, committed: false, minimumChunk }
+      }),
+      (session) => session === undefined || session.committed ? Effect.void : cancel(call.repository, session.location)
+    )
+
+  const upload = (repository: Repository, session: Session): Registry.Upload => {
+    const call = (operation: string) => ({ operation, repository, target: "upload" } as const)
+    const move = Effect.fnUntraced(function*(of: Connection.Call, received: Connection.Received) {
+      if (received.headers["location"] !== undefined) session.location = yield* locationOf(of, received)
+    })
+    return {
+      _tag: "Upload",
+      id: Effect.sync(() => session.location),
+      minimumChunk: session.minimumChunk,
+      status: Effect.gen(function*() {
+        const of = call("status")
+        const received = yield* connection.send(of, HttpClientRequest.get(session.location), [204, 200])
+        yield* move(of, received)
+        const last = /^(?:bytes=)?0-(-?[0-9]{1,15})$/.exec(received.headers["range"] ?? "")?.[1]
+        // "0-0" means one byte, and at some registries none: where nothing was sent, it is none
+        return last === undefined || last === "0" && session.held === 0 ? 0 : Number(last) + 1
+      }),
+      append: Effect.fnUntraced(function*<E>(chunk: Registry.Chunk<E>) {
+        const of = call("append")
+        const range = chunk.size === undefined || chunk.size === 0
+          ? {}
+          : { "content-range": `${chunk.offset}-${chunk.offset + chunk.size - 1}` }
+        const request = HttpClientRequest.patch(session.location, { headers: range })
+        // ECR says 201, some proxies 204; the Range of the answer is of the blob here and of the chunk there
+        const received = yield* connection.upload(of, request, chunk, [202, 201, 204])
+        yield* move(of, received)
+        session.held = chunk.offset + received.sent
+        return session.held
+      }),
+      commit: Effect.fnUntraced(function*<E>(digest: Digest.Digest, last?: Registry.Chunk<E>) {
+        const of = call("commit")
+        const chunk = last ?? { offset: session.held, size: 0, stream: Stream.empty }
+        const request = HttpClientRequest.put(withParameters(session.location, { digest }))
+        const received = yield* connection.upload(of, request, chunk, [201, 204])
+        session.committed = true
+        yield* agree(of, digest, received)
+        return { mediaType: MediaType.octetStream, digest, size: chunk.offset + received.sent }
+      })
+    }
+  }
+
+  const startUpload: Uploads["startUpload"] = Effect.fnUntraced(function*(repository, options) {
+    const call = { operation: "startUpload", repository, target: "repository" } as const
+    const { algorithm = "sha256", mount } = options ?? {}
+    const announced = algorithm === "sha256" ? {} : { "digest-algorithm": algorithm }
+    const plain = post(call, uploadsUrl(repository, announced), [202])
+    const asked = mount === undefined ? plain : post(
+      call,
+      uploadsUrl(repository, {
+        ...announced,
+        mount: mount.digest,
+        ...mount.from === undefined ? {} : { from: mount.from }
+      }),
+      [201, 202]
+      // a registry that cannot mount goes on with a session; one that does not want to says so in many ways
+    ).pipe(Effect.catchIf((error) => !error.isRetryable, () => plain))
+    const session = yield* acquire(call, asked)
+    if (session !== undefined) return upload(repository, session)
+    return mount === undefined
+      ? yield* connection.error(call, new RegistryError.UnexpectedResponse({ status: 201 }))
+      : { _tag: "Mounted", digest: mount.digest }
+  })
+
+  /** POST with the blob in it. A host that does not know this opens a session, into which the blob then goes. */
+  const pushAtOnce = Effect.fnUntraced(
+    function*(repository: Repository, digest: Digest.Digest, bytes: Uint8Array) {
+      const call = { operation: "pushBlob", repository, target: "repository" } as const
+      const request = HttpClientRequest.post(uploadsUrl(repository, { digest })).pipe(
+        HttpClientRequest.bodyUint8Array(bytes, MediaType.octetStream)
+      )
+      const session = yield* acquire(
+        call,
+        Effect.tap(
+          connection.send(call, request, [201, 202]),
+          (received) =>
+            Effect.andThen(
+              connection.learn({ singlePost: received.status === 201 }),
+              received.status === 201 ? agree(call, digest, received) : Effect.void
+            )
+        )
+      )
+      if (session === undefined) return
+      yield* upload(repository, session).commit(digest, {
+        offset: 0,
+        size: bytes.length,
+        stream: BlobSource.fromBytes(bytes).open(0)
+      })
+    },
+    Effect.scoped
+  )
+
+  const pushInSession = Effect.fnUntraced(
+    function*<E>(repository: Repository, digest: Digest.Digest, source: BlobSource.BlobSource<E>) {
+      const started = yield* startUpload(repository, { algorithm: Digest.algorithm(digest) })
+      if (started._tag === "Mounted") return
+      yield* started.commit(digest, { offset: 0, size: source.size, stream: source.open(0) })
+    },
+    Effect.scoped
+  )
+
+  const pushBlob: Uploads["pushBlob"] = Effect.fnUntraced(
+    function*<E>(
+      repository: Repository,
+      { digest, size }: Pick<Descriptor, "digest" | "size">,
+      source: BlobSource.BlobSource<E>
+    ) {
+      const call = { operation: "pushBlob", repository, target: "repository" } as const
+      const wrongSize = (actual: number) => connection.error(call, new SizeMismatch({ expected: size, actual }))
+      if (source.size !== size) return yield* wrongSize(source.size)
+      const { singlePost } = yield* Ref.get(connection.capabilities)
+      if (size <= singlePostLimit && singlePost !== false) {
+        const bytes = yield* Stream.mkUint8Array(source.open(0))
+        if (bytes.length !== size) return yield* wrongSize(bytes.length)
+        yield* pushAtOnce(repository, digest, bytes)
+      } else {
+        yield* pushInSession(repository, digest, source)
+      }
+      return { mediaType: MediaType.octetStream, digest, size }
+    }
+  )
+
+  return {
+    startUpload,
+    pushBlob,
+    resumeUpload: Effect.fnUntraced(function*(repository, id) {
+      const location = absolute(id, connection.url("/"))
+      const session: Session = { location, held: 0, committed: false, minimumChunk: 0 }
+      yield* Effect.addFinalizer(() => session.committed ? Effect.void : cancel(repository, session.location))
+      const resumed = upload(repository, session)
+      session.held = yield* resumed.status
+      return resumed
+    })
+  }
+}
+
+/** A Location resolved against the URL that sent it, without a character changed that need not be. */
+const absolute = (location: string, base: string): string =>
+  /^https?:\/\//i.test(location)
+    ? location
+    : location.startsWith("/") && !location.startsWith("//")
+    ? new URL(base).origin + location
+    : new URL(location, base).href

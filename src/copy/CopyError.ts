@@ -1,0 +1,146 @@
+/**
+ * How a copy fails: at which end, over which content, and why.
+ *
+ * @since 0.1.0
+ */
+import { hasProperty } from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import { Descriptor } from "../Descriptor.ts"
+import { Digest } from "../Digest.ts"
+import { ManifestError } from "../Manifest.ts"
+import { InvalidReference } from "../Reference.ts"
+import * as RegistryError from "../RegistryError.ts"
+import { ResolveFailed, UnknownHost } from "../Resolver.ts"
+
+const TypeId = "~effect-oci/CopyError"
+
+/**
+ * A reference names a tag and a digest, and the tag points elsewhere.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TagMismatch extends Schema.TaggedError<TagMismatch>("effect-oci/CopyError/TagMismatch")("TagMismatch", {
+  tag: Schema.String,
+  expected: Digest,
+  actual: Digest
+}) {
+  override get message(): string {
+    return `the tag ${this.tag} points at ${this.actual}, not at ${this.expected}`
+  }
+}
+
+/**
+ * A destination names another digest than the source has.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DigestConflict extends Schema.TaggedError<DigestConflict>("effect-oci/CopyError/DigestConflict")(
+  "DigestConflict",
+  { source: Digest, destination: Digest }
+) {
+  override get message(): string {
+    return `the destination asks for ${this.destination}, the source has ${this.source}`
+  }
+}
+
+/**
+ * A reference lacks the part that the operation needs, or has one that makes no sense for it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class UnfitReference extends Schema.TaggedError<UnfitReference>("effect-oci/CopyError/UnfitReference")(
+  "UnfitReference",
+  { problem: Schema.String }
+) {
+  override get message(): string {
+    return this.problem
+  }
+}
+
+/**
+ * There is no image for the platform that was asked for.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class PlatformNotFound extends Schema.TaggedError<PlatformNotFound>("effect-oci/CopyError/PlatformNotFound")(
+  "PlatformNotFound",
+  { platform: Schema.String, available: Schema.Array(Schema.String) }
+) {
+  override get message(): string {
+    const available = this.available.length === 0 ? "none" : this.available.join(", ")
+    return `there is no image for ${this.platform}; there is: ${available}`
+  }
+}
+
+/**
+ * Schema of every reason that a {@link CopyError} can have: those of a registry, of resolving, of reading references and
+ * manifests, and its own.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Reason = Schema.Union([
+  ...RegistryError.Reason.members,
+  UnknownHost,
+  ResolveFailed,
+  InvalidReference,
+  ManifestError,
+  TagMismatch,
+  DigestConflict,
+  UnfitReference,
+  PlatformNotFound
+])
+
+/**
+ * Every reason that a {@link CopyError} can have.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Reason = typeof Reason.Type
+
+/**
+ * A copy failed.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CopyError extends Schema.TaggedError<CopyError>("effect-oci/CopyError")("CopyError", {
+  /** Which end failed. */
+  end: Schema.Literals(["source", "destination"]),
+  /** That end, as a reference. */
+  reference: Schema.String,
+  /** The content that was being copied, where it is known by then. */
+  descriptor: Schema.optionalKey(Descriptor),
+  /** The manifests above that content, from the root down. */
+  path: Schema.Array(Digest),
+  reason: Reason
+}) {
+  readonly [TypeId] = TypeId
+
+  /** The reason, as the cause that error printers show. */
+  override readonly cause = this.reason
+
+  /** May the same copy succeed later? */
+  get isRetryable(): boolean {
+    return "isRetryable" in this.reason && this.reason.isRetryable
+  }
+
+  override get message(): string {
+    const content = this.descriptor === undefined ? "" : ` ${this.descriptor.digest} (${this.descriptor.mediaType})`
+    const path = this.path.length === 0 ? "" : ` of ${this.path.join(" > ")}`
+    return `${this.end} ${this.reference}:${content}${path}${content === "" ? "" : ":"} ${this.reason.message}`
+  }
+}
+
+/**
+ * Tells copy errors from other values.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isCopyError = (u: unknown): u is CopyError => hasProperty(u, TypeId)

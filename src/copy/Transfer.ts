@@ -1,0 +1,60 @@
+/**
+ * Moving one blob from source to destination, by the cheapest way there is.
+ */
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import * as BlobSource from "../BlobSource.ts"
+import * as MediaType from "../MediaType.ts"
+import * as Registry from "../Registry.ts"
+import { type CopyError, isCopyError } from "./CopyError.ts"
+import type { Entry } from "./CopyReport.ts"
+import { type Ends, failureOf, type Place } from "./Ends.ts"
+
+/** The blob at the source, whose failures are the source's. */
+const sourceOf = (ends: Ends, place: Place): BlobSource.BlobSource<CopyError> => {
+  const { registry, repository } = ends.source
+  const source = Registry.blobSource(registry, repository, place.descriptor)
+  return BlobSource.make(
+    source.size,
+    (offset) => Stream.mapError(source.open(offset), failureOf(ends, "source", place))
+  )
+}
+
+const isPresent = ({ destination: { registry, repository } }: Ends, { descriptor }: Place) =>
+  registry.resolveBlob(repository, descriptor.digest).pipe(
+    Effect.as(true),
+    Effect.catchReasons("RegistryError", {
+      BlobUnknown: () => Effect.succeed(false),
+      NameUnknown: () => Effect.succeed(false)
+    })
+  )
+
+/** From one repository of a registry to another; a mount that is declined goes on in the session it opened. */
+const mount = Effect.fnUntraced(
+  function*({ destination, source }: Ends, place: Place, content: BlobSource.BlobSource<CopyError>) {
+    const { digest, size } = place.descriptor
+    const started = yield* destination.registry.startUpload(destination.repository, {
+      mount: { digest, from: source.repository }
+    })
+    if (started._tag === "Mounted") return "mounted"
+    yield* started.commit(digest, { offset: 0, size, stream: content.open(0) })
+    return "copied"
+  },
+  Effect.scoped
+)
+
+/** Sees to it that the destination has a blob, and tells how that came about. */
+export const transfer = (ends: Ends, place: Place): Effect.Effect<Entry["outcome"], CopyError> =>
+  Effect.gen(function*() {
+    const { destination, source } = ends
+    const { descriptor } = place
+    const isSameRegistry = destination.registry === source.registry
+    if (MediaType.isNonDistributable(descriptor.mediaType)) return "external"
+    if (isSameRegistry && destination.repository === source.repository) return "present"
+    if (isSameRegistry) return yield* mount(ends, place, sourceOf(ends, place))
+    if (yield* isPresent(ends, place)) return "present"
+    yield* destination.registry.pushBlob(destination.repository, descriptor, sourceOf(ends, place))
+    return "copied"
+  }).pipe(
+    Effect.mapError((error) => isCopyError(error) ? error : failureOf(ends, "destination", place)(error))
+  )

@@ -1,0 +1,87 @@
+/**
+ * An oxlint plugin that keeps the floors of the house: a room of `src` imports only from the rooms below it, and only
+ * some rooms may use what lies outside.
+ */
+import { isBuiltin } from "node:module"
+import { basename, dirname, relative, resolve } from "node:path"
+import { fileURLToPath } from "node:url"
+import type { RuleTester } from "oxlint/plugins-dev"
+
+type Rule = Parameters<RuleTester["run"]>[1]
+
+interface Source {
+  readonly range: [number, number]
+  readonly value?: unknown
+}
+
+/** From the ground up. A room is a folder or a module directly in `src`. */
+const floors: ReadonlyArray<ReadonlyArray<string>> = [
+  ["Digest", "Hasher", "MediaType", "Platform", "Descriptor", "Manifest", "Reference"],
+  ["BlobSource", "RegistryError", "Registry"],
+  ["Resolver"],
+  ["stores"],
+  ["views"],
+  ["auth"],
+  ["client"],
+  ["server"],
+  ["copy"],
+  ["Namespace"],
+  ["index"],
+  ["testing"],
+  ["node"],
+  ["cli"]
+]
+
+const strangers = ["stores", "views", "client", "server"]
+
+/** Who may import what from outside `src`: the first pattern that fits a specifier decides. */
+const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<string>]> = [
+  [/^@?effect(\/[a-z-]+)*$/, []],
+  [/^effect-oci(\/|$)/, []],
+  [/^effect\/(cli|http|http-api|process)\//, ["auth", "client", "server", "node", "cli"]],
+  [/^@effect\/platform-node/, ["node", "cli"]]
+]
+const nodeRooms = ["Hasher", "node", "cli"]
+
+const src = fileURLToPath(new URL("../../src", import.meta.url))
+
+const roomOf = (file: string): string => basename(relative(src, file).split(/[\\/]/, 1)[0] ?? "", ".ts")
+
+const floorOf = (room: string): number => floors.findIndex((rooms) => rooms.includes(room))
+
+/** Says what is wrong with importing `specifier` in `file`. */
+const verdict = (file: string, specifier: string): string | undefined => {
+  const room = roomOf(file)
+  if (floorOf(room) < 0) return `${room} is not one of the rooms in test/house/floors.ts`
+  if (!specifier.startsWith(".")) {
+    const allowed = isBuiltin(specifier) ? nodeRooms : outside.find(([pattern]) => pattern.test(specifier))?.[1]
+    if (allowed === undefined || allowed.includes(room)) return undefined
+    return allowed.length === 0
+      ? `import from the module itself, not from ${specifier}`
+      : `${specifier} is for ${allowed.join(", ")}, not for ${room}`
+  }
+  const target = roomOf(resolve(dirname(file), specifier))
+  if (floorOf(target) < 0) return `${target} is not one of the rooms in test/house/floors.ts`
+  if (target === "index") return "import from the module itself, not from the index"
+  if (target === room) return undefined
+  if (strangers.includes(room) && strangers.includes(target)) return `${room} and ${target} meet at Registry`
+  return floorOf(target) > floorOf(room) ? `${target} is above ${room}` : undefined
+}
+
+const rule: Rule = {
+  create: (context) => {
+    const check = (source: Source | null) => {
+      const message = typeof source?.value === "string" ? verdict(context.filename, source.value) : undefined
+      if (source !== null && message !== undefined) context.report({ message, node: source })
+    }
+    return {
+      ImportDeclaration: ({ source }) => check(source),
+      ImportExpression: ({ source }) => check(source),
+      ExportAllDeclaration: ({ source }) => check(source),
+      ExportNamedDeclaration: ({ source }) => check(source),
+      TSImportType: ({ source }) => check(source)
+    }
+  }
+}
+
+export default { meta: { name: "house" }, rules: { floors: rule } }

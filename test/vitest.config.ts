@@ -1,0 +1,15 @@
+import { fileURLToPath } from "node:url"
+import { defineConfig } from "vitest/config"
+import { doctest } from "./doctest/plugin.ts"
+
+export default defineConfig({
+  plugins: [doctest()],
+  root: fileURLToPath(new URL("..", import.meta.url)),
+  ssr: { resolve: { conditions: ["effect-oci:source", "module", "node", "development|production"] } },
+  test: {
+    include: ["test/**/*.test.ts"],
+    setupFiles: ["test/setup.ts"],
+    sequence: { concurrent: true },
+    testTimeout: 30_000
+  }
+})
