@@ -156,7 +156,8 @@ export const verifyBytes = Effect.fnUntraced(function*(
 
 /**
  * Lets a stream of bytes through while hashing it, and fails before its last chunk is handed on when digest or size are
- * not as expected. A stream whose size is not known stays one pull behind, so that its last chunk can be held back.
+ * not as expected; content that is too short fails where it ends. A stream whose size is not known stays one pull
+ * behind, so that its last chunk can be held back.
  *
  * @category combinators
  * @since 0.1.0
@@ -185,6 +186,7 @@ export const verify = (expected: { readonly digest: Digest.Digest; readonly size
       if (!verified) yield* hash.update(chunks)
       if (!verified && size === expected.size) yield* verdict
       if (expected.size !== undefined) return chunks
+      if (chunks.every((chunk) => chunk.length === 0)) return []
       const ready = held
       held = chunks
       return ready

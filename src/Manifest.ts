@@ -123,6 +123,9 @@ const decodeContent = (
   }
 }
 
+// the message quotes the names of fields, which may be of any length
+const oneLine = (message: string): string => message.slice(0, 300).replace(/\s*\n\s*/g, " ")
+
 // a document that reads as both image and index means different things to different readers (CVE-2021-41190)
 const foreignFields = { Image: ["manifests"], Index: ["layers", "config"], Artifact: ["manifests", "layers"] } as const
 
@@ -154,12 +157,13 @@ export const decode = (mediaType: string, bytes: Uint8Array): Result.Result<Mani
   const text = Result.try(() => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes))
   if (Result.isFailure(text)) return fail("not UTF-8")
   const decoded = decodeContent(mediaType, bytes, text.success)
-  if (Result.isFailure(decoded)) return fail(decoded.failure.message.replace(/\s*\n\s*/g, " "))
+  if (Result.isFailure(decoded)) return fail(oneLine(decoded.failure.message))
   const manifest = decoded.success
-  if (manifest.content.mediaType !== undefined && manifest.content.mediaType !== mediaType) {
-    return fail(`its mediaType field says ${JSON.stringify(manifest.content.mediaType)}`)
+  const own = manifest.content.mediaType
+  if (own !== undefined && own !== "" && own !== mediaType) {
+    return fail(`its mediaType field says ${JSON.stringify(own.slice(0, 100))}`)
   }
-  const foreign = foreignFields[manifest._tag].find((field) => field in manifest.content)
+  const foreign = foreignFields[manifest._tag].find((field) => (manifest.content[field] ?? null) !== null)
   return foreign === undefined ? Result.succeed(manifest) : fail(`it has a field ${foreign}, which that type has not`)
 }
 

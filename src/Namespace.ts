@@ -83,8 +83,7 @@ export class Namespace extends Context.Service<Namespace, {
  * import * as MediaType from "effect-oci/MediaType"
  * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
  * import * as Namespace from "effect-oci/Namespace"
- * import type { Digest } from "./Digest.ts"
-import * as Reference from "effect-oci/Reference"
+ * import * as Reference from "effect-oci/Reference"
  * import * as Resolver from "effect-oci/Resolver"
  *
  * const program = Effect.gen(function*() {

@@ -8,22 +8,21 @@
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 
+const Declared = Schema.Struct({
+  architecture: Schema.String,
+  os: Schema.String,
+  "os.version": Schema.optionalKey(Schema.String),
+  "os.features": Schema.optionalKey(Schema.Array(Schema.String)),
+  variant: Schema.optionalKey(Schema.String)
+})
+
 /**
- * Schema of a platform.
+ * Schema of a platform. Fields that are not declared here survive decoding and encoding.
  *
  * @category schemas
  * @since 0.1.0
  */
-export const Platform = Schema.StructWithRest(
-  Schema.Struct({
-    architecture: Schema.String,
-    os: Schema.String,
-    "os.version": Schema.optionalKey(Schema.String),
-    "os.features": Schema.optionalKey(Schema.Array(Schema.String)),
-    variant: Schema.optionalKey(Schema.String)
-  }),
-  [Schema.Record(Schema.String, Schema.Json)]
-)
+export const Platform = Schema.StructWithRest(Declared, [Schema.Record(Schema.String, Schema.Json)])
 
 /**
  * A platform.
@@ -115,11 +114,12 @@ export const matches = (wanted: Platform, candidate: Platform): boolean =>
   (wanted["os.version"] === undefined || wanted["os.version"] === candidate["os.version"])
 
 /**
- * Reads the platform out of an image config (image-spec, `config.md`), which has the same fields.
+ * Reads the platform out of an image config (image-spec, `config.md`), which has the same fields among others. The
+ * others, such as the environment, are left behind.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const fromJson: (json: string) => Result.Result<Platform, Schema.SchemaError> = Schema.decodeUnknownResult(
-  Schema.fromJsonString(Schema.toCodecGoJson(Platform))
+  Schema.fromJsonString(Schema.toCodecGoJson(Declared))
 )

@@ -69,25 +69,21 @@ const looksLikeHost = (input: string): boolean => /[.:[\]]/.test(input) || input
 
 const repositoryPattern = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/
 
+// as much of a string as a repository's name could begin with
+const repositoryBeginning = /^(?:[a-z0-9]+(?:\.|__?|-+|\/)?)*/
+
 const problemOfRepository = (input: string): Problem | undefined => {
   if (input === "") return { offset: 0, problem: "it is empty" }
   if (input.length > 255) return { offset: 255, problem: `it has ${input.length} characters, 255 are allowed` }
   if (repositoryPattern.test(input)) return undefined
-  const character = input.search(/[^a-z0-9._/-]/)
-  if (character >= 0) {
-    return {
-      offset: character,
-      problem: /[A-Z]/.test(input.charAt(character))
-        ? `upper-case letter ${JSON.stringify(input.charAt(character))}`
-        : `character ${JSON.stringify(input.charAt(character))} is not allowed`
-    }
-  }
-  // what is left to be wrong is a separator at an end of a component, or two that may not stand side by side
-  const separator = /(?:^|\/)[._/-]|(?:^|\/)$|[._-](?:\/|$)|\.[._-]|___|_[.-]|__[.-]|-[._]/.exec(input)
-  const offset = separator?.index ?? 0
+  const offset = repositoryBeginning.exec(input)?.[0].length ?? 0
+  const character = input.charAt(offset)
+  if (/[A-Z]/.test(character)) return { offset, problem: `upper-case letter ${JSON.stringify(character)}` }
   return {
-    offset: input.charAt(offset) === "/" ? offset + 1 : offset,
-    problem: "parts between slashes are letters and digits, joined by one of . _ __ and -"
+    offset,
+    problem: /[^a-z0-9._/-]/.test(character)
+      ? `character ${JSON.stringify(character)} is not allowed`
+      : "expected a letter or digit: parts between slashes are letters and digits, joined by one of . _ __ and -"
   }
 }
 
@@ -228,6 +224,13 @@ export const parseRelative = (input: string): Result.Result<RelativeReference, I
   const fail = (part: InvalidReference["part"], start: number, { offset, problem }: Problem) =>
     Result.fail(new InvalidReference({ input, part, offset: start + offset, problem }))
 
+  const scheme = /^[a-zA-Z][a-zA-Z0-9+.-]*:\/\//.exec(input)
+  if (scheme !== null) {
+    // a URL may hold a password, which no error repeats
+    const shown = input.replace(/\/\/[^/]*@/, "//…@")
+    const problem = `a reference begins with a host, not with ${scheme[0]}`
+    return Result.fail(new InvalidReference({ input: shown, part: "registry", offset: 0, problem }))
+  }
   const registry = hasHost ? input.slice(0, slash) : undefined
   const registryProblem = registry === undefined ? undefined : problemOfHost(registry)
   if (registryProblem !== undefined) return fail("registry", 0, registryProblem)

@@ -348,10 +348,14 @@ export const make = (
     })
   const no = (operation: string) => (repository: Repository) => Effect.fail(unsupported(operation, repository))
   const noList = (operation: string) => (repository: Repository) => Stream.fail(unsupported(operation, repository))
+  const attributes = (repository?: Repository) => ({
+    "oci.registry": name,
+    ...repository === undefined ? {} : { "oci.repository": repository }
+  })
   const span = (operation: string, repository?: Repository) =>
-    Effect.withSpan(`Registry.${operation}`, {
-      attributes: { "oci.registry": name, ...repository === undefined ? {} : { "oci.repository": repository } }
-    }, { captureStackTrace: false })
+    Effect.withSpan(`Registry.${operation}`, { attributes: attributes(repository) }, { captureStackTrace: false })
+  const listSpan = (operation: string, repository?: Repository) =>
+    Stream.withSpan(`Registry.${operation}`, { attributes: attributes(repository), captureStackTrace: false })
 
   const self = {
     capabilities: Effect.succeed({}),
@@ -389,7 +393,11 @@ export const make = (
       span("pushManifest", repository)(self.pushManifest(repository, manifest, tags)),
     deleteBlob: (repository, digest) => span("deleteBlob", repository)(self.deleteBlob(repository, digest)),
     deleteManifest: (repository, digest) => span("deleteManifest", repository)(self.deleteManifest(repository, digest)),
-    deleteTag: (repository, tag) => span("deleteTag", repository)(self.deleteTag(repository, tag))
+    deleteTag: (repository, tag) => span("deleteTag", repository)(self.deleteTag(repository, tag)),
+    repositories: (options) => listSpan("repositories")(self.repositories(options)),
+    tags: (repository, options) => listSpan("tags", repository)(self.tags(repository, options)),
+    referrers: (repository, digest, options) =>
+      listSpan("referrers", repository)(self.referrers(repository, digest, options))
   }
 }
 
@@ -407,6 +415,7 @@ export const blobSource = (
 ): BlobSource.BlobSource<RegistryError> =>
   BlobSource.make(descriptor.size, (offset) =>
     Stream.unwrap(Effect.gen(function*() {
+      if (offset > 0 && offset >= descriptor.size) return Stream.empty
       const blob = yield* self.getBlob(repository, descriptor.digest, offset === 0 ? {} : { range: { offset } })
       if (blob.descriptor.size === descriptor.size) return blob.stream
       return yield* new RegistryError({

@@ -290,8 +290,9 @@ export class Transport extends Schema.TaggedError<Transport>("effect-oci/Registr
     return true
   }
   override get message(): string {
-    const known = this.code === undefined ? undefined : transportSentences.get(this.code)
-    return known ?? say("the connection failed", this)
+    // the codes of the HTTP parser begin so
+    if (this.code?.startsWith("HPE_") === true) return "what answered does not speak HTTP"
+    return transportSentences.get(this.code ?? "") ?? say("the connection failed", this)
   }
 }
 
@@ -304,7 +305,6 @@ const transportSentences: ReadonlyMap<string, string> = new Map([
   ["ENETUNREACH", "the network cannot be reached"],
   ["UND_ERR_CONNECT_TIMEOUT", "the connection could not be made in time"],
   ["UND_ERR_SOCKET", "the connection was closed in the middle"],
-  ["HPE_INVALID_CONSTANT", "what answered does not speak HTTP"],
   [
     "ERR_SSL_WRONG_VERSION_NUMBER",
     "what answered does not speak TLS; a registry in plain HTTP has to be named as such"

@@ -5,6 +5,7 @@
  * then what was asked for.
  */
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Headers from "effect/http/Headers"
 import type * as HttpClientError from "effect/http/HttpClientError"
@@ -16,6 +17,9 @@ import * as RegistryError from "../RegistryError.ts"
 
 /** What a request was for: it decides what "not found" means. */
 export type Target = "blob" | "manifest" | "upload" | "repository" | "registry"
+
+// no registry means more than this, whatever it says
+const longestPause = Duration.days(1)
 
 const ErrorDocument = Schema.fromJsonString(Schema.toCodecGoJson(Schema.Struct({
   errors: Schema.Array(Schema.Struct({ code: Schema.String, message: Schema.optionalKey(Schema.String) }))
@@ -47,7 +51,7 @@ const notFound = {
   registry: RegistryError.UnexpectedResponse
 } as const
 
-const isCode = (code: string): code is keyof typeof byCode => code in byCode
+const isCode = (code: string): code is keyof typeof byCode => Object.hasOwn(byCode, code)
 
 /** Cut to what may stand in an error: one line of printable characters. */
 export const printable = (text: string): string => text.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, " ").trim().slice(0, 200)
@@ -71,7 +75,9 @@ export const reasonOf = Effect.fnUntraced(function*(
 
   const parsed = Headers.parseRetryAfter(headers["retry-after"] ?? "")
   const now = yield* Clock.currentTimeMillis
-  const pause = Result.isSuccess(parsed) ? { retryAfter: Headers.retryAfterDelay(parsed.success, now) } : {}
+  const pause = Result.isSuccess(parsed)
+    ? { retryAfter: Duration.min(Headers.retryAfterDelay(parsed.success, now), longestPause) }
+    : {}
 
   if (status === 401) return new RegistryError.Unauthorized(answer)
   if (status === 403) return new RegistryError.Denied(answer)
@@ -93,6 +99,8 @@ export const reasonOf = Effect.fnUntraced(function*(
 const codeOf = (cause: unknown): string | undefined => {
   if (!Predicate.isObject(cause)) return undefined
   if (Predicate.hasProperty(cause, "code") && typeof cause.code === "string") return cause.code
+  // undici's errors of the HTTP parser have no code
+  if (Predicate.hasProperty(cause, "name") && cause.name === "HTTPParserError") return "HPE_INVALID"
   return Predicate.hasProperty(cause, "cause") ? codeOf(cause.cause) : undefined
 }
 

@@ -66,12 +66,15 @@ export const make = (connection: Connection.Connection): Blobs => {
         answer.headers["content-range"] ?? ""
       )
       const [, first, last, total] = match ?? []
-      if (first === undefined || last === undefined || Number(first) !== offset) {
+      const another = () => {
         const detail = "the answer is another range of the blob than was asked for"
-        return yield* connection.error(call, new RegistryError.UnexpectedResponse({ status: 206, detail }))
+        return connection.error(call, new RegistryError.UnexpectedResponse({ status: 206, detail }))
       }
+      if (first === undefined || last === undefined || Number(first) !== offset) return yield* another()
       const size = total === undefined ? (yield* resolveBlob(repository, digest)).size : Number(total)
-      return { descriptor: describe(digest, size), stream: part(answer.stream, 0, Number(last) - offset + 1) }
+      const end = length === undefined ? size : Math.min(offset + length, size)
+      if (end <= offset || Number(last) + 1 < end) return yield* another()
+      return { descriptor: describe(digest, size), stream: part(answer.stream, 0, end - offset) }
     }
   )
 

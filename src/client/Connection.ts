@@ -111,6 +111,8 @@ export interface Connection {
 // of answers that are read only to free their connection, or for their error document
 const smallBody = 64 * 1024
 
+const redirectLimit = 10
+
 export const make = Effect.fnUntraced(function*(options: {
   readonly name: string
   readonly origin: string
@@ -120,7 +122,7 @@ export const make = Effect.fnUntraced(function*(options: {
   const { credentials, name, origin, transformClient } = options
   const environment = yield* HttpClient.HttpClient
   const client = transformClient === undefined ? environment : transformClient(environment)
-  const following = HttpClient.followRedirects(client, 10)
+  const following = HttpClient.followRedirects(client, redirectLimit)
   const capabilities = yield* Ref.make<Registry.Capabilities>({})
   const warned = new Set<string>()
 
@@ -164,6 +166,8 @@ export const make = Effect.fnUntraced(function*(options: {
   ): Registry.Blob["stream"] =>
     Stream.unwrap(Effect.map(IdleTimeout, (duration) =>
       stream.pipe(
+        // where fetch is below, an answer without a body has no stream
+        Stream.catchIf(({ reason }) => reason._tag === "EmptyBodyError", () => Stream.empty),
         Stream.mapError(transport(call)),
         Stream.timeoutOrElse({
           duration,
@@ -216,7 +220,8 @@ export const make = Effect.fnUntraced(function*(options: {
       return yield* receive(call, response, limit)
     }),
     open: Effect.fnUntraced(function*(call, request, expected) {
-      const scoped = HttpClient.withScope(following)
+      // each hop in the scope: outside of the redirects, it would let go of the first only
+      const scoped = HttpClient.followRedirects(HttpClient.withScope(client), redirectLimit)
       const response = yield* judge(call, yield* execute(scoped, call, request), expected)
       return { headers: response.headers, status: response.status, stream: idleLimited(call, response.stream) }
     }),

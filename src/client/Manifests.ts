@@ -39,7 +39,13 @@ export const make = (
       for (const tag of others) yield* requests.put(repository, tag, manifest)
       return yield* requests.put(repository, first, manifest)
     }
-    const headers = yield* requests.put(repository, manifest.digest, manifest, tags)
+    const headers = yield* requests.put(repository, manifest.digest, manifest, tags).pipe(
+      // too many for one request (distribution-spec, "Pushing Manifests")
+      Effect.catchIf(
+        ({ status }) => status === 414 || status === 431,
+        () => requests.put(repository, manifest.digest, manifest)
+      )
+    )
     const accepted = new Set((headers["oci-tag"] ?? "").split(",").map((tag) => tag.trim()))
     yield* connection.learn({ tagParameters: accepted.has(first) })
     for (const tag of tags) {

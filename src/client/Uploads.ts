@@ -48,8 +48,8 @@ export const make = (connection: Connection.Connection): Uploads => {
     connection.send(call, HttpClientRequest.post(url), expected)
 
   const locationOf = (call: Connection.Call, { headers, status, url }: Connection.Received) => {
-    const location = headers["location"]
-    return location !== undefined && URL.canParse(location, url)
+    const location = headers["location"] ?? ""
+    return location !== "" && URL.canParse(location, url)
       ? Effect.succeed(absolute(location, url))
       : Effect.fail(connection.error(call, new RegistryError.UnexpectedResponse({ status, detail: "no Location" })))
   }
@@ -199,7 +199,11 @@ export const make = (connection: Connection.Connection): Uploads => {
       if (source.size !== size) return yield* wrongSize(source.size)
       const { singlePost } = yield* Ref.get(connection.capabilities)
       if (size <= singlePostLimit && singlePost !== false) {
-        const bytes = yield* Stream.mkUint8Array(source.open(0))
+        let read = 0
+        const bytes = yield* source.open(0).pipe(
+          Stream.takeUntil((chunk) => (read += chunk.length) > size),
+          Stream.mkUint8Array
+        )
         if (bytes.length !== size) return yield* wrongSize(bytes.length)
         yield* pushAtOnce(repository, digest, bytes)
       } else {
@@ -213,11 +217,14 @@ export const make = (connection: Connection.Connection): Uploads => {
     startUpload,
     pushBlob,
     resumeUpload: Effect.fnUntraced(function*(repository, id) {
-      const location = absolute(id, connection.url("/"))
-      const session: Session = { location, held: 0, committed: false, minimumChunk: 0 }
-      yield* Effect.addFinalizer(() => session.committed ? Effect.void : cancel(repository, session.location))
+      if (!/^https?:/.test(id) || !URL.canParse(id)) {
+        const call = { operation: "resumeUpload", repository, target: "upload" } as const
+        return yield* connection.error(call, new RegistryError.BlobUploadUnknown({}))
+      }
+      const session: Session = { location: id, held: 0, committed: false, minimumChunk: 0 }
       const resumed = upload(repository, session)
       session.held = yield* resumed.status
+      yield* Effect.addFinalizer(() => session.committed ? Effect.void : cancel(repository, session.location))
       return resumed
     })
   }

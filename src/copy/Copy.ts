@@ -12,7 +12,6 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Result from "effect/Result"
 import * as Semaphore from "effect/Semaphore"
 import type { Digest } from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
@@ -59,10 +58,7 @@ export interface Options {
   /** Copy the image for this platform alone: the destination gets its manifest, not the index it was found in. */
   readonly platform?: Platform
   /** What a manifest refers to. `Manifest.digests` unless given. */
-  readonly manifestDigests?: (
-    mediaType: string,
-    bytes: Uint8Array
-  ) => Result.Result<Manifest.Digests, Manifest.ManifestError>
+  readonly manifestDigests?: Graph.ManifestDigests
 }
 
 /** What the destination has under a tag or digest, if anything. */
@@ -92,6 +88,9 @@ export const copyManifest = Effect.fn("Copy.copyManifest")(
     const named = yield* readRoot(ends)
     const root = options.platform === undefined ? named : yield* selectPlatform(ends, named, options.platform)
     const digest = root.descriptor.digest
+    const manifestDigests = options.manifestDigests ?? Manifest.digests
+    // what is wrong with the source is told before the destination is asked
+    yield* Graph.references(ends, root, manifestDigests, { descriptor: root.descriptor, path: [] })
     if (destination.digest !== undefined && destination.digest !== digest) {
       const reason = new DigestConflict({ source: digest, destination: destination.digest })
       return yield* failure(ends, "destination", reason)
@@ -101,7 +100,7 @@ export const copyManifest = Effect.fn("Copy.copyManifest")(
 
     const graph = yield* Graph.discover(ends, { manifest: root, present }, {
       referrers: options.referrers ?? true,
-      manifestDigests: options.manifestDigests ?? Manifest.digests
+      manifestDigests
     }, permits)
     const entries = yield* execute(ends, graph, permits, isTagged)
     return new CopyReport({

@@ -3,7 +3,7 @@
  * the destination does not have them. And in which order.
  */
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
+import type * as Result from "effect/Result"
 import type * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
@@ -34,13 +34,27 @@ export interface Graph {
   readonly blobs: ReadonlyMap<Digest, Place>
 }
 
+export type ManifestDigests = (
+  mediaType: string,
+  bytes: Uint8Array
+) => Result.Result<Manifest.Digests, Manifest.ManifestError>
+
 export interface Options {
   readonly referrers: boolean
-  readonly manifestDigests: (
-    mediaType: string,
-    bytes: Uint8Array
-  ) => Result.Result<Manifest.Digests, Manifest.ManifestError>
+  readonly manifestDigests: ManifestDigests
 }
+
+/** What a manifest of the source refers to. */
+export const references = (
+  ends: Ends,
+  { bytes, descriptor }: ManifestBytes,
+  manifestDigests: ManifestDigests,
+  place: Place
+): Effect.Effect<Manifest.Digests, CopyError> =>
+  Effect.mapError(
+    Effect.fromResult(manifestDigests(descriptor.mediaType, bytes)),
+    (reason) => failure(ends, "source", reason, place)
+  )
 
 /** Reads the graph below a root. Each manifest is looked for at the destination, and read once at the source. */
 export const discover = Effect.fnUntraced(function*(
@@ -114,10 +128,12 @@ export const discover = Effect.fnUntraced(function*(
         node.missing = true
         return
       }
-      const { bytes, descriptor } = node.manifest
-      const references = options.manifestDigests(descriptor.mediaType, bytes)
-      if (Result.isFailure(references)) return yield* Effect.fail(failure(ends, "source", references.failure, node))
-      const { blobs: ownBlobs, manifests: children } = references.success
+      const { blobs: ownBlobs, manifests: children } = yield* references(
+        ends,
+        node.manifest,
+        options.manifestDigests,
+        node
+      )
       if (!node.present) {
         node.blobs = digestsOf(ownBlobs)
         for (const blob of ownBlobs) {

@@ -30,6 +30,7 @@ interface StoredManifest {
 }
 
 interface Session {
+  readonly repository: Repository
   chunks: Array<Uint8Array>
   size: number
   readonly lock: Semaphore.Semaphore
@@ -39,7 +40,6 @@ interface Content {
   readonly blobs: Map<Digest.Digest, Uint8Array>
   readonly manifests: Map<Digest.Digest, StoredManifest>
   readonly tags: Map<Tag, Digest.Digest>
-  readonly sessions: Map<string, Session>
 }
 
 /**
@@ -55,6 +55,7 @@ export const make = (options?: {
   Effect.sync(() => {
     const name = options?.name ?? "memory"
     const repositories = new Map<Repository, Content>()
+    const sessions = new Map<string, Session>()
     let sessionCount = 0
 
     const error = (operation: string, repository: Repository, reason: RegistryError.Reason) =>
@@ -69,8 +70,7 @@ export const make = (options?: {
       })
 
     const created = (repository: Repository): Content => {
-      const content = repositories.get(repository) ??
-        { blobs: new Map(), manifests: new Map(), tags: new Map(), sessions: new Map() }
+      const content = repositories.get(repository) ?? { blobs: new Map(), manifests: new Map(), tags: new Map() }
       repositories.set(repository, content)
       return content
     }
@@ -116,6 +116,13 @@ export const make = (options?: {
 
     // -- writing blobs ------------------------------------------------------------------------------------------------
 
+    const newSession = (repository: Repository): Session => ({
+      repository,
+      chunks: [],
+      size: 0,
+      lock: Semaphore.makeUnsafe(1)
+    })
+
     const receive = Effect.fnUntraced(function*<E>(
       operation: string,
       repository: Repository,
@@ -148,9 +155,9 @@ export const make = (options?: {
 
     const upload = (repository: Repository, id: string): Registry.Upload => {
       const session = (operation: string) =>
-        Effect.flatMap(existing(operation, repository), ({ sessions }) => {
+        Effect.suspend(() => {
           const found = sessions.get(id)
-          return found === undefined
+          return found?.repository !== repository
             ? Effect.fail(error(operation, repository, new RegistryError.BlobUploadUnknown({})))
             : Effect.succeed(found)
         })
@@ -169,7 +176,7 @@ export const make = (options?: {
           return yield* into.lock.withPermit(Effect.gen(function*() {
             if (last !== undefined) yield* receive("commit", repository, into, last)
             const descriptor = yield* store("commit", repository, digest, concat(into))
-            created(repository).sessions.delete(id)
+            sessions.delete(id)
             return descriptor
           }))
         })
@@ -181,10 +188,10 @@ export const make = (options?: {
         Effect.acquireRelease(
           Effect.sync(() => {
             const id = `${++sessionCount}`
-            created(repository).sessions.set(id, { chunks: [], size: 0, lock: Semaphore.makeUnsafe(1) })
+            sessions.set(id, newSession(repository))
             return id
           }),
-          (id) => Effect.sync(() => repositories.get(repository)?.sessions.delete(id))
+          (id) => Effect.sync(() => sessions.delete(id))
         ),
         (id) => upload(repository, id)
       )
@@ -205,7 +212,7 @@ export const make = (options?: {
     const resumeUpload: Registry.Registry["resumeUpload"] = Effect.fnUntraced(function*(repository, id) {
       const resumed = upload(repository, id)
       yield* resumed.status
-      yield* Effect.addFinalizer(() => Effect.sync(() => repositories.get(repository)?.sessions.delete(id)))
+      yield* Effect.addFinalizer(() => Effect.sync(() => sessions.delete(id)))
       return resumed
     })
 
@@ -215,7 +222,7 @@ export const make = (options?: {
         descriptor: Pick<Descriptor, "digest" | "size">,
         source: BlobSource.BlobSource<E>
       ) {
-        const session: Session = { chunks: [], size: 0, lock: Semaphore.makeUnsafe(1) }
+        const session = newSession(repository)
         const chunk = { offset: 0, size: descriptor.size, stream: source.open(0) }
         yield* receive("pushBlob", repository, session, chunk)
         return yield* store("pushBlob", repository, descriptor.digest, concat(session))

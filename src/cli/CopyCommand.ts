@@ -1,0 +1,107 @@
+/**
+ * `effect-oci copy SOURCE DESTINATION`
+ */
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Copy from "../copy/Copy.ts"
+import { CopyReport } from "../copy/CopyReport.ts"
+import * as Namespace from "../Namespace.ts"
+import * as NodeNamespace from "../node/NodeNamespace.ts"
+import * as Platform from "../Platform.ts"
+import * as Reference from "../Reference.ts"
+import * as Registry from "../Registry.ts"
+import { Misuse, readReference } from "./Names.ts"
+import * as Progress from "./Progress.ts"
+
+const encodeReport = Schema.encodeEffect(Schema.fromJsonString(CopyReport))
+
+const readPlatform = (input: string) =>
+  Result.match(Platform.parse(input), {
+    onSuccess: (platform) => Effect.succeed({ platform }),
+    onFailure: ({ message }) => Effect.fail(new Misuse({ message }))
+  })
+
+export const CopyCommand = Command.make(
+  "copy",
+  {
+    source: Argument.String("source").pipe(
+      Argument.withDescription("What to copy: host/repository, with a tag or a digest")
+    ),
+    destination: Argument.String("destination").pipe(
+      Argument.withDescription("Where to: host/repository, with the tag it gets there")
+    ),
+    platform: Flag.String("platform").pipe(
+      Flag.withMetavar("OS/ARCH"),
+      Flag.withDescription("Copy the image for this platform alone, such as linux/arm64"),
+      Flag.optional
+    ),
+    referrers: Flag.Boolean("referrers").pipe(
+      Flag.withDescription(
+        "Copy what refers to the image too: signatures, SBOMs, attestations; --no-referrers leaves it"
+      ),
+      Flag.withDefault(true)
+    ),
+    plainHttp: Flag.String("plain-http").pipe(
+      Flag.withMetavar("HOST"),
+      Flag.withDescription("Speak plain HTTP to this host (loopback always is); may be given more than once"),
+      Flag.atLeast(0)
+    ),
+    concurrency: Flag.Int("concurrency").pipe(
+      Flag.withMetavar("N"),
+      Flag.withDescription("How many blobs and manifests are in work at a time"),
+      Flag.optional
+    ),
+    json: Flag.Boolean("json").pipe(
+      Flag.withDescription("Print a report of the copy as JSON"),
+      Flag.withDefault(false)
+    )
+  },
+  Effect.fnUntraced(function*(input) {
+    const concurrency = Option.getOrElse(input.concurrency, () => Copy.Concurrency.defaultValue())
+    if (concurrency < 1) return yield* new Misuse({ message: "--concurrency is a number from 1 on" })
+    const platform = Option.isNone(input.platform) ? {} : yield* readPlatform(input.platform.value)
+    const source = yield* readReference(input.source)
+    const destination = yield* readReference(input.destination)
+
+    const copy = Namespace.Namespace.use((namespace) =>
+      namespace.copyManifest({ source, destination, referrers: input.referrers, ...platform })
+    )
+    const [elapsed, report] = yield* copy.pipe(
+      Effect.provide(NodeNamespace.layerOptions({ plainHttp: input.plainHttp })),
+      Effect.provideService(Copy.Concurrency, concurrency),
+      Effect.provideService(
+        Registry.Observer,
+        ({ registry, text }) => Console.error(`warning from ${registry}: ${text}`)
+      ),
+      Progress.shown,
+      Effect.timed
+    )
+    yield* Console.error(Progress.conclusion(report, elapsed))
+    const { registry, repository } = destination
+    yield* Console.log(
+      input.json
+        ? yield* Effect.orDie(encodeReport(report))
+        : Reference.format({ registry, repository, digest: report.root.digest })
+    )
+  })
+).pipe(
+  Command.withDescription(
+    "Copy an image, with all its platforms and all that refers to it, from one registry to another"
+  ),
+  Command.withExamples([
+    {
+      command: "effect-oci copy ghcr.io/team/app:1 127.0.0.1:5000/mirror/app:1",
+      description: "Copy a multi-platform image into a registry on this machine"
+    },
+    {
+      command: "effect-oci copy --platform linux/arm64 ghcr.io/team/app:1 127.0.0.1:5000/app:arm64",
+      description: "Copy the image for one platform"
+    }
+  ])
+)

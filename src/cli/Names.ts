@@ -1,0 +1,32 @@
+/**
+ * References as people type them: `docker.io` and `latest` may be left out, and are added aloud.
+ */
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Runtime from "effect/Runtime"
+import * as Schema from "effect/Schema"
+import * as Reference from "../Reference.ts"
+
+/** The command was called in a way that makes no sense. */
+export class Misuse extends Schema.TaggedError<Misuse>("effect-oci/cli/Misuse")("Misuse", { message: Schema.String }) {
+  override readonly [Runtime.errorExitCode] = 2
+}
+
+/** Reads an argument that names an image. */
+export const readReference = Effect.fnUntraced(
+  function*(input: string): Effect.fn.Return<Reference.Reference, Misuse> {
+    const parsed = Reference.parseRelative(input)
+    if (Result.isFailure(parsed)) return yield* new Misuse({ message: parsed.failure.message })
+    const { digest, registry, repository, tag } = parsed.success
+    const isShort = registry === undefined && !repository.includes("/")
+    const reference = new Reference.Reference({
+      registry: registry ?? Reference.Host.make("docker.io"),
+      repository: isShort ? Reference.Repository.make(`library/${repository}`) : repository,
+      ...digest === undefined || tag !== undefined ? { tag: tag ?? Reference.Tag.make("latest") } : {},
+      ...digest === undefined ? {} : { digest }
+    })
+    if (String(reference) !== input) yield* Console.error(`${input} is taken as ${reference}`)
+    return reference
+  }
+)

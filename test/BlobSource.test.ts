@@ -1,0 +1,68 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schema, Stream } from "effect"
+import * as BlobSource from "effect-oci/BlobSource"
+import { bytesOf } from "./utils/images.ts"
+
+const concat = (chunks: ReadonlyArray<Uint8Array>): ReadonlyArray<number> => chunks.flatMap((chunk) => [...chunk])
+
+const read = <E>(source: BlobSource.BlobSource<E>, offset: number): Effect.Effect<ReadonlyArray<number>, E> =>
+  Effect.map(Stream.runCollect(source.open(offset)), concat)
+
+const chunks = Schema.Array(Schema.Uint8Array)
+
+describe("BlobSource", () => {
+  it.effect.prop(
+    "of bytes gives them from any offset on, any number of times",
+    [Schema.Uint8Array],
+    ([bytes]) =>
+      Effect.gen(function*() {
+        const source = BlobSource.fromBytes(bytes)
+        assert.deepStrictEqual([source.size, source.replay], [bytes.length, "any"])
+        for (let offset = 0; offset <= bytes.length; offset++) {
+          assert.deepStrictEqual(yield* read(source, offset), [...bytes.subarray(offset)])
+        }
+        assert.deepStrictEqual(yield* read(source, 0), [...bytes])
+      })
+  )
+
+  it.effect.prop(
+    "of a stream skips to any offset, wherever the stream is cut into chunks",
+    [chunks],
+    ([chunks]) =>
+      Effect.gen(function*() {
+        const bytes = concat(chunks)
+        for (let offset = 0; offset <= bytes.length; offset++) {
+          const source = BlobSource.fromStream(bytes.length, Stream.fromIterable(chunks, { chunkSize: 1 }))
+          assert.deepStrictEqual([source.size, source.replay], [bytes.length, "once"])
+          assert.deepStrictEqual(yield* read(source, offset), bytes.slice(offset))
+        }
+      })
+  )
+
+  it.effect("of a stream hands on no empty chunks in place of what it skips", () =>
+    Effect.gen(function*() {
+      const source = BlobSource.fromStream(6, Stream.make(bytesOf("ab"), bytesOf("cd"), bytesOf("ef")))
+      assert.deepStrictEqual(yield* Stream.runCollect(source.open(3)), [bytesOf("d"), bytesOf("ef")])
+      assert.deepStrictEqual(yield* Stream.runCollect(source.open(6)), [])
+    }))
+
+  it.effect("of a stream fails as the stream does, also while skipping", () =>
+    Effect.gen(function*() {
+      const source = BlobSource.fromStream(4, Stream.concat(Stream.make(bytesOf("ab")), Stream.fail("broken")))
+      assert.strictEqual(yield* Effect.flip(read(source, 3)), "broken")
+    }))
+
+  it.effect("of a function opens what the function gives for the offset, each time anew", () =>
+    Effect.gen(function*() {
+      const opened: Array<number> = []
+      const source = BlobSource.make(3, (offset) =>
+        Stream.sync(() => {
+          opened.push(offset)
+          return bytesOf("abc").subarray(offset)
+        }))
+      assert.deepStrictEqual([source.size, source.replay], [3, "any"])
+      assert.deepStrictEqual(yield* read(source, 0), [...bytesOf("abc")])
+      assert.deepStrictEqual(yield* read(source, 2), [...bytesOf("c")])
+      assert.deepStrictEqual(opened, [0, 2])
+    }))
+})

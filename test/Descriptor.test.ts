@@ -1,0 +1,66 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schema } from "effect"
+import * as Descriptor from "effect-oci/Descriptor"
+import * as MediaType from "effect-oci/MediaType"
+import { TestSchema } from "effect/testing"
+import { bytesOf } from "./utils/images.ts"
+
+const asserts = new TestSchema.Asserts(Descriptor.Descriptor)
+const sha256OfHello = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+const hello = { mediaType: "text/plain", digest: sha256OfHello, size: 5 }
+
+describe("Descriptor", () => {
+  describe("schema", () => {
+    it.effect("survives encoding, fields it does not declare included", () => asserts.verifyRoundTripEffect())
+
+    it.effect("keeps fields that it does not declare", () =>
+      Effect.gen(function*() {
+        const input = { ...hello, "org.example": { deep: [1, null, "x"] }, urls: ["https://example.com/"] }
+        const descriptor = yield* Schema.decodeUnknownEffect(Descriptor.Descriptor)(input)
+        assert.deepStrictEqual({ ...descriptor }, { ...descriptor, ...input })
+        assert.deepStrictEqual(descriptor["org.example"], { deep: [1, null, "x"] })
+      }))
+
+    it.effect.each<readonly [input: object, message: string]>([
+      [{ ...hello, digest: "sha256:abc" }, `expected 64 hexadecimal digits after sha256, found 3\n  at ["digest"]`],
+      [{ digest: sha256OfHello, size: 5 }, `Missing key\n  at ["mediaType"]`],
+      [{ mediaType: "text/plain", digest: sha256OfHello }, `Missing key\n  at ["size"]`],
+      [{ ...hello, size: "5" }, `Expected number\n  at ["size"]`],
+      [{ ...hello, annotations: { a: 1 } }, `Expected string\n  at ["annotations"]["a"]`],
+      [{ ...hello, platform: { os: "linux" } }, `Missing key\n  at ["platform"]["architecture"]`]
+    ])("does not take %j", ([input, message]) => asserts.decoding().failEffect(input, message))
+
+    it.effect.each([-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53])(
+      "a size is a natural number, which %s is not",
+      (size) => Effect.flip(Schema.decodeUnknownEffect(Descriptor.Descriptor)({ ...hello, size }))
+    )
+  })
+
+  describe("fromBytes", () => {
+    it.effect("describes bytes of which no more is known", () =>
+      Effect.gen(function*() {
+        const descriptor = yield* Descriptor.fromBytes(bytesOf("hello"))
+        assert.deepStrictEqual<object>(descriptor, { ...hello, mediaType: MediaType.octetStream })
+      }))
+
+    it.effect("takes a media type", () =>
+      Effect.gen(function*() {
+        assert.deepStrictEqual<object>(
+          yield* Descriptor.fromBytes(bytesOf("hello"), { mediaType: "text/plain" }),
+          hello
+        )
+      }))
+
+    it.effect("takes an algorithm", () =>
+      Effect.gen(function*() {
+        const { digest } = yield* Descriptor.fromBytes(new Uint8Array(0), { algorithm: "sha512" })
+        assert.match(digest, /^sha512:cf83e1357eefb8bd/)
+      }))
+
+    it.effect("fails for an algorithm that nobody here computes", () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(Descriptor.fromBytes(bytesOf("hello"), { algorithm: "blake3" }))
+        assert.deepStrictEqual([error._tag, error.algorithm], ["UnsupportedAlgorithm", "blake3"])
+      }))
+  })
+})

@@ -1,0 +1,279 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Result, Schema, Stream } from "effect"
+import * as Digest from "effect-oci/Digest"
+import * as Hasher from "effect-oci/Hasher"
+import { bytesOf } from "./utils/images.ts"
+
+const none = new Uint8Array(0)
+const concat = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => Uint8Array.from(chunks.flatMap((chunk) => [...chunk]))
+
+/** Each chunk in a pull of its own, as from a socket. */
+const streamOf = (chunks: ReadonlyArray<Uint8Array>) => Stream.fromIterable(chunks, { chunkSize: 1 })
+const hello = ["he", "l", "lo"].map(bytesOf)
+
+/** What a consumer has got of a stream when it ended, and how it ended. */
+const consume = Effect.fnUntraced(function*<E>(stream: Stream.Stream<Uint8Array, E>) {
+  const emitted: Array<Uint8Array> = []
+  const result = yield* Effect.result(Stream.runForEach(stream, (chunk) => Effect.sync(() => emitted.push(chunk))))
+  return { emitted, result }
+})
+
+/** A hasher that writes down what it is asked for. */
+const recording = (log: Array<string>): Hasher.Hasher => ({
+  make: (algorithm) =>
+    Effect.as(
+      Effect.acquireRelease(
+        Effect.sync(() => log.push(`make ${algorithm}`)),
+        () => Effect.sync(() => log.push("close"))
+      ),
+      {
+        update: (chunks) => Effect.sync(() => log.push(`update ${new TextDecoder().decode(concat(chunks))}`)),
+        digest: Effect.sync(() => {
+          log.push("digest")
+          return Digest.fromHash("sha256", new Uint8Array(32))
+        })
+      }
+    )
+})
+const zeros = Digest.fromHash("sha256", new Uint8Array(32))
+const blake3 = Digest.Digest.make("blake3:abc")
+
+describe("Hasher", () => {
+  describe("digest", () => {
+    it.effect.each(
+      [
+        ["", "sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
+        ["abc", "sha256", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"],
+        [
+          "abc",
+          "sha512",
+          "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
+        ]
+      ] as const
+    )("of %j", ([content, algorithm, encoded]) =>
+      Effect.gen(function*() {
+        const digest = yield* Hasher.digest(bytesOf(content), algorithm)
+        assert.strictEqual<string>(digest, `${algorithm}:${encoded}`)
+      }))
+
+    it.effect("is of sha256 unless said otherwise", () =>
+      Effect.gen(function*() {
+        assert.strictEqual(yield* Hasher.digest(none), yield* Hasher.digest(none, "sha256"))
+      }))
+
+    it.effect("fails for an algorithm that nobody here computes", () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(Hasher.digest(none, "md5"))
+        assert.strictEqual(error._tag, "UnsupportedAlgorithm")
+        assert.strictEqual(error.message, `content cannot be verified: no digests of algorithm "md5" here`)
+        assert.isFalse(error.isRetryable)
+      }))
+  })
+
+  describe("verifyBytes", () => {
+    it.effect("succeeds where bytes have the digest", () =>
+      Effect.gen(function*() {
+        yield* Hasher.verifyBytes(bytesOf("abc"), yield* Hasher.digest(bytesOf("abc")))
+        yield* Hasher.verifyBytes(bytesOf("abc"), yield* Hasher.digest(bytesOf("abc"), "sha512"))
+      }))
+
+    it.effect("fails where they have another", () =>
+      Effect.gen(function*() {
+        const actual = yield* Hasher.digest(bytesOf("abc"))
+        const error = yield* Effect.flip(Hasher.verifyBytes(bytesOf("abc"), zeros))
+        assert(error._tag === "DigestMismatch")
+        assert.deepStrictEqual([error.expected, error.actual, error.isRetryable], [zeros, actual, false])
+        assert.strictEqual(
+          error.message,
+          `the content is not what its digest says: expected ${zeros}, got ${actual}`
+        )
+      }))
+
+    it.effect("fails where the algorithm is unknown", () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(Hasher.verifyBytes(none, blake3))
+        assert.strictEqual(error._tag, "UnsupportedAlgorithm")
+      }))
+  })
+
+  for (const known of [true, false]) {
+    const sizeOf = (chunks: ReadonlyArray<Uint8Array>) => known ? { size: concat(chunks).length } : {}
+
+    describe(`verify, with a size that is ${known ? "known" : "not known"}`, () => {
+      it.effect.prop("lets good content through, however it is cut", [
+        Schema.Array(Schema.Uint8Array),
+        Schema.Literals([1, 2, 100]),
+        Schema.Literals(["sha256", "sha512"])
+      ], ([chunks, chunkSize, algorithm]) =>
+        Effect.gen(function*() {
+          const expected = { digest: yield* Hasher.digest(concat(chunks), algorithm), ...sizeOf(chunks) }
+          const content = Stream.fromIterable(chunks, { chunkSize })
+          const { emitted, result } = yield* consume(content.pipe(Hasher.verify(expected)))
+          assert.isTrue(Result.isSuccess(result))
+          assert.deepStrictEqual(concat(emitted), concat(chunks))
+        }))
+
+      it.effect.prop("fails before the last bytes of bad content are handed on, however it is cut", [
+        Schema.Array(Schema.Uint8Array),
+        Schema.Literals([1, 2, 100]),
+        Schema.Literals(["sha256", "sha512"])
+      ], ([chunks, chunkSize, algorithm]) =>
+        Effect.gen(function*() {
+          const digest = yield* Hasher.digest(concat([...chunks, bytesOf("!")]), algorithm)
+          const content = Stream.fromIterable(chunks, { chunkSize })
+          const { emitted, result } = yield* consume(content.pipe(Hasher.verify({ digest, ...sizeOf(chunks) })))
+          assert(Result.isFailure(result) && result.failure._tag === "DigestMismatch")
+          assert.strictEqual(result.failure.expected, digest)
+          assert.strictEqual(result.failure.actual, yield* Hasher.digest(concat(chunks), algorithm))
+          const last = chunks.findLast((chunk) => chunk.length > 0)
+          assert.isAtMost(concat(emitted).length, concat(chunks).length - (last?.length ?? 0))
+        }))
+
+      it.effect("hands on all but the last chunk of bad content", () =>
+        Effect.gen(function*() {
+          const { emitted } = yield* consume(streamOf(hello).pipe(Hasher.verify({ digest: zeros, ...sizeOf(hello) })))
+          assert.deepStrictEqual(emitted, hello.slice(0, -1))
+        }))
+
+      it.effect("does not take an empty chunk for the last one", () =>
+        Effect.gen(function*() {
+          const chunks = [none, ...hello, none, none]
+          const { emitted } = yield* consume(streamOf(chunks).pipe(Hasher.verify({ digest: zeros, ...sizeOf(hello) })))
+          assert.deepStrictEqual(concat(emitted), concat(hello.slice(0, -1)))
+        }))
+
+      it.effect("verifies content without any bytes", () =>
+        Effect.gen(function*() {
+          const digest = yield* Hasher.digest(none)
+          for (const chunks of [[], [none], [none, none]]) {
+            const good = yield* consume(streamOf(chunks).pipe(Hasher.verify({ digest, ...sizeOf([]) })))
+            assert.isTrue(Result.isSuccess(good.result))
+            const bad = yield* consume(streamOf(chunks).pipe(Hasher.verify({ digest: zeros, ...sizeOf([]) })))
+            assert(Result.isFailure(bad.result))
+            assert.strictEqual(bad.result.failure._tag, "DigestMismatch")
+          }
+        }))
+
+      it.effect("fails before anything is read where the algorithm is unknown", () =>
+        Effect.gen(function*() {
+          let read = false
+          const content = Stream.sync(() => {
+            read = true
+            return bytesOf("abc")
+          })
+          const { result } = yield* consume(content.pipe(Hasher.verify({ digest: blake3, ...sizeOf(hello) })))
+          assert(Result.isFailure(result) && result.failure._tag === "UnsupportedAlgorithm")
+          assert.strictEqual(result.failure.algorithm, "blake3")
+          assert.isFalse(read)
+        }))
+
+      it.effect("fails as the content does", () =>
+        Effect.gen(function*() {
+          const content = Stream.concat(streamOf(hello.slice(0, 1)), Stream.fail("broken"))
+          const { result } = yield* consume(content.pipe(Hasher.verify({ digest: zeros, ...sizeOf(hello) })))
+          assert.deepStrictEqual(result, Result.fail("broken"))
+        }))
+
+      it.effect("begins anew each time the stream is run", () =>
+        Effect.gen(function*() {
+          const expected = { digest: yield* Hasher.digest(concat(hello)), ...sizeOf(hello) }
+          const verified = streamOf(hello).pipe(Hasher.verify(expected))
+          for (const _ of ["first", "second"]) {
+            const { emitted, result } = yield* consume(verified)
+            assert.isTrue(Result.isSuccess(result))
+            assert.deepStrictEqual(emitted, hello)
+          }
+        }))
+
+      it.effect("asks the hasher that the program provides, and closes its hash", () =>
+        Effect.gen(function*() {
+          const log: Array<string> = []
+          const verified = streamOf(hello).pipe(Hasher.verify({ digest: zeros, ...sizeOf(hello) }))
+          const { result } = yield* Effect.provideService(consume(verified), Hasher.Hasher, recording(log))
+          assert.isTrue(Result.isSuccess(result))
+          assert.deepStrictEqual(log, ["make sha256", "update he", "update l", "update lo", "digest", "close"])
+        }))
+
+      it.effect("closes the hash when content fails, is bad, or is left in the middle", () =>
+        Effect.gen(function*() {
+          const bad = Digest.fromHash("sha256", new Uint8Array(32).fill(1))
+          const verified = streamOf(hello).pipe(Hasher.verify({ digest: bad, ...sizeOf(hello) }))
+          const broken = Stream.fail("broken").pipe(Hasher.verify({ digest: bad, ...sizeOf(hello) }))
+          for (const stream of [verified, broken, Stream.take(verified, 1)]) {
+            const log: Array<string> = []
+            yield* Effect.provideService(consume<unknown>(stream), Hasher.Hasher, recording(log))
+            assert.strictEqual(log.filter((line) => line.startsWith("make")).length, 1)
+            assert.strictEqual(log.filter((line) => line === "close").length, 1)
+            assert.strictEqual(log.at(-1), "close")
+          }
+        }))
+    })
+  }
+
+  describe("verify", () => {
+    const verified = (size: number, chunks: ReadonlyArray<Uint8Array>) =>
+      Effect.flatMap(
+        Hasher.digest(concat(hello)),
+        (digest) => consume(streamOf(chunks).pipe(Hasher.verify({ digest, size })))
+      )
+
+    it.effect("fails where content that is too short ends", () =>
+      Effect.gen(function*() {
+        const { result } = yield* verified(6, hello)
+        assert(Result.isFailure(result) && result.failure._tag === "SizeMismatch")
+        assert.deepStrictEqual([result.failure.expected, result.failure.actual], [6, 5])
+        assert.strictEqual(result.failure.message, "the content has 5 bytes, not 6")
+        assert.isFalse(result.failure.isRetryable)
+      }))
+
+    it.effect("fails at the first byte too many, which is not handed on", () =>
+      Effect.gen(function*() {
+        const { emitted, result } = yield* verified(5, [...hello, bytesOf("!"), bytesOf("!!")])
+        assert(Result.isFailure(result) && result.failure._tag === "SizeMismatch")
+        assert.deepStrictEqual([result.failure.expected, result.failure.actual], [5, 6])
+        assert.strictEqual(result.failure.message, "the content has 6 bytes or more, not 5")
+        assert.deepStrictEqual(emitted, hello)
+      }))
+
+    it.effect("does not hand on a chunk that goes too far", () =>
+      Effect.gen(function*() {
+        const { emitted, result } = yield* verified(4, hello)
+        assert(Result.isFailure(result) && result.failure._tag === "SizeMismatch")
+        assert.deepStrictEqual([result.failure.expected, result.failure.actual], [4, 5])
+        assert.deepStrictEqual(emitted, hello.slice(0, -1))
+      }))
+
+    it.effect("fails at once where there should be no bytes", () =>
+      Effect.gen(function*() {
+        const { emitted, result } = yield* verified(0, hello)
+        assert(Result.isFailure(result) && result.failure._tag === "SizeMismatch")
+        assert.deepStrictEqual([result.failure.expected, result.failure.actual, emitted], [0, 2, []])
+      }))
+
+    it.effect.each(
+      [
+        ["hands each chunk on before it asks for the next, where it knows the size", 5, "<he>he<l>l<lo>lo"],
+        ["stays one chunk behind where it does not", undefined, "<he><l>he<lo>llo"]
+      ] as const
+    )("%s", ([, size, expected]) =>
+      Effect.gen(function*() {
+        let log = ""
+        const text = (chunk: Uint8Array) => new TextDecoder().decode(chunk)
+        const content = Stream.tap(streamOf(hello), (chunk) => Effect.sync(() => log += `<${text(chunk)}>`))
+        const digest = yield* Hasher.digest(concat(hello))
+        yield* Stream.runForEach(
+          content.pipe(Hasher.verify({ digest, ...size === undefined ? {} : { size } })),
+          (chunk) => Effect.sync(() => log += text(chunk))
+        )
+        assert.strictEqual(log, expected)
+      }))
+  })
+
+  it.effect("can be replaced for everything that hashes, and is closed", () =>
+    Effect.gen(function*() {
+      const log: Array<string> = []
+      const digest = yield* Effect.provideService(Hasher.digest(bytesOf("abc"), "md5"), Hasher.Hasher, recording(log))
+      assert.strictEqual(digest, zeros)
+      assert.deepStrictEqual(log, ["make md5", "update abc", "digest", "close"])
+    }))
+})

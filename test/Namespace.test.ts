@@ -1,0 +1,312 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Stream } from "effect"
+import type { CopyError } from "effect-oci/CopyError"
+import * as Digest from "effect-oci/Digest"
+import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import * as Namespace from "effect-oci/Namespace"
+import * as Reference from "effect-oci/Reference"
+import * as Resolver from "effect-oci/Resolver"
+import { pushBlob, pushImage, repository, tag } from "./utils/images.ts"
+
+const app = repository("team/app")
+const nowhere = Digest.fromHash("sha256", new Uint8Array(32))
+
+/** A namespace of two registries and a host that is out of order; the first has an image and a blob. */
+const setUp = Effect.gen(function*() {
+  const one = yield* MemoryRegistry.make({ name: "one.local" })
+  const two = yield* MemoryRegistry.make({ name: "two.local" })
+  const broken = Resolver.Resolver.of({
+    resolve: (host) =>
+      Effect.fail(
+        host === "broken.local"
+          ? new Resolver.ResolveFailed({ host, cause: "out of order" })
+          : new Resolver.UnknownHost({ host })
+      )
+  })
+  const resolver = Resolver.firstOf(Resolver.static({ "one.local": one, "two.local": two }), broken)
+  const image = yield* pushImage(one, app, ["layer"], { tags: [tag("1")] })
+  const blob = yield* pushBlob(one, app, "0123456789")
+  return { namespace: Namespace.make({ resolver }), one, two, image, blob }
+})
+
+const textOf = <E>(stream: Stream.Stream<Uint8Array, E>) => Stream.mkString(Stream.decodeText(stream))
+
+const tagOf = <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(Effect.flip(effect), ({ _tag }) => _tag)
+
+describe("an end", () => {
+  it.effect("is a string", () =>
+    Effect.gen(function*() {
+      const { image, namespace } = yield* setUp
+      assert.strictEqual((yield* namespace.resolveManifest("one.local/team/app:1")).digest, image.digest)
+    }))
+
+  it.effect("is a reference", () =>
+    Effect.gen(function*() {
+      const { image, namespace } = yield* setUp
+      const reference = yield* Effect.fromResult(Reference.parse("one.local/team/app:1"))
+      assert.strictEqual((yield* namespace.resolveManifest(reference)).digest, image.digest)
+    }))
+
+  it.effect("is a place in a registry that no resolver knows", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      const registry = yield* MemoryRegistry.make()
+      const { digest } = yield* pushImage(registry, app, ["private"], { tags: [tag("1")] })
+      assert.strictEqual(
+        (yield* namespace.resolveManifest({ registry, repository: app, tag: tag("1") })).digest,
+        digest
+      )
+    }))
+
+  it.effect("that is no reference is an error", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      assert.strictEqual(yield* tagOf(namespace.resolveManifest("one.local/Team/app:1")), "InvalidReference")
+    }))
+
+  it.effect("without a host is an error", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      assert.strictEqual(yield* tagOf(namespace.resolveManifest("team/app:1")), "InvalidReference")
+    }))
+
+  it.effect("of a host that nobody knows is an error", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      assert.strictEqual(yield* tagOf(namespace.resolveManifest("three.local/team/app:1")), "UnknownHost")
+    }))
+
+  it.effect("of a host that is out of order is an error", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      assert.strictEqual(yield* tagOf(namespace.resolveManifest("broken.local/team/app:1")), "ResolveFailed")
+    }))
+})
+
+describe("getManifest", () => {
+  it.effect("reads by tag", () =>
+    Effect.gen(function*() {
+      const { image, namespace, one } = yield* setUp
+      const found = yield* namespace.getManifest("one.local/team/app:1")
+      assert.deepStrictEqual(found, yield* one.getManifest(app, image.digest))
+    }))
+
+  it.effect("reads by digest", () =>
+    Effect.gen(function*() {
+      const { image, namespace, one } = yield* setUp
+      const found = yield* namespace.getManifest(`one.local/team/app@${image.digest}`)
+      assert.deepStrictEqual(found, yield* one.getManifest(app, image.digest))
+    }))
+
+  it.effect("reads by a tag that has the digest beside it", () =>
+    Effect.gen(function*() {
+      const { image, namespace } = yield* setUp
+      const { descriptor } = yield* namespace.getManifest(`one.local/team/app:1@${image.digest}`)
+      assert.strictEqual(descriptor.digest, image.digest)
+    }))
+
+  it.effect("fails when the tag has another digest than the one beside it", () =>
+    Effect.gen(function*() {
+      const { image, namespace } = yield* setUp
+      const error = yield* Effect.flip(namespace.getManifest(`one.local/team/app:1@${nowhere}`))
+      assert.strictEqual(error.message, `the tag 1 points at ${image.digest}, not at ${nowhere}`)
+    }))
+
+  it.effect("fails when there is no such tag, though there is such a digest", () =>
+    Effect.gen(function*() {
+      const { image, namespace } = yield* setUp
+      const error = yield* Effect.flip(namespace.getManifest(`one.local/team/app:2@${image.digest}`))
+      assert(error._tag === "RegistryError")
+      assert.strictEqual(error.reason._tag, "ManifestUnknown")
+    }))
+
+  it.effect("needs a tag or a digest", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      assert.strictEqual(yield* tagOf(namespace.getManifest("one.local/team/app")), "UnfitReference")
+    }))
+})
+
+describe("resolveManifest", () => {
+  it.effect("tells the descriptor of a tag", () =>
+    Effect.gen(function*() {
+      const { image: { digest, mediaType, size }, namespace } = yield* setUp
+      assert.deepStrictEqual(yield* namespace.resolveManifest("one.local/team/app:1"), { digest, mediaType, size })
+    }))
+
+  it.effect("tells the descriptor of a digest", () =>
+    Effect.gen(function*() {
+      const { image: { digest, mediaType, size }, namespace } = yield* setUp
+      const descriptor = yield* namespace.resolveManifest(`one.local/team/app@${digest}`)
+      assert.deepStrictEqual(descriptor, { digest, mediaType, size })
+    }))
+
+  it.effect("fails when the tag has another digest than the one beside it", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      assert.strictEqual(yield* tagOf(namespace.resolveManifest(`one.local/team/app:1@${nowhere}`)), "TagMismatch")
+    }))
+
+  it.effect("needs a tag or a digest", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      assert.strictEqual(yield* tagOf(namespace.resolveManifest("one.local/team/app")), "UnfitReference")
+    }))
+})
+
+describe("getBlob", () => {
+  it.effect("opens a blob", () =>
+    Effect.gen(function*() {
+      const { blob, namespace } = yield* setUp
+      const { stream } = yield* namespace.getBlob(`one.local/team/app@${blob.digest}`)
+      assert.strictEqual(yield* textOf(stream), "0123456789")
+    }))
+
+  it.effect("opens a range of a blob", () =>
+    Effect.gen(function*() {
+      const { blob, namespace } = yield* setUp
+      const range = { offset: 2, length: 3 }
+      const { stream } = yield* namespace.getBlob(`one.local/team/app@${blob.digest}`, { range })
+      assert.strictEqual(yield* textOf(stream), "234")
+    }))
+
+  it.effect("fails as the registry does", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      const error = yield* Effect.flip(namespace.getBlob(`one.local/team/app@${nowhere}`))
+      assert(error._tag === "RegistryError")
+      assert.strictEqual(error.reason._tag, "BlobUnknown")
+    }))
+
+  it.effect("needs a digest", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      const error = yield* Effect.flip(namespace.getBlob("one.local/team/app"))
+      assert.strictEqual(error.message, "a blob needs a digest")
+    }))
+
+  it.effect("takes no tag", () =>
+    Effect.gen(function*() {
+      const { blob, namespace } = yield* setUp
+      const error = yield* Effect.flip(namespace.getBlob(`one.local/team/app:1@${blob.digest}`))
+      assert.strictEqual(error.message, "a blob has no tag")
+    }))
+})
+
+describe("resolveBlob", () => {
+  it.effect("tells how long a blob is", () =>
+    Effect.gen(function*() {
+      const { blob, namespace } = yield* setUp
+      assert.strictEqual((yield* namespace.resolveBlob(`one.local/team/app@${blob.digest}`)).size, 10)
+    }))
+
+  it.effect("needs a digest", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      assert.strictEqual(yield* tagOf(namespace.resolveBlob("one.local/team/app")), "UnfitReference")
+    }))
+
+  it.effect("takes no tag", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      assert.strictEqual(yield* tagOf(namespace.resolveBlob("one.local/team/app:1")), "UnfitReference")
+    }))
+})
+
+const good = { source: "one.local/team/app:1", destination: "two.local/mirror:1" }
+
+/** Ends that a copy cannot work with: which end it is, and what is wrong. */
+const badManifestEnds: ReadonlyArray<{
+  readonly what: string
+  readonly end: CopyError["end"]
+  readonly reference: string
+  readonly reason: CopyError["reason"]["_tag"]
+}> = [
+  { what: "no reference", end: "source", reference: "one.local/Team/app:1", reason: "InvalidReference" },
+  { what: "no reference", end: "destination", reference: "mirror:1", reason: "InvalidReference" },
+  { what: "of an unknown host", end: "source", reference: "three.local/team/app:1", reason: "UnknownHost" },
+  { what: "of an unknown host", end: "destination", reference: "three.local/mirror:1", reason: "UnknownHost" },
+  { what: "of a host out of order", end: "source", reference: "broken.local/team/app:1", reason: "ResolveFailed" },
+  { what: "of a host out of order", end: "destination", reference: "broken.local/mirror:1", reason: "ResolveFailed" },
+  { what: "without tag and digest", end: "source", reference: "one.local/team/app", reason: "UnfitReference" },
+  { what: "not there", end: "source", reference: "one.local/team/app:2", reason: "ManifestUnknown" },
+  {
+    what: "a tag with another digest",
+    end: "source",
+    reference: `one.local/team/app:1@${nowhere}`,
+    reason: "TagMismatch"
+  },
+  {
+    what: "of another digest than the source",
+    end: "destination",
+    reference: `two.local/mirror@${nowhere}`,
+    reason: "DigestConflict"
+  }
+]
+
+const summary = ({ end, reason, reference }: CopyError) => ({ end, reference, reason: reason._tag })
+
+describe("copyManifest", () => {
+  it.effect.each(badManifestEnds)(
+    "fails for a $end that is $what",
+    ({ end, reason, reference }) =>
+      Effect.gen(function*() {
+        const { namespace } = yield* setUp
+        const error = yield* Effect.flip(namespace.copyManifest({ ...good, [end]: reference }))
+        assert.deepStrictEqual(summary(error), { end, reference, reason })
+      })
+  )
+
+  it.effect("names a reference in its error as it does a string", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      const source = yield* Effect.fromResult(Reference.parse("three.local/team/app:1"))
+      const error = yield* Effect.flip(namespace.copyManifest({ ...good, source }))
+      assert.strictEqual(error.reference, "three.local/team/app:1")
+    }))
+
+  it.effect("sends nothing to a destination of another digest", () =>
+    Effect.gen(function*() {
+      const { namespace, two } = yield* setUp
+      yield* Effect.flip(namespace.copyManifest({ ...good, destination: `two.local/mirror:1@${nowhere}` }))
+      assert.deepStrictEqual(yield* Stream.runCollect(two.repositories()), [])
+    }))
+})
+
+describe("copyBlob", () => {
+  const badBlobEnds: typeof badManifestEnds = [
+    ...badManifestEnds.filter(({ reason }) => ["InvalidReference", "UnknownHost", "ResolveFailed"].includes(reason)),
+    { what: "without a digest", end: "source", reference: "one.local/team/app", reason: "UnfitReference" },
+    { what: "a tag", end: "source", reference: "one.local/team/app:1", reason: "UnfitReference" },
+    { what: "a tag", end: "destination", reference: "two.local/mirror:1", reason: "UnfitReference" },
+    { what: "not there", end: "source", reference: `one.local/team/app@${nowhere}`, reason: "BlobUnknown" },
+    {
+      what: "of another digest than the source",
+      end: "destination",
+      reference: `two.local/mirror@${nowhere}`,
+      reason: "DigestConflict"
+    }
+  ]
+
+  it.effect.each(badBlobEnds)("fails for a $end that is $what", ({ end, reason, reference }) =>
+    Effect.gen(function*() {
+      const { blob, namespace } = yield* setUp
+      const ends = { source: `one.local/team/app@${blob.digest}`, destination: "two.local/mirror" }
+      const error = yield* Effect.flip(namespace.copyBlob({ ...ends, [end]: reference }))
+      assert.deepStrictEqual(summary(error), { end, reference, reason })
+    }))
+})
+
+describe("Namespace.layer", () => {
+  it.effect("works with the resolver that is provided", () =>
+    Effect.gen(function*() {
+      const registry = yield* MemoryRegistry.make()
+      const { digest } = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      const found = yield* Effect.flatMap(
+        Namespace.Namespace,
+        (namespace) => namespace.resolveManifest("mem.local/team/app:1")
+      ).pipe(Effect.provide(Layer.provide(Namespace.layer, Resolver.layerStatic({ "mem.local": registry }))))
+      assert.strictEqual(found.digest, digest)
+    }))
+})

@@ -1,0 +1,150 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Result, Schema } from "effect"
+import * as Platform from "effect-oci/Platform"
+import { TestSchema } from "effect/testing"
+
+const parse = (input: string): Platform.Platform => Result.getOrThrow(Platform.parse(input))
+
+/** Strings that look like platforms at first, and any others. */
+const strings = Arbitrary.array(Arbitrary.schema(Schema.Union([
+  Schema.Literals(["linux", "/", "amd64", "AARCH64", "armhf", "v8", "İ"]),
+  Schema.String
+]))).pipe(Arbitrary.map((parts) => parts.join("")))
+
+describe("Platform", () => {
+  describe("parse", () => {
+    it.each([
+      ["linux/amd64", { os: "linux", architecture: "amd64" }],
+      ["linux/arm/v7", { os: "linux", architecture: "arm", variant: "v7" }],
+      ["linux/arm64/v8", { os: "linux", architecture: "arm64", variant: "v8" }],
+      ["Linux/AMD64", { os: "linux", architecture: "amd64" }],
+      ["linux/x86_64", { os: "linux", architecture: "amd64" }],
+      ["linux/x86-64", { os: "linux", architecture: "amd64" }],
+      ["linux/i386", { os: "linux", architecture: "386" }],
+      ["linux/aarch64", { os: "linux", architecture: "arm64" }],
+      ["linux/armhf", { os: "linux", architecture: "arm", variant: "v7" }],
+      ["linux/armel", { os: "linux", architecture: "arm", variant: "v6" }],
+      ["linux/armhf/v6", { os: "linux", architecture: "arm", variant: "v6" }],
+      ["plan9/constructor", { os: "plan9", architecture: "constructor" }]
+    ])("reads %s", (input, platform) => assert.deepStrictEqual(parse(input), platform))
+
+    it.each([
+      "",
+      "linux",
+      "/",
+      "linux/",
+      "/amd64",
+      "linux//v7",
+      "linux/arm/v7/x",
+      "linux/arm/",
+      "linux/amd64\n",
+      "a b/c"
+    ])(
+      "does not read %j",
+      (input) => {
+        const error = Result.getOrThrow(Result.flip(Platform.parse(input)))
+        assert.strictEqual(error.input, input)
+        assert.strictEqual(
+          error.message,
+          `invalid platform ${
+            JSON.stringify(input)
+          }: expected os/architecture or os/architecture/variant, such as linux/amd64`
+        )
+      }
+    )
+
+    it.prop("never throws, and reads again what format writes", [strings], ([input]) => {
+      const parsed = Platform.parse(input)
+      if (Result.isFailure(parsed)) return assert.strictEqual(parsed.failure.input, input)
+      assert.deepStrictEqual(parse(Platform.format(parsed.success)), parsed.success)
+    })
+
+    it.each(["a".repeat(100_000), "/".repeat(100_000), "a/".repeat(50_000)])(
+      "is not slowed down by length",
+      (input) => {
+        assert.isBelow(Result.getOrThrow(Result.flip(Platform.parse(input))).message.length, 300)
+      }
+    )
+  })
+
+  it("is written with its variant, where there is one", () => {
+    assert.strictEqual(Platform.format({ os: "linux", architecture: "amd64" }), "linux/amd64")
+    assert.strictEqual(Platform.format({ os: "linux", architecture: "arm", variant: "v7" }), "linux/arm/v7")
+    assert.strictEqual(Platform.format({ os: "windows", architecture: "amd64", "os.version": "10" }), "windows/amd64")
+  })
+
+  describe("matches", () => {
+    it.each([
+      ["linux/amd64", "linux/amd64", true],
+      ["linux/amd64", "linux/arm64", false],
+      ["linux/amd64", "windows/amd64", false],
+      ["linux/arm", "linux/arm/v6", true],
+      ["linux/arm/v6", "linux/arm", false],
+      ["linux/arm/v7", "linux/arm/v7", true],
+      ["linux/arm/v7", "linux/arm/v6", false],
+      ["linux/arm64", "linux/arm64/v8", true],
+      ["linux/arm64/v8", "linux/arm64", true],
+      ["linux/arm64/v8", "linux/arm64/v8", true],
+      ["linux/arm64/v9", "linux/arm64/v8", false],
+      ["linux/amd64/v2", "linux/amd64", false],
+      ["linux/arm/v8", "linux/arm", false]
+    ])("a wish for %s, answered by %s: %s", (wanted, candidate, expected) => {
+      assert.strictEqual(Platform.matches(parse(wanted), parse(candidate)), expected)
+    })
+
+    it("takes the version of the operating system into account only where it is wished for", () => {
+      const any = parse("windows/amd64")
+      const ltsc2022 = { ...any, "os.version": "10.0.20348.1" }
+      const ltsc2019 = { ...any, "os.version": "10.0.17763.1" }
+      assert.isTrue(Platform.matches(any, ltsc2022))
+      assert.isTrue(Platform.matches(ltsc2022, ltsc2022))
+      assert.isFalse(Platform.matches(ltsc2022, ltsc2019))
+      assert.isFalse(Platform.matches(ltsc2022, any))
+    })
+
+    it.prop("every platform answers the wish for itself", [Platform.Platform], ([platform]) => {
+      assert.isTrue(Platform.matches(platform, platform))
+    })
+  })
+
+  describe("schema", () => {
+    it.effect("survives encoding, fields it does not declare included", () =>
+      new TestSchema.Asserts(Platform.Platform).verifyRoundTripEffect())
+
+    it.effect("needs an operating system and an architecture", () =>
+      new TestSchema.Asserts(Platform.Platform).decoding().failEffect(
+        { os: "linux" },
+        `Missing key\n  at ["architecture"]`
+      ))
+  })
+
+  describe("fromJson", () => {
+    it("reads the platform out of an image config, and nothing else", () => {
+      const platform = {
+        architecture: "arm64",
+        os: "linux",
+        "os.version": "1",
+        "os.features": ["win32k"],
+        variant: "v8"
+      }
+      const config = { created: "2020-01-01", ...platform, config: { Env: ["PASSWORD=x"] }, rootfs: { diff_ids: [] } }
+      assert.deepStrictEqual(Platform.fromJson(JSON.stringify(config)), Result.succeed(platform))
+    })
+
+    it("takes null for a field that is not there, as Go writes it", () => {
+      const json = `{ "architecture": "amd64", "os": "linux", "variant": null, "os.features": null }`
+      assert.deepStrictEqual(Platform.fromJson(json), Result.succeed({ architecture: "amd64", os: "linux" }))
+    })
+
+    it.each(["", "{}", "[]", "null", `{ "os": "linux" }`, `{ "os": 1, "architecture": "amd64" }`])(
+      "does not read %j",
+      (json) => assert.isTrue(Result.isFailure(Platform.fromJson(json)))
+    )
+
+    it("does not fall over deep nesting", () => {
+      const deep = "[".repeat(100_000) + "]".repeat(100_000)
+      const json = `{ "architecture": "amd64", "os": "linux", "x": ${deep} }`
+      assert.isTrue(Result.isSuccess(Platform.fromJson(json)))
+    })
+  })
+})

@@ -1,0 +1,187 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, type Scope, Stream, Tracer } from "effect"
+import * as BlobSource from "effect-oci/BlobSource"
+import * as Digest from "effect-oci/Digest"
+import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import * as Registry from "effect-oci/Registry"
+import type { RegistryError } from "effect-oci/RegistryError"
+import { pushBlob, repository, tag } from "./utils/images.ts"
+
+const app = repository("team/app")
+const digest = Digest.fromHash("sha256", new Uint8Array(32))
+
+type Operation = Exclude<keyof Registry.Registry, "name" | "capabilities" | `~${string}`>
+
+/** Each operation, called in some way. */
+const calls: Readonly<
+  Record<Operation, (registry: Registry.Registry) => Effect.Effect<unknown, RegistryError, Scope.Scope>>
+> = {
+  ping: (registry) => registry.ping,
+  getBlob: (registry) => registry.getBlob(app, digest),
+  resolveBlob: (registry) => registry.resolveBlob(app, digest),
+  getManifest: (registry) => registry.getManifest(app, digest),
+  resolveManifest: (registry) => registry.resolveManifest(app, digest),
+  pushBlob: (registry) => registry.pushBlob(app, { digest, size: 0 }, BlobSource.fromBytes(new Uint8Array())),
+  startUpload: (registry) => registry.startUpload(app),
+  resumeUpload: (registry) => registry.resumeUpload(app, "1"),
+  pushManifest: (registry) => registry.pushManifest(app, { mediaType: "text/plain", bytes: new Uint8Array() }),
+  deleteBlob: (registry) => registry.deleteBlob(app, digest),
+  deleteManifest: (registry) => registry.deleteManifest(app, digest),
+  deleteTag: (registry) => registry.deleteTag(app, tag("1")),
+  repositories: (registry) => Stream.runDrain(registry.repositories()),
+  tags: (registry) => Stream.runDrain(registry.tags(app)),
+  referrers: (registry) => Stream.runDrain(registry.referrers(app, digest))
+}
+
+const cases = Object.entries(calls).map(([operation, call]) => {
+  const hasRepository = operation !== "ping" && operation !== "repositories"
+  return { operation, call, hasRepository }
+})
+
+/** The spans that an effect makes. */
+const spansOf = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
+  const spans: Array<Tracer.NativeSpan> = []
+  const tracer = Tracer.make({
+    span: (options) => {
+      const span = new Tracer.NativeSpan(options)
+      spans.push(span)
+      return span
+    }
+  })
+  yield* Effect.withTracer(Effect.exit(effect), tracer)
+  return spans.map(({ attributes, name }) => ({ name, attributes: Object.fromEntries(attributes) }))
+})
+
+/** A registry whose blobs hold ten digits, and what was asked of it. */
+const recording = () => {
+  const ranges: Array<Registry.Range | undefined> = []
+  const registry = Registry.make({
+    name: "mock",
+    getBlob: (_, digest, options) =>
+      Effect.sync(() => {
+        ranges.push(options?.range)
+        return {
+          descriptor: { mediaType: "application/octet-stream", digest, size: 10 },
+          stream: Stream.succeed(new TextEncoder().encode("0123456789".slice(options?.range?.offset)))
+        }
+      })
+  })
+  return { registry, ranges }
+}
+
+const textOf = <E>(stream: Stream.Stream<Uint8Array, E>) => Stream.mkString(Stream.decodeText(stream))
+
+describe("Registry.make", () => {
+  it.effect.each(cases)(
+    "lets $operation fail as unsupported when it is not given",
+    ({ call, hasRepository, operation }) =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(call(Registry.make({ name: "mock" })))
+        assert.deepStrictEqual(
+          [error.reason._tag, error.operation, error.registry, error.repository],
+          ["Unsupported", operation, "mock", hasRepository ? app : undefined]
+        )
+      })
+  )
+
+  it.effect.each(cases)("makes a span of $operation", ({ call, hasRepository, operation }) =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* spansOf(call(Registry.make({ name: "mock" }))), [{
+        name: `Registry.${operation}`,
+        attributes: { "oci.registry": "mock", ...hasRepository ? { "oci.repository": app } : {} }
+      }])
+    }))
+
+  it.effect("passes on what is given", () =>
+    Effect.gen(function*() {
+      const descriptor = { mediaType: "application/octet-stream", digest, size: 7 }
+      const registry = Registry.make({ name: "mock", resolveBlob: () => Effect.succeed(descriptor) })
+      assert.strictEqual(yield* registry.resolveBlob(app, digest), descriptor)
+    }))
+
+  it.effect("knows no capabilities when none are given", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* Registry.make({ name: "mock" }).capabilities, {})
+    }))
+
+  it("makes what isRegistry tells from other values", () => {
+    assert.deepStrictEqual([Registry.make({ name: "mock" }), { name: "mock" }, null].map(Registry.isRegistry), [
+      true,
+      false,
+      false
+    ])
+  })
+})
+
+describe("Registry.blobSource", () => {
+  it.effect("reads a blob from its beginning as a whole, so that it verifies itself", () =>
+    Effect.gen(function*() {
+      const { ranges, registry } = recording()
+      assert.strictEqual(yield* textOf(Registry.blobSource(registry, app, { digest, size: 10 }).open(0)), "0123456789")
+      assert.deepStrictEqual(ranges, [undefined])
+    }))
+
+  it.effect("reads a blob from the middle by range", () =>
+    Effect.gen(function*() {
+      const { ranges, registry } = recording()
+      assert.strictEqual(yield* textOf(Registry.blobSource(registry, app, { digest, size: 10 }).open(3)), "3456789")
+      assert.deepStrictEqual(ranges, [{ offset: 3 }])
+    }))
+
+  it.effect("is opened again and again", () =>
+    Effect.gen(function*() {
+      const source = Registry.blobSource(recording().registry, app, { digest, size: 10 })
+      const read = [yield* textOf(source.open(0)), yield* textOf(source.open(8)), yield* textOf(source.open(5))]
+      assert.deepStrictEqual([source.replay, ...read], ["any", "0123456789", "89", "56789"])
+    }))
+
+  it.effect("has nothing at its end, and does not ask for it", () =>
+    Effect.gen(function*() {
+      const { ranges, registry } = recording()
+      assert.strictEqual(yield* textOf(Registry.blobSource(registry, app, { digest, size: 10 }).open(10)), "")
+      assert.deepStrictEqual(ranges, [])
+    }))
+
+  it.effect("reads an empty blob", () =>
+    Effect.gen(function*() {
+      const registry = yield* MemoryRegistry.make()
+      const empty = yield* pushBlob(registry, app, "")
+      assert.strictEqual(yield* textOf(Registry.blobSource(registry, app, empty).open(0)), "")
+    }))
+
+  it.effect.each([9, 11])("fails for a blob of 10 bytes that should have %i", (size) =>
+    Effect.gen(function*() {
+      const source = Registry.blobSource(recording().registry, app, { digest, size })
+      const { reason } = yield* Effect.flip(Stream.runDrain(source.open(0)))
+      assert(reason._tag === "SizeMismatch")
+      assert.deepStrictEqual([reason.expected, reason.actual], [size, 10])
+    }))
+
+  it.effect("fails in the middle of a blob that has another length, too", () =>
+    Effect.gen(function*() {
+      const source = Registry.blobSource(recording().registry, app, { digest, size: 11 })
+      assert.strictEqual((yield* Effect.flip(Stream.runDrain(source.open(3)))).reason._tag, "SizeMismatch")
+    }))
+
+  it.effect("fails as its registry does", () =>
+    Effect.gen(function*() {
+      const source = Registry.blobSource(yield* MemoryRegistry.make(), app, { digest, size: 10 })
+      assert.strictEqual((yield* Effect.flip(Stream.runDrain(source.open(0)))).reason._tag, "NameUnknown")
+    }))
+
+  it.effect("carries a blob from one registry to another", () =>
+    Effect.gen(function*() {
+      const [from, to] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
+      const descriptor = yield* pushBlob(from, app, "to be carried")
+      yield* to.pushBlob(app, descriptor, Registry.blobSource(from, app, descriptor))
+      assert.strictEqual(yield* textOf((yield* to.getBlob(app, descriptor.digest)).stream), "to be carried")
+    }))
+})
+
+describe("Registry.Observer", () => {
+  it.effect("ignores what happens, unless somebody watches", () =>
+    Effect.gen(function*() {
+      const observe = yield* Registry.Observer
+      assert.isUndefined(yield* observe({ _tag: "Warning", registry: "mock", text: "will be shut down" }))
+    }))
+})

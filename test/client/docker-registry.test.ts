@@ -1,0 +1,131 @@
+import { assert, describe, it, layer } from "@effect/vitest"
+import { Effect, Redacted, Stream } from "effect"
+import * as MediaType from "effect-oci/MediaType"
+import * as Namespace from "effect-oci/Namespace"
+import * as NodeNamespace from "effect-oci/NodeNamespace"
+import { contract, type Need } from "../utils/contract.ts"
+import { available, DockerRegistry, layer as dockerRegistry, make, user } from "../utils/DockerRegistry.ts"
+import { bytesOf, pushBlob, pushImage, pushReferrer, pushSample, repository, tag } from "../utils/images.ts"
+import { connect, digestOf, reasonOf } from "../utils/ScriptedServer.ts"
+
+/** What docker-registry 2.8 does not do. */
+const lacks: ReadonlyArray<Need> = [
+  "sha512Manifests",
+  "offsets",
+  "partialChunks",
+  "kinds",
+  "nonDistributable",
+  "tagOrder",
+  "tagsAfter",
+  "tagDelete"
+]
+
+const registry = Effect.flatMap(DockerRegistry, ({ host }) => connect({ host }))
+
+const chunk = (offset: number, content: string) => ({
+  offset,
+  size: content.length,
+  stream: Stream.succeed(bytesOf(content))
+})
+
+describe.skipIf(!available)("CNCF distribution", () => {
+  layer(dockerRegistry, { excludeTestServices: true })("as a registry", (it) => {
+    for (const { effect, name, needs = [] } of contract) {
+      it.effect.skipIf(needs.some((need) => lacks.includes(need)))(name, () => Effect.flatMap(registry, effect))
+    }
+  })
+
+  layer(dockerRegistry, { excludeTestServices: true })("on the wire", (it) => {
+    it.effect("takes no blob in one POST: the session it opens is used, and the next blob begins with one", () =>
+      Effect.gen(function*() {
+        const docker = yield* registry
+        const name = repository("wire/post")
+        yield* pushBlob(docker, name, "one")
+        assert.deepInclude(yield* docker.capabilities, { singlePost: false })
+        const { digest } = yield* pushBlob(docker, name, "two")
+        assert.strictEqual((yield* docker.resolveBlob(name, digest)).size, 3)
+      }))
+
+    it.effect("mounts a blob from another repository, and opens a session for one that is not there", () =>
+      Effect.gen(function*() {
+        const docker = yield* registry
+        const [from, to] = [repository("wire/from"), repository("wire/to")]
+        const { digest } = yield* pushBlob(docker, from, "in two places")
+        const mounted = yield* Effect.scoped(docker.startUpload(to, { mount: { digest, from } }))
+        assert.strictEqual(mounted._tag, "Mounted")
+        assert.strictEqual((yield* docker.resolveBlob(to, digest)).size, 13)
+        const declined = yield* docker.startUpload(to, { mount: { digest: digestOf("nowhere"), from } })
+        assert.strictEqual(declined._tag, "Upload")
+      }))
+
+    it.effect("takes a blob in chunks, and tells how far it got", () =>
+      Effect.gen(function*() {
+        const docker = yield* registry
+        const name = repository("wire/chunks")
+        const upload = yield* docker.startUpload(name)
+        assert(upload._tag === "Upload")
+        assert.strictEqual(yield* upload.status, 0)
+        assert.strictEqual(yield* upload.append(chunk(0, "0123")), 4)
+        assert.strictEqual(yield* upload.status, 4)
+        yield* upload.commit(digestOf("0123456789"), chunk(4, "456789"))
+        assert.strictEqual((yield* docker.resolveBlob(name, digestOf("0123456789"))).size, 10)
+      }))
+
+    it.effect("takes a body of 20 MiB, and gives it back", () =>
+      Effect.gen(function*() {
+        const docker = yield* registry
+        const name = repository("wire/large")
+        const bytes = new Uint8Array(20 * 1024 * 1024).map((_, index) => index * 7)
+        const { digest } = yield* pushBlob(docker, name, bytes)
+        const { stream } = yield* docker.getBlob(name, digest)
+        assert.strictEqual(yield* Stream.runFold(stream, () => 0, (sum, { length }) => sum + length), bytes.length)
+      }))
+
+    it.effect("lists no referrers: the tag that stands in for the list is kept, and learnt", () =>
+      Effect.gen(function*() {
+        const docker = yield* registry
+        const name = repository("wire/referrers")
+        const image = yield* pushImage(docker, name, ["layer"])
+        const one = yield* pushReferrer(docker, name, image, "one")
+        assert.deepStrictEqual(
+          (yield* Stream.runCollect(docker.referrers(name, image.digest))).map(({ digest }) => digest),
+          [one.digest]
+        )
+        assert.deepInclude(yield* docker.capabilities, { referrers: false })
+        const list = yield* docker.getManifest(name, tag(image.digest.replace(":", "-")))
+        assert.strictEqual(list.descriptor.mediaType, MediaType.imageIndex)
+        yield* docker.deleteManifest(name, one.digest)
+        assert.deepStrictEqual(yield* Stream.runCollect(docker.referrers(name, image.digest)), [])
+      }))
+
+    it.effect("is both ends of a copy in a namespace of Node", () =>
+      Effect.gen(function*() {
+        const { host } = yield* DockerRegistry
+        const docker = yield* registry
+        const { index } = yield* pushSample(docker, repository("wire/source"), [tag("1")])
+        yield* Effect.flatMap(Namespace.Namespace, (namespace) =>
+          namespace.copyManifest({ source: `${host}/wire/source:1`, destination: `${host}/wire/copy:1` })).pipe(
+            Effect.provide(NodeNamespace.layer)
+          )
+        assert.strictEqual((yield* docker.resolveManifest(repository("wire/copy"), tag("1"))).digest, index.digest)
+        const listed = yield* Stream.runCollect(docker.referrers(repository("wire/copy"), index.digest))
+        assert.lengthOf(listed, 1)
+      }))
+  })
+
+  it.live("asks for credentials, and takes those of Basic authentication", () =>
+    Effect.gen(function*() {
+      const { host } = yield* make({ basicAuth: true })
+      const name = repository("team/app")
+      assert.strictEqual((yield* reasonOf((yield* connect({ host })).ping))._tag, "Unauthorized")
+      const password = (text: string) => ({
+        username: user.username,
+        password: Redacted.make(text)
+      })
+      const wrong = yield* connect({ host, credentials: password("wrong") })
+      assert.strictEqual((yield* reasonOf(wrong.ping))._tag, "Unauthorized")
+      const right = yield* connect({ host, credentials: password(user.password) })
+      yield* pushImage(right, name, ["layer"], { tags: [tag("1")] })
+      assert.deepStrictEqual(yield* Stream.runCollect(right.tags(name)), [tag("1")])
+    }))
+})

@@ -1,0 +1,176 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Duration, Effect, Fiber, Stream } from "effect"
+import * as BlobSource from "effect-oci/BlobSource"
+import * as HttpRegistry from "effect-oci/HttpRegistry"
+import type { RegistryError } from "effect-oci/RegistryError"
+import { TestClock } from "effect/testing"
+import { bytesOf, repository } from "../utils/images.ts"
+import { digestOf, make, type Script } from "../utils/ScriptedServer.ts"
+
+const name = repository("team/app")
+const content = bytesOf("0123456789")
+const digest = digestOf(content)
+const large = new Uint8Array(100_000)
+const descriptor = { digest: digestOf(large), size: large.length }
+const uploads = "/v2/team/app/blobs/uploads/"
+
+const opened = { status: 202, headers: { location: `${uploads}1` } }
+const sessions: Script = { [`POST ${uploads}`]: opened, [`DELETE ${uploads}1`]: { status: 204 } }
+
+/** Fails with a timeout of this phase after so long, and not before. */
+const assertTimeout = Effect.fnUntraced(function*<A>(
+  operation: Effect.Effect<A, RegistryError>,
+  phase: "headers" | "body" | "commit",
+  after: Duration.Duration,
+  begins: Effect.Effect<void> = Effect.void
+) {
+  const fiber = yield* Effect.forkChild(Effect.flip(operation))
+  yield* begins
+  yield* TestClock.adjust(Duration.subtract(after, Duration.millis(1)))
+  assert.isUndefined(fiber.pollUnsafe())
+  yield* TestClock.adjust("1 millis")
+  const error = yield* Fiber.join(fiber)
+  assert.deepInclude(error.reason, { _tag: "Timeout", phase, after })
+  assert.isTrue(error.isRetryable)
+})
+
+const minute = Duration.minutes(1)
+
+describe("waiting for the headers of an answer", () => {
+  it.effect("ends after a minute", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({ "GET /v2/": () => Effect.never })
+      yield* assertTimeout(registry.ping, "headers", minute)
+    }))
+
+  it.effect("ends after a minute for a blob too", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({ [`GET /v2/team/app/blobs/${digest}`]: () => Effect.never })
+      yield* assertTimeout(Effect.scoped(registry.getBlob(name, digest)), "headers", minute)
+    }))
+
+  it.effect("ends after a minute for a session that is being opened, which nothing interrupts", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({ [`POST ${uploads}`]: () => Effect.never })
+      yield* assertTimeout(Effect.scoped(registry.startUpload(name)), "headers", minute)
+    }))
+
+  it.effect("ends when a program says", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({ "GET /v2/": () => Effect.never })
+      const after = Duration.seconds(3)
+      yield* assertTimeout(Effect.provideService(registry.ping, HttpRegistry.HeadersTimeout, after), "headers", after)
+    }))
+})
+
+describe("a body that is downloaded", () => {
+  const get = `GET /v2/team/app/blobs/${digest}`
+  const headers = { "content-length": "10" }
+  const parts = Stream.rechunk(Stream.fromIterable([content.subarray(0, 5), content.subarray(5)]), 1)
+  const read = (script: Script, onChunk: Effect.Effect<unknown> = Effect.void) =>
+    Effect.gen(function*() {
+      const { registry } = yield* make(script)
+      const { stream } = yield* registry.getBlob(name, digest)
+      return yield* Stream.mkUint8Array(Stream.tap(stream, () => onChunk))
+    }).pipe(Effect.scoped)
+
+  it.effect("may stand still for a minute", () =>
+    Effect.gen(function*() {
+      const begun = yield* Deferred.make<void>()
+      const body = Stream.concat(Stream.take(parts, 1), Stream.never)
+      const idle = read({ [get]: { headers, body } }, Deferred.succeed(begun, undefined))
+      yield* assertTimeout(idle, "body", minute, Deferred.await(begun))
+    }))
+
+  it.effect("may stand still as long as a program says", () => {
+    const after = Duration.seconds(3)
+    const idle = read({ [get]: { headers, body: Stream.never } })
+    return assertTimeout(Effect.provideService(idle, HttpRegistry.IdleTimeout, after), "body", after)
+  })
+
+  it.effect("may take as long as it likes while it moves", () =>
+    Effect.gen(function*() {
+      const body = Stream.mapEffect(parts, (chunk) => Effect.delay(Effect.succeed(chunk), "59 seconds"))
+      const fiber = yield* Effect.forkChild(read({ [get]: { headers, body } }))
+      yield* TestClock.adjust("118 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), content)
+    }))
+
+  it.effect("is not blamed for a slow reader", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({ [get]: { headers, body: parts } })
+      const { stream } = yield* registry.getBlob(name, digest)
+      const fiber = yield* Effect.forkChild(Stream.runForEach(stream, () => Effect.sleep("1 hour")))
+      yield* TestClock.adjust("2 hours")
+      yield* Fiber.join(fiber)
+    }))
+
+  it.effect("may stand still for a minute as a manifest, too", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({ [`GET /v2/team/app/manifests/${digest}`]: { body: Stream.never } })
+      yield* assertTimeout(registry.getManifest(name, digest), "body", minute)
+    }))
+})
+
+describe("a body that is uploaded", () => {
+  const put = `PUT ${uploads}1`
+  const pushed = (script: Script, source: BlobSource.BlobSource = BlobSource.fromBytes(large)) =>
+    Effect.flatMap(make({ ...sessions, ...script }), ({ registry }) => registry.pushBlob(name, descriptor, source))
+
+  it.effect("may wait a minute for the registry to read", () =>
+    assertTimeout(pushed({ [put]: () => Effect.never }), "body", minute))
+
+  it.effect("may wait a quarter of an hour for the registry to store it", () =>
+    assertTimeout(
+      pushed({ [put]: ({ receive }) => Effect.andThen(receive, Effect.never) }),
+      "commit",
+      Duration.minutes(15)
+    ))
+
+  it.effect("may wait as long as a program says", () =>
+    Effect.gen(function*() {
+      const after = Duration.seconds(3)
+      const unread = pushed({ [put]: () => Effect.never })
+      yield* assertTimeout(Effect.provideService(unread, HttpRegistry.IdleTimeout, after), "body", after)
+      const unstored = pushed({ [put]: ({ receive }) => Effect.andThen(receive, Effect.never) })
+      yield* assertTimeout(Effect.provideService(unstored, HttpRegistry.CommitTimeout, after), "commit", after)
+    }))
+
+  it.effect("is stored in the end", () =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(pushed({
+        [put]: ({ receive }) => receive.pipe(Effect.andThen(Effect.sleep("14 minutes")), Effect.as({ status: 201 }))
+      }))
+      yield* TestClock.adjust("14 minutes")
+      assert.deepInclude(yield* Fiber.join(fiber), descriptor)
+    }))
+
+  it.effect("may come from a source that is slow, which is not the registry's fault", () =>
+    Effect.gen(function*() {
+      const chunks = Stream.rechunk(Stream.fromIterable([large.subarray(0, 50_000), large.subarray(50_000)]), 1)
+      const slow = Stream.mapEffect(chunks, (chunk) => Effect.delay(Effect.succeed(chunk), "1 hour"))
+      const fiber = yield* Effect.forkChild(
+        pushed({ [put]: { status: 201 } }, BlobSource.fromStream(large.length, slow))
+      )
+      yield* TestClock.adjust("2 hours")
+      assert.deepInclude(yield* Fiber.join(fiber), descriptor)
+    }))
+})
+
+describe("a session that hangs", () => {
+  it.effect("holds up an interruption for a second", () =>
+    Effect.gen(function*() {
+      const reached = yield* Deferred.make<void>()
+      const { registry } = yield* make({
+        ...sessions,
+        [`PUT ${uploads}1`]: () => Effect.never,
+        [`DELETE ${uploads}1`]: () => Effect.andThen(Deferred.succeed(reached, undefined), Effect.never)
+      })
+      const push = yield* Effect.forkChild(registry.pushBlob(name, descriptor, BlobSource.fromBytes(large)))
+      yield* Effect.yieldNow
+      const interruption = yield* Effect.forkChild(Fiber.interrupt(push))
+      yield* Deferred.await(reached)
+      yield* TestClock.adjust("1 seconds")
+      yield* Fiber.join(interruption)
+    }))
+})

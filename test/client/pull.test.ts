@@ -1,0 +1,275 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Stream } from "effect"
+import * as HttpRegistry from "effect-oci/HttpRegistry"
+import * as MediaType from "effect-oci/MediaType"
+import { bytesOf, repository, tag } from "../utils/images.ts"
+import { digestOf, make, reasonOf } from "../utils/ScriptedServer.ts"
+
+const name = repository("team/app")
+const content = bytesOf("0123456789")
+const digest = digestOf(content)
+const blob = `/v2/team/app/blobs/${digest}`
+
+const inChunks = (...chunks: ReadonlyArray<string>) => Stream.fromIterable(chunks.map(bytesOf)).pipe(Stream.rechunk(1))
+
+describe("reading a blob", () => {
+  it.effect("hands on the bytes, and says how many there are", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({ [`GET ${blob}`]: { body: content } })
+      const { descriptor, stream } = yield* registry.getBlob(name, digest)
+      assert.deepStrictEqual(descriptor, { mediaType: MediaType.octetStream, digest, size: 10 })
+      assert.deepStrictEqual(yield* Stream.mkUint8Array(stream), content)
+      assert.deepStrictEqual(sent(), [`GET ${blob}`])
+    }))
+
+  it.effect("fails before the last chunk when a byte is flipped (C11)", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({
+        [`GET ${blob}`]: { headers: { "content-length": "10" }, body: inChunks("0123", "4X67", "89") }
+      })
+      const { stream } = yield* registry.getBlob(name, digest)
+      const chunks: Array<string> = []
+      const reason = yield* reasonOf(
+        Stream.runForEach(stream, (chunk) => Effect.sync(() => chunks.push(new TextDecoder().decode(chunk))))
+      )
+      assert.strictEqual(reason._tag, "DigestMismatch")
+      assert.deepStrictEqual(chunks, ["0123", "4X67"])
+    }))
+
+  it.effect.each([["01234", 5], ["0123456789a", 11]] as const)(
+    "fails when the body is not as long as the registry said: %s",
+    ([body, actual]) =>
+      Effect.gen(function*() {
+        const { registry } = yield* make({ [`GET ${blob}`]: { headers: { "content-length": "10" }, body } })
+        const { stream } = yield* registry.getBlob(name, digest)
+        const reason = yield* reasonOf(Stream.runDrain(stream))
+        assert.deepInclude(reason, { _tag: "SizeMismatch", expected: 10, actual })
+      })
+  )
+
+  it.effect("asks by HEAD where GET does not say how long it is", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({
+        [`GET ${blob}`]: { headers: { "content-length": null }, body: content },
+        [`HEAD ${blob}`]: { body: content }
+      })
+      const { descriptor, stream } = yield* registry.getBlob(name, digest)
+      assert.strictEqual(descriptor.size, 10)
+      assert.deepStrictEqual(yield* Stream.mkUint8Array(stream), content)
+      assert.deepStrictEqual(sent(), [`GET ${blob}`, `HEAD ${blob}`])
+    }))
+
+  it.effect("fails where nothing says how long it is", () =>
+    Effect.gen(function*() {
+      const silent = { headers: { "content-length": null }, body: content }
+      const { registry } = yield* make({ [`GET ${blob}`]: silent, [`HEAD ${blob}`]: silent })
+      assert.strictEqual((yield* reasonOf(registry.getBlob(name, digest)))._tag, "UnexpectedResponse")
+    }))
+
+  it.effect("follows a redirect to where the content is (C2)", () =>
+    Effect.gen(function*() {
+      const elsewhere = "https://cdn.test/content?signature=a%2Bb"
+      const { registry, sent } = yield* make({
+        [`GET ${blob}`]: { status: 307, headers: { location: elsewhere } },
+        [`GET ${elsewhere}`]: { body: content }
+      })
+      const { stream } = yield* registry.getBlob(name, digest)
+      assert.deepStrictEqual(yield* Stream.mkUint8Array(stream), content)
+      assert.deepStrictEqual(sent(), [`GET ${blob}`, `GET ${elsewhere}`])
+    }))
+
+  it.effect("gives up a redirect that leads in a circle", () =>
+    Effect.gen(function*() {
+      const { registry, requests } = yield* make({ [`GET ${blob}`]: { status: 307, headers: { location: blob } } })
+      const reason = yield* reasonOf(registry.getBlob(name, digest))
+      assert.deepInclude(reason, { _tag: "UnexpectedResponse", status: 307 })
+      assert.strictEqual(requests.length, 11)
+    }))
+})
+
+describe("reading a range of a blob (C13)", () => {
+  const read = Effect.fnUntraced(function*(
+    answer: Parameters<typeof make>[0][string],
+    range: { readonly offset: number; readonly length?: number }
+  ) {
+    const { registry, requests } = yield* make({ [`GET ${blob}`]: answer, [`HEAD ${blob}`]: { body: content } })
+    const outcome = registry.getBlob(name, digest, { range }).pipe(
+      Effect.flatMap(({ descriptor, stream }) =>
+        Effect.map(Stream.mkUint8Array(stream), (bytes) => [new TextDecoder().decode(bytes), descriptor.size] as const)
+      )
+    )
+    return { outcome, requests }
+  })
+  const partial = (range: string, body: string) =>
+    ({ status: 206, headers: { "content-range": `bytes ${range}` }, body }) as const
+
+  it.effect("asks for it, and hands on what comes with 206", () =>
+    Effect.gen(function*() {
+      const { outcome, requests } = yield* read(partial("3-6/10", "3456"), { offset: 3, length: 4 })
+      assert.deepStrictEqual(yield* outcome, ["3456", 10])
+      assert.strictEqual(requests[0]?.headers["range"], "bytes=3-6")
+    }))
+
+  it.effect("asks for the rest of it without a length", () =>
+    Effect.gen(function*() {
+      const { outcome, requests } = yield* read(partial("7-9/10", "789"), { offset: 7 })
+      assert.deepStrictEqual(yield* outcome, ["789", 10])
+      assert.strictEqual(requests[0]?.headers["range"], "bytes=7-")
+    }))
+
+  it.effect("takes one that is cut at the end of the blob", () =>
+    Effect.gen(function*() {
+      const { outcome } = yield* read(partial("7-9/10", "789"), { offset: 7, length: 100 })
+      assert.deepStrictEqual(yield* outcome, ["789", 10])
+    }))
+
+  it.effect("asks by HEAD for the length of a blob that 206 does not tell", () =>
+    Effect.gen(function*() {
+      const { outcome } = yield* read(partial("7-9/*", "789"), { offset: 7 })
+      assert.deepStrictEqual(yield* outcome, ["789", 10])
+    }))
+
+  it.effect("cuts it out of the whole blob that comes with 200", () =>
+    Effect.gen(function*() {
+      const whole = { headers: { "content-length": "10" }, body: inChunks("012", "3456", "789") }
+      const { outcome } = yield* read(whole, { offset: 2, length: 3 })
+      assert.deepStrictEqual(yield* outcome, ["234", 10])
+    }))
+
+  it.effect("is not there beyond the end of the whole blob that comes with 200", () =>
+    Effect.gen(function*() {
+      const { outcome } = yield* read({ body: content }, { offset: 10 })
+      assert.strictEqual((yield* reasonOf(outcome))._tag, "RangeNotSatisfiable")
+    }))
+
+  it.effect("cuts a range that is longer than what was asked for", () =>
+    Effect.gen(function*() {
+      const { outcome } = yield* read(partial("3-9/10", "3456789"), { offset: 3, length: 4 })
+      assert.deepStrictEqual(yield* outcome, ["3456", 10])
+    }))
+
+  it.effect.each(["2-5/10", "0-9/10", "4-7/10", "3-5/10", "3-6/2", "10-3/10", "nonsense"])(
+    "refuses another range than was asked for: %s",
+    (range) =>
+      Effect.gen(function*() {
+        const { outcome } = yield* read(partial(range, "3456"), { offset: 3, length: 4 })
+        assert.deepInclude(yield* reasonOf(outcome), { _tag: "UnexpectedResponse", status: 206 })
+      })
+  )
+
+  it.effect("refuses 206 without Content-Range", () =>
+    Effect.gen(function*() {
+      const { outcome } = yield* read({ status: 206, body: "3456" }, { offset: 3, length: 4 })
+      assert.strictEqual((yield* reasonOf(outcome))._tag, "UnexpectedResponse")
+    }))
+
+  it.effect("is not there where the registry says 416", () =>
+    Effect.gen(function*() {
+      const { outcome } = yield* read({ status: 416 }, { offset: 12 })
+      assert.deepInclude(yield* reasonOf(outcome), { _tag: "RangeNotSatisfiable", status: 416 })
+    }))
+
+  it.effect.each([{ offset: -1 }, { offset: 3, length: 0 }])(
+    "does not ask for one that cannot be: %j",
+    (range) =>
+      Effect.gen(function*() {
+        const { outcome, requests } = yield* read({ body: content }, range)
+        assert.strictEqual((yield* reasonOf(outcome))._tag, "RangeNotSatisfiable")
+        assert.deepStrictEqual(requests, [])
+      })
+  )
+})
+
+describe("reading a manifest", () => {
+  const manifest = bytesOf({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [] })
+  const manifestDigest = digestOf(manifest)
+  const path = "/v2/team/app/manifests/latest"
+  const byDigest = `/v2/team/app/manifests/${manifestDigest}`
+  const descriptor = { mediaType: MediaType.imageIndex, digest: manifestDigest, size: manifest.length }
+  const headers = { "content-type": MediaType.imageIndex, "docker-content-digest": manifestDigest }
+
+  it.effect("hands on its bytes, as they are", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({ [`GET ${path}`]: { headers, body: manifest } })
+      assert.deepStrictEqual(yield* registry.getManifest(name, tag("latest")), { descriptor, bytes: manifest })
+    }))
+
+  it.effect("says which types it understands (C7)", () =>
+    Effect.gen(function*() {
+      const { registry, requests } = yield* make({ [`GET ${path}`]: { headers }, [`HEAD ${path}`]: { headers } })
+      yield* Effect.ignore(registry.getManifest(name, tag("latest")))
+      yield* registry.resolveManifest(name, tag("latest"))
+      for (const { headers } of requests) {
+        for (const mediaType of MediaType.manifests) assert.include(headers["accept"] ?? "", mediaType)
+      }
+    }))
+
+  it.effect("ignores parameters of its type (C8)", () =>
+    Effect.gen(function*() {
+      const answer = {
+        headers: { ...headers, "content-type": `${MediaType.imageIndex}; charset=utf-8` },
+        body: manifest
+      }
+      const { registry } = yield* make({ [`GET ${path}`]: answer, [`HEAD ${path}`]: answer })
+      assert.deepStrictEqual((yield* registry.getManifest(name, tag("latest"))).descriptor, descriptor)
+      assert.deepStrictEqual(yield* registry.resolveManifest(name, tag("latest")), descriptor)
+    }))
+
+  it.effect("fails where its digest is another than the registry says (C10)", () =>
+    Effect.gen(function*() {
+      const told = digestOf("another")
+      const { registry } = yield* make({
+        [`GET ${path}`]: { headers: { ...headers, "docker-content-digest": told }, body: manifest }
+      })
+      const reason = yield* reasonOf(registry.getManifest(name, tag("latest")))
+      assert.deepInclude(reason, { _tag: "DigestMismatch", expected: told, actual: manifestDigest })
+    }))
+
+  it.effect("fails where its digest is another than was asked for, whatever the registry says (C11)", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({ [`GET ${byDigest}`]: { headers, body: "{}" } })
+      const reason = yield* reasonOf(registry.getManifest(name, manifestDigest))
+      assert.deepInclude(reason, { _tag: "DigestMismatch", expected: manifestDigest, actual: digestOf("{}") })
+    }))
+
+  it.effect("takes a digest of another algorithm for a tag's (C10)", () =>
+    Effect.gen(function*() {
+      const sha512 = digestOf(manifest, "sha512")
+      const { registry } = yield* make({
+        [`GET ${path}`]: { headers: { ...headers, "docker-content-digest": sha512 }, body: manifest },
+        [`GET ${byDigest}`]: { headers: { ...headers, "docker-content-digest": sha512 }, body: manifest }
+      })
+      assert.strictEqual((yield* registry.getManifest(name, tag("latest"))).descriptor.digest, sha512)
+      assert.strictEqual((yield* registry.getManifest(name, manifestDigest)).descriptor.digest, manifestDigest)
+    }))
+
+  it.effect("stops at the limit", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({ [`GET ${path}`]: { headers, body: manifest } })
+      const read = (limit: number) =>
+        Effect.provideService(registry.getManifest(name, tag("latest")), HttpRegistry.ManifestLimit, limit)
+      const reason = yield* reasonOf(read(manifest.length - 1))
+      assert.deepInclude(reason, { _tag: "ContentTooLarge", limit: manifest.length - 1 })
+      assert.deepStrictEqual((yield* read(manifest.length)).descriptor, descriptor)
+    }))
+
+  it.effect("needs no GET where HEAD tells digest and length", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({ [`HEAD ${path}`]: { headers, body: manifest } })
+      assert.deepStrictEqual(yield* registry.resolveManifest(name, tag("latest")), descriptor)
+      assert.deepStrictEqual(sent(), [`HEAD ${path}`])
+    }))
+
+  it.effect.each(["docker-content-digest", "content-length"])(
+    "needs GET where HEAD does not tell %s (C12)",
+    (missing) =>
+      Effect.gen(function*() {
+        const { registry, sent } = yield* make({
+          [`HEAD ${path}`]: { headers: { ...headers, [missing]: null }, body: manifest },
+          [`GET ${path}`]: { headers: { "content-type": MediaType.imageIndex }, body: manifest }
+        })
+        assert.deepStrictEqual(yield* registry.resolveManifest(name, tag("latest")), descriptor)
+        assert.deepStrictEqual(sent(), [`HEAD ${path}`, `GET ${path}`])
+      })
+  )
+})

@@ -1,0 +1,279 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Stream } from "effect"
+import * as Digest from "effect-oci/Digest"
+import * as MediaType from "effect-oci/MediaType"
+import { tagOf } from "../../src/client/Referrers.ts"
+import { bytesOf, repository } from "../utils/images.ts"
+import { type Answer, digestOf, make, reasonOf, type Script, type Seen } from "../utils/ScriptedServer.ts"
+
+const name = repository("team/app")
+const subject = { mediaType: MediaType.imageManifest, digest: digestOf("the subject"), size: 11 }
+const api = `GET /v2/team/app/referrers/${subject.digest}`
+const fallback = `/v2/team/app/manifests/${tagOf(subject.digest)}`
+const put = (digest: string) => `PUT /v2/team/app/manifests/${digest}`
+
+const descriptor = (content: string, artifactType = "application/vnd.example.sbom") => ({
+  mediaType: MediaType.imageManifest,
+  digest: digestOf(content),
+  size: content.length,
+  artifactType
+})
+const [one, two] = [descriptor("one"), descriptor("two", "application/vnd.example.signature")]
+
+const index = (...manifests: ReadonlyArray<object>): Answer => ({
+  headers: { "content-type": MediaType.imageIndex },
+  body: { schemaVersion: 2, mediaType: MediaType.imageIndex, manifests }
+})
+const missing: Answer = { status: 404, body: "404 page not found\n" }
+
+const list = (script: Script, artifactType?: string) =>
+  Effect.gen(function*() {
+    const { registry, sent } = yield* make(script)
+    const options = artifactType === undefined ? {} : { artifactType }
+    const found = yield* Stream.runCollect(registry.referrers(name, subject.digest, options))
+    return { found: found.map(({ digest }) => digest), sent: sent(), ...yield* registry.capabilities }
+  })
+
+describe("the tag of a list of referrers (C38)", () => {
+  it.each([
+    [`sha256:${"a".repeat(64)}`, `sha256-${"a".repeat(64)}`],
+    [`sha512:${"b".repeat(128)}`, `sha512-${"b".repeat(64)}`],
+    [`multi+part.alg_o-rithm:${"C=".repeat(40)}`, `multi-part.alg_o-rithm-${"C-".repeat(32)}`],
+    [`${"x".repeat(40)}:a`, `${"x".repeat(32)}-a`]
+  ])("of %s is %s", (digest, tag) => {
+    assert.isTrue(Digest.isDigest(digest) && tagOf(digest) === tag)
+  })
+})
+
+describe("listing referrers", () => {
+  it.effect("asks the registry, page by page (C41)", () =>
+    Effect.gen(function*() {
+      const link = `</v2/team/app/referrers/${subject.digest}?page=2>; rel="next"`
+      const { found, referrers, sent } = yield* list({
+        [`${api}?page=2`]: index(two),
+        [api]: { ...index(one), headers: { "content-type": MediaType.imageIndex, link } }
+      })
+      assert.deepStrictEqual(found, [one.digest, two.digest])
+      assert.deepStrictEqual(sent, [api, `${api}?page=2`])
+      assert.isTrue(referrers)
+    }))
+
+  it.effect("asks for one type", () =>
+    Effect.gen(function*() {
+      const { found, sent } = yield* list({
+        [api]: { ...index(one), headers: { "oci-filters-applied": "artifactType" } }
+      }, one.artifactType)
+      assert.deepStrictEqual(found, [one.digest])
+      assert.deepStrictEqual(sent, [`${api}?artifactType=application%2Fvnd.example.sbom`])
+    }))
+
+  it.effect("leaves out other types where the registry does not (C40)", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual((yield* list({ [api]: index(one, two) }, two.artifactType)).found, [two.digest])
+    }))
+
+  it.effect("looks behind the tag where the registry does not list them (C39)", () =>
+    Effect.gen(function*() {
+      const { found, referrers, sent } = yield* list({ [api]: missing, [`GET ${fallback}`]: index(one, two) })
+      assert.deepStrictEqual(found, [one.digest, two.digest])
+      assert.deepStrictEqual(sent, [api, `GET ${fallback}`])
+      assert.isFalse(referrers)
+    }))
+
+  it.effect("does not ask a registry again that does not list them", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({ [api]: missing, [`GET ${fallback}`]: index(one, two) })
+      yield* Stream.runDrain(registry.referrers(name, subject.digest))
+      const found = yield* Stream.runCollect(
+        registry.referrers(name, subject.digest, { artifactType: one.artifactType })
+      )
+      assert.deepStrictEqual(found, [one])
+      assert.deepStrictEqual(sent(), [api, `GET ${fallback}`, `GET ${fallback}`])
+    }))
+
+  it.effect.each(
+    [
+      ["nothing", missing],
+      ["an image", { ...index(), headers: { "content-type": MediaType.imageManifest } }],
+      ["nonsense", { ...index(), body: "nonsense" }]
+    ] as const
+  )("finds none where behind the tag is %s (C39)", ([, answer]) =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual((yield* list({ [api]: missing, [`GET ${fallback}`]: answer })).found, [])
+    }))
+
+  it.effect("learns nothing from a repository that is not there", () =>
+    Effect.gen(function*() {
+      const body = { errors: [{ code: "NAME_UNKNOWN", message: "no such repository" }] }
+      const { found, referrers } = yield* list({ [api]: { status: 404, body }, [`GET ${fallback}`]: missing })
+      assert.deepStrictEqual(found, [])
+      assert.isUndefined(referrers)
+    }))
+
+  it.effect.each(
+    [[401, "Unauthorized"], [403, "Denied"], [429, "TooManyRequests"], [500, "UnexpectedResponse"]] as const
+  )(
+    "fails where the registry says %i, which is no absence (C39)",
+    ([status, expected]) =>
+      Effect.gen(function*() {
+        assert.strictEqual((yield* reasonOf(list({ [api]: { status } })))._tag, expected)
+        const behindTag = { [api]: missing, [`GET ${fallback}`]: { status } }
+        assert.strictEqual((yield* reasonOf(list(behindTag)))._tag, expected)
+      })
+  )
+
+  it.effect("fails where the answer is no index", () =>
+    Effect.gen(function*() {
+      assert.strictEqual((yield* reasonOf(list({ [api]: { body: "[]" } })))._tag, "UnexpectedResponse")
+    }))
+})
+
+describe("pushing a referrer", () => {
+  const manifest = (extra: object, mediaType: string = MediaType.imageManifest) => {
+    const bytes = bytesOf({ schemaVersion: 2, mediaType, subject, ...extra })
+    return { mediaType, bytes, digest: digestOf(bytes), size: bytes.length }
+  }
+  const config = { mediaType: "application/vnd.example.config", digest: digestOf("{}"), size: 2 }
+  const sbom = manifest({ artifactType: "application/vnd.example.sbom", config, layers: [], annotations: { a: "b" } })
+  const listed = {
+    mediaType: sbom.mediaType,
+    digest: sbom.digest,
+    size: sbom.size,
+    artifactType: "application/vnd.example.sbom",
+    annotations: { a: "b" }
+  }
+  const created = { status: 201 }
+  const indexed = (body: Uint8Array | undefined): Record<string, unknown> & { manifests: ReadonlyArray<unknown> } =>
+    JSON.parse(new TextDecoder().decode(body))
+
+  it.effect("is all there is to do where the registry lists it (C30)", () =>
+    Effect.gen(function*() {
+      const headers = { "oci-subject": subject.digest }
+      const { registry, sent } = yield* make({ [put(sbom.digest)]: { status: 201, headers } })
+      yield* registry.pushManifest(name, sbom)
+      assert.deepStrictEqual(sent(), [put(sbom.digest)])
+      assert.deepInclude(yield* registry.capabilities, { referrers: true })
+    }))
+
+  it.effect("begins the index behind the tag where there is none (C33, C35, C36)", () =>
+    Effect.gen(function*() {
+      const { registry, requests, sent } = yield* make({
+        [put(sbom.digest)]: created,
+        [`GET ${fallback}`]: missing,
+        [`PUT ${fallback}`]: created
+      })
+      yield* registry.pushManifest(name, sbom)
+      assert.deepStrictEqual(sent(), [put(sbom.digest), `GET ${fallback}`, `PUT ${fallback}`])
+      assert.strictEqual(requests[2]?.headers["content-type"], MediaType.imageIndex)
+      assert.deepStrictEqual(indexed(requests[2]?.body), {
+        schemaVersion: 2,
+        mediaType: MediaType.imageIndex,
+        manifests: [listed]
+      })
+    }))
+
+  it.effect.each(
+    [
+      ["that of the manifest", sbom, "application/vnd.example.sbom"],
+      ["for an image without one that of its config", manifest({ config, layers: [] }), config.mediaType],
+      ["for an image with an empty one too", manifest({ artifactType: "", config, layers: [] }), config.mediaType],
+      ["for an index without one none", manifest({ manifests: [] }, MediaType.imageIndex), undefined]
+    ] as const
+  )("lists it with an artifact type: %s (C35)", ([, referrer, expected]) =>
+    Effect.gen(function*() {
+      const { registry, requests } = yield* make({
+        [put(referrer.digest)]: created,
+        [`GET ${fallback}`]: missing,
+        [`PUT ${fallback}`]: created
+      })
+      yield* registry.pushManifest(name, referrer)
+      const [entry] = indexed(requests[2]?.body).manifests
+      if (expected === undefined) assert.notProperty(entry, "artifactType")
+      else assert.deepInclude(entry, { artifactType: expected })
+    }))
+
+  it.effect("keeps what the index lists, and all that it says of itself (C36)", () =>
+    Effect.gen(function*() {
+      const content = { schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [one], "org.example": { a: [1] } }
+      const { registry, requests } = yield* make({
+        [put(sbom.digest)]: created,
+        [`GET ${fallback}`]: { ...index(), body: content },
+        [`PUT ${fallback}`]: created
+      })
+      yield* registry.pushManifest(name, sbom)
+      assert.deepStrictEqual(indexed(requests[2]?.body), { ...content, manifests: [one, listed] })
+    }))
+
+  it.effect("does not list it twice (C34)", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({ [put(sbom.digest)]: created, [`GET ${fallback}`]: index(listed) })
+      yield* registry.pushManifest(name, sbom)
+      assert.deepStrictEqual(sent(), [put(sbom.digest), `GET ${fallback}`])
+    }))
+
+  it.effect("fails where something else is behind the tag (C32)", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({
+        [put(sbom.digest)]: created,
+        [`GET ${fallback}`]: { ...index(), headers: { "content-type": MediaType.imageManifest } }
+      })
+      assert.strictEqual((yield* reasonOf(registry.pushManifest(name, sbom)))._tag, "UnexpectedResponse")
+      assert.deepStrictEqual(sent(), [put(sbom.digest), `GET ${fallback}`])
+    }))
+
+  /** A registry that keeps what is behind the tag, and takes a turn of all others between reading and writing it. */
+  const keeping = (...first: ReadonlyArray<object>) => {
+    let body: string | Uint8Array = JSON.stringify(index(...first).body)
+    return {
+      [`GET ${fallback}`]: () => Effect.as(Effect.yieldNow, { ...index(), body }),
+      [`PUT ${fallback}`]: ({ receive }: Seen) =>
+        Effect.map(receive, (bytes) => {
+          body = bytes
+          return created
+        })
+    }
+  }
+
+  it.effect("loses none of two that are pushed at once (C37)", () =>
+    Effect.gen(function*() {
+      const other = manifest({ config, layers: [config] })
+      const { registry } = yield* make({
+        ...keeping(one),
+        [api]: missing,
+        [put(sbom.digest)]: created,
+        [put(other.digest)]: created
+      })
+      yield* Effect.all([registry.pushManifest(name, sbom), registry.pushManifest(name, other)], {
+        concurrency: "unbounded"
+      })
+      const found = yield* Stream.runCollect(registry.referrers(name, subject.digest))
+      assert.sameMembers(found.map(({ digest }) => digest), [one.digest, sbom.digest, other.digest])
+    }))
+
+  const byDigest = `/v2/team/app/manifests/${sbom.digest}`
+  const content = { headers: { "content-type": sbom.mediaType }, body: sbom.bytes }
+
+  it.effect("is undone by deleting it: the index behind the tag does not list it any more (C42)", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({
+        ...keeping(one, listed),
+        [api]: missing,
+        [`GET ${byDigest}`]: content,
+        [`DELETE ${byDigest}`]: { status: 202 }
+      })
+      yield* registry.deleteManifest(name, sbom.digest)
+      assert.deepStrictEqual(yield* Stream.runCollect(registry.referrers(name, subject.digest)), [one])
+    }))
+
+  it.effect("leaves the tag alone when it is deleted where the registry lists referrers (C42)", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({
+        [api]: index(listed),
+        [`GET ${byDigest}`]: content,
+        [`DELETE ${byDigest}`]: { status: 202 }
+      })
+      yield* registry.deleteManifest(name, sbom.digest)
+      yield* registry.deleteManifest(name, sbom.digest)
+      assert.deepStrictEqual(sent(), [`GET ${byDigest}`, api, `DELETE ${byDigest}`, `DELETE ${byDigest}`])
+    }))
+})

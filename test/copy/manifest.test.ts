@@ -1,0 +1,354 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Stream } from "effect"
+import * as BlobSource from "effect-oci/BlobSource"
+import * as Copy from "effect-oci/Copy"
+import * as Descriptor from "effect-oci/Descriptor"
+import * as MediaType from "effect-oci/MediaType"
+import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import { bytesOf, pushBlob, pushImage, pushManifest, pushSample, repository, tag } from "../utils/images.ts"
+import { recorded } from "../utils/registries.ts"
+
+const from = repository("team/app")
+const to = repository("mirror/app")
+
+const setup = Effect.gen(function*() {
+  const source = yield* recorded("source.test")
+  const destination = yield* recorded("destination.test")
+  const copy = (options: Copy.Options & { readonly tag?: string; readonly as?: string } = {}) =>
+    Copy.copyManifest({
+      ...options,
+      source: { registry: source.registry, repository: from, tag: tag(options.tag ?? "1") },
+      destination: { registry: destination.registry, repository: to, tag: tag(options.as ?? "1") }
+    })
+  const forget = () => {
+    source.calls.length = 0
+    destination.calls.length = 0
+  }
+  return { source, destination, copy, forget }
+})
+
+describe("what arrives", () => {
+  it.effect("an image arrives whole, to the byte, under its tag", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const image = yield* pushImage(source.registry, from, ["one", "two"], { tags: [tag("1")] })
+      const report = yield* copy()
+      const sent = yield* source.registry.getManifest(from, tag("1"))
+      const arrived = yield* destination.registry.getManifest(to, tag("1"))
+      assert.deepStrictEqual(arrived, sent)
+      assert.strictEqual(report.root.digest, image.digest)
+      for (const { descriptor, role } of report.entries) {
+        if (role !== "blob") continue
+        const { stream } = yield* destination.registry.getBlob(to, descriptor.digest)
+        assert.strictEqual((yield* Stream.mkUint8Array(stream)).length, descriptor.size)
+      }
+    }))
+
+  it.effect("formatting, field order and unknown fields of a manifest stay what they were", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const bytes = bytesOf(
+        `{\n  "zzz": { "b": [1.0, 2e3], "a": null },\n\t"manifests": null, "schemaVersion":2,"mediaType": "${MediaType.imageIndex}" }\n\n`
+      )
+      yield* source.registry.pushManifest(from, { mediaType: MediaType.imageIndex, bytes }, [tag("1")])
+      yield* copy()
+      assert.deepStrictEqual((yield* destination.registry.getManifest(to, tag("1"))).bytes, bytes)
+    }))
+
+  it.effect("an index arrives with its children, and an index within an index with its own", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const leaf = yield* pushImage(source.registry, from, ["deep"])
+      const inner = yield* pushManifest(source.registry, from, { mediaType: MediaType.imageIndex, manifests: [leaf] })
+      const other = yield* pushImage(source.registry, from, ["shallow"], { architecture: "arm64" })
+      yield* pushManifest(
+        source.registry,
+        from,
+        { mediaType: MediaType.dockerManifestList, manifests: [inner, other] },
+        [tag("1")]
+      )
+      const report = yield* copy()
+      for (const { digest } of [leaf, inner, other]) yield* destination.registry.getManifest(to, digest)
+      const deep = report.entries.find(({ descriptor }) => descriptor.size === 4)
+      assert.deepStrictEqual(deep?.path, [report.root.digest, inner.digest, leaf.digest])
+    }))
+
+  it.effect("a child of an index that is a blob is copied as one", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const blob = yield* pushBlob(source.registry, from, "a layer by itself", MediaType.imageLayerGzip)
+      yield* pushManifest(source.registry, from, { mediaType: MediaType.imageIndex, manifests: [blob] }, [tag("1")])
+      yield* copy()
+      yield* destination.registry.resolveBlob(to, blob.digest)
+    }))
+
+  it.effect("empty layers, and an image without any, are copied", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      yield* pushImage(source.registry, from, ["", "x", ""], { tags: [tag("1")] })
+      yield* pushImage(source.registry, from, [], { tags: [tag("2")] })
+      yield* copy()
+      yield* copy({ tag: "2", as: "2" })
+      const tags = yield* Stream.runCollect(destination.registry.tags(to))
+      assert.deepStrictEqual(Array.from(tags), [tag("1"), tag("2")])
+    }))
+
+  it.effect("an OCI artifact manifest, withdrawn as it is, is copied", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const blob = yield* pushBlob(source.registry, from, "signature", "text/plain")
+      yield* pushManifest(source.registry, from, { mediaType: MediaType.artifactManifest, blobs: [blob] }, [tag("1")])
+      yield* copy()
+      yield* destination.registry.resolveBlob(to, blob.digest)
+    }))
+
+  it.effect("sha512 stays sha512, for manifests and for blobs", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const content = bytesOf("layer")
+      const layer = yield* Descriptor.fromBytes(content, { mediaType: MediaType.imageLayer, algorithm: "sha512" })
+      yield* source.registry.pushBlob(from, layer, BlobSource.fromBytes(content))
+      const config = yield* pushBlob(source.registry, from, "{}", MediaType.imageConfig)
+      const mediaType = MediaType.imageManifest
+      const bytes = bytesOf({ schemaVersion: 2, mediaType, config, layers: [layer] })
+      const { digest } = yield* Descriptor.fromBytes(bytes, { algorithm: "sha512" })
+      yield* source.registry.pushManifest(from, { mediaType, bytes, digest }, [tag("1")])
+      yield* copy()
+      assert.strictEqual((yield* destination.registry.resolveManifest(to, tag("1"))).digest, digest)
+      yield* destination.registry.resolveBlob(to, layer.digest)
+    }))
+
+  it.effect("layers that may not be distributed are left out, and reported", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const config = yield* pushBlob(source.registry, from, "{}", MediaType.imageConfig)
+      const layer = {
+        ...yield* Descriptor.fromBytes(bytesOf("windows"), {
+          mediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+        }),
+        urls: ["https://example.test/layer"]
+      }
+      const content = { mediaType: MediaType.dockerManifest, config, layers: [layer] }
+      yield* pushManifest(source.registry, from, content, [tag("1")])
+      const report = yield* copy()
+      assert.deepStrictEqual(report.having("external").map(({ descriptor }) => descriptor.digest), [layer.digest])
+      yield* destination.registry.getManifest(to, tag("1"))
+    }))
+})
+
+describe("in which order", () => {
+  it.effect("nothing is pushed before what it refers to, and the tag comes last", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const { amd64, arm64, index, onChild, onIndex } = yield* pushSample(source.registry, from, [tag("1")])
+      yield* copy()
+      const pushes = destination.calls.filter((call) => call.startsWith("push"))
+      const at = (digest: string) => pushes.findIndex((call) => call.includes(digest))
+      assert.strictEqual(pushes.at(-1), `pushManifest ${index.digest} 1`)
+      assert.isBelow(at(amd64.digest), at(index.digest))
+      assert.isBelow(at(onChild.digest), at(arm64.digest))
+      assert.isBelow(at(onIndex.digest), at(index.digest))
+    }))
+
+  // a memory registry refuses a manifest whose parts are missing, so that arriving proves the order
+  it.effect("any concurrency keeps the order, also a concurrency of 1", () =>
+    Effect.forEach([1, 2, 64], (concurrency) =>
+      Effect.gen(function*() {
+        const { copy, source } = yield* setup
+        yield* pushSample(source.registry, from, [tag("1")])
+        yield* Effect.provideService(copy(), Copy.Concurrency, concurrency)
+      })))
+})
+
+describe("no work twice", () => {
+  it.effect("a blob that stands in many manifests is sent once", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      yield* pushSample(source.registry, from, [tag("1")])
+      yield* copy()
+      const pushed = destination.calls.filter((call) => call.startsWith("pushBlob"))
+      assert.strictEqual(new Set(pushed).size, pushed.length)
+    }))
+
+  it.effect("a second copy reads nothing but the tag and sends nothing", () =>
+    Effect.gen(function*() {
+      const { copy, destination, forget, source } = yield* setup
+      yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
+      yield* copy({ referrers: false })
+      forget()
+      const report = yield* copy({ referrers: false })
+      assert.deepStrictEqual(source.calls, ["getManifest 1"])
+      assert.deepStrictEqual(destination.calls, ["resolveManifest 1"])
+      assert.deepStrictEqual(report.entries.map(({ outcome }) => outcome), ["present"])
+      assert.strictEqual(report.bytes, 0)
+    }))
+
+  it.effect("a manifest that is there under another tag only gets the tag", () =>
+    Effect.gen(function*() {
+      const { copy, destination, forget, source } = yield* setup
+      const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
+      yield* copy()
+      forget()
+      yield* copy({ as: "2" })
+      assert.deepStrictEqual(destination.calls, [
+        "resolveManifest 2",
+        `resolveManifest ${image.digest}`,
+        `pushManifest ${image.digest} 2`
+      ])
+    }))
+
+  it.effect("only what changed of an image is sent", () =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      yield* pushImage(source.registry, from, ["base", "old"], { tags: [tag("1")] })
+      yield* pushImage(source.registry, from, ["base", "new"], { tags: [tag("2")] })
+      yield* copy()
+      const report = yield* copy({ tag: "2", as: "1" })
+      assert.deepStrictEqual(
+        report.having("copied").map(({ descriptor }) => descriptor.size).sort((a, b) => a - b)[0],
+        3
+      )
+      assert.strictEqual(report.having("copied").length, 2)
+      assert.strictEqual(report.having("present").length, 2)
+    }))
+
+  it.effect("between repositories of one registry blobs are mounted, not sent", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* recorded("both.test")
+      yield* pushSample(registry, from, [tag("1")])
+      const report = yield* Copy.copyManifest({
+        source: { registry, repository: from, tag: tag("1") },
+        destination: { registry, repository: to, tag: tag("1") }
+      })
+      const blobs = report.entries.filter(({ role }) => role === "blob")
+      assert.isTrue(blobs.every(({ outcome }) => outcome === "mounted"))
+      yield* registry.getManifest(to, tag("1"))
+    }))
+
+  it.effect("a mount that is declined goes on in the session it opened", () =>
+    Effect.gen(function*() {
+      const registry = yield* MemoryRegistry.make()
+      const { calls, registry: watched } = yield* recorded("unused.test")
+      const declining = {
+        ...registry,
+        startUpload: (...[repository]: Parameters<typeof registry.startUpload>) => {
+          calls.push("startUpload")
+          return registry.startUpload(repository)
+        }
+      }
+      assert.notStrictEqual(watched, registry)
+      yield* pushImage(registry, from, ["one"], { tags: [tag("1")] })
+      const report = yield* Copy.copyManifest({
+        source: { registry: declining, repository: from, tag: tag("1") },
+        destination: { registry: declining, repository: to }
+      })
+      assert.strictEqual(report.having("copied").length, 3)
+      assert.strictEqual(calls.length, 2)
+    }))
+
+  it.effect("within one repository a copy is a matter of the tag", () =>
+    Effect.gen(function*() {
+      const { calls, registry } = yield* recorded("both.test")
+      const image = yield* pushImage(registry, from, ["one"], { tags: [tag("1")] })
+      calls.length = 0
+      yield* Copy.copyManifest({
+        source: { registry, repository: from, tag: tag("1") },
+        destination: { registry, repository: from, tag: tag("stable") },
+        referrers: false
+      })
+      assert.deepStrictEqual(calls, [
+        "getManifest 1",
+        "resolveManifest stable",
+        `resolveManifest ${image.digest}`,
+        `pushManifest ${image.digest} stable`
+      ])
+    }))
+})
+
+describe("one platform", () => {
+  it.effect("the destination gets that image's manifest itself", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const { arm64, onIndex } = yield* pushSample(source.registry, from, [tag("1")])
+      const report = yield* copy({ platform: { os: "linux", architecture: "arm64" } })
+      assert.strictEqual(report.root.digest, arm64.digest)
+      assert.strictEqual((yield* destination.registry.resolveManifest(to, tag("1"))).digest, arm64.digest)
+      const absent = yield* Effect.flip(destination.registry.getManifest(to, onIndex.digest))
+      assert.strictEqual(absent.reason._tag, "ManifestUnknown")
+    }))
+
+  it.effect("an image outside an index is asked for its own platform", () =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")], architecture: "riscv64" })
+      yield* copy({ platform: { os: "linux", architecture: "riscv64" } })
+      const error = yield* Effect.flip(copy({ platform: { os: "linux", architecture: "s390x" } }))
+      assert.strictEqual(error.reason._tag, "PlatformNotFound")
+      assert.include(error.message, "there is no image for linux/s390x; there is: linux/riscv64")
+    }))
+
+  it.effect("a platform that the index lacks is an error that tells what there is", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      yield* pushSample(source.registry, from, [tag("1")])
+      const error = yield* Effect.flip(copy({ platform: { os: "windows", architecture: "amd64" } }))
+      assert.include(error.message, "there is: linux/amd64, linux/arm64")
+      assert.deepStrictEqual(destination.calls, [])
+    }))
+})
+
+describe("tags and digests", () => {
+  it.effect("a source's tag must point at the source's digest", () =>
+    Effect.gen(function*() {
+      const { destination, source } = yield* setup
+      const one = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
+      const two = yield* pushImage(source.registry, from, ["two"], { tags: [tag("2")] })
+      const copy = (digest: typeof one.digest) =>
+        Copy.copyManifest({
+          source: { registry: source.registry, repository: from, tag: tag("1"), digest },
+          destination: { registry: destination.registry, repository: to, tag: tag("1") }
+        })
+      yield* copy(one.digest)
+      const error = yield* Effect.flip(copy(two.digest))
+      assert.strictEqual(error.reason._tag, "TagMismatch")
+      assert.strictEqual(error.end, "source")
+    }))
+
+  it.effect("a destination's digest must be the source's, before anything is sent", () =>
+    Effect.gen(function*() {
+      const { destination, source } = yield* setup
+      const one = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
+      const two = yield* pushImage(source.registry, from, ["two"], { tags: [tag("2")] })
+      const copy = (digest: typeof one.digest) =>
+        Copy.copyManifest({
+          source: { registry: source.registry, repository: from, tag: tag("1") },
+          destination: { registry: destination.registry, repository: to, digest }
+        })
+      const error = yield* Effect.flip(copy(two.digest))
+      assert.strictEqual(error.reason._tag, "DigestConflict")
+      assert.deepStrictEqual(destination.calls, [])
+      yield* copy(one.digest)
+    }))
+
+  it.effect("without a tag at the destination the content is there by digest only", () =>
+    Effect.gen(function*() {
+      const { destination, source } = yield* setup
+      const image = yield* pushImage(source.registry, from, ["one"])
+      yield* Copy.copyManifest({
+        source: { registry: source.registry, repository: from, digest: image.digest },
+        destination: { registry: destination.registry, repository: to }
+      })
+      yield* destination.registry.getManifest(to, image.digest)
+      assert.deepStrictEqual(Array.from(yield* Stream.runCollect(destination.registry.tags(to))), [])
+    }))
+
+  it.effect("a source without tag and digest names nothing", () =>
+    Effect.gen(function*() {
+      const { destination, source } = yield* setup
+      const error = yield* Effect.flip(Copy.copyManifest({
+        source: { registry: source.registry, repository: from },
+        destination: { registry: destination.registry, repository: to }
+      }))
+      assert.strictEqual(error.reason._tag, "UnfitReference")
+    }))
+})

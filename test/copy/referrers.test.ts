@@ -1,0 +1,161 @@
+import { assert, it } from "@effect/vitest"
+import { Effect, Result, Stream } from "effect"
+import * as Copy from "effect-oci/Copy"
+import * as MediaType from "effect-oci/MediaType"
+import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import type { Registry } from "effect-oci/Registry"
+import { ManifestBlobUnknown } from "effect-oci/RegistryError"
+import { bytesOf, pushImage, pushManifest, pushReferrer, pushSample, repository, tag } from "../utils/images.ts"
+import { failing, listReferrers, override } from "../utils/registries.ts"
+
+const from = repository("team/app")
+const to = repository("mirror/app")
+
+const copy = (source: Registry, destination: Registry, options: Copy.Options = {}) =>
+  Copy.copyManifest({
+    ...options,
+    source: { registry: source, repository: from, tag: tag("1") },
+    destination: { registry: destination, repository: to, tag: tag("1") }
+  })
+
+const setup = Effect.all({ source: MemoryRegistry.make(), destination: MemoryRegistry.make() })
+
+it.effect("referrers come along, of the root, of its children, and of each other", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const { arm64, index, onChild, onIndex } = yield* pushSample(source, from, [tag("1")])
+    const onReferrer = yield* pushReferrer(source, from, onIndex, "about the SBOM")
+    yield* copy(source, destination)
+    assert.deepStrictEqual(yield* listReferrers(destination, to, index.digest), [onIndex.digest])
+    assert.deepStrictEqual(yield* listReferrers(destination, to, arm64.digest), [onChild.digest])
+    assert.deepStrictEqual(yield* listReferrers(destination, to, onIndex.digest), [onReferrer.digest])
+  }))
+
+it.effect("referrers stay behind when they are not wanted", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const { index } = yield* pushSample(source, from, [tag("1")])
+    yield* copy(source, destination, { referrers: false })
+    assert.deepStrictEqual(yield* listReferrers(destination, to, index.digest), [])
+  }))
+
+it.effect("a referrer that came after the last copy is copied by the next, though the root is there", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const { amd64, index } = yield* pushSample(source, from, [tag("1")])
+    yield* copy(source, destination)
+    const late = yield* pushReferrer(source, from, index, "a late signature")
+    const lateOnChild = yield* pushReferrer(source, from, amd64, "a late signature of a child")
+    const report = yield* copy(source, destination)
+    assert.include(yield* listReferrers(destination, to, index.digest), late.digest)
+    assert.deepStrictEqual(yield* listReferrers(destination, to, amd64.digest), [lateOnChild.digest])
+    assert.strictEqual(report.entries.find(({ role }) => role === "root")?.outcome, "present")
+  }))
+
+it.effect("a subject that does not exist is no hindrance", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const nowhere = yield* Effect.scoped(pushImage(yield* MemoryRegistry.make(), from, ["elsewhere"]))
+    const referrer = yield* pushReferrer(source, from, nowhere, "about something that is not here")
+    const { bytes, descriptor } = yield* source.getManifest(from, referrer.digest)
+    yield* source.pushManifest(from, { mediaType: descriptor.mediaType, bytes }, [tag("1")])
+    yield* copy(source, destination)
+    assert.deepStrictEqual(yield* listReferrers(destination, to, nowhere.digest), [referrer.digest])
+  }))
+
+it.effect("registries that list a manifest as a referrer of itself, or two of each other, are coped with", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const { amd64, arm64, index } = yield* pushSample(source, from, [tag("1")])
+    const listing = new Map([[index.digest, [index, amd64]], [amd64.digest, [arm64, index]], [arm64.digest, [amd64]]])
+    const confused = override(source, {
+      referrers: (_, digest) => Stream.fromIterable(listing.get(digest) ?? [])
+    })
+    yield* copy(confused, destination)
+    yield* destination.getManifest(to, tag("1"))
+  }))
+
+it.effect("a referrer that contains what it refers to comes after it, and before the tag", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+    const { digest, mediaType, size } = image
+    const around = yield* pushManifest(source, from, {
+      mediaType: MediaType.imageIndex,
+      manifests: [image],
+      subject: { digest, mediaType, size }
+    })
+    const pushes: Array<ReadonlyArray<string>> = []
+    const watched = override(destination, {
+      pushManifest: (repository, manifest, tags = []) => {
+        pushes.push([`${manifest.digest}`, ...tags])
+        return destination.pushManifest(repository, manifest, tags)
+      }
+    })
+    yield* copy(source, watched)
+    assert.deepStrictEqual(pushes, [[image.digest], [around.digest], [image.digest, "1"]])
+  }))
+
+it.effect("a registry that refuses a referrer without its subject gets the root by digest, the referrers, the tag", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+    const sbom = yield* pushReferrer(source, from, image, "sbom")
+    const signature = yield* pushReferrer(source, from, sbom, "signature of the sbom")
+    const pushes: Array<string> = []
+    const strict = override(destination, {
+      pushManifest: (repository, manifest, tags = []) =>
+        Effect.gen(function*() {
+          const subject = JSON.parse(new TextDecoder().decode(manifest.bytes)).subject?.digest
+          if (subject !== undefined) {
+            yield* Effect.catch(destination.resolveManifest(repository, subject), () =>
+              failing("pushManifest", new ManifestBlobUnknown({ status: 404 })))
+          }
+          pushes.push([manifest.digest, ...tags].join(" "))
+          return yield* destination.pushManifest(repository, manifest, tags)
+        })
+    })
+    yield* copy(source, strict)
+    assert.deepStrictEqual(pushes, [image.digest, sbom.digest, signature.digest, `${image.digest} 1`])
+  }))
+
+it.effect("a refusal that has another cause is an error, and leaves no tag", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+    const sbom = yield* pushReferrer(source, from, image, "sbom")
+    const refusing = override(destination, {
+      pushManifest: (repository, manifest, tags) =>
+        manifest.digest === sbom.digest
+          ? failing("pushManifest", new ManifestBlobUnknown({ status: 400 }))
+          : destination.pushManifest(repository, manifest, tags)
+    })
+    const error = yield* Effect.flip(copy(source, refusing))
+    assert.strictEqual(error.descriptor?.digest, sbom.digest)
+    assert.deepStrictEqual(Array.from(yield* Stream.runCollect(destination.tags(to))), [])
+  }))
+
+it.effect("a referrer that is listed and gone is left out, and reported", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+    const gone = yield* pushReferrer(source, from, image, "gone")
+    const stale = override(source, {
+      getManifest: (repository, reference) =>
+        source.getManifest(repository, reference === gone.digest ? tag("no-such-tag") : reference)
+    })
+    const report = yield* copy(stale, destination)
+    assert.deepStrictEqual(report.having("missing").map(({ descriptor }) => descriptor.digest), [gone.digest])
+  }))
+
+it.effect("a manifest of a type that nobody knows is an error, unless the caller knows it", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const mediaType = "application/vnd.example.unheard-of+json"
+    yield* source.pushManifest(from, { mediaType, bytes: bytesOf("{}") }, [tag("1")])
+    const error = yield* Effect.flip(copy(source, destination))
+    assert.strictEqual(error.reason._tag, "ManifestError")
+    assert.include(error.message, `"${mediaType}" is not a type of manifest that is known here`)
+    yield* copy(source, destination, { manifestDigests: () => Result.succeed({ blobs: [], manifests: [] }) })
+    assert.strictEqual((yield* destination.getManifest(to, tag("1"))).descriptor.mediaType, mediaType)
+  }))

@@ -1,0 +1,66 @@
+/**
+ * CNCF distribution, as Debian packages it (`docker-registry`, 2.8): a registry that nobody here wrote.
+ */
+import { Context, Effect, Layer } from "effect"
+import * as ChildProcess from "node:child_process"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+
+const command = "docker-registry"
+
+/** Whether there is one to test against. In CI there has to be: what needs it then runs, and fails without. */
+export const available = process.env["CI"] !== undefined ||
+  (process.env["PATH"] ?? "").split(Path.delimiter).some((directory) => Fs.existsSync(Path.join(directory, command)))
+
+/** Its address. */
+export class DockerRegistry extends Context.Service<DockerRegistry, { readonly host: string }>()(
+  "effect-oci/test/DockerRegistry"
+) {}
+
+/** Who may use a registry that asks for Basic credentials. */
+export const user = { username: "someone", password: "s3cret-marker" } as const
+
+// bcrypt of the password above
+const htpasswd = `${user.username}:$2b$04$abcdefghijklmnopqrstuu8koV0eAd2T1JkwqFjeinwOwELF4qh.W\n`
+
+const configuration = (directory: string, basicAuth: boolean) => ({
+  version: 0.1,
+  log: { level: "info", formatter: "json" },
+  storage: { filesystem: { rootdirectory: Path.join(directory, "data") }, delete: { enabled: true } },
+  http: { addr: "127.0.0.1:0", secret: "any" },
+  ...basicAuth ? { auth: { htpasswd: { realm: "test", path: Path.join(directory, "htpasswd") } } } : {}
+})
+
+/** Starts one that keeps its content in a folder of its own; both are gone when the scope closes. */
+export const make = Effect.fnUntraced(function*({ basicAuth = false }: { readonly basicAuth?: boolean } = {}) {
+  const directory = yield* Effect.acquireRelease(
+    Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "docker-registry-"))),
+    (directory) => Effect.sync(() => Fs.rmSync(directory, { recursive: true, force: true }))
+  )
+  const config = Path.join(directory, "config.yml") // JSON is YAML
+  Fs.writeFileSync(config, JSON.stringify(configuration(directory, basicAuth)))
+  Fs.writeFileSync(Path.join(directory, "htpasswd"), htpasswd)
+
+  const child = yield* Effect.acquireRelease(
+    Effect.sync(() => ChildProcess.spawn(command, ["serve", config], { stdio: ["ignore", "ignore", "pipe"] })),
+    (child) =>
+      Effect.callback<void>((resume) => {
+        if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return resume(Effect.void)
+        child.once("exit", () => resume(Effect.void))
+        child.kill("SIGKILL")
+      })
+  )
+  return yield* Effect.callback<{ readonly host: string }>((resume) => {
+    let log = ""
+    child.once("error", (error) => resume(Effect.die(error)))
+    child.once("exit", () => resume(Effect.die(`${command} did not start: ${log}`)))
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      log = (log + text).slice(-65_536)
+      const port = /listening on 127\.0\.0\.1:([0-9]+)/.exec(log)?.[1]
+      if (port !== undefined) resume(Effect.succeed({ host: `127.0.0.1:${port}` }))
+    })
+  })
+})
+
+export const layer: Layer.Layer<DockerRegistry> = Layer.effect(DockerRegistry, make())

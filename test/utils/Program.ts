@@ -1,0 +1,58 @@
+/**
+ * The command as a process.
+ */
+import { Effect } from "effect"
+import * as ChildProcess from "node:child_process"
+import * as Fs from "node:fs"
+import { fileURLToPath } from "node:url"
+
+const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url))
+
+export interface Ended {
+  /** The exit code. */
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+  /** The most memory it held at any time, in bytes; 0 where the system does not tell. */
+  readonly memory: number
+}
+
+export interface Running {
+  readonly kill: (signal: NodeJS.Signals) => void
+  readonly ended: Effect.Effect<Ended>
+}
+
+// Linux keeps the high-water mark for as long as the process lives
+const peakMemory = (pid: number | undefined): number => {
+  const status = `/proc/${pid}/status`
+  if (pid === undefined || !Fs.existsSync(status)) return 0
+  return Number(/VmHWM:\s+(\d+) kB/.exec(Fs.readFileSync(status, "utf8"))?.[1] ?? 0) * 1024
+}
+
+/** Starts the command. It is killed if it outlives the scope. */
+export const start = (...args: ReadonlyArray<string>) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => ChildProcess.spawn(process.execPath, [main, ...args], { stdio: ["ignore", "pipe", "pipe"] })),
+      (child) => Effect.sync(() => void child.kill("SIGKILL"))
+    ),
+    (child): Running => {
+      let stdout = ""
+      let stderr = ""
+      let memory = 0
+      child.stdout.setEncoding("utf8").on("data", (text: string) => void (stdout += text))
+      child.stderr.setEncoding("utf8").on("data", (text: string) => void (stderr += text))
+      const watch = setInterval(() => void (memory = Math.max(memory, peakMemory(child.pid))), 50)
+      const ended = new Promise<Ended>((resolve) =>
+        child.once("close", (code) => {
+          clearInterval(watch)
+          resolve({ code, stdout, stderr, memory })
+        })
+      )
+      return { kill: (signal) => void child.kill(signal), ended: Effect.promise(() => ended) }
+    }
+  )
+
+/** Runs the command to its end. */
+export const run = (...args: ReadonlyArray<string>): Effect.Effect<Ended> =>
+  Effect.scoped(Effect.flatMap(start(...args), ({ ended }) => ended))

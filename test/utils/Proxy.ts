@@ -1,0 +1,44 @@
+/**
+ * A proxy in front of a registry, that can watch, change and hold what passes.
+ */
+import { Effect } from "effect"
+import * as Http from "node:http"
+import type { AddressInfo } from "node:net"
+import { Transform } from "node:stream"
+
+export interface Options {
+  /** Called for each request; `false` keeps it from ever being answered. */
+  readonly onRequest?: (method: string, url: string) => boolean | void
+  /** What to make of the body of an answer, chunk by chunk. */
+  readonly onAnswer?: (method: string, url: string) => ((chunk: Buffer) => Buffer) | undefined
+}
+
+/** Starts one for a host; it tells its own host and port. */
+export const make = (target: string, options: Options) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.callback<Http.Server>((resume) => {
+        const server = Http.createServer((request, response) => {
+          const { headers, method = "", url = "" } = request
+          if (options.onRequest?.(method, url) === false) return
+          // the registry makes its Locations from this, so that they lead through the proxy
+          const onward = Http.request(`http://${target}${url}`, { method, headers }, (answer) => {
+            response.writeHead(answer.statusCode ?? 502, answer.headers)
+            const change = options.onAnswer?.(method, url)
+            if (change === undefined) return answer.pipe(response)
+            answer.pipe(new Transform({ transform: (chunk, _, done) => done(null, change(chunk)) })).pipe(response)
+          })
+          onward.on("error", () => response.destroy())
+          request.on("aborted", () => onward.destroy())
+          request.pipe(onward)
+        })
+        server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+      }),
+      (server) =>
+        Effect.callback<void>((resume) => {
+          server.close(() => resume(Effect.void))
+          server.closeAllConnections()
+        })
+    ),
+    (server) => `127.0.0.1:${(server.address() as AddressInfo).port}` // it listens on TCP
+  )

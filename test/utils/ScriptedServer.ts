@@ -1,0 +1,156 @@
+/**
+ * Registries of a test's own making: one that answers from a script, without any network, and servers on the loopback
+ * interface for what shows only on the wire.
+ */
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import type * as Undici from "@effect/platform-node/Undici"
+import { Effect, Layer, Stream } from "effect"
+import * as Digest from "effect-oci/Digest"
+import * as HttpRegistry from "effect-oci/HttpRegistry"
+import type { RegistryError } from "effect-oci/RegistryError"
+import { type Headers, HttpClient, HttpClientError, type HttpClientRequest, HttpClientResponse } from "effect/http"
+import * as Crypto from "node:crypto"
+import * as Http from "node:http"
+import { bytesOf } from "./images.ts"
+
+/** The host that plays the registry. Its URLs stand in scripts and records as their path and query only. */
+export const host = "registry.test"
+
+/** A request that the script was asked. */
+export interface Seen {
+  readonly method: string
+  readonly url: string
+  readonly headers: Headers.Headers
+  /** What was read of its body. */
+  body: Uint8Array
+  /** Reads its body. Answers that are not functions do so before they answer. */
+  readonly receive: Effect.Effect<Uint8Array, HttpClientError.HttpClientError>
+}
+
+export interface Answer {
+  /** 200 unless given. */
+  readonly status?: number
+  /** `null` leaves out the `content-length` that would be there. */
+  readonly headers?: Readonly<Record<string, string | null>>
+  readonly body?: string | object | Uint8Array | Stream.Stream<Uint8Array, HttpClientError.HttpClientError>
+}
+
+type Step = Answer | ((request: Seen) => Effect.Effect<Answer, HttpClientError.HttpClientError>)
+
+/**
+ * What answers `"METHOD /path?query"`, or `"METHOD /path"` whatever the query. Of several steps each answers once, and
+ * the last one from then on.
+ */
+export type Script = Readonly<Record<string, Step | ReadonlyArray<Step>>>
+
+export const transportError = (request: HttpClientRequest.HttpClientRequest, cause: unknown) =>
+  new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request, cause }) })
+
+const respond = (
+  request: HttpClientRequest.HttpClientRequest,
+  { body, headers = {}, status = 200 }: Answer
+): HttpClientResponse.HttpClientResponse => {
+  const bytes = Stream.isStream(body) ? undefined : body instanceof Uint8Array ? body : bytesOf(body ?? "")
+  const all = { ...bytes === undefined ? {} : { "content-length": `${bytes.length}` }, ...headers }
+  const present = Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== null)
+  const stream = Stream.isStream(body)
+    ? body
+    : bytes === undefined || bytes.length === 0 || request.method === "HEAD"
+    ? Stream.empty
+    : Stream.succeed(bytes)
+  const response = HttpClientResponse.fromWeb(request, new Response(null, { status, headers: present }))
+  return Object.defineProperty(response, "stream", { value: stream })
+}
+
+/** A client that gets its answers from a script, and a record of what it was asked. What no line answers is a defect. */
+export const client = (script: Script) => {
+  const requests: Array<Seen> = []
+  const turns = new Map<string, number>()
+
+  const next = (key: string): Step | undefined => {
+    const steps = script[key]
+    if (!Array.isArray(steps)) return steps as Step | undefined
+    const turn = turns.get(key) ?? 0
+    turns.set(key, turn + 1)
+    return steps[Math.min(turn, steps.length - 1)]
+  }
+  const http = HttpClient.make((request, url) =>
+    Effect.gen(function*() {
+      const place = (url.host === host ? "" : url.origin) + url.pathname
+      const { body } = request
+      const seen: Seen = {
+        method: request.method,
+        url: place + url.search,
+        headers: request.headers,
+        body: new Uint8Array(),
+        receive: Effect.tap(
+          body._tag === "Stream"
+            ? Effect.mapError(Stream.mkUint8Array(body.stream), (cause) => transportError(request, cause))
+            : Effect.succeed(body._tag === "Uint8Array" ? body.body : new Uint8Array()),
+          (bytes) =>
+            Effect.sync(() => {
+              seen.body = bytes
+            })
+        )
+      }
+      requests.push(seen)
+      const step = next(`${seen.method} ${seen.url}`) ?? next(`${seen.method} ${place}`)
+      if (step === undefined) return yield* Effect.die(`not in the script: ${seen.method} ${seen.url}`)
+      if (typeof step === "function") return respond(request, yield* step(seen))
+      yield* seen.receive
+      return respond(request, step)
+    })
+  )
+  return { http, requests, sent: () => requests.map(({ method, url }) => `${method} ${url}`) }
+}
+
+/** A registry over HTTPS that follows a script, seen through the client that is under test. */
+export const make = Effect.fnUntraced(function*(script: Script, options?: Omit<HttpRegistry.Options, "host">) {
+  const scripted = client(script)
+  const registry = yield* HttpRegistry.make({ host, ...options }).pipe(
+    Effect.provideService(HttpClient.HttpClient, scripted.http),
+    Effect.orDie
+  )
+  return { ...scripted, registry }
+})
+
+/** A server on the loopback interface, as long as the scope is open. */
+export const listen = Effect.fnUntraced(function*(
+  handler: (request: Http.IncomingMessage, response: Http.ServerResponse) => void
+) {
+  const server = yield* Effect.acquireRelease(
+    Effect.callback<Http.Server>((resume) => {
+      const server = Http.createServer(handler)
+      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+    }),
+    (server) =>
+      Effect.callback<void>((resume) => {
+        server.close(() => resume(Effect.void))
+        server.closeAllConnections()
+      })
+  )
+  const address = server.address()
+  return `127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`
+})
+
+/** A client of a registry in plain HTTP, over real connections, which are closed with the scope. */
+export const connect = Effect.fnUntraced(function*(
+  options: Omit<HttpRegistry.Options, "plainHttp">,
+  agent?: Undici.Agent.Options
+) {
+  const context = yield* Layer.build(NodeHttpClient.layerUndiciOptions(agent))
+  return yield* Effect.provide(HttpRegistry.make({ plainHttp: true, ...options }), context)
+})
+
+/** The digest of some content. */
+export const digestOf = (
+  content: string | object | Uint8Array,
+  algorithm: "sha256" | "sha512" = "sha256"
+): Digest.Digest => {
+  const bytes = content instanceof Uint8Array ? content : bytesOf(content)
+  return Digest.fromHash(algorithm, Crypto.createHash(algorithm).update(bytes).digest())
+}
+
+/** Why an operation failed. */
+export const reasonOf = <A, R>(effect: Effect.Effect<A, RegistryError, R>) =>
+  Effect.map(Effect.flip(effect), ({ reason }) => reason)
