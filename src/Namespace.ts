@@ -118,7 +118,11 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
   const openFor = (side: CopyError["end"], end: End) =>
     Effect.mapError(
       open(end),
-      (reason) => new CopyError({ end: side, reference: nameOf(end), path: [], reason })
+      (reason) => {
+        // as the error shows it, which leaves out a password
+        const reference = reason._tag === "InvalidReference" ? reason.input : nameOf(end)
+        return new CopyError({ end: side, reference, path: [], reason })
+      }
     )
   const openBoth = Effect.fnUntraced(function*(ends: { readonly source: End; readonly destination: End }) {
     return {

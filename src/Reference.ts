@@ -197,6 +197,18 @@ export interface RelativeReference {
   readonly digest?: Digest.Digest
 }
 
+/** A URL, or a user before a host: what stands before the @ may be a password, which no error repeats. */
+const loginOf = (input: string, slash: number): { readonly found: string; readonly hidden: string } | undefined => {
+  const scheme = /^[a-zA-Z][a-zA-Z0-9+.-]*:\/\//.exec(input)?.[0]
+  const beforePath = slash < 0 ? "" : input.slice(0, slash)
+  const at = scheme === undefined ? beforePath.lastIndexOf("@") : input.lastIndexOf("@")
+  if (scheme === undefined && !beforePath.slice(0, Math.max(at, 0)).includes(":")) return undefined
+  return {
+    found: scheme ?? "a user",
+    hidden: at < 0 ? input : `${scheme ?? ""}…@${input.slice(at + 1)}`
+  }
+}
+
 /**
  * Reads a reference, with a host or without.
  *
@@ -224,12 +236,10 @@ export const parseRelative = (input: string): Result.Result<RelativeReference, I
   const fail = (part: InvalidReference["part"], start: number, { offset, problem }: Problem) =>
     Result.fail(new InvalidReference({ input, part, offset: start + offset, problem }))
 
-  const scheme = /^[a-zA-Z][a-zA-Z0-9+.-]*:\/\//.exec(input)
-  if (scheme !== null) {
-    // a URL may hold a password, which no error repeats
-    const shown = input.replace(/\/\/[^/]*@/, "//…@")
-    const problem = `a reference begins with a host, not with ${scheme[0]}`
-    return Result.fail(new InvalidReference({ input: shown, part: "registry", offset: 0, problem }))
+  const login = loginOf(input, slash)
+  if (login !== undefined) {
+    const problem = `a reference begins with a host, not with ${login.found}`
+    return Result.fail(new InvalidReference({ input: login.hidden, part: "registry", offset: 0, problem }))
   }
   const registry = hasHost ? input.slice(0, slash) : undefined
   const registryProblem = registry === undefined ? undefined : problemOfHost(registry)

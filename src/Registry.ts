@@ -9,6 +9,7 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
@@ -282,16 +283,15 @@ export const isRegistry = (u: unknown): u is Registry => hasProperty(u, TypeId)
 // ---------------------------------------------------------------------------------------------------------------------
 
 /**
- * What happens below an operation without being its result: a registry warned (distribution-spec, "Warnings").
+ * What happens below an operation without being its result: a registry warned (distribution-spec, "Warnings"), or asked
+ * for a pause that a request now waits out.
  *
  * @category models
  * @since 0.1.0
  */
-export interface RegistryEvent {
-  readonly _tag: "Warning"
-  readonly registry: string
-  readonly text: string
-}
+export type RegistryEvent =
+  | { readonly _tag: "Warning"; readonly registry: string; readonly text: string }
+  | { readonly _tag: "Paused"; readonly registry: string; readonly duration: Duration.Duration }
 
 /**
  * Is told of each {@link RegistryEvent}.

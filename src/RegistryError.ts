@@ -400,6 +400,32 @@ export class ContentTooLarge
 }
 
 /**
+ * Credentials are kept in a file, or handed out by a program, and it does not give them. The error names it, and says
+ * what is wrong with it, never what it contains.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CredentialsUnavailable
+  extends Schema.TaggedError<CredentialsUnavailable>("effect-oci/RegistryError/CredentialsUnavailable")(
+    "CredentialsUnavailable",
+    {
+      /** The file, program or variable. */
+      source: Schema.String,
+      /** What is wrong with it. */
+      problem: Schema.String
+    }
+  )
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return `no credentials from ${this.source}: ${this.problem}`
+  }
+}
+
+/**
  * Schema of every reason that a {@link RegistryError} can have.
  *
  * @category schemas
@@ -427,7 +453,8 @@ export const Reason = Schema.Union([
   Hasher.SizeMismatch,
   Hasher.UnsupportedAlgorithm,
   RangeNotSatisfiable,
-  ContentTooLarge
+  ContentTooLarge,
+  CredentialsUnavailable
 ])
 
 /**

@@ -3,6 +3,8 @@
  *
  * @since 0.1.0
  */
+export * as Credentials from "./auth/Credentials.ts"
+export * as DockerConfig from "./auth/DockerConfig.ts"
 export * as BlobSource from "./BlobSource.ts"
 export * as HttpRegistry from "./client/HttpRegistry.ts"
 export * as HttpResolver from "./client/HttpResolver.ts"

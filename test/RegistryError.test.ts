@@ -67,7 +67,12 @@ const reasons: ReadonlyArray<readonly [reason: RegistryError.Reason, message: st
   ],
   [new RegistryError.RangeNotSatisfiable({}), "there is no such range of bytes", false],
   [new RegistryError.ContentTooLarge({}), "the content is too large", false],
-  [new RegistryError.ContentTooLarge({ limit: 4 }), "the content is larger than 4 bytes", false]
+  [new RegistryError.ContentTooLarge({ limit: 4 }), "the content is larger than 4 bytes", false],
+  [
+    new RegistryError.CredentialsUnavailable({ source: "/home/ada/.docker/config.json", problem: "it is not JSON" }),
+    "no credentials from /home/ada/.docker/config.json: it is not JSON",
+    false
+  ]
 ]
 
 /** Durations are counted in milliseconds; JSON has no other number than a finite one. */

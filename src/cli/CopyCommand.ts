@@ -75,10 +75,7 @@ export const CopyCommand = Command.make(
     const [elapsed, report] = yield* copy.pipe(
       Effect.provide(NodeNamespace.layerOptions({ plainHttp: input.plainHttp })),
       Effect.provideService(Copy.Concurrency, concurrency),
-      Effect.provideService(
-        Registry.Observer,
-        ({ registry, text }) => Console.error(`warning from ${registry}: ${text}`)
-      ),
+      Effect.provideService(Registry.Observer, Progress.tell),
       Progress.shown,
       Effect.timed
     )

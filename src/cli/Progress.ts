@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as Copy from "../copy/Copy.ts"
 import type { CopyReport, Entry } from "../copy/CopyReport.ts"
 import * as MediaType from "../MediaType.ts"
+import type { RegistryEvent } from "../Registry.ts"
 
 /** A number of bytes, as people read it. */
 const size = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes))
@@ -44,6 +45,16 @@ const summary = (entries: ReadonlyArray<Entry>): string => {
 /** What happened, when all is done. */
 export const conclusion = (report: CopyReport, elapsed: Duration.Duration): string =>
   `${summary(report.entries)}, in ${(Duration.toMillis(elapsed) / 1000).toFixed(1)} s`
+
+/** Says what happens below. */
+export const tell = (event: RegistryEvent): Effect.Effect<void> => {
+  switch (event._tag) {
+    case "Warning":
+      return Console.error(`warning from ${event.registry}: ${event.text}`)
+    case "Paused":
+      return Console.error(`${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`)
+  }
+}
 
 /** Runs a copy in sight of a person. */
 export const shown = Effect.fnUntraced(function*<A, E, R>(copy: Effect.Effect<A, E, R>) {

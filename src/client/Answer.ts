@@ -16,7 +16,7 @@ import * as Schema from "effect/Schema"
 import * as RegistryError from "../RegistryError.ts"
 
 /** What a request was for: it decides what "not found" means. */
-export type Target = "blob" | "manifest" | "upload" | "repository" | "registry"
+export type Target = "blob" | "manifest" | "upload" | "referrers" | "repository" | "registry"
 
 // no registry means more than this, whatever it says
 const longestPause = Duration.days(1)
@@ -47,6 +47,8 @@ const notFound = {
   blob: RegistryError.BlobUnknown,
   manifest: RegistryError.ManifestUnknown,
   upload: RegistryError.BlobUploadUnknown,
+  // there is such an endpoint, or there is not (distribution-spec, "Listing Referrers")
+  referrers: RegistryError.Unsupported,
   repository: RegistryError.NameUnknown,
   registry: RegistryError.UnexpectedResponse
 } as const
@@ -82,6 +84,8 @@ export const reasonOf = Effect.fnUntraced(function*(
   if (status === 401) return new RegistryError.Unauthorized(answer)
   if (status === 403) return new RegistryError.Denied(answer)
   if (status === 429) return new RegistryError.TooManyRequests({ ...answer, ...pause })
+  // distribution 2.8 calls a session that is gone invalid
+  if (status === 404 && target === "upload") return new RegistryError.BlobUploadUnknown(answer)
   if (status >= 400 && status < 500 && first !== undefined && isCode(first.code)) {
     return new byCode[first.code](answer)
   }

@@ -3,15 +3,17 @@
  */
 import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
-import type { Digest } from "../Digest.ts"
+import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type * as Connection from "./Connection.ts"
+import { RetrySchedule, worthRetrying } from "./Retries.ts"
 
 type Blobs = Pick<Registry.Registry, "getBlob" | "resolveBlob" | "deleteBlob">
 
@@ -20,15 +22,24 @@ export const naturalHeader = (value: string | undefined): number | undefined =>
   value !== undefined && /^[0-9]{1,15}$/.test(value.trim()) ? Number(value) : undefined
 
 export const make = (connection: Connection.Connection): Blobs => {
-  const urlOf = (repository: Repository, digest: Digest) => connection.url(`/v2/${repository}/blobs/${digest}`)
-  const describe = (digest: Digest, size: number): Descriptor => ({ mediaType: MediaType.octetStream, digest, size })
+  const urlOf = (repository: Repository, digest: Digest.Digest) => connection.url(`/v2/${repository}/blobs/${digest}`)
+  const describe = (digest: Digest.Digest, size: number): Descriptor => ({
+    mediaType: MediaType.octetStream,
+    digest,
+    size
+  })
 
   const resolveBlob: Blobs["resolveBlob"] = Effect.fnUntraced(function*(repository, digest) {
     const call = { operation: "resolveBlob", repository, target: "blob" } as const
     const { headers } = yield* connection.send(call, HttpClientRequest.head(urlOf(repository, digest)), [200])
     const size = naturalHeader(headers["content-length"])
-    if (size === undefined) {
-      const detail = "the answer to HEAD does not say how long the blob is"
+    const told = headers["docker-content-digest"]
+    if (Digest.isDigest(told) && told !== digest && Digest.algorithm(told) === Digest.algorithm(digest)) {
+      return yield* connection.error(call, new Hasher.DigestMismatch({ expected: digest, actual: told }))
+    }
+    const isPage = MediaType.fromContentType(headers["content-type"] ?? "") === "text/html"
+    if (size === undefined || isPage) {
+      const detail = isPage ? "the answer is a web page" : "the answer to HEAD does not say how long the blob is"
       return yield* connection.error(call, new RegistryError.UnexpectedResponse({ status: 200, detail }))
     }
     return describe(digest, size)
@@ -41,15 +52,35 @@ export const make = (connection: Connection.Connection): Blobs => {
     const size = naturalHeader(answer.headers["content-length"]) ?? (yield* resolveBlob(repository, digest)).size
     return {
       descriptor: describe(digest, size),
-      stream: answer.stream.pipe(
+      stream: resuming(answer.stream, (offset) => rest(repository, digest, offset, size)).pipe(
         Hasher.verify({ digest, size }),
         Stream.mapError((failure) => RegistryError.isRegistryError(failure) ? failure : connection.error(call, failure))
       )
     }
   })
 
+  /** What is left of a blob from an offset on. A registry whose blob has another length by now has another blob. */
+  const rest = (repository: Repository, digest: Digest.Digest, offset: number, size: number) =>
+    Stream.unwrap(Effect.gen(function*() {
+      const call = { operation: "getBlob", repository, target: "blob" } as const
+      // the stream that goes on here is what retries
+      const blob = yield* Effect.provideService(
+        getRange(call, repository, digest, { offset }),
+        RetrySchedule,
+        Schedule.recurs(0)
+      )
+      if (blob.descriptor.size === size) return blob.stream
+      const reason = new Hasher.SizeMismatch({ expected: size, actual: blob.descriptor.size })
+      return Stream.fail(connection.error(call, reason))
+    }))
+
   const getRange = Effect.fnUntraced(
-    function*(call: Connection.Call, repository: Repository, digest: Digest, { length, offset }: Registry.Range) {
+    function*(
+      call: Connection.Call,
+      repository: Repository,
+      digest: Digest.Digest,
+      { length, offset }: Registry.Range
+    ) {
       const unsatisfiable = connection.error(call, new RegistryError.RangeNotSatisfiable({}))
       if (offset < 0 || length !== undefined && length < 1) return yield* unsatisfiable
       const range = `bytes=${offset}-${length === undefined ? "" : offset + length - 1}`
@@ -87,6 +118,28 @@ export const make = (connection: Connection.Connection): Blobs => {
     })
   }
 }
+
+/** A stream that goes on from where it broke, when and as often as the schedule of retries says. */
+const resuming = (
+  first: Registry.Blob["stream"],
+  from: (offset: number) => Registry.Blob["stream"]
+): Registry.Blob["stream"] =>
+  Stream.unwrap(Effect.map(RetrySchedule, (schedule) => {
+    let offset = 0
+    let opened = false
+    const attempt = Stream.suspend(() => {
+      const stream = opened ? from(offset) : first
+      opened = true
+      return stream
+    })
+    return attempt.pipe(
+      Stream.mapArray((chunks) => {
+        for (const { length } of chunks) offset += length
+        return chunks
+      }),
+      Stream.retry(schedule.pipe(Schedule.while(({ input }) => worthRetrying(input))))
+    )
+  }))
 
 const part = <E>(
   stream: Stream.Stream<Uint8Array, E>,

@@ -113,6 +113,9 @@ const smallBody = 64 * 1024
 
 const redirectLimit = 10
 
+// spans end at our door: what they are called is nothing to third parties
+const untraced = Effect.provideService(HttpClient.TracerPropagationEnabled, false)
+
 export const make = Effect.fnUntraced(function*(options: {
   readonly name: string
   readonly origin: string
@@ -194,6 +197,7 @@ export const make = Effect.fnUntraced(function*(options: {
   ) =>
     Effect.flatMap(HeadersTimeout, (duration) =>
       by.execute(authorize(request)).pipe(
+        untraced,
         Effect.mapError(transport(call)),
         Effect.timeoutOrElse({
           duration,
@@ -237,6 +241,7 @@ export const make = Effect.fnUntraced(function*(options: {
         ...chunk.size === undefined ? {} : { contentLength: chunk.size }
       })
       const response = yield* client.execute(withBody).pipe(
+        untraced,
         Effect.mapError(transport(call)),
         Effect.raceFirst(body.overdue),
         // the stream of a body loses its errors on the way through the client
@@ -270,15 +275,21 @@ const watch = Effect.fnUntraced(function*<E>(call: Call, error: Connection["erro
   )
   const wrongSize = (size: number) => Effect.fail(error(call, new SizeMismatch({ expected: size, actual: sent })))
 
-  const counted: Stream.Stream<Uint8Array, E | RegistryError.RegistryError> = chunk.stream.pipe(
-    Stream.mapArrayEffect((chunks) => Effect.as(count(chunks), chunks)),
-    Stream.concat(Stream.fromEffectDrain(end)),
-    Stream.tapError((own) =>
-      Effect.sync(() => {
-        failure = own
-      })
+  // a client may send a body again, from its beginning
+  const counted: Stream.Stream<Uint8Array, E | RegistryError.RegistryError> = Stream.suspend(() => {
+    sent = 0
+    failure = undefined
+    phase = "body"
+    return chunk.stream.pipe(
+      Stream.mapArrayEffect((chunks) => Effect.as(count(chunks), chunks)),
+      Stream.concat(Stream.fromEffectDrain(end)),
+      Stream.tapError((own) =>
+        Effect.sync(() => {
+          failure = own
+        })
+      )
     )
-  )
+  })
   const stream = Stream.transformPull(counted, (pull) =>
     Effect.succeed(Effect.suspend(() => {
       since = undefined

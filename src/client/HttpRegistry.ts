@@ -23,6 +23,7 @@ import * as Lists from "./Lists.ts"
 import * as ManifestRequests from "./ManifestRequests.ts"
 import * as Manifests from "./Manifests.ts"
 import * as Referrers from "./Referrers.ts"
+import { patient } from "./Retries.ts"
 import * as Uploads from "./Uploads.ts"
 
 export {
@@ -38,6 +39,11 @@ export {
   /** @since 0.1.0 */
   ManifestLimit
 } from "./ManifestRequests.ts"
+
+export {
+  /** @since 0.1.0 */
+  RetrySchedule
+} from "./Retries.ts"
 
 /**
  * Which registry, and how to speak to it.
@@ -80,11 +86,13 @@ export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<Registry.Registry, Reference.InvalidReference, HttpClient.HttpClient> {
   const host = yield* Effect.fromResult(Reference.parseHost(options.host))
-  const connection = yield* Connection.make({
-    name: host,
-    origin: `${options.plainHttp === true ? "http" : "https"}://${host}`,
-    ...options
-  })
+  const connection = patient(
+    yield* Connection.make({
+      name: host,
+      origin: `${options.plainHttp === true ? "http" : "https"}://${host}`,
+      ...options
+    })
+  )
   const requests = ManifestRequests.make(connection)
   const referrers = Referrers.make(connection, requests)
   return Registry.make({

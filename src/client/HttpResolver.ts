@@ -30,9 +30,11 @@ export interface Options extends Pick<HttpRegistry.Options, "transformClient"> {
 export const isLoopback = (host: string): boolean =>
   /^(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?$/i.test(host)
 
-// Docker Hub is called by names under which its registry does not answer
-const apiHost = (host: string): string =>
-  host === "docker.io" || host === "index.docker.io" ? "registry-1.docker.io" : host
+// names are not sensitive to case, and Docker Hub is called by some under which its registry does not answer
+const apiHost = (host: string): string => {
+  const name = host.toLowerCase()
+  return name === "docker.io" || name === "index.docker.io" ? "registry-1.docker.io" : name
+}
 
 /**
  * Makes a resolver that has one client per host, made when the host is first asked for.
@@ -46,23 +48,25 @@ export const make = Effect.fnUntraced(function*(
   const client = yield* HttpClient.HttpClient
   const registries = new Map<string, Registry>()
 
+  const plainHttp = new Set((options.plainHttp ?? []).map(apiHost))
+
   const connect = Effect.fnUntraced(function*(host: string) {
     const registry = yield* HttpRegistry.make({
-      host: apiHost(host),
-      plainHttp: isLoopback(host) || (options.plainHttp ?? []).includes(host),
+      host,
+      plainHttp: isLoopback(host) || plainHttp.has(host),
       ...options.transformClient === undefined ? {} : { transformClient: options.transformClient }
     }).pipe(
       Effect.provideService(HttpClient.HttpClient, client),
       Effect.mapError((cause) => new Resolver.ResolveFailed({ host, cause }))
     )
-    const shared = registries.get(host) ?? registry
-    registries.set(host, shared)
-    return shared
+    registries.set(host, registry)
+    return registry
   })
 
   return Resolver.Resolver.of({
-    resolve: (host) =>
+    resolve: (name) =>
       Effect.suspend(() => {
+        const host = apiHost(name)
         const known = registries.get(host)
         return known === undefined ? connect(host) : Effect.succeed(known)
       })

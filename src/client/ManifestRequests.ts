@@ -10,7 +10,7 @@ import * as Hasher from "../Hasher.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
-import type { RegistryError } from "../RegistryError.ts"
+import { type RegistryError, UnexpectedResponse } from "../RegistryError.ts"
 import { naturalHeader } from "./Blobs.ts"
 import type * as Connection from "./Connection.ts"
 
@@ -68,12 +68,14 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
     const call = { operation: "getManifest", repository, target: "manifest" } as const
     const request = HttpClientRequest.get(urlOf(repository, reference), { headers: { accept } })
     const { bytes, headers } = yield* connection.send(call, request, [200], yield* ManifestLimit)
-    const told = digestOf(headers)
-    const wanted = Digest.isDigest(reference) ? reference : told
+    const wanted = Digest.isDigest(reference) ? reference : digestOf(headers)
     const digest = yield* Hasher.digest(bytes, wanted === undefined ? "sha256" : Digest.algorithm(wanted)).pipe(
-      Effect.mapError((reason) => connection.error(call, reason))
+      // what a tag's answer says may be left aside (distribution-spec, "Pulling manifests"), the digest asked for may not
+      Effect.catch((reason) =>
+        wanted === reference ? Effect.fail(connection.error(call, reason)) : Effect.orDie(Hasher.digest(bytes))
+      )
     )
-    if (wanted !== undefined && digest !== wanted) {
+    if (wanted !== undefined && Digest.algorithm(wanted) === Digest.algorithm(digest) && digest !== wanted) {
       return yield* connection.error(call, new Hasher.DigestMismatch({ expected: wanted, actual: digest }))
     }
     return { descriptor: { mediaType: contentType(headers), digest, size: bytes.length }, bytes }
@@ -82,12 +84,22 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
   const resolveManifest: ManifestRequests["resolveManifest"] = Effect.fnUntraced(function*(repository, reference) {
     const call = { operation: "resolveManifest", repository, target: "manifest" } as const
     const request = HttpClientRequest.head(urlOf(repository, reference), { headers: { accept } })
-    const { headers } = yield* connection.send(call, request, [200])
-    const digest = Digest.isDigest(reference) ? reference : digestOf(headers)
-    const size = naturalHeader(headers["content-length"])
-    if (digest !== undefined && size !== undefined) return { mediaType: contentType(headers), digest, size }
-    // older registries tell neither: then the manifest itself has to say
-    return (yield* getManifest(repository, reference)).descriptor
+    const headers = yield* connection.send(call, request, [200]).pipe(
+      Effect.map((received) => received.headers),
+      Effect.catchReason("RegistryError", "Unsupported", () => Effect.undefined)
+    )
+    const digest = headers === undefined ? undefined : digestOf(headers)
+    const size = naturalHeader(headers?.["content-length"])
+    // older registries tell neither, and some know no HEAD: then the manifest itself has to say
+    if (headers === undefined || digest === undefined || size === undefined) {
+      return (yield* getManifest(repository, reference)).descriptor
+    }
+    if (
+      Digest.isDigest(reference) && digest !== reference && Digest.algorithm(digest) === Digest.algorithm(reference)
+    ) {
+      return yield* connection.error(call, new Hasher.DigestMismatch({ expected: reference, actual: digest }))
+    }
+    return { mediaType: contentType(headers), digest: Digest.isDigest(reference) ? reference : digest, size }
   })
 
   const put: ManifestRequests["put"] = Effect.fnUntraced(function*(repository, reference, manifest, tags = []) {
@@ -96,8 +108,12 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
       urlParams: tags.map((tag) => ["tag", tag] as const)
     })
       .pipe(HttpClientRequest.bodyUint8Array(manifest.bytes, manifest.mediaType))
-    const { headers } = yield* connection.send(call, request, [201, 200, 202])
+    const { headers, status } = yield* connection.send(call, request, [201, 200, 202])
     const told = digestOf(headers)
+    if (status !== 201 && told === undefined && headers["location"] === undefined) {
+      const detail = "the answer does not say that the manifest is stored"
+      return yield* connection.error(call, new UnexpectedResponse({ status, detail }))
+    }
     if (
       told !== undefined && told !== manifest.digest && Digest.algorithm(told) === Digest.algorithm(manifest.digest)
     ) {

@@ -54,7 +54,7 @@ export const tagOf = (digest: Digest.Digest): Tag =>
 const encodeIndex = Schema.encodeEffect(Schema.fromJsonString(Manifest.ImageIndex))
 
 export const make = (connection: Connection.Connection, requests: ManifestRequests): Referrers => {
-  const callOf = (repository: Repository) => ({ operation: "referrers", repository, target: "repository" } as const)
+  const callOf = (repository: Repository) => ({ operation: "referrers", repository, target: "referrers" } as const)
 
   const unexpected = (repository: Repository, detail: string) =>
     connection.error(callOf(repository), new RegistryError.UnexpectedResponse({ detail }))
@@ -104,16 +104,23 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
   const list: Referrers["list"] = (repository, digest, options) =>
     Stream.unwrap(Effect.map(Ref.get(connection.capabilities), ({ referrers }) => {
       const byTag = Stream.unwrap(Effect.map(fromTag(repository, digest), (found) => Stream.fromArray(found)))
-      const found = referrers === false ? byTag : fromApi(repository, digest, options?.artifactType).pipe(
+      let hasAnswered = false
+      const byApi = fromApi(repository, digest, options?.artifactType).pipe(
+        Stream.tap(() =>
+          Effect.sync(() => {
+            hasAnswered = true
+          })
+        ),
         Stream.catchIf(
-          (error) => error.status === 404,
-          (error) =>
-            // some registries say 404 for a repository they do not know, though they list referrers
-            error.reason._tag === "NameUnknown" && error.reason.detail !== undefined
-              ? byTag
-              : Stream.concat(Stream.fromEffectDrain(connection.learn({ referrers: false })), byTag)
+          (error) => error.status === 404 && !hasAnswered,
+          ({ reason }) =>
+            // a registry that names what it does not know may list referrers all the same
+            reason._tag === "Unsupported"
+              ? Stream.concat(Stream.fromEffectDrain(connection.learn({ referrers: false })), byTag)
+              : byTag
         )
       )
+      const found = referrers === false ? byTag : byApi
       // a registry may filter by type or not, and a tag knows no filter
       return options?.artifactType === undefined
         ? found
@@ -146,11 +153,29 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
         : yield* decodeList(repository, found.bytes)
       const manifests = change(content.manifests)
       if (manifests === content.manifests) return
-      const json = yield* Effect.orDie(encodeIndex({ ...content, manifests }))
-      const bytes = new TextEncoder().encode(json)
+      yield* write(repository, subject, { ...content, manifests }).pipe(
+        // registries that look whether a list is complete would refuse it for good over one entry that is gone
+        Effect.catchReason("RegistryError", "ManifestBlobUnknown", () =>
+          Effect.flatMap(
+            Effect.filter(manifests, ({ digest }) => isThere(repository, digest), { concurrency: 6 }),
+            (manifests) => write(repository, subject, { ...content, manifests })
+          ))
+      )
+    }))
+
+  const isThere = (repository: Repository, digest: Digest.Digest) =>
+    requests.resolveManifest(repository, digest).pipe(
+      Effect.as(true),
+      Effect.catchReason("RegistryError", "ManifestUnknown", () => Effect.succeed(false))
+    )
+
+  const write = Effect.fnUntraced(
+    function*(repository: Repository, subject: Digest.Digest, index: typeof Manifest.ImageIndex.Type) {
+      const bytes = new TextEncoder().encode(yield* Effect.orDie(encodeIndex(index)))
       const digest = yield* Effect.orDie(Hasher.digest(bytes))
       yield* requests.put(repository, tagOf(subject), { mediaType: MediaType.imageIndex, bytes, digest })
-    }))
+    }
+  )
 
   return {
     list,

@@ -18,6 +18,7 @@ import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { naturalHeader } from "./Blobs.ts"
 import type * as Connection from "./Connection.ts"
+import { retryWhile, worthRetrying } from "./Retries.ts"
 
 type Uploads = Pick<Registry.Registry, "pushBlob" | "startUpload" | "resumeUpload">
 
@@ -30,6 +31,20 @@ const cancelTimeout = Duration.seconds(1)
 // A Location is used to the letter; only parameters are added (distribution-spec, "Pushing a blob monolithically").
 const withParameters = (url: string, parameters: Readonly<Record<string, string>>): string =>
   url + (url.includes("?") ? "&" : "?") + new URLSearchParams(parameters)
+
+// answers to a single POST that speak of the way, not of the blob or of who asks
+const declines: ReadonlySet<string> = new Set([
+  "BlobUnknown",
+  "BlobUploadInvalid",
+  "BlobUploadUnknown",
+  "SizeInvalid",
+  "Unsupported",
+  "UnexpectedResponse"
+])
+
+/** Did a session break, so that another may succeed? One that could not be opened has been tried often enough. */
+const isBroken = (error: RegistryError.RegistryError): boolean =>
+  error.operation === "commit" && (worthRetrying(error) || error.reason._tag === "BlobUploadUnknown")
 
 interface Session {
   location: string
@@ -93,6 +108,12 @@ export const make = (connection: Connection.Connection): Uploads => {
     const move = Effect.fnUntraced(function*(of: Connection.Call, received: Connection.Received) {
       if (received.headers["location"] !== undefined) session.location = yield* locationOf(of, received)
     })
+    const follows = (of: Connection.Call, { offset }: Registry.Chunk<unknown>) => {
+      const detail = `the upload is at ${session.held}, the chunk begins at ${offset}`
+      return offset === session.held
+        ? Effect.void
+        : Effect.fail(connection.error(of, new RegistryError.BlobUploadInvalid({ detail })))
+    }
     return {
       _tag: "Upload",
       id: Effect.sync(() => session.location),
@@ -103,10 +124,12 @@ export const make = (connection: Connection.Connection): Uploads => {
         yield* move(of, received)
         const last = /^(?:bytes=)?0-(-?[0-9]{1,15})$/.exec(received.headers["range"] ?? "")?.[1]
         // "0-0" means one byte, and at some registries none: where nothing was sent, it is none
-        return last === undefined || last === "0" && session.held === 0 ? 0 : Number(last) + 1
+        session.held = last === undefined || last === "0" && session.held === 0 ? 0 : Number(last) + 1
+        return session.held
       }),
       append: Effect.fnUntraced(function*<E>(chunk: Registry.Chunk<E>) {
         const of = call("append")
+        yield* follows(of, chunk)
         const range = chunk.size === undefined || chunk.size === 0
           ? {}
           : { "content-range": `${chunk.offset}-${chunk.offset + chunk.size - 1}` }
@@ -120,6 +143,7 @@ export const make = (connection: Connection.Connection): Uploads => {
       commit: Effect.fnUntraced(function*<E>(digest: Digest.Digest, last?: Registry.Chunk<E>) {
         const of = call("commit")
         const chunk = last ?? { offset: session.held, size: 0, stream: Stream.empty }
+        yield* follows(of, chunk)
         const request = HttpClientRequest.put(withParameters(session.location, { digest }))
         const received = yield* connection.upload(of, request, chunk, [201, 204])
         session.committed = true
@@ -158,15 +182,17 @@ export const make = (connection: Connection.Connection): Uploads => {
       const request = HttpClientRequest.post(uploadsUrl(repository, { digest })).pipe(
         HttpClientRequest.bodyUint8Array(bytes, MediaType.octetStream)
       )
+      const learnt = (singlePost: boolean) => connection.learn({ singlePost })
       const session = yield* acquire(
         call,
-        Effect.tap(
-          connection.send(call, request, [201, 202]),
-          (received) =>
-            Effect.andThen(
-              connection.learn({ singlePost: received.status === 201 }),
-              received.status === 201 ? agree(call, digest, received) : Effect.void
-            )
+        connection.send(call, request, [201, 202]).pipe(
+          Effect.tap((received) => learnt(received.status === 201)),
+          Effect.tap((received) => received.status === 201 ? agree(call, digest, received) : Effect.void),
+          // where such a POST is a mistake, a session may still be none
+          Effect.catchIf(
+            ({ reason }) => declines.has(reason._tag),
+            () => Effect.andThen(learnt(false), post(call, uploadsUrl(repository, {}), [202]))
+          )
         )
       )
       if (session === undefined) return
@@ -198,7 +224,10 @@ export const make = (connection: Connection.Connection): Uploads => {
       const wrongSize = (actual: number) => connection.error(call, new SizeMismatch({ expected: size, actual }))
       if (source.size !== size) return yield* wrongSize(source.size)
       const { singlePost } = yield* Ref.get(connection.capabilities)
-      if (size <= singlePostLimit && singlePost !== false) {
+      if (size > singlePostLimit || singlePost === false) {
+        const push = pushInSession(repository, digest, source)
+        yield* source.replay === "any" ? retryWhile(push, isBroken) : push
+      } else {
         let read = 0
         const bytes = yield* source.open(0).pipe(
           Stream.takeUntil((chunk) => (read += chunk.length) > size),
@@ -206,8 +235,6 @@ export const make = (connection: Connection.Connection): Uploads => {
         )
         if (bytes.length !== size) return yield* wrongSize(bytes.length)
         yield* pushAtOnce(repository, digest, bytes)
-      } else {
-        yield* pushInSession(repository, digest, source)
       }
       return { mediaType: MediaType.octetStream, digest, size }
     }

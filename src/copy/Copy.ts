@@ -19,7 +19,7 @@ import type { Platform } from "../Platform.ts"
 import type { Tag } from "../Reference.ts"
 import { type CopyError, DigestConflict, UnfitReference } from "./CopyError.ts"
 import { CopyReport } from "./CopyReport.ts"
-import { type Ends, failure, failureOf, format } from "./Ends.ts"
+import { type Ends, failure, failureOf, format, ifThere } from "./Ends.ts"
 import { execute } from "./Execute.ts"
 import * as Graph from "./Graph.ts"
 import { readRoot, selectPlatform } from "./Root.ts"
@@ -63,12 +63,8 @@ export interface Options {
 
 /** What the destination has under a tag or digest, if anything. */
 const lookUp = (ends: Ends, reference: Tag | Digest) =>
-  ends.destination.registry.resolveManifest(ends.destination.repository, reference).pipe(
-    Effect.map(({ digest }) => digest),
-    Effect.catchReasons("RegistryError", {
-      ManifestUnknown: () => Effect.undefined,
-      NameUnknown: () => Effect.undefined
-    }),
+  ifThere(ends.destination.registry.resolveManifest(ends.destination.repository, reference)).pipe(
+    Effect.map((descriptor) => descriptor?.digest),
     Effect.mapError(failureOf(ends, "destination"))
   )
 
@@ -83,7 +79,8 @@ export const copyManifest = Effect.fn("Copy.copyManifest")(
     const { destination, source } = options
     const ends = { source, destination }
     yield* Effect.annotateCurrentSpan({ "oci.source": format(source), "oci.destination": format(destination) })
-    const permits = yield* Semaphore.make(Math.max(1, yield* Concurrency))
+    const concurrency = yield* Concurrency
+    const permits = yield* Semaphore.make(concurrency >= 1 ? concurrency : 1)
 
     const named = yield* readRoot(ends)
     const root = options.platform === undefined ? named : yield* selectPlatform(ends, named, options.platform)

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type * as Duration from "effect/Duration"
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { Descriptor } from "../Descriptor.ts"
@@ -77,6 +78,21 @@ export class PlatformNotFound extends Schema.TaggedError<PlatformNotFound>("effe
 }
 
 /**
+ * Manifests contain or refer to each other through more levels than anybody needs.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TooDeep extends Schema.TaggedError<TooDeep>("effect-oci/CopyError/TooDeep")("TooDeep", {
+  /** The number of levels that are followed. */
+  limit: Schema.Natural
+}) {
+  override get message(): string {
+    return `manifests contain or refer to each other through more than ${this.limit} levels`
+  }
+}
+
+/**
  * Schema of every reason that a {@link CopyError} can have: those of a registry, of resolving, of reading references and
  * manifests, and its own.
  *
@@ -92,7 +108,8 @@ export const Reason = Schema.Union([
   TagMismatch,
   DigestConflict,
   UnfitReference,
-  PlatformNotFound
+  PlatformNotFound,
+  TooDeep
 ])
 
 /**
@@ -114,6 +131,8 @@ export class CopyError extends Schema.TaggedError<CopyError>("effect-oci/CopyErr
   end: Schema.Literals(["source", "destination"]),
   /** That end, as a reference. */
   reference: Schema.String,
+  /** The operation of `Registry` that failed, where one did. */
+  operation: Schema.optionalKey(Schema.String),
   /** The content that was being copied, where it is known by then. */
   descriptor: Schema.optionalKey(Descriptor),
   /** The manifests above that content, from the root down. */
@@ -128,6 +147,16 @@ export class CopyError extends Schema.TaggedError<CopyError>("effect-oci/CopyErr
   /** May the same copy succeed later? */
   get isRetryable(): boolean {
     return "isRetryable" in this.reason && this.reason.isRetryable
+  }
+
+  /** How long the registry asks to wait before that. */
+  get retryAfter(): Duration.Duration | undefined {
+    return "retryAfter" in this.reason ? this.reason.retryAfter : undefined
+  }
+
+  /** The HTTP status, where a registry behind HTTP gave one. */
+  get status(): number | undefined {
+    return "status" in this.reason ? this.reason.status : undefined
   }
 
   override get message(): string {

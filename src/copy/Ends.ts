@@ -1,6 +1,7 @@
 /**
  * The two ends of a copy, and what goes wrong at either.
  */
+import * as Effect from "effect/Effect"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as Reference from "../Reference.ts"
@@ -40,14 +41,34 @@ export const format = (end: End): string =>
     ...end.digest === undefined ? {} : { digest: end.digest }
   })
 
-export const failure = (ends: Ends, end: keyof Ends, reason: Reason, place?: Place): CopyError =>
+export const failure = (
+  ends: Ends,
+  end: keyof Ends,
+  reason: Reason,
+  place?: Place,
+  operation?: string
+): CopyError =>
   new CopyError({
     end,
+    ...operation === undefined ? {} : { operation },
     reference: format(ends[end]),
     ...place === undefined ? {} : { descriptor: place.descriptor },
     path: place?.path ?? [],
     reason
   })
 
-export const failureOf = (ends: Ends, end: keyof Ends, place?: Place) => (error: RegistryError): CopyError =>
-  failure(ends, end, error.reason, place)
+export const failureOf =
+  (ends: Ends, end: keyof Ends, place?: Place) => ({ operation, reason }: RegistryError): CopyError =>
+    failure(ends, end, reason, place, operation)
+
+/** What a registry has, or nothing where it says that it has no such thing. */
+export const ifThere = <A, R>(
+  effect: Effect.Effect<A, RegistryError, R>
+): Effect.Effect<A | undefined, RegistryError, R> => {
+  const absent = () => Effect.undefined
+  return Effect.catchReasons(effect, "RegistryError", {
+    BlobUnknown: absent,
+    ManifestUnknown: absent,
+    NameUnknown: absent
+  })
+}

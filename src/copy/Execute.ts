@@ -7,7 +7,6 @@ import * as Effect from "effect/Effect"
 import type * as Semaphore from "effect/Semaphore"
 import type { Digest } from "../Digest.ts"
 import type { Tag } from "../Reference.ts"
-import type { ManifestBytes } from "../Registry.ts"
 import type { CopyError } from "./CopyError.ts"
 import type { Entry } from "./CopyReport.ts"
 import { type Ends, failureOf, type Place } from "./Ends.ts"
@@ -45,6 +44,9 @@ const isRefusal = ({ reason }: CopyError): boolean =>
 
 /**
  * Transfers what the graph has and the destination has not, and tags the root unless it is tagged.
+ *
+ * A manifest is `settled` when it was pushed, or was refused for lack of its subject; then the subject need not wait any
+ * longer, and the referrer tries again behind it.
  */
 export const execute = Effect.fnUntraced(function*(
   ends: Ends,
@@ -53,13 +55,14 @@ export const execute = Effect.fnUntraced(function*(
   isTagged: boolean
 ): Effect.fn.Return<ReadonlyArray<Entry>, CopyError> {
   const { registry, repository, tag } = ends.destination
-  const { afterRoot, beforeRoot, waitsFor } = Graph.order(graph)
+  const { late, referrersBefore } = Graph.order(graph)
   const observe = yield* Observer
   const blobs = gates(graph.blobs.keys())
-  const manifests = gates(graph.manifests.keys())
-  const contained = new Set(Array.from(graph.manifests.values()).flatMap(({ children }) => children))
+  const settled = gates(graph.manifests.keys())
+  const pushed = gates(graph.manifests.keys())
+  const tags = isTagged || tag === undefined ? [] : [tag]
   const entries: Array<Entry> = []
-  const refused: Array<Digest> = []
+  let tagIsLast = late.size > 0
 
   const report = ({ descriptor, path }: Place, role: Entry["role"], outcome: Entry["outcome"]) => {
     const entry = { descriptor, role, path, outcome }
@@ -72,43 +75,48 @@ export const execute = Effect.fnUntraced(function*(
     yield* blobs.open(place.descriptor.digest)
   })
 
-  const push = ({ bytes, descriptor: { digest, mediaType } }: ManifestBytes, tags: ReadonlyArray<Tag>, place: Place) =>
-    permits.withPermit(registry.pushManifest(repository, { mediaType, bytes, digest }, tags)).pipe(
-      Effect.mapError(failureOf(ends, "destination", place))
+  const push = (node: Graph.ManifestNode, tags: ReadonlyArray<Tag> = []) => {
+    if (node.manifest === undefined || node.present && tags.length === 0) return Effect.void
+    const { bytes, descriptor: { digest, mediaType } } = node.manifest
+    return permits.withPermit(registry.pushManifest(repository, { mediaType, bytes, digest }, tags)).pipe(
+      Effect.mapError(failureOf(ends, "destination", node))
     )
+  }
 
-  const copyNode = Effect.fnUntraced(function*(digest: Digest, tags: ReadonlyArray<Tag> = []) {
-    const node = graph.manifests.get(digest)
-    if (node === undefined) return
-    yield* blobs.pass(node.blobs)
-    yield* manifests.pass(waitsFor.get(digest) ?? [])
-    if (node.manifest !== undefined && (!node.present || tags.length > 0)) yield* push(node.manifest, tags, node)
-    yield* report(node, node.role, node.missing ? "missing" : node.present ? "present" : "copied")
-    yield* manifests.open(digest)
+  const pushBehindSubjects = Effect.fnUntraced(function*(node: Graph.ManifestNode, refusal: CopyError) {
+    const self = node.descriptor.digest
+    const subjects = Array.from(graph.manifests.values())
+      .filter(({ referrers }) => referrers.includes(self))
+      .map(({ descriptor }) => descriptor.digest)
+    const isContained = subjects.some((subject) => Graph.contains(graph, subject, new Set([self])))
+    if (subjects.length === 0 || isContained) return yield* refusal
+    tagIsLast = true
+    yield* settled.open(self)
+    yield* pushed.pass(subjects)
+    yield* push(node)
   })
 
-  // a referrer that nothing contains can come when its subject is there
-  const copyBeforeRoot = (digest: Digest) =>
-    contained.has(digest) ? copyNode(digest) : Effect.catchIf(copyNode(digest), isRefusal, () => {
-      refused.push(digest)
-      return manifests.open(digest)
-    })
-
-  const copyRoot = Effect.gen(function*() {
-    yield* manifests.pass(waitsFor.get(graph.root) ?? [])
-    // what was refused last is nearest to the root, and a subject of those before
-    const later = [...refused.toReversed(), ...afterRoot]
-    const tags = isTagged || tag === undefined ? [] : [tag]
-    yield* copyNode(graph.root, later.length === 0 ? tags : [])
-    yield* Effect.forEach(later, (digest) => copyNode(digest), { discard: true })
-    const root = graph.manifests.get(graph.root)
-    if (root?.manifest !== undefined && later.length > 0 && tags.length > 0) yield* push(root.manifest, tags, root)
+  const copyNode = Effect.fnUntraced(function*(node: Graph.ManifestNode) {
+    const { digest } = node.descriptor
+    const isRoot = digest === graph.root
+    yield* blobs.pass(node.blobs)
+    yield* pushed.pass(node.children)
+    yield* settled.pass(referrersBefore.get(digest) ?? [])
+    yield* Effect.catchIf(
+      push(node, isRoot && !tagIsLast ? tags : []),
+      (error) => !isRoot && isRefusal(error),
+      (refusal) => pushBehindSubjects(node, refusal)
+    )
+    yield* report(node, node.role, node.missing ? "missing" : node.present ? "present" : "copied")
+    yield* settled.open(digest)
+    yield* pushed.open(digest)
   })
 
   yield* Effect.all([
     Effect.forEach(graph.blobs.values(), copyBlob, { concurrency: "unbounded", discard: true }),
-    Effect.forEach(beforeRoot, copyBeforeRoot, { concurrency: "unbounded", discard: true }),
-    copyRoot
+    Effect.forEach(graph.manifests.values(), copyNode, { concurrency: "unbounded", discard: true })
   ], { concurrency: "unbounded", discard: true })
+  const root = graph.manifests.get(graph.root)
+  if (root !== undefined && tagIsLast && tags.length > 0) yield* push(root, tags)
   return entries
 })

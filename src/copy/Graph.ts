@@ -11,9 +11,10 @@ import type { Digest } from "../Digest.ts"
 import type * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { ManifestBytes } from "../Registry.ts"
-import type { CopyError } from "./CopyError.ts"
+import { ManifestUnknown } from "../RegistryError.ts"
+import { type CopyError, TooDeep } from "./CopyError.ts"
 import type { Entry } from "./CopyReport.ts"
-import { type Ends, failure, failureOf, type Place } from "./Ends.ts"
+import { type Ends, failure, failureOf, ifThere, type Place } from "./Ends.ts"
 
 export interface ManifestNode extends Place {
   readonly role: Exclude<Entry["role"], "blob">
@@ -56,6 +57,9 @@ export const references = (
     (reason) => failure(ends, "source", reason, place)
   )
 
+// a registry may list referrers of referrers without end
+const depthLimit = 256
+
 /** Reads the graph below a root. Each manifest is looked for at the destination, and read once at the source. */
 export const discover = Effect.fnUntraced(function*(
   ends: Ends,
@@ -68,12 +72,10 @@ export const discover = Effect.fnUntraced(function*(
   const blobs = new Map<Digest, Place>()
 
   const isPresent = (place: Place) =>
-    permits.withPermit(destination.registry.resolveManifest(destination.repository, place.descriptor.digest)).pipe(
-      Effect.as(true),
-      Effect.catchReasons("RegistryError", {
-        ManifestUnknown: () => Effect.succeed(false),
-        NameUnknown: () => Effect.succeed(false)
-      }),
+    permits.withPermit(
+      ifThere(destination.registry.resolveManifest(destination.repository, place.descriptor.digest))
+    ).pipe(
+      Effect.map((found) => found !== undefined),
       Effect.mapError(failureOf(ends, "destination", place))
     )
 
@@ -118,7 +120,22 @@ export const discover = Effect.fnUntraced(function*(
     return node
   }
 
+  const addBlob = (place: Place) => {
+    const { digest, mediaType } = place.descriptor
+    const known = blobs.get(digest)
+    // what one manifest calls external another may want copied
+    if (
+      known === undefined ||
+      MediaType.isNonDistributable(known.descriptor.mediaType) && !MediaType.isNonDistributable(mediaType)
+    ) {
+      blobs.set(digest, place)
+    }
+  }
+
   const visit = Effect.fnUntraced(function*(node: ManifestNode): Effect.fn.Return<void, CopyError> {
+    if (node.path.length > depthLimit) {
+      return yield* failure(ends, "source", new TooDeep({ limit: depthLimit }), node)
+    }
     node.present ||= yield* isPresent(node)
     // children that are present may have referrers that are not
     const isNeeded = !node.present || options.referrers && MediaType.isIndex(node.descriptor.mediaType)
@@ -136,10 +153,7 @@ export const discover = Effect.fnUntraced(function*(
       )
       if (!node.present) {
         node.blobs = digestsOf(ownBlobs)
-        for (const blob of ownBlobs) {
-          if (blobs.has(blob.digest)) continue
-          blobs.set(blob.digest, { descriptor: blob, path: [...node.path, node.descriptor.digest] })
-        }
+        for (const blob of ownBlobs) addBlob({ descriptor: blob, path: [...node.path, node.descriptor.digest] })
       }
       node.children = digestsOf(children)
       yield* visitAll(children, node, "child")
@@ -155,6 +169,12 @@ export const discover = Effect.fnUntraced(function*(
   rootNode.manifest = root.manifest
   rootNode.present = root.present
   yield* visit(rootNode)
+  for (const { children, descriptor, path } of manifests.values()) {
+    const missing = children.flatMap((child) => manifests.get(child) ?? []).find((child) => child.missing)
+    if (missing === undefined) continue
+    const place = { descriptor: missing.descriptor, path: [...path, descriptor.digest] }
+    return yield* failure(ends, "source", new ManifestUnknown({}), place)
+  }
   return { root: root.manifest.descriptor.digest, manifests, blobs }
 })
 
@@ -162,49 +182,52 @@ const digestsOf = (descriptors: ReadonlyArray<Descriptor>): ReadonlyArray<Digest
   Array.from(new Set(descriptors.map(({ digest }) => digest)))
 
 /**
- * In which order manifests are to be pushed. Each waits for its children, always, and for its referrers, where that is
- * possible: a referrer that itself contains what it refers to has to come `afterRoot`.
+ * What manifests wait for before they are pushed: for their children, always, and for their referrers, where that is
+ * possible. A referrer that itself contains what it refers to is `late`: nothing waits for it but the tag.
  */
 export interface Order {
-  readonly waitsFor: ReadonlyMap<Digest, ReadonlyArray<Digest>>
-  readonly beforeRoot: ReadonlyArray<Digest>
-  readonly afterRoot: ReadonlyArray<Digest>
+  readonly referrersBefore: ReadonlyMap<Digest, ReadonlyArray<Digest>>
+  readonly late: ReadonlySet<Digest>
 }
 
 export const order = (graph: Graph): Order => {
-  const waitsFor = new Map<Digest, ReadonlyArray<Digest>>()
+  const referrersBefore = new Map<Digest, ReadonlyArray<Digest>>()
   const open = new Set<Digest>()
-  const done: Array<Digest> = []
-  const late: Array<Digest> = []
-
-  const reachesOpen = (digest: Digest, seen: Set<Digest> = new Set()): boolean => {
-    if (open.has(digest)) return true
-    if (seen.has(digest)) return false
-    seen.add(digest)
-    return (graph.manifests.get(digest)?.children ?? []).some((child) => reachesOpen(child, seen))
-  }
+  const late = new Set<Digest>()
 
   const visit = (digest: Digest): void => {
     const node = graph.manifests.get(digest)
-    if (node === undefined || open.has(digest) || waitsFor.has(digest)) return
+    if (node === undefined || open.has(digest) || referrersBefore.has(digest)) return
     open.add(digest)
     node.children.forEach(visit)
-    const waits = [...node.children]
-    for (const referrer of node.referrers) {
-      if (!waitsFor.has(referrer) && reachesOpen(referrer)) {
-        late.push(referrer)
-      } else {
-        visit(referrer)
-        waits.push(referrer)
+    const before = node.referrers.filter((referrer) => {
+      if (referrersBefore.has(referrer)) return true
+      if (contains(graph, referrer, open)) {
+        late.add(referrer)
+        return false
       }
-    }
+      visit(referrer)
+      return true
+    })
     open.delete(digest)
-    waitsFor.set(digest, waits)
-    done.push(digest)
+    referrersBefore.set(digest, before)
   }
 
   visit(graph.root)
-  const beforeRoot = done.splice(0).filter((digest) => digest !== graph.root)
-  for (let next = late.shift(); next !== undefined; next = late.shift()) visit(next)
-  return { waitsFor, beforeRoot, afterRoot: done }
+  // a set that grows while it is walked
+  for (const referrer of late) visit(referrer)
+  return { referrersBefore, late }
+}
+
+/** Is a manifest, or anything that it contains at any depth, among these? */
+export const contains = (
+  graph: Graph,
+  digest: Digest,
+  among: ReadonlySet<Digest>,
+  seen: Set<Digest> = new Set()
+): boolean => {
+  if (among.has(digest)) return true
+  if (seen.has(digest)) return false
+  seen.add(digest)
+  return (graph.manifests.get(digest)?.children ?? []).some((child) => contains(graph, child, among, seen))
 }

@@ -8,7 +8,7 @@ import * as MediaType from "../MediaType.ts"
 import * as Registry from "../Registry.ts"
 import { type CopyError, isCopyError } from "./CopyError.ts"
 import type { Entry } from "./CopyReport.ts"
-import { type Ends, failureOf, type Place } from "./Ends.ts"
+import { type Ends, failureOf, ifThere, type Place } from "./Ends.ts"
 
 /** The blob at the source, whose failures are the source's. */
 const sourceOf = (ends: Ends, place: Place): BlobSource.BlobSource<CopyError> => {
@@ -19,15 +19,6 @@ const sourceOf = (ends: Ends, place: Place): BlobSource.BlobSource<CopyError> =>
     (offset) => Stream.mapError(source.open(offset), failureOf(ends, "source", place))
   )
 }
-
-const isPresent = ({ destination: { registry, repository } }: Ends, { descriptor }: Place) =>
-  registry.resolveBlob(repository, descriptor.digest).pipe(
-    Effect.as(true),
-    Effect.catchReasons("RegistryError", {
-      BlobUnknown: () => Effect.succeed(false),
-      NameUnknown: () => Effect.succeed(false)
-    })
-  )
 
 /** From one repository of a registry to another; a mount that is declined goes on in the session it opened. */
 const mount = Effect.fnUntraced(
@@ -52,7 +43,9 @@ export const transfer = (ends: Ends, place: Place): Effect.Effect<Entry["outcome
     if (MediaType.isNonDistributable(descriptor.mediaType)) return "external"
     if (isSameRegistry && destination.repository === source.repository) return "present"
     if (isSameRegistry) return yield* mount(ends, place, sourceOf(ends, place))
-    if (yield* isPresent(ends, place)) return "present"
+    if ((yield* ifThere(destination.registry.resolveBlob(destination.repository, descriptor.digest))) !== undefined) {
+      return "present"
+    }
     yield* destination.registry.pushBlob(destination.repository, descriptor, sourceOf(ends, place))
     return "copied"
   }).pipe(

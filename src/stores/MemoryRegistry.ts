@@ -133,16 +133,16 @@ export const make = (options?: {
         const detail = `the upload is at ${session.size}, the chunk begins at ${chunk.offset}`
         return yield* error(operation, repository, new RegistryError.BlobUploadInvalid({ detail }))
       }
+      const wrongSize = (expected: number) =>
+        error(operation, repository, new Hasher.SizeMismatch({ expected, actual: session.size - chunk.offset }))
       yield* Stream.runForEach(chunk.stream, (bytes) =>
-        Effect.sync(() => {
+        Effect.suspend(() => {
           session.chunks.push(bytes.slice())
           session.size += bytes.length
+          const isTooMuch = chunk.size !== undefined && session.size - chunk.offset > chunk.size
+          return isTooMuch ? Effect.fail(wrongSize(chunk.size)) : Effect.void
         }))
-      const size = session.size - chunk.offset
-      if (chunk.size !== undefined && chunk.size !== size) {
-        const reason = new Hasher.SizeMismatch({ expected: chunk.size, actual: size })
-        return yield* error(operation, repository, reason)
-      }
+      if (chunk.size !== undefined && chunk.size !== session.size - chunk.offset) return yield* wrongSize(chunk.size)
     })
 
     const store = Effect.fnUntraced(
@@ -222,6 +222,10 @@ export const make = (options?: {
         descriptor: Pick<Descriptor, "digest" | "size">,
         source: BlobSource.BlobSource<E>
       ) {
+        if (source.size !== descriptor.size) {
+          const reason = new Hasher.SizeMismatch({ expected: descriptor.size, actual: source.size })
+          return yield* error("pushBlob", repository, reason)
+        }
         const session = newSession(repository)
         const chunk = { offset: 0, size: descriptor.size, stream: source.open(0) }
         yield* receive("pushBlob", repository, session, chunk)

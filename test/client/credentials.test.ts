@@ -1,9 +1,10 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Effect, Redacted, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as Registry from "effect-oci/Registry"
 import { HttpClient, HttpClientRequest } from "effect/http"
 import { repository } from "../utils/images.ts"
+import { it } from "../utils/impatient.ts"
 import { digestOf, make, type Script } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")
@@ -123,7 +124,7 @@ describe("warnings (C4)", () => {
     const observer = (event: Registry.RegistryEvent) =>
       Effect.sync(() => {
         assert.strictEqual(event.registry, "registry.test")
-        texts.push(event.text)
+        if (event._tag === "Warning") texts.push(event.text)
       })
     yield* Effect.forEach(headers, () => Effect.ignore(registry.ping)).pipe(
       Effect.provideService(Registry.Observer, observer)
@@ -141,7 +142,8 @@ describe("warnings (C4)", () => {
       const { registry } = yield* make({ "GET /v2/": { status: 500, headers: { warning: "299 - \"broken\"" } } })
       const texts: Array<string> = []
       yield* Effect.ignore(registry.ping).pipe(
-        Effect.provideService(Registry.Observer, ({ text }) => Effect.sync(() => texts.push(text)))
+        Effect.provideService(Registry.Observer, (event) =>
+          Effect.sync(() => event._tag === "Warning" && texts.push(event.text)))
       )
       assert.deepStrictEqual(texts, ["broken"])
     }))

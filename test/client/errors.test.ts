@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Redacted, Schema, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import type { Registry } from "effect-oci/Registry"
@@ -7,6 +7,7 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import { bytesOf, repository, tag } from "../utils/images.ts"
+import { it } from "../utils/impatient.ts"
 import { type Answer, digestOf, host, make, reasonOf, transportError } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")

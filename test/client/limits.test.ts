@@ -1,10 +1,11 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Deferred, Duration, Effect, Fiber, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import type { RegistryError } from "effect-oci/RegistryError"
 import { TestClock } from "effect/testing"
 import { bytesOf, repository } from "../utils/images.ts"
+import { it } from "../utils/impatient.ts"
 import { digestOf, make, type Script } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")

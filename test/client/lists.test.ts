@@ -1,7 +1,8 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import { nextLink } from "../../src/client/Pages.ts"
 import { repository, tag } from "../utils/images.ts"
+import { it } from "../utils/impatient.ts"
 import { make, reasonOf, type Script } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")

@@ -1,8 +1,9 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as MediaType from "effect-oci/MediaType"
 import { bytesOf, repository, tag } from "../utils/images.ts"
+import { it } from "../utils/impatient.ts"
 import { digestOf, make, reasonOf } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")

@@ -1,9 +1,10 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Schema, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as MediaType from "effect-oci/MediaType"
 import { isRegistryError } from "effect-oci/RegistryError"
 import { bytesOf, repository } from "../utils/images.ts"
+import { it } from "../utils/impatient.ts"
 import { digestOf, make, reasonOf, type Script } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")

@@ -1,9 +1,10 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import * as Digest from "effect-oci/Digest"
 import * as MediaType from "effect-oci/MediaType"
 import { tagOf } from "../../src/client/Referrers.ts"
 import { bytesOf, repository } from "../utils/images.ts"
+import { it } from "../utils/impatient.ts"
 import { type Answer, digestOf, make, reasonOf, type Script, type Seen } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")

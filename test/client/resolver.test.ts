@@ -1,5 +1,5 @@
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as HttpResolver from "effect-oci/HttpResolver"
@@ -11,6 +11,7 @@ import { Registry } from "effect-oci/Registry"
 import * as Resolver from "effect-oci/Resolver"
 import { HttpClient, HttpClientRequest } from "effect/http"
 import { bytesOf } from "../utils/images.ts"
+import { it } from "../utils/impatient.ts"
 import { client, digestOf, listen } from "../utils/ScriptedServer.ts"
 
 /** The URL under which the registry of a host is spoken to. */

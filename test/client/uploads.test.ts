@@ -1,8 +1,9 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Schema, Scope, Stream } from "effect"
 import type { Upload } from "effect-oci/Registry"
 import { TestClock } from "effect/testing"
 import { bytesOf, repository } from "../utils/images.ts"
+import { it } from "../utils/impatient.ts"
 import { digestOf, make, reasonOf, type Script } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")
@@ -93,8 +94,17 @@ describe("chunks", () => {
   it.effect("fail where the registry wants another offset", () =>
     Effect.gen(function*() {
       const { upload } = yield* open({ [`PATCH ${uploads}one`]: { status: 416 } })
-      const reason = yield* reasonOf(upload.append(chunk(7, "789")))
+      const reason = yield* reasonOf(upload.append(chunk(0, "012")))
       assert.deepInclude(reason, { _tag: "BlobUploadInvalid", status: 416 })
+    }))
+
+  it.effect("are not sent at another offset than the upload is at", () =>
+    Effect.gen(function*() {
+      const { sent, upload } = yield* open({})
+      const before = sent().length
+      assert.strictEqual((yield* reasonOf(upload.append(chunk(7, "789"))))._tag, "BlobUploadInvalid")
+      assert.strictEqual((yield* reasonOf(upload.commit(digest, chunk(7, "789"))))._tag, "BlobUploadInvalid")
+      assert.strictEqual(sent().length, before)
     }))
 
   it.effect("fail with the error of their source, and leave the session open", () =>

@@ -1,10 +1,11 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Deferred, Duration, Effect, Fiber, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import type { Registry } from "effect-oci/Registry"
 import type * as Http from "node:http"
 import { bytesOf, repository, tag } from "../utils/images.ts"
+import { it } from "../utils/impatient.ts"
 import { connect, digestOf, listen, reasonOf } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")

@@ -5,7 +5,16 @@ import * as Copy from "effect-oci/Copy"
 import * as Descriptor from "effect-oci/Descriptor"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
-import { bytesOf, pushBlob, pushImage, pushManifest, pushSample, repository, tag } from "../utils/images.ts"
+import {
+  bytesOf,
+  pushBlob,
+  pushImage,
+  pushManifest,
+  pushReferrer,
+  pushSample,
+  repository,
+  tag
+} from "../utils/images.ts"
 import { recorded } from "../utils/registries.ts"
 
 const from = repository("team/app")
@@ -133,6 +142,34 @@ describe("what arrives", () => {
       const report = yield* copy()
       assert.deepStrictEqual(report.having("external").map(({ descriptor }) => descriptor.digest), [layer.digest])
       yield* destination.registry.getManifest(to, tag("1"))
+    }))
+})
+
+describe("what arrives of odd images", () => {
+  it.effect("a layer that one image calls external and another does not", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const layer = yield* pushBlob(source.registry, from, "windows base", MediaType.imageLayerGzip)
+      const config = yield* pushBlob(source.registry, from, "{}", MediaType.imageConfig)
+      const mediaType = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+      const image = (layers: ReadonlyArray<Descriptor.Descriptor>) =>
+        pushManifest(source.registry, from, { mediaType: MediaType.imageManifest, config, layers })
+      const manifests = [yield* image([{ ...layer, mediaType }]), yield* image([layer])]
+      yield* pushManifest(source.registry, from, { mediaType: MediaType.imageIndex, manifests }, [tag("1")])
+      const report = yield* copy()
+      assert.deepStrictEqual(report.having("external"), [])
+      yield* destination.registry.resolveBlob(to, layer.digest)
+    }))
+
+  it.effect("a chain of referrers without end is an error, and no overflow", () =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      let subject = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
+      for (let i = 0; i < 300; i++) {
+        subject = { platform: subject.platform, ...yield* pushReferrer(source.registry, from, subject, `number ${i}`) }
+      }
+      const error = yield* Effect.flip(copy())
+      assert.strictEqual(error.reason._tag, "TooDeep")
     }))
 })
 
@@ -275,6 +312,19 @@ describe("one platform", () => {
       assert.strictEqual((yield* destination.registry.resolveManifest(to, tag("1"))).digest, arm64.digest)
       const absent = yield* Effect.flip(destination.registry.getManifest(to, onIndex.digest))
       assert.strictEqual(absent.reason._tag, "ManifestUnknown")
+    }))
+
+  it.effect("is found in an index within an index", () =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      const { arm64, index } = yield* pushSample(source.registry, from, [])
+      const { digest, mediaType, size } = index
+      const outer = { mediaType: MediaType.imageIndex, manifests: [{ digest, mediaType, size }] }
+      yield* pushManifest(source.registry, from, outer, [tag("1")])
+      const report = yield* copy({ platform: { os: "linux", architecture: "arm64" } })
+      assert.strictEqual(report.root.digest, arm64.digest)
+      const error = yield* Effect.flip(copy({ platform: { os: "plan9", architecture: "386" } }))
+      assert.include(error.message, "there is: linux/amd64, linux/arm64")
     }))
 
   it.effect("an image outside an index is asked for its own platform", () =>

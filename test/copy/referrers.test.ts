@@ -20,6 +20,23 @@ const copy = (source: Registry, destination: Registry, options: Copy.Options = {
 
 const setup = Effect.all({ source: MemoryRegistry.make(), destination: MemoryRegistry.make() })
 
+/** A registry that takes a referrer only when its subject is there, and notes what it has taken. */
+const subjectsFirst = (registry: Registry, pushes: Array<string>) =>
+  override(registry, {
+    pushManifest: (repository, manifest, tags = []) =>
+      Effect.gen(function*() {
+        const subject = JSON.parse(new TextDecoder().decode(manifest.bytes)).subject?.digest
+        if (subject !== undefined) {
+          yield* Effect.catch(
+            registry.resolveManifest(repository, subject),
+            () => failing("pushManifest", new ManifestBlobUnknown({ status: 404 }))
+          )
+        }
+        pushes.push([manifest.digest, ...tags].join(" "))
+        return yield* registry.pushManifest(repository, manifest, tags)
+      })
+  })
+
 it.effect("referrers come along, of the root, of its children, and of each other", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
@@ -103,20 +120,20 @@ it.effect("a registry that refuses a referrer without its subject gets the root 
     const sbom = yield* pushReferrer(source, from, image, "sbom")
     const signature = yield* pushReferrer(source, from, sbom, "signature of the sbom")
     const pushes: Array<string> = []
-    const strict = override(destination, {
-      pushManifest: (repository, manifest, tags = []) =>
-        Effect.gen(function*() {
-          const subject = JSON.parse(new TextDecoder().decode(manifest.bytes)).subject?.digest
-          if (subject !== undefined) {
-            yield* Effect.catch(destination.resolveManifest(repository, subject), () =>
-              failing("pushManifest", new ManifestBlobUnknown({ status: 404 })))
-          }
-          pushes.push([manifest.digest, ...tags].join(" "))
-          return yield* destination.pushManifest(repository, manifest, tags)
-        })
-    })
-    yield* copy(source, strict)
+    yield* copy(source, subjectsFirst(destination, pushes))
     assert.deepStrictEqual(pushes, [image.digest, sbom.digest, signature.digest, `${image.digest} 1`])
+  }))
+
+it.effect("so does a registry that refuses a referrer which the image itself contains", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const image = yield* pushImage(source, from, ["one"])
+    const attestation = yield* pushReferrer(source, from, image, "attestation")
+    const content = { mediaType: MediaType.imageIndex, manifests: [attestation, image] }
+    const index = yield* pushManifest(source, from, content, [tag("1")])
+    const pushes: Array<string> = []
+    yield* copy(source, subjectsFirst(destination, pushes))
+    assert.deepStrictEqual(pushes, [image.digest, attestation.digest, index.digest, `${index.digest} 1`])
   }))
 
 it.effect("a refusal that has another cause is an error, and leaves no tag", () =>
@@ -146,6 +163,26 @@ it.effect("a referrer that is listed and gone is left out, and reported", () =>
     })
     const report = yield* copy(stale, destination)
     assert.deepStrictEqual(report.having("missing").map(({ descriptor }) => descriptor.digest), [gone.digest])
+  }))
+
+it.effect("a referrer that is listed and gone, and that something contains, is an error at the source", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+    const gone = yield* pushReferrer(source, from, image, "gone")
+    const { digest, mediaType, size } = image
+    const bundle = yield* pushManifest(source, from, {
+      mediaType: MediaType.imageIndex,
+      manifests: [gone],
+      subject: { digest, mediaType, size }
+    })
+    const stale = override(source, {
+      getManifest: (repository, reference) =>
+        source.getManifest(repository, reference === gone.digest ? tag("no-such-tag") : reference)
+    })
+    const error = yield* Effect.flip(copy(stale, destination))
+    assert.strictEqual(error.reason._tag, "ManifestUnknown")
+    assert.deepStrictEqual(error.path, [image.digest, bundle.digest])
   }))
 
 it.effect("a manifest of a type that nobody knows is an error, unless the caller knows it", () =>

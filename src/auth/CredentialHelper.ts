@@ -1,0 +1,100 @@
+/**
+ * Credential helpers: programs named `docker-credential-…` that hand out credentials.
+ *
+ * Nothing that a helper prints gets into an error: it may be a secret.
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as PlatformError from "effect/PlatformError"
+import * as ChildProcess from "effect/process/ChildProcess"
+import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as RegistryError from "../RegistryError.ts"
+import type { Credential } from "./Credentials.ts"
+
+/**
+ * How long a credential helper may take.
+ *
+ * @default 30 seconds
+ * @category references
+ * @since 0.1.0
+ */
+export const HelperTimeout: Context.Reference<Duration.Duration> = Context.Reference(
+  "effect-oci/DockerConfig/HelperTimeout",
+  { defaultValue: () => Duration.seconds(30) }
+)
+
+// far above any token, and far below what hurts
+const outputLimit = 1024 * 1024
+
+const Answer = Schema.fromJsonString(Schema.Struct({ Username: Schema.String, Secret: Schema.String }))
+const decodeAnswer = Schema.decodeEffect(Answer)
+
+/** Can this be part of a program's name? A path could name any program. */
+export const isName = (name: string): boolean => /^[a-zA-Z0-9_][a-zA-Z0-9_.+-]*$/.test(name)
+
+interface Output {
+  readonly size: number
+  readonly chunks: ReadonlyArray<Uint8Array>
+}
+
+/** The text of an output, as far as the limit: the rest is read, so that the program can end, and forgotten. */
+const collect = (output: Stream.Stream<Uint8Array, PlatformError.PlatformError>) =>
+  output.pipe(
+    Stream.runFold(
+      (): Output => ({ size: 0, chunks: [] }),
+      ({ chunks, size }, chunk) => ({
+        size: size + chunk.length,
+        chunks: size + chunk.length > outputLimit ? chunks : [...chunks, chunk]
+      })
+    ),
+    Effect.flatMap(({ chunks }) => Stream.mkString(Stream.decodeText(Stream.fromIterable(chunks))))
+  )
+
+const run = Effect.fnUntraced(function*(spawner: ChildProcessSpawner["Service"], program: string, server: string) {
+  const helper = yield* spawner.spawn(ChildProcess.make(program, ["get"], {
+    stdin: Stream.make(new TextEncoder().encode(`${server}\n`)),
+    forceKillAfter: "1 second"
+  }))
+  const [code, stdout, stderr] = yield* Effect.all(
+    [helper.exitCode, collect(helper.stdout), collect(helper.stderr)],
+    { concurrency: "unbounded" }
+  )
+  return { code, stdout, stderr }
+}, Effect.scoped)
+
+/** Asks a helper, by its name in docker's config, which {@link isName} has passed, for the credentials of a server. */
+export const get = Effect.fnUntraced(function*(
+  spawner: ChildProcessSpawner["Service"],
+  name: string,
+  server: string
+): Effect.fn.Return<Credential | undefined, RegistryError.CredentialsUnavailable> {
+  const program = `docker-credential-${name}`
+  const fail = (problem: string) => new RegistryError.CredentialsUnavailable({ source: program, problem })
+  const after = yield* HelperTimeout
+  const { code, stderr, stdout } = yield* run(spawner, program, server).pipe(
+    Effect.timeout(after),
+    Effect.catchTag("TimeoutError", () => Effect.fail(fail(`it did not answer within ${Duration.format(after)}`))),
+    Effect.catchTag("PlatformError", ({ reason }) =>
+      Effect.fail(fail(
+        reason._tag === "NotFound"
+          ? "there is no such program on the PATH"
+          : `it did not run to its end (${reason._tag})`
+      )))
+  )
+  if (code !== 0) {
+    if (/credentials not found/i.test(stdout + stderr)) return undefined
+    return yield* fail(`it ended with exit code ${code}`)
+  }
+  const { Secret, Username } = yield* Effect.mapError(
+    decodeAnswer(stdout),
+    () => fail("what it printed is not JSON with a Username and a Secret")
+  )
+  if (Secret === "") return undefined
+  return Username === "<token>"
+    ? { _tag: "IdentityToken", token: Redacted.make(Secret) }
+    : { _tag: "Basic", username: Username, password: Redacted.make(Secret) }
+})

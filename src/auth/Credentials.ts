@@ -1,0 +1,233 @@
+/**
+ * Who we are to a registry.
+ *
+ * {@link Credentials} is asked with the host and repository that a request is for. Where credentials come from a table,
+ * the entry with the longest key that is a prefix of `host/repository` answers; a key ends where a part of the path
+ * does, so that `ghcr.io/team` is for `ghcr.io/team/app` and not for `ghcr.io/teams`. The names of Docker Hub
+ * (`docker.io`, `index.docker.io`, `registry-1.docker.io`) are one host.
+ *
+ * All secrets are `Redacted`. `DockerConfig` has the credentials that docker and podman keep.
+ *
+ * @since 0.1.0
+ */
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
+import type * as RegistryError from "../RegistryError.ts"
+import * as Keys from "./Keys.ts"
+
+/**
+ * What proves who we are: a name and a password; an identity token, which is the refresh token of OAuth 2 and goes to
+ * the token service; or a registry token, which goes to the registry as it is.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Credential =
+  | { readonly _tag: "Basic"; readonly username: string; readonly password: Redacted.Redacted }
+  | { readonly _tag: "IdentityToken"; readonly token: Redacted.Redacted }
+  | { readonly _tag: "RegistryToken"; readonly token: Redacted.Redacted }
+
+/**
+ * What credentials are for: a host, with its port where it has one, and a repository, where the request is for one.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Place {
+  readonly host: string
+  readonly repository?: string
+}
+
+/**
+ * How a lookup fails. That there are no credentials is no failure.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type CredentialsError = RegistryError.CredentialsUnavailable
+
+/**
+ * Finds the credentials for a place.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Credentials extends Context.Service<Credentials, {
+  /** The credentials for this place; `undefined` where we are anonymous. */
+  readonly lookup: (place: Place) => Effect.Effect<Credential | undefined, CredentialsError>
+  /** Says that what was found for this place did not work, so that a lookup asks again where it may get another. */
+  readonly refused: (place: Place) => Effect.Effect<void>
+}>()("effect-oci/Credentials") {}
+
+/**
+ * No credentials for any place.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const anonymous: Credentials["Service"] = Credentials.of({
+  lookup: () => Effect.undefined,
+  refused: () => Effect.void
+})
+
+/**
+ * One name and password, whatever the place. These are for the client of one registry: given to a resolver, they would
+ * go to every host.
+ *
+ * **Example** (One registry's password)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Redacted } from "effect"
+ * import * as Credentials from "effect-oci/Credentials"
+ *
+ * const credentials = Credentials.basic("ada", Redacted.make("secret"))
+ *
+ * Effect.runSync(credentials.lookup({ host: "ghcr.io" }))?._tag // => "Basic"
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const basic = (username: string, password: Redacted.Redacted): Credentials["Service"] =>
+  Credentials.of({
+    lookup: () => Effect.succeed({ _tag: "Basic", username, password }),
+    refused: () => Effect.void
+  })
+
+const static_ = (credentials: Readonly<Record<string, Credential>>): Credentials["Service"] => {
+  const table = Keys.table(credentials)
+  return Credentials.of({
+    lookup: (place) =>
+      Effect.sync(() => {
+        const key = Keys.around(place).find((key) => table.has(key))
+        return key === undefined ? undefined : table.get(key)
+      }),
+    refused: () => Effect.void
+  })
+}
+
+export {
+  /**
+   * A table, by host or by `host/path`.
+   *
+   * **Example** (Another name for one team's repositories)
+   *
+   * ```ts import.meta.vitest
+   * import { Effect, Redacted } from "effect"
+   * import * as Credentials from "effect-oci/Credentials"
+   *
+   * const credentials = Credentials.static({
+   *   "ghcr.io": { _tag: "Basic", username: "ada", password: Redacted.make("secret") },
+   *   "ghcr.io/team": { _tag: "RegistryToken", token: Redacted.make("secret") }
+   * })
+   *
+   * Effect.runSync(credentials.lookup({ host: "ghcr.io", repository: "team/app" }))?._tag // => "RegistryToken"
+   * Effect.runSync(credentials.lookup({ host: "ghcr.io", repository: "teams/app" }))?._tag // => "Basic"
+   * Effect.runSync(credentials.lookup({ host: "quay.io" })) // => undefined
+   * ```
+   *
+   * @category constructors
+   * @since 0.1.0
+   */
+  static_ as static
+}
+
+/**
+ * Asks one after another; the first that has credentials for the place answers. One that fails ends the search: broken
+ * credentials are not passed over in silence.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const firstOf = (...credentials: ReadonlyArray<Credentials["Service"]>): Credentials["Service"] =>
+  Credentials.of({
+    lookup: (place) =>
+      credentials.reduceRight<Effect.Effect<Credential | undefined, CredentialsError>>(
+        (next, { lookup }) =>
+          Effect.flatMap(lookup(place), (found) => found === undefined ? next : Effect.succeed(found)),
+        Effect.undefined
+      ),
+    refused: (place) => Effect.forEach(credentials, ({ refused }) => refused(place), { discard: true })
+  })
+
+const given: Config.Config<Option.Option<Credential>> = Config.all({
+  username: Config.option(Config.NonEmptyString("OCI_USERNAME")),
+  password: Config.option(Config.Redacted("OCI_PASSWORD")),
+  identityToken: Config.option(Config.Redacted("OCI_IDENTITY_TOKEN")),
+  registryToken: Config.option(Config.Redacted("OCI_REGISTRY_TOKEN"))
+}).pipe(Config.flatMap(({ username, password, identityToken, registryToken }) => {
+  if (Option.isSome(registryToken)) {
+    return Config.succeed(Option.some<Credential>({ _tag: "RegistryToken", token: registryToken.value }))
+  }
+  if (Option.isSome(identityToken)) {
+    return Config.succeed(Option.some<Credential>({ _tag: "IdentityToken", token: identityToken.value }))
+  }
+  if (Option.isNone(username) && Option.isNone(password)) return Config.succeed(Option.none<Credential>())
+  // read again as required, so that the error names the one that is missing
+  return Config.all({
+    username: Config.NonEmptyString("OCI_USERNAME"),
+    password: Config.Redacted("OCI_PASSWORD")
+  }).pipe(Config.map((both) => Option.some<Credential>({ _tag: "Basic", ...both })))
+}))
+
+/**
+ * Credentials for one place, from the configuration; anonymous where it has none.
+ *
+ * **Details**
+ *
+ * `OCI_REGISTRY` is the `host` or `host/path` that they are for, and is required with any of the others:
+ * `OCI_REGISTRY_TOKEN`, or `OCI_IDENTITY_TOKEN`, or `OCI_USERNAME` together with `OCI_PASSWORD`, in this order.
+ * `Config.nested` puts a name before these.
+ *
+ * **Example** (From the environment)
+ *
+ * ```ts import.meta.vitest
+ * import { ConfigProvider, Effect } from "effect"
+ * import * as Credentials from "effect-oci/Credentials"
+ *
+ * const env = { OCI_REGISTRY: "ghcr.io/team", OCI_USERNAME: "ada", OCI_PASSWORD: "secret" }
+ * const credentials = Effect.runSync(Credentials.fromConfig.parse(ConfigProvider.fromEnv({ env })))
+ *
+ * Effect.runSync(credentials.lookup({ host: "ghcr.io", repository: "team/app" }))?._tag // => "Basic"
+ * Effect.runSync(credentials.lookup({ host: "ghcr.io", repository: "other" })) // => undefined
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromConfig: Config.Config<Credentials["Service"]> = Config.flatMap(
+  given,
+  (credential) =>
+    Option.isNone(credential)
+      ? Config.succeed(anonymous)
+      : Config.map(Config.NonEmptyString("OCI_REGISTRY"), (place) => static_({ [place]: credential.value }))
+)
+
+/**
+ * Provides no credentials.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerAnonymous: Layer.Layer<Credentials> = Layer.succeed(Credentials, anonymous)
+
+/**
+ * Provides the credentials of a table, by host or by `host/path`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerStatic = (credentials: Readonly<Record<string, Credential>>): Layer.Layer<Credentials> =>
+  Layer.succeed(Credentials, static_(credentials))
+
+/**
+ * Provides the credentials that the configuration has: see {@link fromConfig}.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig: Layer.Layer<Credentials, Config.ConfigError> = Layer.effect(Credentials, fromConfig)

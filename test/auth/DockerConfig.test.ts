@@ -1,0 +1,506 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Deferred, Duration, Effect, Fiber, FileSystem, Path, Redacted, Schema } from "effect"
+import * as Credentials from "effect-oci/Credentials"
+import * as DockerConfig from "effect-oci/DockerConfig"
+import * as RegistryError from "effect-oci/RegistryError"
+import { ChildProcess, ChildProcessSpawner } from "effect/process"
+import { TestClock } from "effect/testing"
+import { inspect } from "node:util"
+
+/** Part of every secret here. */
+const marker = "MARKER"
+const secretOf = (name: string) => `${marker}-${name}`
+
+interface Home {
+  /** Files by their path in the home directory; a string is their text. */
+  readonly files?: Readonly<Record<string, unknown>>
+  /** The environment, in which `~` is the home directory. */
+  readonly env?: Readonly<Record<string, string>>
+  /** Helpers by name: shell scripts that run in the home directory. */
+  readonly helpers?: Readonly<Record<string, string>>
+  /** The layer's option, in which `~` is the home directory. */
+  readonly file?: string
+}
+
+/** A user's home directory, environment and programs, and the credentials that are found there. */
+const make = Effect.fnUntraced(function*({ env = {}, file, files = {}, helpers = {} }: Home) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+  const home = yield* fs.makeTempDirectoryScoped()
+  const write = Effect.fnUntraced(function*(name: string, content: unknown) {
+    const target = path.join(home, name)
+    yield* fs.makeDirectory(path.dirname(target), { recursive: true })
+    yield* fs.writeFileString(target, typeof content === "string" ? content : JSON.stringify(content))
+    return target
+  })
+  for (const [name, content] of Object.entries(files)) yield* write(name, content)
+  for (const [name, script] of Object.entries(helpers)) {
+    yield* fs.chmod(yield* write(`bin/docker-credential-${name}`, `#!/bin/sh\n${script}\n`), 0o755)
+  }
+
+  const running = yield* Deferred.make<ChildProcessSpawner.ChildProcessHandle>()
+  const homeSpawner = ChildProcessSpawner.make((command) =>
+    command._tag === "PipedCommand"
+      ? Effect.die("helpers are not piped")
+      : spawner.spawn(ChildProcess.make(command.command, command.args, {
+        ...command.options,
+        cwd: home,
+        env: { PATH: `${path.join(home, "bin")}:/usr/bin:/bin` },
+        extendEnv: false
+      })).pipe(Effect.tap((handle) => Deferred.succeed(running, handle)))
+  )
+  const inHome = (text: string) => text.replaceAll("~", home)
+  const credentials = yield* DockerConfig.make(file === undefined ? {} : { file: inHome(file) }).pipe(
+    Effect.provideService(ChildProcessSpawner.ChildProcessSpawner, homeSpawner),
+    Effect.provideService(
+      ConfigProvider.ConfigProvider,
+      ConfigProvider.fromEnv({
+        env: { HOME: home, ...Object.fromEntries(Object.entries(env).map(([name, value]) => [name, inHome(value)])) }
+      })
+    )
+  )
+  return {
+    home,
+    credentials,
+    write,
+    running: Deferred.await(running),
+    lookup: (host: string, repository?: string) => Effect.map(lookup(credentials, host, repository), show),
+    /** What helpers have written into the file `calls`. */
+    calls: Effect.map(
+      Effect.orElseSucceed(fs.readFileString(path.join(home, "calls")), () => ""),
+      (text) => text.split("\n").filter((line) => line !== "")
+    )
+  }
+})
+
+const lookup = (credentials: Credentials.Credentials["Service"], host: string, repository?: string) =>
+  credentials.lookup({ host, ...repository === undefined ? {} : { repository } })
+
+const show = (found: Credentials.Credential | undefined): string | undefined => {
+  if (found === undefined) return undefined
+  return found._tag === "Basic"
+    ? `${found.username}:${Redacted.value(found.password)}`
+    : `${found._tag} ${Redacted.value(found.token)}`
+}
+
+const basic = (name: string, password = "pass") => ({ auth: Buffer.from(`${name}:${password}`).toString("base64") })
+
+/** A helper that notes for whom it was asked, and knows everybody. */
+const knows = (username: string, secret: string) =>
+  `read server; echo "$server" >> calls; printf '{"ServerURL":"%s","Username":"%s","Secret":"%s"}' "$server" '${username}' '${secret}'`
+
+const knowsNobody = `read server; echo "$server" >> calls; echo "credentials not found in native keychain"; exit 1`
+
+describe("DockerConfig", () => {
+  it.effect.each<readonly [entry: unknown, found: string | undefined]>([
+    [{ auth: "YWRhOnBhc3M=" }, "ada:pass"],
+    [{ auth: "YWRhOnBhOnNz" }, "ada:pa:ss"],
+    [{ auth: "YWRhOnBhc3MAAA==" }, "ada:pass"],
+    [{ auth: "w6nDoDrDqcOg" }, "éà:éà"],
+    [{ username: "ada", password: "pass" }, "ada:pass"],
+    [{ auth: "YWRhOnBhc3M=", username: "bob", password: "other" }, "ada:pass"],
+    [{ auth: "", username: "ada", password: "pass", email: "ada@example.com" }, "ada:pass"],
+    [{ auth: "MDAwMDo=", identitytoken: "refresh" }, "IdentityToken refresh"],
+    [{ identitytoken: "refresh", registrytoken: "bearer" }, "RegistryToken bearer"],
+    [{ auth: null, identitytoken: null, username: "ada", password: "pass" }, "ada:pass"],
+    [{}, undefined],
+    [null, undefined],
+    [{ email: "ada@example.com" }, undefined]
+  ])("reads an entry of auths: %j", ([entry, found]) =>
+    Effect.gen(function*() {
+      const { lookup } = yield* make({ files: { ".docker/config.json": { auths: { "reg.io": entry } } } })
+      assert.strictEqual(yield* lookup("reg.io"), found)
+      assert.isUndefined(yield* lookup("other.io"))
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect.each([
+    { "https://index.docker.io/v1/": basic("hub") },
+    { "index.docker.io": basic("hub") },
+    { "docker.io": basic("hub") },
+    { "https://registry-1.docker.io/v2/": basic("hub") }
+  ])("knows Docker Hub by all its names: %j", (auths) =>
+    Effect.gen(function*() {
+      const { lookup } = yield* make({ files: { ".docker/config.json": { auths } } })
+      for (const host of ["docker.io", "index.docker.io", "registry-1.docker.io"]) {
+        assert.strictEqual(yield* lookup(host, "library/busybox"), "hub:pass")
+      }
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("takes the longest key, as podman writes them", () =>
+    Effect.gen(function*() {
+      const { lookup } = yield* make({
+        files: {
+          ".config/containers/auth.json": {
+            auths: {
+              "reg.io:5000": basic("host"),
+              "reg.io:5000/team": basic("team"),
+              "reg.io:5000/team/app": basic("app"),
+              "reg.io:5000/team/empty": {}
+            }
+          }
+        }
+      })
+      assert.strictEqual(yield* lookup("reg.io:5000"), "host:pass")
+      assert.strictEqual(yield* lookup("reg.io:5000", "teams/app"), "host:pass")
+      assert.strictEqual(yield* lookup("reg.io:5000", "team/other"), "team:pass")
+      assert.strictEqual(yield* lookup("reg.io:5000", "team/app/part"), "app:pass")
+      assert.strictEqual(yield* lookup("reg.io:5000", "team/empty"), "team:pass")
+      assert.isUndefined(yield* lookup("reg.io", "team/app"))
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  const auths = (name: string, ...others: ReadonlyArray<string>) => ({
+    auths: Object.fromEntries([name, ...others].map((host) => [host, basic(name)]))
+  })
+  const everywhere: Home = {
+    files: {
+      ".docker/config.json": auths("docker.home", "all", "home"),
+      "docker/config.json": auths("docker.env", "all"),
+      "run/containers/auth.json": auths("podman.run", "all", "home", "podman"),
+      ".config/containers/auth.json": auths("podman.home", "all", "home", "podman"),
+      "config/containers/auth.json": auths("podman.env", "all", "podman"),
+      "auth.json": auths("file", "all")
+    }
+  }
+
+  it.effect.each<readonly [env: Record<string, string>, found: Record<string, string | undefined>]>([
+    [{}, { all: "docker.home", home: "docker.home", podman: "podman.home" }],
+    [{ DOCKER_CONFIG: "~/docker" }, { all: "docker.env", home: "podman.home", "docker.home": undefined }],
+    [{ DOCKER_CONFIG: "~/nowhere" }, { all: "podman.home", "docker.home": undefined }],
+    [{ DOCKER_CONFIG: "" }, { all: "docker.home" }],
+    [{ XDG_RUNTIME_DIR: "~/run" }, { all: "docker.home", podman: "podman.run", "podman.home": "podman.home" }],
+    [{ XDG_CONFIG_HOME: "~/config" }, { all: "docker.home", podman: "podman.env", "podman.home": undefined }],
+    [{ REGISTRY_AUTH_FILE: "~/auth.json", DOCKER_CONFIG: "~/docker" }, { all: "file", podman: undefined }],
+    [{ REGISTRY_AUTH_FILE: "~/missing.json" }, { all: undefined }],
+    [{ DOCKER_AUTH_CONFIG: JSON.stringify(auths("inline", "all")) }, { all: "inline", home: "docker.home" }],
+    [
+      { DOCKER_AUTH_CONFIG: JSON.stringify(auths("inline", "all")), REGISTRY_AUTH_FILE: "~/auth.json" },
+      { all: "inline", file: "file", home: undefined }
+    ],
+    [{ HOME: "" }, { all: undefined }],
+    [{ HOME: "", USERPROFILE: "~" }, { all: "docker.home" }]
+  ])("looks in one place after another: %j", ([env, expected]) =>
+    Effect.gen(function*() {
+      const { lookup } = yield* make({ ...everywhere, env })
+      for (const [host, name] of Object.entries(expected)) {
+        assert.strictEqual(yield* lookup(host), name === undefined ? undefined : `${name}:pass`, host)
+      }
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("reads the file it is given, and no other", () =>
+    Effect.gen(function*() {
+      const { lookup } = yield* make({ ...everywhere, file: "~/auth.json" })
+      assert.strictEqual(yield* lookup("all"), "file:pass")
+      assert.isUndefined(yield* lookup("home"))
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("reads when it is asked, and what is there by then", () =>
+    Effect.gen(function*() {
+      const { lookup, write } = yield* make({})
+      assert.isUndefined(yield* lookup("reg.io"))
+      yield* write(".docker/config.json", { auths: { "reg.io": basic("later") } })
+      assert.strictEqual(yield* lookup("reg.io"), "later:pass")
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("is a layer", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const file = yield* fs.makeTempFileScoped()
+      yield* fs.writeFileString(file, JSON.stringify({ auths: { "reg.io": basic("ada") } }))
+      const found = yield* Effect.provide(
+        Credentials.Credentials.use((credentials) => lookup(credentials, "reg.io")),
+        DockerConfig.layer({ file })
+      )
+      assert.strictEqual(show(found), "ada:pass")
+    }).pipe(Effect.provide(NodeServices.layer)))
+})
+
+describe("credential helpers", () => {
+  it.effect("are asked on their standard input, Docker Hub by its address", () =>
+    Effect.gen(function*() {
+      const { calls, lookup } = yield* make({
+        files: { ".docker/config.json": { credsStore: "store" } },
+        helpers: { store: knows("ada", "pass") }
+      })
+      assert.strictEqual(yield* lookup("reg.io:5000", "team/app"), "ada:pass")
+      assert.strictEqual(yield* lookup("docker.io", "library/busybox"), "ada:pass")
+      assert.deepStrictEqual(yield* calls, ["reg.io:5000", "https://index.docker.io/v1/"])
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("give identity tokens under the name <token>", () =>
+    Effect.gen(function*() {
+      const { lookup } = yield* make({
+        files: { ".docker/config.json": { credHelpers: { "reg.io": "acr" } } },
+        helpers: { acr: knows("<token>", "refresh") }
+      })
+      assert.strictEqual(yield* lookup("reg.io"), "IdentityToken refresh")
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("come before the store, and that before auths; what one has not, the next may have", () =>
+    Effect.gen(function*() {
+      const { calls, lookup } = yield* make({
+        files: {
+          ".docker/config.json": {
+            auths: {
+              "own.io": basic("auths"),
+              "store.io": basic("auths"),
+              "nobody.io": basic("auths"),
+              "plain.io": basic("auths"),
+              "own.io/team": basic("team")
+            },
+            credHelpers: { "https://own.io": "own", "nobody.io": "nobody", "plain.io": "", "path.io/team": "own" },
+            credsStore: "store"
+          },
+          ".config/containers/auth.json": { auths: { "podman.io": basic("podman") } }
+        },
+        helpers: {
+          own: knows("own", "pass"),
+          nobody: knowsNobody,
+          store:
+            `read server; case $server in podman.io) echo "credentials not found in native keychain" >&2; exit 1;; esac
+printf '{"Username":"store","Secret":"pass"}'`
+        }
+      })
+      assert.strictEqual(yield* lookup("own.io"), "own:pass")
+      assert.strictEqual(yield* lookup("own.io", "team/app"), "team:pass")
+      assert.strictEqual(yield* lookup("path.io", "team/app"), "own:pass")
+      assert.strictEqual(yield* lookup("path.io", "other"), "store:pass")
+      assert.strictEqual(yield* lookup("store.io"), "store:pass")
+      assert.strictEqual(yield* lookup("nobody.io"), "auths:pass")
+      assert.strictEqual(yield* lookup("plain.io"), "auths:pass")
+      assert.strictEqual(yield* lookup("podman.io"), "podman:pass")
+      assert.deepStrictEqual(yield* calls, ["own.io", "path.io/team", "nobody.io"])
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("are not asked for an empty secret's sake", () =>
+    Effect.gen(function*() {
+      const { lookup } = yield* make({
+        files: { ".docker/config.json": { credsStore: "store" } },
+        helpers: { store: knows("", "") }
+      })
+      assert.isUndefined(yield* lookup("reg.io"))
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("run once, however many ask at a time", () =>
+    Effect.gen(function*() {
+      const { calls, lookup } = yield* make({
+        files: { ".docker/config.json": { credsStore: "store" } },
+        helpers: { store: knows("ada", "pass") }
+      })
+      const all = yield* Effect.all(
+        Array.from({ length: 50 }, (_, n) => lookup("reg.io", `team/app${n}`)),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(all, new Array(50).fill("ada:pass"))
+      assert.deepStrictEqual(yield* calls, ["reg.io"])
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("run again when their time is over", () =>
+    Effect.gen(function*() {
+      const { calls, lookup } = yield* make({
+        files: { ".docker/config.json": { credsStore: "store" } },
+        helpers: { store: knows("ada", "pass") }
+      })
+      const count = Effect.map(calls, ({ length }) => length)
+      yield* lookup("reg.io")
+      yield* TestClock.adjust("59 minutes")
+      yield* lookup("reg.io")
+      assert.strictEqual(yield* count, 1)
+      yield* TestClock.adjust("1 minute")
+      yield* Effect.provideService(lookup("reg.io"), DockerConfig.HelperTimeToLive, Duration.minutes(5))
+      assert.strictEqual(yield* count, 2)
+      yield* TestClock.adjust("5 minutes")
+      yield* lookup("reg.io")
+      assert.strictEqual(yield* count, 3)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("run again soon when they had nothing, and at once when they failed", () =>
+    Effect.gen(function*() {
+      const { calls, lookup } = yield* make({
+        files: { ".docker/config.json": { credHelpers: { "none.io": "nobody", "fails.io": "fails" } } },
+        helpers: { nobody: knowsNobody, fails: `echo call >> calls; exit 2` }
+      })
+      yield* lookup("none.io")
+      yield* TestClock.adjust("59 seconds")
+      yield* lookup("none.io")
+      assert.deepStrictEqual(yield* calls, ["none.io"])
+      yield* TestClock.adjust("1 second")
+      yield* lookup("none.io")
+      assert.deepStrictEqual(yield* calls, ["none.io", "none.io"])
+      yield* Effect.flip(lookup("fails.io"))
+      yield* Effect.flip(lookup("fails.io"))
+      assert.deepStrictEqual(yield* calls, ["none.io", "none.io", "call", "call"])
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("run again when a registry refused what they gave, for that registry alone", () =>
+    Effect.gen(function*() {
+      const { calls, credentials, lookup } = yield* make({
+        files: { ".docker/config.json": { credsStore: "store" } },
+        helpers: {
+          store: `${knows("ada", "pass")} | sed "s/pass/pass$(grep -c . calls)/"`
+        }
+      })
+      const first = yield* lookup("docker.io", "library/busybox")
+      yield* lookup("reg.io")
+      yield* credentials.refused({ host: "registry-1.docker.io", repository: "library/alpine" })
+      assert.notStrictEqual(yield* lookup("docker.io", "library/busybox"), first)
+      yield* lookup("reg.io")
+      const hub = "https://index.docker.io/v1/"
+      assert.deepStrictEqual(yield* calls, [hub, "reg.io", hub])
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("are stopped when they hang", () =>
+    Effect.gen(function*() {
+      const { lookup, running } = yield* make({
+        files: { ".docker/config.json": { credsStore: "hangs" } },
+        helpers: { hangs: `echo ${secretOf("hangs")}; exec sleep 1000` }
+      })
+      const fiber = yield* Effect.forkChild(Effect.flip(lookup("reg.io")))
+      const helper = yield* running
+      yield* TestClock.adjust("29 seconds")
+      assert.isUndefined(fiber.pollUnsafe())
+      assert.isTrue(yield* helper.isRunning)
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(fiber)
+      assert.strictEqual(
+        error.message,
+        "no credentials from docker-credential-hangs: it did not answer within 30s"
+      )
+      assert.isFalse(yield* helper.isRunning)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("have as much time as HelperTimeout says, and are killed where they do not heed a signal", () =>
+    Effect.gen(function*() {
+      const { lookup, running } = yield* make({
+        files: { ".docker/config.json": { credsStore: "hangs" } },
+        helpers: { hangs: `trap "" TERM; sleep 1000 & wait; sleep 1000` }
+      })
+      const fiber = yield* lookup("reg.io").pipe(
+        Effect.flip,
+        Effect.provideService(DockerConfig.HelperTimeout, Duration.seconds(2)),
+        Effect.forkChild
+      )
+      const helper = yield* running
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* Fiber.join(fiber)).problem, "it did not answer within 2s")
+      assert.isFalse(yield* helper.isRunning)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("are stopped when nobody waits any more", () =>
+    Effect.gen(function*() {
+      const { lookup, running } = yield* make({
+        files: { ".docker/config.json": { credsStore: "hangs" } },
+        helpers: { hangs: `exec sleep 1000` }
+      })
+      const fiber = yield* Effect.forkChild(lookup("reg.io"))
+      const helper = yield* running
+      yield* Fiber.interrupt(fiber)
+      assert.isFalse(yield* helper.isRunning)
+    }).pipe(Effect.provide(NodeServices.layer)))
+})
+
+describe("what is broken", () => {
+  const docker = (content: unknown, rest: Home = {}): Home => ({ files: { ".docker/config.json": content }, ...rest })
+  const file = "~/.docker/config.json"
+  const helper = (script: string): Home => docker({ credsStore: "broken" }, { helpers: { broken: script } })
+  const shape = "auths, credHelpers or credsStore are not as docker and podman write them"
+  const entry = "the entry for reg.io is not as docker and podman write it"
+  const auth = "auth in the entry for reg.io is not a name and a password in Base64"
+  const name = "it names a credential helper by other characters than letters, digits and ._+-"
+  const output = "what it printed is not JSON with a Username and a Secret"
+  const program = "docker-credential-broken"
+  const secret = secretOf("secret")
+
+  const rows: ReadonlyArray<readonly [what: string, home: Home, source: string, problem: string]> = [
+    ["an empty file", docker(""), file, "it is not JSON"],
+    ["a file that is cut", docker(`{"auths":{"reg.io":{"auth":"${secret}`), file, "it is not JSON"],
+    ["a file that is no object", docker([secret]), file, shape],
+    ["auths that are no object", docker({ auths: secret }), file, shape],
+    ["helpers that are no names", docker({ credHelpers: { "reg.io": [secret] } }), file, shape],
+    ["a store that is no name", docker({ credsStore: { secret } }), file, shape],
+    ["an entry that is no object", docker({ auths: { "reg.io": secret } }), file, entry],
+    ["an entry of numbers", docker({ auths: { "reg.io": { username: secret, password: 1 } } }), file, entry],
+    ["auth that is not Base64", docker({ auths: { "reg.io": { auth: `${secret}%` } } }), file, auth],
+    [
+      "auth without a colon",
+      docker({ auths: { "https://reg.io/v1/": { auth: Buffer.from(secret).toString("base64") } } }),
+      file,
+      auth
+    ],
+    ["a directory", { files: { ".docker/config.json/file": "" } }, file, "it cannot be read (BadResource)"],
+    [
+      "podman's file",
+      { files: { "run/containers/auth.json": secret }, env: { XDG_RUNTIME_DIR: "~/run" } },
+      "~/run/containers/auth.json",
+      "it is not JSON"
+    ],
+    [
+      "the file that a variable names",
+      { files: { "auth.json": secret }, env: { REGISTRY_AUTH_FILE: "~/auth.json" } },
+      "~/auth.json",
+      "it is not JSON"
+    ],
+    [
+      "the file that it is given",
+      { files: { "auth.json": secret }, file: "~/auth.json" },
+      "~/auth.json",
+      "it is not JSON"
+    ],
+    ["a variable", { env: { DOCKER_AUTH_CONFIG: secret } }, "DOCKER_AUTH_CONFIG", "it is not JSON"],
+    ["a helper's name that is a path", docker({ credsStore: `../${secret}` }), file, name],
+    ["a helper's name that is a path of Windows", docker({ credHelpers: { "reg.io": `a\\${secret}` } }), file, name],
+    ["a helper that is missing", docker({ credsStore: "broken" }), program, "there is no such program on the PATH"],
+    [
+      "a helper that is no program",
+      docker({ credsStore: "broken" }, {
+        files: { ".docker/config.json": { credsStore: "broken" }, "bin/docker-credential-broken": secret }
+      }),
+      program,
+      "it did not run to its end (PermissionDenied)"
+    ],
+    ["a helper that fails", helper(`echo ${secret}; echo ${secret} >&2; exit 3`), program, "it ended with exit code 3"],
+    ["a helper that is killed", helper(`echo ${secret}; kill -9 $$`), program, "it did not run to its end (Unknown)"],
+    ["a helper that prints rubbish", helper(`echo ${secret}`), program, output],
+    ["a helper that prints nothing", helper("true"), program, output],
+    ["a helper that prints other JSON", helper(`echo '{"Username":"ada","Password":"${secret}"}'`), program, output],
+    ["a helper that prints without end", helper(`yes ${secret} | head -c 3000000`), program, output]
+  ]
+
+  it.effect.each(rows)(
+    "is one error that names it, and says nothing of what it contains: %s",
+    ([, home, source, problem]) =>
+      Effect.gen(function*() {
+        const { credentials, home: directory } = yield* make(home)
+        const reason = yield* Effect.flip(lookup(credentials, "reg.io", "team/app"))
+        assert.instanceOf(reason, RegistryError.CredentialsUnavailable)
+        assert.strictEqual(reason.source.replaceAll(directory, "~"), source)
+        assert.strictEqual(reason.problem, problem)
+        const error = new RegistryError.RegistryError({ operation: "getBlob", registry: "reg.io", reason })
+        for (
+          const text of [
+            inspect(error, { depth: 20, showHidden: true }),
+            String(error.stack),
+            JSON.stringify(error),
+            yield* Schema.encodeEffect(Schema.fromJsonString(RegistryError.RegistryError))(error),
+            inspect(credentials, { depth: 20, showHidden: true })
+          ]
+        ) {
+          assert.notInclude(text, marker)
+        }
+      }).pipe(Effect.provide(NodeServices.layer))
+  )
+
+  it.effect("is found out only when it is needed", () =>
+    Effect.gen(function*() {
+      const { lookup } = yield* make({
+        files: {
+          ".docker/config.json": { auths: { "reg.io": basic("ada"), "broken.io": { auth: "?" } } },
+          ".config/containers/auth.json": "rubbish"
+        }
+      })
+      assert.strictEqual(yield* lookup("reg.io"), "ada:pass")
+      assert.include((yield* Effect.flip(lookup("broken.io"))).source, "config.json")
+      assert.include((yield* Effect.flip(lookup("other.io"))).source, "auth.json")
+    }).pipe(Effect.provide(NodeServices.layer)))
+})

@@ -1,0 +1,177 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Schedule, Stream } from "effect"
+import * as BlobSource from "effect-oci/BlobSource"
+import * as HttpRegistry from "effect-oci/HttpRegistry"
+import * as Registry from "effect-oci/Registry"
+import { TestClock } from "effect/testing"
+import { bytesOf, repository } from "../utils/images.ts"
+import { digestOf, make, reasonOf, transportError } from "../utils/ScriptedServer.ts"
+
+const name = repository("team/app")
+const content = bytesOf("0123456789")
+const digest = digestOf(content)
+const blob = `/v2/team/app/blobs/${digest}`
+const uploads = "/v2/team/app/blobs/uploads/"
+
+/** Runs an effect while time flies. */
+const whileTimeFlies = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
+  const fiber = yield* Effect.forkChild(effect)
+  while (fiber.pollUnsafe() === undefined) yield* TestClock.adjust("1 second")
+  return yield* Fiber.join(fiber)
+})
+
+/** A body that breaks off. */
+const broken = (text: string) =>
+  Stream.concat(
+    Stream.succeed(bytesOf(text)),
+    Stream.suspend(() => Stream.fail(transportError({} as never, new Error("cut off")))) // only its cause is read
+  )
+
+describe("a request that failed", () => {
+  it.effect.each([408, 429, 500, 502, 503, 504])("with status %s is sent again", (status) =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({ "GET /v2/": [{ status }, { status }, {}] })
+      yield* whileTimeFlies(registry.ping)
+      assert.strictEqual(sent().length, 3)
+    }))
+
+  it.effect("without an answer is sent again", () =>
+    Effect.gen(function*() {
+      let calls = 0
+      const { registry } = yield* make({
+        "GET /v2/": () =>
+          ++calls < 3 ? Effect.fail(transportError({} as never, new Error("reset"))) : Effect.succeed({})
+      })
+      yield* whileTimeFlies(registry.ping)
+      assert.strictEqual(calls, 3)
+    }))
+
+  it.effect("is sent four more times, and then its error is told", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({ "GET /v2/": { status: 503 } })
+      const reason = yield* whileTimeFlies(reasonOf(registry.ping))
+      assert.deepInclude(reason, { _tag: "UnexpectedResponse", status: 503 })
+      assert.strictEqual(sent().length, 5)
+    }))
+
+  it.effect.each([400, 401, 403, 404, 501])("with status %s is not", (status) =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({ "GET /v2/": { status } })
+      yield* Effect.flip(registry.ping)
+      assert.strictEqual(sent().length, 1)
+    }))
+
+  it.effect("is sent again as a program says", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({ "GET /v2/": { status: 503 } })
+      yield* Effect.flip(registry.ping).pipe(
+        Effect.provideService(HttpRegistry.RetrySchedule, Schedule.recurs(1))
+      )
+      assert.strictEqual(sent().length, 2)
+    }))
+})
+
+describe("a registry that asks for a pause", () => {
+  it.effect("gets it, from every request to it, and the observer is told", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({
+        "GET /v2/": [{ status: 429, headers: { "retry-after": "30" } }, {}],
+        [`HEAD ${blob}`]: { headers: { "content-length": "10" } }
+      })
+      const events: Array<Registry.RegistryEvent["_tag"]> = []
+      const observer = (event: Registry.RegistryEvent) => Effect.sync(() => events.push(event._tag))
+      const first = yield* Effect.forkChild(registry.ping.pipe(Effect.provideService(Registry.Observer, observer)))
+      yield* TestClock.adjust("1 second")
+      const second = yield* Effect.forkChild(registry.resolveBlob(name, digest))
+      yield* TestClock.adjust("28 seconds")
+      assert.deepStrictEqual(sent(), ["GET /v2/"])
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(first)
+      yield* Fiber.join(second)
+      assert.strictEqual(sent().length, 3)
+      assert.deepStrictEqual(events, ["Paused"])
+    }))
+
+  it.effect("for longer than five minutes does not: the error says how long", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({ "GET /v2/": { status: 429, headers: { "retry-after": "3600" } } })
+      const error = yield* Effect.flip(registry.ping)
+      assert.strictEqual(error.retryAfter === undefined, false)
+      assert.strictEqual(sent().length, 1)
+    }))
+})
+
+describe("a download that breaks off", () => {
+  const script = (...rest: ReadonlyArray<Parameters<typeof make>[0][string]>) => ({
+    [`GET ${blob}`]: [{ headers: { "content-length": "10" }, body: broken("0123") }, ...rest.flat()]
+  })
+  const read = (registry: Registry.Registry) =>
+    Effect.flatMap(registry.getBlob(name, digest), ({ stream }) => Stream.mkUint8Array(stream))
+
+  it.effect("goes on where it was, and is verified as a whole", () =>
+    Effect.gen(function*() {
+      const { registry, requests } = yield* make(script(
+        { status: 206, headers: { "content-range": "bytes 4-9/10", "content-length": "6" }, body: broken("45") },
+        { status: 206, headers: { "content-range": "bytes 6-9/10" }, body: "6789" }
+      ))
+      assert.deepStrictEqual(yield* whileTimeFlies(read(registry)), content)
+      assert.deepStrictEqual(requests.map(({ headers }) => headers["range"]), [undefined, "bytes=4-", "bytes=6-"])
+    }))
+
+  it.effect("goes on also where the registry knows no ranges", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make(script({ body: content }))
+      assert.deepStrictEqual(yield* whileTimeFlies(read(registry)), content)
+    }))
+
+  it.effect("fails with DigestMismatch where the rest is of something else", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make(script(
+        { status: 206, headers: { "content-range": "bytes 4-9/10" }, body: "XXXXXX" }
+      ))
+      assert.strictEqual((yield* whileTimeFlies(reasonOf(read(registry))))._tag, "DigestMismatch")
+    }))
+
+  it.effect("fails with SizeMismatch where the blob has another length by now", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make(script(
+        { status: 206, headers: { "content-range": "bytes 4-11/12" }, body: "45678901" }
+      ))
+      assert.strictEqual((yield* whileTimeFlies(reasonOf(read(registry))))._tag, "SizeMismatch")
+    }))
+
+  it.effect("again and again without getting further fails as the first time", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make(script({ status: 503 }))
+      assert.deepInclude(yield* whileTimeFlies(reasonOf(read(registry))), { _tag: "UnexpectedResponse", status: 503 })
+      assert.strictEqual(sent().length, 5)
+    }))
+})
+
+describe("an upload that breaks off", () => {
+  const big = new Uint8Array(100_000)
+  const descriptor = { digest: digestOf(big), size: big.length }
+  const at = (id: string) => ({ status: 202, headers: { location: `${uploads}${id}` } })
+  const script = {
+    [`POST ${uploads}`]: [at("one"), at("two")],
+    [`PUT ${uploads}one`]: { status: 502 },
+    [`PUT ${uploads}two`]: { status: 201 },
+    [`DELETE ${uploads}one`]: { status: 204 }
+  }
+
+  it.effect("begins again in another session, where its source can be opened again", () =>
+    Effect.gen(function*() {
+      const { registry, requests } = yield* make(script)
+      yield* whileTimeFlies(registry.pushBlob(name, descriptor, BlobSource.fromBytes(big)))
+      assert.deepStrictEqual(requests.map(({ method }) => method), ["POST", "PUT", "DELETE", "POST", "PUT"])
+    }))
+
+  it.effect("fails where its source can be read only once", () =>
+    Effect.gen(function*() {
+      const { registry, requests } = yield* make(script)
+      const source = BlobSource.fromStream(big.length, Stream.succeed(big))
+      const reason = yield* whileTimeFlies(reasonOf(registry.pushBlob(name, descriptor, source)))
+      assert.deepInclude(reason, { _tag: "UnexpectedResponse", status: 502 })
+      assert.deepStrictEqual(requests.map(({ method }) => method), ["POST", "PUT", "DELETE"])
+    }))
+})
