@@ -16,7 +16,7 @@ import * as NodeNamespace from "../node/NodeNamespace.ts"
 import * as Platform from "../Platform.ts"
 import * as Reference from "../Reference.ts"
 import * as Registry from "../Registry.ts"
-import { Misuse, readReference } from "./Names.ts"
+import { Misuse, readHost, readReference } from "./Names.ts"
 import * as Progress from "./Progress.ts"
 
 const encodeReport = Schema.encodeEffect(Schema.fromJsonString(CopyReport))
@@ -49,12 +49,16 @@ export const CopyCommand = Command.make(
     ),
     plainHttp: Flag.String("plain-http").pipe(
       Flag.withMetavar("HOST"),
-      Flag.withDescription("Speak plain HTTP to this host (loopback always is); may be given more than once"),
+      Flag.withDescription(
+        "Speak plain HTTP to this host, named with its port (loopback always is); may be given more than once"
+      ),
       Flag.atLeast(0)
     ),
     concurrency: Flag.Int("concurrency").pipe(
       Flag.withMetavar("N"),
-      Flag.withDescription("How many blobs and manifests are in work at a time"),
+      Flag.withDescription(
+        `How many blobs and manifests are in work at a time; ${Copy.Concurrency.defaultValue()} unless given`
+      ),
       Flag.optional
     ),
     json: Flag.Boolean("json").pipe(
@@ -66,6 +70,7 @@ export const CopyCommand = Command.make(
     const concurrency = Option.getOrElse(input.concurrency, () => Copy.Concurrency.defaultValue())
     if (concurrency < 1) return yield* new Misuse({ message: "--concurrency is a number from 1 on" })
     const platform = Option.isNone(input.platform) ? {} : yield* readPlatform(input.platform.value)
+    const plainHttp = yield* Effect.forEach(input.plainHttp, readHost)
     const source = yield* readReference(input.source)
     const destination = yield* readReference(input.destination)
 
@@ -73,7 +78,7 @@ export const CopyCommand = Command.make(
       namespace.copyManifest({ source, destination, referrers: input.referrers, ...platform })
     )
     const [elapsed, report] = yield* copy.pipe(
-      Effect.provide(NodeNamespace.layerOptions({ plainHttp: input.plainHttp })),
+      Effect.provide(NodeNamespace.layerOptions({ plainHttp })),
       Effect.provideService(Copy.Concurrency, concurrency),
       Effect.provideService(Registry.Observer, Progress.tell),
       Progress.shown,

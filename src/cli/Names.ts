@@ -19,9 +19,10 @@ export const readReference = Effect.fnUntraced(
     const parsed = Reference.parseRelative(input)
     if (Result.isFailure(parsed)) return yield* new Misuse({ message: parsed.failure.message })
     const { digest, registry, repository, tag } = parsed.success
-    const isShort = registry === undefined && !repository.includes("/")
+    const host = registry ?? Reference.Host.make("docker.io")
+    const isShort = host === "docker.io" && !repository.includes("/")
     const reference = new Reference.Reference({
-      registry: registry ?? Reference.Host.make("docker.io"),
+      registry: host,
       repository: isShort ? Reference.Repository.make(`library/${repository}`) : repository,
       ...digest === undefined || tag !== undefined ? { tag: tag ?? Reference.Tag.make("latest") } : {},
       ...digest === undefined ? {} : { digest }
@@ -30,3 +31,11 @@ export const readReference = Effect.fnUntraced(
     return reference
   }
 )
+
+/** Reads an option that names a host. */
+export const readHost = (input: string): Effect.Effect<Reference.Host, Misuse> =>
+  Effect.mapError(
+    Effect.fromResult(Reference.parseHost(input)),
+    ({ problem }) =>
+      new Misuse({ message: `${JSON.stringify(input)} is not a host, with its port if it has one: ${problem}` })
+  )

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Logger from "effect/Logger"
 import * as Runtime from "effect/Runtime"
+import { isCopyError } from "../copy/CopyError.ts"
 import { CopyCommand } from "./CopyCommand.ts"
 
 /** What `--version` says; the same as in `package.json`. */
@@ -35,6 +36,13 @@ const presenter: CliOutput.Presenter = {
   }
 }
 
+const describe = (error: unknown): string => {
+  const message = error instanceof Error ? error.message : String(error)
+  const isPlain = isCopyError(error) && error.reason._tag === "Transport" &&
+    error.reason.code?.startsWith("ERR_SSL_") === true
+  return isPlain ? `${message} (--plain-http HOST:PORT)` : message
+}
+
 const isShown = (error: unknown): error is CliError.ShowHelp =>
   typeof error === "object" && error !== null && "_tag" in error && error._tag === "ShowHelp"
 
@@ -44,8 +52,9 @@ export const run = (args: ReadonlyArray<string>) =>
     Effect.tapCause((cause) => {
       if (Cause.hasInterruptsOnly(cause)) return Effect.void
       const error = Cause.squash(cause)
-      return isShown(error) ? Effect.void : complain(error instanceof Error ? error.message : String(error))
+      return isShown(error) ? Effect.void : complain(describe(error))
     }),
+    Effect.onInterrupt(() => complain("interrupted")),
     Effect.provideService(CliOutput.Presenter, presenter),
     Effect.provideService(Logger.LogToStderr, true)
   )

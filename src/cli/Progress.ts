@@ -8,6 +8,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
+import * as Terminal from "effect/Terminal"
 import * as Copy from "../copy/Copy.ts"
 import type { CopyReport, Entry } from "../copy/CopyReport.ts"
 import * as MediaType from "../MediaType.ts"
@@ -38,6 +39,7 @@ const summary = (entries: ReadonlyArray<Entry>): string => {
     const count = having(outcome).length
     return count === 0 ? [] : [`${count} ${sentences[outcome]}`]
   })
+  if (copied.length === 0) return `nothing to copy: ${others.join(", ")}`
   const blobs = plural(copied.length - manifests.length, "blob")
   return [`copied ${blobs} and ${plural(manifests.length, "manifest")} (${size(bytes)})`, ...others].join(", ")
 }
@@ -60,11 +62,13 @@ export const tell = (event: RegistryEvent): Effect.Effect<void> => {
 export const shown = Effect.fnUntraced(function*<A, E, R>(copy: Effect.Effect<A, E, R>) {
   const stdio = yield* Stdio.Stdio
   const isTerminal = yield* stdio.stderrIsTerminal
+  const { columns } = yield* Terminal.Terminal
   const entries: Array<Entry> = []
   const write = (text: string) => Effect.ignore(Stream.run(Stream.succeed(text), stdio.stderr({ endOnDone: false })))
   const observe = (entry: Entry) => {
     entries.push(entry)
-    if (isTerminal) return write(`${eraseLine}${summary(entries)}`)
+    // a line that wraps could not be erased
+    if (isTerminal) return Effect.flatMap(columns, (width) => write(eraseLine + summary(entries).slice(0, width - 1)))
     return entry.outcome === "present"
       ? Effect.void
       : Console.error(`${entry.outcome} ${entry.role} ${entry.descriptor.digest} (${size(entry.descriptor.size)})`)

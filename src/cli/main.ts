@@ -1,24 +1,9 @@
 #!/usr/bin/env node
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import * as NodeServices from "@effect/platform-node/NodeServices"
-import * as Effect from "effect/Effect"
-import { setFlagsFromString } from "node:v8"
-import * as Program from "./Program.ts"
-
-// V8 would let the chunks of blobs pile up in a growing young generation: kept small, it frees them soon
-setFlagsFromString("--semi-space-growth-factor=1")
-
-// The first signal interrupts the command, which then cleans up; a second one, or a clean-up that drags on, ends it.
-const end = Effect.sync(() => process.exit(130))
-let interrupted = false
-const interrupt = () => {
-  Effect.runFork(interrupted ? end : Effect.delay(end, "1800 millis"))
-  interrupted = true
+// what is imported statically would fail on an old Node before this could say so
+const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
+if (major > 22 || major === 22 && minor >= 19) {
+  void import("./run.ts")
+} else {
+  process.stderr.write(`effect-oci: it needs Node 22.19 or newer, and this is ${process.versions.node}\n`)
+  process.exitCode = 1
 }
-process.on("SIGINT", interrupt)
-process.on("SIGTERM", interrupt)
-
-NodeRuntime.runMain(Effect.provide(Program.run(process.argv.slice(2)), NodeServices.layer), {
-  disableErrorReporting: true,
-  teardown: (exit, onExit) => onExit(Program.exitCode(exit))
-})

@@ -160,9 +160,10 @@ export class CopyError extends Schema.TaggedError<CopyError>("effect-oci/CopyErr
   }
 
   override get message(): string {
-    const content = this.descriptor === undefined ? "" : ` ${this.descriptor.digest} (${this.descriptor.mediaType})`
-    const path = this.path.length === 0 ? "" : ` of ${this.path.join(" > ")}`
-    return `${this.end} ${this.reference}:${content}${path}${content === "" ? "" : ":"} ${this.reason.message}`
+    const { descriptor, end, path, reason, reference } = this
+    const content = descriptor === undefined ? "" : `; it was ${descriptor.digest} (${descriptor.mediaType})`
+    const above = path.length === 0 ? "" : `, of ${path.join(" > ")}`
+    return `${end} ${reference}: ${reason.message}${content}${above}`
   }
 }
 

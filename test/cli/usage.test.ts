@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Http from "node:http"
 import * as Net from "node:net"
-import { run } from "../utils/Program.ts"
+import { main, run } from "../utils/Program.ts"
 
 const somewhere = "127.0.0.1:1/mirror/app:1"
 
@@ -22,6 +23,8 @@ describe("misuse is one clear line on stderr, and exit code 2", () => {
     [["copy", "a.test/b:1", "a.test:99999/b"], "registry: the port is not a number from 1 to 65535 (character 8)"],
     [["copy", "a.test/b@sha256:12", somewhere], "digest: expected 64 hexadecimal digits after sha256, found 2"],
     [["copy", "a.test/b:1", somewhere, "--platform", "linux"], "invalid platform \"linux\": expected os/architecture"],
+    [["copy", "a.test/b:1", somewhere, "--plain-http", "vm"], "\"vm\" is not a host, with its port if it has one"],
+    [["copy", "a.test/b:1", somewhere, "--plain-http", "http://vm:1"], "\"http://vm:1\" is not a host"],
     [["copy", "a.test/b:1", somewhere, "--concurrency", "0"], "--concurrency is a number from 1 on"],
     [["copy", "a.test/b:1", somewhere, "--concurrency", "many"], "--concurrency: \"many\""]
   ]
@@ -135,6 +138,29 @@ describe("failure is one clear line on stderr, and exit code 1", () => {
         response.writeHead(401, { "www-authenticate": "Basic realm=\"here\"" }).end()
       })
       assert.include(yield* fails(`${host}/app:1`, somewhere), "the registry asks for credentials")
+    }))
+})
+
+describe("output that nobody takes", () => {
+  const shell = (script: string) =>
+    Effect.callback<{ readonly code: number | null; readonly stderr: string }>((resume) => {
+      const child = ChildProcess.spawn("sh", ["-c", script], { stdio: ["ignore", "ignore", "pipe"] })
+      let stderr = ""
+      child.stderr.setEncoding("utf8").on("data", (text: string) => void (stderr += text))
+      child.once("close", (code) => resume(Effect.succeed({ code, stderr })))
+    })
+
+  it.live.skipIf(!Fs.existsSync("/dev/full"))("is an error when it is the result", () =>
+    Effect.gen(function*() {
+      const { code, stderr } = yield* shell(`"${process.execPath}" "${main}" --version > /dev/full`)
+      assert.strictEqual(code, 1)
+      assert.match(stderr, /^effect-oci: the result could not be written: [^\n]+\n$/)
+    }))
+
+  it.live("is none when the reader has gone", () =>
+    Effect.gen(function*() {
+      const { stderr } = yield* shell(`"${process.execPath}" "${main}" copy --help | head -c 1`)
+      assert.strictEqual(stderr, "")
     }))
 })
 

@@ -6,7 +6,8 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import { fileURLToPath } from "node:url"
 
-const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url))
+/** Its file. */
+export const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url))
 
 export interface Ended {
   /** The exit code. */
@@ -18,6 +19,8 @@ export interface Ended {
 }
 
 export interface Running {
+  /** Stops listening to stderr. */
+  readonly ignore: () => void
   readonly kill: (signal: NodeJS.Signals) => void
   readonly ended: Effect.Effect<Ended>
 }
@@ -49,7 +52,11 @@ export const start = (...args: ReadonlyArray<string>) =>
           resolve({ code, stdout, stderr, memory })
         })
       )
-      return { kill: (signal) => void child.kill(signal), ended: Effect.promise(() => ended) }
+      return {
+        ignore: () => void child.stderr.destroy(),
+        kill: (signal) => void child.kill(signal),
+        ended: Effect.promise(() => ended)
+      }
     }
   )
 
