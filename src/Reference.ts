@@ -16,9 +16,9 @@ import * as SchemaTransformation from "effect/SchemaTransformation"
 import * as Digest from "./Digest.ts"
 
 /**
- * Which part of a reference is wrong.
+ * Schema of which part of a reference is wrong.
  *
- * @category errors
+ * @category schemas
  * @since 0.1.0
  */
 export const Part = Schema.Literals(["registry", "repository", "tag", "digest"])

@@ -35,6 +35,11 @@ export {
   Observer
 } from "./Execute.ts"
 
+export {
+  /** @since 0.1.0 */
+  type ManifestDigests
+} from "./Graph.ts"
+
 /**
  * How many blobs and manifests one copy has in work at a time.
  *

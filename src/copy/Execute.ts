@@ -83,13 +83,23 @@ export const execute = Effect.fnUntraced(function*(
     )
   }
 
+  // what a refused referrer waits for, so that none waits for itself
+  const behind = new Map<Digest, ReadonlyArray<Digest>>()
+  const waitsFor = (digest: Digest, other: Digest, seen: Set<Digest> = new Set()): boolean => {
+    if (digest === other) return true
+    if (seen.has(digest)) return false
+    seen.add(digest)
+    const next = [...graph.manifests.get(digest)?.children ?? [], ...behind.get(digest) ?? []]
+    return next.some((digest) => waitsFor(digest, other, seen))
+  }
+
   const pushBehindSubjects = Effect.fnUntraced(function*(node: Graph.ManifestNode, refusal: CopyError) {
     const self = node.descriptor.digest
     const subjects = Array.from(graph.manifests.values())
       .filter(({ referrers }) => referrers.includes(self))
       .map(({ descriptor }) => descriptor.digest)
-    const isContained = subjects.some((subject) => Graph.contains(graph, subject, new Set([self])))
-    if (subjects.length === 0 || isContained) return yield* refusal
+    if (subjects.length === 0 || subjects.some((subject) => waitsFor(subject, self))) return yield* refusal
+    behind.set(self, subjects)
     tagIsLast = true
     yield* settled.open(self)
     yield* pushed.pass(subjects)

@@ -35,6 +35,12 @@ export interface Graph {
   readonly blobs: ReadonlyMap<Digest, Place>
 }
 
+/**
+ * Tells what a manifest refers to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type ManifestDigests = (
   mediaType: string,
   bytes: Uint8Array
@@ -220,7 +226,7 @@ export const order = (graph: Graph): Order => {
 }
 
 /** Is a manifest, or anything that it contains at any depth, among these? */
-export const contains = (
+const contains = (
   graph: Graph,
   digest: Digest,
   among: ReadonlySet<Digest>,

@@ -136,6 +136,25 @@ it.effect("so does a registry that refuses a referrer which the image itself con
     assert.deepStrictEqual(pushes, [image.digest, attestation.digest, index.digest, `${index.digest} 1`])
   }))
 
+it.effect("a registry that refuses both of two that refer to each other is not waited for", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+    const one = yield* pushReferrer(source, from, image, "one")
+    const two = yield* pushReferrer(source, from, image, "two")
+    const listing = new Map([[image.digest, [one]], [one.digest, [two]], [two.digest, [one]]])
+    const confused = override(source, {
+      referrers: (_, digest) => Stream.fromIterable(listing.get(digest) ?? [])
+    })
+    const refusing = override(destination, {
+      pushManifest: (repository, manifest, tags) =>
+        manifest.digest === image.digest
+          ? destination.pushManifest(repository, manifest, tags)
+          : failing("pushManifest", new ManifestBlobUnknown({ status: 400 }))
+    })
+    assert.strictEqual((yield* Effect.flip(copy(confused, refusing))).reason._tag, "ManifestBlobUnknown")
+  }))
+
 it.effect("a refusal that has another cause is an error, and leaves no tag", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
