@@ -426,6 +426,32 @@ export class CredentialsUnavailable
 }
 
 /**
+ * The registry wants a token, and its token service gives none that is of use; or the registry names a service that
+ * cannot be asked. Where the service says that it does not know us or that we may not, the reason is `Unauthorized` or
+ * `Denied`.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TokenUnavailable
+  extends Schema.TaggedError<TokenUnavailable>("effect-oci/RegistryError/TokenUnavailable")("TokenUnavailable", {
+    /** The origin of the token service, such as `https://auth.docker.io`; without when the registry names no URL. */
+    service: Schema.optionalKey(Schema.String),
+    problem: Schema.String,
+    /** May it pass? */
+    isTemporary: Schema.Boolean,
+    retryAfter: Schema.optionalKey(Schema.DurationFromMillis)
+  })
+{
+  get isRetryable(): boolean {
+    return this.isTemporary
+  }
+  override get message(): string {
+    return `no token from ${this.service ?? "the service that the registry names"}: ${this.problem}`
+  }
+}
+
+/**
  * Schema of every reason that a {@link RegistryError} can have.
  *
  * @category schemas
@@ -454,7 +480,8 @@ export const Reason = Schema.Union([
   Hasher.UnsupportedAlgorithm,
   RangeNotSatisfiable,
   ContentTooLarge,
-  CredentialsUnavailable
+  CredentialsUnavailable,
+  TokenUnavailable
 ])
 
 /**

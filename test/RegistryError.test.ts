@@ -72,6 +72,16 @@ const reasons: ReadonlyArray<readonly [reason: RegistryError.Reason, message: st
     new RegistryError.CredentialsUnavailable({ source: "/home/ada/.docker/config.json", problem: "it is not JSON" }),
     "no credentials from /home/ada/.docker/config.json: it is not JSON",
     false
+  ],
+  [
+    new RegistryError.TokenUnavailable({ problem: "its realm is not a URL", isTemporary: false }),
+    "no token from the service that the registry names: its realm is not a URL",
+    false
+  ],
+  [
+    new RegistryError.TokenUnavailable({ service: "https://auth.io", problem: "it is tired", isTemporary: true }),
+    "no token from https://auth.io: it is tired",
+    true
   ]
 ]
 

@@ -1,5 +1,5 @@
 /**
- * What an answer that is no success means: from an HTTP response, or the lack of one, to a `RegistryError` reason.
+ * What an answer that is no success means: from an HTTP response to a `RegistryError` reason.
  *
  * The status speaks first, since registries disagree on codes; then the code of the error document, where there is one;
  * then what was asked for.
@@ -8,11 +8,10 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Headers from "effect/http/Headers"
-import type * as HttpClientError from "effect/http/HttpClientError"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
-import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { printable } from "../auth/NoAnswer.ts"
 import * as RegistryError from "../RegistryError.ts"
 
 /** What a request was for: it decides what "not found" means. */
@@ -55,14 +54,15 @@ const notFound = {
 
 const isCode = (code: string): code is keyof typeof byCode => Object.hasOwn(byCode, code)
 
-/** Cut to what may stand in an error: one line of printable characters. */
-export const printable = (text: string): string => text.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, " ").trim().slice(0, 200)
-
-/** The reason behind a response of status 400 or above, or of another status than was to be expected. */
+/**
+ * The reason behind a response of status 400 or above, or of another status than was to be expected. A registry that
+ * knows who asks, and asks all the same, denies.
+ */
 export const reasonOf = Effect.fnUntraced(function*(
   target: Target,
   response: HttpClientResponse.HttpClientResponse,
-  body: Uint8Array
+  body: Uint8Array,
+  isKnown: boolean
 ): Effect.fn.Return<RegistryError.Reason> {
   const { headers, status } = response
   const document = decodeErrorDocument(new TextDecoder().decode(body))
@@ -81,8 +81,8 @@ export const reasonOf = Effect.fnUntraced(function*(
     ? { retryAfter: Duration.min(Headers.retryAfterDelay(parsed.success, now), longestPause) }
     : {}
 
-  if (status === 401) return new RegistryError.Unauthorized(answer)
-  if (status === 403) return new RegistryError.Denied(answer)
+  if (status === 401 && !isKnown) return new RegistryError.Unauthorized(answer)
+  if (status === 401 || status === 403) return new RegistryError.Denied(answer)
   if (status === 429) return new RegistryError.TooManyRequests({ ...answer, ...pause })
   // distribution 2.8 calls a session that is gone invalid
   if (status === 404 && target === "upload") return new RegistryError.BlobUploadUnknown(answer)
@@ -99,19 +99,3 @@ export const reasonOf = Effect.fnUntraced(function*(
   }
   return new RegistryError.UnexpectedResponse({ ...answer, ...pause })
 })
-
-const codeOf = (cause: unknown): string | undefined => {
-  if (!Predicate.isObject(cause)) return undefined
-  if (Predicate.hasProperty(cause, "code") && typeof cause.code === "string") return cause.code
-  // undici's errors of the HTTP parser have no code
-  if (Predicate.hasProperty(cause, "name") && cause.name === "HTTPParserError") return "HPE_INVALID"
-  return Predicate.hasProperty(cause, "cause") ? codeOf(cause.cause) : undefined
-}
-
-/** The reason behind a request that got no response, or a response whose body broke off. */
-export const transport = (error: HttpClientError.HttpClientError): RegistryError.Transport => {
-  const cause = error.reason.cause
-  const code = codeOf(cause)
-  const detail = cause instanceof Error ? printable(cause.message) : error.reason._tag
-  return new RegistryError.Transport({ ...code === undefined ? {} : { code }, ...detail === "" ? {} : { detail } })
-}

@@ -11,10 +11,13 @@ import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
-import type * as Redacted from "effect/Redacted"
 import * as Ref from "effect/Ref"
-import type * as Scope from "effect/Scope"
+import type { Scope as EffectScope } from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { Credentials } from "../auth/Credentials.ts"
+import * as NoAnswer from "../auth/NoAnswer.ts"
+import * as Scope from "../auth/Scope.ts"
+import * as Tokens from "../auth/Tokens.ts"
 import { SizeMismatch } from "../Hasher.ts"
 import type { Repository } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
@@ -61,6 +64,8 @@ export const CommitTimeout: Context.Reference<Duration.Duration> = Context.Refer
 export interface Call {
   readonly operation: string
   readonly repository?: Repository
+  /** Another repository that has to be read for it. */
+  readonly from?: Repository
   readonly target: Answer.Target
 }
 
@@ -97,8 +102,13 @@ export interface Connection {
   ) => Effect.Effect<
     { readonly headers: Headers.Headers; readonly status: number; readonly stream: Registry.Blob["stream"] },
     RegistryError.RegistryError,
-    Scope.Scope
+    EffectScope
   >
+  /** Makes sure that a request can be sent once and be answered: gets the token that it needs, if one is known to be. */
+  readonly prepare: (
+    call: Call,
+    request: HttpClientRequest.HttpClientRequest
+  ) => Effect.Effect<void, RegistryError.RegistryError>
   /** Sends a request with a chunk of a blob as its body. The errors of the chunk's stream come out as they are. */
   readonly upload: <E>(
     call: Call,
@@ -108,10 +118,28 @@ export interface Connection {
   ) => Effect.Effect<Received & { readonly sent: number }, RegistryError.RegistryError | E>
 }
 
+/** A response, and the body of one that asks who we are, which was read. */
+interface Answered {
+  readonly response: HttpClientResponse.HttpClientResponse
+  readonly body?: Uint8Array
+  /** Does the registry know who we are, and still refuse? */
+  readonly isKnown: boolean
+}
+
 // of answers that are read only to free their connection, or for their error document
 const smallBody = 64 * 1024
 
 const redirectLimit = 10
+
+/** What a request needs to be allowed, as registries see it: by its method and repositories. */
+const scopeOf = ({ from, operation, repository }: Call, { method }: HttpClientRequest.HttpClientRequest) => {
+  if (repository === undefined) return operation === "repositories" ? Scope.catalog : Scope.empty
+  if (method === "GET" || method === "HEAD") return Scope.repository(repository, "pull")
+  // giving up an upload is part of pushing, though some registries think otherwise, and say so
+  if (method === "DELETE" && operation !== "cancel") return Scope.repository(repository, "delete")
+  const push = Scope.repository(repository, "pull", "push")
+  return from === undefined ? push : Scope.union(push, Scope.repository(from, "pull"))
+}
 
 // spans end at our door: what they are called is nothing to third parties
 const untraced = Effect.provideService(HttpClient.TracerPropagationEnabled, false)
@@ -119,7 +147,7 @@ const untraced = Effect.provideService(HttpClient.TracerPropagationEnabled, fals
 export const make = Effect.fnUntraced(function*(options: {
   readonly name: string
   readonly origin: string
-  readonly credentials?: { readonly username: string; readonly password: Redacted.Redacted }
+  readonly credentials: Credentials["Service"]
   readonly transformClient?: (client: HttpClient.HttpClient) => HttpClient.HttpClient
 }): Effect.fn.Return<Connection, never, HttpClient.HttpClient> {
   const { credentials, name, origin, transformClient } = options
@@ -128,6 +156,8 @@ export const make = Effect.fnUntraced(function*(options: {
   const following = HttpClient.followRedirects(client, redirectLimit)
   const capabilities = yield* Ref.make<Registry.Capabilities>({})
   const warned = new Set<string>()
+  const registry = new URL(origin)
+  const tokens = yield* Tokens.make({ host: name, registry, client, credentials })
 
   const error: Connection["error"] = ({ operation, repository }, reason) =>
     new RegistryError.RegistryError({
@@ -136,19 +166,36 @@ export const make = Effect.fnUntraced(function*(options: {
       ...repository === undefined ? {} : { repository },
       reason
     })
-  const transport = (call: Call) => (cause: HttpClientError.HttpClientError) => error(call, Answer.transport(cause))
+  const transport = (call: Call) => (cause: HttpClientError.HttpClientError) => error(call, NoAnswer.transport(cause))
 
-  const authorize = (request: HttpClientRequest.HttpClientRequest) =>
-    credentials === undefined || new URL(request.url).origin !== new URL(origin).origin
-      ? request
-      : HttpClientRequest.basicAuth(request, credentials.username, credentials.password)
+  const isOwn = ({ url }: { readonly url: string }) => new URL(url).origin === registry.origin
+
+  /** Begins to speak about who we are: with the registry, not with whoever it sends us to. */
+  const begin = (call: Call, request: HttpClientRequest.HttpClientRequest) => {
+    const because = Effect.mapError((reason: RegistryError.Reason) => error(call, reason))
+    const { repository } = call
+    const conversation = isOwn(request)
+      ? tokens.begin({ ...repository === undefined ? {} : { repository }, scope: scopeOf(call, request) })
+      : undefined
+    return {
+      opening: conversation === undefined
+        ? Effect.succeed(request)
+        : Effect.map(because(conversation.opening), (authorization) => authorization?.(request) ?? request),
+      reply: (challenges: string | undefined) =>
+        conversation === undefined
+          ? Effect.undefined
+          : Effect.map(because(conversation.reply(challenges)), (authorization) => authorization?.(request)),
+      heed: (challenges: string | undefined) => conversation?.heed(challenges) ?? Effect.void,
+      isKnown: () => conversation?.isKnown() === true
+    }
+  }
 
   const noteWarnings = Effect.fnUntraced(function*(headers: Headers.Headers) {
     const observe = yield* Registry.Observer
     for (const [, text] of (headers["warning"] ?? "").matchAll(/299 - "((?:[^"\\]|\\.)*)"/g)) {
       if (text === undefined || warned.has(text)) continue
       warned.add(text)
-      yield* observe({ _tag: "Warning", registry: name, text: Answer.printable(text.replaceAll(/\\(.)/g, "$1")) })
+      yield* observe({ _tag: "Warning", registry: name, text: NoAnswer.printable(text.replaceAll(/\\(.)/g, "$1")) })
     }
   })
 
@@ -178,15 +225,18 @@ export const make = Effect.fnUntraced(function*(options: {
         })
       )))
 
+  const readError = (call: Call, response: HttpClientResponse.HttpClientResponse) =>
+    Effect.match(readUpTo(call, response, smallBody), {
+      onFailure: () => new Uint8Array(),
+      onSuccess: ({ bytes }) => bytes
+    })
+
   const judge = Effect.fnUntraced(
-    function*(call: Call, response: HttpClientResponse.HttpClientResponse, expected: ReadonlyArray<number>) {
+    function*(call: Call, { body, isKnown, response }: Answered, expected: ReadonlyArray<number>) {
       yield* noteWarnings(response.headers)
       if (expected.includes(response.status)) return response
-      const body = yield* Effect.orElseSucceed(
-        readUpTo(call, response, smallBody),
-        () => ({ bytes: new Uint8Array() })
-      )
-      return yield* error(call, yield* Answer.reasonOf(call.target, response, body.bytes))
+      const read = body ?? (yield* readError(call, response))
+      return yield* error(call, yield* Answer.reasonOf(call.target, response, read, isKnown))
     }
   )
 
@@ -196,7 +246,7 @@ export const make = Effect.fnUntraced(function*(options: {
     request: HttpClientRequest.HttpClientRequest
   ) =>
     Effect.flatMap(HeadersTimeout, (duration) =>
-      by.execute(authorize(request)).pipe(
+      by.execute(request).pipe(
         untraced,
         Effect.mapError(transport(call)),
         Effect.timeoutOrElse({
@@ -204,6 +254,24 @@ export const make = Effect.fnUntraced(function*(options: {
           orElse: () => Effect.fail(error(call, new RegistryError.Timeout({ phase: "headers", after: duration })))
         })
       ))
+
+  /** Sends a request, and again for as long as the registry asks who we are and there is something to answer. */
+  const converse = Effect.fnUntraced(function*<R>(
+    by: HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>,
+    call: Call,
+    request: HttpClientRequest.HttpClientRequest
+  ) {
+    const conversation = begin(call, request)
+    let response = yield* execute(by, call, yield* conversation.opening)
+    while (response.status === 401 && isOwn(response.request)) {
+      // before anything else is asked: a connection that is not read to its end may be the only one
+      const body = yield* readError(call, response)
+      const next = yield* conversation.reply(response.headers["www-authenticate"])
+      if (next === undefined) return { response, body, isKnown: conversation.isKnown() }
+      response = yield* execute(by, call, next)
+    }
+    return { response, isKnown: false }
+  })
 
   const receive = Effect.fnUntraced(
     function*(call: Call, response: HttpClientResponse.HttpClientResponse, limit: number) {
@@ -220,23 +288,26 @@ export const make = Effect.fnUntraced(function*(options: {
     url: (path) => origin + path,
     error,
     send: Effect.fnUntraced(function*(call, request, expected, limit = smallBody) {
-      const response = yield* judge(call, yield* execute(following, call, request), expected)
+      const response = yield* judge(call, yield* converse(following, call, request), expected)
       return yield* receive(call, response, limit)
     }),
     open: Effect.fnUntraced(function*(call, request, expected) {
       // each hop in the scope: outside of the redirects, it would let go of the first only
       const scoped = HttpClient.followRedirects(HttpClient.withScope(client), redirectLimit)
-      const response = yield* judge(call, yield* execute(scoped, call, request), expected)
+      const response = yield* judge(call, yield* converse(scoped, call, request), expected)
       return { headers: response.headers, status: response.status, stream: idleLimited(call, response.stream) }
     }),
+    prepare: (call, request) => Effect.asVoid(begin(call, request).opening),
     upload: Effect.fnUntraced(function*<E>(
       call: Call,
       request: HttpClientRequest.HttpClientRequest,
       chunk: Registry.Chunk<E>,
       expected: ReadonlyArray<number>
     ) {
+      const conversation = begin(call, request)
+      const authorized = yield* conversation.opening
       const body = yield* watch(call, error, chunk)
-      const withBody = HttpClientRequest.bodyStream(authorize(request), body.stream, {
+      const withBody = HttpClientRequest.bodyStream(authorized, body.stream, {
         contentType: "application/octet-stream",
         ...chunk.size === undefined ? {} : { contentLength: chunk.size }
       })
@@ -247,7 +318,9 @@ export const make = Effect.fnUntraced(function*(options: {
         // the stream of a body loses its errors on the way through the client
         Effect.catch((failure) => Effect.flatMap(body.failure, (own) => Effect.fail(own ?? failure)))
       )
-      const judged = yield* judge(call, response, expected)
+      // the body is gone: who can send it again does so, and finds another token
+      if (response.status === 401) yield* conversation.heed(response.headers["www-authenticate"])
+      const judged = yield* judge(call, { response, isKnown: false }, expected)
       return { ...yield* receive(call, judged, smallBody), sent: body.sent() }
     })
   }

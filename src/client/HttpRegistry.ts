@@ -4,7 +4,12 @@
  * It works over any `HttpClient` that returns redirects and bodies as they are and keeps the `Content-Length` of a
  * streamed body; on Node that is `NodeHttpClient.layerUndici`. The one over `fetch` serves for reading, not for pushing.
  *
- * What concerns every request (tokens, retries, a proxy's headers) is a transformation of that client: see
+ * Who we are is said when the registry asks, and from then on with every request: by a name and password, or by a token
+ * from the service that the registry names, which is renewed before it expires. Nothing of it goes to any other origin,
+ * and credentials for a token only to a service that the registry itself named; see `AddressPolicy` for where that may be.
+ * A body that can be read only once is not sent again when its token is refused.
+ *
+ * What concerns every request (a proxy's headers, a limit) is a transformation of that client: see
  * `transformClient`.
  *
  * @since 0.1.0
@@ -13,8 +18,8 @@ import * as Effect from "effect/Effect"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
-import type * as Redacted from "effect/Redacted"
 import * as Ref from "effect/Ref"
+import * as Credentials from "../auth/Credentials.ts"
 import * as Reference from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import * as Blobs from "./Blobs.ts"
@@ -25,6 +30,16 @@ import * as Manifests from "./Manifests.ts"
 import * as Referrers from "./Referrers.ts"
 import { patient } from "./Retries.ts"
 import * as Uploads from "./Uploads.ts"
+
+export {
+  /** @since 0.1.0 */
+  AddressPolicy
+} from "../auth/AddressPolicy.ts"
+
+export {
+  /** @since 0.1.0 */
+  TokenTimeout
+} from "../auth/TokenService.ts"
 
 export {
   /** @since 0.1.0 */
@@ -56,9 +71,9 @@ export interface Options {
   readonly host: string
   /** Plain HTTP instead of HTTPS. */
   readonly plainHttp?: boolean
-  /** Sent with each request to this host, and to no other (RFC 7617). Anonymous without. */
-  readonly credentials?: { readonly username: string; readonly password: Redacted.Redacted }
-  /** Applied to the client before anything else: here go retries, tokens, tracing, tests. */
+  /** Who we are to this host, if it asks; see `Credentials`. Anonymous without. */
+  readonly credentials?: Credentials.Credentials["Service"]
+  /** Applied to the client before anything else: here go headers of a proxy, limits, tests. */
   readonly transformClient?: (client: HttpClient.HttpClient) => HttpClient.HttpClient
 }
 
@@ -90,6 +105,7 @@ export const make = Effect.fnUntraced(function*(
     yield* Connection.make({
       name: host,
       origin: `${options.plainHttp === true ? "http" : "https"}://${host}`,
+      credentials: Credentials.anonymous,
       ...options
     })
   )

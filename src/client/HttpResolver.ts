@@ -16,7 +16,7 @@ import * as HttpRegistry from "./HttpRegistry.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Options extends Pick<HttpRegistry.Options, "transformClient"> {
+export interface Options extends Pick<HttpRegistry.Options, "credentials" | "transformClient"> {
   /** Hosts, with their port where a reference has one, that are spoken to in plain HTTP. Loopback always is. */
   readonly plainHttp?: ReadonlyArray<string>
 }
@@ -54,6 +54,7 @@ export const make = Effect.fnUntraced(function*(
     const registry = yield* HttpRegistry.make({
       host,
       plainHttp: isLoopback(host) || plainHttp.has(host),
+      ...options.credentials === undefined ? {} : { credentials: options.credentials },
       ...options.transformClient === undefined ? {} : { transformClient: options.transformClient }
     }).pipe(
       Effect.provideService(HttpClient.HttpClient, client),

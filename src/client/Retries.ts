@@ -75,6 +75,10 @@ export const patient = (connection: Connection.Connection): Connection.Connectio
     send: (...args) => retryWhile(once(connection.send(...args)), worthRetrying),
     open: (...args) => retryWhile(once(connection.open(...args)), worthRetrying),
     // a body may be one that is read only once: whoever knows better calls again
-    upload: (...args) => once(connection.upload(...args))
+    upload: (call, request, ...args) =>
+      Effect.andThen(
+        retryWhile(once(connection.prepare(call, request)), worthRetrying),
+        once(connection.upload(call, request, ...args))
+      )
   }
 }

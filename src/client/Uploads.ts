@@ -46,6 +46,13 @@ const declines: ReadonlySet<string> = new Set([
 const isBroken = (error: RegistryError.RegistryError): boolean =>
   error.operation === "commit" && (worthRetrying(error) || error.reason._tag === "BlobUploadUnknown")
 
+/** Once more where the registry does not know us any longer: by then, there is another token. */
+const again = <A, E>(commit: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.retry(commit, {
+    times: 1,
+    while: (error) => RegistryError.isRegistryError(error) && error.reason._tag === "Unauthorized"
+  })
+
 interface Session {
   location: string
   /** Bytes that were sent and acknowledged. */
@@ -159,7 +166,7 @@ export const make = (connection: Connection.Connection): Uploads => {
     const announced = algorithm === "sha256" ? {} : { "digest-algorithm": algorithm }
     const plain = post(call, uploadsUrl(repository, announced), [202])
     const asked = mount === undefined ? plain : post(
-      call,
+      mount.from === undefined ? call : { ...call, from: mount.from },
       uploadsUrl(repository, {
         ...announced,
         mount: mount.digest,
@@ -196,11 +203,8 @@ export const make = (connection: Connection.Connection): Uploads => {
         )
       )
       if (session === undefined) return
-      yield* upload(repository, session).commit(digest, {
-        offset: 0,
-        size: bytes.length,
-        stream: BlobSource.fromBytes(bytes).open(0)
-      })
+      const stream = BlobSource.fromBytes(bytes).open(0)
+      yield* again(upload(repository, session).commit(digest, { offset: 0, size: bytes.length, stream }))
     },
     Effect.scoped
   )
@@ -209,7 +213,8 @@ export const make = (connection: Connection.Connection): Uploads => {
     function*<E>(repository: Repository, digest: Digest.Digest, source: BlobSource.BlobSource<E>) {
       const started = yield* startUpload(repository, { algorithm: Digest.algorithm(digest) })
       if (started._tag === "Mounted") return
-      yield* started.commit(digest, { offset: 0, size: source.size, stream: source.open(0) })
+      const commit = started.commit(digest, { offset: 0, size: source.size, stream: source.open(0) })
+      yield* source.replay === "any" ? again(commit) : commit
     },
     Effect.scoped
   )

@@ -1,6 +1,7 @@
 import { assert, describe } from "@effect/vitest"
 import { Effect, Redacted, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
+import * as Credentials from "effect-oci/Credentials"
 import * as Registry from "effect-oci/Registry"
 import { HttpClient, HttpClientRequest } from "effect/http"
 import { repository } from "../utils/images.ts"
@@ -8,8 +9,9 @@ import { it } from "../utils/impatient.ts"
 import { digestOf, make, type Script } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")
-const credentials = { username: "someone", password: Redacted.make("pass:word") }
+const credentials = Credentials.basic("someone", Redacted.make("pass:word"))
 const basic = `Basic ${Buffer.from("someone:pass:word").toString("base64")}`
+const asks = { status: 401, headers: { "www-authenticate": "Basic realm=\"registry\"" } }
 const blob = new Uint8Array(100_000)
 const digest = digestOf(blob)
 const uploads = "/v2/team/app/blobs/uploads/"
@@ -17,9 +19,10 @@ const uploads = "/v2/team/app/blobs/uploads/"
 describe("credentials", () => {
   const authorized = Effect.fnUntraced(
     function*<A, E>(script: Script, operation: (registry: Registry.Registry) => Effect.Effect<A, E>) {
-      const { registry, requests } = yield* make(script, { credentials })
+      const { registry, requests } = yield* make({ ...script, "GET /v2/": [asks, {}] }, { credentials })
+      yield* registry.ping
       yield* operation(registry)
-      return requests.map(({ headers, method, url }) => [
+      return requests.slice(2).map(({ headers, method, url }) => [
         `${method} ${url.split("?", 1)[0]}`,
         headers["authorization"] === basic
           ? "authorized"
@@ -34,10 +37,13 @@ describe("credentials", () => {
   const push = (registry: Registry.Registry) =>
     registry.pushBlob(name, { digest, size: blob.length }, BlobSource.fromBytes(blob))
 
-  it.effect("go with every request to the registry", () =>
+  it.effect("go to the registry when it asks, and with every request from then on", () =>
     Effect.gen(function*() {
+      const { registry, requests } = yield* make({ "GET /v2/": [asks, {}] }, { credentials })
+      yield* registry.ping
+      yield* registry.ping
+      assert.deepStrictEqual(requests.map(({ headers }) => headers["authorization"]), [undefined, basic, basic])
       const seen = yield* authorized({
-        "GET /v2/": {},
         [`POST ${uploads}`]: { status: 202, headers: { location: `https://registry.test${uploads}1` } },
         [`PUT ${uploads}1`]: { status: 500 },
         [`DELETE ${uploads}1`]: {}
@@ -45,11 +51,15 @@ describe("credentials", () => {
       assert.deepStrictEqual(seen.map(([, who]) => who), new Array(4).fill("authorized"))
     }))
 
-  it.effect("are sent to nobody without being given", () =>
+  it.effect("are sent to nobody without being given, nor without being asked for", () =>
     Effect.gen(function*() {
-      const { registry, requests } = yield* make({ "GET /v2/": {} })
-      yield* registry.ping
-      assert.notProperty(requests[0]?.headers, "authorization")
+      const anonymous = yield* make({ "GET /v2/": asks })
+      yield* Effect.flip(anonymous.registry.ping)
+      const unasked = yield* make({ "GET /v2/": {} }, { credentials })
+      yield* unasked.registry.ping
+      for (const { headers } of [...anonymous.requests, ...unasked.requests]) {
+        assert.notProperty(headers, "authorization")
+      }
     }))
 
   it.effect("stay behind when a redirect leads elsewhere (C2)", () =>

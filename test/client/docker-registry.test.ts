@@ -1,5 +1,6 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Effect, Redacted, Stream } from "effect"
+import * as Credentials from "effect-oci/Credentials"
 import * as MediaType from "effect-oci/MediaType"
 import * as Namespace from "effect-oci/Namespace"
 import * as NodeNamespace from "effect-oci/NodeNamespace"
@@ -7,6 +8,7 @@ import { contract, type Need } from "../utils/contract.ts"
 import { available, DockerRegistry, layer as dockerRegistry, make, user } from "../utils/DockerRegistry.ts"
 import { bytesOf, pushBlob, pushImage, pushReferrer, pushSample, repository, tag } from "../utils/images.ts"
 import { connect, digestOf, reasonOf } from "../utils/ScriptedServer.ts"
+import * as TokenServer from "../utils/TokenServer.ts"
 
 /** What docker-registry 2.8 does not do. */
 const lacks: ReadonlyArray<Need> = [
@@ -118,14 +120,79 @@ describe.skipIf(!available)("CNCF distribution", () => {
       const { host } = yield* make({ basicAuth: true })
       const name = repository("team/app")
       assert.strictEqual((yield* reasonOf((yield* connect({ host })).ping))._tag, "Unauthorized")
-      const password = (text: string) => ({
-        username: user.username,
-        password: Redacted.make(text)
-      })
+      const password = (text: string) => Credentials.basic(user.username, Redacted.make(text))
       const wrong = yield* connect({ host, credentials: password("wrong") })
       assert.strictEqual((yield* reasonOf(wrong.ping))._tag, "Unauthorized")
       const right = yield* connect({ host, credentials: password(user.password) })
       yield* pushImage(right, name, ["layer"], { tags: [tag("1")] })
       assert.deepStrictEqual(yield* Stream.runCollect(right.tags(name)), [tag("1")])
     }))
+
+  describe("with a token service", () => {
+    const guarded = Effect.gen(function*() {
+      const service = yield* TokenServer.make(user)
+      const { host } = yield* make({ realm: service.realm })
+      const credentials = Credentials.basic(user.username, Redacted.make(user.password))
+      return { ...service, host, credentials, registry: yield* connect({ host, credentials }) }
+    })
+
+    it.live("is pushed to, pulled from and deleted from", () =>
+      Effect.gen(function*() {
+        const { asked, registry } = yield* guarded
+        const name = repository("team/app")
+        const large = new Uint8Array(200_000).map((_, index) => index * 7)
+        const { digest } = yield* pushImage(registry, name, ["small layer", large], { tags: [tag("1")] })
+        assert.strictEqual((yield* registry.resolveManifest(name, tag("1"))).digest, digest)
+        const { stream } = yield* registry.getBlob(name, digestOf(large))
+        assert.strictEqual(digestOf(yield* Stream.mkUint8Array(stream)), digestOf(large))
+        assert.deepStrictEqual(yield* Stream.runCollect(registry.tags(name)), [tag("1")])
+        // one token for all of it
+        assert.deepStrictEqual(asked.map(({ scopes }) => scopes), [["repository:team/app:pull,push"]])
+        yield* registry.deleteManifest(name, digest)
+        assert.strictEqual((yield* reasonOf(registry.resolveManifest(name, tag("1"))))._tag, "ManifestUnknown")
+        assert.deepStrictEqual(yield* Stream.runCollect(registry.repositories()), [name])
+        assert.deepStrictEqual(asked.slice(1).map(({ scopes }) => scopes), [
+          ["repository:team/app:delete"],
+          ["registry:catalog:*"]
+        ])
+      }))
+
+    it.live("mounts across repositories, by a token for both", () =>
+      Effect.gen(function*() {
+        const { asked, registry } = yield* guarded
+        const [from, to] = [repository("team/from"), repository("team/to")]
+        const { digest } = yield* pushBlob(registry, from, "in two places")
+        const mounted = yield* Effect.scoped(registry.startUpload(to, { mount: { digest, from } }))
+        assert.strictEqual(mounted._tag, "Mounted")
+        assert.deepStrictEqual(asked.at(-1)?.scopes, ["repository:team/to:pull,push", "repository:team/from:pull"])
+      }))
+
+    it.live("is both ends of a copy", () =>
+      Effect.gen(function*() {
+        const { credentials, host, registry } = yield* guarded
+        const { index } = yield* pushSample(registry, repository("team/source"), [tag("1")])
+        yield* Effect.flatMap(Namespace.Namespace, (namespace) =>
+          namespace.copyManifest({ source: `${host}/team/source:1`, destination: `${host}/team/copy:1` })).pipe(
+            Effect.provide(NodeNamespace.layerOptions({ credentials }))
+          )
+        assert.strictEqual((yield* registry.resolveManifest(repository("team/copy"), tag("1"))).digest, index.digest)
+      }))
+
+    it.live("tells those whom it does not know from those who may not", () =>
+      Effect.gen(function*() {
+        const { host, registry } = yield* guarded
+        const open = repository("public/app")
+        const closed = repository("team/app")
+        for (const name of [open, closed]) yield* pushImage(registry, name, ["layer"], { tags: [tag("1")] })
+        const anonymous = yield* connect({ host })
+        yield* anonymous.resolveManifest(open, tag("1"))
+        assert.strictEqual((yield* reasonOf(anonymous.resolveManifest(closed, tag("1"))))._tag, "Unauthorized")
+        assert.strictEqual((yield* reasonOf(Effect.scoped(anonymous.startUpload(open))))._tag, "Unauthorized")
+        const wrong = yield* connect({ host, credentials: Credentials.basic(user.username, Redacted.make("wrong")) })
+        assert.include(
+          (yield* reasonOf(wrong.resolveManifest(open, tag("1")))).message,
+          "does not accept the credentials"
+        )
+      }))
+  })
 })

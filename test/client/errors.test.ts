@@ -1,6 +1,7 @@
 import { assert, describe } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Redacted, Schema, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
+import * as Credentials from "effect-oci/Credentials"
 import type { Registry } from "effect-oci/Registry"
 import { RegistryError } from "effect-oci/RegistryError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -194,6 +195,7 @@ describe("secrets", () => {
   const marker = "s3cret-marker"
   const encoded = Buffer.from(`${marker}:${marker}`).toString("base64")
   const session = `/v2/team/app/blobs/uploads/1?_state=${marker}`
+  const asks = { status: 401, headers: { "www-authenticate": "Basic realm=\"registry\"" } }
   const blob = new Uint8Array(100_000)
   const push = (registry: Registry) =>
     registry.pushBlob(name, { digest: digestOf(blob), size: blob.length }, BlobSource.fromBytes(blob))
@@ -210,20 +212,21 @@ describe("secrets", () => {
   )("are in no error: %s", ([, answer]) =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
-        "GET /v2/": answer,
+        "GET /v2/": [asks, {}, answer],
         "GET /v2/team/app/tags/list": answer,
         "POST /v2/team/app/blobs/uploads/": answer,
         "PUT /v2/team/app/blobs/uploads/1": () => Effect.fail(transportError(HttpClientRequest.put(session), "broken")),
         "DELETE /v2/team/app/blobs/uploads/1": { status: 404, body: marker },
         [`GET https://${marker}/`]: { status: 403, body: marker },
         [`POST https://${marker}/`]: { status: 403, body: marker }
-      }, { credentials: { username: marker, password: Redacted.make(marker) } })
+      }, { credentials: Credentials.basic(marker, Redacted.make(marker)) })
+      yield* registry.ping
       const exits: ReadonlyArray<Exit.Exit<unknown, RegistryError>> = [
         yield* Effect.exit(push(registry)),
         yield* Effect.exit(Stream.runDrain(registry.tags(name))),
         yield* Effect.exit(registry.ping)
       ]
-      assert.strictEqual(requests[0]?.headers["authorization"], `Basic ${encoded}`)
+      assert.strictEqual(requests[2]?.headers["authorization"], `Basic ${encoded}`)
       for (const exit of exits) {
         if (!Exit.isFailure(exit)) continue
         const error = Cause.squash(exit.cause)

@@ -6,6 +6,7 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import * as TokenServer from "./TokenServer.ts"
 
 const command = "docker-registry"
 
@@ -24,23 +25,41 @@ export const user = { username: "someone", password: "s3cret-marker" } as const
 // bcrypt of the password above
 const htpasswd = `${user.username}:$2b$04$abcdefghijklmnopqrstuu8koV0eAd2T1JkwqFjeinwOwELF4qh.W\n`
 
-const configuration = (directory: string, basicAuth: boolean) => ({
+/** How it knows who asks: by a password of its own, or by the tokens of a service. Anybody may do anything without. */
+export interface Options {
+  readonly basicAuth?: boolean
+  /** The address of a `TokenServer`. */
+  readonly realm?: string
+}
+
+const configuration = (directory: string, { basicAuth = false, realm }: Options) => ({
   version: 0.1,
   log: { level: "info", formatter: "json" },
   storage: { filesystem: { rootdirectory: Path.join(directory, "data") }, delete: { enabled: true } },
   http: { addr: "127.0.0.1:0", secret: "any" },
+  ...realm === undefined ? {} : {
+    auth: {
+      token: {
+        realm,
+        service: TokenServer.service,
+        issuer: TokenServer.issuer,
+        rootcertbundle: Path.join(directory, "certificate.pem")
+      }
+    }
+  },
   ...basicAuth ? { auth: { htpasswd: { realm: "test", path: Path.join(directory, "htpasswd") } } } : {}
 })
 
 /** Starts one that keeps its content in a folder of its own; both are gone when the scope closes. */
-export const make = Effect.fnUntraced(function*({ basicAuth = false }: { readonly basicAuth?: boolean } = {}) {
+export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const directory = yield* Effect.acquireRelease(
     Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "docker-registry-"))),
     (directory) => Effect.sync(() => Fs.rmSync(directory, { recursive: true, force: true }))
   )
   const config = Path.join(directory, "config.yml") // JSON is YAML
-  Fs.writeFileSync(config, JSON.stringify(configuration(directory, basicAuth)))
+  Fs.writeFileSync(config, JSON.stringify(configuration(directory, options)))
   Fs.writeFileSync(Path.join(directory, "htpasswd"), htpasswd)
+  Fs.writeFileSync(Path.join(directory, "certificate.pem"), TokenServer.certificate)
 
   const child = yield* Effect.acquireRelease(
     Effect.sync(() => ChildProcess.spawn(command, ["serve", config], { stdio: ["ignore", "ignore", "pipe"] })),

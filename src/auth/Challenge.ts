@@ -1,0 +1,61 @@
+/**
+ * What a registry asks for when it does not know who asks: the `WWW-Authenticate` header (RFC 9110, 11.6.1).
+ *
+ * Several challenges may stand in one header, and several headers reach us as one, so that a comma may end a parameter,
+ * a challenge or a header. What makes no sense is passed over up to the next comma; what is only written oddly (spaces
+ * for commas, an address without its quotes, a quote that is never closed) is understood.
+ */
+
+/** One challenge. Scheme and names are in lower case, values as they are. */
+export interface Challenge {
+  readonly scheme: string
+  /** Stands where parameters would: `Negotiate oYG2…=`. */
+  readonly token68?: string
+  readonly parameters: ReadonlyMap<string, string>
+}
+
+const separators = /[\s,]*/y
+const spaces = /[ \t]*/y
+const token = /[!#$%&'*+\-.^_`|~0-9A-Za-z]+/y
+const token68 = /[A-Za-z0-9\-._~+/]+=*(?=[ \t]*(?:,|$))/y
+const equals = /[ \t]*=[ \t]*/y
+const quoted = /"([^"\\]*(?:\\.[^"\\]*)*)\\?"?/sy
+const bare = /[^\s,"]*/y
+const nonsense = /(?:"[^"\\]*(?:\\.[^"\\]*)*\\?"?|[^",])+/sy
+
+/** The challenges of a header, in their order. Of a parameter that is repeated the first counts. */
+export const parse = (header: string): ReadonlyArray<Challenge> => {
+  let position = 0
+  const read = (pattern: RegExp): RegExpExecArray | undefined => {
+    pattern.lastIndex = position
+    const match = pattern.exec(header) ?? undefined
+    position += match?.[0].length ?? 0
+    return match
+  }
+  const readValue = (): string => {
+    const inQuotes = read(quoted)?.[1]
+    return inQuotes === undefined ? read(bare)?.[0] ?? "" : inQuotes.replaceAll(/\\(.)/gs, "$1")
+  }
+
+  const challenges: Array<Challenge & { readonly parameters: Map<string, string> }> = []
+  while (position < header.length) {
+    read(separators)
+    const name = read(token)?.[0].toLowerCase()
+    if (name === undefined) {
+      read(nonsense)
+    } else if (read(equals) === undefined) {
+      read(spaces)
+      const credentials = read(token68)?.[0]
+      challenges.push({
+        scheme: name,
+        ...credentials === undefined ? {} : { token68: credentials },
+        parameters: new Map()
+      })
+    } else {
+      const value = readValue()
+      const parameters = challenges.at(-1)?.parameters
+      if (parameters?.has(name) === false) parameters.set(name, value)
+    }
+  }
+  return challenges
+}

@@ -1,0 +1,25 @@
+/**
+ * What it means that a request got no answer, or that the body of an answer broke off.
+ */
+import type * as HttpClientError from "effect/http/HttpClientError"
+import * as Predicate from "effect/Predicate"
+import * as RegistryError from "../RegistryError.ts"
+
+/** Cut to what may stand in an error: one line of printable characters. */
+export const printable = (text: string): string => text.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, " ").trim().slice(0, 200)
+
+const codeOf = (cause: unknown): string | undefined => {
+  if (!Predicate.isObject(cause)) return undefined
+  if (Predicate.hasProperty(cause, "code") && typeof cause.code === "string") return cause.code
+  // undici's errors of the HTTP parser have no code
+  if (Predicate.hasProperty(cause, "name") && cause.name === "HTTPParserError") return "HPE_INVALID"
+  return Predicate.hasProperty(cause, "cause") ? codeOf(cause.cause) : undefined
+}
+
+/** The reason behind a request that got no response, or a response whose body broke off. */
+export const transport = (error: HttpClientError.HttpClientError): RegistryError.Transport => {
+  const cause = error.reason.cause
+  const code = codeOf(cause)
+  const detail = cause instanceof Error ? printable(cause.message) : error.reason._tag
+  return new RegistryError.Transport({ ...code === undefined ? {} : { code }, ...detail === "" ? {} : { detail } })
+}

@@ -1,0 +1,273 @@
+/**
+ * Asking a token service for a token: by GET, with a name and password or anonymously, or by POST with a refresh token
+ * (the token specification of CNCF distribution; RFC 6749, 6).
+ *
+ * Which service that is, is said by the registry alone, in an answer that came from the registry's own origin. The
+ * credentials go there and nowhere else: to an address that the registry's may lead to (`AddressPolicy`), by HTTPS, or
+ * by plain HTTP where the registry is spoken to in plain HTTP itself, or the service is on this machine.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Headers from "effect/http/Headers"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as RegistryError from "../RegistryError.ts"
+import { AddressPolicy, isLoopback } from "./AddressPolicy.ts"
+import type { Credential } from "./Credentials.ts"
+import * as NoAnswer from "./NoAnswer.ts"
+
+/**
+ * How long a token service may take to hand out a token.
+ *
+ * @default 60 seconds
+ * @category references
+ * @since 0.1.0
+ */
+export const TokenTimeout: Context.Reference<Duration.Duration> = Context.Reference(
+  "effect-oci/HttpRegistry/TokenTimeout",
+  { defaultValue: () => Duration.seconds(60) }
+)
+
+/** What is asked for, of whom, and by whom. Two are equal when the answer to one serves for the other. */
+export interface Ask {
+  readonly realm: string
+  readonly service: string
+  readonly credential: Exclude<Credential, { readonly _tag: "RegistryToken" }> | undefined
+  readonly scopes: ReadonlyArray<string>
+}
+
+export interface Token {
+  readonly value: Redacted.Redacted
+  /** From now on. */
+  readonly lifetime: Duration.Duration
+}
+
+/** Why there is no token. A refusal is about what was asked for: it may be worth asking for less. */
+export interface Failure {
+  readonly reason: RegistryError.Unauthorized | RegistryError.Denied | RegistryError.TokenUnavailable
+  readonly isRefusal: boolean
+}
+
+const answerLimit = 1024 * 1024
+const redirectLimit = 5
+
+// what the token specification takes for granted where a service does not say it
+const defaultLifetime = 60
+const longestLifetime = 365 * 24 * 60 * 60
+const longestPause = Duration.days(1)
+
+// who asks, to services that want to know: RFC 6749, 2.2
+const clientId = "effect-oci"
+
+// the name that docker gives to an identity token
+const identityUser = "<token>"
+
+const decodeAnswer = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)))
+
+const textOf = (value: unknown): string | undefined => typeof value === "string" && value !== "" ? value : undefined
+
+const withParameters = (url: string, parameters: ReadonlyArray<[name: string, value: string]>): string =>
+  parameters.length === 0 ? url : url + (url.includes("?") ? "&" : "?") + new URLSearchParams([...parameters])
+
+/** The service's address, if it is one that may be asked. */
+export const realmOf = Effect.fnUntraced(function*(
+  registry: URL,
+  realm: string
+): Effect.fn.Return<URL, RegistryError.TokenUnavailable> {
+  const url = URL.canParse(realm) ? new URL(realm) : undefined
+  if (url === undefined || url.protocol !== "https:" && url.protocol !== "http:") {
+    return yield* new RegistryError.TokenUnavailable({ problem: "its realm is not a URL", isTemporary: false })
+  }
+  const refuse = (problem: string) =>
+    new RegistryError.TokenUnavailable({ service: url.origin, problem, isTemporary: false })
+  if (url.username !== "" || url.password !== "") return yield* refuse("its URL has a name and password in it")
+  if (url.protocol === "http:" && registry.protocol !== "http:" && !isLoopback(url)) {
+    return yield* refuse("a registry in HTTPS names a service in plain HTTP")
+  }
+  const mayLead = yield* AddressPolicy
+  if (!mayLead(registry, url)) return yield* refuse("a registry must not lead to such an address")
+  url.hash = ""
+  return url
+})
+
+/** Makes what asks the token services of one registry. */
+export const make = (registry: URL, client: HttpClient.HttpClient): (ask: Ask) => Effect.Effect<Token, Failure> => {
+  // services may hand out another refresh token with each token, and take the one before no longer
+  const newest = new Map<string, Redacted.Redacted>()
+  const withoutPost = new Set<string>()
+
+  /** The answer, its body read. Redirects of a GET are followed; a name and password stays with its origin. */
+  const send = (
+    request: HttpClientRequest.HttpClientRequest,
+    redirects = redirectLimit
+  ): Effect.Effect<
+    { readonly response: HttpClientResponse.HttpClientResponse; readonly bytes: Uint8Array | undefined },
+    RegistryError.TokenUnavailable
+  > =>
+    Effect.gen(function*() {
+      const here = new URL(request.url)
+      const response = yield* client.execute(request)
+      const bytes = yield* readLimited(response)
+      const { location } = response.headers
+      const leads = response.status >= 300 && response.status < 400 && request.method === "GET" && redirects > 0
+      if (!leads || location === undefined || !URL.canParse(location, request.url)) return { response, bytes }
+      const there = yield* realmOf(registry, new URL(location, here).href)
+      const next = HttpClientRequest.get(there.href, { headers: request.headers })
+      return yield* send(
+        there.origin === here.origin ? next : HttpClientRequest.removeHeader(next, "authorization"),
+        redirects - 1
+      )
+    }).pipe(Effect.catchTag("HttpClientError", (error) =>
+      Effect.fail(
+        new RegistryError.TokenUnavailable({
+          service: new URL(request.url).origin,
+          problem: NoAnswer.transport(error).message,
+          isTemporary: true
+        })
+      )))
+
+  const get = (ask: Ask, url: URL) => {
+    const { credential } = ask
+    const request = HttpClientRequest.get(withParameters(url.href, [
+      ...ask.service === "" ? [] : [["service", ask.service] as [string, string]],
+      ...ask.scopes.map((scope): [string, string] => ["scope", scope])
+    ]))
+    return send(
+      credential === undefined
+        ? request
+        : credential._tag === "Basic"
+        ? HttpClientRequest.basicAuth(request, credential.username, credential.password)
+        : HttpClientRequest.basicAuth(request, identityUser, newestOf(credential.token))
+    )
+  }
+
+  const post = (ask: Ask, url: URL, token: Redacted.Redacted) =>
+    send(
+      HttpClientRequest.post(url.href).pipe(HttpClientRequest.bodyUrlParams([
+        ["grant_type", "refresh_token"],
+        ["refresh_token", Redacted.value(newestOf(token))],
+        ["client_id", clientId],
+        ...ask.service === "" ? [] : [["service", ask.service] as const],
+        ...ask.scopes.length === 0 ? [] : [["scope", ask.scopes.join(" ")] as const]
+      ]))
+    )
+
+  const newestOf = (token: Redacted.Redacted) => newest.get(Redacted.value(token)) ?? token
+
+  return Effect.fnUntraced(
+    function*(ask) {
+      const url = yield* realmOf(registry, ask.realm)
+      const { credential } = ask
+      const identity = credential?._tag === "IdentityToken" && !withoutPost.has(ask.realm)
+        ? credential.token
+        : undefined
+      let answer = identity === undefined ? yield* get(ask, url) : yield* post(ask, url, identity)
+      if (identity !== undefined && (answer.response.status === 404 || answer.response.status === 405)) {
+        withoutPost.add(ask.realm)
+        answer = yield* get(ask, url)
+      }
+      const { bytes, response } = answer
+      if (response.status < 200 || response.status > 299) return yield* Effect.fail(yield* refusal(ask, url, response))
+
+      const failure = (problem: string) =>
+        new RegistryError.TokenUnavailable({ service: url.origin, problem, isTemporary: false })
+      if (bytes === undefined) return yield* failure(`its answer is larger than ${answerLimit} bytes`)
+      const document = decodeAnswer(new TextDecoder().decode(bytes))
+      if (Result.isFailure(document)) return yield* failure("its answer is not a JSON object")
+      const { access_token, expires_in, issued_at, refresh_token, token } = document.success
+      const value = textOf(token) ?? textOf(access_token)
+      if (value === undefined) return yield* failure("its answer has no token")
+      if (!/^[\x21-\x7e]+$/.test(value)) return yield* failure("its token is not one that a header can have")
+      const rotated = textOf(refresh_token)
+      if (identity !== undefined && rotated !== undefined) {
+        newest.set(Redacted.value(identity), Redacted.make(rotated))
+      }
+      const now = yield* Clock.currentTimeMillis
+      return { value: Redacted.make(value), lifetime: lifetimeOf(expires_in, issued_at, response.headers, now) }
+    },
+    Effect.provideService(HttpClient.TracerPropagationEnabled, false),
+    (asking, ask) =>
+      Effect.flatMap(TokenTimeout, (duration) =>
+        Effect.timeoutOrElse(asking, {
+          duration,
+          orElse: () =>
+            Effect.fail(
+              new RegistryError.TokenUnavailable({
+                service: new URL(ask.realm).origin,
+                problem: `no token came within ${Duration.format(duration)}`,
+                isTemporary: true
+              })
+            )
+        })),
+    Effect.mapError((error) => "reason" in error ? error : { reason: error, isRefusal: false })
+  )
+}
+
+/** What a status that is no success means. */
+const refusal = Effect.fnUntraced(function*(
+  { credential }: Ask,
+  { origin }: URL,
+  { headers, status }: HttpClientResponse.HttpClientResponse
+): Effect.fn.Return<Failure> {
+  const isTemporary = status === 408 || status === 429 || status >= 500 && status !== 501
+  const detail = credential === undefined
+    ? `${origin} gives no token without credentials`
+    : `${origin} does not accept the credentials`
+  if (status === 401) return { isRefusal: true, reason: new RegistryError.Unauthorized({ status, detail }) }
+  if (status === 403) return { isRefusal: true, reason: new RegistryError.Denied({ status, detail }) }
+  const pause = Headers.parseRetryAfter(headers["retry-after"] ?? "")
+  const now = yield* Clock.currentTimeMillis
+  return {
+    isRefusal: !isTemporary,
+    reason: new RegistryError.TokenUnavailable({
+      service: origin,
+      problem: `it answers with HTTP ${status}`,
+      isTemporary,
+      ...isTemporary && Result.isSuccess(pause)
+        ? { retryAfter: Duration.min(Headers.retryAfterDelay(pause.success, now), longestPause) }
+        : {}
+    })
+  }
+})
+
+/**
+ * How long a token is still good. It counts from when it was issued, by the service's clock; where that makes no sense,
+ * from now.
+ */
+const lifetimeOf = (
+  expiresIn: unknown,
+  issuedAt: unknown,
+  headers: Headers.Headers,
+  now: number
+): Duration.Duration => {
+  const given = typeof expiresIn === "number" || typeof expiresIn === "string" ? Number(expiresIn) : 0
+  const seconds = given > 0 ? Math.min(given, longestLifetime) : defaultLifetime
+  const millisOf = (text: unknown) => typeof text === "string" ? DateTime.make(text) : Option.none()
+  const age = Option.match(millisOf(issuedAt), {
+    onNone: () => 0,
+    onSome: (issued) =>
+      (Option.match(millisOf(headers["date"]), { onNone: () => now, onSome: DateTime.toEpochMillis }) -
+        DateTime.toEpochMillis(issued)) / 1000
+  })
+  return Duration.seconds(age > 0 && age < seconds ? seconds - age : seconds)
+}
+
+/** The body, to be read also where it is of no use, to free its connection; nothing where it is too large. */
+const readLimited = Effect.fnUntraced(function*(response: HttpClientResponse.HttpClientResponse) {
+  let size = 0
+  const bytes = yield* response.stream.pipe(
+    Stream.catchIf(({ reason }) => reason._tag === "EmptyBodyError", () => Stream.empty),
+    Stream.takeUntil((chunk) => (size += chunk.length) > answerLimit),
+    Stream.mkUint8Array
+  )
+  return size > answerLimit ? undefined : bytes
+})

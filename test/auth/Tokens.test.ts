@@ -1,0 +1,111 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Fiber, Redacted } from "effect"
+import { HttpClient, HttpClientRequest, HttpClientResponse } from "effect/http"
+import { TestClock } from "effect/testing"
+import * as Credentials from "../../src/auth/Credentials.ts"
+import * as Scope from "../../src/auth/Scope.ts"
+import * as Tokens from "../../src/auth/Tokens.ts"
+
+const challenge = "Bearer realm=\"https://auth.test/token\",service=\"s\""
+const pull = Scope.repository("team/app", "pull")
+const push = Scope.repository("team/app", "pull", "push")
+
+/** Tokens of a service that gives them one after another, and refuses where the answer has none; and the scopes that it was asked for. */
+const make = Effect.fnUntraced(function*(answer: Effect.Effect<object>, credentials = Credentials.anonymous) {
+  const asked: Array<string> = []
+  const client = HttpClient.make((request, url) =>
+    Effect.suspend(() => {
+      asked.push(url.searchParams.getAll("scope").join(" "))
+      return Effect.map(answer, (body) => {
+        const status = "token" in body ? 200 : 400
+        return HttpClientResponse.fromWeb(request, Response.json(body, { status }))
+      })
+    })
+  )
+  const registry = new URL("https://registry.test")
+  const tokens = yield* Tokens.make({ host: "registry.test", registry, client, credentials })
+  const said = (authorization: Tokens.Authorization | undefined) =>
+    authorization?.(HttpClientRequest.get("https://registry.test/v2/")).headers["authorization"]
+  return {
+    asked,
+    begin: (scope: Scope.Scope) => tokens.begin({ scope }),
+    opening: (scope: Scope.Scope) => Effect.map(tokens.begin({ scope }).opening, said),
+    reply: (scope: Scope.Scope) => Effect.map(tokens.begin({ scope }).reply(challenge), said)
+  }
+})
+
+describe("Tokens", () => {
+  it.effect("says nothing before it is asked", () =>
+    Effect.gen(function*() {
+      const { asked, opening } = yield* make(
+        Effect.succeed({ token: "t" }),
+        Credentials.basic("ada", Redacted.make("secret"))
+      )
+      assert.isUndefined(yield* opening(pull))
+      assert.deepStrictEqual(asked, [])
+    }))
+
+  it.effect("waits for a token that is on its way and will do", () =>
+    Effect.gen(function*() {
+      const open = yield* Deferred.make<object>()
+      const { asked, reply } = yield* make(Deferred.await(open))
+      const wide = yield* Effect.forkChild(reply(push), { startImmediately: true })
+      const narrow = yield* Effect.forEach(
+        Array.from({ length: 500 }),
+        () => Effect.forkChild(reply(pull), { startImmediately: true })
+      )
+      yield* Deferred.succeed(open, { token: "t" })
+      assert.strictEqual(yield* Fiber.join(wide), "Bearer t")
+      for (const fiber of narrow) assert.strictEqual(yield* Fiber.join(fiber), "Bearer t")
+      assert.deepStrictEqual(asked, ["repository:team/app:pull,push"])
+    }))
+
+  it.effect("asks again when all who waited were interrupted", () =>
+    Effect.gen(function*() {
+      const answers = [Effect.never, Effect.succeed({ token: "t" })]
+      const { asked, reply } = yield* make(Effect.suspend(() => answers.shift() ?? Effect.never))
+      yield* Fiber.interrupt(yield* Effect.forkChild(reply(pull), { startImmediately: true }))
+      assert.strictEqual(yield* reply(pull), "Bearer t")
+      assert.lengthOf(asked, 2)
+    }))
+
+  it.effect("keeps a token for each scope, also of many", () =>
+    Effect.gen(function*() {
+      let count = 0
+      const { asked, opening, reply } = yield* make(Effect.sync(() => ({ token: `${count++}` })))
+      const scopes = Array.from({ length: 200 }, (_, index) => Scope.repository(`team/${index}`, "pull"))
+      for (const scope of scopes) yield* reply(scope)
+      for (const [index, scope] of scopes.entries()) assert.strictEqual(yield* opening(scope), `Bearer ${index}`)
+      assert.lengthOf(asked, scopes.length)
+    }))
+
+  it.effect("asks at once for what is wanted, and has it then", () =>
+    Effect.gen(function*() {
+      const { asked, opening, reply } = yield* make(Effect.succeed({ token: "t" }))
+      yield* Effect.provideService(reply(pull), Scope.Wanted, () => push)
+      assert.strictEqual(yield* opening(push), "Bearer t")
+      assert.deepStrictEqual(asked, ["repository:team/app:pull,push"])
+    }))
+
+  it.effect("asks for less when what it had is not given again", () =>
+    Effect.gen(function*() {
+      const answers = [{ token: "wide" }, {}, { token: "narrow" }]
+      const { asked, opening, reply } = yield* make(Effect.sync(() => answers.shift() ?? {}))
+      yield* reply(push)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(yield* opening(pull), "Bearer narrow")
+      assert.deepStrictEqual(asked, [Scope.format(push), Scope.format(push), Scope.format(pull)])
+    }))
+
+  it.effect("gives up on a registry that is never content", () =>
+    Effect.gen(function*() {
+      let count = 0
+      const { asked, begin } = yield* make(Effect.sync(() => ({ token: `${count++}` })))
+      const conversation = begin(pull)
+      let replies = 0
+      while ((yield* conversation.reply(`${challenge},scope="another:${replies}:one"`)) !== undefined) replies++
+      assert.isAtMost(replies, 3)
+      assert.lengthOf(asked, replies)
+      assert.isFalse(conversation.isKnown())
+    }))
+})

@@ -1,0 +1,78 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, FileSystem, Redacted } from "effect"
+import * as Credentials from "effect-oci/Credentials"
+import type * as HttpResolver from "effect-oci/HttpResolver"
+import * as MediaType from "effect-oci/MediaType"
+import * as Namespace from "effect-oci/Namespace"
+import * as NodeNamespace from "effect-oci/NodeNamespace"
+import { bytesOf } from "../utils/images.ts"
+import { digestOf, listen } from "../utils/ScriptedServer.ts"
+
+const bytes = bytesOf(`{"schemaVersion":2}`)
+const digest = digestOf(bytes)
+
+const basic = (login: string) => `Basic ${Buffer.from(login).toString("base64")}`
+
+/** Reads from a registry that lets in ada alone; the directory is docker's and has this config. */
+const read = Effect.fnUntraced(function*(
+  config: (host: string) => string | undefined,
+  options?: Pick<HttpResolver.Options, "credentials">
+) {
+  const fs = yield* FileSystem.FileSystem
+  const directory = yield* fs.makeTempDirectoryScoped()
+  const host = yield* listen((request, response) => {
+    if (request.headers.authorization !== basic("ada:pass")) {
+      response.writeHead(401, { "www-authenticate": `Basic realm="test"` }).end()
+      return
+    }
+    response.writeHead(200, {
+      "content-length": bytes.length,
+      "content-type": MediaType.imageManifest,
+      "docker-content-digest": digest
+    })
+    response.end(request.method === "HEAD" ? "" : bytes)
+  })
+  const text = config(host)
+  if (text !== undefined) yield* fs.writeFileString(`${directory}/config.json`, text)
+  const layer = options === undefined ? NodeNamespace.layer : NodeNamespace.layerOptions(options)
+  return yield* Namespace.Namespace.use((namespace) => namespace.resolveManifest(`${host}/team/app:1`)).pipe(
+    Effect.provide(layer),
+    Effect.provideService(
+      ConfigProvider.ConfigProvider,
+      ConfigProvider.fromEnv({ env: { DOCKER_CONFIG: directory } })
+    ),
+    Effect.map((descriptor) => descriptor.digest),
+    Effect.catch((error) => Effect.succeed(error.message))
+  )
+})
+
+const login = (host: string) => JSON.stringify({ auths: { [host]: { username: "ada", password: "pass" } } })
+
+describe("NodeNamespace", () => {
+  it.effect("is who docker has logged in as", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* read(login), digest)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("is nobody where docker knows nobody", () =>
+    Effect.gen(function*() {
+      assert.include(yield* read(() => undefined), "the registry asks for credentials")
+      assert.include(yield* read(() => login("other.io")), "the registry asks for credentials")
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("says so where docker's config is broken", () =>
+    Effect.gen(function*() {
+      assert.match(yield* read(() => "rubbish"), /no credentials from .*config\.json: it is not JSON/)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("is who it is told to be", () =>
+    Effect.gen(function*() {
+      const credentials = Credentials.basic("ada", Redacted.make("pass"))
+      assert.strictEqual(yield* read(() => "rubbish", { credentials }), digest)
+      assert.include(
+        yield* read(login, { credentials: Credentials.anonymous }),
+        "the registry asks for credentials"
+      )
+    }).pipe(Effect.provide(NodeServices.layer)))
+})
