@@ -13,6 +13,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
+import * as Scope from "../auth/Scope.ts"
 import type { Digest } from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
 import type { Platform } from "../Platform.ts"
@@ -73,6 +74,15 @@ const lookUp = (ends: Ends, reference: Tag | Digest) =>
     Effect.mapError(failureOf(ends, "destination"))
   )
 
+/** What a copy will need of a host, so that one token serves for all of it. */
+const scopesOf = ({ destination, source }: Ends) => (host: string): Scope.Scope => {
+  if (host !== destination.registry.name) return Scope.empty
+  const write = Scope.repository(destination.repository, "pull", "push")
+  return source.registry === destination.registry
+    ? Scope.union(write, Scope.repository(source.repository, "pull"))
+    : write
+}
+
 /**
  * Copies a manifest and everything that belongs to it.
  *
@@ -112,7 +122,8 @@ export const copyManifest = Effect.fn("Copy.copyManifest")(
       entries,
       bytes: entries.reduce((sum, { descriptor, outcome }) => outcome === "copied" ? sum + descriptor.size : sum, 0)
     })
-  }
+  },
+  (effect, ends) => Effect.provideService(effect, Scope.Wanted, scopesOf(ends))
 )
 
 /**

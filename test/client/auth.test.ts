@@ -1,15 +1,18 @@
 import { assert, describe, it as patient } from "@effect/vitest"
 import { Cause, Deferred, Duration, Effect, Equal, Exit, Fiber, Logger, Redacted, Schema, Stream, Tracer } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
+import * as Copy from "effect-oci/Copy"
 import * as Credentials from "effect-oci/Credentials"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
+import * as MediaType from "effect-oci/MediaType"
+import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
 import { CredentialsUnavailable, RegistryError } from "effect-oci/RegistryError"
 import { HttpClient, HttpClientRequest } from "effect/http"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import * as Scope from "../../src/auth/Scope.ts"
-import { bytesOf, repository } from "../utils/images.ts"
+import { bytesOf, pushManifest, repository, tag } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
 import {
   type Answer,
@@ -822,3 +825,22 @@ describe("secrets", () => {
       }
     }))
 })
+
+it.effect("a copy asks for one token at its destination, good for all that it will do there", () =>
+  Effect.gen(function*() {
+    const source = yield* MemoryRegistry.make()
+    const { digest } = yield* pushManifest(source, name, { mediaType: MediaType.imageIndex, manifests: [] }, [tag("1")])
+    const manifests = "/v2/team/app/manifests/"
+    const { registry, requests } = yield* make({
+      [`HEAD ${manifests}1`]: guard(asks(pull), ["Bearer one"], { status: 404 }),
+      [`HEAD ${manifests}${digest}`]: guard(asks(pull), ["Bearer one"], { status: 404 }),
+      [`PUT ${manifests}1`]: guard(asks(push), ["Bearer one"], { status: 201 }),
+      [`GET ${realm}`]: token("one")
+    })
+    yield* Copy.copyManifest({
+      source: { registry: source, repository: name, tag: tag("1") },
+      destination: { registry, repository: name, tag: tag("1") },
+      referrers: false
+    })
+    assert.deepStrictEqual(requests.filter(isToken).map((seen) => queryOf(seen).getAll("scope")), [[push]])
+  }))
