@@ -60,7 +60,8 @@ export const patient = (connection: Connection.Connection): Connection.Connectio
     const left = pausedUntil - (yield* Clock.currentTimeMillis)
     if (left <= 0) return
     yield* (yield* Registry.Observer)({ _tag: "Paused", registry: connection.name, duration: Duration.millis(left) })
-    yield* Effect.sleep(left)
+    // also where what follows is not to be interrupted
+    yield* Effect.interruptible(Effect.sleep(left))
   })
   const heed = (error: unknown) =>
     Effect.flatMap(Clock.currentTimeMillis, (now) =>

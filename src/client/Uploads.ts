@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as BlobSource from "../BlobSource.ts"
@@ -18,7 +19,7 @@ import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { naturalHeader } from "./Blobs.ts"
 import type * as Connection from "./Connection.ts"
-import { retryWhile, worthRetrying } from "./Retries.ts"
+import { RetrySchedule, retryWhile, worthRetrying } from "./Retries.ts"
 
 type Uploads = Pick<Registry.Registry, "pushBlob" | "startUpload" | "resumeUpload">
 
@@ -93,21 +94,26 @@ export const make = (connection: Connection.Connection): Uploads => {
 
   /**
    * The session that a request opens, or nothing when its answer is 201: there is the blob already. A session that is
-   * not committed by the time the scope closes is cancelled; opening cannot be interrupted, so that none is lost.
+   * not committed by the time the scope closes is cancelled; opening cannot be interrupted, so that none is lost, but
+   * waiting to try again can.
    */
   const acquire = (
     call: Connection.Call & { readonly repository: Repository },
     opening: Effect.Effect<Connection.Received, RegistryError.RegistryError>
   ): Effect.Effect<Session | undefined, RegistryError.RegistryError, Scope.Scope> =>
-    Effect.acquireRelease(
-      Effect.gen(function*() {
-        const received = yield* opening
-        if (received.status === 201) return undefined
-        const location = yield* locationOf(call, received)
-        const minimumChunk = naturalHeader(received.headers["oci-chunk-min-length"]) ?? 0
-        return { location, held: 0, committed: false, minimumChunk }
-      }),
-      (session) => session === undefined || session.committed ? Effect.void : cancel(call.repository, session.location)
+    retryWhile(
+      Effect.acquireRelease(
+        Effect.gen(function*() {
+          const received = yield* opening
+          if (received.status === 201) return undefined
+          const location = yield* locationOf(call, received)
+          const minimumChunk = naturalHeader(received.headers["oci-chunk-min-length"]) ?? 0
+          return { location, held: 0, committed: false, minimumChunk }
+        }).pipe(Effect.provideService(RetrySchedule, Schedule.recurs(0))),
+        (session) =>
+          session === undefined || session.committed ? Effect.void : cancel(call.repository, session.location)
+      ),
+      worthRetrying
     )
 
   const upload = (repository: Repository, session: Session): Registry.Upload => {

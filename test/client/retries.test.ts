@@ -101,6 +101,23 @@ describe("a registry that asks for a pause", () => {
     }))
 })
 
+describe("an interruption", () => {
+  const big = new Uint8Array(100_000)
+  const interrupted = Effect.fnUntraced(function*(answer: Parameters<typeof make>[0][string]) {
+    const { registry, sent } = yield* make({ [`POST ${uploads}`]: answer })
+    const source = BlobSource.fromBytes(big)
+    const fiber = yield* Effect.forkChild(registry.pushBlob(name, { digest: digestOf(big), size: big.length }, source))
+    yield* TestClock.adjust("1 millis")
+    assert.strictEqual(sent().length, 1)
+    yield* Fiber.interrupt(fiber)
+  })
+
+  it.effect("does not wait until a session is tried to be opened again", () => interrupted({ status: 503 }))
+
+  it.effect("does not wait for the end of a pause", () =>
+    interrupted({ status: 429, headers: { "retry-after": "60" } }))
+})
+
 describe("a download that breaks off", () => {
   const script = (...rest: ReadonlyArray<Parameters<typeof make>[0][string]>) => ({
     [`GET ${blob}`]: [{ headers: { "content-length": "10" }, body: broken("0123") }, ...rest.flat()]
