@@ -164,7 +164,7 @@ describe.skipIf(!available)("CNCF distribution", () => {
         const { digest } = yield* pushBlob(registry, from, "in two places")
         const mounted = yield* Effect.scoped(registry.startUpload(to, { mount: { digest, from } }))
         assert.strictEqual(mounted._tag, "Mounted")
-        assert.deepStrictEqual(asked.at(-1)?.scopes, ["repository:team/to:pull,push", "repository:team/from:pull"])
+        assert.deepStrictEqual(asked.at(-1)?.scopes, ["repository:team/from:pull", "repository:team/to:pull,push"])
       }))
 
     it.live("is both ends of a copy", () =>

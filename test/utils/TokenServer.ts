@@ -57,6 +57,9 @@ const sign = (subject: string, access: ReadonlyArray<Access>): string => {
   return `${signed}.${signature.toString("base64url")}`
 }
 
+// distribution names scopes and their actions in the order of a Go map: in any
+const inOrder = (scope: string): string => scope.replace(/[^:]*$/, (actions) => actions.split(",").sort().join(","))
+
 /**
  * Starts one, on the loopback interface. Who has the password gets what is asked for; others may pull what is public.
  */
@@ -66,7 +69,7 @@ export const make = Effect.fnUntraced(function*(user: { readonly username: strin
   const host = yield* listen((request, response) => {
     const { authorization } = request.headers
     const scopes = new URL(request.url ?? "", "http://localhost").searchParams.getAll("scope")
-    asked.push({ authorization, scopes })
+    asked.push({ authorization, scopes: scopes.map(inOrder).sort() })
     if (authorization !== undefined && authorization !== known) return response.writeHead(401).end()
     const granted = scopes.flatMap((scope): ReadonlyArray<Access> => {
       const [type = "", name = "", actions = ""] = scope.split(":")
