@@ -3,7 +3,7 @@
  */
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
+import type * as Result from "effect/Result"
 import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
 import * as Reference from "../Reference.ts"
@@ -13,20 +13,20 @@ export class Misuse extends Schema.TaggedError<Misuse>("effect-oci/cli/Misuse")(
   override readonly [Runtime.errorExitCode] = 2
 }
 
+const fit = <A>(parsed: Result.Result<A, Reference.InvalidReference>): Effect.Effect<A, Misuse> =>
+  Effect.mapError(Effect.fromResult(parsed), ({ message }) => new Misuse({ message }))
+
 /** Reads an argument that names an image. */
 export const readReference = Effect.fnUntraced(
   function*(input: string): Effect.fn.Return<Reference.Reference, Misuse> {
-    const parsed = Reference.parseRelative(input)
-    if (Result.isFailure(parsed)) return yield* new Misuse({ message: parsed.failure.message })
-    const { digest, registry, repository, tag } = parsed.success
-    const host = registry ?? Reference.Host.make("docker.io")
-    const isShort = host === "docker.io" && !repository.includes("/")
-    const reference = new Reference.Reference({
-      registry: host,
-      repository: isShort ? Reference.Repository.make(`library/${repository}`) : repository,
-      ...digest === undefined || tag !== undefined ? { tag: tag ?? Reference.Tag.make("latest") } : {},
+    const { digest, registry = "docker.io", repository, tag } = yield* fit(Reference.parseRelative(input))
+    const isShort = registry === "docker.io" && !repository.includes("/")
+    const reference = yield* fit(Reference.parse(Reference.format({
+      registry,
+      repository: isShort ? `library/${repository}` : repository,
+      ...digest === undefined || tag !== undefined ? { tag: tag ?? "latest" } : {},
       ...digest === undefined ? {} : { digest }
-    })
+    })))
     if (String(reference) !== input) yield* Console.error(`${input} is taken as ${reference}`)
     return reference
   }

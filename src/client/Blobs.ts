@@ -6,13 +6,14 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
-import * as Digest from "../Digest.ts"
+import type * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type * as Connection from "./Connection.ts"
+import * as DigestHeader from "./DigestHeader.ts"
 import { RetrySchedule, worthRetrying } from "./Retries.ts"
 
 type Blobs = Pick<Registry.Registry, "getBlob" | "resolveBlob" | "deleteBlob">
@@ -33,10 +34,7 @@ export const make = (connection: Connection.Connection): Blobs => {
     const call = { operation: "resolveBlob", repository, target: "blob" } as const
     const { headers } = yield* connection.send(call, HttpClientRequest.head(urlOf(repository, digest)), [200])
     const size = naturalHeader(headers["content-length"])
-    const told = headers["docker-content-digest"]
-    if (Digest.isDigest(told) && told !== digest && Digest.algorithm(told) === Digest.algorithm(digest)) {
-      return yield* connection.error(call, new Hasher.DigestMismatch({ expected: digest, actual: told }))
-    }
+    yield* DigestHeader.agree(connection, call, digest, headers)
     const isPage = MediaType.fromContentType(headers["content-type"] ?? "") === "text/html"
     if (size === undefined || isPage) {
       const detail = isPage ? "the answer is a web page" : "the answer to HEAD does not say how long the blob is"

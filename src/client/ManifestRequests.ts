@@ -13,6 +13,7 @@ import type * as Registry from "../Registry.ts"
 import { type RegistryError, UnexpectedResponse } from "../RegistryError.ts"
 import { naturalHeader } from "./Blobs.ts"
 import type * as Connection from "./Connection.ts"
+import * as DigestHeader from "./DigestHeader.ts"
 
 /**
  * How large a manifest may be that is read, in bytes. The specification wants at least 4 MiB.
@@ -30,12 +31,6 @@ const accept = [...MediaType.manifests, "*/*;q=0.1"].join(", ")
 
 const contentType = (headers: Connection.Received["headers"]): string =>
   MediaType.fromContentType(headers["content-type"] ?? MediaType.octetStream)
-
-/** The digest that a header tells. */
-const digestOf = (headers: Connection.Received["headers"]): Digest.Digest | undefined => {
-  const digest = headers["docker-content-digest"]
-  return Digest.isDigest(digest) ? digest : undefined
-}
 
 /** A manifest to be written. */
 export interface Document {
@@ -68,7 +63,7 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
     const call = { operation: "getManifest", repository, target: "manifest" } as const
     const request = HttpClientRequest.get(urlOf(repository, reference), { headers: { accept } })
     const { bytes, headers } = yield* connection.send(call, request, [200], yield* ManifestLimit)
-    const wanted = Digest.isDigest(reference) ? reference : digestOf(headers)
+    const wanted = Digest.isDigest(reference) ? reference : DigestHeader.read(headers)
     const digest = yield* Hasher.digest(bytes, wanted === undefined ? "sha256" : Digest.algorithm(wanted)).pipe(
       // what a tag's answer says may be left aside (distribution-spec, "Pulling manifests"), the digest asked for may not
       Effect.catch((reason) =>
@@ -88,18 +83,15 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
       Effect.map((received) => received.headers),
       Effect.catchReason("RegistryError", "Unsupported", () => Effect.undefined)
     )
-    const digest = headers === undefined ? undefined : digestOf(headers)
+    const digest = headers === undefined ? undefined : DigestHeader.read(headers)
     const size = naturalHeader(headers?.["content-length"])
     // older registries tell neither, and some know no HEAD: then the manifest itself has to say
     if (headers === undefined || digest === undefined || size === undefined) {
       return (yield* getManifest(repository, reference)).descriptor
     }
-    if (
-      Digest.isDigest(reference) && digest !== reference && Digest.algorithm(digest) === Digest.algorithm(reference)
-    ) {
-      return yield* connection.error(call, new Hasher.DigestMismatch({ expected: reference, actual: digest }))
-    }
-    return { mediaType: contentType(headers), digest: Digest.isDigest(reference) ? reference : digest, size }
+    if (!Digest.isDigest(reference)) return { mediaType: contentType(headers), digest, size }
+    yield* DigestHeader.agree(connection, call, reference, headers)
+    return { mediaType: contentType(headers), digest: reference, size }
   })
 
   const put: ManifestRequests["put"] = Effect.fnUntraced(function*(repository, reference, manifest, tags = []) {
@@ -109,16 +101,11 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
     })
       .pipe(HttpClientRequest.bodyUint8Array(manifest.bytes, manifest.mediaType))
     const { headers, status } = yield* connection.send(call, request, [201, 200, 202])
-    const told = digestOf(headers)
-    if (status !== 201 && told === undefined && headers["location"] === undefined) {
+    if (status !== 201 && DigestHeader.read(headers) === undefined && headers["location"] === undefined) {
       const detail = "the answer does not say that the manifest is stored"
       return yield* connection.error(call, new UnexpectedResponse({ status, detail }))
     }
-    if (
-      told !== undefined && told !== manifest.digest && Digest.algorithm(told) === Digest.algorithm(manifest.digest)
-    ) {
-      return yield* connection.error(call, new Hasher.DigestMismatch({ expected: manifest.digest, actual: told }))
-    }
+    yield* DigestHeader.agree(connection, call, manifest.digest, headers)
     return headers
   })
 

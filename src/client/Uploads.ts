@@ -12,13 +12,14 @@ import * as Stream from "effect/Stream"
 import * as BlobSource from "../BlobSource.ts"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
-import { DigestMismatch, SizeMismatch } from "../Hasher.ts"
+import { SizeMismatch } from "../Hasher.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { naturalHeader } from "./Blobs.ts"
 import type * as Connection from "./Connection.ts"
+import * as DigestHeader from "./DigestHeader.ts"
 import { RetrySchedule, retryWhile, worthRetrying } from "./Retries.ts"
 
 type Uploads = Pick<Registry.Registry, "pushBlob" | "startUpload" | "resumeUpload">
@@ -32,6 +33,9 @@ const cancelTimeout = Duration.seconds(1)
 // A Location is used to the letter; only parameters are added (distribution-spec, "Pushing a blob monolithically").
 const withParameters = (url: string, parameters: Readonly<Record<string, string>>): string =>
   url + (url.includes("?") ? "&" : "?") + new URLSearchParams(parameters)
+
+// what is not sha256 is told when a session opens (distribution-spec, "Pushing a blob in chunks")
+const announced = (algorithm: string) => algorithm === "sha256" ? {} : { "digest-algorithm": algorithm }
 
 // answers to a single POST that speak of the way, not of the blob or of who asks
 const declines: ReadonlySet<string> = new Set([
@@ -75,14 +79,6 @@ export const make = (connection: Connection.Connection): Uploads => {
     return location !== "" && URL.canParse(location, url)
       ? Effect.succeed(absolute(location, url))
       : Effect.fail(connection.error(call, new RegistryError.UnexpectedResponse({ status, detail: "no Location" })))
-  }
-
-  /** A digest that the registry tells must be the one we know. */
-  const agree = (call: Connection.Call, expected: Digest.Digest, { headers }: Connection.Received) => {
-    const actual = headers["docker-content-digest"]
-    return Digest.isDigest(actual) && actual !== expected && Digest.algorithm(actual) === Digest.algorithm(expected)
-      ? Effect.fail(connection.error(call, new DigestMismatch({ expected, actual })))
-      : Effect.void
   }
 
   const cancel = (repository: Repository, location: string) =>
@@ -160,7 +156,7 @@ export const make = (connection: Connection.Connection): Uploads => {
         const request = HttpClientRequest.put(withParameters(session.location, { digest }))
         const received = yield* connection.upload(of, request, chunk, [201, 204])
         session.committed = true
-        yield* agree(of, digest, received)
+        yield* DigestHeader.agree(connection, of, digest, received.headers)
         return { mediaType: MediaType.octetStream, digest, size: chunk.offset + received.sent }
       })
     }
@@ -169,12 +165,11 @@ export const make = (connection: Connection.Connection): Uploads => {
   const startUpload: Uploads["startUpload"] = Effect.fnUntraced(function*(repository, options) {
     const call = { operation: "startUpload", repository, target: "repository" } as const
     const { algorithm = "sha256", mount } = options ?? {}
-    const announced = algorithm === "sha256" ? {} : { "digest-algorithm": algorithm }
-    const plain = post(call, uploadsUrl(repository, announced), [202])
+    const plain = post(call, uploadsUrl(repository, announced(algorithm)), [202])
     const asked = mount === undefined ? plain : post(
       mount.from === undefined ? call : { ...call, from: mount.from },
       uploadsUrl(repository, {
-        ...announced,
+        ...announced(algorithm),
         mount: mount.digest,
         ...mount.from === undefined ? {} : { from: mount.from }
       }),
@@ -200,11 +195,17 @@ export const make = (connection: Connection.Connection): Uploads => {
         call,
         connection.send(call, request, [201, 202]).pipe(
           Effect.tap((received) => learnt(received.status === 201)),
-          Effect.tap((received) => received.status === 201 ? agree(call, digest, received) : Effect.void),
+          Effect.tap((received) =>
+            received.status === 201 ? DigestHeader.agree(connection, call, digest, received.headers) : Effect.void
+          ),
           // where such a POST is a mistake, a session may still be none
           Effect.catchIf(
             ({ reason }) => declines.has(reason._tag),
-            () => Effect.andThen(learnt(false), post(call, uploadsUrl(repository, {}), [202]))
+            () =>
+              Effect.andThen(
+                learnt(false),
+                post(call, uploadsUrl(repository, announced(Digest.algorithm(digest))), [202])
+              )
           )
         )
       )

@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as BlobSource from "../BlobSource.ts"
+import * as Digest from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Registry from "../Registry.ts"
 import { type CopyError, isCopyError } from "./CopyError.ts"
@@ -25,7 +26,8 @@ const mount = Effect.fnUntraced(
   function*({ destination, source }: Ends, place: Place, content: BlobSource.BlobSource<CopyError>) {
     const { digest, size } = place.descriptor
     const started = yield* destination.registry.startUpload(destination.repository, {
-      mount: { digest, from: source.repository }
+      mount: { digest, from: source.repository },
+      algorithm: Digest.algorithm(digest)
     })
     if (started._tag === "Mounted") return "mounted"
     yield* started.commit(digest, { offset: 0, size, stream: content.open(0) })

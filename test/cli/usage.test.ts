@@ -22,6 +22,7 @@ describe("misuse is one clear line on stderr, and exit code 2", () => {
     ],
     [["copy", "a.test/b:1", "a.test:99999/b"], "registry: the port is not a number from 1 to 65535 (character 8)"],
     [["copy", "a.test/b@sha256:12", somewhere], "digest: expected 64 hexadecimal digits after sha256, found 2"],
+    [["copy", "a".repeat(250), somewhere], "repository: it has 258 characters, 255 are allowed"],
     [["copy", "a.test/b:1", somewhere, "--platform", "linux"], "invalid platform \"linux\": expected os/architecture"],
     [["copy", "a.test/b:1", somewhere, "--plain-http", "vm"], "\"vm\" is not a host, with its port if it has one"],
     [["copy", "a.test/b:1", somewhere, "--plain-http", "http://vm:1"], "\"http://vm:1\" is not a host"],
