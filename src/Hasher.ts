@@ -155,53 +155,85 @@ export const verifyBytes = Effect.fnUntraced(function*(
 })
 
 /**
+ * Verifies one piece of content that may be read in several goes. Each begins where any before it had come to, or earlier;
+ * what was hashed by then is passed over, so that every byte is hashed once. A go that begins beyond that cannot be
+ * verified. One is read at a time.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Verifier {
+  /** Lets the content through from `offset` on, and fails before its last chunk when digest or size are not as expected. */
+  readonly from: (
+    offset: number
+  ) => <E, R>(
+    self: Stream.Stream<Uint8Array, E, R>
+  ) => Stream.Stream<Uint8Array, E | DigestMismatch | SizeMismatch, R>
+}
+
+/**
+ * Makes a {@link Verifier}.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const verifier = Effect.fnUntraced(function*(
+  expected: { readonly digest: Digest.Digest; readonly size: number }
+): Effect.fn.Return<Verifier, UnsupportedAlgorithm, Scope.Scope> {
+  const hasher = yield* Hasher
+  const hash = yield* hasher.make(Digest.algorithm(expected.digest))
+  let hashed = 0
+
+  const verdict: Effect.Effect<void, DigestMismatch> = yield* Effect.cached(Effect.gen(function*() {
+    const actual = yield* hash.digest
+    if (actual !== expected.digest) return yield* new DigestMismatch({ expected: expected.digest, actual })
+  }))
+
+  return {
+    from: (offset) => (self) =>
+      Stream.suspend(() => {
+        let position = offset
+        const isSeen = offset <= hashed
+        const inspect = Effect.fnUntraced(function*(chunks: ReadonlyArray<Uint8Array>) {
+          const fresh: Array<Uint8Array> = []
+          for (const chunk of chunks) {
+            const end = position + chunk.length
+            if (isSeen && end > hashed) {
+              fresh.push(hashed > position ? chunk.subarray(hashed - position) : chunk)
+              hashed = end
+            }
+            position = end
+          }
+          if (position > expected.size) {
+            return yield* new SizeMismatch({ expected: expected.size, actual: position })
+          }
+          if (fresh.length > 0) yield* hash.update(fresh)
+          if (isSeen && position === expected.size) yield* verdict
+        })
+        const end = Effect.suspend((): Effect.Effect<void, DigestMismatch | SizeMismatch> =>
+          position !== expected.size
+            ? Effect.fail(new SizeMismatch({ expected: expected.size, actual: position }))
+            : isSeen
+            ? verdict
+            : Effect.void
+        )
+        return self.pipe(
+          Stream.mapArrayEffect((chunks) => Effect.as(inspect(chunks), chunks)),
+          Stream.concat(Stream.fromEffectDrain(end))
+        )
+      })
+  }
+})
+
+/**
  * Lets a stream of bytes through while hashing it, and fails before its last chunk is handed on when digest or size are
- * not as expected; content that is too short fails where it ends. A stream whose size is not known stays one pull
- * behind, so that its last chunk can be held back.
+ * not as expected; content that is too short fails where it ends.
  *
  * @category combinators
  * @since 0.1.0
  */
-export const verify = (expected: { readonly digest: Digest.Digest; readonly size?: number }) =>
+export const verify = (expected: { readonly digest: Digest.Digest; readonly size: number }) =>
 <E, R>(
   self: Stream.Stream<Uint8Array, E, R>
 ): Stream.Stream<Uint8Array, E | DigestMismatch | SizeMismatch | UnsupportedAlgorithm, R> =>
-  Stream.unwrap(Effect.gen(function*() {
-    const hasher = yield* Hasher
-    const hash = yield* hasher.make(Digest.algorithm(expected.digest))
-    let size = 0
-    let verified = false
-    let held: ReadonlyArray<Uint8Array> = []
-
-    const verdict: Effect.Effect<void, DigestMismatch> = Effect.gen(function*() {
-      verified = true
-      const actual = yield* hash.digest
-      if (actual !== expected.digest) return yield* new DigestMismatch({ expected: expected.digest, actual })
-    })
-    const inspect = Effect.fnUntraced(function*(chunks: ReadonlyArray<Uint8Array>) {
-      for (const chunk of chunks) size += chunk.length
-      if (expected.size !== undefined && size > expected.size) {
-        return yield* new SizeMismatch({ expected: expected.size, actual: size })
-      }
-      if (!verified) yield* hash.update(chunks)
-      if (!verified && size === expected.size) yield* verdict
-      if (expected.size !== undefined) return chunks
-      if (chunks.every((chunk) => chunk.length === 0)) return []
-      const ready = held
-      held = chunks
-      return ready
-    })
-    const end = Effect.suspend((): Effect.Effect<void, DigestMismatch | SizeMismatch> => {
-      if (verified) return Effect.void
-      return expected.size === undefined || size === expected.size
-        ? verdict
-        : Effect.fail(new SizeMismatch({ expected: expected.size, actual: size }))
-    })
-    return self.pipe(
-      Stream.mapAccumArrayEffect(
-        () => undefined,
-        (state, chunks) => Effect.map(inspect(chunks), (ready) => [state, ready])
-      ),
-      Stream.concat(Stream.unwrap(Effect.map(end, () => Stream.fromArray(held))))
-    )
-  }))
+  Stream.unwrap(Effect.map(verifier(expected), ({ from }) => from(0)(self)))

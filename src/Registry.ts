@@ -9,7 +9,6 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
@@ -17,9 +16,11 @@ import * as Stream from "effect/Stream"
 import * as BlobSource from "./BlobSource.ts"
 import type { Descriptor } from "./Descriptor.ts"
 import type { Digest } from "./Digest.ts"
-import { SizeMismatch } from "./Hasher.ts"
+import * as Hasher from "./Hasher.ts"
+import type { Limiter } from "./Limiter.ts"
 import type { Repository, Tag } from "./Reference.ts"
-import { RegistryError, Unsupported } from "./RegistryError.ts"
+import { isRegistryError, type Reason, RegistryError, Unsupported } from "./RegistryError.ts"
+import type { Mounted, Upload } from "./Upload.ts"
 
 const TypeId = "~effect-oci/Registry"
 
@@ -41,7 +42,8 @@ export interface Range {
 
 /**
  * A blob that is being read. The stream of a whole blob verifies itself: it fails with `DigestMismatch` or
- * `SizeMismatch` before its last chunk. A range cannot be verified. `descriptor.size` is that of the whole blob.
+ * `SizeMismatch` before its last chunk. A range is not verified, not even one that is the whole blob. `descriptor.size`
+ * is that of the whole blob.
  *
  * @category models
  * @since 0.1.0
@@ -63,62 +65,6 @@ export interface ManifestBytes {
 }
 
 /**
- * A blob that another repository had, and that now is in this one too.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Mounted {
-  readonly _tag: "Mounted"
-  readonly digest: Digest
-}
-
-/**
- * Consecutive bytes of a blob in upload, from `offset` on.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Chunk<out E = never> {
-  readonly offset: number
-  /** In bytes, where known beforehand. */
-  readonly size?: number
-  readonly stream: Stream.Stream<Uint8Array, E>
-}
-
-/**
- * An upload session: a blob that is written piece by piece (distribution-spec, "Pushing blobs").
- *
- * @category models
- * @since 0.1.0
- */
-export interface Upload {
-  readonly _tag: "Upload"
-  /** Names the session to `resumeUpload`, opaquely; it may change with each call. */
-  readonly id: Effect.Effect<string>
-  /** No chunk but the last may be smaller; 0 where the registry does not mind. In bytes. */
-  readonly minimumChunk: number
-  /**
-   * How many bytes the registry has.
-   *
-   * Reasons: `BlobUploadUnknown`.
-   */
-  readonly status: Effect.Effect<number, RegistryError>
-  /**
-   * Adds a chunk, and tells how many bytes the registry has now.
-   *
-   * Reasons: `BlobUploadUnknown`; `BlobUploadInvalid` when the chunk does not begin where the last one ended.
-   */
-  readonly append: <E>(chunk: Chunk<E>) => Effect.Effect<number, RegistryError | E>
-  /**
-   * Ends the session: what it holds, with the last chunk if one is given, becomes the blob of that digest.
-   *
-   * Reasons: those of `append`; `DigestInvalid` or `DigestMismatch` when the content is another, `SizeInvalid`.
-   */
-  readonly commit: <E = never>(digest: Digest, last?: Chunk<E>) => Effect.Effect<Descriptor, RegistryError | E>
-}
-
-/**
  * What a registry is known to do. A key that is absent is not known yet: a registry behind HTTP learns as it goes.
  *
  * @category models
@@ -131,6 +77,21 @@ export interface Capabilities {
   readonly singlePost?: boolean
   /** It takes several tags with one manifest (`?tag=`, distribution-spec after 1.1.1). */
   readonly tagParameters?: boolean
+  /** It mounts a blob without being told from which repository (distribution-spec, "Mounting a blob from another repository"). */
+  readonly anonymousMount?: boolean
+  /**
+   * It mounts a blob from the very repository that is to have it, where it is there. So one request tells whether it is,
+   * and opens an upload session where it is not.
+   */
+  readonly selfMount?: boolean
+  /** It takes a blob in several chunks, and goes on with an upload that broke off (distribution-spec, "Pushing a blob in chunks"). */
+  readonly chunks?: boolean
+  /** No chunk but the last may be smaller (`OCI-Chunk-Min-Length`), in bytes. */
+  readonly minimumChunk?: number
+  /** No request may bring more of a blob, in bytes. */
+  readonly maximumChunk?: number
+  /** It lists in pages (distribution-spec, "Listing Tags"). */
+  readonly pages?: boolean
 }
 
 /**
@@ -145,6 +106,8 @@ export interface Registry {
   readonly name: string
   /** What it is known to do, by now. */
   readonly capabilities: Effect.Effect<Capabilities>
+  /** Limits how much goes on here at a time; absent where nothing does. */
+  readonly limiter?: Limiter
   /** Succeeds where a registry answers (end-1 of the specification). */
   readonly ping: Effect.Effect<void, RegistryError>
 
@@ -282,27 +245,12 @@ export const isRegistry = (u: unknown): u is Registry => hasProperty(u, TypeId)
 // watching
 // ---------------------------------------------------------------------------------------------------------------------
 
-/**
- * What happens below an operation without being its result: a registry warned (distribution-spec, "Warnings"), or asked
- * for a pause that a request now waits out.
- *
- * @category models
- * @since 0.1.0
- */
-export type RegistryEvent =
-  | { readonly _tag: "Warning"; readonly registry: string; readonly text: string }
-  | { readonly _tag: "Paused"; readonly registry: string; readonly duration: Duration.Duration }
-
-/**
- * Is told of each {@link RegistryEvent}.
- *
- * @default does nothing
- * @category references
- * @since 0.1.0
- */
-export const Observer: Context.Reference<(event: RegistryEvent) => Effect.Effect<void>> = Context.Reference<
-  (event: RegistryEvent) => Effect.Effect<void>
->("effect-oci/Registry/Observer", { defaultValue: () => () => Effect.void })
+export {
+  /** @since 0.1.0 */
+  Observer,
+  /** @since 0.1.0 */
+  type RegistryEvent
+} from "./Observer.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
 // constructors
@@ -402,26 +350,34 @@ export const make = (
 }
 
 /**
- * A blob of a registry as the source of a push. It can be opened at any offset, as often as needed; from its beginning
- * it verifies itself. Fails with `SizeMismatch` where the registry's blob has another length than the descriptor says.
+ * A blob of a registry as the source of a push. It can be opened at any offset, as often as needed, and verifies itself
+ * however often that is: every byte is hashed once, and the last chunk is not handed on unless digest and size are right.
+ * One that is opened in the middle at first cannot be verified. Fails with `SizeMismatch` where the registry's blob has
+ * another length than the descriptor says. It is for one reader at a time.
  *
  * @category combinators
  * @since 0.1.0
  */
-export const blobSource = (
+export const blobSource = Effect.fnUntraced(function*(
   self: Registry,
   repository: Repository,
   descriptor: Pick<Descriptor, "digest" | "size">
-): BlobSource.BlobSource<RegistryError> =>
-  BlobSource.make(descriptor.size, (offset) =>
+): Effect.fn.Return<BlobSource.BlobSource<RegistryError>, RegistryError, Scope.Scope> {
+  const { digest, size } = descriptor
+  const failure = (reason: Reason) =>
+    new RegistryError({ operation: "getBlob", registry: self.name, repository, reason })
+  const verifier = yield* Effect.mapError(Hasher.verifier({ digest, size }), failure)
+  const read = (offset: number) =>
     Stream.unwrap(Effect.gen(function*() {
-      if (offset > 0 && offset >= descriptor.size) return Stream.empty
-      const blob = yield* self.getBlob(repository, descriptor.digest, offset === 0 ? {} : { range: { offset } })
-      if (blob.descriptor.size === descriptor.size) return blob.stream
-      return yield* new RegistryError({
-        operation: "getBlob",
-        registry: self.name,
-        repository,
-        reason: new SizeMismatch({ expected: descriptor.size, actual: blob.descriptor.size })
-      })
-    })))
+      if (offset > 0 && offset >= size) return Stream.empty
+      // hashed here: a range is not hashed below. Of nothing, there is none
+      const blob = yield* self.getBlob(repository, digest, size === 0 ? {} : { range: { offset } })
+      if (blob.descriptor.size === size) return blob.stream
+      return yield* failure(new Hasher.SizeMismatch({ expected: size, actual: blob.descriptor.size }))
+    }))
+  return BlobSource.make(size, (offset) =>
+    read(offset).pipe(
+      verifier.from(offset),
+      Stream.mapError((error) => isRegistryError(error) ? error : failure(error))
+    ))
+})

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Scope, Stream, Tracer } from "effect"
+import { Effect, Result, type Scope, Stream, Tracer } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as Digest from "effect-oci/Digest"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
@@ -8,9 +8,11 @@ import type { RegistryError } from "effect-oci/RegistryError"
 import { pushBlob, repository, tag } from "./utils/images.ts"
 
 const app = repository("team/app")
-const digest = Digest.fromHash("sha256", new Uint8Array(32))
+const digest = Result.getOrThrow(
+  Digest.parse("sha256:84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882")
+)
 
-type Operation = Exclude<keyof Registry.Registry, "name" | "capabilities" | `~${string}`>
+type Operation = Exclude<keyof Registry.Registry, "name" | "capabilities" | "limiter" | `~${string}`>
 
 /** Each operation, called in some way. */
 const calls: Readonly<
@@ -52,8 +54,8 @@ const spansOf = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E,
   return spans.map(({ attributes, name }) => ({ name, attributes: Object.fromEntries(attributes) }))
 })
 
-/** A registry whose blobs hold ten digits, and what was asked of it. */
-const recording = () => {
+/** A registry whose blobs hold ten digits, one a chunk, and what was asked of it. */
+const recording = (content: string = "0123456789") => {
   const ranges: Array<Registry.Range | undefined> = []
   const registry = Registry.make({
     name: "mock",
@@ -62,7 +64,9 @@ const recording = () => {
         ranges.push(options?.range)
         return {
           descriptor: { mediaType: "application/octet-stream", digest, size: 10 },
-          stream: Stream.succeed(new TextEncoder().encode("0123456789".slice(options?.range?.offset)))
+          stream: Stream.fromIterable(content.slice(options?.range?.offset), { chunkSize: 1 }).pipe(
+            Stream.map((digit) => new TextEncoder().encode(digit))
+          )
         }
       })
   })
@@ -114,23 +118,43 @@ describe("Registry.make", () => {
 })
 
 describe("Registry.blobSource", () => {
-  it.effect("reads a blob from its beginning as a whole, so that it verifies itself", () =>
+  it.effect("hashes every byte once, however often it is opened", () =>
+    Effect.gen(function*() {
+      const source = yield* Registry.blobSource(recording().registry, app, { digest, size: 10 })
+      yield* Stream.runDrain(Stream.take(source.open(0), 4))
+      assert.strictEqual(yield* textOf(source.open(4)), "456789")
+      const wrong = yield* Registry.blobSource(recording("012345678X").registry, app, { digest, size: 10 })
+      yield* Stream.runDrain(Stream.take(wrong.open(0), 4))
+      const emitted: Array<string> = []
+      const read = Stream.runForEach(wrong.open(2), (bytes) =>
+        Effect.sync(() => emitted.push(...new TextDecoder().decode(bytes))))
+      assert.strictEqual((yield* Effect.flip(read)).reason._tag, "DigestMismatch")
+      assert.deepStrictEqual(emitted, Array.from("2345678"))
+    }))
+
+  it.effect("asks for a blob from its beginning on, which it verifies itself", () =>
     Effect.gen(function*() {
       const { ranges, registry } = recording()
-      assert.strictEqual(yield* textOf(Registry.blobSource(registry, app, { digest, size: 10 }).open(0)), "0123456789")
-      assert.deepStrictEqual(ranges, [undefined])
+      assert.strictEqual(
+        yield* textOf((yield* Registry.blobSource(registry, app, { digest, size: 10 })).open(0)),
+        "0123456789"
+      )
+      assert.deepStrictEqual(ranges, [{ offset: 0 }])
     }))
 
   it.effect("reads a blob from the middle by range", () =>
     Effect.gen(function*() {
       const { ranges, registry } = recording()
-      assert.strictEqual(yield* textOf(Registry.blobSource(registry, app, { digest, size: 10 }).open(3)), "3456789")
+      assert.strictEqual(
+        yield* textOf((yield* Registry.blobSource(registry, app, { digest, size: 10 })).open(3)),
+        "3456789"
+      )
       assert.deepStrictEqual(ranges, [{ offset: 3 }])
     }))
 
   it.effect("is opened again and again", () =>
     Effect.gen(function*() {
-      const source = Registry.blobSource(recording().registry, app, { digest, size: 10 })
+      const source = yield* Registry.blobSource(recording().registry, app, { digest, size: 10 })
       const read = [yield* textOf(source.open(0)), yield* textOf(source.open(8)), yield* textOf(source.open(5))]
       assert.deepStrictEqual([source.replay, ...read], ["any", "0123456789", "89", "56789"])
     }))
@@ -138,7 +162,7 @@ describe("Registry.blobSource", () => {
   it.effect("has nothing at its end, and does not ask for it", () =>
     Effect.gen(function*() {
       const { ranges, registry } = recording()
-      assert.strictEqual(yield* textOf(Registry.blobSource(registry, app, { digest, size: 10 }).open(10)), "")
+      assert.strictEqual(yield* textOf((yield* Registry.blobSource(registry, app, { digest, size: 10 })).open(10)), "")
       assert.deepStrictEqual(ranges, [])
     }))
 
@@ -146,12 +170,12 @@ describe("Registry.blobSource", () => {
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const empty = yield* pushBlob(registry, app, "")
-      assert.strictEqual(yield* textOf(Registry.blobSource(registry, app, empty).open(0)), "")
+      assert.strictEqual(yield* textOf((yield* Registry.blobSource(registry, app, empty)).open(0)), "")
     }))
 
   it.effect.each([9, 11])("fails for a blob of 10 bytes that should have %i", (size) =>
     Effect.gen(function*() {
-      const source = Registry.blobSource(recording().registry, app, { digest, size })
+      const source = yield* Registry.blobSource(recording().registry, app, { digest, size })
       const { reason } = yield* Effect.flip(Stream.runDrain(source.open(0)))
       assert(reason._tag === "SizeMismatch")
       assert.deepStrictEqual([reason.expected, reason.actual], [size, 10])
@@ -159,13 +183,13 @@ describe("Registry.blobSource", () => {
 
   it.effect("fails in the middle of a blob that has another length, too", () =>
     Effect.gen(function*() {
-      const source = Registry.blobSource(recording().registry, app, { digest, size: 11 })
+      const source = yield* Registry.blobSource(recording().registry, app, { digest, size: 11 })
       assert.strictEqual((yield* Effect.flip(Stream.runDrain(source.open(3)))).reason._tag, "SizeMismatch")
     }))
 
   it.effect("fails as its registry does", () =>
     Effect.gen(function*() {
-      const source = Registry.blobSource(yield* MemoryRegistry.make(), app, { digest, size: 10 })
+      const source = yield* Registry.blobSource(yield* MemoryRegistry.make(), app, { digest, size: 10 })
       assert.strictEqual((yield* Effect.flip(Stream.runDrain(source.open(0)))).reason._tag, "NameUnknown")
     }))
 
@@ -173,7 +197,7 @@ describe("Registry.blobSource", () => {
     Effect.gen(function*() {
       const [from, to] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
       const descriptor = yield* pushBlob(from, app, "to be carried")
-      yield* to.pushBlob(app, descriptor, Registry.blobSource(from, app, descriptor))
+      yield* to.pushBlob(app, descriptor, yield* Registry.blobSource(from, app, descriptor))
       assert.strictEqual(yield* textOf((yield* to.getBlob(app, descriptor.digest)).stream), "to be carried")
     }))
 })

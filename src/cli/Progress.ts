@@ -51,6 +51,9 @@ export const conclusion = (report: CopyReport, elapsed: Duration.Duration): stri
 /** Says what happens below. */
 export const tell = (event: RegistryEvent): Effect.Effect<void> => {
   switch (event._tag) {
+    case "Requested":
+    case "Retried":
+      return Effect.void
     case "Warning":
       return Console.error(`warning from ${event.registry}: ${event.text}`)
     case "Paused":

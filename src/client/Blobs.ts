@@ -2,8 +2,10 @@
  * Reading and deleting blobs over HTTP (distribution-spec, "Pulling blobs", "Deleting Blobs").
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import type * as Digest from "../Digest.ts"
@@ -12,9 +14,9 @@ import * as MediaType from "../MediaType.ts"
 import type { Repository } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
+import * as Retries from "../Retries.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
-import { RetrySchedule, worthRetrying } from "./Retries.ts"
 
 type Blobs = Pick<Registry.Registry, "getBlob" | "resolveBlob" | "deleteBlob">
 
@@ -24,6 +26,7 @@ export const naturalHeader = (value: string | undefined): number | undefined =>
 
 export const make = (connection: Connection.Connection): Blobs => {
   const urlOf = (repository: Repository, digest: Digest.Digest) => connection.url(`/v2/${repository}/blobs/${digest}`)
+  const callOf = (operation: string, repository: Repository) => ({ operation, repository, target: "blob" } as const)
   const describe = (digest: Digest.Digest, size: number): Descriptor => ({
     mediaType: MediaType.octetStream,
     digest,
@@ -31,7 +34,7 @@ export const make = (connection: Connection.Connection): Blobs => {
   })
 
   const resolveBlob: Blobs["resolveBlob"] = Effect.fnUntraced(function*(repository, digest) {
-    const call = { operation: "resolveBlob", repository, target: "blob" } as const
+    const call = callOf("resolveBlob", repository)
     const { headers } = yield* connection.send(call, HttpClientRequest.head(urlOf(repository, digest)), [200])
     const size = naturalHeader(headers["content-length"])
     yield* DigestHeader.agree(connection, call, digest, headers)
@@ -43,76 +46,88 @@ export const make = (connection: Connection.Connection): Blobs => {
     return describe(digest, size)
   })
 
-  const getBlob: Blobs["getBlob"] = Effect.fnUntraced(function*(repository, digest, options) {
-    const call = { operation: "getBlob", repository, target: "blob" } as const
-    if (options?.range !== undefined) return yield* getRange(call, repository, digest, options.range)
-    const answer = yield* connection.open(call, HttpClientRequest.get(urlOf(repository, digest)), [200])
-    const size = naturalHeader(answer.headers["content-length"]) ?? (yield* resolveBlob(repository, digest)).size
-    return {
-      descriptor: describe(digest, size),
-      stream: resuming(answer.stream, (offset) => rest(repository, digest, offset, size)).pipe(
-        Hasher.verify({ digest, size }),
-        Stream.mapError((failure) => RegistryError.isRegistryError(failure) ? failure : connection.error(call, failure))
+  /** One answer with a part of a blob; `size` is of the whole blob, if the answer or anybody before it has said. */
+  const openOnce = Effect.fnUntraced(
+    function*(repository: Repository, digest: Digest.Digest, range: Registry.Range, known?: number) {
+      const call = callOf("getBlob", repository)
+      const { length, offset } = range
+      const isWhole = offset === 0 && length === undefined
+      const headers = isWhole ? {} : { range: `bytes=${offset}-${length === undefined ? "" : offset + length - 1}` }
+      const answer = yield* connection.open(
+        call,
+        HttpClientRequest.get(urlOf(repository, digest), { headers }),
+        isWhole ? [200] : [200, 206]
       )
-    }
-  })
-
-  /** What is left of a blob from an offset on. A registry whose blob has another length by now has another blob. */
-  const rest = (repository: Repository, digest: Digest.Digest, offset: number, size: number) =>
-    Stream.unwrap(Effect.gen(function*() {
-      const call = { operation: "getBlob", repository, target: "blob" } as const
-      // the stream that goes on here is what retries
-      const blob = yield* Effect.provideService(
-        getRange(call, repository, digest, { offset }),
-        RetrySchedule,
-        Schedule.recurs(0)
-      )
-      if (blob.descriptor.size === size) return blob.stream
-      const reason = new Hasher.SizeMismatch({ expected: size, actual: blob.descriptor.size })
-      return Stream.fail(connection.error(call, reason))
-    }))
-
-  const getRange = Effect.fnUntraced(
-    function*(
-      call: Connection.Call,
-      repository: Repository,
-      digest: Digest.Digest,
-      { length, offset }: Registry.Range
-    ) {
-      const unsatisfiable = connection.error(call, new RegistryError.RangeNotSatisfiable({}))
-      if (offset < 0 || length !== undefined && length < 1) return yield* unsatisfiable
-      const range = `bytes=${offset}-${length === undefined ? "" : offset + length - 1}`
-      const request = HttpClientRequest.get(urlOf(repository, digest), { headers: { range } })
-      const answer = yield* connection.open(call, request, [200, 206])
-
       if (answer.status === 200) {
-        // the registry knows no ranges: let go by what was not asked for
-        const size = naturalHeader(answer.headers["content-length"]) ?? (yield* resolveBlob(repository, digest)).size
-        if (offset >= size) return yield* unsatisfiable
-        return { descriptor: describe(digest, size), stream: part(answer.stream, offset, length) }
+        const size = naturalHeader(answer.headers["content-length"]) ?? known
+        // a registry that knows no ranges: let go by what was not asked for
+        if (size !== undefined && offset > 0 && offset >= size) return yield* unsatisfiable(call)
+        return { size, stream: isWhole ? answer.stream : part(answer.stream, offset, length) }
       }
-      const match = /^bytes ([0-9]{1,15})-([0-9]{1,15})\/(?:([0-9]{1,15})|\*)$/.exec(
-        answer.headers["content-range"] ?? ""
-      )
-      const [, first, last, total] = match ?? []
-      const another = () => {
+      const [, first, last, total] =
+        /^bytes ([0-9]{1,15})-([0-9]{1,15})\/(?:([0-9]{1,15})|\*)$/.exec(answer.headers["content-range"] ?? "") ?? []
+      const size = total === undefined ? known : Number(total)
+      const end = size === undefined ? Number(last) + 1 : length === undefined ? size : Math.min(offset + length, size)
+      if (first === undefined || Number(first) !== offset || end <= offset || Number(last) + 1 < end) {
         const detail = "the answer is another range of the blob than was asked for"
-        return connection.error(call, new RegistryError.UnexpectedResponse({ status: 206, detail }))
+        return yield* connection.error(call, new RegistryError.UnexpectedResponse({ status: 206, detail }))
       }
-      if (first === undefined || last === undefined || Number(first) !== offset) return yield* another()
-      const size = total === undefined ? (yield* resolveBlob(repository, digest)).size : Number(total)
-      const end = length === undefined ? size : Math.min(offset + length, size)
-      if (end <= offset || Number(last) + 1 < end) return yield* another()
-      return { descriptor: describe(digest, size), stream: part(answer.stream, 0, end - offset) }
+      return { size, stream: part(answer.stream, 0, end - offset) }
     }
   )
 
+  const unsatisfiable = (call: Connection.Call) => connection.error(call, new RegistryError.RangeNotSatisfiable({}))
+
+  /** What is left of a part, of which some was read. A registry whose blob has another length by now has another blob. */
+  const rest = (
+    repository: Repository,
+    digest: Digest.Digest,
+    { length, offset }: Registry.Range,
+    size: number
+  ) =>
+  (read: number): Registry.Blob["stream"] =>
+    Stream.unwrap(
+      Effect.gen(function*() {
+        const from = offset + read
+        if (from >= size || length !== undefined && read >= length) return Stream.empty
+        const range = { offset: from, ...length === undefined ? {} : { length: length - read } }
+        const opened = yield* openOnce(repository, digest, range, size)
+        if (opened.size === size || opened.size === undefined) return opened.stream
+        const reason = new Hasher.SizeMismatch({ expected: size, actual: opened.size })
+        return yield* connection.error(callOf("getBlob", repository), reason)
+        // the stream that goes on here is what retries
+      }).pipe(Effect.provideService(Retries.RetrySchedule, Schedule.recurs(0)))
+    )
+
+  /** Opens a part of a blob, and knows how long the whole is. Its stream goes on by another request where it breaks. */
+  const open = Effect.fnUntraced(function*(repository: Repository, digest: Digest.Digest, range: Registry.Range) {
+    const { length, offset } = range
+    if (offset < 0 || length !== undefined && length < 1) return yield* unsatisfiable(callOf("getBlob", repository))
+    const goOn = (size: number) => rest(repository, digest, range, size)
+    const own = yield* Scope.fork(yield* Effect.scope)
+    const opened = yield* Scope.provide(openOnce(repository, digest, range), own)
+    if (opened.size !== undefined) return { size: opened.size, stream: resuming(opened.stream, goOn(opened.size)) }
+    // to ask for the size takes a connection and a permit, which this may be the only one to have
+    yield* Scope.close(own, Exit.void)
+    const { size } = yield* resolveBlob(repository, digest)
+    const { stream } = yield* openOnce(repository, digest, range, size)
+    return { size, stream: resuming(stream, goOn(size)) }
+  })
+
   return {
-    getBlob,
+    getBlob: Effect.fnUntraced(function*(repository, digest, options) {
+      const { size, stream } = yield* open(repository, digest, options?.range ?? { offset: 0 })
+      const call = callOf("getBlob", repository)
+      const verified = options?.range !== undefined ? stream : Stream.mapError(
+        Hasher.verify({ digest, size })(stream),
+        (failure) => RegistryError.isRegistryError(failure) ? failure : connection.error(call, failure)
+      )
+      return { descriptor: describe(digest, size), stream: verified }
+    }),
     resolveBlob,
     deleteBlob: Effect.fnUntraced(function*(repository, digest) {
-      const call = { operation: "deleteBlob", repository, target: "blob" } as const
-      yield* connection.send(call, HttpClientRequest.delete(urlOf(repository, digest)), [200, 202, 204])
+      const url = urlOf(repository, digest)
+      yield* connection.send(callOf("deleteBlob", repository), HttpClientRequest.delete(url), [200, 202, 204])
     })
   }
 }
@@ -120,22 +135,22 @@ export const make = (connection: Connection.Connection): Blobs => {
 /** A stream that goes on from where it broke, when and as often as the schedule of retries says. */
 const resuming = (
   first: Registry.Blob["stream"],
-  from: (offset: number) => Registry.Blob["stream"]
+  goOn: (read: number) => Registry.Blob["stream"]
 ): Registry.Blob["stream"] =>
-  Stream.unwrap(Effect.map(RetrySchedule, (schedule) => {
-    let offset = 0
-    let opened = false
+  Stream.unwrap(Effect.map(Retries.schedule(Retries.worthRetrying), (schedule) => {
+    let read = 0
+    let isOpened = false
     const attempt = Stream.suspend(() => {
-      const stream = opened ? from(offset) : first
-      opened = true
+      const stream = isOpened ? goOn(read) : first
+      isOpened = true
       return stream
     })
     return attempt.pipe(
       Stream.mapArray((chunks) => {
-        for (const { length } of chunks) offset += length
+        for (const { length } of chunks) read += length
         return chunks
       }),
-      Stream.retry(schedule.pipe(Schedule.while(({ input }) => worthRetrying(input))))
+      Stream.retry(schedule)
     )
   }))
 

@@ -22,6 +22,7 @@ import { SizeMismatch } from "../Hasher.ts"
 import type { Repository } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
+import type { Chunk } from "../Upload.ts"
 import * as Answer from "./Answer.ts"
 
 /**
@@ -113,7 +114,7 @@ export interface Connection {
   readonly upload: <E>(
     call: Call,
     request: HttpClientRequest.HttpClientRequest,
-    chunk: Registry.Chunk<E>,
+    chunk: Chunk<E>,
     expected: ReadonlyArray<number>
   ) => Effect.Effect<Received & { readonly sent: number }, RegistryError.RegistryError | E>
 }
@@ -240,20 +241,26 @@ export const make = Effect.fnUntraced(function*(options: {
     }
   )
 
+  const requested = ({ method }: HttpClientRequest.HttpClientRequest) =>
+    Effect.flatMap(Registry.Observer, (observe) => observe({ _tag: "Requested", registry: name, method }))
+
   const execute = <R>(
     by: HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>,
     call: Call,
     request: HttpClientRequest.HttpClientRequest
   ) =>
-    Effect.flatMap(HeadersTimeout, (duration) =>
-      by.execute(request).pipe(
+    Effect.gen(function*() {
+      const duration = yield* HeadersTimeout
+      yield* requested(request)
+      return yield* by.execute(request).pipe(
         untraced,
         Effect.mapError(transport(call)),
         Effect.timeoutOrElse({
           duration,
           orElse: () => Effect.fail(error(call, new RegistryError.Timeout({ phase: "headers", after: duration })))
         })
-      ))
+      )
+    })
 
   /** Sends a request, and again for as long as the registry asks who we are and there is something to answer. */
   const converse = Effect.fnUntraced(function*<R>(
@@ -301,7 +308,7 @@ export const make = Effect.fnUntraced(function*(options: {
     upload: Effect.fnUntraced(function*<E>(
       call: Call,
       request: HttpClientRequest.HttpClientRequest,
-      chunk: Registry.Chunk<E>,
+      chunk: Chunk<E>,
       expected: ReadonlyArray<number>
     ) {
       const conversation = begin(call, request)
@@ -311,6 +318,7 @@ export const make = Effect.fnUntraced(function*(options: {
         contentType: "application/octet-stream",
         ...chunk.size === undefined ? {} : { contentLength: chunk.size }
       })
+      yield* requested(withBody)
       const response = yield* client.execute(withBody).pipe(
         untraced,
         Effect.mapError(transport(call)),
@@ -330,7 +338,7 @@ export const make = Effect.fnUntraced(function*(options: {
  * Keeps an eye on a body while it is sent: its own errors, its length, and how long the other side lets it wait. Waiting
  * for the source is the source's affair.
  */
-const watch = Effect.fnUntraced(function*<E>(call: Call, error: Connection["error"], chunk: Registry.Chunk<E>) {
+const watch = Effect.fnUntraced(function*<E>(call: Call, error: Connection["error"], chunk: Chunk<E>) {
   const idle = yield* IdleTimeout
   const commit = yield* CommitTimeout
   const clock = yield* Clock.Clock

@@ -27,8 +27,8 @@ import * as Connection from "./Connection.ts"
 import * as Lists from "./Lists.ts"
 import * as ManifestRequests from "./ManifestRequests.ts"
 import * as Manifests from "./Manifests.ts"
+import { patient } from "./Patience.ts"
 import * as Referrers from "./Referrers.ts"
-import { patient } from "./Retries.ts"
 import * as Uploads from "./Uploads.ts"
 
 export {
@@ -58,7 +58,7 @@ export {
 export {
   /** @since 0.1.0 */
   RetrySchedule
-} from "./Retries.ts"
+} from "../Retries.ts"
 
 /**
  * Which registry, and how to speak to it.

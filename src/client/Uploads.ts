@@ -17,10 +17,11 @@ import * as MediaType from "../MediaType.ts"
 import type { Repository } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
+import { RetrySchedule, retryWhile, worthRetrying } from "../Retries.ts"
+import * as Upload from "../Upload.ts"
 import { naturalHeader } from "./Blobs.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
-import { RetrySchedule, retryWhile, worthRetrying } from "./Retries.ts"
 
 type Uploads = Pick<Registry.Registry, "pushBlob" | "startUpload" | "resumeUpload">
 
@@ -47,23 +48,12 @@ const declines: ReadonlySet<string> = new Set([
   "UnexpectedResponse"
 ])
 
-/** Did a session break, so that another may succeed? One that could not be opened has been tried often enough. */
-const isBroken = (error: RegistryError.RegistryError): boolean =>
-  error.operation === "commit" && (worthRetrying(error) || error.reason._tag === "BlobUploadUnknown")
-
-/** Once more where the registry does not know us any longer: by then, there is another token. */
-const again = <A, E>(commit: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  Effect.retry(commit, {
-    times: 1,
-    while: (error) => RegistryError.isRegistryError(error) && error.reason._tag === "Unauthorized"
-  })
-
 interface Session {
   location: string
   /** Bytes that were sent and acknowledged. */
   held: number
   committed: boolean
-  readonly minimumChunk: number
+  readonly chunking: Pick<Upload.Upload, "minimumChunk" | "maximumChunk" | "resumable">
 }
 
 export const make = (connection: Connection.Connection): Uploads => {
@@ -80,6 +70,14 @@ export const make = (connection: Connection.Connection): Uploads => {
       ? Effect.succeed(absolute(location, url))
       : Effect.fail(connection.error(call, new RegistryError.UnexpectedResponse({ status, detail: "no Location" })))
   }
+
+  /** How the registry wants a blob to be cut: it may say so when a session opens. */
+  const chunkingOf = Effect.fnUntraced(function*(received?: Connection.Received) {
+    const told = naturalHeader(received?.headers["oci-chunk-min-length"])
+    if (told !== undefined) yield* connection.learn({ minimumChunk: told })
+    const { chunks = true, maximumChunk = Infinity, minimumChunk = 0 } = yield* Ref.get(connection.capabilities)
+    return { minimumChunk, maximumChunk, resumable: chunks }
+  })
 
   const cancel = (repository: Repository, location: string) =>
     connection.send(
@@ -103,8 +101,7 @@ export const make = (connection: Connection.Connection): Uploads => {
           const received = yield* opening
           if (received.status === 201) return undefined
           const location = yield* locationOf(call, received)
-          const minimumChunk = naturalHeader(received.headers["oci-chunk-min-length"]) ?? 0
-          return { location, held: 0, committed: false, minimumChunk }
+          return { location, held: 0, committed: false, chunking: yield* chunkingOf(received) }
         }).pipe(Effect.provideService(RetrySchedule, Schedule.recurs(0))),
         (session) =>
           session === undefined || session.committed ? Effect.void : cancel(call.repository, session.location)
@@ -112,12 +109,12 @@ export const make = (connection: Connection.Connection): Uploads => {
       worthRetrying
     )
 
-  const upload = (repository: Repository, session: Session): Registry.Upload => {
+  const upload = (repository: Repository, session: Session): Upload.Upload => {
     const call = (operation: string) => ({ operation, repository, target: "upload" } as const)
     const move = Effect.fnUntraced(function*(of: Connection.Call, received: Connection.Received) {
       if (received.headers["location"] !== undefined) session.location = yield* locationOf(of, received)
     })
-    const follows = (of: Connection.Call, { offset }: Registry.Chunk<unknown>) => {
+    const follows = (of: Connection.Call, { offset }: Upload.Chunk<unknown>) => {
       const detail = `the upload is at ${session.held}, the chunk begins at ${offset}`
       return offset === session.held
         ? Effect.void
@@ -126,7 +123,7 @@ export const make = (connection: Connection.Connection): Uploads => {
     return {
       _tag: "Upload",
       id: Effect.sync(() => session.location),
-      minimumChunk: session.minimumChunk,
+      ...session.chunking,
       status: Effect.gen(function*() {
         const of = call("status")
         const received = yield* connection.send(of, HttpClientRequest.get(session.location), [204, 200])
@@ -136,7 +133,7 @@ export const make = (connection: Connection.Connection): Uploads => {
         session.held = last === undefined || last === "0" && session.held === 0 ? 0 : Number(last) + 1
         return session.held
       }),
-      append: Effect.fnUntraced(function*<E>(chunk: Registry.Chunk<E>) {
+      append: Effect.fnUntraced(function*<E>(chunk: Upload.Chunk<E>) {
         const of = call("append")
         yield* follows(of, chunk)
         const range = chunk.size === undefined || chunk.size === 0
@@ -144,12 +141,19 @@ export const make = (connection: Connection.Connection): Uploads => {
           : { "content-range": `${chunk.offset}-${chunk.offset + chunk.size - 1}` }
         const request = HttpClientRequest.patch(session.location, { headers: range })
         // ECR says 201, some proxies 204; the Range of the answer is of the blob here and of the chunk there
-        const received = yield* connection.upload(of, request, chunk, [202, 201, 204])
+        const received = yield* connection.upload(of, request, chunk, [202, 201, 204]).pipe(
+          Effect.tapError((error) =>
+            RegistryError.isRegistryError(error) && error.reason._tag === "Unsupported"
+              ? connection.learn({ chunks: false })
+              : Effect.void
+          )
+        )
+        yield* connection.learn({ chunks: true })
         yield* move(of, received)
         session.held = chunk.offset + received.sent
         return session.held
       }),
-      commit: Effect.fnUntraced(function*<E>(digest: Digest.Digest, last?: Registry.Chunk<E>) {
+      commit: Effect.fnUntraced(function*<E>(digest: Digest.Digest, last?: Upload.Chunk<E>) {
         const of = call("commit")
         const chunk = last ?? { offset: session.held, size: 0, stream: Stream.empty }
         yield* follows(of, chunk)
@@ -210,18 +214,20 @@ export const make = (connection: Connection.Connection): Uploads => {
         )
       )
       if (session === undefined) return
-      const stream = BlobSource.fromBytes(bytes).open(0)
-      yield* again(upload(repository, session).commit(digest, { offset: 0, size: bytes.length, stream }))
+      yield* Upload.write(upload(repository, session), digest, BlobSource.fromBytes(bytes), reopen(repository, digest))
     },
     Effect.scoped
   )
+
+  /** Another session for a blob; where it turns out to be there, since only word of its commit was lost, none. */
+  const reopen = (repository: Repository, digest: Digest.Digest) =>
+    startUpload(repository, { mount: { digest, from: repository }, algorithm: Digest.algorithm(digest) })
 
   const pushInSession = Effect.fnUntraced(
     function*<E>(repository: Repository, digest: Digest.Digest, source: BlobSource.BlobSource<E>) {
       const started = yield* startUpload(repository, { algorithm: Digest.algorithm(digest) })
       if (started._tag === "Mounted") return
-      const commit = started.commit(digest, { offset: 0, size: source.size, stream: source.open(0) })
-      yield* source.replay === "any" ? again(commit) : commit
+      yield* Upload.write(started, digest, source, reopen(repository, digest))
     },
     Effect.scoped
   )
@@ -237,8 +243,7 @@ export const make = (connection: Connection.Connection): Uploads => {
       if (source.size !== size) return yield* wrongSize(source.size)
       const { singlePost } = yield* Ref.get(connection.capabilities)
       if (size > singlePostLimit || singlePost === false) {
-        const push = pushInSession(repository, digest, source)
-        yield* source.replay === "any" ? retryWhile(push, isBroken) : push
+        yield* pushInSession(repository, digest, source)
       } else {
         let read = 0
         const bytes = yield* source.open(0).pipe(
@@ -260,7 +265,7 @@ export const make = (connection: Connection.Connection): Uploads => {
         const call = { operation: "resumeUpload", repository, target: "upload" } as const
         return yield* connection.error(call, new RegistryError.BlobUploadUnknown({}))
       }
-      const session: Session = { location: id, held: 0, committed: false, minimumChunk: 0 }
+      const session: Session = { location: id, held: 0, committed: false, chunking: yield* chunkingOf() }
       const resumed = upload(repository, session)
       session.held = yield* resumed.status
       yield* Effect.addFinalizer(() => session.committed ? Effect.void : cancel(repository, session.location))

@@ -20,6 +20,7 @@ import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
+import type { Chunk, Upload } from "../Upload.ts"
 
 interface StoredManifest {
   readonly descriptor: Descriptor
@@ -127,7 +128,7 @@ export const make = (options?: {
       operation: string,
       repository: Repository,
       session: Session,
-      chunk: Registry.Chunk<E>
+      chunk: Chunk<E>
     ) {
       if (chunk.offset !== session.size) {
         const detail = `the upload is at ${session.size}, the chunk begins at ${chunk.offset}`
@@ -153,7 +154,7 @@ export const make = (options?: {
       }
     )
 
-    const upload = (repository: Repository, id: string): Registry.Upload => {
+    const upload = (repository: Repository, id: string): Upload => {
       const session = (operation: string) =>
         Effect.suspend(() => {
           const found = sessions.get(id)
@@ -165,6 +166,8 @@ export const make = (options?: {
         _tag: "Upload",
         id: Effect.succeed(id),
         minimumChunk: 0,
+        maximumChunk: Infinity,
+        resumable: true,
         status: Effect.map(session("status"), ({ size }) => size),
         append: Effect.fnUntraced(function*(chunk) {
           const into = yield* session("append")

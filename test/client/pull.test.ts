@@ -57,7 +57,7 @@ describe("reading a blob", () => {
       const { descriptor, stream } = yield* registry.getBlob(name, digest)
       assert.strictEqual(descriptor.size, 10)
       assert.deepStrictEqual(yield* Stream.mkUint8Array(stream), content)
-      assert.deepStrictEqual(sent(), [`GET ${blob}`, `HEAD ${blob}`])
+      assert.deepStrictEqual(sent(), [`GET ${blob}`, `HEAD ${blob}`, `GET ${blob}`])
     }))
 
   it.effect("fails where nothing says how long it is", () =>

@@ -89,7 +89,7 @@ describe("a registry that asks for a pause", () => {
       yield* Fiber.join(first)
       yield* Fiber.join(second)
       assert.strictEqual(sent().length, 3)
-      assert.deepStrictEqual(events, ["Paused"])
+      assert.deepStrictEqual(events, ["Requested", "Retried", "Paused", "Requested"])
     }))
 
   it.effect("for longer than five minutes does not: the error says how long", () =>
@@ -172,6 +172,7 @@ describe("an upload that breaks off", () => {
   const script = {
     [`POST ${uploads}`]: [at("one"), at("two")],
     [`PUT ${uploads}one`]: { status: 502 },
+    [`GET ${uploads}one`]: { status: 404 },
     [`PUT ${uploads}two`]: { status: 201 },
     [`DELETE ${uploads}one`]: { status: 204 }
   }
@@ -180,7 +181,7 @@ describe("an upload that breaks off", () => {
     Effect.gen(function*() {
       const { registry, requests } = yield* make(script)
       yield* whileTimeFlies(registry.pushBlob(name, descriptor, BlobSource.fromBytes(big)))
-      assert.deepStrictEqual(requests.map(({ method }) => method), ["POST", "PUT", "DELETE", "POST", "PUT"])
+      assert.deepStrictEqual(requests.map(({ method }) => method), ["POST", "PUT", "GET", "POST", "PUT", "DELETE"])
     }))
 
   it.effect("fails where its source can be read only once", () =>

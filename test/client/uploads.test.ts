@@ -1,6 +1,6 @@
 import { assert, describe } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Schema, Scope, Stream } from "effect"
-import type { Upload } from "effect-oci/Registry"
+import type { Upload } from "effect-oci/Upload"
 import { TestClock } from "effect/testing"
 import { bytesOf, repository } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"

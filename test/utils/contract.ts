@@ -10,8 +10,9 @@ import * as Descriptor from "effect-oci/Descriptor"
 import * as Digest from "effect-oci/Digest"
 import * as MediaType from "effect-oci/MediaType"
 import type { Repository } from "effect-oci/Reference"
-import type { Blob, Registry, Upload } from "effect-oci/Registry"
+import type { Blob, Registry } from "effect-oci/Registry"
 import type { RegistryError } from "effect-oci/RegistryError"
+import type { Upload } from "effect-oci/Upload"
 import { bytesOf, pushBlob, pushImage, pushManifest, pushReferrer, repository, tag } from "./images.ts"
 
 /** What registries in use are known to lack. CNCF distribution 2.8 lacks all but the first. */

@@ -1,0 +1,171 @@
+/**
+ * How much goes on at one registry at a time.
+ *
+ * A permit covers a request and the body of its answer. Who is about to send several requests that belong together, as a
+ * transfer between two registries does, takes permits of all of them beforehand, by {@link withPermits}: they are taken
+ * in one order, so that no two wait for each other, and cover whatever is sent meanwhile.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+
+/**
+ * Limits how much goes on at one registry at a time.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Limiter {
+  /** Its place in the order in which permits are taken. */
+  readonly id: number
+  /** How much may go on by now. */
+  readonly limit: Effect.Effect<number>
+  /** Waits for a permit, which is given back when the scope closes. */
+  readonly take: Effect.Effect<void, never, Scope.Scope>
+  /** A request is sent. What it gives is told what came of that: an answer, or a refusal because of too many requests. */
+  readonly begin: Effect.Effect<(outcome: "answered" | "refused") => Effect.Effect<void>>
+}
+
+let created = 0
+
+/**
+ * A limit that stays: a number from 1 on.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fixed = (limit: number): Limiter => {
+  const permits = Semaphore.makeUnsafe(Math.max(1, Math.floor(limit)))
+  return {
+    id: created++,
+    limit: Effect.succeed(limit),
+    take: Semaphore.takeScoped(permits, 1),
+    begin: Effect.succeed(() => Effect.void)
+  }
+}
+
+/**
+ * No limit at all.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const unlimited = (): Limiter => ({
+  id: created++,
+  limit: Effect.succeed(Infinity),
+  take: Effect.void,
+  begin: Effect.succeed(() => Effect.void)
+})
+
+/**
+ * A limit that finds itself. While it is used up it grows by one with every answer, until the registry refuses for the
+ * first time; from then on by one in as many answers as it allows. It is halved once for each burst of refusals: those of
+ * requests that were under way by then count no more.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const adaptive = (options?: {
+  /** Where it begins; 6 unless given. */
+  readonly start?: number
+  /** Where it stops growing; 64 unless given. */
+  readonly maximum?: number
+}): Limiter => {
+  const { maximum = 64, start = 6 } = options ?? {}
+  const permits = Semaphore.makeUnsafe(start)
+  let limit = start
+  let inUse = 0
+  let bursts = 0
+
+  const become = (next: number) =>
+    Effect.suspend(() => {
+      limit = Math.min(maximum, Math.max(1, next))
+      return permits.resize(Math.floor(limit))
+    })
+  return {
+    id: created++,
+    limit: Effect.sync(() => Math.floor(limit)),
+    take: Effect.andThen(
+      Semaphore.takeScoped(permits, 1),
+      Effect.acquireRelease(Effect.sync(() => inUse++), () => Effect.sync(() => inUse--))
+    ),
+    begin: Effect.sync(() => {
+      const burst = bursts
+      return (outcome) =>
+        Effect.suspend(() => {
+          if (outcome === "answered") {
+            return inUse < Math.floor(limit) ? Effect.void : become(limit + (bursts === 0 ? 1 : 1 / limit))
+          }
+          if (burst !== bursts) return Effect.void
+          bursts++
+          return become(limit / 2)
+        })
+    })
+  }
+}
+
+// what was taken beforehand
+const Held: Context.Reference<ReadonlySet<Limiter>> = Context.Reference<ReadonlySet<Limiter>>(
+  "effect-oci/Limiter/Held",
+  { defaultValue: () => new Set() }
+)
+
+/**
+ * A permit while the scope is open: one that was taken beforehand, or another.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const permit = (self: Limiter): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.flatMap(Held, (held) => held.has(self) ? Effect.void : self.take)
+
+/**
+ * Runs something that will send requests to several registries, under one permit of each.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const withPermits = (...limiters: ReadonlyArray<Limiter | undefined>) =>
+<A, E, R>(
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  Effect.flatMap(Held, (held) => {
+    const needed = new Set(limiters.flatMap((limiter) => limiter === undefined || held.has(limiter) ? [] : [limiter]))
+    const inOrder = Array.from(needed).sort((a, b) => a.id - b.id)
+    return Effect.forEach(inOrder, ({ take }) => take, { discard: true }).pipe(
+      Effect.andThen(Effect.provideService(effect, Held, new Set([...held, ...inOrder]))),
+      Effect.scoped
+    )
+  })
+
+/**
+ * Makes the limiter of each client of a registry.
+ *
+ * @default {@link adaptive}
+ * @category references
+ * @since 0.1.0
+ */
+export const PerRegistry: Context.Reference<() => Limiter> = Context.Reference<() => Limiter>(
+  "effect-oci/Limiter/PerRegistry",
+  { defaultValue: () => adaptive }
+)
+
+/**
+ * Gives each client that is made with it the same fixed limit.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerFixed = (limit: number): Layer.Layer<never> => Layer.succeed(PerRegistry, () => fixed(limit))
+
+/**
+ * Gives no client that is made with it a limit.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerUnlimited: Layer.Layer<never> = Layer.succeed(PerRegistry, unlimited)

@@ -1,0 +1,36 @@
+/**
+ * Watching what happens below the operations of registries.
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { RegistryError } from "./RegistryError.ts"
+
+/**
+ * What happens below an operation without being its result: a request was sent; what failed is tried again; a registry
+ * warned (distribution-spec, "Warnings"), or asked for a pause that a request now waits out.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type RegistryEvent =
+  | { readonly _tag: "Requested"; readonly registry: string; readonly method: string }
+  | {
+    readonly _tag: "Retried"
+    readonly registry: string
+    readonly error: RegistryError
+    readonly delay: Duration.Duration
+  }
+  | { readonly _tag: "Warning"; readonly registry: string; readonly text: string }
+  | { readonly _tag: "Paused"; readonly registry: string; readonly duration: Duration.Duration }
+
+/**
+ * Is told of each {@link RegistryEvent}.
+ *
+ * @default does nothing
+ * @category references
+ * @since 0.1.0
+ */
+export const Observer: Context.Reference<(event: RegistryEvent) => Effect.Effect<void>> = Context.Reference<
+  (event: RegistryEvent) => Effect.Effect<void>
+>("effect-oci/Registry/Observer", { defaultValue: () => () => Effect.void })
