@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { Observer } from "./Observer.ts"
+import { tell } from "./Metrics.ts"
 import { isRegistryError, type RegistryError } from "./RegistryError.ts"
 
 /**
@@ -38,15 +38,13 @@ export const worthRetrying = (error: RegistryError): boolean =>
 export const schedule = (
   isWorthIt: (error: RegistryError) => boolean
 ): Effect.Effect<Schedule.Schedule<unknown, RegistryError>> =>
-  Effect.gen(function*() {
-    const observe = yield* Observer
-    return (yield* RetrySchedule).pipe(
+  Effect.map(RetrySchedule, (schedule) =>
+    schedule.pipe(
       Schedule.while(({ input }) => isWorthIt(input)),
       Schedule.tap(({ duration, input }) =>
-        observe({ _tag: "Retried", registry: input.registry, error: input, delay: duration })
+        tell({ _tag: "Retried", registry: input.registry, error: input, delay: duration })
       )
-    )
-  })
+    ))
 
 /** Runs something again as the schedule says, for as long as it fails in a way that another attempt may mend. */
 export const retryWhile = <A, E, R>(

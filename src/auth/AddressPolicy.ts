@@ -5,6 +5,7 @@
  * internet must not use that to make us ask a machine in our own network for something.
  */
 import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 
 type Reach = "public" | "private" | "link-local" | "loopback"
 
@@ -44,9 +45,6 @@ const reachOf = ({ hostname }: URL): Reach => {
   return /^\d+(?:\.\d+){3}$/.test(name) ? ofIpv4(name.split(".").map(Number)) : "public"
 }
 
-/** Is this address the machine itself? */
-export const isLoopback = (url: URL): boolean => reachOf(url) === "loopback"
-
 /**
  * May a registry lead us to this address? By default to every name but `localhost`, and to every public IP address. To a
  * private, link-local or loopback address only where the registry's own is of the same kind; one on loopback may lead to
@@ -63,3 +61,15 @@ export const AddressPolicy: Context.Reference<(registry: URL, address: URL) => b
     return there === "public" || there === own || own === "loopback" && there === "private"
   }
 })
+
+/**
+ * What there is to say against following a registry to an address: that it is none that the policy allows, or that a
+ * registry in HTTPS leads to plain HTTP, other than on this machine. Nothing, if it may be followed.
+ */
+export const objection = (registry: URL, address: URL): Effect.Effect<string | undefined> =>
+  Effect.map(AddressPolicy, (mayLead) => {
+    if (address.protocol === "http:" && registry.protocol !== "http:" && reachOf(address) !== "loopback") {
+      return "a registry in HTTPS leads to plain HTTP"
+    }
+    return mayLead(registry, address) ? undefined : "a registry must not lead to such an address"
+  })

@@ -11,7 +11,7 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Headers from "effect/http/Headers"
+import type * as Headers from "effect/http/Headers"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
@@ -21,9 +21,11 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as RegistryError from "../RegistryError.ts"
-import { AddressPolicy, isLoopback } from "./AddressPolicy.ts"
+import * as AddressPolicy from "./AddressPolicy.ts"
 import type { Credential } from "./Credentials.ts"
 import * as NoAnswer from "./NoAnswer.ts"
+import * as RetryAfter from "./RetryAfter.ts"
+import { withParameters } from "./Urls.ts"
 
 /**
  * How long a token service may take to hand out a token.
@@ -63,7 +65,6 @@ const redirectLimit = 5
 // what the token specification takes for granted where a service does not say it
 const defaultLifetime = 60
 const longestLifetime = 365 * 24 * 60 * 60
-const longestPause = Duration.days(1)
 
 // who asks, to services that want to know: RFC 6749, 2.2
 const clientId = "effect-oci"
@@ -74,9 +75,6 @@ const identityUser = "<token>"
 const decodeAnswer = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)))
 
 const textOf = (value: unknown): string | undefined => typeof value === "string" && value !== "" ? value : undefined
-
-const withParameters = (url: string, parameters: ReadonlyArray<[name: string, value: string]>): string =>
-  parameters.length === 0 ? url : url + (url.includes("?") ? "&" : "?") + new URLSearchParams([...parameters])
 
 /** The service's address, if it is one that may be asked. */
 export const realmOf = Effect.fnUntraced(function*(
@@ -90,11 +88,8 @@ export const realmOf = Effect.fnUntraced(function*(
   const refuse = (problem: string) =>
     new RegistryError.TokenUnavailable({ service: url.origin, problem, isTemporary: false })
   if (url.username !== "" || url.password !== "") return yield* refuse("its URL has a name and password in it")
-  if (url.protocol === "http:" && registry.protocol !== "http:" && !isLoopback(url)) {
-    return yield* refuse("a registry in HTTPS names a service in plain HTTP")
-  }
-  const mayLead = yield* AddressPolicy
-  if (!mayLead(registry, url)) return yield* refuse("a registry must not lead to such an address")
+  const objection = yield* AddressPolicy.objection(registry, url)
+  if (objection !== undefined) return yield* refuse(objection)
   url.hash = ""
   return url
 })
@@ -137,10 +132,9 @@ export const make = (registry: URL, client: HttpClient.HttpClient): (ask: Ask) =
 
   const get = (ask: Ask, url: URL) => {
     const { credential } = ask
-    const request = HttpClientRequest.get(withParameters(url.href, [
-      ...ask.service === "" ? [] : [["service", ask.service] as [string, string]],
-      ...ask.scopes.map((scope): [string, string] => ["scope", scope])
-    ]))
+    const service: ReadonlyArray<[string, string]> = ask.service === "" ? [] : [["service", ask.service]]
+    const scopes = ask.scopes.map((scope): [string, string] => ["scope", scope])
+    const request = HttpClientRequest.get(withParameters(url.href, [...service, ...scopes]))
     return send(
       credential === undefined
         ? request
@@ -224,17 +218,14 @@ const refusal = Effect.fnUntraced(function*(
     : `${origin} does not accept the credentials`
   if (status === 401) return { isRefusal: true, reason: new RegistryError.Unauthorized({ status, detail }) }
   if (status === 403) return { isRefusal: true, reason: new RegistryError.Denied({ status, detail }) }
-  const pause = Headers.parseRetryAfter(headers["retry-after"] ?? "")
-  const now = yield* Clock.currentTimeMillis
+  const retryAfter = RetryAfter.parse(headers["retry-after"], yield* Clock.currentTimeMillis)
   return {
     isRefusal: !isTemporary,
     reason: new RegistryError.TokenUnavailable({
       service: origin,
       problem: `it answers with HTTP ${status}`,
       isTemporary,
-      ...isTemporary && Result.isSuccess(pause)
-        ? { retryAfter: Duration.min(Headers.retryAfterDelay(pause.success, now), longestPause) }
-        : {}
+      ...isTemporary && retryAfter !== undefined ? { retryAfter } : {}
     })
   }
 })

@@ -5,20 +5,16 @@
  * then what was asked for.
  */
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Headers from "effect/http/Headers"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { printable } from "../auth/NoAnswer.ts"
+import * as RetryAfter from "../auth/RetryAfter.ts"
 import * as RegistryError from "../RegistryError.ts"
 
 /** What a request was for: it decides what "not found" means. */
 export type Target = "blob" | "manifest" | "upload" | "referrers" | "repository" | "registry"
-
-// no registry means more than this, whatever it says
-const longestPause = Duration.days(1)
 
 const ErrorDocument = Schema.fromJsonString(Schema.toCodecGoJson(Schema.Struct({
   errors: Schema.Array(Schema.Struct({ code: Schema.String, message: Schema.optionalKey(Schema.String) }))
@@ -75,11 +71,8 @@ export const reasonOf = Effect.fnUntraced(function*(
     : printable(first.message === undefined || first.message === "" ? first.code : first.message)
   const answer = { status, ...detail === undefined ? {} : { detail } }
 
-  const parsed = Headers.parseRetryAfter(headers["retry-after"] ?? "")
-  const now = yield* Clock.currentTimeMillis
-  const pause = Result.isSuccess(parsed)
-    ? { retryAfter: Duration.min(Headers.retryAfterDelay(parsed.success, now), longestPause) }
-    : {}
+  const retryAfter = RetryAfter.parse(headers["retry-after"], yield* Clock.currentTimeMillis)
+  const pause = retryAfter === undefined ? {} : { retryAfter }
 
   if (status === 401 && !isKnown) return new RegistryError.Unauthorized(answer)
   if (status === 401 || status === 403) return new RegistryError.Denied(answer)

@@ -2,28 +2,35 @@
  * The way to one registry over HTTP: sends requests, follows redirects, says who we are to that registry and to nobody
  * else, waits no longer than allowed, reads no more than allowed, and turns what went wrong into `RegistryError`s.
  */
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Headers from "effect/http/Headers"
 import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Ref from "effect/Ref"
-import type { Scope as EffectScope } from "effect/Scope"
+import * as EffectScope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as AddressPolicy from "../auth/AddressPolicy.ts"
 import type { Credentials } from "../auth/Credentials.ts"
 import * as NoAnswer from "../auth/NoAnswer.ts"
 import * as Scope from "../auth/Scope.ts"
 import * as Tokens from "../auth/Tokens.ts"
-import { SizeMismatch } from "../Hasher.ts"
+import { resolve, withParameters } from "../auth/Urls.ts"
+import * as Limiter from "../Limiter.ts"
+import * as Metrics from "../Metrics.ts"
+import { tell } from "../Metrics.ts"
 import type { Repository } from "../Reference.ts"
-import * as Registry from "../Registry.ts"
+import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type { Chunk } from "../Upload.ts"
 import * as Answer from "./Answer.ts"
+import * as KnownHosts from "./KnownHosts.ts"
+import * as Outgoing from "./Outgoing.ts"
+import * as Redirects from "./Redirects.ts"
 
 /**
  * How long to wait for the headers of an answer.
@@ -35,30 +42,6 @@ import * as Answer from "./Answer.ts"
 export const HeadersTimeout: Context.Reference<Duration.Duration> = Context.Reference(
   "effect-oci/HttpRegistry/HeadersTimeout",
   { defaultValue: () => Duration.seconds(60) }
-)
-
-/**
- * How long a body may stand still, in either direction.
- *
- * @default 60 seconds
- * @category references
- * @since 0.1.0
- */
-export const IdleTimeout: Context.Reference<Duration.Duration> = Context.Reference(
-  "effect-oci/HttpRegistry/IdleTimeout",
-  { defaultValue: () => Duration.seconds(60) }
-)
-
-/**
- * How long a registry may take to store a blob after its last byte.
- *
- * @default 15 minutes
- * @category references
- * @since 0.1.0
- */
-export const CommitTimeout: Context.Reference<Duration.Duration> = Context.Reference(
-  "effect-oci/HttpRegistry/CommitTimeout",
-  { defaultValue: () => Duration.minutes(15) }
 )
 
 /** What is being done, for errors. */
@@ -81,10 +64,13 @@ export interface Received {
 
 export interface Connection {
   readonly name: string
+  readonly limiter: Limiter.Limiter
   readonly capabilities: Ref.Ref<Registry.Capabilities>
   readonly learn: (capabilities: Registry.Capabilities) => Effect.Effect<void>
   /** The URL of a path such as `/v2/`. */
   readonly url: (path: string) => string
+  /** An address that an answer from `base` gives, if it is one. */
+  readonly locate: (address: string | undefined, base: string) => string | undefined
   readonly error: (call: Call, reason: RegistryError.Reason) => RegistryError.RegistryError
   /**
    * Sends a request and reads the answer, of at most `limit` bytes. Any status but the expected ones is an error.
@@ -103,7 +89,7 @@ export interface Connection {
   ) => Effect.Effect<
     { readonly headers: Headers.Headers; readonly status: number; readonly stream: Registry.Blob["stream"] },
     RegistryError.RegistryError,
-    EffectScope
+    EffectScope.Scope
   >
   /** Makes sure that a request can be sent once and be answered: gets the token that it needs, if one is known to be. */
   readonly prepare: (
@@ -127,10 +113,10 @@ interface Answered {
   readonly isKnown: boolean
 }
 
+type Client<R> = HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>
+
 // of answers that are read only to free their connection, or for their error document
 const smallBody = 64 * 1024
-
-const redirectLimit = 10
 
 /** What a request needs to be allowed, as registries see it: by its method and repositories. */
 const scopeOf = ({ from, operation, repository }: Call, { method }: HttpClientRequest.HttpClientRequest) => {
@@ -145,17 +131,42 @@ const scopeOf = ({ from, operation, repository }: Call, { method }: HttpClientRe
 // spans end at our door: what they are called is nothing to third parties
 const untraced = Effect.provideService(HttpClient.TracerPropagationEnabled, false)
 
-export const make = Effect.fnUntraced(function*(options: {
+/**
+ * Registries that do not know what stands before them leave out a port in their own addresses, or speak of plain HTTP:
+ * an address of the registry's own name is at the registry.
+ */
+const atHome = (registry: URL, address: string): string => {
+  const { hostname, origin, port, protocol } = new URL(address)
+  const isTwisted = hostname === registry.hostname && origin !== registry.origin && port === "" &&
+    (protocol === registry.protocol || protocol === "http:")
+  return isTwisted ? address.replace(/^https?:\/\/[^/?#]*/i, registry.origin) : address
+}
+
+/** Does a registry say that too much is asked of it? */
+const isRefusal = ({ status }: HttpClientResponse.HttpClientResponse): boolean => status === 429 || status === 503
+
+export interface Options {
   readonly name: string
   readonly origin: string
   readonly credentials: Credentials["Service"]
+  /** What is known of the registry already, whatever it may answer. */
+  readonly capabilities?: Registry.Capabilities
+  /** The host that it is a mirror of. */
+  readonly mirrorOf?: string
   readonly transformClient?: (client: HttpClient.HttpClient) => HttpClient.HttpClient
-}): Effect.fn.Return<Connection, never, HttpClient.HttpClient> {
-  const { credentials, name, origin, transformClient } = options
+}
+
+export const make = Effect.fnUntraced(function*(
+  options: Options
+): Effect.fn.Return<Connection, never, HttpClient.HttpClient> {
+  const { credentials, mirrorOf, name, origin, transformClient } = options
   const environment = yield* HttpClient.HttpClient
   const client = transformClient === undefined ? environment : transformClient(environment)
-  const following = HttpClient.followRedirects(client, redirectLimit)
-  const capabilities = yield* Ref.make<Registry.Capabilities>({})
+  const limiter = (yield* Limiter.PerRegistry)()
+  const capabilities = yield* Ref.make<Registry.Capabilities>({
+    ...KnownHosts.capabilities(name),
+    ...options.capabilities
+  })
   const warned = new Set<string>()
   const registry = new URL(origin)
   const tokens = yield* Tokens.make({ host: name, registry, client, credentials })
@@ -168,6 +179,8 @@ export const make = Effect.fnUntraced(function*(options: {
       reason
     })
   const transport = (call: Call) => (cause: HttpClientError.HttpClientError) => error(call, NoAnswer.transport(cause))
+  const tooLate = (call: Call, phase: "headers" | "body", duration: Duration.Duration) =>
+    error(call, new RegistryError.Timeout({ phase, after: duration }))
 
   const isOwn = ({ url }: { readonly url: string }) => new URL(url).origin === registry.origin
 
@@ -191,12 +204,13 @@ export const make = Effect.fnUntraced(function*(options: {
     }
   }
 
+  // -- answers --------------------------------------------------------------------------------------------------------
+
   const noteWarnings = Effect.fnUntraced(function*(headers: Headers.Headers) {
-    const observe = yield* Registry.Observer
     for (const [, text] of (headers["warning"] ?? "").matchAll(/299 - "((?:[^"\\]|\\.)*)"/g)) {
       if (text === undefined || warned.has(text)) continue
       warned.add(text)
-      yield* observe({ _tag: "Warning", registry: name, text: NoAnswer.printable(text.replaceAll(/\\(.)/g, "$1")) })
+      yield* tell({ _tag: "Warning", registry: name, text: NoAnswer.printable(text.replaceAll(/\\(.)/g, "$1")) })
     }
   })
 
@@ -215,15 +229,12 @@ export const make = Effect.fnUntraced(function*(options: {
     call: Call,
     stream: Stream.Stream<Uint8Array, HttpClientError.HttpClientError>
   ): Registry.Blob["stream"] =>
-    Stream.unwrap(Effect.map(IdleTimeout, (duration) =>
+    Stream.unwrap(Effect.map(Outgoing.IdleTimeout, (duration) =>
       stream.pipe(
         // where fetch is below, an answer without a body has no stream
         Stream.catchIf(({ reason }) => reason._tag === "EmptyBodyError", () => Stream.empty),
         Stream.mapError(transport(call)),
-        Stream.timeoutOrElse({
-          duration,
-          orElse: () => Stream.fail(error(call, new RegistryError.Timeout({ phase: "body", after: duration })))
-        })
+        Stream.timeoutOrElse({ duration, orElse: () => Stream.fail(tooLate(call, "body", duration)) })
       )))
 
   const readError = (call: Call, response: HttpClientResponse.HttpClientResponse) =>
@@ -241,45 +252,6 @@ export const make = Effect.fnUntraced(function*(options: {
     }
   )
 
-  const requested = ({ method }: HttpClientRequest.HttpClientRequest) =>
-    Effect.flatMap(Registry.Observer, (observe) => observe({ _tag: "Requested", registry: name, method }))
-
-  const execute = <R>(
-    by: HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>,
-    call: Call,
-    request: HttpClientRequest.HttpClientRequest
-  ) =>
-    Effect.gen(function*() {
-      const duration = yield* HeadersTimeout
-      yield* requested(request)
-      return yield* by.execute(request).pipe(
-        untraced,
-        Effect.mapError(transport(call)),
-        Effect.timeoutOrElse({
-          duration,
-          orElse: () => Effect.fail(error(call, new RegistryError.Timeout({ phase: "headers", after: duration })))
-        })
-      )
-    })
-
-  /** Sends a request, and again for as long as the registry asks who we are and there is something to answer. */
-  const converse = Effect.fnUntraced(function*<R>(
-    by: HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>,
-    call: Call,
-    request: HttpClientRequest.HttpClientRequest
-  ) {
-    const conversation = begin(call, request)
-    let response = yield* execute(by, call, yield* conversation.opening)
-    while (response.status === 401 && isOwn(response.request)) {
-      // before anything else is asked: a connection that is not read to its end may be the only one
-      const body = yield* readError(call, response)
-      const next = yield* conversation.reply(response.headers["www-authenticate"])
-      if (next === undefined) return { response, body, isKnown: conversation.isKnown() }
-      response = yield* execute(by, call, next)
-    }
-    return { response, isKnown: false }
-  })
-
   const receive = Effect.fnUntraced(
     function*(call: Call, response: HttpClientResponse.HttpClientResponse, limit: number) {
       const { bytes, complete } = yield* readUpTo(call, response, limit)
@@ -288,21 +260,95 @@ export const make = Effect.fnUntraced(function*(options: {
     }
   )
 
+  // -- requests -------------------------------------------------------------------------------------------------------
+
+  // also where what follows is not to be interrupted
+  const permit = Effect.interruptible(Limiter.permit(limiter))
+
+  /** Is about to send a request: not to where a registry must not lead us. */
+  const leave = Effect.fnUntraced(function*(call: Call, request: HttpClientRequest.HttpClientRequest) {
+    if (!isOwn(request)) {
+      const url = new URL(request.url)
+      const objection = yield* AddressPolicy.objection(registry, url)
+      if (objection !== undefined) {
+        const detail = `it leads to ${url.origin}: ${objection}`
+        return yield* error(call, new RegistryError.UnexpectedResponse({ detail }))
+      }
+    }
+    yield* tell({ _tag: "Requested", registry: name, method: request.method })
+  })
+
+  const exchange = <R>(by: Client<R>, call: Call) =>
+    Effect.fnUntraced(function*(request: HttpClientRequest.HttpClientRequest) {
+      yield* leave(call, request)
+      const duration = yield* HeadersTimeout
+      const note = yield* limiter.begin
+      const response = yield* by.execute(request).pipe(
+        untraced,
+        Effect.mapError(transport(call)),
+        Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(call, "headers", duration)) })
+      )
+      if (isOwn(request)) yield* note(isRefusal(response) ? "refused" : "answered")
+      return response
+    })
+
+  const forMirror = (request: HttpClientRequest.HttpClientRequest) =>
+    mirrorOf !== undefined && (request.method === "GET" || request.method === "HEAD")
+      ? HttpClientRequest.setUrl(request, withParameters(request.url, [["ns", mirrorOf]]))
+      : request
+
+  /** Sends a request, and again for as long as the registry asks who we are and there is something to answer. */
+  const converse = Effect.fnUntraced(function*<R>(
+    by: Client<R>,
+    call: Call,
+    request: HttpClientRequest.HttpClientRequest
+  ) {
+    const execute = (request: HttpClientRequest.HttpClientRequest) => Redirects.follow(exchange(by, call), request)
+    const conversation = begin(call, forMirror(request))
+    let response = yield* execute(yield* conversation.opening)
+    while (response.status === 401 && isOwn(response.request)) {
+      // before anything else is asked: a connection that is not read to its end may be the only one
+      const body = yield* readError(call, response)
+      const next = yield* conversation.reply(response.headers["www-authenticate"])
+      if (next === undefined) return { response, body, isKnown: conversation.isKnown() }
+      response = yield* execute(next)
+    }
+    return { response, isKnown: false }
+  })
+
   return {
     name,
+    limiter,
     capabilities,
-    learn: (news) => Ref.update(capabilities, (known) => ({ ...known, ...news })),
+    learn: (news) => Ref.update(capabilities, (known) => ({ ...known, ...news, ...options.capabilities })),
     url: (path) => origin + path,
+    locate: (address = "", base) =>
+      address !== "" && URL.canParse(address, base) ? atHome(registry, resolve(address, base)) : undefined,
     error,
     send: Effect.fnUntraced(function*(call, request, expected, limit = smallBody) {
-      const response = yield* judge(call, yield* converse(following, call, request), expected)
+      yield* permit
+      const response = yield* judge(call, yield* converse(client, call, request), expected)
       return yield* receive(call, response, limit)
-    }),
+    }, Effect.scoped),
     open: Effect.fnUntraced(function*(call, request, expected) {
-      // each hop in the scope: outside of the redirects, it would let go of the first only
-      const scoped = HttpClient.followRedirects(HttpClient.withScope(client), redirectLimit)
-      const response = yield* judge(call, yield* converse(scoped, call, request), expected)
-      return { headers: response.headers, status: response.status, stream: idleLimited(call, response.stream) }
+      // what a blob holds is let go of at its end, also where the scope stays open
+      const own = yield* EffectScope.fork(yield* Effect.scope)
+      const response = yield* permit.pipe(
+        Effect.andThen(converse(HttpClient.withScope(client), call, request)),
+        Effect.flatMap((answered) => judge(call, answered, expected)),
+        EffectScope.provide(own)
+      )
+      let count = 0
+      const stream = idleLimited(call, response.stream).pipe(
+        Stream.mapArray((chunks) => {
+          for (const { length } of chunks) count += length
+          return chunks
+        }),
+        Stream.ensuring(
+          Effect.suspend(() => Effect.andThen(Metrics.moved("pull", name, count), EffectScope.close(own, Exit.void)))
+        )
+      )
+      return { headers: response.headers, status: response.status, stream }
     }),
     prepare: (call, request) => Effect.asVoid(begin(call, request).opening),
     upload: Effect.fnUntraced(function*<E>(
@@ -311,83 +357,29 @@ export const make = Effect.fnUntraced(function*(options: {
       chunk: Chunk<E>,
       expected: ReadonlyArray<number>
     ) {
+      yield* permit
       const conversation = begin(call, request)
       const authorized = yield* conversation.opening
-      const body = yield* watch(call, error, chunk)
+      const body = yield* Outgoing.watch((reason) => error(call, reason), chunk)
       const withBody = HttpClientRequest.bodyStream(authorized, body.stream, {
         contentType: "application/octet-stream",
         ...chunk.size === undefined ? {} : { contentLength: chunk.size }
       })
-      yield* requested(withBody)
+      yield* leave(call, withBody)
+      const note = yield* limiter.begin
       const response = yield* client.execute(withBody).pipe(
         untraced,
         Effect.mapError(transport(call)),
         Effect.raceFirst(body.overdue),
         // the stream of a body loses its errors on the way through the client
-        Effect.catch((failure) => Effect.flatMap(body.failure, (own) => Effect.fail(own ?? failure)))
+        Effect.catch((failure) => Effect.flatMap(body.failure, (own) => Effect.fail(own ?? failure))),
+        Effect.ensuring(Effect.suspend(() => Metrics.moved("push", name, body.sent())))
       )
+      if (isOwn(withBody)) yield* note(isRefusal(response) ? "refused" : "answered")
       // the body is gone: who can send it again does so, and finds another token
       if (response.status === 401) yield* conversation.heed(response.headers["www-authenticate"])
       const judged = yield* judge(call, { response, isKnown: false }, expected)
       return { ...yield* receive(call, judged, smallBody), sent: body.sent() }
-    })
+    }, Effect.scoped)
   }
-})
-
-/**
- * Keeps an eye on a body while it is sent: its own errors, its length, and how long the other side lets it wait. Waiting
- * for the source is the source's affair.
- */
-const watch = Effect.fnUntraced(function*<E>(call: Call, error: Connection["error"], chunk: Chunk<E>) {
-  const idle = yield* IdleTimeout
-  const commit = yield* CommitTimeout
-  const clock = yield* Clock.Clock
-  let failure: E | RegistryError.RegistryError | undefined
-  let sent = 0
-  let since: number | undefined = clock.currentTimeMillisUnsafe()
-  let phase: "body" | "commit" = "body"
-
-  const count = (chunks: ReadonlyArray<Uint8Array>) => {
-    for (const { length } of chunks) sent += length
-    return chunk.size !== undefined && sent > chunk.size ? wrongSize(chunk.size) : Effect.void
-  }
-  const end = Effect.suspend(() =>
-    chunk.size !== undefined && sent !== chunk.size ? wrongSize(chunk.size) : Effect.void
-  )
-  const wrongSize = (size: number) => Effect.fail(error(call, new SizeMismatch({ expected: size, actual: sent })))
-
-  // a client may send a body again, from its beginning
-  const counted: Stream.Stream<Uint8Array, E | RegistryError.RegistryError> = Stream.suspend(() => {
-    sent = 0
-    failure = undefined
-    phase = "body"
-    return chunk.stream.pipe(
-      Stream.mapArrayEffect((chunks) => Effect.as(count(chunks), chunks)),
-      Stream.concat(Stream.fromEffectDrain(end)),
-      Stream.tapError((own) =>
-        Effect.sync(() => {
-          failure = own
-        })
-      )
-    )
-  })
-  const stream = Stream.transformPull(counted, (pull) =>
-    Effect.succeed(Effect.suspend(() => {
-      since = undefined
-      return Effect.onExit(pull, (exit) =>
-        Effect.sync(() => {
-          since = clock.currentTimeMillisUnsafe()
-          if (exit._tag === "Failure") phase = "commit"
-        }))
-    })))
-
-  const overdue: Effect.Effect<never, RegistryError.RegistryError> = Effect.suspend(() => {
-    const after = phase === "body" ? idle : commit
-    const waited = since === undefined ? 0 : clock.currentTimeMillisUnsafe() - since
-    const left = Duration.toMillis(after) - waited
-    return left > 0
-      ? Effect.andThen(Effect.sleep(left), overdue)
-      : Effect.fail(error(call, new RegistryError.Timeout({ phase, after })))
-  })
-  return { stream, overdue, failure: Effect.sync(() => failure), sent: () => sent }
 })

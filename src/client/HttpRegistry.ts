@@ -43,12 +43,15 @@ export {
 
 export {
   /** @since 0.1.0 */
+  HeadersTimeout
+} from "./Connection.ts"
+
+export {
+  /** @since 0.1.0 */
   CommitTimeout,
   /** @since 0.1.0 */
-  HeadersTimeout,
-  /** @since 0.1.0 */
   IdleTimeout
-} from "./Connection.ts"
+} from "./Outgoing.ts"
 
 export {
   /** @since 0.1.0 */
@@ -71,6 +74,16 @@ export interface Options {
   readonly host: string
   /** Plain HTTP instead of HTTPS. */
   readonly plainHttp?: boolean
+  /**
+   * What it is known to do and not to do, whatever its answers say. What is not given is learnt from them, but for what
+   * a few well-known hosts cannot say in time: in how many pieces they take a blob.
+   */
+  readonly capabilities?: Registry.Capabilities
+  /**
+   * The host whose content it hands on, as a cache or mirror: told with all that is read, as the parameter `ns`
+   * (distribution-spec after 1.1.1, "Registry Proxying").
+   */
+  readonly mirrorOf?: string
   /** Who we are to this host, if it asks; see `Credentials`. Anonymous without. */
   readonly credentials?: Credentials.Credentials["Service"]
   /** Applied to the client before anything else: here go headers of a proxy, limits, tests. */
@@ -113,6 +126,7 @@ export const make = Effect.fnUntraced(function*(
   const referrers = Referrers.make(connection, requests)
   return Registry.make({
     name: host,
+    limiter: connection.limiter,
     capabilities: Ref.get(connection.capabilities),
     ping: Effect.asVoid(
       connection.send(

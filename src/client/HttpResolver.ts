@@ -6,9 +6,11 @@
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
+import * as Reference from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
 import * as Resolver from "../Resolver.ts"
 import * as HttpRegistry from "./HttpRegistry.ts"
+import * as Mirrors from "./Mirrors.ts"
 
 /**
  * How the hosts are spoken to.
@@ -19,6 +21,12 @@ import * as HttpRegistry from "./HttpRegistry.ts"
 export interface Options extends Pick<HttpRegistry.Options, "credentials" | "transformClient"> {
   /** Hosts, with their port where a reference has one, that are spoken to in plain HTTP. Loopback always is. */
   readonly plainHttp?: ReadonlyArray<string>
+  /**
+   * Registries from which the content of a host is read rather than from the host itself, the first first: `mirror.gcr.io`
+   * or, where they have it below a name of their own, `harbor.example.com/hub`. One that does not have it, or fails, is
+   * passed over. Those without a name of their own are told what they are mirrors of.
+   */
+  readonly mirrors?: Readonly<Record<string, ReadonlyArray<string>>>
 }
 
 /**
@@ -45,31 +53,43 @@ const apiHost = (host: string): string => {
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<Resolver.Resolver["Service"], never, HttpClient.HttpClient> {
-  const client = yield* HttpClient.HttpClient
+  const http = yield* HttpClient.HttpClient
   const registries = new Map<string, Registry>()
 
   const plainHttp = new Set((options.plainHttp ?? []).map(apiHost))
 
-  const connect = Effect.fnUntraced(function*(host: string) {
-    const registry = yield* HttpRegistry.make({
+  const mirrors = new Map(Object.entries(options.mirrors ?? {}).map(([host, of]) => [apiHost(host), of] as const))
+
+  const client = (host: string, more?: Pick<HttpRegistry.Options, "mirrorOf">) =>
+    HttpRegistry.make({
       host,
       plainHttp: isLoopback(host) || plainHttp.has(host),
       ...options.credentials === undefined ? {} : { credentials: options.credentials },
-      ...options.transformClient === undefined ? {} : { transformClient: options.transformClient }
-    }).pipe(
-      Effect.provideService(HttpClient.HttpClient, client),
-      Effect.mapError((cause) => new Resolver.ResolveFailed({ host, cause }))
-    )
+      ...options.transformClient === undefined ? {} : { transformClient: options.transformClient },
+      ...more
+    }).pipe(Effect.provideService(HttpClient.HttpClient, http))
+
+  const mirror = Effect.fnUntraced(function*(name: string, of: string) {
+    const slash = name.indexOf("/")
+    if (slash < 0) return { registry: yield* client(apiHost(name), { mirrorOf: of }) }
+    const { registry = "", repository } = yield* Effect.fromResult(Reference.parseRelative(name))
+    return { registry: yield* client(apiHost(registry)), prefix: repository }
+  })
+
+  const connect = Effect.fnUntraced(function*(host: string, name: string) {
+    const upstream = yield* client(host)
+    const of = yield* Effect.forEach(mirrors.get(host) ?? [], (each) => mirror(each, name))
+    const registry = of.length === 0 ? upstream : Mirrors.make(upstream, of)
     registries.set(host, registry)
     return registry
-  })
+  }, (effect, host) => Effect.mapError(effect, (cause) => new Resolver.ResolveFailed({ host, cause })))
 
   return Resolver.Resolver.of({
     resolve: (name) =>
       Effect.suspend(() => {
         const host = apiHost(name)
         const known = registries.get(host)
-        return known === undefined ? connect(host) : Effect.succeed(known)
+        return known === undefined ? connect(host, name) : Effect.succeed(known)
       })
   })
 })

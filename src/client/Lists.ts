@@ -10,13 +10,17 @@ import * as RegistryError from "../RegistryError.ts"
 import type * as Connection from "./Connection.ts"
 import * as Pages from "./Pages.ts"
 
+/** Of a registry that does not know `last`, as CNCF distribution 2.8, `after` itself comes along. */
+const behind = <A extends string>(names: ReadonlyArray<A>, after: string | undefined): ReadonlyArray<A> =>
+  after !== undefined && names.some((name) => name === after) ? names.filter((name) => name > after) : names
+
 const json = <S extends Schema.ConstraintDecoder<unknown>>(schema: S) =>
   Schema.decodeUnknownEffect(Schema.fromJsonString(Schema.toCodecGoJson(schema)))
 const decodeTags = json(Schema.Struct({ tags: Schema.Array(Tag) }))
 const decodeRepositories = json(Schema.Struct({ repositories: Schema.Array(Repository) }))
 
 export const make = (connection: Connection.Connection): Pick<Registry.Registry, "tags" | "repositories"> => {
-  const list = <A, P>(
+  const list = <A extends string, P>(
     call: Connection.Call,
     path: string,
     after: string | undefined,
@@ -27,7 +31,7 @@ export const make = (connection: Connection.Connection): Pick<Registry.Registry,
     return Pages.pages(connection, call, `${connection.url(path)}?${query}`, {
       decode: (page) =>
         Effect.mapBoth(decode(new TextDecoder().decode(page.bytes)), {
-          onSuccess: items,
+          onSuccess: (decoded) => behind(items(decoded), after),
           onFailure: () => {
             const detail = "the answer is not a list of names"
             return connection.error(call, new RegistryError.UnexpectedResponse({ status: page.status, detail }))

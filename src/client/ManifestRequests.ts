@@ -5,6 +5,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Urls from "../auth/Urls.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import * as MediaType from "../MediaType.ts"
@@ -39,13 +40,18 @@ export interface Document {
   readonly digest: Digest.Digest
 }
 
-export interface ManifestRequests extends Pick<Registry.Registry, "getManifest" | "resolveManifest"> {
+export interface ManifestRequests extends Pick<Registry.Registry, "resolveManifest"> {
+  /** GET of a tag or a digest. */
+  readonly getManifest: (
+    repository: Repository,
+    reference: Tag | Digest.Digest
+  ) => Effect.Effect<Registry.ManifestBytes & { readonly etag: string | undefined }, RegistryError>
   /** PUT to a tag or a digest, with further tags as parameters; gives the headers of the answer. */
   readonly put: (
     repository: Repository,
     reference: Tag | Digest.Digest,
     manifest: Document,
-    tags?: ReadonlyArray<Tag>
+    options?: { readonly tags?: ReadonlyArray<Tag>; readonly headers?: Readonly<Record<string, string>> }
   ) => Effect.Effect<Connection.Received["headers"], RegistryError>
   /** DELETE of a tag or a digest. */
   readonly remove: (
@@ -73,7 +79,11 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
     if (wanted !== undefined && Digest.algorithm(wanted) === Digest.algorithm(digest) && digest !== wanted) {
       return yield* connection.error(call, new Hasher.DigestMismatch({ expected: wanted, actual: digest }))
     }
-    return { descriptor: { mediaType: contentType(headers), digest, size: bytes.length }, bytes }
+    return {
+      descriptor: { mediaType: contentType(headers), digest, size: bytes.length },
+      bytes,
+      etag: headers["etag"]
+    }
   })
 
   const resolveManifest: ManifestRequests["resolveManifest"] = Effect.fnUntraced(function*(repository, reference) {
@@ -94,12 +104,14 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
     return { mediaType: contentType(headers), digest: reference, size }
   })
 
-  const put: ManifestRequests["put"] = Effect.fnUntraced(function*(repository, reference, manifest, tags = []) {
+  const put: ManifestRequests["put"] = Effect.fnUntraced(function*(repository, reference, manifest, options) {
     const call = { operation: "pushManifest", repository, target: "repository" } as const
-    const request = HttpClientRequest.put(urlOf(repository, reference), {
-      urlParams: tags.map((tag) => ["tag", tag] as const)
-    })
-      .pipe(HttpClientRequest.bodyUint8Array(manifest.bytes, manifest.mediaType))
+    const url = Urls.withParameters(urlOf(repository, reference), (options?.tags ?? []).map((tag) => ["tag", tag]))
+    const request = HttpClientRequest.bodyUint8Array(
+      HttpClientRequest.put(url, { headers: options?.headers }),
+      manifest.bytes,
+      manifest.mediaType
+    )
     const { headers, status } = yield* connection.send(call, request, [201, 200, 202])
     if (status !== 201 && DigestHeader.read(headers) === undefined && headers["location"] === undefined) {
       const detail = "the answer does not say that the manifest is stored"

@@ -39,7 +39,7 @@ export const make = (
       for (const tag of others) yield* requests.put(repository, tag, manifest)
       return yield* requests.put(repository, first, manifest)
     }
-    const headers = yield* requests.put(repository, manifest.digest, manifest, tags).pipe(
+    const headers = yield* requests.put(repository, manifest.digest, manifest, { tags }).pipe(
       // too many for one request (distribution-spec, "Pushing Manifests")
       Effect.catchIf(
         ({ status }) => status === 414 || status === 431,
@@ -55,7 +55,8 @@ export const make = (
   })
 
   return {
-    getManifest: requests.getManifest,
+    getManifest: (repository, reference) =>
+      Effect.map(requests.getManifest(repository, reference), ({ bytes, descriptor }) => ({ descriptor, bytes })),
     resolveManifest: requests.resolveManifest,
     pushManifest: Effect.fnUntraced(function*(repository, { bytes, digest: expected, mediaType }, tags = []) {
       const call = { operation: "pushManifest", repository, target: "repository" } as const

@@ -27,6 +27,16 @@ export const nextLink = (header: string | undefined): string | undefined => {
   return undefined
 }
 
+/**
+ * Some registries that show one repository under several names forget in their links which one it was: the next page is
+ * below the same path (Artifactory, RTFACT-18971).
+ */
+const samePath = (here: string, next: string): string => {
+  const [from, to] = [new URL(here), new URL(next)]
+  const isOther = from.origin === to.origin && from.pathname !== to.pathname && to.pathname.endsWith("/tags/list")
+  return isOther ? from.origin + from.pathname + to.search : next
+}
+
 export const pages = <A>(
   connection: Connection.Connection,
   call: Connection.Call,
@@ -47,10 +57,12 @@ export const pages = <A>(
         const items = yield* options.decode(page)
         const link = nextLink(page.headers["link"])
         if (link === undefined) return [items, Option.none<string>()] as const
-        if (!URL.canParse(link, page.url)) {
+        yield* connection.learn({ pages: true })
+        const located = connection.locate(link, page.url)
+        if (located === undefined) {
           return yield* connection.error(call, new RegistryError.UnexpectedResponse({ detail: "Link is no URL" }))
         }
-        const next = new URL(link, page.url).href
+        const next = samePath(url, located)
         if (seen.has(next) || seen.size >= pageCountLimit) {
           const detail = "the pages of the list lead in a circle"
           return yield* connection.error(call, new RegistryError.UnexpectedResponse({ detail }))

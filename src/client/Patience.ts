@@ -5,7 +5,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { Observer } from "../Observer.ts"
+import { tell } from "../Metrics.ts"
 import { isRegistryError } from "../RegistryError.ts"
 import { retryWhile, worthRetrying } from "../Retries.ts"
 import type * as Connection from "./Connection.ts"
@@ -17,7 +17,7 @@ export const patient = (connection: Connection.Connection): Connection.Connectio
   const pause = Effect.gen(function*() {
     const left = pausedUntil - (yield* Clock.currentTimeMillis)
     if (left <= 0) return
-    yield* (yield* Observer)({ _tag: "Paused", registry: connection.name, duration: Duration.millis(left) })
+    yield* tell({ _tag: "Paused", registry: connection.name, duration: Duration.millis(left) })
     // also where what follows is not to be interrupted
     yield* Effect.interruptible(Effect.sleep(left))
   })

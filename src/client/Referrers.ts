@@ -3,10 +3,10 @@
  * stands in for the list ("Referrers Tag Schema"): read, written and kept in order by the client.
  */
 import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
 import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
@@ -17,6 +17,7 @@ import { type Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type * as Connection from "./Connection.ts"
+import * as KeyedLock from "./KeyedLock.ts"
 import type { ManifestRequests } from "./ManifestRequests.ts"
 import * as Pages from "./Pages.ts"
 
@@ -50,6 +51,12 @@ export const tagOf = (digest: Digest.Digest): Tag =>
       "-"
     )
   )
+
+// how often the list is written again at most, when others write it too
+const roundLimit = 8
+
+const outOfStep = (round: number) =>
+  Effect.flatMap(Random.nextIntBetween(0, 50 * 2 ** round), (millis) => Effect.sleep(millis))
 
 const encodeIndex = Schema.encodeEffect(Schema.fromJsonString(Manifest.ImageIndex))
 
@@ -101,49 +108,67 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
     )
   })
 
+  /** Asks the registry for the list, and something else where it leaves that to a tag. */
+  const fromApiOr = (
+    repository: Repository,
+    digest: Digest.Digest,
+    artifactType: string | undefined,
+    orElse: ReturnType<Referrers["list"]>
+  ) => {
+    let hasAnswered = false
+    return fromApi(repository, digest, artifactType).pipe(
+      Stream.tap(() =>
+        Effect.sync(() => {
+          hasAnswered = true
+        })
+      ),
+      Stream.catchIf(
+        (error) => error.status === 404 && !hasAnswered,
+        ({ reason }) =>
+          // a registry that names what it does not know may list referrers all the same
+          reason._tag === "Unsupported"
+            ? Stream.concat(Stream.fromEffectDrain(connection.learn({ referrers: false })), orElse)
+            : orElse
+      )
+    )
+  }
+
   const list: Referrers["list"] = (repository, digest, options) =>
     Stream.unwrap(Effect.map(Ref.get(connection.capabilities), ({ referrers }) => {
       const byTag = Stream.unwrap(Effect.map(fromTag(repository, digest), (found) => Stream.fromArray(found)))
-      let hasAnswered = false
-      const byApi = fromApi(repository, digest, options?.artifactType).pipe(
-        Stream.tap(() =>
-          Effect.sync(() => {
-            hasAnswered = true
-          })
-        ),
-        Stream.catchIf(
-          (error) => error.status === 404 && !hasAnswered,
-          ({ reason }) =>
-            // a registry that names what it does not know may list referrers all the same
-            reason._tag === "Unsupported"
-              ? Stream.concat(Stream.fromEffectDrain(connection.learn({ referrers: false })), byTag)
-              : byTag
-        )
-      )
-      const found = referrers === false ? byTag : byApi
+      const found = referrers === false ? byTag : fromApiOr(repository, digest, options?.artifactType, byTag)
       // a registry may filter by type or not, and a tag knows no filter
       return options?.artifactType === undefined
         ? found
         : Stream.filter(found, ({ artifactType }) => artifactType === options.artifactType)
     }))
 
+  /** Does the registry list referrers? That it says so when one is pushed is not enough (ECR): it is asked once. */
+  const knowsReferrers = Effect.fnUntraced(function*(repository: Repository, subject: Digest.Digest) {
+    const { referrers } = yield* Ref.get(connection.capabilities)
+    if (referrers !== undefined) return referrers
+    yield* Stream.runDrain(Stream.take(fromApiOr(repository, subject, undefined, Stream.empty), 1)).pipe(
+      // it says 200, but not what referrers there are
+      Effect.catchReason("RegistryError", "UnexpectedResponse", () => Effect.void)
+    )
+    return (yield* Ref.get(connection.capabilities)).referrers === true
+  })
+
   // -- writing --------------------------------------------------------------------------------------------------------
 
-  // reading, changing and writing back is not one step for a registry: two of our own must not do it at once
-  const locks = new Map<string, Semaphore.Semaphore>()
-  const locked = (repository: Repository, subject: Digest.Digest) => {
-    const key = `${repository}@${subject}`
-    const lock = locks.get(key) ?? Semaphore.makeUnsafe(1)
-    locks.set(key, lock)
-    return lock.withPermit
-  }
+  const locked = KeyedLock.make()
 
+  /**
+   * Reads the list, changes it and writes it back, until it is read as it should be: it is not one step, and others may
+   * do the same at the same time (distribution-spec, "Enabling the Referrers API"). Two of our own do not; of others'
+   * changes, registries that know conditions (RFC 9110, 13) tell before they are lost, and reading again tells after.
+   */
   const update = (
     repository: Repository,
     subject: Digest.Digest,
     change: (manifests: ReadonlyArray<Descriptor>) => ReadonlyArray<Descriptor>
-  ) =>
-    locked(repository, subject)(Effect.gen(function*() {
+  ) => {
+    const step = Effect.gen(function*() {
       const found = yield* tagged(repository, subject)
       if (found !== undefined && found.descriptor.mediaType !== MediaType.imageIndex) {
         return yield* unexpected(repository, `the tag ${tagOf(subject)} is not the image index that lists referrers`)
@@ -152,16 +177,38 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
         ? { schemaVersion: 2 as const, mediaType: MediaType.imageIndex, manifests: [] }
         : yield* decodeList(repository, found.bytes)
       const manifests = change(content.manifests)
-      if (manifests === content.manifests) return
-      yield* write(repository, subject, { ...content, manifests }).pipe(
+      if (manifests === content.manifests) return true
+      const condition = found === undefined
+        ? { "if-none-match": "*" }
+        : found.etag === undefined
+        ? {}
+        : { "if-match": found.etag }
+      const put = (manifests: ReadonlyArray<Descriptor>) =>
+        write(repository, subject, { ...content, manifests }, condition)
+      yield* put(manifests).pipe(
         // registries that look whether a list is complete would refuse it for good over one entry that is gone
-        Effect.catchReason("RegistryError", "ManifestBlobUnknown", () =>
-          Effect.flatMap(
-            Effect.filter(manifests, ({ digest }) => isThere(repository, digest), { concurrency: 6 }),
-            (manifests) => write(repository, subject, { ...content, manifests })
-          ))
+        Effect.catchReason(
+          "RegistryError",
+          "ManifestBlobUnknown",
+          () =>
+            Effect.flatMap(
+              Effect.filter(manifests, ({ digest }) => isThere(repository, digest), { concurrency: 6 }),
+              put
+            )
+        ),
+        Effect.catchIf(({ status }) => status === 412, () => Effect.void)
       )
-    }))
+      return false
+    })
+    const steps = (round: number): Effect.Effect<void, RegistryError.RegistryError> =>
+      Effect.flatMap(step, (isDone) => {
+        if (isDone) return Effect.void
+        if (round === roundLimit) return unexpected(repository, "the list of referrers does not stay as it is written")
+        // what was written is read at once; whoever writes at the same time gets out of step
+        return Effect.andThen(round === 0 ? Effect.void : outOfStep(round), steps(round + 1))
+      })
+    return locked(`${repository}@${subject}`)(steps(0))
+  }
 
   const isThere = (repository: Repository, digest: Digest.Digest) =>
     requests.resolveManifest(repository, digest).pipe(
@@ -170,31 +217,37 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
     )
 
   const write = Effect.fnUntraced(
-    function*(repository: Repository, subject: Digest.Digest, index: typeof Manifest.ImageIndex.Type) {
+    function*(
+      repository: Repository,
+      subject: Digest.Digest,
+      index: typeof Manifest.ImageIndex.Type,
+      headers: Readonly<Record<string, string>>
+    ) {
       const bytes = new TextEncoder().encode(yield* Effect.orDie(encodeIndex(index)))
       const digest = yield* Effect.orDie(Hasher.digest(bytes))
-      yield* requests.put(repository, tagOf(subject), { mediaType: MediaType.imageIndex, bytes, digest })
+      yield* requests.put(repository, tagOf(subject), { mediaType: MediaType.imageIndex, bytes, digest }, {
+        headers
+      })
     }
   )
 
   return {
     list,
-    pushed: (repository, subject, referrer, listed) =>
-      listed
-        ? connection.learn({ referrers: true })
-        : update(repository, subject, (manifests) =>
-          manifests.some(({ digest }) => digest === referrer.digest)
-            ? manifests
-            : [...manifests, referrer]),
+    pushed: Effect.fnUntraced(function*(repository, subject, referrer, listed) {
+      if (listed && (yield* knowsReferrers(repository, subject))) return
+      yield* update(
+        repository,
+        subject,
+        (manifests) => manifests.some(({ digest }) => digest === referrer.digest) ? manifests : [...manifests, referrer]
+      )
+    }),
     subjectToUpdate: Effect.fnUntraced(function*(repository, digest) {
       const { referrers } = yield* Ref.get(connection.capabilities)
       if (referrers === true) return undefined
       const { bytes, descriptor } = yield* requests.getManifest(repository, digest)
       const manifest = Manifest.decode(descriptor.mediaType, bytes)
       const subject = Result.isSuccess(manifest) ? manifest.success.content.subject?.digest : undefined
-      if (subject === undefined || referrers === false) return subject
-      yield* Stream.runDrain(list(repository, subject))
-      return (yield* Ref.get(connection.capabilities)).referrers === true ? undefined : subject
+      return subject === undefined || (yield* knowsReferrers(repository, subject)) ? undefined : subject
     }),
     removed: (repository, subject, digest) =>
       update(repository, subject, (manifests) =>

@@ -9,6 +9,7 @@ import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Urls from "../auth/Urls.ts"
 import * as BlobSource from "../BlobSource.ts"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
@@ -30,10 +31,6 @@ const singlePostLimit = 64 * 1024
 
 // How long a session that is given up may take to be cancelled: somebody waits for the end of an interruption.
 const cancelTimeout = Duration.seconds(1)
-
-// A Location is used to the letter; only parameters are added (distribution-spec, "Pushing a blob monolithically").
-const withParameters = (url: string, parameters: Readonly<Record<string, string>>): string =>
-  url + (url.includes("?") ? "&" : "?") + new URLSearchParams(parameters)
 
 // what is not sha256 is told when a session opens (distribution-spec, "Pushing a blob in chunks")
 const announced = (algorithm: string) => algorithm === "sha256" ? {} : { "digest-algorithm": algorithm }
@@ -57,18 +54,16 @@ interface Session {
 }
 
 export const make = (connection: Connection.Connection): Uploads => {
-  const uploadsUrl = (repository: Repository, parameters: Readonly<Record<string, string>>) => {
-    const url = connection.url(`/v2/${repository}/blobs/uploads/`)
-    return Object.keys(parameters).length === 0 ? url : withParameters(url, parameters)
-  }
+  const uploadsUrl = (repository: Repository, parameters: Readonly<Record<string, string>>) =>
+    Urls.withParameters(connection.url(`/v2/${repository}/blobs/uploads/`), Object.entries(parameters))
   const post = (call: Connection.Call, url: string, expected: ReadonlyArray<number>) =>
     connection.send(call, HttpClientRequest.post(url), expected)
 
   const locationOf = (call: Connection.Call, { headers, status, url }: Connection.Received) => {
-    const location = headers["location"] ?? ""
-    return location !== "" && URL.canParse(location, url)
-      ? Effect.succeed(absolute(location, url))
-      : Effect.fail(connection.error(call, new RegistryError.UnexpectedResponse({ status, detail: "no Location" })))
+    const location = connection.locate(headers["location"], url)
+    return location === undefined
+      ? Effect.fail(connection.error(call, new RegistryError.UnexpectedResponse({ status, detail: "no Location" })))
+      : Effect.succeed(location)
   }
 
   /** How the registry wants a blob to be cut: it may say so when a session opens. */
@@ -114,6 +109,19 @@ export const make = (connection: Connection.Connection): Uploads => {
     const move = Effect.fnUntraced(function*(of: Connection.Call, received: Connection.Received) {
       if (received.headers["location"] !== undefined) session.location = yield* locationOf(of, received)
     })
+    /** Sends a chunk. A body that is gone cannot follow a redirect: the session has moved, and goes on there. */
+    const send = Effect.fnUntraced(function*<E>(
+      of: Connection.Call,
+      request: HttpClientRequest.HttpClientRequest,
+      chunk: Upload.Chunk<E>,
+      expected: ReadonlyArray<number>
+    ) {
+      const received = yield* connection.upload(of, request, chunk, [...expected, 307, 308])
+      if (received.status < 300) return received
+      yield* move(of, received)
+      const detail = "the session has moved to another address"
+      return yield* connection.error(of, new RegistryError.BlobUploadInvalid({ status: received.status, detail }))
+    })
     const follows = (of: Connection.Call, { offset }: Upload.Chunk<unknown>) => {
       const detail = `the upload is at ${session.held}, the chunk begins at ${offset}`
       return offset === session.held
@@ -141,7 +149,7 @@ export const make = (connection: Connection.Connection): Uploads => {
           : { "content-range": `${chunk.offset}-${chunk.offset + chunk.size - 1}` }
         const request = HttpClientRequest.patch(session.location, { headers: range })
         // ECR says 201, some proxies 204; the Range of the answer is of the blob here and of the chunk there
-        const received = yield* connection.upload(of, request, chunk, [202, 201, 204]).pipe(
+        const received = yield* send(of, request, chunk, [202, 201, 204]).pipe(
           Effect.tapError((error) =>
             RegistryError.isRegistryError(error) && error.reason._tag === "Unsupported"
               ? connection.learn({ chunks: false })
@@ -157,8 +165,8 @@ export const make = (connection: Connection.Connection): Uploads => {
         const of = call("commit")
         const chunk = last ?? { offset: session.held, size: 0, stream: Stream.empty }
         yield* follows(of, chunk)
-        const request = HttpClientRequest.put(withParameters(session.location, { digest }))
-        const received = yield* connection.upload(of, request, chunk, [201, 204])
+        const request = HttpClientRequest.put(Urls.withParameters(session.location, [["digest", digest]]))
+        const received = yield* send(of, request, chunk, [201, 204])
         session.committed = true
         yield* DigestHeader.agree(connection, of, digest, received.headers)
         return { mediaType: MediaType.octetStream, digest, size: chunk.offset + received.sent }
@@ -166,21 +174,49 @@ export const make = (connection: Connection.Connection): Uploads => {
     }
   }
 
+  /** Asks for a mount; what the answer says about the registry is remembered. */
+  const askToMount = Effect.fnUntraced(
+    function*(repository: Repository, digest: Digest.Digest, from: Repository | undefined) {
+      const call = {
+        operation: "startUpload",
+        repository,
+        target: "repository",
+        ...from === undefined ? {} : { from }
+      } as const
+      const learn = (can: boolean) =>
+        from === undefined
+          ? connection.learn({ anonymousMount: can })
+          : from === repository
+          ? connection.learn({ selfMount: can })
+          : Effect.void
+      const parameters = {
+        ...announced(Digest.algorithm(digest)),
+        mount: digest,
+        ...from === undefined ? {} : { from }
+      }
+      const received = yield* post(call, uploadsUrl(repository, parameters), [201, 202]).pipe(
+        Effect.tapError((error) => error.isRetryable ? Effect.void : learn(false))
+      )
+      if (received.status === 201) yield* learn(true)
+      else yield* locationOf(call, received)
+      return received
+    }
+  )
+
   const startUpload: Uploads["startUpload"] = Effect.fnUntraced(function*(repository, options) {
     const call = { operation: "startUpload", repository, target: "repository" } as const
     const { algorithm = "sha256", mount } = options ?? {}
+    const { anonymousMount } = yield* Ref.get(connection.capabilities)
     const plain = post(call, uploadsUrl(repository, announced(algorithm)), [202])
-    const asked = mount === undefined ? plain : post(
-      mount.from === undefined ? call : { ...call, from: mount.from },
-      uploadsUrl(repository, {
-        ...announced(algorithm),
-        mount: mount.digest,
-        ...mount.from === undefined ? {} : { from: mount.from }
-      }),
-      [201, 202]
-      // a registry that cannot mount goes on with a session; one that does not want to says so in many ways
-    ).pipe(Effect.catchIf((error) => !error.isRetryable, () => plain))
-    const session = yield* acquire(call, asked)
+    const session = yield* acquire(
+      call,
+      mount === undefined || mount.from === undefined && anonymousMount === false ? plain : Effect.catchIf(
+        askToMount(repository, mount.digest, mount.from),
+        // a registry that cannot mount goes on with a session; one that does not want to says so in many ways
+        (error) => !error.isRetryable,
+        () => plain
+      )
+    )
     if (session !== undefined) return upload(repository, session)
     return mount === undefined
       ? yield* connection.error(call, new RegistryError.UnexpectedResponse({ status: 201 }))
@@ -273,11 +309,3 @@ export const make = (connection: Connection.Connection): Uploads => {
     })
   }
 }
-
-/** A Location resolved against the URL that sent it, without a character changed that need not be. */
-const absolute = (location: string, base: string): string =>
-  /^https?:\/\//i.test(location)
-    ? location
-    : location.startsWith("/") && !location.startsWith("//")
-    ? new URL(base).origin + location
-    : new URL(location, base).href

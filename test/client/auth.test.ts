@@ -654,7 +654,7 @@ describe("a token service", () => {
     [{ status: 429 }, "it answers with HTTP 429", true],
     [
       { status: 302, headers: { location: "http://10.0.0.1/" } },
-      "a registry in HTTPS names a service in plain HTTP",
+      "a registry in HTTPS leads to plain HTTP",
       false
     ]
   ])("that gives no token is named by the error: %j", ([answer, problem, isTemporary]) =>

@@ -68,15 +68,14 @@ describe("credentials", () => {
       const seen = yield* authorized({
         [get]: { status: 307, headers: { location: "/moved" } },
         "GET /moved": { status: 307, headers: { location: "https://cdn.test/a" } },
-        "GET https://cdn.test/a": { status: 307, headers: { location: "http://registry.test/plain" } },
-        "GET http://registry.test/plain": { body: blob },
-        "GET /plain": { body: blob }
+        "GET https://cdn.test/a": { status: 307, headers: { location: "https://registry.test:8443/back" } },
+        "GET https://registry.test:8443/back": { body: blob }
       }, read)
       assert.deepStrictEqual(seen, [
         [get, "authorized"],
         ["GET /moved", "authorized"],
         ["GET https://cdn.test/a", "anonymous"],
-        ["GET /plain", "anonymous"]
+        ["GET https://registry.test:8443/back", "anonymous"]
       ])
     }))
 

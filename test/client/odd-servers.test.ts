@@ -6,7 +6,7 @@ import { HttpClient } from "effect/http"
 import { bytesOf, repository, tag } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
 import { listReferrers } from "../utils/registries.ts"
-import { digestOf, make, reasonOf } from "../utils/ScriptedServer.ts"
+import { digestOf, keeping, make, reasonOf } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")
 const content = bytesOf("0123456789")
@@ -108,7 +108,7 @@ describe("a registry", () => {
       })
       const error = yield* Effect.flip(listReferrers(registry, name, digest))
       assert.strictEqual(error.status, 404)
-      assert.deepStrictEqual(yield* registry.capabilities, { referrers: true })
+      assert.deepStrictEqual(yield* registry.capabilities, { referrers: true, pages: true })
     }))
 
   it.effect("that looks whether a list of referrers is complete gets one without what is gone", () =>
@@ -123,21 +123,22 @@ describe("a registry", () => {
       const list = `${manifests}sha256-${digest.slice(7)}`
       const { registry, requests } = yield* make({
         [`PUT ${manifests}${digestOf(referrer)}`]: { status: 201 },
-        [`GET ${list}`]: {
+        ...keeping(list, {
           headers: { "content-type": MediaType.imageIndex },
           body: { schemaVersion: 2, manifests: [gone] }
-        },
-        [`PUT ${list}`]: [
-          { status: 400, body: { errors: [{ code: "MANIFEST_BLOB_UNKNOWN" }] } },
-          { status: 201 }
-        ],
+        }, {
+          refuse: (body) =>
+            body.includes(gone.digest)
+              ? { status: 400, body: { errors: [{ code: "MANIFEST_BLOB_UNKNOWN" }] } }
+              : undefined
+        }),
         [`HEAD ${manifests}${gone.digest}`]: { status: 404 },
         [`HEAD ${manifests}${digestOf(referrer)}`]: {
           headers: { "docker-content-digest": digestOf(referrer), "content-length": `${referrer.length}` }
         }
       })
       yield* registry.pushManifest(name, { mediaType: MediaType.imageIndex, bytes: referrer })
-      const written = JSON.parse(new TextDecoder().decode(requests.at(-1)?.body))
+      const written = JSON.parse(new TextDecoder().decode(requests.findLast(({ method }) => method === "PUT")?.body))
       assert.deepStrictEqual(written.manifests.map((entry: { digest: string }) => entry.digest), [digestOf(referrer)])
     }))
 })

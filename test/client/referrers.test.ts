@@ -5,7 +5,7 @@ import * as MediaType from "effect-oci/MediaType"
 import { tagOf } from "../../src/client/Referrers.ts"
 import { bytesOf, repository } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
-import { type Answer, digestOf, make, reasonOf, type Script, type Seen } from "../utils/ScriptedServer.ts"
+import { type Answer, digestOf, keeping, make, reasonOf, type Script, whileTimeFlies } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")
 const subject = { mediaType: MediaType.imageManifest, digest: digestOf("the subject"), size: 11 }
@@ -150,21 +150,37 @@ describe("pushing a referrer", () => {
   it.effect("is all there is to do where the registry lists it (C30)", () =>
     Effect.gen(function*() {
       const headers = { "oci-subject": subject.digest }
-      const { registry, sent } = yield* make({ [put(sbom.digest)]: { status: 201, headers } })
+      const { registry, sent } = yield* make({ [put(sbom.digest)]: { status: 201, headers }, [api]: index(listed) })
       yield* registry.pushManifest(name, sbom)
-      assert.deepStrictEqual(sent(), [put(sbom.digest)])
+      yield* registry.pushManifest(name, sbom)
+      // that it does is looked up once
+      assert.deepStrictEqual(sent(), [put(sbom.digest), api, put(sbom.digest)])
       assert.deepInclude(yield* registry.capabilities, { referrers: true })
     }))
+
+  it.effect.each([["no API", missing], ["nonsense", { body: "<html>" }]] as const)(
+    "is not left to a registry that says it lists it and has %s (ECR)",
+    ([, answer]) =>
+      Effect.gen(function*() {
+        const { registry } = yield* make({
+          [put(sbom.digest)]: { status: 201, headers: { "oci-subject": subject.digest } },
+          [api]: answer,
+          ...keeping(fallback)
+        })
+        yield* registry.pushManifest(name, sbom)
+        const { bytes } = yield* registry.getManifest(name, tagOf(subject.digest))
+        assert.deepStrictEqual(indexed(bytes).manifests, [listed])
+      })
+  )
 
   it.effect("begins the index behind the tag where there is none (C33, C35, C36)", () =>
     Effect.gen(function*() {
       const { registry, requests, sent } = yield* make({
         [put(sbom.digest)]: created,
-        [`GET ${fallback}`]: missing,
-        [`PUT ${fallback}`]: created
+        ...keeping(fallback)
       })
       yield* registry.pushManifest(name, sbom)
-      assert.deepStrictEqual(sent(), [put(sbom.digest), `GET ${fallback}`, `PUT ${fallback}`])
+      assert.deepStrictEqual(sent(), [put(sbom.digest), `GET ${fallback}`, `PUT ${fallback}`, `GET ${fallback}`])
       assert.strictEqual(requests[2]?.headers["content-type"], MediaType.imageIndex)
       assert.deepStrictEqual(indexed(requests[2]?.body), {
         schemaVersion: 2,
@@ -184,8 +200,7 @@ describe("pushing a referrer", () => {
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
         [put(referrer.digest)]: created,
-        [`GET ${fallback}`]: missing,
-        [`PUT ${fallback}`]: created
+        ...keeping(fallback)
       })
       yield* registry.pushManifest(name, referrer)
       const [entry] = indexed(requests[2]?.body).manifests
@@ -198,8 +213,7 @@ describe("pushing a referrer", () => {
       const content = { schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [one], "org.example": { a: [1] } }
       const { registry, requests } = yield* make({
         [put(sbom.digest)]: created,
-        [`GET ${fallback}`]: { ...index(), body: content },
-        [`PUT ${fallback}`]: created
+        ...keeping(fallback, { ...index(), body: content })
       })
       yield* registry.pushManifest(name, sbom)
       assert.deepStrictEqual(indexed(requests[2]?.body), { ...content, manifests: [one, listed] })
@@ -222,24 +236,11 @@ describe("pushing a referrer", () => {
       assert.deepStrictEqual(sent(), [put(sbom.digest), `GET ${fallback}`])
     }))
 
-  /** A registry that keeps what is behind the tag, and takes a turn of all others between reading and writing it. */
-  const keeping = (...first: ReadonlyArray<object>) => {
-    let body: string | Uint8Array = JSON.stringify(index(...first).body)
-    return {
-      [`GET ${fallback}`]: () => Effect.as(Effect.yieldNow, { ...index(), body }),
-      [`PUT ${fallback}`]: ({ receive }: Seen) =>
-        Effect.map(receive, (bytes) => {
-          body = bytes
-          return created
-        })
-    }
-  }
-
   it.effect("loses none of two that are pushed at once (C37)", () =>
     Effect.gen(function*() {
       const other = manifest({ config, layers: [config] })
       const { registry } = yield* make({
-        ...keeping(one),
+        ...keeping(fallback, index(one)),
         [api]: missing,
         [put(sbom.digest)]: created,
         [put(other.digest)]: created
@@ -251,13 +252,67 @@ describe("pushing a referrer", () => {
       assert.sameMembers(found.map(({ digest }) => digest), [one.digest, sbom.digest, other.digest])
     }))
 
+  it.effect("loses none of two that two clients push at once, where the registry heeds conditions (C37)", () =>
+    Effect.gen(function*() {
+      const other = manifest({ config, layers: [config] })
+      const script = {
+        ...keeping(fallback, index(one), { etag: true }),
+        [api]: missing,
+        [put(sbom.digest)]: created,
+        [put(other.digest)]: created
+      }
+      const [first, second] = [yield* make(script), yield* make(script)]
+      yield* whileTimeFlies(
+        Effect.all([first.registry.pushManifest(name, sbom), second.registry.pushManifest(name, other)], {
+          concurrency: "unbounded"
+        })
+      )
+      const found = yield* Stream.runCollect(first.registry.referrers(name, subject.digest))
+      assert.sameMembers(found.map(({ digest }) => digest), [one.digest, sbom.digest, other.digest])
+      const puts = [...first.requests, ...second.requests].filter(({ url, method }) =>
+        method === "PUT" && url === fallback
+      )
+      assert.isTrue(puts.every(({ headers }) => headers["if-match"] !== undefined))
+      assert.isAbove(puts.length, 2)
+    }))
+
+  it.effect("is repeated where another client has written the list as if it were alone (C37)", () =>
+    Effect.gen(function*() {
+      const { registry, requests } = yield* make({
+        [put(sbom.digest)]: created,
+        [`GET ${fallback}`]: [missing, index(one), index(one, listed)],
+        [`PUT ${fallback}`]: created
+      })
+      yield* whileTimeFlies(registry.pushManifest(name, sbom))
+      assert.deepStrictEqual(
+        requests.filter(({ method, url }) => method === "PUT" && url === fallback).map(({ body }) =>
+          indexed(body).manifests.length
+        ),
+        [1, 2]
+      )
+    }))
+
+  it.effect("fails where the list does not stay as it is written", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({
+        [put(sbom.digest)]: created,
+        [`GET ${fallback}`]: index(one),
+        [`PUT ${fallback}`]: created
+      })
+      const reason = yield* whileTimeFlies(reasonOf(registry.pushManifest(name, sbom)))
+      assert.deepInclude(reason, {
+        _tag: "UnexpectedResponse",
+        detail: "the list of referrers does not stay as it is written"
+      })
+    }))
+
   const byDigest = `/v2/team/app/manifests/${sbom.digest}`
   const content = { headers: { "content-type": sbom.mediaType }, body: sbom.bytes }
 
   it.effect("is undone by deleting it: the index behind the tag does not list it any more (C42)", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
-        ...keeping(one, listed),
+        ...keeping(fallback, index(one, listed)),
         [api]: missing,
         [`GET ${byDigest}`]: content,
         [`DELETE ${byDigest}`]: { status: 202 }

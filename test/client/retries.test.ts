@@ -5,20 +5,13 @@ import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as Registry from "effect-oci/Registry"
 import { TestClock } from "effect/testing"
 import { bytesOf, repository } from "../utils/images.ts"
-import { digestOf, make, reasonOf, transportError } from "../utils/ScriptedServer.ts"
+import { digestOf, make, reasonOf, transportError, whileTimeFlies } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")
 const content = bytesOf("0123456789")
 const digest = digestOf(content)
 const blob = `/v2/team/app/blobs/${digest}`
 const uploads = "/v2/team/app/blobs/uploads/"
-
-/** Runs an effect while time flies. */
-const whileTimeFlies = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
-  const fiber = yield* Effect.forkChild(effect)
-  while (fiber.pollUnsafe() === undefined) yield* TestClock.adjust("1 second")
-  return yield* Fiber.join(fiber)
-})
 
 /** A body that breaks off. */
 const broken = (text: string) =>

@@ -4,11 +4,12 @@
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type * as Undici from "@effect/platform-node/Undici"
-import { Effect, Layer, Stream } from "effect"
+import { Effect, Fiber, Layer, Stream } from "effect"
 import * as Digest from "effect-oci/Digest"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import type { RegistryError } from "effect-oci/RegistryError"
 import { type Headers, HttpClient, HttpClientError, type HttpClientRequest, HttpClientResponse } from "effect/http"
+import { TestClock } from "effect/testing"
 import * as Crypto from "node:crypto"
 import * as Http from "node:http"
 import { bytesOf } from "./images.ts"
@@ -104,6 +105,39 @@ export const client = (script: Script) => {
   return { http, requests, sent: () => requests.map(({ method, url }) => `${method} ${url}`) }
 }
 
+/**
+ * The lines of a registry that keeps what is put at a path, and knows nothing there until then, unless something is given.
+ * Between two requests it takes a turn of all others. With `etag` it tells an entity tag and heeds conditions.
+ */
+export const keeping = (path: string, first?: Answer, options?: {
+  readonly etag?: boolean
+  /** What is answered to a body that is not taken. */
+  readonly refuse?: (body: string) => Answer | undefined
+}): Script => {
+  let kept = first
+  let version = 0
+  const etag = () => `"${version}"`
+  return {
+    [`GET ${path}`]: () =>
+      Effect.as(
+        Effect.yieldNow,
+        kept === undefined
+          ? { status: 404 }
+          : { ...kept, headers: { ...kept.headers, ...options?.etag === true ? { etag: etag() } : {} } }
+      ),
+    [`PUT ${path}`]: ({ headers, receive }) =>
+      Effect.map(receive, (body) => {
+        const isWanted = headers["if-none-match"] === "*" ? kept === undefined : headers["if-match"] === etag()
+        if (options?.etag === true && !isWanted) return { status: 412 }
+        const refused = options?.refuse?.(new TextDecoder().decode(body))
+        if (refused !== undefined) return refused
+        version++
+        kept = { headers: { "content-type": headers["content-type"] ?? "" }, body }
+        return { status: 201 }
+      })
+  }
+}
+
 /** A registry over HTTPS that follows a script, seen through the client that is under test. */
 export const make = Effect.fnUntraced(function*(script: Script, options?: Omit<HttpRegistry.Options, "host">) {
   const scripted = client(script)
@@ -154,3 +188,10 @@ export const digestOf = (
 /** Why an operation failed. */
 export const reasonOf = <A, R>(effect: Effect.Effect<A, RegistryError, R>) =>
   Effect.map(Effect.flip(effect), ({ reason }) => reason)
+
+/** Runs an effect while time flies. */
+export const whileTimeFlies = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
+  const fiber = yield* Effect.forkChild(effect)
+  while (fiber.pollUnsafe() === undefined) yield* TestClock.adjust("1 second")
+  return yield* Fiber.join(fiber)
+})

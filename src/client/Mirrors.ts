@@ -1,0 +1,42 @@
+/**
+ * A registry with mirrors: what is read is looked for in each of them first, in their order, and then at the registry
+ * itself. A mirror that fails in whatever way is passed over. What is written, deleted or listed goes to the registry.
+ */
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { Repository } from "../Reference.ts"
+import * as Registry from "../Registry.ts"
+import type { RegistryError } from "../RegistryError.ts"
+
+/** A registry that has the repositories of another, maybe below a name of its own. */
+export interface Mirror {
+  readonly registry: Registry.Registry
+  readonly prefix?: Repository
+}
+
+const decodeRepository = Schema.decodeOption(Repository)
+
+export const make = (upstream: Registry.Registry, mirrors: ReadonlyArray<Mirror>): Registry.Registry => {
+  const firstOf = <A, R>(
+    repository: Repository,
+    read: (registry: Registry.Registry, repository: Repository) => Effect.Effect<A, RegistryError, R>
+  ): Effect.Effect<A, RegistryError, R> =>
+    mirrors.reduceRight(
+      (next, { prefix, registry }) =>
+        Effect.fromOption(decodeRepository(prefix === undefined ? repository : `${prefix}/${repository}`)).pipe(
+          Effect.flatMap((there) => read(registry, there)),
+          Effect.catch(() => next)
+        ),
+      read(upstream, repository)
+    )
+  return Registry.make({
+    ...upstream,
+    getBlob: (repository, digest, options) =>
+      firstOf(repository, (registry, name) => registry.getBlob(name, digest, options)),
+    resolveBlob: (repository, digest) => firstOf(repository, (registry, name) => registry.resolveBlob(name, digest)),
+    getManifest: (repository, reference) =>
+      firstOf(repository, (registry, name) => registry.getManifest(name, reference)),
+    resolveManifest: (repository, reference) =>
+      firstOf(repository, (registry, name) => registry.resolveManifest(name, reference))
+  })
+}

@@ -1,0 +1,93 @@
+/**
+ * A body on its way to a registry: watched for its own errors, its length, and how long the other side lets it wait.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import { SizeMismatch } from "../Hasher.ts"
+import * as RegistryError from "../RegistryError.ts"
+import type { Chunk } from "../Upload.ts"
+
+/**
+ * How long a body may stand still, in either direction.
+ *
+ * @default 60 seconds
+ * @category references
+ * @since 0.1.0
+ */
+export const IdleTimeout: Context.Reference<Duration.Duration> = Context.Reference(
+  "effect-oci/HttpRegistry/IdleTimeout",
+  { defaultValue: () => Duration.seconds(60) }
+)
+
+/**
+ * How long a registry may take to store a blob after its last byte.
+ *
+ * @default 15 minutes
+ * @category references
+ * @since 0.1.0
+ */
+export const CommitTimeout: Context.Reference<Duration.Duration> = Context.Reference(
+  "effect-oci/HttpRegistry/CommitTimeout",
+  { defaultValue: () => Duration.minutes(15) }
+)
+
+/** Watches a body. Waiting for its source is the source's affair. */
+export const watch = Effect.fnUntraced(function*<E>(
+  fail: (reason: RegistryError.Reason) => RegistryError.RegistryError,
+  chunk: Chunk<E>
+) {
+  const idle = yield* IdleTimeout
+  const commit = yield* CommitTimeout
+  const clock = yield* Clock.Clock
+  let failure: E | RegistryError.RegistryError | undefined
+  let sent = 0
+  let since: number | undefined = clock.currentTimeMillisUnsafe()
+  let phase: "body" | "commit" = "body"
+
+  const count = (chunks: ReadonlyArray<Uint8Array>) => {
+    for (const { length } of chunks) sent += length
+    return chunk.size !== undefined && sent > chunk.size ? wrongSize(chunk.size) : Effect.void
+  }
+  const end = Effect.suspend(() =>
+    chunk.size !== undefined && sent !== chunk.size ? wrongSize(chunk.size) : Effect.void
+  )
+  const wrongSize = (size: number) => Effect.fail(fail(new SizeMismatch({ expected: size, actual: sent })))
+
+  // a client may send a body again, from its beginning
+  const counted: Stream.Stream<Uint8Array, E | RegistryError.RegistryError> = Stream.suspend(() => {
+    sent = 0
+    failure = undefined
+    phase = "body"
+    return chunk.stream.pipe(
+      Stream.mapArrayEffect((chunks) => Effect.as(count(chunks), chunks)),
+      Stream.concat(Stream.fromEffectDrain(end)),
+      Stream.tapError((own) =>
+        Effect.sync(() => {
+          failure = own
+        })
+      )
+    )
+  })
+  const stream = Stream.transformPull(counted, (pull) =>
+    Effect.succeed(Effect.suspend(() => {
+      since = undefined
+      return Effect.onExit(pull, (exit) =>
+        Effect.sync(() => {
+          since = clock.currentTimeMillisUnsafe()
+          if (exit._tag === "Failure") phase = "commit"
+        }))
+    })))
+
+  const overdue: Effect.Effect<never, RegistryError.RegistryError> = Effect.suspend(() => {
+    const after = phase === "body" ? idle : commit
+    const waited = since === undefined ? 0 : clock.currentTimeMillisUnsafe() - since
+    const left = Duration.toMillis(after) - waited
+    return left > 0
+      ? Effect.andThen(Effect.sleep(left), overdue)
+      : Effect.fail(fail(new RegistryError.Timeout({ phase, after })))
+  })
+  return { stream, overdue, failure: Effect.sync(() => failure), sent: () => sent }
+})
