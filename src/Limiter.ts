@@ -79,6 +79,7 @@ export const adaptive = (options?: {
   const permits = Semaphore.makeUnsafe(start)
   let limit = start
   let inUse = 0
+  let waiting = 0
   let bursts = 0
 
   const become = (next: number) =>
@@ -89,16 +90,19 @@ export const adaptive = (options?: {
   return {
     id: created++,
     limit: Effect.sync(() => Math.floor(limit)),
-    take: Effect.andThen(
-      Semaphore.takeScoped(permits, 1),
-      Effect.acquireRelease(Effect.sync(() => inUse++), () => Effect.sync(() => inUse--))
+    take: Effect.suspend(() => {
+      waiting++
+      return Effect.ensuring(Semaphore.takeScoped(permits, 1), Effect.sync(() => waiting--))
+    }).pipe(
+      Effect.andThen(Effect.acquireRelease(Effect.sync(() => inUse++), () => Effect.sync(() => inUse--)))
     ),
     begin: Effect.sync(() => {
       const burst = bursts
       return (outcome) =>
         Effect.suspend(() => {
           if (outcome === "answered") {
-            return inUse < Math.floor(limit) ? Effect.void : become(limit + (bursts === 0 ? 1 : 1 / limit))
+            const isUsedUp = waiting > 0 || inUse >= Math.floor(limit)
+            return isUsedUp ? become(limit + (bursts === 0 ? 1 : 1 / limit)) : Effect.void
           }
           if (burst !== bursts) return Effect.void
           bursts++

@@ -4,7 +4,6 @@
  *
  * @since 0.1.0
  */
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -12,6 +11,7 @@ import * as DockerConfig from "../auth/DockerConfig.ts"
 import * as HttpResolver from "../client/HttpResolver.ts"
 import * as Namespace from "../Namespace.ts"
 import * as Resolver from "../Resolver.ts"
+import * as NodeHttp from "./NodeHttp.ts"
 
 /**
  * Provides a namespace over HTTP, by `undici`. Connections are closed with the layer.
@@ -22,7 +22,7 @@ import * as Resolver from "../Resolver.ts"
  * @category layers
  * @since 0.1.0
  */
-export const layerOptions = (options: HttpResolver.Options = {}): Layer.Layer<Namespace.Namespace> =>
+export const layerOptions = (options: HttpResolver.Options & NodeHttp.Options = {}): Layer.Layer<Namespace.Namespace> =>
   Namespace.layer.pipe(
     Layer.provide(Layer.effect(
       Resolver.Resolver,
@@ -31,7 +31,7 @@ export const layerOptions = (options: HttpResolver.Options = {}): Layer.Layer<Na
         return yield* HttpResolver.make({ ...options, credentials })
       })
     )),
-    Layer.provide([NodeHttpClient.layerUndici, NodeServices.layer])
+    Layer.provide([NodeHttp.layer(options), NodeServices.layer])
   )
 
 /**

@@ -139,7 +139,7 @@ export const keeping = (path: string, first?: Answer, options?: {
 }
 
 /** A registry over HTTPS that follows a script, seen through the client that is under test. */
-export const make = Effect.fnUntraced(function*(script: Script, options?: Omit<HttpRegistry.Options, "host">) {
+export const make = Effect.fnUntraced(function*(script: Script, options?: Partial<HttpRegistry.Options>) {
   const scripted = client(script)
   const registry = yield* HttpRegistry.make({ host, ...options }).pipe(
     Effect.provideService(HttpClient.HttpClient, scripted.http),
@@ -148,13 +148,11 @@ export const make = Effect.fnUntraced(function*(script: Script, options?: Omit<H
   return { ...scripted, registry }
 })
 
-/** A server on the loopback interface, as long as the scope is open. */
-export const listen = Effect.fnUntraced(function*(
-  handler: (request: Http.IncomingMessage, response: Http.ServerResponse) => void
-) {
+/** The host of a server on the loopback interface, which is there as long as the scope is open. */
+export const listening = Effect.fnUntraced(function*(make: () => Http.Server) {
   const server = yield* Effect.acquireRelease(
     Effect.callback<Http.Server>((resume) => {
-      const server = Http.createServer(handler)
+      const server = make()
       server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
     }),
     (server) =>
@@ -166,6 +164,9 @@ export const listen = Effect.fnUntraced(function*(
   const address = server.address()
   return `127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`
 })
+
+/** One that answers in plain HTTP. */
+export const listen = (handler: Http.RequestListener) => listening(() => Http.createServer(handler))
 
 /** A client of a registry in plain HTTP, over real connections, which are closed with the scope. */
 export const connect = Effect.fnUntraced(function*(

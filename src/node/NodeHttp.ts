@@ -1,0 +1,104 @@
+/**
+ * HTTP as registries need it, on Node: by `undici`, through the proxies that the environment names, with certificates of
+ * one's own.
+ *
+ * @since 0.1.0
+ */
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import type * as Undici from "@effect/platform-node/Undici"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as HttpClient from "effect/http/HttpClient"
+import * as Layer from "effect/Layer"
+import * as Tls from "node:tls"
+
+/**
+ * How long making a connection may take.
+ *
+ * @default 10 seconds
+ * @category references
+ * @since 0.1.0
+ */
+export const ConnectTimeout: Context.Reference<Duration.Duration> = Context.Reference(
+  "effect-oci/NodeHttp/ConnectTimeout",
+  { defaultValue: () => Duration.seconds(10) }
+)
+
+/**
+ * How connections are made.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Certificates of authorities, in PEM, that are trusted besides those that Node trusts. */
+  readonly ca?: ReadonlyArray<string>
+  /** Our own certificate and its key, in PEM, for registries that ask for one. */
+  readonly certificate?: { readonly cert: string; readonly key: string }
+  /** Hosts, with their port where a reference has one, whose certificates are not checked. */
+  readonly insecure?: ReadonlyArray<string>
+}
+
+const variable = (name: string) =>
+  Config.String(name.toLowerCase()).pipe(Config.orElse(() => Config.String(name)), Config.withDefault(""))
+
+const proxies = Config.all({
+  httpProxy: variable("HTTP_PROXY"),
+  httpsProxy: variable("HTTPS_PROXY"),
+  noProxy: variable("NO_PROXY")
+})
+
+// what runs on this machine is not asked for through another
+const loopback = "localhost,127.0.0.1,::1"
+
+const hostOf = (origin: string | URL): string => new URL(origin).host
+
+const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
+  const { Agent, EnvHttpProxyAgent } = yield* Effect.promise(() => import("@effect/platform-node/Undici"))
+  const { httpProxy, httpsProxy, noProxy } = yield* Effect.orDie(proxies)
+  const timeout = Duration.toMillis(yield* ConnectTimeout)
+  const insecure = new Set((options.insecure ?? []).map((host) => hostOf(`https://${host}`)))
+
+  const make = (tls: { readonly rejectUnauthorized?: boolean }) =>
+    Effect.acquireRelease(
+      Effect.sync((): Undici.Dispatcher => {
+        const connect = {
+          timeout,
+          ...options.ca === undefined ? {} : { ca: [...Tls.getCACertificates(), ...options.ca] },
+          ...options.certificate,
+          ...tls
+        }
+        return httpProxy === "" && httpsProxy === "" ? new Agent({ connect }) : new EnvHttpProxyAgent({
+          connect,
+          requestTls: connect,
+          proxyTls: { timeout },
+          httpProxy,
+          httpsProxy,
+          noProxy: noProxy === "" ? loopback : `${noProxy},${loopback}`
+        })
+      }),
+      (dispatcher) => Effect.promise(() => dispatcher.destroy())
+    )
+  const checking = yield* make({})
+  if (insecure.size === 0) return checking
+  const trusting = yield* make({ rejectUnauthorized: false })
+  return checking.compose((dispatch) => (request, handler) =>
+    request.origin !== undefined && insecure.has(hostOf(request.origin))
+      ? trusting.dispatch(request, handler)
+      : dispatch(request, handler)
+  )
+})
+
+/**
+ * Provides an HTTP client for registries. Its connections are closed with the layer. Hosts are asked for through the
+ * proxies that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name, in upper or lower case; loopback never is.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient> =>
+  NodeHttpClient.layerUndiciNoDispatcher.pipe(
+    Layer.provide(Layer.effect(NodeHttpClient.Dispatcher, makeDispatcher(options)))
+  )

@@ -1,0 +1,108 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Layer, Schedule } from "effect"
+import * as HttpRegistry from "effect-oci/HttpRegistry"
+import * as NodeHttp from "effect-oci/NodeHttp"
+import * as Http from "node:http"
+import * as Https from "node:https"
+import * as Net from "node:net"
+import * as certificates from "../utils/certificates.ts"
+import { listen, listening } from "../utils/ScriptedServer.ts"
+
+const ok: Http.RequestListener = (_, response) => void response.end()
+
+const ping = (
+  host: string,
+  options: NodeHttp.Options & { readonly plainHttp?: boolean; readonly env?: Record<string, string> } = {}
+) =>
+  HttpRegistry.make({ host, plainHttp: options.plainHttp === true }).pipe(
+    Effect.flatMap((registry) => registry.ping),
+    Effect.as("pong"),
+    Effect.catchTag(
+      "RegistryError",
+      ({ reason }) => Effect.succeed(reason._tag === "Transport" ? reason.code : reason)
+    ),
+    Effect.provide(Layer.provide(
+      NodeHttp.layer(options),
+      ConfigProvider.layer(ConfigProvider.fromEnv({ env: options.env ?? {} }))
+    )),
+    Effect.provideService(HttpRegistry.RetrySchedule, Schedule.recurs(0))
+  )
+
+const tls = (options: Https.ServerOptions = {}) =>
+  listening(() =>
+    Https.createServer({ cert: certificates.serverCertificate, key: certificates.serverKey, ...options }, ok)
+  )
+
+describe("TLS", () => {
+  it.effect("trusts the authorities that are given, and no others", () =>
+    Effect.gen(function*() {
+      const host = yield* tls()
+      assert.strictEqual(yield* ping(host, { ca: [certificates.authority] }), "pong")
+      assert.strictEqual(yield* ping(host), "UNABLE_TO_VERIFY_LEAF_SIGNATURE")
+    }))
+
+  it.effect("is not checked for hosts that are named insecure, and for no others", () =>
+    Effect.gen(function*() {
+      const [one, two] = [yield* tls(), yield* tls()]
+      assert.strictEqual(yield* ping(one, { insecure: [one] }), "pong")
+      assert.strictEqual(yield* ping(two, { insecure: [one] }), "UNABLE_TO_VERIFY_LEAF_SIGNATURE")
+    }))
+
+  it.effect("shows a certificate of our own", () =>
+    Effect.gen(function*() {
+      const host = yield* tls({ ca: certificates.authority, requestCert: true, rejectUnauthorized: true })
+      const ca = [certificates.authority]
+      const certificate = { cert: certificates.clientCertificate, key: certificates.clientKey }
+      assert.strictEqual(yield* ping(host, { ca, certificate }), "pong")
+      assert.notStrictEqual(yield* ping(host, { ca }), "pong")
+    }))
+})
+
+describe("a proxy of the environment", () => {
+  /** A proxy that takes everybody to one place, and who was asked for. */
+  const proxy = Effect.fnUntraced(function*(target: string) {
+    const asked: Array<string> = []
+    const host = yield* listening(() =>
+      Http.createServer((request, response) => {
+        asked.push(request.url ?? "")
+        response.end()
+      }).on("connect", (request, socket) => {
+        asked.push(request.url ?? "")
+        const [hostname = "", port] = target.split(":")
+        const onward = Net.connect(Number(port), hostname, () => {
+          socket.write("HTTP/1.1 200 OK\r\n\r\n")
+          onward.pipe(socket).pipe(onward)
+        })
+        onward.on("error", () => socket.destroy())
+        socket.on("error", () => onward.destroy())
+      })
+    )
+    return { asked, url: `http://${host}` }
+  })
+
+  it.effect("is asked for hosts in HTTPS, whose certificates are checked", () =>
+    Effect.gen(function*() {
+      const { asked, url } = yield* proxy(yield* tls())
+      const env = { HTTPS_PROXY: url }
+      assert.strictEqual(yield* ping("registry.test", { env, ca: [certificates.authority] }), "pong")
+      assert.strictEqual(yield* ping("registry.test", { env }), "UNABLE_TO_VERIFY_LEAF_SIGNATURE")
+      assert.strictEqual(yield* ping("registry.test", { env, insecure: ["registry.test"] }), "pong")
+      assert.deepStrictEqual(new Set(asked), new Set(["registry.test:443"]))
+    }))
+
+  it.effect("is asked for hosts in plain HTTP", () =>
+    Effect.gen(function*() {
+      const { asked, url } = yield* proxy("")
+      assert.strictEqual(yield* ping("registry.test", { env: { http_proxy: url }, plainHttp: true }), "pong")
+      assert.lengthOf(asked, 1)
+    }))
+
+  it.effect("is not asked for loopback, nor for what NO_PROXY names", () =>
+    Effect.gen(function*() {
+      const { asked, url } = yield* proxy("")
+      const env = { HTTP_PROXY: url, HTTPS_PROXY: url, NO_PROXY: "localhost.test,.example.test" }
+      assert.strictEqual(yield* ping(yield* listen(ok), { env, plainHttp: true }), "pong")
+      assert.strictEqual(yield* ping("a.example.test", { env }), "ENOTFOUND")
+      assert.deepStrictEqual(asked, [])
+    }))
+})
