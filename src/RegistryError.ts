@@ -348,7 +348,8 @@ export class UnexpectedResponse
   })
 {
   get isRetryable(): boolean {
-    return this.status !== undefined && (this.status === 408 || this.status >= 500 && this.status !== 501)
+    return this.status !== undefined &&
+      (this.status === 408 || this.status === 499 || this.status >= 500 && this.status !== 501)
   }
   override get message(): string {
     return say(this.status === undefined ? "unexpected answer" : `unexpected answer (HTTP ${this.status})`, this)

@@ -10,8 +10,8 @@ import { tell } from "./Metrics.ts"
 import { isRegistryError, type RegistryError } from "./RegistryError.ts"
 
 /**
- * When a request that failed is sent again: after transport failures and timeouts, and statuses 408, 429 and 5xx other
- * than 501. What cannot be sent twice, a body that is read only once, is not.
+ * When a request that failed is sent again: after transport failures and timeouts, and statuses 408, 429, 499 and 5xx
+ * other than 501. What cannot be sent twice, a body that is read only once, is not.
  *
  * @default four more times, after 200 ms and then twice as long each time, up to 10 seconds, with jitter
  * @category references

@@ -5,6 +5,9 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as NoAnswer from "../auth/NoAnswer.ts"
 import * as Urls from "../auth/Urls.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
@@ -32,6 +35,10 @@ const accept = [...MediaType.manifests, "*/*;q=0.1"].join(", ")
 
 const contentType = (headers: Connection.Received["headers"]): string =>
   MediaType.fromContentType(headers["content-type"] ?? MediaType.octetStream)
+
+const decodeOwnType = Schema.decodeUnknownOption(
+  Schema.fromJsonString(Schema.Struct({ mediaType: Schema.NonEmptyString }))
+)
 
 /** A manifest to be written. */
 export interface Document {
@@ -79,8 +86,14 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
     if (wanted !== undefined && Digest.algorithm(wanted) === Digest.algorithm(digest) && digest !== wanted) {
       return yield* connection.error(call, new Hasher.DigestMismatch({ expected: wanted, actual: digest }))
     }
+    const mediaType = contentType(headers)
+    const own = Option.getOrUndefined(decodeOwnType(new TextDecoder().decode(bytes)))?.mediaType
+    if (own !== undefined && own !== mediaType) {
+      const detail = `it comes as ${NoAnswer.printable(mediaType)}, and says of itself that it is another type`
+      return yield* connection.error(call, new UnexpectedResponse({ status: 200, detail }))
+    }
     return {
-      descriptor: { mediaType: contentType(headers), digest, size: bytes.length },
+      descriptor: { mediaType, digest, size: bytes.length },
       bytes,
       etag: headers["etag"]
     }

@@ -207,16 +207,11 @@ export const make = (connection: Connection.Connection): Uploads => {
     const call = { operation: "startUpload", repository, target: "repository" } as const
     const { algorithm = "sha256", mount } = options ?? {}
     const { anonymousMount } = yield* Ref.get(connection.capabilities)
-    const plain = post(call, uploadsUrl(repository, announced(algorithm)), [202])
-    const session = yield* acquire(
-      call,
-      mount === undefined || mount.from === undefined && anonymousMount === false ? plain : Effect.catchIf(
-        askToMount(repository, mount.digest, mount.from),
-        // a registry that cannot mount goes on with a session; one that does not want to says so in many ways
-        (error) => !error.isRetryable,
-        () => plain
-      )
-    )
+    const plain = acquire(call, post(call, uploadsUrl(repository, announced(algorithm)), [202]))
+    const session = yield* mount === undefined || mount.from === undefined && anonymousMount === false
+      ? plain
+      // a registry that cannot mount goes on with a session; one that does not want to says so in many ways
+      : Effect.catch(acquire(call, askToMount(repository, mount.digest, mount.from)), () => plain)
     if (session !== undefined) return upload(repository, session)
     return mount === undefined
       ? yield* connection.error(call, new RegistryError.UnexpectedResponse({ status: 201 }))

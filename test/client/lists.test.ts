@@ -77,6 +77,15 @@ describe("listing tags", () => {
       assert.deepStrictEqual(sent, [first, `GET ${list}?n=1000&last=2`, `GET ${list}?n=1000&last=3`])
     }))
 
+  it.effect("tells tags in the order that the registry has them in, whatever that is (C44)", () =>
+    Effect.gen(function*() {
+      const { tags } = yield* tagsOf({
+        [first]: page(["b", "A"], `<${list}?last=A>; rel="next"`),
+        [`GET ${list}?last=A`]: page(["a", "B"])
+      })
+      assert.deepStrictEqual(tags, ["b", "A", "a", "B"])
+    }))
+
   it.effect("asks for no more pages than are read", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ [first]: page(["1", "2"], `<${list}?last=2>; rel="next"`) })

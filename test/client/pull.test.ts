@@ -274,3 +274,26 @@ describe("reading a manifest", () => {
       })
   )
 })
+
+describe("reading a manifest", () => {
+  const image = "application/vnd.oci.image.manifest.v1+json"
+
+  it.effect("fails where it says another type of itself than it comes as (C9)", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({
+        "GET /v2/team/app/manifests/1": { headers: { "content-type": "text/plain" }, body: { mediaType: image } }
+      })
+      assert.strictEqual((yield* reasonOf(registry.getManifest(name, tag("1"))))._tag, "UnexpectedResponse")
+    }))
+
+  it.effect.each([{ mediaType: image }, { schemaVersion: 2 }, "no JSON"])(
+    "takes the type that it comes as where it does not contradict: %j (C9)",
+    (body) =>
+      Effect.gen(function*() {
+        const { registry } = yield* make({
+          "GET /v2/team/app/manifests/1": { headers: { "content-type": image }, body }
+        })
+        assert.strictEqual((yield* registry.getManifest(name, tag("1"))).descriptor.mediaType, image)
+      })
+  )
+})

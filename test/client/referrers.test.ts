@@ -95,7 +95,10 @@ describe("listing referrers", () => {
   it.effect.each(
     [
       ["nothing", missing],
-      ["an image", { ...index(), headers: { "content-type": MediaType.imageManifest } }],
+      ["an image", {
+        headers: { "content-type": MediaType.imageManifest },
+        body: { mediaType: MediaType.imageManifest, layers: [] }
+      }],
       ["nonsense", { ...index(), body: "nonsense" }]
     ] as const
   )("finds none where behind the tag is %s (C39)", ([, answer]) =>

@@ -21,12 +21,15 @@ const broken = (text: string) =>
   )
 
 describe("a request that failed", () => {
-  it.effect.each([408, 429, 500, 502, 503, 504])("with status %s is sent again", (status) =>
-    Effect.gen(function*() {
-      const { registry, sent } = yield* make({ "GET /v2/": [{ status }, { status }, {}] })
-      yield* whileTimeFlies(registry.ping)
-      assert.strictEqual(sent().length, 3)
-    }))
+  it.effect.each([408, 429, 499, 500, 502, 503, 504, 522])(
+    "with status %s is sent again, also where no pause is asked for (C5)",
+    (status) =>
+      Effect.gen(function*() {
+        const { registry, sent } = yield* make({ "GET /v2/": [{ status }, { status }, {}] })
+        yield* whileTimeFlies(registry.ping)
+        assert.strictEqual(sent().length, 3)
+      })
+  )
 
   it.effect("without an answer is sent again", () =>
     Effect.gen(function*() {
