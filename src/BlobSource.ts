@@ -7,6 +7,9 @@
  *
  * @since 0.1.0
  */
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
 /**
@@ -57,6 +60,36 @@ export const make = <E>(
   size: number,
   open: (offset: number) => Stream.Stream<Uint8Array, E>
 ): BlobSource<E> => ({ size, open, replay: "any" })
+
+/**
+ * The same source, whose beginning is fetched at once, whether anybody reads it yet or not: the first to open it there gets
+ * that. It is let go of when the scope closes.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const primed = Effect.fnUntraced(function*<E>(
+  self: BlobSource<E>
+): Effect.fn.Return<BlobSource<E>, never, Scope.Scope> {
+  const pull = yield* Stream.toPull(self.open(0))
+  const first = yield* Effect.forkScoped(pull, { startImmediately: true })
+  let isTaken = false
+  return {
+    ...self,
+    open: (offset) => {
+      if (offset > 0) return self.open(offset)
+      return Stream.suspend(() => {
+        if (isTaken) return self.open(0)
+        isTaken = true
+        let next: typeof pull = Effect.suspend(() => {
+          next = pull
+          return Fiber.join(first)
+        })
+        return Stream.fromPull(Effect.succeed(Effect.suspend(() => next)))
+      })
+    }
+  }
+})
 
 const dropBytes = <E>(stream: Stream.Stream<Uint8Array, E>, count: number): Stream.Stream<Uint8Array, E> =>
   count === 0 ? stream : Stream.suspend(() => {

@@ -8,10 +8,14 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Copy from "./copy/Copy.ts"
 import { CopyError, TagMismatch, UnfitReference } from "./copy/CopyError.ts"
+import type { CopyEvent } from "./copy/CopyEvent.ts"
+import type { CopyPlan } from "./copy/CopyPlan.ts"
 import type { CopyReport } from "./copy/CopyReport.ts"
 import type { Descriptor } from "./Descriptor.ts"
 import type { Digest } from "./Digest.ts"
@@ -28,6 +32,29 @@ import * as Resolver from "./Resolver.ts"
  * @since 0.1.0
  */
 export type End = string | Reference.Reference | Copy.End
+
+/**
+ * What is copied from where to where, and how.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CopyOptions extends Copy.Options {
+  readonly source: End
+  readonly destination: End
+}
+
+/**
+ * One of many copies, and how it went.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Copied {
+  readonly source: End
+  readonly destination: End
+  readonly exit: Exit.Exit<CopyReport, CopyError>
+}
 
 /**
  * Why a reference could not be followed to what it names.
@@ -53,12 +80,32 @@ export class Namespace extends Context.Service<Namespace, {
    * Copies a manifest and everything that belongs to it. The source names a tag, a digest, or both, and then the tag
    * must point at the digest. A destination with a tag gets the tag; a digest there must be the source's.
    */
-  readonly copyManifest: (
-    options: { readonly source: End; readonly destination: End } & Copy.Options
-  ) => Effect.Effect<CopyReport, CopyError>
+  readonly copyManifest: (options: CopyOptions) => Effect.Effect<CopyReport, CopyError>
+  /**
+   * Does the same, and tells what happens meanwhile: running the stream is the copy, and its last element has the report.
+   * Who reads slowly does not slow it down.
+   */
+  readonly copyEvents: (options: CopyOptions) => Stream.Stream<CopyEvent, CopyError>
+  /** Tells what `copyManifest` would do, by reading alone. */
+  readonly planCopy: (options: CopyOptions) => Effect.Effect<CopyPlan, CopyError>
+  /**
+   * Copies to several destinations at once, and reads the source once. One that fails does not hold up the others; how it
+   * went for each is told in their order. Fails where the source is none.
+   */
+  readonly copyToMany: (
+    options: Omit<CopyOptions, "destination"> & { readonly destinations: ReadonlyArray<End> }
+  ) => Effect.Effect<ReadonlyArray<Exit.Exit<CopyReport, CopyError>>, CopyError>
+  /**
+   * Makes many copies, some at a time, and tells of each as soon as it is done; those that fail do not hold up the others.
+   * What several of them need is moved once.
+   */
+  readonly copyAll: <E, R>(
+    copies: Stream.Stream<CopyOptions, E, R>,
+    options?: { readonly concurrency?: number }
+  ) => Stream.Stream<Copied, E, R>
   /** Copies one blob. The source names its digest; the destination names no tag, and no other digest. */
   readonly copyBlob: (
-    options: { readonly source: End; readonly destination: End }
+    options: Pick<CopyOptions, "source" | "destination">
   ) => Effect.Effect<CopyReport, CopyError>
   /** Opens a blob, or a range of it. */
   readonly getBlob: (
@@ -124,11 +171,15 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
         return new CopyError({ end: side, reference, path: [], reason })
       }
     )
-  const openBoth = Effect.fnUntraced(function*(ends: { readonly source: End; readonly destination: End }) {
+  const openBoth = Effect.fnUntraced(function*<A extends Pick<CopyOptions, "source" | "destination">>(options: A) {
     return {
-      source: yield* openFor("source", ends.source),
-      destination: yield* openFor("destination", ends.destination)
+      ...options,
+      source: yield* openFor("source", options.source),
+      destination: yield* openFor("destination", options.destination)
     }
+  })
+  const copyManifest = Effect.fn("Namespace.copyManifest")(function*(options: CopyOptions) {
+    return yield* Copy.copyManifest(yield* openBoth(options))
   })
 
   const openBlob = Effect.fnUntraced(function*(end: End) {
@@ -155,9 +206,31 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
   })
 
   return Namespace.of({
-    copyManifest: Effect.fn("Namespace.copyManifest")(function*(options) {
-      return yield* Copy.copyManifest({ ...options, ...yield* openBoth(options) })
+    copyManifest,
+    copyEvents: (options) => Stream.unwrap(Effect.map(openBoth(options), Copy.copyEvents)),
+    planCopy: Effect.fn("Namespace.planCopy")(function*(options) {
+      return yield* Copy.planCopy(yield* openBoth(options))
     }),
+    copyToMany: Effect.fn("Namespace.copyToMany")(function*({ destinations, ...options }) {
+      const source = yield* openFor("source", options.source)
+      const opened = yield* Effect.forEach(destinations, (end) => Effect.exit(openFor("destination", end)))
+      const ends = opened.flatMap((exit) => Exit.isSuccess(exit) ? [exit.value] : [])
+      const copied = (yield* Copy.copyToMany({ ...options, source, destinations: ends })).values()
+      return opened.map((exit) =>
+        Exit.isSuccess(exit) ? copied.next().value ?? Exit.interrupt() : Exit.failCause(exit.cause)
+      )
+    }),
+    copyAll: (copies, options) =>
+      Stream.mapEffect(
+        copies,
+        (copy) =>
+          Effect.map(Effect.exit(copyManifest(copy)), (exit): Copied => ({
+            source: copy.source,
+            destination: copy.destination,
+            exit
+          })),
+        { concurrency: options?.concurrency ?? copiesAtOnce, unordered: true }
+      ),
     copyBlob: Effect.fn("Namespace.copyBlob")(function*(options) {
       return yield* Copy.copyBlob(yield* openBoth(options))
     }),
@@ -182,6 +255,9 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
     })
   })
 }
+
+// each has what goes on at its registries limited by itself
+const copiesAtOnce = 16
 
 const isPlace = (end: End): end is Copy.End => typeof end !== "string" && typeof end.registry !== "string"
 

@@ -193,6 +193,15 @@ const fill = Effect.fnUntraced(
 const isReason = (tag: RegistryError["reason"]["_tag"]) => (error: { readonly _tag: string }): boolean =>
   isRegistryError(error) && error.reason._tag === tag
 
+/**
+ * What is no larger than this may be sent before it is known whether it can be taken in one request, or is there already.
+ * In bytes.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const smallBlob = 64 * 1024
+
 /** A failure of the source, on its way past what mends failures of the registry. */
 interface SourceFailure<E> {
   readonly _tag: "SourceFailure"

@@ -180,7 +180,7 @@ describe("a session that breaks", () => {
 
   it.effect("is given up when the schedule of retries is", () =>
     Effect.gen(function*() {
-      const { log, upload } = session({ faults: new Array<Fault>(10).fill({ at: 6, reason: reset }) })
+      const { log, upload } = session({ faults: Array.from({ length: 10 }, () => ({ at: 6, reason: reset })) })
       const error = yield* whileTimeFlies(Effect.flip(Upload.write(upload, digest, digits(), none)))
       assert.strictEqual(tagOf(error), "Transport")
       assert.strictEqual(log.filter((line) => line.startsWith("commit")).length, 5)

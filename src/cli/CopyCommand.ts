@@ -6,16 +6,16 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Copy from "../copy/Copy.ts"
 import { CopyReport } from "../copy/CopyReport.ts"
+import * as Limiter from "../Limiter.ts"
 import * as Namespace from "../Namespace.ts"
 import * as NodeNamespace from "../node/NodeNamespace.ts"
 import * as Platform from "../Platform.ts"
 import * as Reference from "../Reference.ts"
-import * as Registry from "../Registry.ts"
 import { Misuse, readHost, readReference } from "./Names.ts"
 import * as Progress from "./Progress.ts"
 
@@ -23,7 +23,7 @@ const encodeReport = Schema.encodeEffect(Schema.fromJsonString(CopyReport))
 
 const readPlatform = (input: string) =>
   Result.match(Platform.parse(input), {
-    onSuccess: (platform) => Effect.succeed({ platform }),
+    onSuccess: (platform) => Effect.succeed({ platforms: { _tag: "Image", platform } as const }),
     onFailure: ({ message }) => Effect.fail(new Misuse({ message }))
   })
 
@@ -57,7 +57,7 @@ export const CopyCommand = Command.make(
     concurrency: Flag.Int("concurrency").pipe(
       Flag.withMetavar("N"),
       Flag.withDescription(
-        `How many blobs and manifests are in work at a time; ${Copy.Concurrency.defaultValue()} unless given`
+        "How many requests are under way at each registry at a time; it finds out by itself unless given"
       ),
       Flag.optional
     ),
@@ -67,21 +67,23 @@ export const CopyCommand = Command.make(
     )
   },
   Effect.fnUntraced(function*(input) {
-    const concurrency = Option.getOrElse(input.concurrency, () => Copy.Concurrency.defaultValue())
-    if (concurrency < 1) return yield* new Misuse({ message: "--concurrency is a number from 1 on" })
+    const limits = yield* Option.match(input.concurrency, {
+      onNone: () => Effect.succeed(Layer.empty),
+      onSome: (limit) =>
+        limit < 1
+          ? Effect.fail(new Misuse({ message: "--concurrency is a number from 1 on" }))
+          : Effect.succeed(Limiter.layerFixed(limit))
+    })
     const platform = Option.isNone(input.platform) ? {} : yield* readPlatform(input.platform.value)
     const plainHttp = yield* Effect.forEach(input.plainHttp, readHost)
     const source = yield* readReference(input.source)
     const destination = yield* readReference(input.destination)
 
     const copy = Namespace.Namespace.use((namespace) =>
-      namespace.copyManifest({ source, destination, referrers: input.referrers, ...platform })
+      Progress.shown(namespace.copyEvents({ source, destination, referrers: input.referrers, ...platform }))
     )
     const [elapsed, report] = yield* copy.pipe(
-      Effect.provide(NodeNamespace.layerOptions({ plainHttp })),
-      Effect.provideService(Copy.Concurrency, concurrency),
-      Effect.provideService(Registry.Observer, Progress.tell),
-      Progress.shown,
+      Effect.provide([NodeNamespace.layerOptions({ plainHttp }), limits]),
       Effect.timed
     )
     yield* Console.error(Progress.conclusion(report, elapsed))

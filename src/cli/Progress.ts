@@ -1,42 +1,51 @@
 /**
- * What a person sees of a copy while it runs, on stderr: one line that keeps changing on a terminal, a line for each
- * piece that moved elsewhere.
+ * What a person sees of a copy while it runs, on stderr: on a terminal bars for the large blobs and a line about all of it,
+ * which keep changing; elsewhere a line for each piece that moved.
  */
 import * as ByteSize from "effect/ByteSize"
+import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import * as Terminal from "effect/Terminal"
-import * as Copy from "../copy/Copy.ts"
-import type { CopyReport, Entry } from "../copy/CopyReport.ts"
+import type { CopyEvent } from "../copy/CopyEvent.ts"
+import type { CopyReport, Entry, Outcome } from "../copy/CopyReport.ts"
+import type { Digest } from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
-import type { RegistryEvent } from "../Registry.ts"
+
+// ---------------------------------------------------------------------------------------------------------------------
+// words
+// ---------------------------------------------------------------------------------------------------------------------
 
 /** A number of bytes, as people read it. */
 const size = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes))
 
 const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`
 
+const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
+
 const isManifest = ({ descriptor, role }: Entry): boolean =>
   role !== "blob" && MediaType.isManifest(descriptor.mediaType)
 
-const sentences: Readonly<Record<Exclude<Entry["outcome"], "copied">, string>> = {
+const sentences: Readonly<Record<Exclude<Outcome, "copied">, string>> = {
   mounted: "mounted",
   present: "already there",
   external: "external and left out",
-  missing: "listed but missing at the source"
+  missing: "listed but missing at the source",
+  kept: "kept as it was"
 }
 
-/** One line about everything that was dealt with so far. */
+/** One line about what was dealt with. */
 const summary = (entries: ReadonlyArray<Entry>): string => {
-  const having = (outcome: Entry["outcome"]) => entries.filter((entry) => entry.outcome === outcome)
-  const copied = having("copied")
+  const byOutcome = Map.groupBy(entries, ({ outcome }) => outcome)
+  const copied = byOutcome.get("copied") ?? []
   const manifests = copied.filter(isManifest)
   const bytes = copied.reduce((sum, { descriptor }) => sum + descriptor.size, 0)
-  const others = (["mounted", "present", "external", "missing"] as const).flatMap((outcome) => {
-    const count = having(outcome).length
+  const others = (["mounted", "present", "external", "missing", "kept"] as const).flatMap((outcome) => {
+    const count = byOutcome.get(outcome)?.length ?? 0
     return count === 0 ? [] : [`${count} ${sentences[outcome]}`]
   })
   if (copied.length === 0) return `nothing to copy: ${others.join(", ")}`
@@ -46,40 +55,157 @@ const summary = (entries: ReadonlyArray<Entry>): string => {
 
 /** What happened, when all is done. */
 export const conclusion = (report: CopyReport, elapsed: Duration.Duration): string =>
-  `${summary(report.entries)}, in ${(Duration.toMillis(elapsed) / 1000).toFixed(1)} s`
+  `${summary(report.entries)}, in ${seconds(Duration.toMillis(elapsed))}`
 
-/** Says what happens below. */
-export const tell = (event: RegistryEvent): Effect.Effect<void> => {
+/** What is said of an event of its own, if anything. */
+const remark = (event: CopyEvent): string | undefined => {
   switch (event._tag) {
-    case "Requested":
-    case "Retried":
-      return Effect.void
-    case "Warning":
-      return Console.error(`warning from ${event.registry}: ${event.text}`)
+    case "Warned":
+      return `warning from ${event.registry}: ${event.text}`
     case "Paused":
-      return Console.error(`${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`)
+      return `${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`
+    default:
+      return undefined
   }
 }
 
-/** Runs a copy in sight of a person. */
-export const shown = Effect.fnUntraced(function*<A, E, R>(copy: Effect.Effect<A, E, R>) {
-  const stdio = yield* Stdio.Stdio
-  const isTerminal = yield* stdio.stderrIsTerminal
-  const { columns } = yield* Terminal.Terminal
-  const entries: Array<Entry> = []
-  const write = (text: string) => Effect.ignore(Stream.run(Stream.succeed(text), stdio.stderr({ endOnDone: false })))
-  const observe = (entry: Entry) => {
-    entries.push(entry)
-    // a line that wraps could not be erased
-    if (isTerminal) return Effect.flatMap(columns, (width) => write(eraseLine + summary(entries).slice(0, width - 1)))
-    return entry.outcome === "present"
-      ? Effect.void
-      : Console.error(`${entry.outcome} ${entry.role} ${entry.descriptor.digest} (${size(entry.descriptor.size)})`)
+// ---------------------------------------------------------------------------------------------------------------------
+// bars
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** How far a copy is. */
+interface State {
+  readonly begun: number
+  readonly moving: Map<Digest, { readonly size: number; bytes: number }>
+  planned: number
+  plannedBytes: number
+  settled: number
+  settledBytes: number
+  retries: number
+}
+
+const update = (state: State, event: CopyEvent): void => {
+  switch (event._tag) {
+    case "Planned":
+      state.planned++
+      state.plannedBytes += event.descriptor.size
+      break
+    case "Started":
+      state.moving.set(event.descriptor.digest, { size: event.descriptor.size, bytes: 0 })
+      break
+    case "Progressed": {
+      const piece = state.moving.get(event.descriptor.digest)
+      if (piece !== undefined) piece.bytes = event.bytes
+      break
+    }
+    case "Settled": {
+      const { descriptor, outcome, role } = event.entry
+      state.moving.delete(descriptor.digest)
+      if (role !== "blob") break
+      state.settled++
+      // what was there already takes no time
+      if (outcome === "copied") state.settledBytes += descriptor.size
+      else state.plannedBytes -= descriptor.size
+      break
+    }
+    case "Retried":
+      state.retries++
+      break
   }
-  return yield* copy.pipe(
-    Effect.provideService(Copy.Observer, observe),
-    Effect.ensuring(isTerminal ? write(eraseLine) : Effect.void)
-  )
+}
+
+// smaller ones are gone before they can be read
+const largeEnough = 8 * 1024 * 1024
+const barsAtMost = 6
+const barWidth = 20
+
+const bar = (digest: Digest, { bytes, size: total }: { readonly size: number; readonly bytes: number }): string => {
+  const part = total === 0 ? 1 : Math.min(1, bytes / total)
+  const filled = Math.round(part * barWidth)
+  const percent = `${Math.floor(part * 100)}%`.padStart(4)
+  return `${digest.slice(0, 19)} [${"#".repeat(filled)}${".".repeat(barWidth - filled)}] ${percent} of ${size(total)}`
+}
+
+/** The lines about a copy that is under way, at a time in milliseconds. */
+const draw = (state: State, now: number): ReadonlyArray<string> => {
+  const moving = Array.from(state.moving)
+  const bars = moving.filter(([, piece]) => piece.size >= largeEnough).slice(0, barsAtMost)
+  const bytes = state.settledBytes + moving.reduce((sum, [, piece]) => sum + piece.bytes, 0)
+  const elapsed = Math.max(1, now - state.begun)
+  const rate = (bytes * 1000) / elapsed
+  const left = rate > 0 ? ((state.plannedBytes - bytes) / rate) * 1000 : undefined
+  const total = [
+    `${state.settled} of ${plural(state.planned, "blob")}`,
+    `${size(bytes)} of ${size(state.plannedBytes)}`,
+    `${size(Math.round(rate))}/s`,
+    ...left === undefined || left < 500 ? [] : [`${seconds(left)} left`],
+    ...state.retries === 0 ? [] : [plural(state.retries, "retry").replace("retrys", "retries")]
+  ]
+  return [...bars.map(([digest, piece]) => bar(digest, piece)), total.join(", ")]
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// showing
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Runs a copy in sight of a person. */
+export const shown = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyEvent, E, R>) {
+  const stdio = yield* Stdio.Stdio
+  const show = (yield* stdio.stderrIsTerminal) ? onTerminal : inLines
+  let report: CopyReport | undefined
+  yield* show(Stream.tap(events, (event) =>
+    Effect.sync(() => {
+      if (event._tag === "Done") report = event.report
+    })))
+  // a copy that does not fail ends with its report
+  return report ?? (yield* Effect.die("a copy has ended without a report"))
 })
 
-const eraseLine = "\r\x1b[K"
+const inLines = <E, R>(events: Stream.Stream<CopyEvent, E, R>) =>
+  Stream.runForEach(events, (event) => {
+    const said = remark(event)
+    if (said !== undefined) return Console.error(said)
+    if (event._tag !== "Settled" || event.entry.outcome === "present") return Effect.void
+    const { descriptor, outcome, role } = event.entry
+    return Console.error(`${outcome} ${role} ${descriptor.digest} (${size(descriptor.size)})`)
+  })
+
+const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyEvent, E, R>) {
+  const stdio = yield* Stdio.Stdio
+  const { columns } = yield* Terminal.Terminal
+  const write = (text: string) => Effect.ignore(Stream.run(Stream.succeed(text), stdio.stderr({ endOnDone: false })))
+  const state: State = {
+    begun: yield* Clock.currentTimeMillis,
+    moving: new Map(),
+    planned: 0,
+    plannedBytes: 0,
+    settled: 0,
+    settledBytes: 0,
+    retries: 0
+  }
+  let drawn = 0
+  // back to where the first line begins, and all from there on is gone
+  const erased = () => drawn === 0 ? "" : `\r${drawn === 1 ? "" : `\x1b[${drawn - 1}A`}\x1b[J`
+  const redraw = (above: string = "") =>
+    Effect.gen(function*() {
+      const width = yield* columns
+      // a line that wraps could not be erased
+      const lines = draw(state, yield* Clock.currentTimeMillis).map((line) => line.slice(0, width - 1))
+      const text = erased() + above + lines.join("\n")
+      drawn = lines.length
+      yield* write(text)
+    })
+  const erase = Effect.suspend(() => {
+    const text = erased()
+    drawn = 0
+    return write(text)
+  })
+  const following = Stream.runForEach(events, (event) => {
+    update(state, event)
+    const said = remark(event)
+    return said === undefined ? Effect.void : redraw(`${said}\n`)
+  })
+  yield* Effect.raceFirst(following, Effect.repeat(redraw(), Schedule.spaced("100 millis"))).pipe(
+    Effect.ensuring(erase)
+  )
+})

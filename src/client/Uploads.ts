@@ -26,9 +26,6 @@ import * as DigestHeader from "./DigestHeader.ts"
 
 type Uploads = Pick<Registry.Registry, "pushBlob" | "startUpload" | "resumeUpload">
 
-// A larger blob is not worth sending twice to a host that turns out not to take it in one POST. In bytes.
-const singlePostLimit = 64 * 1024
-
 // How long a session that is given up may take to be cancelled: somebody waits for the end of an interruption.
 const cancelTimeout = Duration.seconds(1)
 
@@ -273,7 +270,7 @@ export const make = (connection: Connection.Connection): Uploads => {
       const wrongSize = (actual: number) => connection.error(call, new SizeMismatch({ expected: size, actual }))
       if (source.size !== size) return yield* wrongSize(source.size)
       const { singlePost } = yield* Ref.get(connection.capabilities)
-      if (size > singlePostLimit || singlePost === false) {
+      if (size > Upload.smallBlob || singlePost === false) {
         yield* pushInSession(repository, digest, source)
       } else {
         let read = 0

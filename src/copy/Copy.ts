@@ -1,30 +1,40 @@
 /**
- * Copying manifests, with all that belongs to them, and blobs from one registry to another.
+ * Copying manifests, with all that belongs to them, and blobs from one registry to others.
  *
  * Bytes are copied as they are, and digests stay what they were. A manifest is pushed after everything that it refers
  * to; referrers are pushed before what they refer to, or after it where a registry insists; the tag comes last. So a
  * copy that fails or is interrupted leaves no tag, and no manifest whose parts are not there. What the destination has
- * is not sent again: a manifest that is there counts as complete.
+ * is not sent again, and what one copy learns of a registry the next one uses.
+ *
+ * What is to be copied is discovered while copying has begun. How much goes on at a time is up to the registries: see
+ * `Limiter`, and {@link MaxInFlight} for those that have no limit.
  *
  * These functions work on ends that are resolved; `Namespace` has them for references.
  *
  * @since 0.1.0
  */
-import * as Context from "effect/Context"
+import type * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Semaphore from "effect/Semaphore"
+import * as Exit from "effect/Exit"
+import * as Queue from "effect/Queue"
+import * as Stream from "effect/Stream"
 import * as Scope from "../auth/Scope.ts"
-import type { Digest } from "../Digest.ts"
-import * as Manifest from "../Manifest.ts"
-import type { Platform } from "../Platform.ts"
-import type { Tag } from "../Reference.ts"
-import { type CopyError, DigestConflict, UnfitReference } from "./CopyError.ts"
+import { Observer, type RegistryEvent } from "../Registry.ts"
+import { type CopyError, DigestConflict, PlanOutdated, UnfitReference } from "./CopyError.ts"
+import type { CopyEvent } from "./CopyEvent.ts"
+import type { CopyPlan } from "./CopyPlan.ts"
 import { CopyReport } from "./CopyReport.ts"
-import { type Ends, failure, failureOf, format, ifThere } from "./Ends.ts"
-import { execute } from "./Execute.ts"
-import * as Graph from "./Graph.ts"
-import { readRoot, selectPlatform } from "./Root.ts"
-import { transfer } from "./Transfer.ts"
+import { deliver } from "./Delivery.ts"
+import { type End, type Ends, failure, format } from "./Ends.ts"
+import * as Host from "./Host.ts"
+import * as Job from "./Job.ts"
+import type { Node, Options } from "./Options.ts"
+import * as Planner from "./Planner.ts"
+import { push, pushTags } from "./Push.ts"
+import * as Root from "./Root.ts"
+import { verify } from "./Verify.ts"
+import * as Walk from "./Walk.ts"
 
 export {
   /** @since 0.1.0 */
@@ -33,55 +43,183 @@ export {
 
 export {
   /** @since 0.1.0 */
-  Observer
-} from "./Execute.ts"
+  MaxInFlight
+} from "./Host.ts"
 
 export {
   /** @since 0.1.0 */
-  type ManifestDigests
-} from "./Graph.ts"
+  type ManifestDigests,
+  /** @since 0.1.0 */
+  type Node,
+  /** @since 0.1.0 */
+  type Options,
+  /** @since 0.1.0 */
+  type Platforms,
+  /** @since 0.1.0 */
+  type Policies,
+  /** @since 0.1.0 */
+  type ReferrerFilter
+} from "./Options.ts"
 
-/**
- * How many blobs and manifests one copy has in work at a time.
- *
- * @default 6
- * @category references
- * @since 0.1.0
- */
-export const Concurrency: Context.Reference<number> = Context.Reference("effect-oci/Copy/Concurrency", {
-  defaultValue: () => 6
-})
-
-/**
- * What is copied along.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Options {
-  /** Copy the referrers too, of every manifest and of each other. `true` unless given. */
-  readonly referrers?: boolean
-  /** Copy the image for this platform alone: the destination gets its manifest, not the index it was found in. */
-  readonly platform?: Platform
-  /** What a manifest refers to. `Manifest.digests` unless given. */
-  readonly manifestDigests?: Graph.ManifestDigests
-}
-
-/** What the destination has under a tag or digest, if anything. */
-const lookUp = (ends: Ends, reference: Tag | Digest) =>
-  ifThere(ends.destination.registry.resolveManifest(ends.destination.repository, reference)).pipe(
-    Effect.map((descriptor) => descriptor?.digest),
-    Effect.mapError(failureOf(ends, "destination"))
-  )
+// ---------------------------------------------------------------------------------------------------------------------
+// running
+// ---------------------------------------------------------------------------------------------------------------------
 
 /** What a copy will need of a host, so that one token serves for all of it. */
-const scopesOf = ({ destination, source }: Ends) => (host: string): Scope.Scope => {
-  if (host !== destination.registry.name) return Scope.empty
-  const write = Scope.repository(destination.repository, "pull", "push")
-  return source.registry === destination.registry
-    ? Scope.union(write, Scope.repository(source.repository, "pull"))
-    : write
+const scopesOf = (source: End, destinations: ReadonlyArray<End>) => (host: string): Scope.Scope =>
+  destinations
+    .filter(({ registry }) => registry.name === host)
+    .map((destination) => {
+      const write = Scope.repository(destination.repository, "pull", "push")
+      return source.registry === destination.registry
+        ? Scope.union(write, Scope.repository(source.repository, "pull"))
+        : write
+    })
+    .reduce(Scope.union, Scope.empty)
+
+/** What was noticed of a copy besides its entries. */
+interface Account {
+  requests: number
+  readonly warnings: Array<string>
 }
+
+/** Keeps account of what happens below, and tells it on. */
+const accounting = (account: Account, emit: Job.Job["emit"]) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(Observer, (observe) => {
+    const note = (event: RegistryEvent): Effect.Effect<void> => {
+      switch (event._tag) {
+        case "Requested":
+          account.requests++
+          return Effect.void
+        case "Warning":
+          return emit({ _tag: "Warned", registry: event.registry, text: event.text })
+        case "Retried":
+        case "Paused":
+          return emit(event)
+      }
+    }
+    return Effect.provideService(effect, Observer, (event) => Effect.andThen(note(event), observe(event)))
+  })
+
+const reportOf = (account: Account, { ends, entries }: Job.Target, root: Root.Root) => {
+  const { destination, source } = ends
+  const kept = entries.find(({ outcome }) => outcome === "kept")
+  const { descriptor } = kept ?? root
+  return new CopyReport({
+    source: format(source),
+    destination: format({ ...destination, digest: descriptor.digest }),
+    root: descriptor,
+    ...root.named.digest === root.descriptor.digest || root.overlay.size === 0 ? {} : { rewrittenFrom: root.named },
+    entries,
+    bytes: entries.reduce((sum, { descriptor, outcome }) => outcome === "copied" ? sum + descriptor.size : sum, 0),
+    requests: account.requests,
+    warnings: account.warnings
+  })
+}
+
+/** Runs a job until it is done, or has failed for every destination; tells how it went for each. */
+const finish = <A, B>(
+  { targets }: Job.Job,
+  effect: Effect.Effect<A, CopyError>,
+  result: (target: Job.Target, done: A) => B
+): Effect.Effect<ReadonlyArray<Exit.Exit<B, CopyError>>> => {
+  const allFailed = Effect.forEach(targets, ({ failure }) => Effect.exit(Deferred.await(failure)), { discard: true })
+  return Effect.flatMap(
+    Effect.exit(Effect.raceFirst(effect, Effect.andThen(allFailed, Effect.interrupt))),
+    (exit) =>
+      Effect.forEach(targets, (target) =>
+        Job.isAlive(target)
+          ? Effect.succeed(Exit.map(exit, (done) => result(target, done)))
+          : Effect.exit(Deferred.await(target.failure)))
+  )
+}
+
+const makeJob = Effect.fnUntraced(function*(
+  source: End,
+  destinations: ReadonlyArray<End>,
+  options: Options,
+  account: Account,
+  emit: Job.Job["emit"]
+) {
+  const job: Job.Job = {
+    source,
+    sourceHost: yield* Host.of(source.registry),
+    targets: yield* Effect.forEach(destinations, (destination) => Job.makeTarget(source, destination, options)),
+    options,
+    emit: (event) => {
+      if (event._tag === "Warned") account.warnings.push(event.text)
+      return emit(event)
+    },
+    pending: 0
+  }
+  return job
+})
+
+/** Is a piece of content in the plan, if there is one? It has to be a plan for this root. */
+const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { descriptor }: Root.Root) {
+  const { plan } = options
+  if (plan === undefined) return () => true
+  if (plan.root.digest !== descriptor.digest) {
+    const reason = new PlanOutdated({ expected: plan.root.digest, actual: descriptor.digest })
+    return yield* failure({ source, destination: source }, "source", reason)
+  }
+  const digests = new Set(plan.nodes.map(({ descriptor }) => descriptor.digest))
+  return ({ descriptor }: Node) => digests.has(descriptor.digest)
+})
+
+/** Copies what the root of a job is, and all that belongs to it. */
+const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job) {
+  const root = yield* Root.find(whole)
+  for (const [target, descriptor] of root.kept) {
+    yield* Job.settle(whole, target, { descriptor, role: "root", path: [] }, "kept")
+  }
+  const job: Job.Job = { ...whole, targets: whole.targets.filter((target) => !root.kept.has(target)) }
+  if (!job.targets.some(Job.isAlive)) return root
+  const isPlanned = yield* planned(job, root)
+  const walk = yield* Walk.make(job, root.overlay, (found) => ({
+    blob: (node, targets, isNew) => isPlanned(node) ? deliver(job, node, targets, isNew) : Effect.void,
+    manifest: (node, target) =>
+      // nothing that is left out is waited for by what contains it, which is left out as well
+      isPlanned(node) ? push(job, found, node, target) : target.settled.open(node.descriptor.digest)
+  }))
+  const top = yield* walk.root(root.descriptor, root.manifest, root.presence, root.tags)
+  if (!isPlanned(top)) return root
+  yield* Job.attemptAll(
+    job.targets,
+    (target) => Effect.andThen(pushTags(job, top, target), verify(job, walk, top, target))
+  )
+  return root
+})
+
+const run = Effect.fnUntraced(function*(
+  source: End,
+  destinations: ReadonlyArray<End>,
+  options: Options,
+  emit: Job.Job["emit"]
+) {
+  const account: Account = { requests: 0, warnings: [] }
+  const job = yield* makeJob(source, destinations, options, account, emit)
+  const copying = copyAllOf(job).pipe(
+    accounting(account, job.emit),
+    Effect.provideService(Scope.Wanted, scopesOf(source, destinations))
+  )
+  return yield* finish(job, copying, (target, root) => reportOf(account, target, root))
+})
+
+const quietly: Job.Job["emit"] = () => Effect.void
+
+/** How it went for the only destination there is. */
+const single = <A>(exits: ReadonlyArray<Exit.Exit<A, CopyError>>): Effect.Effect<A, CopyError> => {
+  const [exit] = exits
+  return exit === undefined ? Effect.interrupt : Effect.suspend(() => exit)
+}
+
+const annotate = ({ destination, source }: Ends) =>
+  Effect.annotateCurrentSpan({ "oci.source": format(source), "oci.destination": format(destination) })
+
+// ---------------------------------------------------------------------------------------------------------------------
+// copying
+// ---------------------------------------------------------------------------------------------------------------------
 
 /**
  * Copies a manifest and everything that belongs to it.
@@ -91,39 +229,70 @@ const scopesOf = ({ destination, source }: Ends) => (host: string): Scope.Scope 
  */
 export const copyManifest = Effect.fn("Copy.copyManifest")(
   function*(options: Ends & Options): Effect.fn.Return<CopyReport, CopyError> {
+    yield* annotate(options)
+    return yield* single(yield* run(options.source, [options.destination], options, quietly))
+  }
+)
+
+/**
+ * Copies a manifest and everything that belongs to it, and tells what happens meanwhile: running the stream is the copy,
+ * and letting go of it ends it. Its last element carries the report. Who reads slowly does not slow it down.
+ *
+ * @category copying
+ * @since 0.1.0
+ */
+export const copyEvents = (options: Ends & Options): Stream.Stream<CopyEvent, CopyError> =>
+  Stream.unwrap(Effect.gen(function*() {
+    const queue = yield* Queue.unbounded<CopyEvent, CopyError | Cause.Done>()
+    // what has become old by the time it is read is not worth keeping
+    const emit = (event: CopyEvent) =>
+      Effect.suspend(() =>
+        event._tag === "Progressed" && Queue.sizeUnsafe(queue) > backlog ? Effect.void : Queue.offer(queue, event)
+      )
+    const copying = run(options.source, [options.destination], options, emit).pipe(
+      Effect.flatMap(single),
+      Effect.flatMap((report) => Queue.offer(queue, { _tag: "Done", report })),
+      Effect.withSpan("Copy.copyManifest"),
+      Effect.onExit((exit) => Exit.isSuccess(exit) ? Queue.end(queue) : Queue.failCause(queue, exit.cause))
+    )
+    yield* Effect.forkScoped(copying)
+    return Stream.fromQueue(queue)
+  }))
+
+// of events that wait to be read, from which on progress is not told any more
+const backlog = 256
+
+/**
+ * Copies a manifest and everything that belongs to it to several destinations, and reads it once: bytes flow as fast as the
+ * slowest destination takes them. One that fails does not hold up the others; how it went for each is told in their order.
+ *
+ * @category copying
+ * @since 0.1.0
+ */
+export const copyToMany = Effect.fn("Copy.copyToMany")(
+  function*(
+    options: { readonly source: End; readonly destinations: ReadonlyArray<End> } & Options
+  ): Effect.fn.Return<ReadonlyArray<Exit.Exit<CopyReport, CopyError>>> {
+    yield* Effect.annotateCurrentSpan({ "oci.source": format(options.source) })
+    return yield* run(options.source, options.destinations, options, quietly)
+  }
+)
+
+/**
+ * Tells what {@link copyManifest} would do, by reading alone.
+ *
+ * @category planning
+ * @since 0.1.0
+ */
+export const planCopy = Effect.fn("Copy.planCopy")(
+  function*(options: Ends & Options): Effect.fn.Return<CopyPlan, CopyError> {
     const { destination, source } = options
-    const ends = { source, destination }
-    yield* Effect.annotateCurrentSpan({ "oci.source": format(source), "oci.destination": format(destination) })
-    const concurrency = yield* Concurrency
-    const permits = yield* Semaphore.make(concurrency >= 1 ? concurrency : 1)
-
-    const named = yield* readRoot(ends)
-    const root = options.platform === undefined ? named : yield* selectPlatform(ends, named, options.platform)
-    const digest = root.descriptor.digest
-    const manifestDigests = options.manifestDigests ?? Manifest.digests
-    // what is wrong with the source is told before the destination is asked
-    yield* Graph.references(ends, root, manifestDigests, { descriptor: root.descriptor, path: [] })
-    if (destination.digest !== undefined && destination.digest !== digest) {
-      const reason = new DigestConflict({ source: digest, destination: destination.digest })
-      return yield* failure(ends, "destination", reason)
-    }
-    const isTagged = destination.tag !== undefined && (yield* lookUp(ends, destination.tag)) === digest
-    const present = isTagged || (yield* lookUp(ends, digest)) === digest
-
-    const graph = yield* Graph.discover(ends, { manifest: root, present }, {
-      referrers: options.referrers ?? true,
-      manifestDigests
-    }, permits)
-    const entries = yield* execute(ends, graph, permits, isTagged)
-    return new CopyReport({
-      source: format(source),
-      destination: format({ ...destination, digest }),
-      root: root.descriptor,
-      entries,
-      bytes: entries.reduce((sum, { descriptor, outcome }) => outcome === "copied" ? sum + descriptor.size : sum, 0)
-    })
-  },
-  (effect, ends) => Effect.provideService(effect, Scope.Wanted, scopesOf(ends))
+    yield* annotate(options)
+    const job = yield* makeJob(source, [destination], options, { requests: 0, warnings: [] }, quietly)
+    const [target] = job.targets
+    if (target === undefined) return yield* Effect.interrupt
+    return yield* single(yield* finish(job, Planner.plan(job, target), (_, plan) => plan))
+  }
 )
 
 /**
@@ -135,27 +304,28 @@ export const copyManifest = Effect.fn("Copy.copyManifest")(
 export const copyBlob = Effect.fn("Copy.copyBlob")(
   function*(ends: Ends): Effect.fn.Return<CopyReport, CopyError> {
     const { destination, source } = ends
-    yield* Effect.annotateCurrentSpan({ "oci.source": format(source), "oci.destination": format(destination) })
+    yield* annotate(ends)
     const unfit = (end: keyof Ends, problem: string) => failure(ends, end, new UnfitReference({ problem }))
     if (source.tag !== undefined) return yield* unfit("source", "a blob has no tag")
     if (destination.tag !== undefined) return yield* unfit("destination", "a blob has no tag")
-    if (source.digest === undefined) return yield* unfit("source", "a blob needs a digest")
-    if (destination.digest !== undefined && destination.digest !== source.digest) {
-      const reason = new DigestConflict({ source: source.digest, destination: destination.digest })
-      return yield* failure(ends, "destination", reason)
+    const { digest } = source
+    if (digest === undefined) return yield* unfit("source", "a blob needs a digest")
+    if (destination.digest !== undefined && destination.digest !== digest) {
+      return yield* failure(
+        ends,
+        "destination",
+        new DigestConflict({ source: digest, destination: destination.digest })
+      )
     }
-    const root = yield* Effect.mapError(
-      source.registry.resolveBlob(source.repository, source.digest),
-      failureOf(ends, "source")
+    const account: Account = { requests: 0, warnings: [] }
+    const job = yield* makeJob(source, [destination], {}, account, quietly)
+    const copying = source.registry.resolveBlob(source.repository, digest).pipe(
+      Job.atSource(job),
+      Effect.tap((descriptor) => deliver(job, { descriptor, role: "root", path: [] }, job.targets, false)),
+      Effect.map((descriptor): Root.Root => ({ ...Root.nothing, descriptor, named: descriptor })),
+      accounting(account, job.emit),
+      Effect.provideService(Scope.Wanted, scopesOf(source, [destination]))
     )
-    const place = { descriptor: root, path: [] }
-    const outcome = yield* transfer(ends, place)
-    return new CopyReport({
-      source: format(source),
-      destination: format({ ...destination, digest: source.digest }),
-      root,
-      entries: [{ ...place, role: "root", outcome }],
-      bytes: outcome === "copied" ? root.size : 0
-    })
+    return yield* single(yield* finish(job, copying, (target, root) => reportOf(account, target, root)))
   }
 )

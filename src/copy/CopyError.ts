@@ -78,6 +78,74 @@ export class PlatformNotFound extends Schema.TaggedError<PlatformNotFound>("effe
 }
 
 /**
+ * A tag is at the destination already, and was not to be replaced.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TagExists extends Schema.TaggedError<TagExists>("effect-oci/CopyError/TagExists")("TagExists", {
+  tag: Schema.String,
+  /** What it points at. */
+  actual: Digest
+}) {
+  override get message(): string {
+    return `the tag ${this.tag} exists, and points at ${this.actual}`
+  }
+}
+
+/**
+ * Some platforms of an index were asked for, and the index can neither be left as it is nor, by this copy, changed: the
+ * destination takes no index whose manifests are not all there, or the copy was told that there must be no other platforms.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SparseIndexRefused
+  extends Schema.TaggedError<SparseIndexRefused>("effect-oci/CopyError/SparseIndexRefused")("SparseIndexRefused", {
+    /** What the index lists besides. */
+    others: Schema.Array(Schema.String)
+  })
+{
+  override get message(): string {
+    const others = this.others.length === 0 ? "" : ` besides: ${this.others.join(", ")}`
+    return `an index cannot be copied with some of its platforms as it is${others}; it could be rewritten`
+  }
+}
+
+/**
+ * After the copy, the destination does not have what it should.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class VerificationFailed
+  extends Schema.TaggedError<VerificationFailed>("effect-oci/CopyError/VerificationFailed")("VerificationFailed", {
+    problem: Schema.String
+  })
+{
+  override get message(): string {
+    return `after the copy, ${this.problem}`
+  }
+}
+
+/**
+ * What a plan was made for is not what is there now.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class PlanOutdated
+  extends Schema.TaggedError<PlanOutdated>("effect-oci/CopyError/PlanOutdated")("PlanOutdated", {
+    expected: Digest,
+    actual: Digest
+  })
+{
+  override get message(): string {
+    return `the plan is for ${this.expected}, and the source has ${this.actual} by now`
+  }
+}
+
+/**
  * Manifests contain or refer to each other through more levels than anybody needs.
  *
  * @category errors
@@ -109,6 +177,10 @@ export const Reason = Schema.Union([
   DigestConflict,
   UnfitReference,
   PlatformNotFound,
+  TagExists,
+  SparseIndexRefused,
+  VerificationFailed,
+  PlanOutdated,
   TooDeep
 ])
 

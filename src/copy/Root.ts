@@ -1,98 +1,159 @@
 /**
- * Which manifest a copy begins with.
+ * What a copy begins with: which manifest, whether the destinations have it, and under which tags, by as few requests as
+ * it takes to know that nothing is to be done.
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
-import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
-import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
-import * as Platform from "../Platform.ts"
+import type { Tag } from "../Reference.ts"
 import type { ManifestBytes } from "../Registry.ts"
-import { type CopyError, PlatformNotFound, TagMismatch, UnfitReference } from "./CopyError.ts"
-import { type Ends, failure, failureOf } from "./Ends.ts"
+import { type CopyError, DigestConflict, TagExists, TagMismatch, UnfitReference } from "./CopyError.ts"
+import { failure, ifThere } from "./Ends.ts"
+import * as Job from "./Job.ts"
+import { digestsOf } from "./Options.ts"
+import * as Platforms from "./Platforms.ts"
+import type { Presence } from "./Walk.ts"
 
-/** The manifest that the source names. */
-export const readRoot = Effect.fnUntraced(function*(ends: Ends): Effect.fn.Return<ManifestBytes, CopyError> {
-  const { digest, registry, repository, tag } = ends.source
+export interface Root {
+  readonly descriptor: Descriptor
+  /** What the source names, where that is another. */
+  readonly named: Descriptor
+  /** Where it was read already. */
+  readonly manifest: ManifestBytes | undefined
+  /** Manifests that are written anew. */
+  readonly overlay: ReadonlyMap<Digest, ManifestBytes>
+  readonly presence: (target: Job.Target) => Presence
+  /** The tags that do not point at it yet, at each destination that is to get it. */
+  readonly tags: ReadonlyMap<Job.Target, ReadonlyArray<Tag>>
+  /** Destinations that keep the tag that they have. */
+  readonly kept: ReadonlyMap<Job.Target, Descriptor>
+}
+
+/** Of what is no manifest, nothing is to be found out. */
+export const nothing: Omit<Root, "descriptor" | "named"> = {
+  manifest: undefined,
+  overlay: new Map(),
+  presence: () => "unknown",
+  tags: new Map(),
+  kept: new Map()
+}
+
+type Tags = ReadonlyMap<Tag, Descriptor | undefined>
+
+/** What the tags that a destination is to get point at by now. */
+const tagsAt = Effect.fnUntraced(function*(target: Job.Target) {
+  const { registry, repository, tags } = target
+  const found = yield* Effect.forEach(
+    tags,
+    (tag) => Effect.map(ifThere(registry.resolveManifest(repository, tag)), (there) => [tag, there] as const),
+    { concurrency: "unbounded" }
+  ).pipe(Job.atTarget(target))
+  return new Map(found)
+})
+
+/** What the source names: its descriptor where that is likely to be enough, else all of it. */
+const named = Effect.fnUntraced(function*(job: Job.Job, isLikelyThere: boolean): Effect.fn.Return<
+  { readonly descriptor: Descriptor; readonly manifest: ManifestBytes | undefined },
+  CopyError
+> {
+  const { digest, registry, repository, tag } = job.source
+  const ends = { source: job.source, destination: job.source }
   const reference = tag ?? digest
   if (reference === undefined) {
     return yield* failure(ends, "source", new UnfitReference({ problem: "a source needs a tag or a digest" }))
   }
-  const manifest = yield* Effect.mapError(registry.getManifest(repository, reference), failureOf(ends, "source"))
-  const actual = manifest.descriptor.digest
-  if (tag !== undefined && digest !== undefined && actual !== digest) {
-    return yield* failure(ends, "source", new TagMismatch({ tag, expected: digest, actual }))
+  const manifest = isLikelyThere
+    ? undefined
+    : yield* registry.getManifest(repository, reference).pipe(Job.atSource(job))
+  const descriptor = manifest?.descriptor ??
+    (yield* registry.resolveManifest(repository, reference).pipe(Job.atSource(job)))
+  if (tag !== undefined && digest !== undefined && descriptor.digest !== digest) {
+    const reason = new TagMismatch({ tag, expected: digest, actual: descriptor.digest })
+    return yield* failure(ends, "source", reason)
   }
-  return manifest
+  const read = manifest === undefined
+    ? undefined
+    : digestsOf(job.options)(descriptor.mediaType, manifest.bytes)
+  if (read !== undefined && Result.isFailure(read)) {
+    return yield* failure(ends, "source", read.failure, { descriptor, path: [] })
+  }
+  return { descriptor, manifest }
 })
 
-// of a config that is read to learn its platform, in bytes
-const configLimit = 4 * 1024 * 1024
+/** The manifest that the platforms make of what the source names. */
+const prepared = Effect.fnUntraced(
+  function*(job: Job.Job, descriptor: Descriptor, manifest: ManifestBytes | undefined) {
+    const { platforms = "all" } = job.options
+    const { registry, repository } = job.source
+    const nothing: ReadonlyMap<Digest, ManifestBytes> = new Map()
+    if (platforms === "all") return { descriptor, manifest, overlay: nothing }
+    const whole = manifest ?? (yield* registry.getManifest(repository, descriptor.digest).pipe(Job.atSource(job)))
+    if (platforms._tag === "Image") {
+      const image = yield* Platforms.image(job, whole, platforms.platform)
+      return { descriptor: image.descriptor, manifest: image, overlay: nothing }
+    }
+    const { overlay, root } = yield* Platforms.index(job, whole, platforms)
+    return { descriptor: root.descriptor, manifest: root, overlay }
+  }
+)
 
-/** The platform of an image that is in no index, which its config tells. */
-const platformOf = Effect.fnUntraced(function*(ends: Ends, config: Descriptor, path: ReadonlyArray<Digest>) {
-  const place = { descriptor: config, path }
-  if (config.size > configLimit || !/\.(?:config|image)\.v1\+json$/.test(config.mediaType)) return undefined
-  const bytes = yield* ends.source.registry.getBlob(ends.source.repository, config.digest).pipe(
-    Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
-    Effect.scoped,
-    Effect.mapError(failureOf(ends, "source", place))
+/**
+ * Is the root at a destination? What its tags point at says so; if none does, it is asked for by digest, except that an
+ * image that has no tag there is taken for new: what it consists of is going to be looked for anyway.
+ */
+const presenceAt = (target: Job.Target, tags: Tags, { digest, mediaType }: Descriptor): Presence => {
+  if (Job.isSamePlace(target)) return "present"
+  const found = Array.from(tags.values())
+  if (found.some((there) => there?.digest === digest)) return "present"
+  const isNew = target.tags.length > 0 && found.every((there) => there === undefined)
+  return isNew && !MediaType.isIndex(mediaType) ? "absent" : "unknown"
+}
+
+/** Finds out what a copy begins with. */
+export const find = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.Return<Root, CopyError> {
+  const { onTagExists = "replace", platforms = "all" } = job.options
+  const lookups = yield* Effect.forEach(
+    job.targets,
+    (target) => Effect.map(Effect.exit(tagsAt(target)), (exit) => [target, exit] as const),
+    { concurrency: "unbounded" }
   )
-  return Result.getOrUndefined(Platform.fromJson(new TextDecoder().decode(bytes)))
-})
+  const isTagged = lookups.some(([, exit]) =>
+    Exit.isSuccess(exit) && Array.from(exit.value.values()).some((there) => there !== undefined)
+  )
+  // a digest is known without a request
+  const isLikelyThere = platforms === "all" && (isTagged || job.source.tag === undefined)
+  // what is wrong with the source is told first, whatever is wrong with the destinations
+  const source = yield* named(job, isLikelyThere)
+  const at = new Map<Job.Target, Tags>()
+  for (const [target, exit] of lookups) yield* Job.attempt(target, Effect.map(exit, (tags) => at.set(target, tags)))
+  const root = yield* prepared(job, source.descriptor, source.manifest)
+  const { digest } = root.descriptor
 
-// of indexes within indexes, of which few exist at all
-const nestingLimit = 16
-
-/** The image for a platform below a manifest, if there is one; `seen` collects the platforms of the others. */
-const search = (
-  ends: Ends,
-  manifest: ManifestBytes,
-  path: ReadonlyArray<Digest>,
-  platform: Platform.Platform,
-  seen: Array<Platform.Platform>
-): Effect.Effect<ManifestBytes | undefined, CopyError> =>
-  Effect.gen(function*() {
-    const { bytes, descriptor } = manifest
-    const below = [...path, descriptor.digest]
-    const decoded = yield* Effect.mapError(
-      Effect.fromResult(Manifest.decode(descriptor.mediaType, bytes)),
-      (reason) => failure(ends, "source", reason, { descriptor, path })
-    )
-    if (decoded._tag === "Artifact" || path.length > nestingLimit) return undefined
-    if (decoded._tag === "Image") {
-      const own = yield* platformOf(ends, decoded.content.config, below)
-      if (own === undefined) return undefined
-      seen.push(own)
-      return Platform.matches(platform, own) ? manifest : undefined
-    }
-    const children = decoded.content.manifests
-    const direct = children.find((child) => child.platform !== undefined && Platform.matches(platform, child.platform))
-    const indexes = children.filter((child) => child.platform === undefined && MediaType.isIndex(child.mediaType))
-    seen.push(...children.flatMap((child) => child.platform ?? []))
-    for (const candidate of direct === undefined ? indexes : [direct]) {
-      const child = yield* ends.source.registry.getManifest(ends.source.repository, candidate.digest).pipe(
-        Effect.mapError(failureOf(ends, "source", { descriptor: candidate, path: below }))
-      )
-      if (!MediaType.isIndex(child.descriptor.mediaType)) return child
-      const found = yield* search(ends, child, below, platform, seen)
-      if (found !== undefined) return found
-    }
-    return undefined
-  })
-
-/** The manifest of the image for a platform: the root itself, or one that it lists. */
-export const selectPlatform = Effect.fnUntraced(function*(
-  ends: Ends,
-  root: ManifestBytes,
-  platform: Platform.Platform
-): Effect.fn.Return<ManifestBytes, CopyError> {
-  const seen: Array<Platform.Platform> = []
-  const found = yield* search(ends, root, [], platform, seen)
-  if (found !== undefined) return found
-  const available = Array.from(new Set(seen.map(Platform.format)))
-  const reason = new PlatformNotFound({ platform: Platform.format(platform), available })
-  return yield* failure(ends, "source", reason, { descriptor: root.descriptor, path: [] })
+  const tags = new Map<Job.Target, ReadonlyArray<Tag>>()
+  const kept = new Map<Job.Target, Descriptor>()
+  yield* Job.attemptAll(job.targets, (target) =>
+    Effect.gen(function*() {
+      const { ends } = target
+      const wanted = ends.destination.digest
+      if (wanted !== undefined && wanted !== digest) {
+        return yield* failure(ends, "destination", new DigestConflict({ source: digest, destination: wanted }))
+      }
+      const others = Array.from(at.get(target) ?? []).filter(([, there]) => there?.digest !== digest)
+      const [tag, there] = others.find(([, there]) => there !== undefined) ?? []
+      if (onTagExists === "fail" && tag !== undefined && there !== undefined) {
+        return yield* failure(ends, "destination", new TagExists({ tag, actual: there.digest }))
+      }
+      if (onTagExists === "keep" && there !== undefined) kept.set(target, there)
+      else tags.set(target, others.map(([tag]) => tag))
+    }))
+  return {
+    ...root,
+    named: source.descriptor,
+    presence: (target) => presenceAt(target, at.get(target) ?? new Map(), root.descriptor),
+    tags,
+    kept
+  }
 })

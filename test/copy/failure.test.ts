@@ -108,7 +108,7 @@ describe("a copy that fails", () => {
       const { destination, source } = yield* setup
       yield* pushImage(source, from, ["first", "second"], { tags: [tag("1")] })
       const { digest } = yield* Descriptor.fromBytes(bytesOf("second"))
-      const failingOnce = Effect.provideService(copy(corrupting(source, digest), destination), Copy.Concurrency, 1)
+      const failingOnce = Effect.provideService(copy(corrupting(source, digest), destination), Copy.MaxInFlight, 1)
       yield* Effect.flip(failingOnce)
       const report = yield* copy(source, destination)
       assert.isAtLeast(report.having("present").length, 1)

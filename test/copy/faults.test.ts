@@ -80,7 +80,7 @@ describe("whatever an image consists of, and wherever it fails", () => {
           Copy.copyManifest({
             source: { registry: source, repository: from, tag: tag("1") },
             destination: { registry: destination, repository: to, tag: tag("1") }
-          }).pipe(Effect.provideService(Copy.Concurrency, concurrency))
+          }).pipe(Effect.provideService(Copy.MaxInFlight, concurrency))
         const isComplete = Effect.gen(function*() {
           for (const { digest } of [root, ...made]) yield* destination.resolveManifest(to, digest)
           for (const { referrer, subject } of referrers) {

@@ -1,0 +1,264 @@
+/**
+ * Moving one blob to every destination that lacks it, each by the cheapest way there is, and reading it once for all.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import * as BlobSource from "../BlobSource.ts"
+import * as Digest from "../Digest.ts"
+import * as Limiter from "../Limiter.ts"
+import type { Repository } from "../Reference.ts"
+import * as Registry from "../Registry.ts"
+import type { RegistryError } from "../RegistryError.ts"
+import * as Upload from "../Upload.ts"
+import { type CopyError, isCopyError } from "./CopyError.ts"
+import type { Outcome } from "./CopyReport.ts"
+import { failureOf, ifThere, type Place } from "./Ends.ts"
+import * as FanOut from "./FanOut.ts"
+import * as Host from "./Host.ts"
+import * as Job from "./Job.ts"
+import type { Node } from "./Options.ts"
+
+/** What takes a blob at one destination, and tells how it got there. */
+interface Sink {
+  readonly target: Job.Target
+  readonly write: (source: BlobSource.BlobSource<CopyError>) => Effect.Effect<Outcome, CopyError>
+}
+
+/**
+ * Sees to it that these destinations have a blob. `isNew` says that what refers to it is not there, so that it is likely
+ * not there either.
+ */
+export const deliver = Effect.fnUntraced(
+  function*(job: Job.Job, node: Node, destinations: ReadonlyArray<Job.Target>, isNew: boolean) {
+    const { digest } = node.descriptor
+    const targets = destinations.filter(({ taken }) => !taken.has(digest) && taken.add(digest))
+    if (targets.length === 0) return
+    job.pending++
+    yield* job.emit({ _tag: "Planned", descriptor: node.descriptor, role: node.role })
+    yield* move(job, node, targets, isNew)
+    job.pending--
+  }
+)
+
+const move = (
+  job: Job.Job,
+  node: Node,
+  targets: ReadonlyArray<Job.Target>,
+  isNew: boolean
+): Effect.Effect<void, CopyError> =>
+  Effect.gen(function*() {
+    // of several repositories of one host, one gets it, and the others mount it from there
+    const leaders = Array.from(new Map(targets.toReversed().map((target) => [target.host, target])).values())
+      // in one order, so that no two copies wait for each other
+      .sort((a, b) => a.host.limiter.id - b.host.limiter.id)
+    yield* Effect.scoped(Effect.gen(function*() {
+      for (const { host } of leaders) yield* Host.claim(host, node.descriptor.digest)
+      const sinks = yield* Effect.forEach(
+        leaders,
+        (target) => Job.attempt(target, locate(job, target, node, isNew)),
+        { concurrency: "unbounded" }
+      )
+      const needed = sinks.filter((sink) => sink !== undefined)
+      if (needed.length > 0) yield* transfer(job, node, needed)
+    }))
+    const others = targets.filter((target) => !leaders.includes(target))
+    if (others.length > 0) yield* move(job, node, others, isNew)
+  })
+
+// ---------------------------------------------------------------------------------------------------------------------
+// finding out
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Where the blob is not there, what takes it. */
+const locate = Effect.fnUntraced(
+  function*(job: Job.Job, target: Job.Target, node: Node, isNew: boolean): Effect.fn.Return<
+    Sink | undefined,
+    CopyError,
+    Scope.Scope
+  > {
+    const { host, registry, repository } = target
+    const { digest, size } = node.descriptor
+    const done = (outcome: Outcome) => Effect.as(arrived(job, target, node, outcome), undefined)
+    const isSameRegistry = job.source.registry === registry
+    if (Job.isSamePlace(target) || (yield* Host.has(host.blobs, repository, digest))) return yield* done("present")
+    yield* Job.prepare(job, target)
+    const start = (mount: { readonly digest: Digest.Digest; readonly from?: Repository }) =>
+      registry.startUpload(repository, { mount, algorithm: Digest.algorithm(digest) }).pipe(
+        Job.atTarget(target, node)
+      )
+    const from = Host.origin(host, digest, repository, isSameRegistry ? job.source.repository : undefined)
+    if (from !== undefined) {
+      const started = yield* start({ digest, from })
+      if (started._tag === "Mounted") return yield* done("mounted")
+      Host.declined(host, from, repository)
+      return intoSession(target, node, started)
+    }
+    const { anonymousMount, selfMount, singlePost } = yield* registry.capabilities
+    if (size <= Upload.smallBlob && singlePost === true && isNew) return atOnce(target, node)
+    if (anonymousMount === true || selfMount === true) {
+      const started = yield* start(anonymousMount === true ? { digest } : { digest, from: repository })
+      if (started._tag === "Mounted") return yield* done(anonymousMount === true ? "mounted" : "present")
+      return intoSession(target, node, started)
+    }
+    const there = yield* isThere(registry.resolveBlob(repository, digest)).pipe(Job.atTarget(target, node))
+    if (there) return yield* done("present")
+    return size <= Upload.smallBlob && singlePost !== false ? atOnce(target, node) : intoNewSession(target, node)
+  }
+)
+
+/** Is it there? A registry that denies may do so to all who ask for what is not there (Artifactory): a push will tell. */
+const isThere = (lookUp: Effect.Effect<unknown, RegistryError>): Effect.Effect<boolean, RegistryError> =>
+  ifThere(Effect.as(lookUp, true)).pipe(
+    Effect.map((found) => found === true),
+    Effect.catchReason("RegistryError", "Denied", () => Effect.succeed(false))
+  )
+
+const arrived = (job: Job.Job, target: Job.Target, node: Node, outcome: Outcome) =>
+  Effect.andThen(
+    Host.learn(target.host.blobs, target.repository, node.descriptor.digest),
+    Job.settle(job, target, node, outcome)
+  )
+
+// ---------------------------------------------------------------------------------------------------------------------
+// ways to write
+// ---------------------------------------------------------------------------------------------------------------------
+
+const atTarget = ({ ends }: Job.Target, node: Node) =>
+  Effect.mapError((error: CopyError | RegistryError) =>
+    isCopyError(error) ? error : failureOf(ends, "destination", node)(error)
+  )
+
+/** In one request, where the registry takes it so. */
+const atOnce = (target: Job.Target, node: Node): Sink => ({
+  target,
+  write: (source) =>
+    target.registry.pushBlob(target.repository, node.descriptor, source).pipe(
+      Effect.as("copied" as const),
+      atTarget(target, node)
+    )
+})
+
+const reopen = ({ registry, repository }: Job.Target, { descriptor: { digest } }: Node) =>
+  registry.startUpload(repository, { mount: { digest, from: repository }, algorithm: Digest.algorithm(digest) })
+
+/** Into a session that a mount which was declined has opened. */
+const intoSession = (target: Job.Target, node: Node, session: Upload.Upload): Sink => ({
+  target,
+  write: (source) =>
+    Upload.write(session, node.descriptor.digest, source, reopen(target, node)).pipe(
+      Effect.as("copied" as const),
+      atTarget(target, node)
+    )
+})
+
+/**
+ * Into a session that opens while the source does. It might be mounted as well: whether the registry mounts without being
+ * told from where is found out by the way.
+ */
+const intoNewSession = (target: Job.Target, node: Node): Sink => ({
+  target,
+  write: (source) =>
+    Effect.gen(function*() {
+      const { registry, repository } = target
+      const { digest } = node.descriptor
+      const { anonymousMount } = yield* registry.capabilities
+      const start = registry.startUpload(repository, {
+        ...anonymousMount === undefined ? { mount: { digest } } : {},
+        algorithm: Digest.algorithm(digest)
+      })
+      const [primed, started] = yield* Effect.all([BlobSource.primed(source), start], { concurrency: 2 })
+      if (started._tag === "Mounted") return "mounted"
+      yield* Upload.write(started, digest, primed, reopen(target, node))
+      return "copied"
+    }).pipe(Effect.scoped, atTarget(target, node))
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// transferring
+// ---------------------------------------------------------------------------------------------------------------------
+
+const transfer = Effect.fnUntraced(function*(job: Job.Job, node: Node, sinks: ReadonlyArray<Sink>) {
+  const hosts = [job.sourceHost, ...sinks.map(({ target }) => target.host)]
+  const isLarge = node.descriptor.size >= (yield* Upload.ResumptionThreshold)
+  yield* Effect.scoped(Effect.gen(function*() {
+    yield* job.emit({ _tag: "Started", descriptor: node.descriptor })
+    const source = yield* sourceOf(job, node)
+    const shares = sinks.length === 1
+      ? [{ source, leave: Effect.void }]
+      : yield* FanOut.split(source, yield* sourceOf(job, node), sinks.length)
+    yield* Effect.forEach(sinks, ({ target, write }, index) => {
+      const share = shares[index]
+      if (share === undefined) return Effect.void
+      const { leave, source } = share
+      return Job.attempt(
+        target,
+        Effect.flatMap(write(watched(job, node, source)), (outcome) => arrived(job, target, node, outcome))
+      ).pipe(Effect.ensuring(leave))
+    }, { concurrency: "unbounded", discard: true })
+  })).pipe(
+    Limiter.withPermits(...hosts.map(({ limiter }) => limiter)),
+    isLarge ? afterLarge(hosts) : (effect) => effect
+  )
+  yield* Effect.forEach(sinks, ({ target }) => Job.attempt(target, tryMount(job, target, node)), { discard: true })
+})
+
+/** What is large waits for what is large, in one order. */
+const afterLarge =
+  (hosts: ReadonlyArray<Host.Host>) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Array.from(new Set(hosts))
+      .sort((a, b) => b.limiter.id - a.limiter.id)
+      .map(({ forLarge }) => forLarge)
+      .reduce((inner, semaphore: Semaphore.Semaphore) => semaphore.withPermit(inner), effect)
+
+/** The blob at the source, whose failures are the source's. */
+export const sourceOf = Effect.fnUntraced(function*(job: Job.Job, node: Place) {
+  const { registry, repository } = job.source
+  const source = yield* Registry.blobSource(registry, repository, node.descriptor).pipe(Job.atSource(job, node))
+  const failure = failureOf({ source: job.source, destination: job.source }, "source", node)
+  return BlobSource.make(source.size, (offset) => Stream.mapError(source.open(offset), failure))
+})
+
+// nobody sees more
+const progressInterval = 100
+
+/** Tells how much of a source was read. */
+const watched = <E>(
+  job: Job.Job,
+  { descriptor }: Node,
+  source: BlobSource.BlobSource<E>
+): BlobSource.BlobSource<E> => ({
+  ...source,
+  open: (offset) =>
+    Stream.unwrap(Effect.map(Clock.Clock, (clock) => {
+      let bytes = offset
+      let last = clock.currentTimeMillisUnsafe()
+      return Stream.mapArrayEffect(source.open(offset), (chunks) => {
+        for (const { length } of chunks) bytes += length
+        const now = clock.currentTimeMillisUnsafe()
+        if (now - last < progressInterval) return Effect.succeed(chunks)
+        last = now
+        return Effect.as(job.emit({ _tag: "Progressed", descriptor, bytes }), chunks)
+      })
+    }))
+})
+
+// so many more blobs make it worth a request to find out
+const worthTrying = 4
+
+/**
+ * Finds out, once, whether a registry answers to a mount from the very repository that has the blob: from then on, one
+ * request tells for each blob whether it is there, and opens a session if not.
+ */
+const tryMount = Effect.fnUntraced(
+  function*({ pending }: Job.Job, { host, registry, repository }: Job.Target, node: Node) {
+    const { selfMount } = yield* registry.capabilities
+    if (selfMount !== undefined || host.isTried || pending < worthTrying) return
+    host.isTried = true
+    yield* Effect.ignore(Effect.scoped(registry.startUpload(repository, {
+      mount: { digest: node.descriptor.digest, from: repository }
+    })))
+  }
+)

@@ -1,0 +1,120 @@
+/**
+ * One copy under way: from one source to one destination, or to several at once.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type { Digest } from "../Digest.ts"
+import type { Repository, Tag } from "../Reference.ts"
+import type { Registry } from "../Registry.ts"
+import type { RegistryError } from "../RegistryError.ts"
+import type { CopyError } from "./CopyError.ts"
+import type { CopyEvent } from "./CopyEvent.ts"
+import type { Entry, Outcome } from "./CopyReport.ts"
+import { type End, type Ends, failureOf, type Place } from "./Ends.ts"
+import * as Gates from "./Gates.ts"
+import * as Host from "./Host.ts"
+import type { Node, Options } from "./Options.ts"
+
+/** One destination. */
+export interface Target {
+  readonly ends: Ends
+  readonly host: Host.Host
+  readonly registry: Registry
+  readonly repository: Repository
+  /** That the root gets there. */
+  readonly tags: ReadonlyArray<Tag>
+  readonly entries: Array<Entry>
+  /** Blobs and manifests that are dealt with, so that what refers to them can be pushed. */
+  readonly dealt: Gates.Gates
+  /** Manifests that need not be waited for any longer by what they refer to. */
+  readonly settled: Gates.Gates
+  /** Blobs that somebody in this copy sees to. */
+  readonly taken: Set<Digest>
+  readonly failure: Deferred.Deferred<never, CopyError>
+  /** Was some referrer pushed later than its subject, so that the tag has to come after both? */
+  tagIsLast: boolean
+}
+
+export interface Job {
+  readonly source: End
+  readonly sourceHost: Host.Host
+  readonly targets: ReadonlyArray<Target>
+  readonly options: Options
+  readonly emit: (event: CopyEvent) => Effect.Effect<void>
+  /** Of blobs that are not dealt with yet. */
+  pending: number
+}
+
+export const makeTarget = Effect.fnUntraced(function*(source: End, destination: End, options: Options) {
+  const target: Target = {
+    ends: { source, destination },
+    host: yield* Host.of(destination.registry),
+    registry: destination.registry,
+    repository: destination.repository,
+    tags: Array.from(new Set([...destination.tag === undefined ? [] : [destination.tag], ...options.tags ?? []])),
+    entries: [],
+    dealt: Gates.make(),
+    settled: Gates.make(),
+    taken: new Set(),
+    failure: Deferred.makeUnsafe(),
+    tagIsLast: false
+  }
+  return target
+})
+
+/** Is it the very repository that the source is, so that it has everything? */
+export const isSamePlace = ({ ends: { destination, source } }: Target): boolean =>
+  destination.registry === source.registry && destination.repository === source.repository
+
+/** Has it not failed? */
+export const isAlive = ({ failure }: Target): boolean => !Deferred.isDoneUnsafe(failure)
+
+/** Does something for one destination. What fails is noted with it, and ends what else is done for it, and nothing else. */
+export const attempt = <A, R>(
+  target: Target,
+  effect: Effect.Effect<A, CopyError, R>
+): Effect.Effect<A | undefined, never, R> =>
+  Effect.suspend(() => isAlive(target) ? Effect.raceFirst(effect, Deferred.await(target.failure)) : Effect.undefined)
+    .pipe(Effect.catch((error) => Effect.as(Deferred.fail(target.failure, error), undefined)))
+
+/** Does something for each of some destinations at once. */
+export const attemptAll = <R>(
+  targets: ReadonlyArray<Target>,
+  f: (target: Target) => Effect.Effect<unknown, CopyError, R>
+): Effect.Effect<void, never, R> =>
+  Effect.forEach(targets, (target) => attempt(target, f(target)), { concurrency: "unbounded", discard: true })
+
+/** Something is dealt with. */
+export const settle = (
+  job: Job,
+  target: Target,
+  { descriptor, path, role }: Node,
+  outcome: Outcome
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const entry = { descriptor, role, path, outcome }
+    target.entries.push(entry)
+    return Effect.andThen(job.emit({ _tag: "Settled", entry }), target.dealt.open(descriptor.digest))
+  })
+
+/** What a registry of a destination fails with, over some content. */
+export const atTarget =
+  ({ ends }: Target, node?: Place) =>
+  <A, R>(effect: Effect.Effect<A, RegistryError, R>): Effect.Effect<A, CopyError, R> =>
+    Effect.mapError(effect, failureOf(ends, "destination", node))
+
+/** What the source fails with, over some content. */
+export const atSource =
+  ({ source }: Job, node?: Place) =>
+  <A, R>(effect: Effect.Effect<A, RegistryError, R>): Effect.Effect<A, CopyError, R> =>
+    Effect.mapError(effect, failureOf({ source, destination: source }, "source", node))
+
+/** Whoever wants a repository to be made first can do so before anything is written to it. */
+export const prepare = Effect.fnUntraced(function*({ options }: Job, target: Target) {
+  const { host, registry, repository } = target
+  const { beforePush } = options
+  if (beforePush === undefined) return
+  const preparing = host.prepared.get(repository) ?? (yield* Effect.cached(beforePush({ registry, repository })))
+  host.prepared.set(repository, preparing)
+  yield* Effect.tapError(preparing, () => Effect.sync(() => host.prepared.delete(repository))).pipe(atTarget(target))
+})

@@ -1,0 +1,145 @@
+/**
+ * What a copy is asked for.
+ */
+import type * as Effect from "effect/Effect"
+import type * as Result from "effect/Result"
+import type { Descriptor } from "../Descriptor.ts"
+import * as Manifest from "../Manifest.ts"
+import type { Platform } from "../Platform.ts"
+import type { Repository, Tag } from "../Reference.ts"
+import type { Registry } from "../Registry.ts"
+import type { RegistryError } from "../RegistryError.ts"
+import type { CopyPlan } from "./CopyPlan.ts"
+import type { Role } from "./CopyReport.ts"
+import type { Place } from "./Ends.ts"
+
+/**
+ * Which of the images of an index are copied: all; the image for one platform, which the destination then gets instead of
+ * the index; or those for some platforms, within the index. That index then lists images that are not there (`keep`), which
+ * many registries refuse; or is written anew without them (`rewrite`), and is another by that: it has another digest,
+ * which the report tells, and what refers to it stays behind; or must list no others (`fail`).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Platforms =
+  | "all"
+  | { readonly _tag: "Image"; readonly platform: Platform }
+  | {
+    readonly _tag: "Index"
+    readonly platforms: ReadonlyArray<Platform>
+    readonly index: "keep" | "rewrite" | "fail"
+  }
+
+/**
+ * Which referrers are copied: those of one of these artifact types, where any are given, that have all of these
+ * annotations, where any are given.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ReferrerFilter {
+  readonly artifactTypes?: ReadonlyArray<string>
+  readonly annotations?: Readonly<Record<string, string>>
+}
+
+/**
+ * What can be decided for each manifest and blob by itself.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Policies {
+  /** Which referrers of a manifest are copied along: signatures, SBOMs, attestations. `true` unless given. */
+  readonly referrers: boolean | ReferrerFilter
+  /**
+   * Layers that may not be distributed: `skip` leaves them where they are, to be had from their `urls`; `copy` copies those
+   * that the source has. `skip` unless given.
+   */
+  readonly externalLayers: "skip" | "copy"
+  /**
+   * What it means that the destination has a manifest. `manifest`: it is complete. `children`: so are its children,
+   * if they are there too. `deep`: it is complete when every child and every blob is there. `manifest` unless given.
+   */
+  readonly trust: "manifest" | "children" | "deep"
+}
+
+/**
+ * A manifest or blob about to be dealt with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Node extends Place {
+  readonly role: Role
+}
+
+/**
+ * Tells what a manifest refers to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ManifestDigests = (
+  mediaType: string,
+  bytes: Uint8Array
+) => Result.Result<Manifest.Digests, Manifest.ManifestError>
+
+/**
+ * What a copy is asked for, besides from where to where.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options extends Partial<Policies> {
+  /** `all` unless given. */
+  readonly platforms?: Platforms
+  /** Other policies for some of the manifests and blobs. */
+  readonly override?: (node: Node) => Partial<Policies>
+  /** Further tags that the destination gets, besides the one that its reference names. */
+  readonly tags?: ReadonlyArray<Tag>
+  /**
+   * What to do where the destination has one of the tags, and it points elsewhere: move it; copy nothing; or fail, with
+   * `TagExists`. `replace` unless given.
+   */
+  readonly onTagExists?: "replace" | "keep" | "fail"
+  /**
+   * Content behind tags that are made of a manifest's digest, such as `sha256-<hex>.sig`, as cosign makes them: `copy`
+   * copies it, for one list of the source's tags. `skip` unless given.
+   */
+  readonly digestTags?: "skip" | "copy"
+  /**
+   * What to make sure of afterwards: that the tags point at what was copied; that each manifest and blob is there, and each
+   * referrer is listed; that each of them is what its digest says, by reading it all. `none` unless given.
+   */
+  readonly verify?: "none" | "digest" | "children" | "deep"
+  /** Runs before the first push to a repository, for registries where it has to be created first. */
+  readonly beforePush?: (place: {
+    readonly registry: Registry
+    readonly repository: Repository
+  }) => Effect.Effect<void, RegistryError>
+  /** What a manifest refers to. `Manifest.digests` unless given. */
+  readonly manifestDigests?: ManifestDigests
+  /**
+   * Copy no more than this plan has, which was made for the same ends with the same options. What it was made from is
+   * looked up again: another root is `PlanOutdated`, and what has come to the destination meanwhile is not sent.
+   */
+  readonly plan?: CopyPlan
+}
+
+/** The policies for a node. */
+export const policiesFor = (options: Options, node: Node): Policies => {
+  const { externalLayers = "skip", referrers = true, trust = "manifest" } = options
+  return { referrers, externalLayers, trust, ...options.override?.(node) }
+}
+
+/** Is this one of the referrers that are wanted? */
+export const isWanted = (filter: Policies["referrers"], { annotations = {}, artifactType }: Descriptor): boolean => {
+  if (typeof filter === "boolean") return filter
+  const { annotations: wanted = {}, artifactTypes } = filter
+  return (artifactTypes === undefined || artifactTypes.some((type) => type === artifactType)) &&
+    Object.entries(wanted).every(([key, value]) => annotations[key] === value)
+}
+
+/** What a manifest refers to. */
+export const digestsOf = ({ manifestDigests = Manifest.digests }: Options): ManifestDigests => manifestDigests

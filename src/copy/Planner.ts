@@ -1,0 +1,110 @@
+/**
+ * Finding out what a copy would do, by reading alone.
+ */
+import * as Effect from "effect/Effect"
+import type { Descriptor } from "../Descriptor.ts"
+import type { Digest } from "../Digest.ts"
+import * as Upload from "../Upload.ts"
+import type { CopyError } from "./CopyError.ts"
+import { CopyPlan, type Edge, type Node as PlanNode } from "./CopyPlan.ts"
+import { format, ifThere } from "./Ends.ts"
+import * as Host from "./Host.ts"
+import * as Job from "./Job.ts"
+import type { Node } from "./Options.ts"
+import * as Root from "./Root.ts"
+import * as Walk from "./Walk.ts"
+
+type Step = Pick<PlanNode, "action" | "why" | "bytes" | "requests">
+
+const none = { least: 0, most: 0 }
+
+const skip = (why: string): Step => ({ action: "skip", why, bytes: none, requests: none })
+
+const send = (action: "push" | "upload", why: string, size: number, least: number, most: number): Step => ({
+  action,
+  why,
+  bytes: { least: size, most: size },
+  requests: { least, most }
+})
+
+/** What becomes of a blob that the destination may lack. */
+const planBlob = Effect.fnUntraced(function*(job: Job.Job, node: Node, target: Job.Target): Effect.fn.Return<
+  Step,
+  CopyError
+> {
+  const { host, registry, repository } = target
+  const { digest, size } = node.descriptor
+  const isSameRegistry = job.source.registry === registry
+  const there = Job.isSamePlace(target) || (yield* Host.has(host.blobs, repository, digest)) ||
+    (yield* ifThere(registry.resolveBlob(repository, digest)).pipe(Job.atTarget(target, node))) !== undefined
+  if (there) return skip("the destination has it")
+  const isLarge = size >= (yield* Upload.ResumptionThreshold)
+  const most = isLarge ? 5 : 4
+  if (Host.origin(host, digest, repository, isSameRegistry ? job.source.repository : undefined) !== undefined) {
+    return {
+      action: "mountOrUpload",
+      why: "another repository of the destination has it",
+      bytes: { least: 0, most: size },
+      requests: { least: 1, most }
+    }
+  }
+  const least = size <= Upload.smallBlob ? 2 : isLarge ? 4 : 3
+  return send("upload", "the destination does not have it", size, least, most)
+})
+
+const planManifest = (node: Walk.ManifestNode, target: Job.Target): Step => {
+  const { size } = node.descriptor
+  if (node.missing) return skip("the source lists it, and does not have it")
+  if (node.absent.has(target)) return send("push", "the destination does not have it", size, 2, 3)
+  return (node.tags.get(target) ?? []).length === 0
+    ? skip("the destination has it")
+    : { ...send("push", "the destination has it under another name", size, 1, 2), action: "tag" }
+}
+
+/** How what was found belongs together. */
+const edgesOf = ({ nodes }: Walk.Found): ReadonlyArray<Edge> =>
+  Array.from(nodes.values()).flatMap(({ blobs, children, descriptor: { digest }, path, role, subjects }) => {
+    const above = path.at(-1)
+    return [
+      ...blobs.map(({ descriptor }): Edge => ({ from: digest, to: descriptor.digest, kind: "blob" })),
+      ...children.map((child): Edge => ({ from: digest, to: child, kind: "child" })),
+      ...Array.from(subjects, (subject): Edge => ({ from: subject, to: digest, kind: "referrer" })),
+      ...role === "digestTag" && above !== undefined ? [{ from: above, to: digest, kind: role }] : []
+    ]
+  })
+
+/** Makes the plan of a job with one destination. */
+export const plan = Effect.fnUntraced(
+  function*(job: Job.Job, target: Job.Target): Effect.fn.Return<CopyPlan, CopyError> {
+    const nodes = new Map<Digest, PlanNode>()
+    const note = ({ descriptor, role }: Node, step: Step, tags: PlanNode["tags"] = []) =>
+      nodes.set(descriptor.digest, { descriptor, role, ...step, tags })
+    const result = (descriptor: Descriptor, edges: ReadonlyArray<Edge>) =>
+      new CopyPlan({
+        source: format(job.source),
+        destination: format({ ...target.ends.destination, digest: descriptor.digest }),
+        root: descriptor,
+        nodes: Array.from(nodes.values()),
+        edges: edges.filter(({ from, to }) => nodes.has(from) && nodes.has(to))
+      })
+
+    const root = yield* Root.find(job)
+    const kept = root.kept.get(target)
+    if (kept !== undefined) {
+      note({ descriptor: kept, role: "root", path: [] }, skip("the tag exists, and is kept"))
+      return result(kept, [])
+    }
+    const walk = yield* Walk.make(job, root.overlay, () => ({
+      blob: (node, targets) =>
+        Effect.suspend(() => {
+          const { digest } = node.descriptor
+          if (targets.length === 0 || target.taken.has(digest)) return Effect.void
+          target.taken.add(digest)
+          return Effect.map(planBlob(job, node, target), (step) => note(node, step))
+        }),
+      manifest: (node) => Effect.sync(() => note(node, planManifest(node, target), node.tags.get(target)))
+    }))
+    yield* walk.root(root.descriptor, root.manifest, root.presence, root.tags)
+    return result(root.descriptor, edgesOf(walk))
+  }
+)

@@ -1,0 +1,107 @@
+/**
+ * Pushing manifests, each after everything that it refers to, and the tag last.
+ *
+ * A manifest waits for what it contains, and for its referrers where it can. A registry that refuses a referrer because it
+ * does not have the subject gets it again behind the subject, which does not wait for it any longer; the tag then comes
+ * after both.
+ */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type { Digest } from "../Digest.ts"
+import * as Manifest from "../Manifest.ts"
+import type { Tag } from "../Reference.ts"
+import { type CopyError, SparseIndexRefused } from "./CopyError.ts"
+import { failure } from "./Ends.ts"
+import * as Host from "./Host.ts"
+import * as Job from "./Job.ts"
+import { restore } from "./Restore.ts"
+import type { Found, ManifestNode } from "./Walk.ts"
+
+/** Does a registry refuse a manifest because it does not have what that refers to? */
+const isLack = ({ reason }: CopyError): boolean =>
+  reason._tag === "ManifestBlobUnknown" || reason._tag === "ManifestUnknown" || reason._tag === "BlobUnknown"
+
+/** Does it refuse a referrer, maybe because it does not have the subject? */
+const isRefusal = (error: CopyError): boolean => isLack(error) || error.reason._tag === "ManifestInvalid"
+
+/** Deals with a manifest at a destination, when its turn has come. */
+export const push = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: ManifestNode, target: Job.Target) {
+  const { digest } = node.descriptor
+  const tags = node.tags.get(target) ?? []
+  yield* target.dealt.pass([...node.blobs.map(({ descriptor }) => descriptor.digest), ...node.children])
+  yield* target.settled.pass(node.referrers)
+  if (node.missing || !node.absent.has(target) && (tags.length === 0 || target.tagIsLast)) {
+    yield* Job.settle(job, target, node, node.missing ? "missing" : "present")
+    return yield* target.settled.open(digest)
+  }
+  const early = target.tagIsLast ? [] : tags
+  yield* put(job, node, target, early).pipe(
+    Effect.catchIf(
+      (error) => isRefusal(error) && subjectsOf(found, node).size > 0,
+      (refusal) => putBehindSubjects(job, found, node, target, refusal)
+    ),
+    Effect.catchIf(isLack, (refusal) => putAgain(job, node, target, early, refusal))
+  )
+  node.tags.set(target, tags.filter((tag) => !early.includes(tag)))
+  yield* Job.settle(job, target, node, node.absent.has(target) ? "copied" : "present")
+  yield* target.settled.open(digest)
+})
+
+/** The tags of the root, where they had to wait for more than the root does. */
+export const pushTags = (job: Job.Job, root: ManifestNode, target: Job.Target): Effect.Effect<void, CopyError> => {
+  const tags = root.tags.get(target) ?? []
+  return tags.length === 0 ? Effect.void : put(job, root, target, tags)
+}
+
+const put = Effect.fnUntraced(
+  function*(job: Job.Job, node: ManifestNode, target: Job.Target, tags: ReadonlyArray<Tag>) {
+    const { host, registry, repository } = target
+    const { digest } = node.descriptor
+    yield* Job.prepare(job, target)
+    const { bytes, descriptor } = node.manifest ??
+      (yield* registry.getManifest(repository, digest).pipe(Job.atTarget(target, node)))
+    yield* registry.pushManifest(repository, { mediaType: descriptor.mediaType, bytes, digest }, tags).pipe(
+      Job.atTarget(target, node)
+    )
+    yield* Host.learn(host.manifests, repository, digest)
+  }
+)
+
+/** What a manifest refers to as its subject, of what is copied: as it says itself, and as the source lists it. */
+const subjectsOf = ({ nodes }: Found, { manifest, subjects }: ManifestNode): ReadonlySet<Digest> => {
+  const own = manifest === undefined
+    ? undefined
+    : Result.getOrUndefined(Manifest.decode(manifest.descriptor.mediaType, manifest.bytes))?.content.subject?.digest
+  return own === undefined || !nodes.has(own) ? subjects : new Set([...subjects, own])
+}
+
+const putBehindSubjects = Effect.fnUntraced(
+  function*(job: Job.Job, found: Found, node: ManifestNode, target: Job.Target, refusal: CopyError) {
+    const self = node.descriptor.digest
+    const late: Array<Digest> = []
+    const subjects = subjectsOf(found, node)
+    for (const subject of subjects) {
+      const made = found.waits.forContained(self, subject)
+      // neither can come before the other
+      if (made === undefined) return yield* refusal
+      late.push(...made)
+    }
+    target.tagIsLast = true
+    for (const referrer of [self, ...late]) yield* target.settled.open(referrer)
+    yield* target.dealt.pass(subjects)
+    yield* put(job, node, target, [])
+  }
+)
+
+/** A registry that misses something which it said to have gets that, and then the manifest again, once. */
+const putAgain = Effect.fnUntraced(
+  function*(job: Job.Job, node: ManifestNode, target: Job.Target, tags: ReadonlyArray<Tag>, refusal: CopyError) {
+    const { platforms } = job.options
+    if (typeof platforms === "object" && platforms._tag === "Index" && platforms.index === "keep") {
+      return yield* failure(target.ends, "destination", new SparseIndexRefused({ others: [] }), node, refusal.operation)
+    }
+    const isRestored = yield* restore(job, node, target)
+    if (!isRestored) return yield* refusal
+    yield* put(job, node, target, tags)
+  }
+)

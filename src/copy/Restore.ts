@@ -1,0 +1,107 @@
+/**
+ * Mending a destination that does not have what it said it has: pull-through caches and registries whose clean-up runs
+ * meanwhile refuse a manifest over a part that was found there before.
+ */
+import * as Effect from "effect/Effect"
+import type { Digest } from "../Digest.ts"
+import type * as Manifest from "../Manifest.ts"
+import * as MediaType from "../MediaType.ts"
+import type { ManifestBytes } from "../Registry.ts"
+import { type CopyError, isCopyError } from "./CopyError.ts"
+import { sourceOf } from "./Delivery.ts"
+import { failure, failureOf, ifThere, type Place } from "./Ends.ts"
+import * as Host from "./Host.ts"
+import * as Job from "./Job.ts"
+import { digestsOf } from "./Options.ts"
+import type { ManifestNode } from "./Walk.ts"
+
+/**
+ * Sends what a destination lacks of a manifest: what it says to lack by now, or, where it goes on saying that it has
+ * everything, all that this copy did not send itself. Tells whether there was anything.
+ */
+export const restore = Effect.fnUntraced(function*(
+  job: Job.Job,
+  node: ManifestNode,
+  target: Job.Target
+): Effect.fn.Return<boolean, CopyError> {
+  const manifest = node.manifest
+  if (manifest === undefined) return false
+  const sent = new Set(
+    target.entries.filter(({ outcome }) => outcome === "copied").map(({ descriptor }) => descriptor.digest)
+  )
+  yield* job.emit({
+    _tag: "Warned",
+    registry: target.registry.name,
+    text: `it lacks parts of ${node.descriptor.digest} that it said to have: they are sent again`
+  })
+  const send = sender(job, target)
+  const count = (yield* send(node, manifest, () => false)) ||
+    (yield* send(node, manifest, (digest) => !sent.has(digest)))
+  return count > 0
+})
+
+const sender = (job: Job.Job, target: Job.Target) => {
+  const { host, registry, repository } = target
+  const { source } = job
+
+  const sendBlob = Effect.fnUntraced(function*(place: Place) {
+    const { digest } = place.descriptor
+    Host.forget(host.blobs, repository, digest)
+    yield* registry.pushBlob(repository, place.descriptor, yield* sourceOf(job, place)).pipe(
+      Effect.mapError((error) => isCopyError(error) ? error : failureOf(target.ends, "destination", place)(error))
+    )
+    yield* Host.learn(host.blobs, repository, digest)
+    note(target, place)
+  }, Effect.scoped)
+
+  /** Sends what is not there, and what is not believed to be; counts it. */
+  const send = (
+    place: Place,
+    { bytes, descriptor }: ManifestBytes,
+    isDoubted: (digest: Digest) => boolean
+  ): Effect.Effect<number, CopyError> =>
+    Effect.gen(function*() {
+      const path = [...place.path, descriptor.digest]
+      const found: Manifest.Digests = yield* Effect.mapError(
+        Effect.fromResult(digestsOf(job.options)(descriptor.mediaType, bytes)),
+        (reason) => failure(target.ends, "source", reason, place)
+      )
+      let count = 0
+      for (const blob of found.blobs) {
+        if (MediaType.isNonDistributable(blob.mediaType)) continue
+        const isThere = (yield* ifThere(registry.resolveBlob(repository, blob.digest)).pipe(Job.atTarget(target))) !==
+          undefined
+        if (isThere && !isDoubted(blob.digest)) continue
+        yield* sendBlob({ descriptor: blob, path })
+        count++
+      }
+      for (const child of found.manifests) {
+        const isThere =
+          (yield* ifThere(registry.resolveManifest(repository, child.digest)).pipe(Job.atTarget(target))) !==
+            undefined
+        if (isThere && !isDoubted(child.digest)) continue
+        const below = { descriptor: child, path }
+        Host.forget(host.manifests, repository, child.digest)
+        const content = yield* source.registry.getManifest(source.repository, child.digest).pipe(
+          Job.atSource(job, below)
+        )
+        yield* send(below, content, isDoubted)
+        yield* registry.pushManifest(repository, {
+          mediaType: content.descriptor.mediaType,
+          bytes: content.bytes,
+          digest: child.digest
+        }).pipe(Job.atTarget(target, below))
+        note(target, below)
+        count++
+      }
+      return count
+    })
+  return send
+}
+
+/** What was found to be there was copied after all. */
+const note = ({ entries }: Job.Target, { descriptor: { digest } }: Place): void => {
+  const place = entries.findIndex((entry) => entry.descriptor.digest === digest)
+  const entry = entries[place]
+  if (entry !== undefined) entries[place] = { ...entry, outcome: "copied" }
+}
