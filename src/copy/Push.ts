@@ -28,7 +28,8 @@ const isRefusal = (error: CopyError): boolean => isLack(error) || error.reason._
 export const push = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: ManifestNode, target: Job.Target) {
   const { digest } = node.descriptor
   const tags = node.tags.get(target) ?? []
-  yield* target.dealt.pass([...node.blobs.map(({ descriptor }) => descriptor.digest), ...node.children])
+  const blobs = node.isDeep || node.absent.has(target) ? node.blobs : []
+  yield* target.dealt.pass([...blobs.map(({ descriptor }) => descriptor.digest), ...node.children])
   yield* target.settled.pass(node.referrers)
   if (node.missing || !node.absent.has(target) && (tags.length === 0 || target.tagIsLast)) {
     yield* Job.settle(job, target, node, node.missing ? "missing" : "present")

@@ -36,6 +36,8 @@ export interface ManifestNode extends Node {
   missing: boolean
   /** The manifests above it where something contains it, so that it has to be there. */
   containedIn: ReadonlyArray<Digest.Digest> | undefined
+  /** Are its blobs looked for even where it is there? */
+  isDeep: boolean
   /** What it cannot be without. */
   blobs: ReadonlyArray<Node>
   children: ReadonlyArray<Digest.Digest>
@@ -96,6 +98,7 @@ export const make = Effect.fnUntraced(function*(
       subjects: new Set(),
       manifest: overlay.get(descriptor.digest),
       missing: false,
+      isDeep: false,
       containedIn: role === "child" ? path : undefined,
       blobs: [],
       children: [],
@@ -151,6 +154,7 @@ export const make = Effect.fnUntraced(function*(
       }
       yield* Job.attemptAll(targets, (target) => presenceAt(node, target, presumed))
       const { externalLayers, referrers, trust } = policiesFor(options, node)
+      node.isDeep = trust === "deep"
       // children that are present may have referrers that are not
       const isNeeded = node.absent.size > 0 || trust !== "manifest" ||
         referrers !== false && MediaType.isIndex(node.descriptor.mediaType)
@@ -173,7 +177,7 @@ export const make = Effect.fnUntraced(function*(
 
       const below = (target: Job.Target): Presence =>
         node.absent.has(target) ? "absent" : trust === "manifest" ? "present" : "unknown"
-      const lacking = trust === "deep" ? targets : Array.from(node.absent)
+      const lacking = node.isDeep ? targets : Array.from(node.absent)
       yield* Effect.all([
         Effect.sync(() => leaveOut(node, found.blobs)),
         Effect.forEach(node.blobs, (blob) => dealWithBlob(blob, lacking, node.absent.size > 0), together),

@@ -1,0 +1,415 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit } from "effect"
+import * as Copy from "effect-oci/Copy"
+import * as Descriptor from "effect-oci/Descriptor"
+import * as MediaType from "effect-oci/MediaType"
+import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import type { Platform } from "effect-oci/Platform"
+import type { Registry } from "effect-oci/Registry"
+import {
+  bytesOf,
+  pushBlob,
+  pushImage,
+  pushManifest,
+  pushReferrer,
+  pushSample,
+  repository,
+  tag
+} from "../utils/images.ts"
+import { listReferrers, override, recorded } from "../utils/registries.ts"
+
+const from = repository("team/app")
+const to = repository("mirror/app")
+
+const setup = Effect.gen(function*() {
+  const source = yield* recorded("source.test")
+  const destination = yield* recorded("destination.test")
+  const copy = (options: Copy.Options & { readonly tag?: string; readonly into?: Registry } = {}) =>
+    Copy.copyManifest({
+      ...options,
+      source: { registry: source.registry, repository: from, tag: tag(options.tag ?? "1") },
+      destination: { registry: options.into ?? destination.registry, repository: to, tag: tag("1") }
+    })
+  return { source, destination, copy }
+})
+
+const isThere = (registry: Registry, digest: Descriptor.Descriptor["digest"]) =>
+  Effect.map(Effect.exit(registry.resolveManifest(to, digest)), Exit.isSuccess)
+
+const arm64: Platform = { os: "linux", architecture: "arm64" }
+
+describe("some platforms of an index", () => {
+  const some = (index: "keep" | "rewrite" | "fail", platforms: ReadonlyArray<Platform> = [arm64]) =>
+    ({ _tag: "Index", platforms, index }) as const
+
+  it.effect("are copied within it as it is, to a registry that does not mind", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const sample = yield* pushSample(source.registry, from, [tag("1")])
+      // takes every manifest, whatever is there
+      const lenient = override(destination.registry, {
+        pushManifest: (repository, manifest, tags) =>
+          destination.registry.pushManifest(repository, { ...manifest, mediaType: "application/lenient" }, tags),
+        resolveManifest: destination.registry.resolveManifest
+      })
+      const report = yield* copy({ platforms: some("keep"), referrers: false, into: lenient })
+      assert.strictEqual(report.root.digest, sample.index.digest)
+      assert.isTrue(yield* isThere(destination.registry, sample.arm64.digest))
+      assert.isFalse(yield* isThere(destination.registry, sample.amd64.digest))
+    }))
+
+  it.effect("are an error of their own where the registry wants the others too", () =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      yield* pushSample(source.registry, from, [tag("1")])
+      const error = yield* Effect.flip(copy({ platforms: some("keep"), referrers: false }))
+      assert.strictEqual(error.reason._tag, "SparseIndexRefused")
+    }))
+
+  it.effect("are copied within an index that is written anew, as the report tells", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const sample = yield* pushSample(source.registry, from, [tag("1")])
+      const report = yield* copy({ platforms: some("rewrite") })
+      assert.notStrictEqual(report.root.digest, sample.index.digest)
+      assert.strictEqual(report.rewrittenFrom?.digest, sample.index.digest)
+      const { bytes, descriptor } = yield* destination.registry.getManifest(to, tag("1"))
+      assert.strictEqual(descriptor.digest, report.root.digest)
+      const content = JSON.parse(new TextDecoder().decode(bytes))
+      assert.deepStrictEqual(content.manifests.map(({ digest }: Descriptor.Descriptor) => digest), [
+        sample.arm64.digest
+      ])
+      // what refers to an image that is there comes along, what refers to the index that is not there does not
+      assert.deepStrictEqual(yield* listReferrers(destination.registry, to, sample.arm64.digest), [
+        sample.onChild.digest
+      ])
+      assert.isFalse(yield* isThere(destination.registry, sample.onIndex.digest))
+    }))
+
+  it.effect("are looked for in indexes within it, which are written anew as well", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const sample = yield* pushSample(source.registry, from, [])
+      const { digest, mediaType, size } = sample.index
+      yield* pushManifest(source.registry, from, {
+        mediaType: MediaType.imageIndex,
+        annotations: { kept: "yes" },
+        manifests: [{ digest, mediaType, size }]
+      }, [tag("1")])
+      yield* copy({ platforms: some("rewrite") })
+      const outer = JSON.parse(new TextDecoder().decode((yield* destination.registry.getManifest(to, tag("1"))).bytes))
+      assert.deepStrictEqual(outer.annotations, { kept: "yes" })
+      const inner = JSON.parse(
+        new TextDecoder().decode((yield* destination.registry.getManifest(to, outer.manifests[0].digest)).bytes)
+      )
+      assert.deepStrictEqual(inner.manifests.map(({ digest }: Descriptor.Descriptor) => digest), [sample.arm64.digest])
+    }))
+
+  it.effect("are all of it where nothing else is in it: it stays as it is", () =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      const { index } = yield* pushSample(source.registry, from, [tag("1")])
+      for (const policy of ["rewrite", "fail", "keep"] as const) {
+        const platforms = some(policy, [arm64, { os: "linux", architecture: "amd64" }])
+        assert.strictEqual((yield* copy({ platforms })).root.digest, index.digest)
+      }
+    }))
+
+  it.effect("take the attestations about them along", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const [one, two] = [
+        yield* pushImage(source.registry, from, ["one"]),
+        yield* pushImage(source.registry, from, ["two"], { architecture: "arm64" })
+      ]
+      const attestation = (about: Descriptor.Descriptor) =>
+        Effect.map(pushImage(source.registry, from, [about.digest]), (image) => ({
+          ...image,
+          platform: { os: "unknown", architecture: "unknown" },
+          annotations: { "vnd.docker.reference.digest": about.digest }
+        }))
+      const about = [yield* attestation(one), yield* attestation(two)]
+      yield* pushManifest(source.registry, from, { mediaType: MediaType.imageIndex, manifests: [one, two, ...about] }, [
+        tag("1")
+      ])
+      yield* copy({ platforms: some("rewrite") })
+      const { bytes } = yield* destination.registry.getManifest(to, tag("1"))
+      const digests = JSON.parse(new TextDecoder().decode(bytes)).manifests.map((each: Descriptor.Descriptor) =>
+        each.digest
+      )
+      assert.deepStrictEqual(digests, [two.digest, about[1]?.digest])
+    }))
+
+  it.effect("are an error where the index lists others, if that is wanted, and nothing is sent", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      yield* pushSample(source.registry, from, [tag("1")])
+      const error = yield* Effect.flip(copy({ platforms: some("fail") }))
+      assert.include(error.message, "besides: linux/amd64")
+      assert.isTrue(destination.calls.every((call) => call.startsWith("resolve")))
+    }))
+
+  it.effect("that are not there are an error", () =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      yield* pushSample(source.registry, from, [tag("1")])
+      const error = yield* Effect.flip(
+        copy({ platforms: some("rewrite", [arm64, { os: "plan9", architecture: "386" }]) })
+      )
+      assert.include(error.message, "there is no image for plan9/386")
+    }))
+})
+
+describe("a tag that exists", () => {
+  const existing = Effect.gen(function*() {
+    const { source, ...rest } = yield* setup
+    const old = yield* pushImage(source.registry, from, ["old"], { tags: [tag("1")] })
+    yield* rest.copy()
+    const image = yield* pushImage(source.registry, from, ["new"], { tags: [tag("1")] })
+    return { ...rest, source, old, image }
+  })
+
+  it.effect("is moved, unless said otherwise", () =>
+    Effect.gen(function*() {
+      const { copy, destination, image } = yield* existing
+      yield* copy()
+      assert.strictEqual((yield* destination.registry.resolveManifest(to, tag("1"))).digest, image.digest)
+    }))
+
+  it.effect("is kept, and nothing is copied", () =>
+    Effect.gen(function*() {
+      const { copy, destination, image, old } = yield* existing
+      const report = yield* copy({ onTagExists: "keep" })
+      assert.deepStrictEqual(report.entries.map(({ outcome }) => outcome), ["kept"])
+      assert.strictEqual(report.root.digest, old.digest)
+      assert.isFalse(yield* isThere(destination.registry, image.digest))
+    }))
+
+  it.effect("is an error, and nothing is copied", () =>
+    Effect.gen(function*() {
+      const { copy, destination, image, old } = yield* existing
+      const { reason } = yield* Effect.flip(copy({ onTagExists: "fail" }))
+      assert.deepInclude(reason, { _tag: "TagExists", tag: "1", actual: old.digest })
+      assert.isFalse(yield* isThere(destination.registry, image.digest))
+    }))
+
+  it.effect.each(["keep", "fail"] as const)(
+    "and is right already is neither kept nor an error: %s",
+    (onTagExists) =>
+      Effect.gen(function*() {
+        const { copy } = yield* existing
+        yield* copy()
+        assert.deepStrictEqual(
+          (yield* copy({ onTagExists })).entries.filter(({ role }) => role === "root").map(({ outcome }) => outcome),
+          ["present"]
+        )
+      })
+  )
+
+  it.effect.each(["keep", "fail"] as const)(
+    "elsewhere only is no hindrance: %s",
+    (onTagExists) =>
+      Effect.gen(function*() {
+        const { copy, source } = yield* setup
+        yield* pushImage(source.registry, from, ["new"], { tags: [tag("1")] })
+        assert.isAbove((yield* copy({ onTagExists })).having("copied").length, 0)
+      })
+  )
+})
+
+describe("several tags", () => {
+  it.effect("are pushed at once, as far as they do not point there", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
+      yield* copy({ tags: [tag("1.2"), tag("latest"), tag("1")] })
+      assert.strictEqual(destination.calls.at(-1), `pushManifest ${image.digest} 1 1.2 latest`)
+      destination.calls.length = 0
+      yield* copy({ tags: [tag("latest"), tag("2")], referrers: false })
+      assert.deepStrictEqual(destination.calls.filter((call) => call.startsWith("push")), [
+        `pushManifest ${image.digest} 2`
+      ])
+    }))
+})
+
+describe("layers that may not be distributed", () => {
+  const foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+
+  it.effect("are copied where the source has them, if that is wanted", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const config = yield* pushBlob(source.registry, from, "{}", MediaType.imageConfig)
+      const layer = yield* pushBlob(source.registry, from, "foreign", foreign)
+      yield* pushManifest(source.registry, from, {
+        mediaType: MediaType.imageManifest,
+        config,
+        layers: [{ ...layer, urls: ["https://elsewhere.test/layer"] }]
+      }, [tag("1")])
+      const report = yield* copy({ externalLayers: "copy" })
+      assert.strictEqual(report.having("external").length, 0)
+      yield* destination.registry.resolveBlob(to, layer.digest)
+    }))
+
+  it.effect("are an error at the source where it does not have them", () =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      const config = yield* pushBlob(source.registry, from, "{}", MediaType.imageConfig)
+      const layer = yield* Descriptor.fromBytes(bytesOf("not there"), { mediaType: foreign })
+      yield* pushManifest(source.registry, from, { mediaType: MediaType.imageManifest, config, layers: [layer] }, [
+        tag("1")
+      ])
+      const error = yield* Effect.flip(copy({ externalLayers: "copy" }))
+      assert.deepStrictEqual([error.end, error.reason._tag], ["source", "BlobUnknown"])
+    }))
+})
+
+describe("referrers", () => {
+  const pushBoth = Effect.fnUntraced(function*(registry: Registry) {
+    const image = yield* pushImage(registry, from, ["one"], { tags: [tag("1")] })
+    const sbom = yield* pushReferrer(registry, from, image, "sbom")
+    const signature = yield* pushManifest(registry, from, {
+      mediaType: MediaType.imageIndex,
+      artifactType: "application/vnd.example.signature",
+      manifests: [],
+      subject: { digest: image.digest, mediaType: image.mediaType, size: image.size },
+      annotations: { by: "ada" }
+    })
+    return { image, sbom, signature }
+  })
+
+  it.effect("are chosen by artifact type", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const { image, signature } = yield* pushBoth(source.registry)
+      yield* copy({ referrers: { artifactTypes: ["application/vnd.example.signature"] } })
+      assert.deepStrictEqual(yield* listReferrers(destination.registry, to, image.digest), [signature.digest])
+    }))
+
+  it.effect("are chosen by annotations", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const { image, sbom } = yield* pushBoth(source.registry)
+      yield* copy({ referrers: { annotations: { "org.example.content": "sbom" } } })
+      assert.deepStrictEqual(yield* listReferrers(destination.registry, to, image.digest), [sbom.digest])
+    }))
+
+  it.effect("are chosen for each manifest by itself", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const sample = yield* pushSample(source.registry, from, [tag("1")])
+      yield* copy({ override: ({ role }) => role === "child" ? { referrers: false } : {} })
+      assert.deepStrictEqual(yield* listReferrers(destination.registry, to, sample.index.digest), [
+        sample.onIndex.digest
+      ])
+      assert.deepStrictEqual(yield* listReferrers(destination.registry, to, sample.arm64.digest), [])
+    }))
+})
+
+describe("tags that are made of digests", () => {
+  const push = Effect.fnUntraced(function*(registry: Registry) {
+    const image = yield* pushImage(registry, from, ["one"], { tags: [tag("1")] })
+    const name = tag(`${image.digest.replace(":", "-")}.sig`)
+    const signature = yield* pushImage(registry, from, ["signature"], { tags: [name] })
+    yield* pushImage(registry, from, ["another"], { tags: [tag(`sha256-${"0".repeat(64)}.sig`)] })
+    return { image, name, signature }
+  })
+
+  it.effect("come along, before the tag of what they are about, if that is wanted", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const { image, name, signature } = yield* push(source.registry)
+      const report = yield* copy({ digestTags: "copy" })
+      assert.strictEqual((yield* destination.registry.resolveManifest(to, name)).digest, signature.digest)
+      assert.deepStrictEqual(destination.calls.filter((call) => call.startsWith("pushManifest")), [
+        `pushManifest ${signature.digest} ${name}`,
+        `pushManifest ${image.digest} 1`
+      ])
+      assert.strictEqual(report.entries.filter(({ role }) => role === "digestTag").length, 1)
+    }))
+
+  it.effect("stay behind otherwise", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const { signature } = yield* push(source.registry)
+      yield* copy()
+      assert.isFalse(yield* isThere(destination.registry, signature.digest))
+    }))
+
+  it.effect("that came after the last copy come along with the next", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
+      yield* copy()
+      const { name, signature } = yield* push(source.registry)
+      yield* copy({ digestTags: "copy" })
+      assert.strictEqual((yield* destination.registry.resolveManifest(to, name)).digest, signature.digest)
+      destination.calls.length = 0
+      yield* copy({ digestTags: "copy" })
+      assert.deepStrictEqual(destination.calls.filter((call) => call.startsWith("push")), [])
+    }))
+})
+
+describe("trust in what the destination says it has", () => {
+  /** A destination that has a manifest, and nothing of what is below it. */
+  const hollow = Effect.fnUntraced(function*(source: Registry, mediaType: string) {
+    const destination = yield* MemoryRegistry.make({ name: "hollow.test" })
+    const { bytes, descriptor } = yield* source.getManifest(from, tag("1"))
+    // a type that it does not look into
+    yield* destination.pushManifest(to, { mediaType: "application/hollow", bytes, digest: descriptor.digest }, [
+      tag("1")
+    ])
+    return override(destination, {
+      getManifest: (repository, reference) =>
+        Effect.map(destination.getManifest(repository, reference), ({ bytes, descriptor }) => ({
+          bytes,
+          descriptor: descriptor.mediaType === "application/hollow" ? { ...descriptor, mediaType } : descriptor
+        }))
+    })
+  })
+
+  it.effect.each(
+    [["manifest", false], ["children", true], ["deep", true]] as const
+  )("%s: children that it lacks are copied: %s", ([trust, isCopied]) =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      const sample = yield* pushSample(source.registry, from, [tag("1")])
+      const into = yield* hollow(source.registry, MediaType.imageIndex)
+      yield* copy({ into, referrers: false, trust })
+      assert.strictEqual(yield* isThere(into, sample.arm64.digest), isCopied)
+    }))
+
+  it.effect.each(
+    [["manifest", 0], ["children", 0], ["deep", 2]] as const
+  )("%s: of its blobs that it lacks are copied: %i", ([trust, count]) =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
+      const into = yield* hollow(source.registry, MediaType.imageManifest)
+      assert.strictEqual((yield* copy({ into, trust })).having("copied").length, count)
+    }))
+})
+
+describe("who wants to make repositories first", () => {
+  it.effect("is asked once, before anything is written", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      yield* pushSample(source.registry, from, [tag("1")])
+      const asked: Array<string> = []
+      const beforePush: Copy.Options["beforePush"] = ({ repository }) =>
+        Effect.sync(() => {
+          assert.isFalse(destination.calls.some((call) => /^(push|start)/.test(call)))
+          asked.push(repository)
+        })
+      yield* copy({ beforePush })
+      yield* copy({ beforePush })
+      assert.deepStrictEqual(asked, [to])
+    }))
+
+  it.effect("is not asked where there is nothing to write", () =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
+      yield* copy()
+      yield* copy({ beforePush: () => Effect.die("asked") })
+    }))
+})
