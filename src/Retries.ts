@@ -51,12 +51,21 @@ export const retryWhile = <A, E, R>(
   effect: Effect.Effect<A, E | RegistryError, R>,
   isWorthIt: (error: RegistryError) => boolean
 ): Effect.Effect<A, E | RegistryError, R> =>
-  Effect.flatMap(schedule(isWorthIt), (schedule) => {
+  // what succeeds at once, as most does, needs no schedule
+  Effect.catchIf(effect, isRegistryError, (error) => {
+    let failed: RegistryError | undefined = error
+    const attempt = Effect.suspend((): Effect.Effect<A, E | RegistryError, R> => {
+      if (failed === undefined) return effect
+      const first = failed
+      failed = undefined
+      return Effect.fail(first)
+    })
     // a schedule knows errors of registries; others go past it
-    const others = Effect.matchEffect(effect, {
+    const others = Effect.matchEffect(attempt, {
       onFailure: (error): Effect.Effect<Result.Result<A, E>, RegistryError> =>
         isRegistryError(error) ? Effect.fail(error) : Effect.succeed(Result.fail(error)),
       onSuccess: (value) => Effect.succeed(Result.succeed(value))
     })
-    return Effect.flatMap(Effect.retry(others, schedule), (result) => Effect.fromResult(result))
+    return Effect.flatMap(schedule(isWorthIt), (schedule) =>
+      Effect.flatMap(Effect.retry(others, schedule), (result) => Effect.fromResult(result)))
   })

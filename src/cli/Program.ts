@@ -56,6 +56,8 @@ export const run = (args: ReadonlyArray<string>) =>
     }),
     Effect.onInterrupt(() => complain("interrupted")),
     Effect.provideService(CliOutput.Presenter, presenter),
+    // nobody looks at the spans of a command
+    Effect.withTracerEnabled(false),
     Effect.provideService(Logger.LogToStderr, true)
   )
 

@@ -13,6 +13,10 @@ import { printable } from "../auth/NoAnswer.ts"
 import * as RetryAfter from "../auth/RetryAfter.ts"
 import * as RegistryError from "../RegistryError.ts"
 
+/** A header that holds a number of bytes. */
+export const naturalHeader = (value: string | undefined): number | undefined =>
+  value !== undefined && /^[0-9]{1,15}$/.test(value.trim()) ? Number(value) : undefined
+
 /** What a request was for: it decides what "not found" means. */
 export type Target = "blob" | "manifest" | "upload" | "referrers" | "repository" | "registry"
 

@@ -15,14 +15,11 @@ import type { Repository } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import * as Retries from "../Retries.ts"
+import { naturalHeader } from "./Answer.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
 
 type Blobs = Pick<Registry.Registry, "getBlob" | "resolveBlob" | "deleteBlob">
-
-/** A header that holds a number of bytes. */
-export const naturalHeader = (value: string | undefined): number | undefined =>
-  value !== undefined && /^[0-9]{1,15}$/.test(value.trim()) ? Number(value) : undefined
 
 export const make = (connection: Connection.Connection): Blobs => {
   const urlOf = (repository: Repository, digest: Digest.Digest) => connection.url(`/v2/${repository}/blobs/${digest}`)

@@ -316,6 +316,30 @@ export const make = Effect.fnUntraced(function*(
     return { response, isKnown: false }
   })
 
+  const send: Connection["send"] = Effect.fnUntraced(function*(call, request, expected, limit = smallBody) {
+    yield* permit
+    const response = yield* judge(call, yield* converse(client, call, request), expected)
+    return yield* receive(call, response, limit)
+  }, Effect.scoped)
+
+  /** Sends a small body as one piece. */
+  const uploadWhole = Effect.fnUntraced(function*<E>(
+    call: Call,
+    request: HttpClientRequest.HttpClientRequest,
+    chunk: Chunk<E>,
+    expected: ReadonlyArray<number>
+  ) {
+    const bytes = yield* Outgoing.collect((reason) => error(call, reason), chunk)
+    const whole = HttpClientRequest.bodyUint8Array(request, bytes, "application/octet-stream")
+    const received = yield* Effect.provideService(
+      send(call, whole, expected),
+      HeadersTimeout,
+      yield* Outgoing.CommitTimeout
+    )
+    yield* Metrics.moved("push", name, bytes.length)
+    return { ...received, sent: bytes.length }
+  })
+
   return {
     name,
     limiter,
@@ -325,11 +349,7 @@ export const make = Effect.fnUntraced(function*(
     locate: (address = "", base) =>
       address !== "" && URL.canParse(address, base) ? atHome(registry, resolve(address, base)) : undefined,
     error,
-    send: Effect.fnUntraced(function*(call, request, expected, limit = smallBody) {
-      yield* permit
-      const response = yield* judge(call, yield* converse(client, call, request), expected)
-      return yield* receive(call, response, limit)
-    }, Effect.scoped),
+    send,
     open: Effect.fnUntraced(function*(call, request, expected) {
       // what a blob holds is let go of at its end, also where the scope stays open
       const own = yield* EffectScope.fork(yield* Effect.scope)
@@ -338,6 +358,7 @@ export const make = Effect.fnUntraced(function*(
         Effect.flatMap((answered) => judge(call, answered, expected)),
         EffectScope.provide(own)
       )
+      const { headers, status } = response
       let count = 0
       const stream = idleLimited(call, response.stream).pipe(
         Stream.mapArray((chunks) => {
@@ -348,7 +369,7 @@ export const make = Effect.fnUntraced(function*(
           Effect.suspend(() => Effect.andThen(Metrics.moved("pull", name, count), EffectScope.close(own, Exit.void)))
         )
       )
-      return { headers: response.headers, status: response.status, stream }
+      return { headers, status, stream }
     }),
     prepare: (call, request) => Effect.asVoid(begin(call, request).opening),
     upload: Effect.fnUntraced(function*<E>(
@@ -357,6 +378,7 @@ export const make = Effect.fnUntraced(function*(
       chunk: Chunk<E>,
       expected: ReadonlyArray<number>
     ) {
+      if (chunk.size !== undefined && chunk.size <= smallBody) return yield* uploadWhole(call, request, chunk, expected)
       yield* permit
       const conversation = begin(call, request)
       const authorized = yield* conversation.opening

@@ -15,7 +15,7 @@ import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import { type RegistryError, UnexpectedResponse } from "../RegistryError.ts"
-import { naturalHeader } from "./Blobs.ts"
+import { naturalHeader } from "./Answer.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
 

@@ -34,6 +34,23 @@ export const CommitTimeout: Context.Reference<Duration.Duration> = Context.Refer
   { defaultValue: () => Duration.minutes(15) }
 )
 
+/** All of a body, which has to be as long as it says. */
+export const collect = <E>(
+  fail: (reason: RegistryError.Reason) => RegistryError.RegistryError,
+  { size, stream }: Chunk<E>
+): Effect.Effect<Uint8Array, RegistryError.RegistryError | E> => {
+  let read = 0
+  return stream.pipe(
+    Stream.takeUntil((bytes) => (read += bytes.length) > (size ?? Infinity)),
+    Stream.mkUint8Array,
+    Effect.flatMap((bytes) =>
+      size === undefined || bytes.length === size
+        ? Effect.succeed(bytes)
+        : Effect.fail(fail(new SizeMismatch({ expected: size, actual: bytes.length })))
+    )
+  )
+}
+
 /** Watches a body. Waiting for its source is the source's affair. */
 export const watch = Effect.fnUntraced(function*<E>(
   fail: (reason: RegistryError.Reason) => RegistryError.RegistryError,

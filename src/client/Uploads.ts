@@ -20,7 +20,7 @@ import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { RetrySchedule, retryWhile, worthRetrying } from "../Retries.ts"
 import * as Upload from "../Upload.ts"
-import { naturalHeader } from "./Blobs.ts"
+import { naturalHeader } from "./Answer.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
 

@@ -54,8 +54,9 @@ const move = (
     const leaders = Array.from(new Map(targets.toReversed().map((target) => [target.host, target])).values())
       // in one order, so that no two copies wait for each other
       .sort((a, b) => a.host.limiter.id - b.host.limiter.id)
-    yield* Effect.scoped(Effect.gen(function*() {
-      for (const { host } of leaders) yield* Host.claim(host, node.descriptor.digest)
+    const hosts = leaders.map(({ host }) => host)
+    const limiters = [job.sourceHost, ...hosts].map(({ limiter }) => limiter)
+    const handling = Effect.gen(function*() {
       const sinks = yield* Effect.forEach(
         leaders,
         (target) => Job.attempt(target, locate(job, target, node, isNew)),
@@ -63,7 +64,12 @@ const move = (
       )
       const needed = sinks.filter((sink) => sink !== undefined)
       if (needed.length > 0) yield* transfer(job, node, needed)
-    }))
+    })
+    yield* Effect.scoped(Effect.gen(function*() {
+      for (const host of hosts) yield* Host.claim(host, node.descriptor.digest)
+      // all that is sent for it at once, so that what has begun is not held up by what begins
+      yield* Limiter.withPermits(...limiters)(Effect.scoped(handling))
+    })).pipe((yield* isLarge(node)) ? afterLarge([job.sourceHost, ...hosts]) : (effect) => effect)
     const others = targets.filter((target) => !leaders.includes(target))
     if (others.length > 0) yield* move(job, node, others, isNew)
   })
@@ -181,29 +187,25 @@ const intoNewSession = (target: Job.Target, node: Node): Sink => ({
 // ---------------------------------------------------------------------------------------------------------------------
 
 const transfer = Effect.fnUntraced(function*(job: Job.Job, node: Node, sinks: ReadonlyArray<Sink>) {
-  const hosts = [job.sourceHost, ...sinks.map(({ target }) => target.host)]
-  const isLarge = node.descriptor.size >= (yield* Upload.ResumptionThreshold)
-  yield* Effect.scoped(Effect.gen(function*() {
-    yield* job.emit({ _tag: "Started", descriptor: node.descriptor })
-    const source = yield* sourceOf(job, node)
-    const shares = sinks.length === 1
-      ? [{ source, leave: Effect.void }]
-      : yield* FanOut.split(source, yield* sourceOf(job, node), sinks.length)
-    yield* Effect.forEach(sinks, ({ target, write }, index) => {
-      const share = shares[index]
-      if (share === undefined) return Effect.void
-      const { leave, source } = share
-      return Job.attempt(
-        target,
-        Effect.flatMap(write(watched(job, node, source)), (outcome) => arrived(job, target, node, outcome))
-      ).pipe(Effect.ensuring(leave))
-    }, { concurrency: "unbounded", discard: true })
-  })).pipe(
-    Limiter.withPermits(...hosts.map(({ limiter }) => limiter)),
-    isLarge ? afterLarge(hosts) : (effect) => effect
-  )
+  yield* job.emit({ _tag: "Started", descriptor: node.descriptor })
+  const source = yield* sourceOf(job, node)
+  const shares = sinks.length === 1
+    ? [{ source, leave: Effect.void }]
+    : yield* FanOut.split(source, yield* sourceOf(job, node), sinks.length)
+  yield* Effect.forEach(sinks, ({ target, write }, index) => {
+    const share = shares[index]
+    if (share === undefined) return Effect.void
+    const { leave, source } = share
+    return Job.attempt(
+      target,
+      Effect.flatMap(write(watched(job, node, source)), (outcome) => arrived(job, target, node, outcome))
+    ).pipe(Effect.ensuring(leave))
+  }, { concurrency: "unbounded", discard: true })
   yield* Effect.forEach(sinks, ({ target }) => Job.attempt(target, tryMount(job, target, node)), { discard: true })
 })
+
+const isLarge = ({ descriptor }: Node) =>
+  Effect.map(Upload.ResumptionThreshold, (threshold) => descriptor.size >= threshold)
 
 /** What is large waits for what is large, in one order. */
 const afterLarge =
