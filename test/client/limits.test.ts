@@ -1,7 +1,8 @@
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Duration, Effect, Fiber, Stream } from "effect"
+import { Deferred, Duration, Effect, Fiber, Scope, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
+import * as Limiter from "effect-oci/Limiter"
 import type { RegistryError } from "effect-oci/RegistryError"
 import { TestClock } from "effect/testing"
 import { bytesOf, repository } from "../utils/images.ts"
@@ -173,5 +174,79 @@ describe("a session that hangs", () => {
       yield* Deferred.await(reached)
       yield* TestClock.adjust("1 seconds")
       yield* Fiber.join(interruption)
+    }))
+})
+
+describe("how much goes on at a registry", () => {
+  /** A registry that answers when it is told to, and how many requests it has at a time. */
+  const gated = Effect.fnUntraced(function*(limiter: Limiter.Limiter, status: number = 200) {
+    let now = 0
+    let most = 0
+    const gate = yield* Deferred.make<void>()
+    const scripted = yield* make({
+      "GET /v2/": () => {
+        now++
+        most = Math.max(most, now)
+        return Effect.as(Effect.ensuring(Deferred.await(gate), Effect.sync(() => now--)), { status })
+      }
+    }).pipe(Effect.provideService(Limiter.PerRegistry, () => limiter))
+    return { ...scripted, most: () => most, open: Deferred.succeed(gate, undefined) }
+  })
+
+  it.effect("is no more than its limit", () =>
+    Effect.gen(function*() {
+      const { most, open, registry } = yield* gated(Limiter.fixed(3))
+      const pings = yield* Effect.forkChild(
+        Effect.forEach(Array.from({ length: 20 }), () => registry.ping, { concurrency: "unbounded" })
+      )
+      for (let i = 0; i < 100; i++) yield* Effect.yieldNow
+      yield* open
+      yield* Fiber.join(pings)
+      assert.strictEqual(most(), 3)
+    }))
+
+  it.effect("includes a blob until its end, or until it is let go of", () =>
+    Effect.gen(function*() {
+      const limiter = Limiter.fixed(1)
+      const { registry } = yield* make({
+        [`GET /v2/team/app/blobs/${digest}`]: {
+          body: Stream.fromIterable(["01234", "56789"].map(bytesOf), { chunkSize: 1 }),
+          headers: { "content-length": "10" }
+        },
+        "GET /v2/": {}
+      }).pipe(Effect.provideService(Limiter.PerRegistry, () => limiter))
+      const scope = yield* Scope.make()
+      const opened = yield* Scope.provide(registry.getBlob(name, digest), scope)
+      const waiting = yield* Effect.forkChild(registry.ping)
+      for (let i = 0; i < 100; i++) yield* Effect.yieldNow
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* Stream.runDrain(opened.stream)
+      yield* Fiber.join(waiting)
+      yield* Effect.scoped(registry.getBlob(name, digest))
+      yield* registry.ping
+    }))
+
+  it.effect.each([429, 503])(
+    "is halved by an answer of %i, once for all that were under way",
+    (status) =>
+      Effect.gen(function*() {
+        const limiter = Limiter.adaptive({ start: 8 })
+        const { open, registry } = yield* gated(limiter, status)
+        const pings = yield* Effect.forkChild(
+          Effect.forEach(Array.from({ length: 8 }), () => Effect.flip(registry.ping), { concurrency: "unbounded" })
+        )
+        for (let i = 0; i < 100; i++) yield* Effect.yieldNow
+        yield* open
+        yield* Fiber.join(pings)
+        assert.strictEqual(yield* limiter.limit, 4)
+      })
+  )
+
+  it.effect("is what the program says of all registries", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* Effect.provide(make({}), Limiter.layerFixed(2))
+      const free = yield* Effect.provide(make({}), Limiter.layerUnlimited)
+      const limits = [registry, free.registry].flatMap(({ limiter }) => limiter?.limit ?? [])
+      assert.deepStrictEqual(yield* Effect.all(limits), [2, Infinity])
     }))
 })
