@@ -142,6 +142,12 @@ const atHome = (registry: URL, address: string): string => {
   return isTwisted ? address.replace(/^https?:\/\/[^/?#]*/i, registry.origin) : address
 }
 
+const nothing = { bytes: new Uint8Array(), complete: true } as const
+
+/** Has an answer no body, so that none need be read? */
+const isEmpty = ({ headers, request, status }: HttpClientResponse.HttpClientResponse): boolean =>
+  request.method === "HEAD" || status === 204 || headers["content-length"] === "0"
+
 /** Does a registry say that too much is asked of it? */
 const isRefusal = ({ status }: HttpClientResponse.HttpClientResponse): boolean => status === 429 || status === 503
 
@@ -254,7 +260,7 @@ export const make = Effect.fnUntraced(function*(
 
   const receive = Effect.fnUntraced(
     function*(call: Call, response: HttpClientResponse.HttpClientResponse, limit: number) {
-      const { bytes, complete } = yield* readUpTo(call, response, limit)
+      const { bytes, complete } = isEmpty(response) ? nothing : yield* readUpTo(call, response, limit)
       if (!complete) return yield* error(call, new RegistryError.ContentTooLarge({ limit }))
       return { status: response.status, headers: response.headers, url: response.request.url, bytes }
     }

@@ -144,7 +144,10 @@ const makeJob = Effect.fnUntraced(function*(
   const job: Job.Job = {
     source,
     sourceHost: yield* Host.of(source.registry),
-    targets: yield* Effect.forEach(destinations, (destination) => Job.makeTarget(source, destination, options)),
+    targets: yield* Effect.forEach(
+      destinations,
+      (destination) => Job.makeTarget(source, destination, options, destinations.length === 1)
+    ),
     options,
     emit: (event) => {
       if (event._tag === "Warned") account.warnings.push(event.text)

@@ -31,6 +31,8 @@ export interface Target {
   /** Blobs that somebody in this copy sees to. */
   readonly taken: Set<Digest>
   readonly failure: Deferred.Deferred<never, CopyError>
+  /** Is it the only destination, so that its failure ends everything? */
+  readonly isOnly: boolean
   /** Was some referrer pushed later than its subject, so that the tag has to come after both? */
   tagIsLast: boolean
 }
@@ -45,7 +47,12 @@ export interface Job {
   pending: number
 }
 
-export const makeTarget = Effect.fnUntraced(function*(source: End, destination: End, options: Options) {
+export const makeTarget = Effect.fnUntraced(function*(
+  source: End,
+  destination: End,
+  options: Options,
+  isOnly: boolean
+) {
   const target: Target = {
     ends: { source, destination },
     host: yield* Host.of(destination.registry),
@@ -57,6 +64,7 @@ export const makeTarget = Effect.fnUntraced(function*(source: End, destination: 
     settled: Gates.make(),
     taken: new Set(),
     failure: Deferred.makeUnsafe(),
+    isOnly,
     tagIsLast: false
   }
   return target
@@ -74,8 +82,10 @@ export const attempt = <A, R>(
   target: Target,
   effect: Effect.Effect<A, CopyError, R>
 ): Effect.Effect<A | undefined, never, R> =>
-  Effect.suspend(() => isAlive(target) ? Effect.raceFirst(effect, Deferred.await(target.failure)) : Effect.undefined)
-    .pipe(Effect.catch((error) => Effect.as(Deferred.fail(target.failure, error), undefined)))
+  Effect.suspend(() => {
+    if (!isAlive(target)) return Effect.undefined
+    return target.isOnly ? effect : Effect.raceFirst(effect, Deferred.await(target.failure))
+  }).pipe(Effect.catch((error) => Effect.as(Deferred.fail(target.failure, error), undefined)))
 
 /** Does something for each of some destinations at once. */
 export const attemptAll = <R>(
