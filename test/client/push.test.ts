@@ -211,7 +211,7 @@ describe("pushing a large blob", () => {
       })
       const fiber = yield* Effect.forkChild(registry.pushBlob(name, large, BlobSource.fromBytes(large.bytes)))
       yield* Deferred.await(reached)
-      const interruption = yield* Effect.forkChild(Fiber.interrupt(fiber))
+      const interruption = yield* Effect.forkChild(Fiber.interrupt(fiber), { startImmediately: true })
       yield* Deferred.succeed(answer, undefined)
       yield* Fiber.join(interruption)
       assert.deepStrictEqual(sent(), [post, cancel])
