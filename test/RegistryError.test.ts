@@ -82,6 +82,21 @@ const reasons: ReadonlyArray<readonly [reason: RegistryError.Reason, message: st
     new RegistryError.TokenUnavailable({ service: "https://auth.io", problem: "it is tired", isTemporary: true }),
     "no token from https://auth.io: it is tired",
     true
+  ],
+  [
+    new RegistryError.Storage({ path: "/srv/app/index.json", problem: "it is not JSON" }),
+    "/srv/app/index.json: it is not JSON",
+    false
+  ],
+  [
+    new RegistryError.Storage({ path: "/srv/app", problem: "no space is left on the device", code: "ENOSPC" }),
+    "/srv/app: no space is left on the device",
+    false
+  ],
+  [
+    new RegistryError.Storage({ path: "/srv/app", problem: "too many files are open", code: "EMFILE" }),
+    "/srv/app: too many files are open",
+    true
   ]
 ]
 
