@@ -66,14 +66,16 @@ export const receive = Effect.fnUntraced(function*<E>(
   })
 })
 
-/** The digest of what is in a draft. */
-export const digestOf = Effect.fnUntraced(function*(files: Files, draft: Draft, algorithm: string) {
-  const hasher = yield* Hasher.Hasher
-  const hash = yield* hasher.make(algorithm)
-  const file = yield* files.open(draft.path)
-  if (file !== undefined) yield* Stream.runForEachArray(file.read(0, draft.size), hash.update)
-  return yield* hash.digest
-}, Effect.scoped)
+/** The digest of what a stream brings. */
+export const digestOf = Effect.fnUntraced(
+  function*<E>(stream: Stream.Stream<Uint8Array, E>, algorithm: string = "sha256") {
+    const hasher = yield* Hasher.Hasher
+    const hash = yield* hasher.make(algorithm)
+    yield* Stream.runForEachArray(stream, hash.update)
+    return yield* hash.digest
+  },
+  Effect.scoped
+)
 
 /** Moves a draft that is whole, verified and safe on disk to where its blob belongs. */
 export const keep = Effect.fnUntraced(function*(files: Files, target: Target, draft: Draft, digest: Digest.Digest) {

@@ -84,8 +84,10 @@ export interface Files {
     bytes: Uint8Array,
     options?: { readonly isDurable: boolean }
   ) => Effect.Effect<void, Storage>
-  /** Creates a folder, and those above it, unless it is there. */
+  /** Creates a folder, and those above it, unless it is there; one that was there before is taken to be there still. */
   readonly makeFolder: (path: string) => Effect.Effect<void, Storage>
+  /** Takes nothing for granted any more. */
+  readonly forget: Effect.Effect<void>
   readonly rename: (from: string, to: string) => Effect.Effect<void, Storage>
   /** Gives a file a second name. A symbolic link is none. */
   readonly link: (from: string, to: string) => Effect.Effect<void, Storage>
@@ -102,6 +104,29 @@ export interface Files {
 
 /** Of one read from a file, in bytes. */
 const pieceSize = 512 * 1024
+
+/** Reads an open file, counting from `base` on. */
+export const readFrom = (path: string, file: FileSystem.File, base: number = 0): OpenFile["read"] => (offset, end) =>
+  Stream.paginate(offset, (position) => {
+    if (position >= end) return Effect.succeed([[], Option.none()])
+    const size = Math.min(pieceSize, end - position)
+    return Effect.flatMap(
+      Effect.mapError(file.readAlloc(size, { position: BigInt(base + position) }), refusal(path)),
+      Option.match({
+        onNone: () => Effect.fail(new Storage({ path, problem: "it became shorter while it was read" })),
+        onSome: (bytes) => {
+          const next = position + bytes.length
+          return Effect.succeed([[bytes], next < end ? Option.some(next) : Option.none()])
+        }
+      })
+    )
+  })
+
+/** Bytes in memory, as if they were a file. */
+export const ofBytes = (bytes: Uint8Array): OpenFile => ({
+  size: bytes.length,
+  read: (offset, end) => offset < end ? Stream.succeed(bytes.subarray(offset, end)) : Stream.empty
+})
 
 export const make = Effect.fnUntraced(function*(
   root: string,
@@ -151,22 +176,6 @@ export const make = Effect.fnUntraced(function*(
 
   // -- reading --------------------------------------------------------------------------------------------------------
 
-  const readFrom = (at: string, file: FileSystem.File): OpenFile["read"] => (offset, end) =>
-    Stream.paginate(offset, (position) => {
-      if (position >= end) return Effect.succeed([[], Option.none()])
-      const size = Math.min(pieceSize, end - position)
-      return Effect.flatMap(
-        refused(at, file.readAlloc(size, { position: BigInt(position) })),
-        Option.match({
-          onNone: () => Effect.fail(new Storage({ path: at, problem: "it became shorter while it was read" })),
-          onSome: (bytes) => {
-            const next = position + bytes.length
-            return Effect.succeed([[bytes], next < end ? Option.some(next) : Option.none()])
-          }
-        })
-      )
-    })
-
   const open: Files["open"] = Effect.fnUntraced(function*(at) {
     const info = yield* stat(at)
     if (info === undefined) return undefined
@@ -198,12 +207,20 @@ export const make = Effect.fnUntraced(function*(
 
   const sync: Files["sync"] = (at, file) => options.isDurable ? refused(at, file.sync) : Effect.void
 
+  const remove: Files["remove"] = (at) =>
+    Effect.map(
+      Effect.andThen(checkFolder(path.dirname(at)), ifThere(at, Effect.as(fs.remove(at), true))),
+      (isRemoved) => isRemoved ?? false
+    )
+
   const write: Files["write"] = (at, bytes, { isDurable } = { isDurable: true }) =>
     Effect.scoped(Effect.gen(function*() {
       const file = yield* opened("wx")(at)
-      // a write that goes on while its file is closed could end up in another one
-      yield* Effect.uninterruptible(refused(at, file.writeAll(bytes)))
-      if (isDurable) yield* sync(at, file)
+      yield* Effect.gen(function*() {
+        // a write that goes on while its file is closed could end up in another one
+        yield* Effect.uninterruptible(refused(at, file.writeAll(bytes)))
+        if (isDurable) yield* sync(at, file)
+      }).pipe(Effect.onError(() => Effect.ignore(remove(at))))
     }))
 
   // one by one, so that none is made behind a link that leads out
@@ -249,6 +266,7 @@ export const make = Effect.fnUntraced(function*(
     update: opened("r+"),
     write,
     makeFolder,
+    forget: Effect.sync(() => insideFolders.clear()),
     rename: (from, to) => Effect.andThen(writable(to), refused(to, fs.rename(from, to))),
     link: Effect.fnUntraced(function*(from, to) {
       const { type } = yield* refused(from, fs.lstat(from))
@@ -258,11 +276,7 @@ export const make = Effect.fnUntraced(function*(
     }),
     copy: (from, to) => Effect.andThen(writable(to), Effect.uninterruptible(refused(to, fs.copyFile(from, to)))),
     touch: (at) => Effect.flatMap(Clock.currentTimeMillis, (now) => refused(at, fs.utimes(at, now / 1000, now / 1000))),
-    remove: (at) =>
-      Effect.map(
-        Effect.andThen(checkFolder(path.dirname(at)), ifThere(at, Effect.as(fs.remove(at), true))),
-        (isRemoved) => isRemoved ?? false
-      ),
+    remove,
     sync,
     syncFolder
   }

@@ -126,6 +126,7 @@ export const make = (options: {
     ])
     const loaded = yield* Effect.forEach(all.values(), load, { concurrency: 8 })
     const found = new Map<Digest, Array<Descriptor>>()
+    const listed = new Set(LayoutIndex.roots(index).map(({ digest }) => digest))
     for (const node of loaded) {
       if (node?.subject === undefined || node.referrer === undefined) continue
       const referrers = found.get(node.subject)
@@ -134,7 +135,7 @@ export const make = (options: {
     }
     // those that nothing leads to any more need not be remembered
     nodes = new Map(Array.from(nodes).filter(([digest]) => all.has(digest)))
-    return { value: found, isComplete: !loaded.includes(undefined) }
+    return { value: { found, listed }, isComplete: !loaded.includes(undefined) }
   }))
 
   return {
@@ -147,11 +148,11 @@ export const make = (options: {
     contained: (index, excluded) => Effect.map(walk(index, excluded), ({ value }) => value),
     childrenOf: (descriptor) => Effect.map(load(descriptor), (node) => node?.children ?? []),
     referrers: Effect.fnUntraced(function*(index, subject) {
-      const found = (yield* bySubject(index)).get(subject) ?? []
+      const { found, listed } = yield* bySubject(index)
       // what is only contained may have been deleted without a change of the index
       return yield* Effect.filter(
-        found,
-        ({ digest }) => LayoutIndex.find(index, digest) === undefined ? options.exists(digest) : Effect.succeed(true)
+        found.get(subject) ?? [],
+        ({ digest }) => listed.has(digest) ? Effect.succeed(true) : options.exists(digest)
       )
     }),
     remember: (descriptor, manifest) => {

@@ -8,19 +8,15 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
-import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
-import * as Digest from "../Digest.ts"
+import type { Digest } from "../Digest.ts"
 import { type NameUnknown, type Reason, Storage } from "../RegistryError.ts"
 import type { Files } from "./Files.ts"
+import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import * as LayoutLock from "./LayoutLock.ts"
 import * as LayoutReader from "./LayoutReader.ts"
 import type { Owner } from "./Owner.ts"
-
-/** Of an `index.json`, in bytes. */
-const indexLimit = 64 * 1024 * 1024
 
 /** The name of the folder, within another one, that is ours alone. No repository can have it. */
 export const ours = ".effect-oci"
@@ -38,7 +34,7 @@ export interface Change<A> {
 }
 
 export interface LayoutFolder extends LayoutReader.Layout {
-  readonly blobPath: (digest: Digest.Digest) => string
+  readonly blobPath: (digest: Digest) => string
   readonly exists: Effect.Effect<boolean, Reason>
   /** Makes an empty layout, unless one is there. */
   readonly create: Effect.Effect<void, Reason>
@@ -48,18 +44,6 @@ export interface LayoutFolder extends LayoutReader.Layout {
 
 const encoder = new TextEncoder()
 const firstIndex = LayoutIndex.format(LayoutIndex.empty)
-const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
-
-const decodeLayout = Schema.decodeUnknownResult(
-  Schema.fromJsonString(Schema.Struct({ imageLayoutVersion: Schema.String }))
-)
-
-const decodeText = (bytes: Uint8Array): Result.Result<string, string> =>
-  Result.mapError(
-    Result.try(() => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes)),
-    () => "it is not UTF-8"
-  )
-
 /** A change that waits for its turn. */
 interface Pending {
   readonly prepare: Effect.Effect<void, Reason>
@@ -88,8 +72,7 @@ export const make = (options: {
   const indexPath = files.join(folder, "index.json")
   const layoutPath = files.join(folder, "oci-layout")
   const blobsPath = files.join(folder, "blobs")
-  const algorithmPath = (digest: Digest.Digest) => files.join(blobsPath, Digest.algorithm(digest))
-  const blobPath = (digest: Digest.Digest) => files.join(algorithmPath(digest), Digest.encoded(digest))
+  const blobPath = (digest: Digest) => files.join(folder, ...LayoutFormat.blobPath(digest))
 
   // -- is it a layout? ------------------------------------------------------------------------------------------------
 
@@ -98,22 +81,19 @@ export const make = (options: {
   /** Is there a layout? What is half of one is an error, unless we have begun it. */
   const isThere = Effect.fnUntraced(function*(): Effect.fn.Return<boolean, Reason> {
     if (isKnown) return true
-    const layout = yield* files.read(layoutPath, 10_000)
+    const layout = yield* files.read(layoutPath, LayoutFormat.markerLimit)
     if (layout === undefined) {
-      const index = yield* files.read(indexPath, indexLimit)
+      const index = yield* files.read(indexPath, LayoutFormat.indexLimit)
       if (index === undefined || new TextDecoder().decode(index) === firstIndex) return false
       return yield* new Storage({
         path: layoutPath,
         problem: "it is missing, so that the index beside it says nothing"
       })
     }
-    const decoded = Result.flatMap(decodeText(layout), decodeLayout)
-    if (Result.isFailure(decoded) || !decoded.success.imageLayoutVersion.startsWith("1.")) {
-      return yield* new Storage({
-        path: layoutPath,
-        problem: "it does not say that this is an image layout, version 1"
-      })
-    }
+    yield* Effect.mapError(
+      Effect.fromResult(LayoutFormat.checkMarker(layout)),
+      (problem) => new Storage({ path: layoutPath, problem })
+    )
     isKnown = true
     return true
   })
@@ -134,7 +114,7 @@ export const make = (options: {
   const read = Effect.fnUntraced(function*(): Effect.fn.Return<LayoutIndex.LayoutIndex, Reason> {
     yield* existing
     const info = yield* files.stat(indexPath)
-    const bytes = yield* files.read(indexPath, indexLimit)
+    const bytes = yield* files.read(indexPath, LayoutFormat.indexLimit)
     if (info === undefined || bytes === undefined) {
       // has the layout gone, or its index alone?
       isKnown = false
@@ -143,7 +123,7 @@ export const make = (options: {
     }
     const version = versionOf(info)
     const broken = (problem: string) => new Storage({ path: indexPath, problem })
-    const text = yield* Effect.mapError(Effect.fromResult(decodeText(bytes)), broken)
+    const text = yield* Effect.mapError(Effect.fromResult(LayoutFormat.decodeText(bytes)), broken)
     const index = text === snapshot?.text
       ? snapshot.index
       : yield* Effect.mapError(Effect.fromResult(LayoutIndex.parse(text)), broken)
@@ -170,7 +150,9 @@ export const make = (options: {
 
   // -- changing it ----------------------------------------------------------------------------------------------------
 
-  const lock = Effect.suspend(() => LayoutLock.acquire(files, owner, files.join(folder, ours, "lock")))
+  const lock = Effect.suspend(() =>
+    LayoutLock.acquire({ files, owner, temporary, folder: files.join(folder, ours, "lock") })
+  )
 
   /** Puts a file in the place of another, all of it or nothing, once what is needed for that is safe on disk. */
   const replace = Effect.fnUntraced(
@@ -270,15 +252,18 @@ export const make = (options: {
     if (yield* isThere()) return
     yield* files.makeFolder(files.join(blobsPath, "sha256"))
     yield* replace(indexPath, firstIndex, held, files.syncFolder(blobsPath))
-    yield* replace(layoutPath, layoutFile, held, Effect.void)
+    yield* replace(layoutPath, LayoutFormat.marker, held, Effect.void)
     yield* Effect.forEach(files.above(folder), files.syncFolder, { discard: true })
     isKnown = true
   }, Effect.uninterruptible)
 
-  const create = Effect.flatMap(
-    Effect.suspend(isThere),
-    (isThere) => isThere ? Effect.void : turn.withPermit(Effect.scoped(Effect.flatMap(lock, begin)))
-  )
+  const create = Effect.gen(function*() {
+    // it may have been taken away meanwhile
+    if (isKnown && (yield* files.stat(layoutPath)) === undefined) isKnown = false
+    if (yield* isThere()) return
+    yield* files.forget
+    yield* turn.withPermit(Effect.scoped(Effect.flatMap(lock, begin)))
+  })
 
   return {
     ...layout,

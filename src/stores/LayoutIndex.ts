@@ -169,15 +169,30 @@ export const format = ({ after, before, entries }: LayoutIndex): string =>
 // asking
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Every entry by the tag it answers to. What is called exactly that comes first, then what stands first. */
+/** What a tag names: what is called exactly that, or else what stands first. */
 const byTag = (self: LayoutIndex, tag: Reference.Tag): Entry | undefined =>
   self.entries.find((entry) => entry.tag === tag && entry.isExact) ?? self.entries.find((entry) => entry.tag === tag)
+
+/** What every tag names, of an index that is asked for one after the other. */
+const tables = new WeakMap<LayoutIndex, ReadonlyMap<Reference.Tag, Entry>>()
+
+const tableOf = (self: LayoutIndex): ReadonlyMap<Reference.Tag, Entry> => {
+  const known = tables.get(self)
+  if (known !== undefined) return known
+  const table = new Map<Reference.Tag, Entry>()
+  for (const entry of self.entries) {
+    const other = entry.tag === undefined ? entry : table.get(entry.tag)
+    if (entry.tag !== undefined && (other === undefined || entry.isExact && !other.isExact)) table.set(entry.tag, entry)
+  }
+  tables.set(self, table)
+  return table
+}
 
 const digestOf = ({ descriptor }: Entry): Digest.Digest | undefined => Result.getOrUndefined(descriptor)?.digest
 
 /** What a tag names, if anything; or what is wrong with the entry that it names. */
 export const resolve = (self: LayoutIndex, tag: Reference.Tag): Result.Result<Descriptor | undefined, string> =>
-  byTag(self, tag)?.descriptor ?? Result.succeed(undefined)
+  tableOf(self).get(tag)?.descriptor ?? Result.succeed(undefined)
 
 /** What is listed under a digest, with a tag or without. */
 export const find = (self: LayoutIndex, digest: Digest.Digest): Descriptor | undefined => {
@@ -196,9 +211,20 @@ export const roots = (self: LayoutIndex): ReadonlyArray<Descriptor> => {
   return Array.from(found.values())
 }
 
+/** Everything that is listed and makes sense, with the longest name that it has there. */
+export const named = (
+  self: LayoutIndex
+): ReadonlyArray<{ readonly descriptor: Descriptor; readonly name: string | undefined }> =>
+  self.entries.flatMap(({ descriptor, fields }) => {
+    const { [containerName]: long, [refName]: short } = annotationsOf(fields)
+    const name = [long, short].find((name) => typeof name === "string")
+    return Result.isSuccess(descriptor)
+      ? [{ descriptor: descriptor.success, name: typeof name === "string" ? name : undefined }]
+      : []
+  })
+
 /** All tags, in order. */
-export const tags = (self: LayoutIndex): ReadonlyArray<Reference.Tag> =>
-  Array.from(new Set(self.entries.flatMap(({ tag }) => tag ?? []))).sort()
+export const tags = (self: LayoutIndex): ReadonlyArray<Reference.Tag> => Array.from(tableOf(self).keys()).sort()
 
 // ---------------------------------------------------------------------------------------------------------------------
 // changing

@@ -28,12 +28,16 @@ export interface Lock {
   readonly isHeld: Effect.Effect<boolean, Storage>
 }
 
-/** Takes the lock of a folder, waiting for it if need be. It is given back with the scope. */
-export const acquire = Effect.fnUntraced(function*(
-  files: Files,
-  owner: Owner,
-  folder: string
-): Effect.fn.Return<Lock, Storage | ContentTooLarge, Scope.Scope> {
+/**
+ * Takes the lock of a folder, waiting for it if need be. It is given back with the scope. `temporary` is where a file may
+ * be made for a moment.
+ */
+export const acquire = Effect.fnUntraced(function*({ files, folder, owner, temporary }: {
+  readonly files: Files
+  readonly owner: Owner
+  readonly folder: string
+  readonly temporary: Effect.Effect<string, Storage>
+}): Effect.fn.Return<Lock, Storage | ContentTooLarge, Scope.Scope> {
   const ownName = new TextEncoder().encode(owner.name)
   const pathOf = (number: number) => files.join(folder, `${number}`)
   const freeOf = (number: number) => files.join(folder, `${number}.free`)
@@ -49,9 +53,22 @@ export const acquire = Effect.fnUntraced(function*(
       (claims) => claims.every((claim) => claim.number < number || claim.number === number && !claim.isFree)
     )
 
+  /** Creates a claim with its name in it at once, so that none is ever seen without; not all file systems have links. */
+  const create = Effect.fnUntraced(function*(number: number) {
+    const draft = yield* temporary
+    yield* files.write(draft, ownName, { isDurable: false })
+    yield* files.link(draft, pathOf(number)).pipe(
+      Effect.catchIf(
+        ({ code }) => code !== "EEXIST",
+        () => files.write(pathOf(number), ownName, { isDurable: false })
+      ),
+      Effect.ensuring(Effect.ignore(files.remove(draft)))
+    )
+  })
+
   /** Creates a claim, if nobody else does. */
   const claim = Effect.fnUntraced(function*(number: number) {
-    const isOurs = yield* files.write(pathOf(number), ownName, { isDurable: false }).pipe(
+    const isOurs = yield* create(number).pipe(
       Effect.as(true),
       Effect.catchIf(({ code }) => code === "EEXIST", () => Effect.succeed(false))
     )
@@ -62,7 +79,10 @@ export const acquire = Effect.fnUntraced(function*(
     return undefined
   })
   const release = (number: number | undefined) =>
-    number === undefined ? Effect.void : Effect.ignore(files.rename(pathOf(number), freeOf(number)))
+    number === undefined ? Effect.void : files.rename(pathOf(number), freeOf(number)).pipe(
+      Effect.catch(() => files.remove(pathOf(number))),
+      Effect.ignore
+    )
 
   const isAbandoned = Effect.fnUntraced(function*(number: number) {
     const name = yield* files.read(pathOf(number), 1000)
@@ -88,9 +108,7 @@ export const acquire = Effect.fnUntraced(function*(
     if (isFree || now - seen.since >= Duration.toMillis(patience) || (yield* isAbandoned(number))) {
       const held = yield* Effect.acquireRelease(claim(number + 1), release)
       if (held !== undefined) {
-        for (const { name, number } of known) {
-          if (number < held) yield* files.remove(files.join(folder, name))
-        }
+        for (const { name } of known) yield* Effect.ignore(files.remove(files.join(folder, name)))
         yield* Effect.forkScoped(Effect.forever(Effect.delay(
           Effect.ignore(files.touch(pathOf(held))),
           Duration.times(patience, 0.25)

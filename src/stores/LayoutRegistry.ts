@@ -163,12 +163,13 @@ export const make = Effect.fnUntraced(function*(
   /** Takes a blob over from another repository, as a link to the same file where that can be. */
   const mount = Effect.fnUntraced(function*(repository: Repository, digest: Digest.Digest, from: Repository) {
     const fail = failed("startUpload", repository)
-    const origin = yield* tree.find(from).pipe(
-      Effect.catchTag("NameUnknown", () => Effect.undefined),
+    const found = yield* tree.find(from).pipe(
+      Effect.flatMap((origin) => Effect.map(origin.open(digest), (file) => ({ origin, file }))),
+      Effect.catchTag("NameUnknown", () => Effect.succeed({ origin: undefined, file: undefined })),
       Effect.mapError(fail)
     )
-    const file = origin === undefined ? undefined : yield* Effect.mapError(origin.open(digest), fail)
-    if (origin === undefined || file === undefined) return undefined
+    if (found.file === undefined) return undefined
+    const { file, origin } = found
     const into = yield* target("startUpload", repository)
     if (into.layout !== origin) {
       const isLinked = yield* Effect.mapError(BlobWriter.link(files, into, origin.blobPath(digest), digest), fail)

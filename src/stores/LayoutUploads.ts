@@ -13,6 +13,7 @@ import type * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import {
@@ -83,6 +84,7 @@ export const make = (files: Files, folder: string): Uploads => {
       swept = now
       yield* Effect.ignore(sweep(now))
     }
+    if ((yield* files.stat(folder)) === undefined) yield* files.forget
     yield* files.makeFolder(folder)
   })
 
@@ -123,8 +125,9 @@ export const make = (files: Files, folder: string): Uploads => {
     const { hash } = session
     session.hash = undefined
     if (hash?.algorithm === algorithm) return yield* hash.hash.digest
-    return yield* BlobWriter.digestOf(files, session, algorithm)
-  })
+    const file = yield* files.open(session.path)
+    return yield* BlobWriter.digestOf(file === undefined ? Stream.empty : file.read(0, session.size), algorithm)
+  }, Effect.scoped)
 
   const commit = Effect.fnUntraced(function*<E>(session: Session, digest: Digest.Digest, last?: Chunk<E>) {
     const fail = session.target.failed("commit")
