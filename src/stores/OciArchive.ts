@@ -140,14 +140,14 @@ const unpack = Effect.fnUntraced(
   }
 )
 
-/** The names of the files of a layout, other than those that are ours. */
+/** The names of the folders and files of a layout below `blobs`, in order. */
 const namesOf = Effect.fnUntraced(function*(files: Files.Files) {
-  const blobs: Array<string> = []
+  const names = ["blobs/"]
   for (const algorithm of [...yield* files.list(files.join(files.root, "blobs"), "Directory")].sort()) {
-    const names = yield* files.list(files.join(files.root, "blobs", algorithm))
-    blobs.push(...[...names].sort().map((name) => `blobs/${algorithm}/${name}`))
+    const blobs = yield* files.list(files.join(files.root, "blobs", algorithm))
+    names.push(`blobs/${algorithm}/`, ...[...blobs].sort().map((name) => `blobs/${algorithm}/${name}`))
   }
-  return blobs
+  return names
 })
 
 /** Tells whether a layout has become another. */
@@ -158,14 +158,16 @@ const stateOf = Effect.fnUntraced(function*(files: Files.Files) {
 
 /** The bytes of an archive of a layout. The same content gives the same bytes. */
 const pack = (files: Files.Files) => {
-  const entry = (name: string) =>
-    Effect.map(files.stat(files.join(files.root, ...name.split("/"))), (info) => {
-      const body = Stream.unwrap(Effect.map(
-        files.open(files.join(files.root, ...name.split("/"))),
-        (file) => file === undefined ? Stream.empty : file.read(0, file.size)
-      ))
-      return Tar.fileStream(name, Number(info?.size ?? 0), body)
-    })
+  const entry = Effect.fnUntraced(function*(name: string) {
+    if (name.endsWith("/")) return Tar.directory(name)
+    const path = files.join(files.root, ...name.split("/"))
+    const info = yield* files.stat(path)
+    const body = Stream.unwrap(Effect.map(
+      files.open(path),
+      (file) => file === undefined ? Stream.empty : file.read(0, file.size)
+    ))
+    return Tar.fileStream(name, Number(info?.size ?? 0), body)
+  })
   return Stream.fromArrayEffect(Effect.map(namesOf(files), (blobs) => ["oci-layout", "index.json", ...blobs])).pipe(
     Stream.mapEffect(entry),
     Stream.pipeThroughChannelOrFail(Tar.encode())
