@@ -81,9 +81,7 @@ export const digestOf = Effect.fnUntraced(
 export const keep = Effect.fnUntraced(function*(files: Files, target: Target, draft: Draft, digest: Digest.Digest) {
   const { layout } = target
   yield* layout.create
-  const path = layout.blobPath(digest)
-  yield* files.makeFolder(files.dirname(path))
-  yield* files.rename(draft.path, path)
+  yield* files.rename(draft.path, yield* layout.makePath(digest))
   const descriptor: Descriptor = { mediaType: MediaType.octetStream, digest, size: draft.size }
   return descriptor
 })
@@ -91,8 +89,7 @@ export const keep = Effect.fnUntraced(function*(files: Files, target: Target, dr
 /** Links to a blob of another layout; not where the file system does not have it. */
 export const link = Effect.fnUntraced(function*(files: Files, { layout }: Target, from: string, digest: Digest.Digest) {
   yield* layout.create
-  const path = layout.blobPath(digest)
-  yield* files.makeFolder(files.dirname(path))
+  const path = yield* layout.makePath(digest)
   return yield* Effect.catch(Effect.as(files.link(from, path), true), ({ code }) => Effect.succeed(code === "EEXIST"))
 })
 

@@ -84,8 +84,11 @@ export interface Files {
     bytes: Uint8Array,
     options?: { readonly isDurable: boolean }
   ) => Effect.Effect<void, Storage>
-  /** Creates a folder, and those above it, unless it is there; one that was there before is taken to be there still. */
-  readonly makeFolder: (path: string) => Effect.Effect<void, Storage>
+  /**
+   * Creates a folder, and those above it, unless it is there, and tells whether it was not. One that was there before is
+   * taken to be there still.
+   */
+  readonly makeFolder: (path: string) => Effect.Effect<boolean, Storage>
   /** Takes nothing for granted any more. */
   readonly forget: Effect.Effect<void>
   readonly rename: (from: string, to: string) => Effect.Effect<void, Storage>
@@ -225,7 +228,7 @@ export const make = Effect.fnUntraced(function*(
 
   // one by one, so that none is made behind a link that leads out
   const makeFolder: Files["makeFolder"] = Effect.fnUntraced(function*(at) {
-    if (yield* checkFolder(at)) return
+    if (yield* checkFolder(at)) return false
     if (at !== root) yield* makeFolder(path.dirname(at))
     yield* Effect.catchIf(
       refused(at, fs.makeDirectory(at, { recursive: at === root })),
@@ -233,6 +236,7 @@ export const make = Effect.fnUntraced(function*(
       () => Effect.void
     )
     yield* checkFolder(at)
+    return true
   })
 
   const syncFolder: Files["syncFolder"] = (at) =>

@@ -43,8 +43,6 @@ export interface Catalog {
   ) => Effect.Effect<ReadonlyArray<Descriptor>, Reason>
   /** Keeps what is known of a manifest that was written. */
   readonly remember: (descriptor: Descriptor, manifest: Manifest.Manifest | undefined) => void
-  /** Drops what is known of a manifest that is to be deleted. */
-  readonly forget: (digest: Digest) => void
 }
 
 const leaf: Node = { children: [] }
@@ -69,7 +67,6 @@ export const make = (options: {
   readonly exists: (digest: Digest) => Effect.Effect<boolean, Reason>
 }): Catalog => {
   let nodes = new Map<Digest, Node>()
-  let changes = 0
 
   const load = Effect.fnUntraced(function*(descriptor: Descriptor) {
     const known = nodes.get(descriptor.digest)
@@ -85,16 +82,15 @@ export const make = (options: {
     return node
   })
 
-  /** Keeps a conclusion for as long as it holds: what was missing may come without a change of the index. */
+  /** Keeps a conclusion for as long as the index is the same, but not where what was missing may come later. */
   const kept = <A>(conclude: (index: LayoutIndex.LayoutIndex) => Effect.Effect<Conclusion<A>, Reason>) => {
     const lock = Semaphore.makeUnsafe(1)
-    let last: { readonly index: LayoutIndex.LayoutIndex; readonly changes: number; readonly value: A } | undefined
+    let last: { readonly index: LayoutIndex.LayoutIndex; readonly value: A } | undefined
     return (index: LayoutIndex.LayoutIndex): Effect.Effect<A, Reason> =>
       lock.withPermit(Effect.gen(function*() {
-        if (last?.index === index && last.changes === changes) return last.value
-        const then = changes
+        if (last?.index === index) return last.value
         const { isComplete, value } = yield* conclude(index)
-        last = isComplete ? { index, changes: then, value } : undefined
+        last = isComplete ? { index, value } : undefined
         return value
       }))
   }
@@ -157,11 +153,6 @@ export const make = (options: {
     }),
     remember: (descriptor, manifest) => {
       nodes.set(descriptor.digest, manifest === undefined ? leaf : nodeOf(descriptor, manifest))
-      changes++
-    },
-    forget: (digest) => {
-      nodes.delete(digest)
-      changes++
     }
   }
 }

@@ -35,6 +35,8 @@ export interface Change<A> {
 
 export interface LayoutFolder extends LayoutReader.Layout {
   readonly blobPath: (digest: Digest) => string
+  /** The path of a blob that is to be put there. */
+  readonly makePath: (digest: Digest) => Effect.Effect<string, Storage>
   readonly exists: Effect.Effect<boolean, Reason>
   /** Makes an empty layout, unless one is there. */
   readonly create: Effect.Effect<void, Reason>
@@ -265,9 +267,17 @@ export const make = (options: {
     yield* turn.withPermit(Effect.scoped(Effect.flatMap(lock, begin)))
   })
 
+  const makePath = Effect.fnUntraced(function*(digest: Digest) {
+    const path = blobPath(digest)
+    const isNew = yield* files.makeFolder(files.dirname(path))
+    if (isNew) yield* files.syncFolder(blobsPath)
+    return path
+  })
+
   return {
     ...layout,
     blobPath,
+    makePath,
     exists: Effect.suspend(isThere),
     create,
     change: (change_) => Effect.andThen(existing, change(change_))

@@ -64,12 +64,11 @@ export const push = Effect.fnUntraced(
     }
 
     const draft = yield* temporary
-    const path = layout.blobPath(digest)
     const children = new Set(manifest?._tag === "Index" ? needs.map(({ digest }) => digest) : [])
     yield* Effect.gen(function*() {
       yield* files.write(draft, bytes)
       yield* layout.create
-      yield* files.makeFolder(files.dirname(path))
+      const path = yield* layout.makePath(digest)
       yield* layout.change({
         prepare: Effect.andThen(check, files.rename(draft, path)),
         edit: Effect.fnUntraced(function*(index) {
@@ -106,10 +105,7 @@ export const deleteManifest = (files: Files, layout: LayoutFolder, digest: Diges
       return {
         index: next,
         value: undefined,
-        after: Effect.andThen(
-          Effect.sync(() => layout.catalog.forget(digest)),
-          files.remove(layout.blobPath(digest))
-        )
+        after: files.remove(layout.blobPath(digest))
       }
     })
   })

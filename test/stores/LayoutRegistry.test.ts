@@ -348,6 +348,18 @@ describe("LayoutRegistry", () => {
         assert.isFalse(Fs.existsSync(blobPath(directory, index.digest)))
       })))
 
+    it.effect("again what an index contained that is deleted from within another", () =>
+      withNode(Effect.gen(function*() {
+        const { directory, registry } = yield* make("layout")
+        const image = yield* pushImage(registry, app, ["layer"])
+        const inner = yield* pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [image] })
+        yield* pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [inner] }, [tag("1")])
+        yield* registry.deleteManifest(app, inner.digest)
+        const restarted = yield* LayoutRegistry.make({ directory, form: "layout" })
+        assert.strictEqual((yield* restarted.resolveManifest(app, image.digest)).digest, image.digest)
+        assert.strictEqual(yield* reason(restarted.resolveManifest(app, inner.digest)), "ManifestUnknown")
+      })))
+
     it.effect("what another index contains not again when one is deleted", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("layout")
@@ -427,6 +439,34 @@ describe("LayoutRegistry", () => {
         assert.lengthOf(entriesOf(directory), sample.manifests.length)
       })))
 
+    it.effect("what an index lacked, and what that contains and refers to, when it comes later", () =>
+      withNode(Effect.gen(function*() {
+        const { directory, registry } = yield* make("layout")
+        const image = yield* pushImage(registry, app, ["layer"])
+        const referrer = yield* pushReferrer(registry, app, image, "about it")
+        const inner = { mediaType: MediaType.imageIndex, manifests: [image] }
+        const { digest } = yield* pushManifest(registry, app, inner)
+        const manifests = [{ mediaType: inner.mediaType, digest, size: 1 }, referrer]
+        const outer = yield* pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests }, [tag("1")])
+        assert.deepStrictEqual(entriesOf(directory).map((entry) => entry.digest), [outer.digest])
+        const lost = [digest, referrer.digest].map((digest) => {
+          const path = blobPath(directory, digest)
+          const bytes = new Uint8Array(Fs.readFileSync(path))
+          Fs.rmSync(path)
+          return bytes
+        })
+        const restarted = yield* LayoutRegistry.make({ directory, form: "layout" })
+        assert.strictEqual(yield* reason(restarted.resolveManifest(app, image.digest)), "ManifestUnknown")
+        assert.deepStrictEqual(yield* listReferrers(restarted, app, image.digest), [])
+        const [innerBytes, referrerBytes] = lost
+        assert(innerBytes !== undefined && referrerBytes !== undefined)
+        yield* restarted.pushManifest(app, { mediaType: MediaType.imageIndex, bytes: innerBytes })
+        yield* restarted.pushManifest(app, { mediaType: MediaType.imageManifest, bytes: referrerBytes })
+        assert.lengthOf(entriesOf(directory), 1)
+        assert.strictEqual((yield* restarted.resolveManifest(app, image.digest)).digest, image.digest)
+        assert.deepStrictEqual(yield* listReferrers(restarted, app, image.digest), [referrer.digest])
+      })))
+
     it.effect("no referrer that was deleted from within an index", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("layout")
@@ -496,9 +536,10 @@ describe("LayoutRegistry", () => {
         yield* Deferred.await(begun)
         const other = yield* LayoutRegistry.make({ directory })
         const resumed = yield* other.resumeUpload(app, yield* upload.id)
+        yield* resumed.append(chunk(4, "456789"))
         yield* Deferred.succeed(go, undefined)
         yield* Fiber.join(writing)
-        yield* resumed.commit(digest, chunk(yield* resumed.status, "456789"))
+        yield* resumed.commit(digest)
         assert.strictEqual(yield* reason(upload.append(chunk(7, "789"))), "BlobUploadUnknown")
         assert.strictEqual(yield* reason(upload.status), "BlobUploadUnknown")
         assertValid(Path.join(directory, app))

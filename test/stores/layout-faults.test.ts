@@ -110,3 +110,27 @@ describe("a file system that fails once, at any operation", () => {
       yield* Effect.forEach(places, (at) => Effect.scoped(program(at)), { concurrency: 4, discard: true })
     }).pipe(Effect.provide(NodeServices.layer)), 300_000)
 })
+
+describe("another process that takes the lock over while an index is written", () => {
+  it.effect("keeps what it writes: the change fails, and may be tried again", () =>
+    Effect.gen(function*() {
+      const directory = Path.join(yield* temporaryFolder, "here")
+      const lock = Path.join(directory, app, ".effect-oci", "lock")
+      let isOn = false
+      const registry = yield* make(directory, (call) =>
+        Effect.sync(() => {
+          if (!isOn || call.operation !== "sync" || call.path !== Path.join(directory, app, "blobs", "sha256")) return
+          const [own = "0"] = Fs.readdirSync(lock)
+          Fs.writeFileSync(Path.join(lock, `${Number(own) + 1}`), "another machine")
+        }))
+      yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      const index = Fs.readFileSync(Path.join(directory, app, "index.json"))
+      isOn = true
+      const push = pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [] }, [tag("2")])
+      const error = yield* Effect.flip(push)
+      assert.include(error.message, "index.json: another process took over while it was written")
+      assert.isTrue(error.isRetryable)
+      assert.deepStrictEqual(Fs.readFileSync(Path.join(directory, app, "index.json")), index)
+      assert.lengthOf(leftovers(directory), 1)
+    }).pipe(Effect.provide(NodeServices.layer)))
+})
