@@ -4,6 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
+import type { PlatformError } from "effect/PlatformError"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
@@ -16,7 +17,7 @@ import type { LayoutFolder } from "./LayoutFolder.ts"
 /** Where a blob goes to. */
 export interface Target {
   readonly layout: LayoutFolder
-  /** Stands for the repository in the names of files. */
+  /** Tells it from others: the repository, unless all share one layout. */
   readonly key: string
   readonly failed: (operation: string) => (reason: Reason) => RegistryError
 }
@@ -39,7 +40,7 @@ export const receive = Effect.fnUntraced(function*<E>(
   fail: (reason: Reason) => RegistryError
 ): Effect.fn.Return<void, RegistryError | E> {
   const start = draft.size
-  const failed = Effect.mapError((error: Parameters<ReturnType<typeof refusal>>[0]) => fail(refusal(draft.path)(error)))
+  const failed = Effect.mapError((error: PlatformError) => fail(refusal(draft.path)(error)))
   // after a write that failed, the file alone knows how much is in it
   const recount = Effect.map(file.stat, ({ size }) => {
     draft.size = Number(size)

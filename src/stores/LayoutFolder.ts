@@ -23,7 +23,7 @@ export const ours = ".effect-oci"
 
 /** A change of the index, made while nobody else changes it. */
 export interface Change<A> {
-  /** What has to be there before, put there; of several changes at the same time. */
+  /** Puts there what the index will list; at the same time for several changes. */
   readonly prepare?: Effect.Effect<void, Reason>
   readonly edit: (index: LayoutIndex.LayoutIndex) => Effect.Effect<{
     readonly index: LayoutIndex.LayoutIndex
@@ -46,6 +46,7 @@ export interface LayoutFolder extends LayoutReader.Layout {
 
 const encoder = new TextEncoder()
 const firstIndex = LayoutIndex.format(LayoutIndex.empty)
+
 /** A change that waits for its turn. */
 interface Pending {
   readonly prepare: Effect.Effect<void, Reason>
@@ -60,8 +61,8 @@ interface Edited {
 }
 
 /**
- * Makes what works on the layout in a folder. `temporary` is where files are made that go there once they are whole;
- * `absence` is how operations fail where there is no layout.
+ * Makes what works on the layout in a folder. `temporary` is where files are made that go there once they are whole,
+ * `absence` is how operations fail where there is no layout, `begin` is done before one is made.
  */
 export const make = (options: {
   readonly files: Files
@@ -69,6 +70,7 @@ export const make = (options: {
   readonly folder: string
   readonly temporary: Effect.Effect<string, Storage>
   readonly absence: NameUnknown
+  readonly begin: Effect.Effect<void, Storage>
 }): LayoutFolder => {
   const { absence, files, folder, owner, temporary } = options
   const indexPath = files.join(folder, "index.json")
@@ -250,7 +252,7 @@ export const make = (options: {
   // -- creating it ----------------------------------------------------------------------------------------------------
 
   /** The folder is a layout as soon as it has an `oci-layout`, which comes last. */
-  const begin = Effect.fnUntraced(function*(held: LayoutLock.Lock) {
+  const fill = Effect.fnUntraced(function*(held: LayoutLock.Lock) {
     if (yield* isThere()) return
     yield* files.makeFolder(files.join(blobsPath, "sha256"))
     yield* replace(indexPath, firstIndex, held, files.syncFolder(blobsPath))
@@ -263,8 +265,11 @@ export const make = (options: {
     // it may have been taken away meanwhile
     if (isKnown && (yield* files.stat(layoutPath)) === undefined) isKnown = false
     if (yield* isThere()) return
+    yield* options.begin
     yield* files.forget
-    yield* turn.withPermit(Effect.scoped(Effect.flatMap(lock, begin)))
+    yield* turn.withPermit(
+      Effect.suspend(() => isKnown ? Effect.void : Effect.scoped(Effect.flatMap(lock, fill)))
+    )
   })
 
   const makePath = Effect.fnUntraced(function*(digest: Digest) {

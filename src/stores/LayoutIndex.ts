@@ -181,8 +181,9 @@ const tableOf = (self: LayoutIndex): ReadonlyMap<Reference.Tag, Entry> => {
   if (known !== undefined) return known
   const table = new Map<Reference.Tag, Entry>()
   for (const entry of self.entries) {
-    const other = entry.tag === undefined ? entry : table.get(entry.tag)
-    if (entry.tag !== undefined && (other === undefined || entry.isExact && !other.isExact)) table.set(entry.tag, entry)
+    if (entry.tag === undefined) continue
+    const other = table.get(entry.tag)
+    if (other === undefined || entry.isExact && !other.isExact) table.set(entry.tag, entry)
   }
   tables.set(self, table)
   return table

@@ -15,6 +15,7 @@
  * blobs/sha256/…             the content, manifests too
  * .effect-oci/lock/          claims to write index.json, see below
  * .effect-oci/uploads/       what is not whole yet; in a registry this is in DIR alone
+ * .effect-oci/registry       in DIR, says that it is a registry
  * ```
  *
  * `index.json` lists each manifest by its tags, or without one; manifests that another one contains are listed only if
@@ -50,7 +51,7 @@ import * as Layer from "effect/Layer"
 import type * as Path from "effect/Path"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
-import * as Digest from "../Digest.ts"
+import type { Digest } from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import type { Repository } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
@@ -99,8 +100,7 @@ export interface Options {
  */
 export interface LayoutRegistry extends Registry.Registry {
   /**
-   * The manifests that are not part of another one: what `index.json` lists. Those without a tag are known by nothing
-   * else.
+   * What `index.json` lists, once each: the manifests that have a tag, and those that are part of no other.
    *
    * Reasons: `NameUnknown`.
    */
@@ -110,7 +110,7 @@ export interface LayoutRegistry extends Registry.Registry {
 }
 
 /**
- * Makes a registry of what is in a folder. Nothing is read or written before it is used.
+ * Makes a registry of what is in a folder. Nothing there is read or written before it is used.
  *
  * @category constructors
  * @since 0.1.0
@@ -132,18 +132,18 @@ export const make = Effect.fnUntraced(function*(
       reason
     })
   /** Where to write for a repository, which need not be there. */
-  const target = (operation: string, repository: Repository) =>
-    Effect.mapError(
-      Effect.all({
-        layout: tree.prepare(repository),
-        key: Effect.map(Hasher.digest(new TextEncoder().encode(tree.keyOf(repository))), (digest) =>
-          Digest.encoded(digest).slice(0, 16)),
-        failed: Effect.succeed((operation: string) =>
-          failed(operation, repository)
-        )
-      }),
-      failed(operation, repository)
-    )
+  const target = (
+    operation: string,
+    repository: Repository
+  ): Effect.Effect<BlobWriter.Target, RegistryError.RegistryError> =>
+    Effect.mapBoth(tree.prepare(repository), {
+      onFailure: failed(operation, repository),
+      onSuccess: (layout) => ({
+        layout,
+        key: tree.keyOf(repository),
+        failed: (operation) => failed(operation, repository)
+      })
+    })
   const change = <A>(
     operation: string,
     repository: Repository,
@@ -161,7 +161,7 @@ export const make = Effect.fnUntraced(function*(
   })
 
   /** Takes a blob over from another repository, as a link to the same file where that can be. */
-  const mount = Effect.fnUntraced(function*(repository: Repository, digest: Digest.Digest, from: Repository) {
+  const mount = Effect.fnUntraced(function*(repository: Repository, digest: Digest, from: Repository) {
     const fail = failed("startUpload", repository)
     const found = yield* tree.find(from).pipe(
       Effect.flatMap((origin) => Effect.map(origin.open(digest), (file) => ({ origin, file }))),

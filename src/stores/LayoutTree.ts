@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Reference from "../Reference.ts"
-import { NameUnknown, type Reason, Storage } from "../RegistryError.ts"
+import { NameInvalid, NameUnknown, type Reason, Storage } from "../RegistryError.ts"
 import type { Files } from "./Files.ts"
 import * as LayoutFolder from "./LayoutFolder.ts"
 import type { Owner } from "./Owner.ts"
@@ -21,7 +21,9 @@ export interface LayoutTree {
   /** The layout of a repository. */
   readonly find: (repository: Reference.Repository) => Effect.Effect<LayoutFolder.LayoutFolder, Reason>
   /** The layout of a repository, which need not be there yet. */
-  readonly prepare: (repository: Reference.Repository) => Effect.Effect<LayoutFolder.LayoutFolder, Storage>
+  readonly prepare: (
+    repository: Reference.Repository
+  ) => Effect.Effect<LayoutFolder.LayoutFolder, Storage | NameInvalid>
   /** The names of all repositories behind one, in order. */
   readonly repositories: (after: string) => Stream.Stream<Reference.Repository, Storage>
 }
@@ -78,7 +80,6 @@ export const make = (options: {
   }))
 
   const begin = once(Effect.gen(function*() {
-    yield* check
     if (form === "layout" || (yield* files.stat(mark)) !== undefined) return
     yield* files.makeFolder(files.dirname(mark))
     yield* Effect.catchIf(files.write(mark, new Uint8Array()), ({ code }) => code === "EEXIST", () => Effect.void)
@@ -90,14 +91,18 @@ export const make = (options: {
   const keyOf = (repository: Reference.Repository) => form === "layout" ? "" : repository
   const absence = form === "layout" ? new NameUnknown({ detail: `${root} is no image layout` }) : new NameUnknown({})
 
-  const make = (key: string) =>
-    LayoutFolder.make({
-      files,
-      owner,
-      folder: key === "" ? root : files.join(root, ...key.split("/").map(toFolder)),
-      temporary,
-      absence
-    })
+  // what becomes a path is not taken on trust
+  const make = (key: string): Effect.Effect<LayoutFolder.LayoutFolder, NameInvalid> =>
+    form === "registry" && !isRepository(key)
+      ? Effect.fail(new NameInvalid({}))
+      : Effect.succeed(LayoutFolder.make({
+        files,
+        owner,
+        folder: form === "layout" ? root : files.join(root, ...key.split("/").map(toFolder)),
+        temporary,
+        absence,
+        begin
+      }))
 
   /** Remembers a layout as the one that was used last. */
   const use = (key: string, layout: LayoutFolder.LayoutFolder) => {
@@ -113,7 +118,7 @@ export const make = (options: {
     const key = keyOf(repository)
     const known = layouts.get(key)
     if (known !== undefined) return use(key, known)
-    const layout = make(key)
+    const layout = yield* make(key)
     // what is asked for and not there is not worth remembering
     return (yield* layout.exists) ? use(key, layouts.get(key) ?? layout) : yield* absence
   })
@@ -142,11 +147,11 @@ export const make = (options: {
     check,
     keyOf,
     find,
-    prepare: (repository) =>
-      Effect.map(begin, () => {
-        const key = keyOf(repository)
-        return use(key, layouts.get(key) ?? make(key))
-      }),
+    prepare: Effect.fnUntraced(function*(repository) {
+      yield* check
+      const key = keyOf(repository)
+      return use(key, layouts.get(key) ?? (yield* make(key)))
+    }),
     repositories: (after) => Stream.unwrap(Effect.as(check, walk(root, "", after)))
   }
 }

@@ -19,7 +19,7 @@ import * as Hasher from "../Hasher.ts"
 import {
   BlobUploadInvalid,
   BlobUploadUnknown,
-  type ContentTooLarge,
+  type Reason,
   type RegistryError,
   type Storage
 } from "../RegistryError.ts"
@@ -62,7 +62,12 @@ const randomId = Effect.sync(() => crypto.randomUUID())
 /** Makes sessions whose files are in a folder on the same file system as the layouts. */
 export const make = (files: Files, folder: string): Uploads => {
   const sessions = new Map<string, Session>()
-  const pathOf = (id: string, key: string, generation: number) => files.join(folder, `${id}.${key}.${generation}`)
+  /** What the files of a session are called, but for the number. */
+  const prefixOf = ({ key }: BlobWriter.Target, id: string) =>
+    Effect.map(
+      Hasher.digest(new TextEncoder().encode(key)),
+      (digest) => files.join(folder, `${id}.${Digest.encoded(digest).slice(0, 16)}.`)
+    )
 
   // -- what others left behind ----------------------------------------------------------------------------------------
 
@@ -178,7 +183,7 @@ export const make = (files: Files, folder: string): Uploads => {
     const open = Effect.gen(function*() {
       yield* ready
       const id = yield* randomId
-      const path = pathOf(id, target.key, 0)
+      const path = `${yield* prefixOf(target, id)}0`
       yield* files.write(path, new Uint8Array(), { isDurable: false })
       const session = { id, target, path, lock: Semaphore.makeUnsafe(1), size: 0, hash: { algorithm, hash } }
       sessions.set(id, session)
@@ -195,25 +200,26 @@ export const make = (files: Files, folder: string): Uploads => {
     function*(
       target: BlobWriter.Target,
       id: string
-    ): Effect.fn.Return<Session, BlobUploadUnknown | ContentTooLarge | Storage> {
+    ): Effect.fn.Return<Session, Reason> {
       const known = sessions.get(id)
       if (known !== undefined) return known.target.key === target.key ? known : yield* new BlobUploadUnknown({})
-      const prefix = `${id}.${target.key}.`
+      const prefix = yield* prefixOf(target, id)
       const generations = (yield* files.list(folder))
-        .flatMap((name) => name.startsWith(prefix) ? Number(name.slice(prefix.length)) : [])
+        .map((name) => files.join(folder, name))
+        .flatMap((path) => path.startsWith(prefix) ? Number(path.slice(prefix.length)) : [])
         .filter(Number.isSafeInteger)
       if (generations.length === 0) return yield* new BlobUploadUnknown({})
       const last = Math.max(...generations)
-      const path = pathOf(id, target.key, last + 1)
+      const path = `${prefix}${last + 1}`
       const copy = files.join(folder, `${yield* randomId}.tmp`)
       yield* Effect.gen(function*() {
-        yield* files.copy(pathOf(id, target.key, last), copy)
+        yield* files.copy(`${prefix}${last}`, copy)
         yield* files.rename(copy, path)
       }).pipe(
         Effect.onError(() => Effect.ignore(files.remove(copy))),
         Effect.catchIf(({ code }) => code === "ENOENT", () => new BlobUploadUnknown({}))
       )
-      const isTaken = yield* files.remove(pathOf(id, target.key, last))
+      const isTaken = yield* files.remove(`${prefix}${last}`)
       const info = yield* files.stat(path)
       if (!isTaken || info === undefined) {
         yield* files.remove(path)

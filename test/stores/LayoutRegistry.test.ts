@@ -116,6 +116,7 @@ describe("LayoutRegistry", () => {
         yield* registry.ping
         assert.deepStrictEqual(yield* Stream.runCollect(registry.repositories()), [])
         yield* Effect.flip(registry.deleteTag(app, tag("1")))
+        yield* Effect.flip(registry.resumeUpload(app, crypto.randomUUID()))
         assert.isFalse(Fs.existsSync(directory))
       })))
 

@@ -92,6 +92,49 @@ describe("LayoutRegistry never leaves its folder", () => {
       assert.isTrue(Fs.lstatSync(blobPath(Path.join(directory, "other"), digest)).isFile())
     })))
 
+  /** No such repository or digest can be made, unless somebody forces it. */
+  const forced = (text: string): never => text as never
+
+  const names = [
+    "..",
+    "../outside",
+    "a/../../outside",
+    "/etc",
+    "a\0b",
+    "a/..",
+    ".",
+    "",
+    "A",
+    "team//app",
+    ".effect-oci"
+  ]
+  it.effect.each(names)("nor has it a repository that is none: %j", (name) =>
+    withNode(Effect.gen(function*() {
+      const { directory, registry } = yield* make
+      yield* pushBlob(registry, app, "content")
+      const before = filesOf(Path.dirname(directory))
+      const errors = [
+        yield* Effect.flip(registry.resolveManifest(forced(name), tag("1"))),
+        yield* Effect.flip(registry.startUpload(forced(name))),
+        yield* Effect.flip(
+          pushManifest(registry, forced(name), { mediaType: MediaType.imageIndex, manifests: [] }, [tag("1")])
+        )
+      ]
+      assert.deepStrictEqual(errors.map(({ reason }) => reason._tag), ["NameInvalid", "NameInvalid", "NameInvalid"])
+      assert.deepStrictEqual(filesOf(Path.dirname(directory)), before)
+    })))
+
+  const digests = ["sha256:../../../../../outside", "sha256:/etc/passwd", "../../../x:y", "sha256:a\0"]
+  it.effect.each(digests)("nor a blob of a digest that is none: %j", (digest) =>
+    withNode(Effect.gen(function*() {
+      const { directory, registry } = yield* make
+      yield* pushBlob(registry, app, "content")
+      Fs.writeFileSync(Path.join(directory, "..", "outside"), "secret")
+      yield* Effect.flip(registry.getBlob(app, forced(digest)))
+      yield* Effect.flip(registry.deleteBlob(app, forced(digest)))
+      assert.isTrue(Fs.existsSync(Path.join(directory, "..", "outside")))
+    })))
+
   it.effect("nor follows links in a circle", () =>
     withNode(Effect.gen(function*() {
       const { directory, registry } = yield* make
