@@ -3,15 +3,16 @@
  * docker has in what `docker save` writes since version 25.
  *
  * {@link make} reads an archive where it is, in any order, without unpacking it. {@link update} writes one: what is
- * pushed goes to a folder beside the file, and the archive takes the place of the file in one step, when all is done and
- * safe on disk. What was in the file before stays in it. Two that update a file at once do not see each other, and the
- * later one counts.
+ * pushed goes to a hidden folder beside the file, and the archive takes the place of the file in one step, when all is
+ * done and safe on disk. What was in the file before stays in it. Two that update a file at once do not see each other,
+ * and the later one counts. A process that is killed leaves the folder behind.
  *
  * As in a single layout of `LayoutRegistry`, there is one repository for all names. Archives that are compressed are
  * refused.
  *
  * @since 0.1.0
  */
+import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
 import * as Tar from "effect/encoding/Tar"
 import * as FileSystem from "effect/FileSystem"
@@ -193,6 +194,8 @@ export const update = Effect.fnUntraced(function*<A, E, R>(
 
   const isThere = yield* refused(fs.exists(options.file))
   const file = isThere ? yield* refused(fs.realPath(options.file)) : options.file
+  // a file without content is a place for one
+  const isEmpty = !isThere || (yield* refused(fs.stat(file))).size === ByteSize.zero
   const beside = yield* Files.make(path.dirname(file), { isDurable: true })
 
   return yield* Effect.scoped(Effect.gen(function*() {
@@ -207,7 +210,7 @@ export const update = Effect.fnUntraced(function*<A, E, R>(
       durability: "process-end",
       name
     })
-    if (isThere) {
+    if (!isEmpty) {
       const tar = yield* Effect.mapError(TarFile.open(file), failed("update"))
       yield* unpack(tar, files, registry, failed)
     }

@@ -135,6 +135,14 @@ describe("OciArchive", () => {
       assert.deepStrictEqual(Fs.readdirSync(folder), ["image.tar"])
     }).pipe(withNode))
 
+  it.effect("takes the place of a file without content", () =>
+    Effect.gen(function*() {
+      const { file } = yield* makeFile
+      Fs.writeFileSync(file, "")
+      yield* OciArchive.update({ file }, (registry) => pushImage(registry, app, ["layer"], { tags: [tag("1")] }))
+      assertValid(yield* unpacked(file))
+    }).pipe(withNode))
+
   it.effect("is not written anew when nothing has changed", () =>
     Effect.gen(function*() {
       const { file } = yield* written
