@@ -31,6 +31,9 @@ export interface Draft {
   hash: { readonly algorithm: string; readonly hash: Hasher.Hash } | undefined
 }
 
+/** Smaller pieces are gathered before they are written, so that each write is worth its while. In bytes. */
+const writeSize = 256 * 1024
+
 /** Writes a stream of at most `limit` bytes to the end of a draft. What came before the stream broke stays there. */
 export const receive = Effect.fnUntraced(function*<E>(
   draft: Draft,
@@ -39,32 +42,52 @@ export const receive = Effect.fnUntraced(function*<E>(
   limit: number,
   fail: (reason: Reason) => RegistryError
 ): Effect.fn.Return<void, RegistryError | E> {
-  const start = draft.size
   const failed = Effect.mapError((error: PlatformError) => fail(refusal(draft.path)(error)))
   // after a write that failed, the file alone knows how much is in it
   const recount = Effect.map(file.stat, ({ size }) => {
     draft.size = Number(size)
     draft.hash = undefined
   })
-
-  yield* failed(file.seek(BigInt(start), "start"))
-  yield* Stream.runForEachArray(stream, (pieces) => {
-    const size = pieces.reduce((sum, piece) => sum + piece.length, 0)
-    const total = draft.size - start + size
-    if (total > limit) return Effect.fail(fail(new Hasher.SizeMismatch({ expected: limit, actual: total })))
-    const write = failed(Effect.onError(
-      Effect.forEach(pieces, (piece) => file.writeAll(piece), { discard: true }),
-      () => Effect.ignore(recount)
-    ))
-    const hash = draft.hash === undefined ? Effect.void : draft.hash.hash.update(pieces)
+  const write = (bytes: Uint8Array) => {
+    const written = failed(Effect.onError(file.writeAll(bytes), () => Effect.ignore(recount)))
+    const hashed = draft.hash === undefined ? Effect.void : draft.hash.hash.update([bytes])
     // a write that goes on while its file is closed could end up in another one
     return Effect.uninterruptible(Effect.andThen(
-      Effect.all([write, hash], { concurrency: 2, discard: true }),
+      Effect.all([written, hashed], { concurrency: 2, discard: true }),
       Effect.sync(() => {
-        draft.size += size
+        draft.size += bytes.length
       })
     ))
+  }
+
+  const gathered = new Uint8Array(Math.min(limit, writeSize))
+  let count = 0
+  const flush = Effect.suspend(() => {
+    const bytes = gathered.subarray(0, count)
+    count = 0
+    return bytes.length === 0 ? Effect.void : write(bytes)
   })
+  const take = (piece: Uint8Array) => {
+    if (piece.length >= gathered.length) return Effect.andThen(flush, write(piece))
+    const place = Effect.sync(() => {
+      gathered.set(piece, count)
+      count += piece.length
+    })
+    return count + piece.length > gathered.length ? Effect.andThen(flush, place) : place
+  }
+
+  let received = 0
+  yield* failed(file.seek(BigInt(draft.size), "start"))
+  yield* Stream.runForEachArray(stream, (pieces) =>
+    Effect.forEach(pieces, (piece) => {
+      received += piece.length
+      return received > limit
+        ? Effect.fail(fail(new Hasher.SizeMismatch({ expected: limit, actual: received })))
+        : take(piece)
+    }, { discard: true })).pipe(
+      Effect.onError(() => Effect.ignore(flush)),
+      Effect.andThen(flush)
+    )
 })
 
 /** The digest of what a stream brings. */

@@ -1,6 +1,7 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Exit, Fiber, FileSystem, Scope, Stream } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, FileSystem, Schema, Scope, Stream } from "effect"
+import * as BlobSource from "effect-oci/BlobSource"
 import * as Descriptor from "effect-oci/Descriptor"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as MediaType from "effect-oci/MediaType"
@@ -73,7 +74,8 @@ describe("LayoutRegistry", () => {
       const cases = contract.filter(({ needs = [] }) => form === "registry" || !needs.includes("repositories"))
       it.effect.each(cases)("$name", ({ effect }) =>
         withNode(Effect.gen(function*() {
-          const { directory, registry } = yield* make(form)
+          const durability = form === "registry" ? "power-loss" : "process-end"
+          const { directory, registry } = yield* make(form, { durability })
           yield* Effect.scoped(effect(registry))
           for (const file of filesOf(directory)) {
             if (file.endsWith("oci-layout")) assertValid(Path.join(directory, Path.dirname(file)))
@@ -523,28 +525,63 @@ describe("LayoutRegistry", () => {
     it.effect("that another took up is over for who had it, and what is written there cannot harm", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
-        const { digest } = yield* Descriptor.fromBytes(bytesOf("0123456789"))
+        // too much to be held back until there is more
+        const beginning = "0123".repeat(100_000)
+        const { digest } = yield* Descriptor.fromBytes(bytesOf(beginning + "456789"))
         const upload = yield* startUpload(registry)
         const begun = yield* Deferred.make<void>()
         const go = yield* Deferred.make<void>()
-        const slow = Stream.concat(
-          Stream.succeed(bytesOf("0123")),
-          Stream.fromEffect(
-            Effect.as(Effect.andThen(Deferred.succeed(begun, undefined), Deferred.await(go)), bytesOf("xxx"))
-          )
-        )
+        const rest = Effect.as(Effect.andThen(Deferred.succeed(begun, undefined), Deferred.await(go)), bytesOf("xxx"))
+        const slow = Stream.concat(Stream.succeed(bytesOf(beginning)), Stream.fromEffect(rest))
         const writing = yield* Effect.forkChild(upload.append({ offset: 0, stream: slow }))
         yield* Deferred.await(begun)
         const other = yield* LayoutRegistry.make({ directory })
         const resumed = yield* other.resumeUpload(app, yield* upload.id)
-        yield* resumed.append(chunk(4, "456789"))
+        yield* resumed.append(chunk(beginning.length, "456789"))
         yield* Deferred.succeed(go, undefined)
         yield* Fiber.join(writing)
         yield* resumed.commit(digest)
-        assert.strictEqual(yield* reason(upload.append(chunk(7, "789"))), "BlobUploadUnknown")
+        const end = chunk(beginning.length + 3, "789")
+        assert.strictEqual(yield* reason(upload.append(end)), "BlobUploadUnknown")
         assert.strictEqual(yield* reason(upload.status), "BlobUploadUnknown")
         assertValid(Path.join(directory, app))
       })))
+
+    it.effect("keeps pieces that are gathered as they were, also when their buffer is used again", () =>
+      withNode(Effect.gen(function*() {
+        const { registry } = yield* make("registry")
+        const { digest } = yield* Descriptor.fromBytes(bytesOf("0123456789"))
+        const buffer = new Uint8Array(2)
+        const stream = Stream.mapEffect(Stream.make("01", "23", "45", "67", "89"), (content) =>
+          Effect.sync(() => {
+            buffer.set(bytesOf(content))
+            return buffer
+          }))
+        const upload = yield* startUpload(registry)
+        yield* upload.commit(digest, { offset: 0, stream })
+        assert.strictEqual(yield* read(registry, digest), "0123456789")
+      })))
+
+    it.effect.prop(
+      "or a push has every byte, in whichever pieces they come",
+      [Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 400_000 })))],
+      ([sizes]) =>
+        withNode(Effect.gen(function*() {
+          const { registry } = yield* make("registry", { durability: "process-end" })
+          const bytes = Uint8Array.from(
+            { length: sizes.reduce((sum, size) => sum + size, 0) },
+            (_, index) => index % 251
+          )
+          const { digest } = yield* Descriptor.fromBytes(bytes)
+          let offset = 0
+          const pieces = sizes.map((size) => bytes.subarray(offset, offset += size))
+          const source = BlobSource.fromStream(bytes.length, Stream.fromIterable(pieces))
+          yield* registry.pushBlob(app, { digest, size: bytes.length }, source)
+          const { stream } = yield* registry.getBlob(app, digest)
+          assert.deepStrictEqual(yield* Stream.mkUint8Array(stream), bytes)
+        })).pipe(Effect.scoped),
+      { arbitrary: { runs: 15 } }
+    )
 
     it.effect("keeps what came of a chunk that is interrupted", () =>
       withNode(Effect.gen(function*() {
