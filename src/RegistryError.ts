@@ -3,7 +3,7 @@
  *
  * There is one error, {@link RegistryError}, that says which operation failed on which registry, and carries one reason.
  * The reasons are the fourteen error codes of the distribution specification ("Error Codes"), and what can go wrong on
- * the way: the network, the clock, answers that make no sense, and content that is not what it should be.
+ * the way: the network, the clock, answers that make no sense, files, and content that is not what it should be.
  *
  * Catch one reason with `Effect.catchReason("RegistryError", "ManifestUnknown", …)`. Errors are schemas: they can be
  * encoded as JSON. They carry no header, no body and no secret; `detail` is the message of a registry's error document,
@@ -453,6 +453,31 @@ export class TokenUnavailable
 }
 
 /**
+ * A registry that keeps its content in files could not read or write one: the disk is full, access is denied; or a file
+ * is not what it should be, as in a broken image layout. `code` is the system's, such as `ENOSPC`, where it was the system
+ * that refused. It may pass where the system was merely busy; a disk that is full stays so until somebody sees to it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Storage extends Schema.TaggedError<Storage>("effect-oci/RegistryError/Storage")("Storage", {
+  /** The file or folder. */
+  path: Schema.String,
+  /** What is wrong with it. */
+  problem: Schema.String,
+  code: Schema.optionalKey(Schema.String)
+}) {
+  get isRetryable(): boolean {
+    return this.code !== undefined && busyCodes.has(this.code)
+  }
+  override get message(): string {
+    return `${this.path}: ${this.problem}`
+  }
+}
+
+const busyCodes: ReadonlySet<string> = new Set(["EAGAIN", "EBUSY", "EINTR", "EMFILE", "ENFILE", "ETIMEDOUT"])
+
+/**
  * Schema of every reason that a {@link RegistryError} can have.
  *
  * @category schemas
@@ -482,7 +507,8 @@ export const Reason = Schema.Union([
   RangeNotSatisfiable,
   ContentTooLarge,
   CredentialsUnavailable,
-  TokenUnavailable
+  TokenUnavailable,
+  Storage
 ])
 
 /**

@@ -15,8 +15,8 @@ import * as Limiter from "../Limiter.ts"
 import * as Namespace from "../Namespace.ts"
 import * as NodeNamespace from "../node/NodeNamespace.ts"
 import * as Platform from "../Platform.ts"
-import * as Reference from "../Reference.ts"
-import { Misuse, readHost, readReference } from "./Names.ts"
+import { Misuse, readHost } from "./Names.ts"
+import { readPlace } from "./Places.ts"
 import * as Progress from "./Progress.ts"
 
 const encodeReport = Schema.encodeEffect(Schema.fromJsonString(CopyReport))
@@ -31,10 +31,12 @@ export const CopyCommand = Command.make(
   "copy",
   {
     source: Argument.String("source").pipe(
-      Argument.withDescription("What to copy: host/repository, with a tag or a digest")
+      Argument.withDescription(
+        "What to copy: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE, with a tag or a digest"
+      )
     ),
     destination: Argument.String("destination").pipe(
-      Argument.withDescription("Where to: host/repository, with the tag it gets there")
+      Argument.withDescription("Where to: host/repository, oci:DIR or oci-archive:FILE, with the tag it gets there")
     ),
     platform: Flag.String("platform").pipe(
       Flag.withMetavar("OS/ARCH"),
@@ -76,27 +78,34 @@ export const CopyCommand = Command.make(
     })
     const platform = Option.isNone(input.platform) ? {} : yield* readPlatform(input.platform.value)
     const plainHttp = yield* Effect.forEach(input.plainHttp, readHost)
-    const source = yield* readReference(input.source)
-    const destination = yield* readReference(input.destination)
+    const source = yield* readPlace(input.source, "image")
+    const destination = yield* readPlace(input.destination, "destination")
 
-    const copy = Namespace.Namespace.use((namespace) =>
-      Progress.shown(namespace.copyEvents({ source, destination, referrers: input.referrers, ...platform }))
+    const copy = source.use((source) =>
+      destination.use((destination) =>
+        Effect.map(
+          Namespace.Namespace.use((namespace) =>
+            Progress.shown(namespace.copyEvents({
+              source: source.end,
+              destination: destination.end,
+              referrers: input.referrers,
+              ...platform
+            }))
+          ),
+          (report) => ({ report, result: destination.format({ digest: report.root.digest }) })
+        )
+      )
     )
-    const [elapsed, report] = yield* copy.pipe(
+    const [elapsed, { report, result }] = yield* copy.pipe(
       Effect.provide([NodeNamespace.layerOptions({ plainHttp }), limits]),
       Effect.timed
     )
     yield* Console.error(Progress.conclusion(report, elapsed))
-    const { registry, repository } = destination
-    yield* Console.log(
-      input.json
-        ? yield* Effect.orDie(encodeReport(report))
-        : Reference.format({ registry, repository, digest: report.root.digest })
-    )
+    yield* Console.log(input.json ? yield* Effect.orDie(encodeReport(report)) : result)
   })
 ).pipe(
   Command.withDescription(
-    "Copy an image, with all its platforms and all that refers to it, from one registry to another"
+    "Copy an image, with all its platforms and all that refers to it, from one registry, folder or archive to another"
   ),
   Command.withExamples([
     {
@@ -106,6 +115,10 @@ export const CopyCommand = Command.make(
     {
       command: "effect-oci copy --platform linux/arm64 ghcr.io/team/app:1 127.0.0.1:5000/app:arm64",
       description: "Copy the image for one platform"
+    },
+    {
+      command: "effect-oci copy ghcr.io/team/app:1 oci:images:app",
+      description: "Copy an image into an image layout in the folder images"
     }
   ])
 )

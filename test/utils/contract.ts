@@ -35,6 +35,8 @@ export type Need =
   | "tagsAfter"
   /** A tag can be deleted without its manifest. */
   | "tagDelete"
+  /** Repositories are apart, and are listed. A single image layout has one for all names. */
+  | "repositories"
 
 export interface Case {
   readonly name: string
@@ -217,6 +219,7 @@ const blobs: ReadonlyArray<Case> = [
   },
   {
     name: "a blob of another repository is not in this one",
+    needs: ["repositories"],
     effect: Effect.fnUntraced(function*(registry) {
       const name = yield* fresh
       yield* pushBlob(registry, name, "another")
@@ -241,6 +244,7 @@ const blobs: ReadonlyArray<Case> = [
   },
   {
     name: "a blob that is deleted from one repository stays in another",
+    needs: ["repositories"],
     effect: Effect.fnUntraced(function*(registry) {
       const [one, two] = [yield* fresh, yield* fresh]
       const { digest } = yield* pushBlob(registry, one, "in two places")
@@ -533,6 +537,7 @@ const uploads: ReadonlyArray<Case> = [
   },
   {
     name: "a session that was cancelled leaves no repository",
+    needs: ["repositories"],
     effect: Effect.fnUntraced(function*(registry) {
       const name = yield* fresh
       yield* Effect.scoped(startUpload(registry, name))
@@ -878,6 +883,7 @@ const lists: ReadonlyArray<Case> = [
   },
   {
     name: "tags of a repository that is not there are not listed",
+    needs: ["repositories"],
     effect: Effect.fnUntraced(function*(registry) {
       assert.strictEqual(yield* reason(Stream.runCollect(registry.tags(yield* fresh))), "NameUnknown")
     })
@@ -913,6 +919,7 @@ const lists: ReadonlyArray<Case> = [
   },
   {
     name: "repositories are listed",
+    needs: ["repositories"],
     effect: Effect.fnUntraced(function*(registry) {
       const name = yield* fresh
       yield* pushImage(registry, name, ["layer"])
@@ -921,6 +928,7 @@ const lists: ReadonlyArray<Case> = [
   },
   {
     name: "repositories are listed from behind one of them",
+    needs: ["repositories"],
     effect: Effect.fnUntraced(function*(registry) {
       const parent = yield* fresh
       const [one, two] = [repository(`${parent}/1`), repository(`${parent}/2`)]

@@ -1,0 +1,146 @@
+/**
+ * Blobs on their way into a layout: written to a file of their own, hashed meanwhile, and renamed to where they belong
+ * once they are whole and safe on disk.
+ */
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type { PlatformError } from "effect/PlatformError"
+import * as Stream from "effect/Stream"
+import type { Descriptor } from "../Descriptor.ts"
+import * as Digest from "../Digest.ts"
+import * as Hasher from "../Hasher.ts"
+import * as MediaType from "../MediaType.ts"
+import type { Reason, RegistryError } from "../RegistryError.ts"
+import { type Files, refusal } from "./Files.ts"
+import type { LayoutFolder } from "./LayoutFolder.ts"
+
+/** Where a blob goes to. */
+export interface Target {
+  readonly layout: LayoutFolder
+  /** Tells it from others: the repository, unless all share one layout. */
+  readonly key: string
+  readonly failed: (operation: string) => (reason: Reason) => RegistryError
+}
+
+/** A file that grows. */
+export interface Draft {
+  readonly path: string
+  /** In bytes. */
+  size: number
+  /** Of all that is in it, unless that has to be read again to know it. */
+  hash: { readonly algorithm: string; readonly hash: Hasher.Hash } | undefined
+}
+
+/** Smaller pieces are gathered before they are written, so that each write is worth its while. In bytes. */
+const writeSize = 256 * 1024
+
+/** Writes a stream of at most `limit` bytes to the end of a draft. What came before the stream broke stays there. */
+export const receive = Effect.fnUntraced(function*<E>(
+  draft: Draft,
+  file: FileSystem.File,
+  stream: Stream.Stream<Uint8Array, E>,
+  limit: number,
+  fail: (reason: Reason) => RegistryError
+): Effect.fn.Return<void, RegistryError | E> {
+  const failed = Effect.mapError((error: PlatformError) => fail(refusal(draft.path)(error)))
+  // after a write that failed, the file alone knows how much is in it
+  const recount = Effect.map(file.stat, ({ size }) => {
+    draft.size = Number(size)
+    draft.hash = undefined
+  })
+  const write = (bytes: Uint8Array) => {
+    const written = failed(Effect.onError(file.writeAll(bytes), () => Effect.ignore(recount)))
+    const hashed = draft.hash === undefined ? Effect.void : draft.hash.hash.update([bytes])
+    // a write that goes on while its file is closed could end up in another one
+    return Effect.uninterruptible(Effect.andThen(
+      Effect.all([written, hashed], { concurrency: 2, discard: true }),
+      Effect.sync(() => {
+        draft.size += bytes.length
+      })
+    ))
+  }
+
+  const gathered = new Uint8Array(Math.min(limit, writeSize))
+  let count = 0
+  const flush = Effect.suspend(() => {
+    const bytes = gathered.subarray(0, count)
+    count = 0
+    return bytes.length === 0 ? Effect.void : write(bytes)
+  })
+  const take = (piece: Uint8Array) => {
+    if (piece.length >= gathered.length) return Effect.andThen(flush, write(piece))
+    const place = Effect.sync(() => {
+      gathered.set(piece, count)
+      count += piece.length
+    })
+    return count + piece.length > gathered.length ? Effect.andThen(flush, place) : place
+  }
+
+  let received = 0
+  yield* failed(file.seek(BigInt(draft.size), "start"))
+  yield* Stream.runForEachArray(stream, (pieces) =>
+    Effect.forEach(pieces, (piece) => {
+      received += piece.length
+      return received > limit
+        ? Effect.fail(fail(new Hasher.SizeMismatch({ expected: limit, actual: received })))
+        : take(piece)
+    }, { discard: true })).pipe(
+      Effect.onError(() => Effect.ignore(flush)),
+      Effect.andThen(flush)
+    )
+})
+
+/** The digest of what a stream brings. */
+export const digestOf = Effect.fnUntraced(
+  function*<E>(stream: Stream.Stream<Uint8Array, E>, algorithm: string = "sha256") {
+    const hasher = yield* Hasher.Hasher
+    const hash = yield* hasher.make(algorithm)
+    yield* Stream.runForEachArray(stream, hash.update)
+    return yield* hash.digest
+  },
+  Effect.scoped
+)
+
+/** Moves a draft that is whole, verified and safe on disk to where its blob belongs. */
+export const keep = Effect.fnUntraced(function*(files: Files, target: Target, draft: Draft, digest: Digest.Digest) {
+  const { layout } = target
+  yield* layout.create
+  yield* files.rename(draft.path, yield* layout.makePath(digest))
+  const descriptor: Descriptor = { mediaType: MediaType.octetStream, digest, size: draft.size }
+  return descriptor
+})
+
+/** Links to a blob of another layout; not where the file system does not have it. */
+export const link = Effect.fnUntraced(function*(files: Files, { layout }: Target, from: string, digest: Digest.Digest) {
+  yield* layout.create
+  const path = yield* layout.makePath(digest)
+  return yield* Effect.catch(Effect.as(files.link(from, path), true), ({ code }) => Effect.succeed(code === "EEXIST"))
+})
+
+/** Stores a blob by way of a file that is not there yet. */
+export const store = Effect.fnUntraced(function*<E>(
+  files: Files,
+  target: Target,
+  operation: string,
+  path: string,
+  { digest, size }: Pick<Descriptor, "digest" | "size">,
+  stream: Stream.Stream<Uint8Array, E>
+): Effect.fn.Return<Descriptor, RegistryError | E> {
+  const fail = target.failed(operation)
+  const write = Effect.scoped(Effect.gen(function*() {
+    const hasher = yield* Hasher.Hasher
+    const algorithm = Digest.algorithm(digest)
+    const hash = yield* Effect.mapError(hasher.make(algorithm), fail)
+    const file = yield* Effect.mapError(files.create(path), fail)
+    const draft: Draft = { path, size: 0, hash: { algorithm, hash } }
+    yield* receive(draft, file, stream, size, fail)
+    if (draft.size !== size) return yield* fail(new Hasher.SizeMismatch({ expected: size, actual: draft.size }))
+    const actual = yield* hash.digest
+    if (actual !== digest) return yield* fail(new Hasher.DigestMismatch({ expected: digest, actual }))
+    yield* Effect.mapError(files.sync(path, file), fail)
+    return draft
+  }))
+  return yield* Effect.flatMap(write, (draft) => Effect.mapError(keep(files, target, draft, digest), fail)).pipe(
+    Effect.onError(() => Effect.ignore(files.remove(path)))
+  )
+})

@@ -1,0 +1,278 @@
+/**
+ * What `docker save` writes, as a registry to read from; skopeo and podman call it `docker-archive`.
+ *
+ * An archive in which docker has put an image layout too, as it does since version 25, is read as that layout: manifests
+ * and digests are those of the images. In an older one, and in what crane, skopeo or kaniko write, there are none.
+ * They are made here, as OCI image manifests of the config and the layers as they are, compressed or not. The same
+ * archive gives the same digests.
+ *
+ * Images are under the names that the archive has for them, without `docker.io/library/` and other hosts: what docker
+ * calls `docker.io/library/alpine:3` is the tag `3` in the repository `alpine`. Every repository has all images by digest.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { Descriptor } from "../Descriptor.ts"
+import * as Digest from "../Digest.ts"
+import * as Hasher from "../Hasher.ts"
+import * as MediaType from "../MediaType.ts"
+import * as Reference from "../Reference.ts"
+import * as Registry from "../Registry.ts"
+import * as RegistryError from "../RegistryError.ts"
+import * as BlobWriter from "./BlobWriter.ts"
+import { ofBytes, type OpenFile } from "./Files.ts"
+import * as LayoutArchive from "./LayoutArchive.ts"
+import * as LayoutFormat from "./LayoutFormat.ts"
+import * as LayoutIndex from "./LayoutIndex.ts"
+import * as LayoutReader from "./LayoutReader.ts"
+import * as TarFile from "./TarFile.ts"
+
+/**
+ * Which archive.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly file: string
+  /** What errors call it; `docker-archive:` and the file unless given. */
+  readonly name?: string
+}
+
+/**
+ * An image in an archive.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Image {
+  readonly descriptor: Descriptor
+  /** What it is called. */
+  readonly names: ReadonlyArray<{ readonly repository: Reference.Repository; readonly tag: Reference.Tag }>
+}
+
+/**
+ * A registry of what `docker save` has written.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DockerArchive extends Registry.Registry {
+  /** All images, in the order of the archive. */
+  readonly images: ReadonlyArray<Image>
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// names
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** The name of a repository without what docker leaves out. */
+const familiar = (repository: Reference.Repository): string => repository.replace(/^library\/(?=[^/]+$)/, "")
+
+const isRepository = Schema.is(Reference.Repository)
+
+const readName = (name: string): Image["names"] => {
+  const parsed = Result.getOrUndefined(Reference.parseRelative(name))
+  if (parsed?.tag === undefined) return []
+  const repository = familiar(parsed.repository)
+  return isRepository(repository) ? [{ repository, tag: parsed.tag }] : []
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// archives without a layout
+// ---------------------------------------------------------------------------------------------------------------------
+
+const decodeJson = <S extends Schema.ConstraintDecoder<unknown>>(schema: S) => {
+  const decode = Schema.decodeUnknownResult(Schema.fromJsonString(schema))
+  return (bytes: Uint8Array): Result.Result<S["Type"], string> =>
+    Result.flatMap(
+      LayoutFormat.decodeText(bytes),
+      (text) => Result.mapError(decode(text), ({ message }) => message.slice(0, 300).replace(/\s*\n\s*/g, " "))
+    )
+}
+
+const ManifestEntry = Schema.Struct({
+  Config: Schema.String,
+  RepoTags: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String))),
+  Layers: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String)))
+})
+type ManifestEntry = typeof ManifestEntry.Type
+const decodeManifests = decodeJson(Schema.Array(ManifestEntry))
+
+const decodeConfig = decodeJson(Schema.Struct({
+  rootfs: Schema.Struct({
+    diff_ids: Schema.optionalKey(Schema.NullOr(Schema.Array(Digest.Digest)))
+  })
+}))
+
+/** Of `manifest.json` and of a config, in bytes. */
+const jsonLimit = 8 * 1024 * 1024
+
+/** What an archive has. */
+interface Opened {
+  readonly images: ReadonlyArray<Image>
+  readonly content: Pick<LayoutReader.Content, "size" | "open">
+}
+
+type Blobs = Map<Digest.Digest, OpenFile>
+
+/** A layer as the archive has it. One that is not compressed is taken to have the digest that the config says. */
+const readLayer = Effect.fnUntraced(function*(tar: TarFile.TarFile, name: string, diffId: Digest.Digest, blobs: Blobs) {
+  const broken = (problem: string) => new RegistryError.Storage({ path: `${tar.path}: ${name}`, problem })
+  const file = tar.open(name)
+  if (file === undefined) return yield* broken("it is missing")
+  const compression = TarFile.compression(yield* Stream.mkUint8Array(file.read(0, Math.min(6, file.size))))
+  if (compression === "bzip2" || compression === "xz") {
+    return yield* broken(`it is compressed with ${compression}, for which there is no type of layer`)
+  }
+  const digest = compression === undefined ? diffId : yield* BlobWriter.digestOf(file.read(0, file.size))
+  blobs.set(digest, file)
+  return { mediaType: layerTypes[compression ?? "none"], digest, size: file.size }
+})
+
+const layerTypes = {
+  none: MediaType.imageLayer,
+  gzip: MediaType.imageLayerGzip,
+  zstd: "application/vnd.oci.image.layer.v1.tar+zstd"
+}
+
+const keepBytes = Effect.fnUntraced(function*(bytes: Uint8Array, mediaType: string, blobs: Blobs) {
+  const digest = yield* Hasher.digest(bytes)
+  blobs.set(digest, ofBytes(bytes))
+  return { mediaType, digest, size: bytes.length }
+})
+
+/** An image of which the archive has config and layers, with a manifest for it. */
+const readImage = Effect.fnUntraced(function*(tar: TarFile.TarFile, entry: ManifestEntry, blobs: Blobs) {
+  const { Config: configName, Layers, RepoTags } = entry
+  const config = yield* LayoutArchive.readText(
+    tar,
+    configName,
+    jsonLimit,
+    (bytes) => Result.map(decodeConfig(bytes), ({ rootfs }) => ({ bytes, diffIds: rootfs.diff_ids ?? [] }))
+  )
+  const layerNames = Layers ?? []
+  if (layerNames.length !== config.diffIds.length) {
+    const problem = `it has ${config.diffIds.length} layers, of which the archive has ${layerNames.length}`
+    return yield* new RegistryError.Storage({ path: `${tar.path}: ${configName}`, problem })
+  }
+  const layers = yield* Effect.forEach(
+    config.diffIds,
+    (diffId, index) => readLayer(tar, layerNames[index] ?? "", diffId, blobs)
+  )
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: MediaType.imageManifest,
+    config: yield* keepBytes(config.bytes, MediaType.imageConfig, blobs),
+    layers
+  }
+  const bytes = new TextEncoder().encode(JSON.stringify(manifest))
+  const descriptor: Descriptor = yield* keepBytes(bytes, MediaType.imageManifest, blobs)
+  return { descriptor, names: (RepoTags ?? []).flatMap(readName) }
+})
+
+const readImages = Effect.fnUntraced(function*(tar: TarFile.TarFile): Effect.fn.Return<Opened, RegistryError.Reason> {
+  const blobs: Blobs = new Map()
+  const manifests = yield* LayoutArchive.readText(tar, "manifest.json", jsonLimit, decodeManifests)
+  const images = yield* Effect.forEach(manifests, (entry) => readImage(tar, entry, blobs))
+  return {
+    images,
+    content: {
+      size: (digest) => Effect.sync(() => blobs.get(digest)?.size),
+      open: (digest) => Effect.sync(() => blobs.get(digest))
+    }
+  }
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// archives with a layout
+// ---------------------------------------------------------------------------------------------------------------------
+
+const readLayout = Effect.fnUntraced(function*(tar: TarFile.TarFile): Effect.fn.Return<Opened, RegistryError.Reason> {
+  const layout = yield* LayoutArchive.make(tar)
+  const images = new Map<Digest.Digest, Image>()
+  for (const { descriptor, name } of LayoutIndex.named(yield* layout.index)) {
+    const names = [...images.get(descriptor.digest)?.names ?? [], ...name === undefined ? [] : readName(name)]
+    images.set(descriptor.digest, { descriptor, names })
+  }
+  return { images: Array.from(images.values()), content: layout }
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// constructors
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** The index of a repository: its tags, and everything else without one. */
+const indexOf = (images: ReadonlyArray<Image>, repository: Reference.Repository): LayoutIndex.LayoutIndex =>
+  images.reduce((index, { descriptor, names }) => {
+    const tags = names.filter((name) => name.repository === repository).map(({ tag }) => tag)
+    return tags.reduce((index, tag) => LayoutIndex.point(index, tag, descriptor), LayoutIndex.add(index, descriptor))
+  }, LayoutIndex.empty)
+
+/**
+ * Opens an archive. It stays open as long as the scope.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  options: Options
+): Effect.fn.Return<DockerArchive, RegistryError.RegistryError, FileSystem.FileSystem | Scope.Scope> {
+  const { file, name = `docker-archive:${file}` } = options
+  const failed = (operation: string, repository?: Reference.Repository) => (reason: RegistryError.Reason) =>
+    new RegistryError.RegistryError({
+      operation,
+      registry: name,
+      ...repository === undefined ? {} : { repository },
+      reason
+    })
+  const { content, images } = yield* TarFile.open(file).pipe(
+    Effect.flatMap((tar) => tar.names.includes("index.json") ? readLayout(tar) : readImages(tar)),
+    Effect.mapError(failed("open"))
+  )
+  const repositories = Array.from(new Set(images.flatMap(({ names }) => names.map(({ repository }) => repository))))
+    .sort()
+
+  const layouts = new Map<Reference.Repository, LayoutReader.Layout>()
+  const find = (repository: Reference.Repository) =>
+    Effect.suspend(() => {
+      const known = familiar(repository)
+      const name = repositories.find((repository) => repository === known)
+      if (name === undefined && repositories.length > 0) return Effect.fail(new RegistryError.NameUnknown({}))
+      const layout = layouts.get(name ?? repository) ?? LayoutReader.make({
+        ...content,
+        index: Effect.succeed(indexOf(images, name ?? repository)),
+        indexPath: file
+      })
+      if (name !== undefined) layouts.set(name, layout)
+      return Effect.succeed(layout)
+    })
+
+  return {
+    ...Registry.make({
+      ...LayoutReader.operations(find, failed),
+      name,
+      capabilities: Effect.succeed({ referrers: true }),
+      ping: Effect.void,
+      repositories: (options) => Stream.fromArray(repositories.filter((name) => name > (options?.after ?? "")))
+    }),
+    images
+  }
+})
+
+/**
+ * Provides the archive as the `Registry` service.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options: Options
+): Layer.Layer<Registry.Registry, RegistryError.RegistryError, FileSystem.FileSystem> =>
+  Layer.effect(Registry.Registry, make(options))

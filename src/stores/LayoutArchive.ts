@@ -1,0 +1,43 @@
+/**
+ * One image layout in a tar archive.
+ */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import { type ContentTooLarge, Storage } from "../RegistryError.ts"
+import * as LayoutFormat from "./LayoutFormat.ts"
+import * as LayoutIndex from "./LayoutIndex.ts"
+import * as LayoutReader from "./LayoutReader.ts"
+import type { TarFile } from "./TarFile.ts"
+
+/** Reads a file that must be there and make sense. */
+export const readText = <A>(
+  tar: TarFile,
+  name: string,
+  limit: number,
+  decode: (bytes: Uint8Array) => Result.Result<A, string>
+): Effect.Effect<A, Storage | ContentTooLarge> =>
+  Effect.gen(function*() {
+    const broken = (problem: string) => new Storage({ path: `${tar.path}: ${name}`, problem })
+    const bytes = yield* tar.read(name, limit)
+    if (bytes === undefined) return yield* broken("it is missing")
+    return yield* Effect.mapError(Effect.fromResult(decode(bytes)), broken)
+  })
+
+/** The layout in an archive. */
+export const make = Effect.fnUntraced(
+  function*(tar: TarFile): Effect.fn.Return<LayoutReader.Layout, Storage | ContentTooLarge> {
+    yield* readText(tar, "oci-layout", LayoutFormat.markerLimit, LayoutFormat.checkMarker)
+    const index = yield* readText(
+      tar,
+      "index.json",
+      LayoutFormat.indexLimit,
+      (bytes) => Result.flatMap(LayoutFormat.decodeText(bytes), LayoutIndex.parse)
+    )
+    return LayoutReader.make({
+      index: Effect.succeed(index),
+      indexPath: `${tar.path}: index.json`,
+      size: (digest) => Effect.sync(() => tar.open(LayoutFormat.blobPath(digest).join("/"))?.size),
+      open: (digest) => Effect.sync(() => tar.open(LayoutFormat.blobPath(digest).join("/")))
+    })
+  }
+)

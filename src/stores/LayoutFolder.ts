@@ -1,0 +1,290 @@
+/**
+ * One image layout in a folder: reading it, and changing its index so that neither a crash nor another process does harm.
+ */
+import * as ByteSize from "effect/ByteSize"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Semaphore from "effect/Semaphore"
+import type { Digest } from "../Digest.ts"
+import { type NameUnknown, type Reason, Storage } from "../RegistryError.ts"
+import type { Files } from "./Files.ts"
+import * as LayoutFormat from "./LayoutFormat.ts"
+import * as LayoutIndex from "./LayoutIndex.ts"
+import * as LayoutLock from "./LayoutLock.ts"
+import * as LayoutReader from "./LayoutReader.ts"
+import type { Owner } from "./Owner.ts"
+
+/** The name of the folder, within another one, that is ours alone. No repository can have it. */
+export const ours = ".effect-oci"
+
+/** A change of the index, made while nobody else changes it. */
+export interface Change<A> {
+  /** Puts there what the index will list; at the same time for several changes. */
+  readonly prepare?: Effect.Effect<void, Reason>
+  readonly edit: (index: LayoutIndex.LayoutIndex) => Effect.Effect<{
+    readonly index: LayoutIndex.LayoutIndex
+    readonly value: A
+    /** What is done once the new index is there. */
+    readonly after?: Effect.Effect<unknown, Reason>
+  }, Reason>
+}
+
+export interface LayoutFolder extends LayoutReader.Layout {
+  readonly blobPath: (digest: Digest) => string
+  /** The path of a blob that is to be put there. */
+  readonly makePath: (digest: Digest) => Effect.Effect<string, Storage>
+  readonly exists: Effect.Effect<boolean, Reason>
+  /** Makes an empty layout, unless one is there. */
+  readonly create: Effect.Effect<void, Reason>
+  /** Changes the index of a layout that is there. By the end, the change is safe on disk. */
+  readonly change: <A>(change: Change<A>) => Effect.Effect<A, Reason>
+}
+
+const encoder = new TextEncoder()
+const firstIndex = LayoutIndex.format(LayoutIndex.empty)
+
+/** A change that waits for its turn. */
+interface Pending {
+  readonly prepare: Effect.Effect<void, Reason>
+  readonly edit: (index: LayoutIndex.LayoutIndex) => Effect.Effect<Edited, Reason>
+  readonly fail: (cause: Cause.Cause<Reason>) => void
+}
+
+interface Edited {
+  readonly index: LayoutIndex.LayoutIndex
+  readonly after: Effect.Effect<unknown, Reason>
+  readonly succeed: () => void
+}
+
+/**
+ * Makes what works on the layout in a folder. `temporary` is where files are made that go there once they are whole,
+ * `absence` is how operations fail where there is no layout, `begin` is done before one is made.
+ */
+export const make = (options: {
+  readonly files: Files
+  readonly owner: Owner
+  readonly folder: string
+  readonly temporary: Effect.Effect<string, Storage>
+  readonly absence: NameUnknown
+  readonly begin: Effect.Effect<void, Storage>
+}): LayoutFolder => {
+  const { absence, files, folder, owner, temporary } = options
+  const indexPath = files.join(folder, "index.json")
+  const layoutPath = files.join(folder, "oci-layout")
+  const blobsPath = files.join(folder, "blobs")
+  const blobPath = (digest: Digest) => files.join(folder, ...LayoutFormat.blobPath(digest))
+
+  // -- is it a layout? ------------------------------------------------------------------------------------------------
+
+  let isKnown = false
+
+  /** Is there a layout? What is half of one is an error, unless we have begun it. */
+  const isThere = Effect.fnUntraced(function*(): Effect.fn.Return<boolean, Reason> {
+    if (isKnown) return true
+    const layout = yield* files.read(layoutPath, LayoutFormat.markerLimit)
+    if (layout === undefined) {
+      const index = yield* files.read(indexPath, LayoutFormat.indexLimit)
+      if (index === undefined || new TextDecoder().decode(index) === firstIndex) return false
+      return yield* new Storage({
+        path: layoutPath,
+        problem: "it is missing, so that the index beside it says nothing"
+      })
+    }
+    yield* Effect.mapError(
+      Effect.fromResult(LayoutFormat.checkMarker(layout)),
+      (problem) => new Storage({ path: layoutPath, problem })
+    )
+    isKnown = true
+    return true
+  })
+
+  const existing = Effect.flatMap(
+    Effect.suspend(isThere),
+    (isThere) => isThere ? Effect.void : Effect.fail(absence)
+  )
+
+  // -- reading the index ----------------------------------------------------------------------------------------------
+
+  let snapshot: { readonly version: string; readonly text: string; readonly index: LayoutIndex.LayoutIndex } | undefined
+
+  /** Tells one content of a file from another, as long as each is a file of its own. */
+  const versionOf = ({ ino, mtime, size }: FileSystem.File.Info): string =>
+    `${Option.getOrElse(ino, () => "")} ${Option.getOrUndefined(mtime)?.getTime()} ${size}`
+
+  const read = Effect.fnUntraced(function*(): Effect.fn.Return<LayoutIndex.LayoutIndex, Reason> {
+    yield* existing
+    const info = yield* files.stat(indexPath)
+    const bytes = yield* files.read(indexPath, LayoutFormat.indexLimit)
+    if (info === undefined || bytes === undefined) {
+      // has the layout gone, or its index alone?
+      isKnown = false
+      yield* existing
+      return yield* new Storage({ path: indexPath, problem: "it is missing" })
+    }
+    const version = versionOf(info)
+    const broken = (problem: string) => new Storage({ path: indexPath, problem })
+    const text = yield* Effect.mapError(Effect.fromResult(LayoutFormat.decodeText(bytes)), broken)
+    const index = text === snapshot?.text
+      ? snapshot.index
+      : yield* Effect.mapError(Effect.fromResult(LayoutIndex.parse(text)), broken)
+    snapshot = { version, text, index }
+    return index
+  })
+
+  const index = Effect.gen(function*() {
+    const info = isKnown ? yield* files.stat(indexPath) : undefined
+    return info !== undefined && snapshot?.version === versionOf(info) ? snapshot.index : yield* read()
+  })
+
+  const layout = LayoutReader.make({
+    index,
+    indexPath,
+    size: (digest) =>
+      Effect.gen(function*() {
+        yield* existing
+        const info = yield* files.stat(blobPath(digest))
+        return info?.type === "File" ? ByteSize.toNumberUnsafe(info.size) : undefined
+      }),
+    open: (digest) => Effect.andThen(existing, files.open(blobPath(digest)))
+  })
+
+  // -- changing it ----------------------------------------------------------------------------------------------------
+
+  const lock = Effect.suspend(() =>
+    LayoutLock.acquire({ files, owner, temporary, folder: files.join(folder, ours, "lock") })
+  )
+
+  /** Puts a file in the place of another, all of it or nothing, once what is needed for that is safe on disk. */
+  const replace = Effect.fnUntraced(
+    function*(path: string, text: string, { isHeld }: LayoutLock.Lock, needed: Effect.Effect<void, Reason>) {
+      const draft = yield* temporary
+      yield* Effect.gen(function*() {
+        yield* Effect.all([needed, files.write(draft, encoder.encode(text))], { concurrency: 2, discard: true })
+        if (!(yield* isHeld)) {
+          return yield* new Storage({ path, problem: "another process took over while it was written", code: "EBUSY" })
+        }
+        yield* files.rename(draft, path)
+      }).pipe(Effect.onError(() => Effect.ignore(files.remove(draft))))
+    }
+  )
+
+  const syncBlobs = Effect.flatMap(
+    Effect.suspend(() => files.list(blobsPath)),
+    Effect.forEach((name) => files.syncFolder(files.join(blobsPath, name)), { discard: true })
+  )
+
+  const turn = Semaphore.makeUnsafe(1)
+  const pending: Array<Pending> = []
+
+  const write = Effect.fnUntraced(function*(index: LayoutIndex.LayoutIndex, held: LayoutLock.Lock) {
+    const text = LayoutIndex.format(index)
+    yield* replace(indexPath, text, held, syncBlobs)
+    yield* files.syncFolder(folder)
+    const info = yield* files.stat(indexPath)
+    snapshot = info === undefined ? undefined : { version: versionOf(info), text, index }
+  })
+
+  /** Makes several changes, and writes the index once. */
+  const makeChanges = Effect.fnUntraced(function*(changes: ReadonlyArray<Pending>, held: LayoutLock.Lock) {
+    const before = yield* read()
+    const prepared = yield* Effect.forEach(changes, ({ prepare }) => Effect.exit(prepare), { concurrency: "unbounded" })
+    let index = before
+    const made: Array<Edited & Pick<Pending, "fail">> = []
+    for (const [position, { edit, fail }] of changes.entries()) {
+      const edited = yield* Effect.exit(Effect.andThen(prepared[position] ?? Effect.void, edit(index)))
+      if (Exit.isFailure(edited)) {
+        fail(edited.cause)
+        continue
+      }
+      index = edited.value.index
+      made.push({ ...edited.value, fail })
+    }
+    const written = yield* Effect.exit(index === before ? syncBlobs : write(index, held))
+    for (const { after, fail, succeed } of made) {
+      const exit = yield* Effect.exit(Effect.andThen(written, after))
+      if (Exit.isSuccess(exit)) succeed()
+      else fail(exit.cause)
+    }
+  })
+
+  /** Makes all changes that wait. */
+  const makePending = Effect.suspend(() => {
+    const failAll = (changes: ReadonlyArray<Pending>) => (cause: Cause.Cause<Reason>) =>
+      Effect.sync(() => changes.forEach(({ fail }) => fail(cause)))
+    const make = (held: LayoutLock.Lock) => {
+      const changes = pending.splice(0)
+      return Effect.uninterruptible(Effect.onError(makeChanges(changes, held), failAll(changes)))
+    }
+    return Effect.scoped(Effect.flatMap(
+      Effect.tapError(lock, (reason) => failAll(pending.splice(0))(Cause.fail(reason))),
+      make
+    ))
+  })
+
+  const change = <A>({ edit, prepare = Effect.void }: Change<A>): Effect.Effect<A, Reason> =>
+    Effect.suspend(() => {
+      const done = Deferred.makeUnsafe<A, Reason>()
+      const own: Pending = {
+        prepare,
+        edit: (index) =>
+          Effect.map(edit(index), ({ after = Effect.void, index, value }) => ({
+            index,
+            after,
+            succeed: () => Deferred.doneUnsafe(done, Effect.succeed(value))
+          })),
+        fail: (cause) => Deferred.doneUnsafe(done, Effect.failCause(cause))
+      }
+      const forget = Effect.sync(() => {
+        const position = pending.indexOf(own)
+        if (position >= 0) pending.splice(position, 1)
+      })
+      pending.push(own)
+      return turn.withPermit(Effect.suspend(() => Deferred.isDoneUnsafe(done) ? Effect.void : makePending)).pipe(
+        Effect.andThen(Deferred.await(done)),
+        Effect.ensuring(forget)
+      )
+    })
+
+  // -- creating it ----------------------------------------------------------------------------------------------------
+
+  /** The folder is a layout as soon as it has an `oci-layout`, which comes last. */
+  const fill = Effect.fnUntraced(function*(held: LayoutLock.Lock) {
+    if (yield* isThere()) return
+    yield* files.makeFolder(files.join(blobsPath, "sha256"))
+    yield* replace(indexPath, firstIndex, held, files.syncFolder(blobsPath))
+    yield* replace(layoutPath, LayoutFormat.marker, held, Effect.void)
+    yield* Effect.forEach(files.above(folder), files.syncFolder, { discard: true })
+    isKnown = true
+  }, Effect.uninterruptible)
+
+  const create = Effect.gen(function*() {
+    // it may have been taken away meanwhile
+    if (isKnown && (yield* files.stat(layoutPath)) === undefined) isKnown = false
+    if (yield* isThere()) return
+    yield* options.begin
+    yield* files.forget
+    yield* turn.withPermit(
+      Effect.suspend(() => isKnown ? Effect.void : Effect.scoped(Effect.flatMap(lock, fill)))
+    )
+  })
+
+  const makePath = Effect.fnUntraced(function*(digest: Digest) {
+    const path = blobPath(digest)
+    const isNew = yield* files.makeFolder(files.dirname(path))
+    if (isNew) yield* files.syncFolder(blobsPath)
+    return path
+  })
+
+  return {
+    ...layout,
+    blobPath,
+    makePath,
+    exists: Effect.suspend(isThere),
+    create,
+    change: (change_) => Effect.andThen(existing, change(change_))
+  }
+}

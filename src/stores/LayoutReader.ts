@@ -1,0 +1,149 @@
+/**
+ * Reading an image layout, wherever its files are: in a folder, or in an archive.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { Descriptor } from "../Descriptor.ts"
+import * as Digest from "../Digest.ts"
+import * as Hasher from "../Hasher.ts"
+import * as MediaType from "../MediaType.ts"
+import type { Repository, Tag } from "../Reference.ts"
+import type * as Registry from "../Registry.ts"
+import * as RegistryError from "../RegistryError.ts"
+import type { OpenFile } from "./Files.ts"
+import * as LayoutCatalog from "./LayoutCatalog.ts"
+import * as LayoutIndex from "./LayoutIndex.ts"
+
+/** Of a manifest, in bytes: what is longer is not read into memory, and not stored. */
+export const manifestLimit = 8 * 1024 * 1024
+
+/** Where the files of a layout are. */
+export interface Content {
+  /** The index as it is now. */
+  readonly index: Effect.Effect<LayoutIndex.LayoutIndex, RegistryError.Reason>
+  /** What the index is called in errors. */
+  readonly indexPath: string
+  /** Of a blob, if it is there. */
+  readonly size: (digest: Digest.Digest) => Effect.Effect<number | undefined, RegistryError.Reason>
+  readonly open: (
+    digest: Digest.Digest
+  ) => Effect.Effect<OpenFile | undefined, RegistryError.Reason, Scope.Scope>
+}
+
+export interface Layout extends Content {
+  readonly catalog: LayoutCatalog.Catalog
+}
+
+/** What a blob is, if it is there and has the digest that it is under. */
+const readBlob = (content: Content, digest: Digest.Digest) =>
+  Effect.scoped(Effect.gen(function*() {
+    const file = yield* content.open(digest)
+    if (file === undefined) return undefined
+    if (file.size > manifestLimit) return yield* new RegistryError.ContentTooLarge({ limit: manifestLimit })
+    const bytes = yield* Stream.mkUint8Array(file.read(0, file.size))
+    yield* Hasher.verifyBytes(bytes, digest)
+    return bytes
+  }))
+
+export const make = (content: Content): Layout => ({
+  ...content,
+  catalog: LayoutCatalog.make({
+    // what is broken is an error to who reads it, not to who looks for another
+    read: ({ digest }) =>
+      Effect.catchTags(readBlob(content, digest), {
+        ContentTooLarge: () => Effect.undefined,
+        DigestMismatch: () => Effect.undefined,
+        UnsupportedAlgorithm: () => Effect.undefined
+      }),
+    exists: (digest) => Effect.map(content.size(digest), (size) => size !== undefined)
+  })
+})
+
+export type Operations = Pick<
+  Registry.Registry,
+  "getBlob" | "resolveBlob" | "getManifest" | "resolveManifest" | "tags" | "referrers"
+>
+
+/** What the index says of a tag or digest. */
+const lookUp = Effect.fnUntraced(
+  function*(layout: Layout, reference: Tag | Digest.Digest) {
+    const index = yield* layout.index
+    const found = Digest.isDigest(reference)
+      ? yield* layout.catalog.find(index, reference)
+      : yield* Effect.mapError(
+        Effect.fromResult(LayoutIndex.resolve(index, reference)),
+        (problem) =>
+          new RegistryError.Storage({ path: layout.indexPath, problem: `the entry ${reference}: ${problem}` })
+      )
+    return found ?? (yield* new RegistryError.ManifestUnknown({}))
+  }
+)
+
+const missing = ({ digest }: Descriptor) =>
+  new RegistryError.ManifestUnknown({ detail: `${digest} is listed, but its content is missing` })
+
+/** Makes the operations that read, of a registry that finds the layout of a repository. */
+export const operations = (
+  find: (repository: Repository) => Effect.Effect<Layout, RegistryError.Reason>,
+  failed: (operation: string, repository: Repository) => (reason: RegistryError.Reason) => RegistryError.RegistryError
+): Operations => ({
+  getBlob: Effect.fnUntraced(function*(repository, digest, options) {
+    const file = yield* (yield* find(repository)).open(digest)
+    if (file === undefined) return yield* new RegistryError.BlobUnknown({})
+    const descriptor = { mediaType: MediaType.octetStream, digest, size: file.size }
+    const fail = failed("getBlob", repository)
+    if (options?.range === undefined) {
+      const whole = file.read(0, file.size).pipe(Hasher.verify(descriptor), Stream.mapError(fail))
+      return { descriptor, stream: whole }
+    }
+    const { length = file.size, offset } = options.range
+    if (offset < 0 || offset >= file.size || length < 1) return yield* new RegistryError.RangeNotSatisfiable({})
+    const end = Math.min(file.size, offset + length)
+    return { descriptor, stream: Stream.mapError(file.read(offset, end), fail) }
+  }, (effect, repository) => Effect.mapError(effect, failed("getBlob", repository))),
+  resolveBlob: Effect.fnUntraced(function*(repository, digest) {
+    const size = yield* (yield* find(repository)).size(digest)
+    if (size === undefined) return yield* new RegistryError.BlobUnknown({})
+    return { mediaType: MediaType.octetStream, digest, size }
+  }, (effect, repository) => Effect.mapError(effect, failed("resolveBlob", repository))),
+  getManifest: Effect.fnUntraced(function*(repository, reference) {
+    const layout = yield* find(repository)
+    const descriptor = yield* lookUp(layout, reference)
+    const { digest, mediaType } = descriptor
+    const bytes = yield* readBlob(layout, digest)
+    if (bytes === undefined) return yield* missing(descriptor)
+    return { descriptor: { mediaType, digest, size: bytes.length }, bytes }
+  }, (effect, repository) => Effect.mapError(effect, failed("getManifest", repository))),
+  resolveManifest: Effect.fnUntraced(function*(repository, reference) {
+    const layout = yield* find(repository)
+    const descriptor = yield* lookUp(layout, reference)
+    const { digest, mediaType } = descriptor
+    // what the index says of the size may be wrong
+    const size = yield* layout.size(digest)
+    if (size === undefined) return yield* missing(descriptor)
+    return { mediaType, digest, size }
+  }, (effect, repository) => Effect.mapError(effect, failed("resolveManifest", repository))),
+  tags: (repository, options) =>
+    find(repository).pipe(
+      Effect.flatMap(({ index }) => index),
+      Effect.map((index) => LayoutIndex.tags(index).filter((tag) => tag > (options?.after ?? ""))),
+      Stream.fromArrayEffect,
+      Stream.mapError(failed("tags", repository))
+    ),
+  referrers: (repository, digest, options) =>
+    Effect.gen(function*() {
+      const layout = yield* find(repository)
+      return yield* layout.catalog.referrers(yield* layout.index, digest)
+    }).pipe(
+      // a subject need not be there, and neither need its repository
+      Effect.catchTag("NameUnknown", () => Effect.succeed([])),
+      Effect.map((found) =>
+        options?.artifactType === undefined
+          ? found
+          : found.filter(({ artifactType }) => artifactType === options.artifactType)
+      ),
+      Stream.fromArrayEffect,
+      Stream.mapError(failed("referrers", repository))
+    )
+})

@@ -1,0 +1,239 @@
+/**
+ * Image layouts in tar archives: what skopeo and podman call `oci-archive`, buildx writes with `--output type=oci`, and
+ * docker has in what `docker save` writes since version 25.
+ *
+ * {@link make} reads an archive where it is, in any order, without unpacking it. {@link update} writes one: what is
+ * pushed goes to a hidden folder beside the file, and the archive takes the place of the file in one step, when all is
+ * done and safe on disk. What was in the file before stays in it. Two that update a file at once do not see each other,
+ * and the later one counts. A process that is killed leaves the folder behind.
+ *
+ * As in a single layout of `LayoutRegistry`, there is one repository for all names. Archives that are compressed are
+ * refused.
+ *
+ * @since 0.1.0
+ */
+import * as ByteSize from "effect/ByteSize"
+import * as Effect from "effect/Effect"
+import * as Tar from "effect/encoding/Tar"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as Path from "effect/Path"
+import type { PlatformError } from "effect/PlatformError"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as BlobSource from "../BlobSource.ts"
+import * as Digest from "../Digest.ts"
+import { Repository } from "../Reference.ts"
+import * as Registry from "../Registry.ts"
+import * as RegistryError from "../RegistryError.ts"
+import * as Files from "./Files.ts"
+import * as LayoutArchive from "./LayoutArchive.ts"
+import * as LayoutFormat from "./LayoutFormat.ts"
+import * as LayoutIndex from "./LayoutIndex.ts"
+import * as LayoutReader from "./LayoutReader.ts"
+import * as LayoutRegistry from "./LayoutRegistry.ts"
+import * as TarFile from "./TarFile.ts"
+
+/**
+ * Which archive.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly file: string
+  /** What errors call it; `oci-archive:` and the file unless given. */
+  readonly name?: string
+}
+
+const nameOf = ({ file, name }: Options): string => name ?? `oci-archive:${file}`
+
+const failedOf = (name: string) => (operation: string, repository?: Repository) => (reason: RegistryError.Reason) =>
+  new RegistryError.RegistryError({
+    operation,
+    registry: name,
+    ...repository === undefined ? {} : { repository },
+    reason
+  })
+
+/**
+ * Opens an archive for reading. It stays open as long as the scope.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  options: Options
+): Effect.fn.Return<
+  LayoutRegistry.LayoutRegistry,
+  RegistryError.RegistryError,
+  FileSystem.FileSystem | Scope.Scope
+> {
+  const name = nameOf(options)
+  const failed = failedOf(name)
+  const layout = yield* Effect.mapError(
+    Effect.flatMap(TarFile.open(options.file), LayoutArchive.make),
+    failed("open")
+  )
+  return {
+    ...Registry.make({
+      ...LayoutReader.operations(() => Effect.succeed(layout), failed),
+      name,
+      capabilities: Effect.succeed({ referrers: true }),
+      ping: Effect.void
+    }),
+    roots: (repository) => Effect.mapError(Effect.map(layout.index, LayoutIndex.roots), failed("roots", repository))
+  }
+})
+
+/**
+ * Provides the archive, for reading, as the `Registry` service.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options: Options
+): Layer.Layer<Registry.Registry, RegistryError.RegistryError, FileSystem.FileSystem> =>
+  Layer.effect(Registry.Registry, make(options))
+
+// ---------------------------------------------------------------------------------------------------------------------
+// writing
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** All blobs that a list of files names, and what they are called there. */
+const blobsOf = (names: ReadonlyArray<string>) =>
+  names.flatMap((name) => {
+    const [folder, algorithm = "", encoded = "", ...rest] = name.split("/")
+    const digest = Digest.parse(`${algorithm}:${encoded}`)
+    return folder === "blobs" && rest.length === 0 && Result.isSuccess(digest)
+      ? [{ name, digest: digest.success }]
+      : []
+  })
+
+const anyRepository = Repository.make("archive")
+
+/** Takes a layout out of an archive, into a folder that is not there yet. */
+const unpack = Effect.fnUntraced(
+  function*(
+    tar: TarFile.TarFile,
+    files: Files.Files,
+    registry: Registry.Registry,
+    failed: ReturnType<typeof failedOf>
+  ) {
+    const fail = failed("update")
+    yield* Effect.gen(function*() {
+      // an archive that is broken stays as it is
+      yield* LayoutArchive.make(tar)
+      yield* files.makeFolder(files.join(files.root, "blobs"))
+      for (const name of ["index.json", "oci-layout"]) {
+        const bytes = yield* tar.read(name, LayoutFormat.indexLimit)
+        if (bytes !== undefined) yield* files.write(files.join(files.root, name), bytes)
+      }
+    }).pipe(Effect.mapError(fail))
+    for (const { digest, name } of blobsOf(tar.names)) {
+      const blob = tar.open(name)
+      if (blob === undefined) continue
+      const content = BlobSource.make(blob.size, (offset) => Stream.mapError(blob.read(offset, blob.size), fail))
+      yield* registry.pushBlob(anyRepository, { digest, size: blob.size }, content)
+    }
+  }
+)
+
+/** The names of the folders and files of a layout below `blobs`, in order. */
+const namesOf = Effect.fnUntraced(function*(files: Files.Files) {
+  const names = ["blobs/"]
+  for (const algorithm of [...yield* files.list(files.join(files.root, "blobs"), "Directory")].sort()) {
+    const blobs = yield* files.list(files.join(files.root, "blobs", algorithm))
+    names.push(`blobs/${algorithm}/`, ...[...blobs].sort().map((name) => `blobs/${algorithm}/${name}`))
+  }
+  return names
+})
+
+/** Tells whether a layout has become another. */
+const stateOf = Effect.fnUntraced(function*(files: Files.Files) {
+  const index = yield* files.read(files.join(files.root, "index.json"), LayoutFormat.indexLimit)
+  return JSON.stringify([index === undefined ? "" : new TextDecoder().decode(index), yield* namesOf(files)])
+})
+
+/** The bytes of an archive of a layout. The same content gives the same bytes. */
+const pack = (files: Files.Files) => {
+  const entry = Effect.fnUntraced(function*(name: string) {
+    if (name.endsWith("/")) return Tar.directory(name)
+    const path = files.join(files.root, ...name.split("/"))
+    const info = yield* files.stat(path)
+    const body = Stream.unwrap(Effect.map(
+      files.open(path),
+      (file) => file === undefined ? Stream.empty : file.read(0, file.size)
+    ))
+    return Tar.fileStream(name, Number(info?.size ?? 0), body)
+  })
+  return Stream.fromArrayEffect(Effect.map(namesOf(files), (blobs) => ["oci-layout", "index.json", ...blobs])).pipe(
+    Stream.mapEffect(entry),
+    Stream.pipeThroughChannelOrFail(Tar.encode())
+  )
+}
+
+/**
+ * Writes an archive. What is pushed to the registry is added to what is in the file, if there is one; the file is
+ * replaced when `use` has succeeded and has changed anything. Where it fails or is interrupted the file stays as it was.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const update = Effect.fnUntraced(function*<A, E, R>(
+  options: Options,
+  use: (registry: LayoutRegistry.LayoutRegistry) => Effect.Effect<A, E, R>
+): Effect.fn.Return<A, E | RegistryError.RegistryError, R | FileSystem.FileSystem | Path.Path> {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const name = nameOf(options)
+  const failed = failedOf(name)
+  const refused = Effect.mapError((error: PlatformError) => failed("update")(Files.refusal(options.file)(error)))
+
+  const isThere = yield* refused(fs.exists(options.file))
+  const file = isThere ? yield* refused(fs.realPath(options.file)) : options.file
+  // a file without content is a place for one
+  const isEmpty = !isThere || (yield* refused(fs.stat(file))).size === ByteSize.zero
+  const beside = yield* Files.make(path.dirname(file), { isDurable: true })
+
+  return yield* Effect.scoped(Effect.gen(function*() {
+    const folder = yield* Effect.acquireRelease(
+      refused(fs.makeTempDirectory({ directory: beside.root, prefix: `.${path.basename(file)}.` })),
+      (folder) => Effect.ignore(fs.remove(folder, { recursive: true }))
+    )
+    const files = yield* Files.make(path.join(folder, "layout"), { isDurable: false })
+    const registry = yield* LayoutRegistry.make({
+      directory: files.root,
+      form: "layout",
+      durability: "process-end",
+      name
+    })
+    if (!isEmpty) {
+      const tar = yield* Effect.mapError(TarFile.open(file), failed("update"))
+      yield* unpack(tar, files, registry, failed)
+    }
+    const before = yield* Effect.mapError(stateOf(files), failed("update"))
+    const value = yield* use(registry)
+
+    yield* Effect.gen(function*() {
+      if ((yield* stateOf(files)) === before) return
+      const draft = path.join(folder, "archive.tar")
+      yield* Effect.scoped(Effect.gen(function*() {
+        const into = yield* beside.create(draft)
+        yield* Stream.runForEach(
+          pack(files),
+          (bytes) => Effect.uninterruptible(Effect.mapError(into.writeAll(bytes), Files.refusal(draft)))
+        )
+        yield* beside.sync(draft, into)
+      }))
+      yield* beside.rename(draft, file)
+      yield* beside.syncFolder(beside.root)
+    }).pipe(
+      Effect.catchTag("TarError", ({ message }) => new RegistryError.Storage({ path: file, problem: message })),
+      Effect.mapError(failed("update"))
+    )
+    return value
+  }))
+})

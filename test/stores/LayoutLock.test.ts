@@ -1,0 +1,307 @@
+import { NodeServices } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Effect, Exit, Fiber, FileSystem, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import * as ChildProcess from "node:child_process"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Files from "../../src/stores/Files.ts"
+import * as LayoutLock from "../../src/stores/LayoutLock.ts"
+import * as Owner from "../../src/stores/Owner.ts"
+import { asking, refusal } from "../utils/files.ts"
+import { temporaryFolder } from "../utils/layouts.ts"
+
+const temporary = (folder: string) => Effect.sync(() => Path.join(folder, crypto.randomUUID()))
+
+/** A folder for a lock, who takes it, and how often it was looked at and touched. */
+const setUp = Effect.gen(function*() {
+  const root = yield* temporaryFolder
+  const fs = yield* FileSystem.FileSystem
+  const counts = { looks: 0, touches: 0 }
+  const watched = FileSystem.FileSystem.of({
+    ...fs,
+    readDirectoryEntries: (path) => {
+      counts.looks++
+      return fs.readDirectoryEntries(path)
+    },
+    utimes: (...args) => Effect.tap(fs.utimes(...args), () => Effect.sync(() => counts.touches++))
+  })
+  const files = yield* Effect.provideService(
+    Files.make(root, { isDurable: false }),
+    FileSystem.FileSystem,
+    watched
+  )
+  const owner = yield* Owner.make
+  const folder = Path.join(root, "lock")
+  const acquire = LayoutLock.acquire({ files, owner, folder, temporary: temporary(root) })
+  return {
+    acquire,
+    claims: () => Fs.readdirSync(folder).sort(),
+    counts,
+    folder,
+    owner,
+    waiting: Effect.forkChild(Effect.scoped(acquire))
+  }
+})
+
+/** Lets time pass, a tenth of a second for each turn of what deals with files; tells how much of it did. */
+const pass = Effect.fnUntraced(function*(until: (now: number) => boolean, eachTime: () => void = () => {}) {
+  let now = yield* Clock.currentTimeMillis
+  while (!until(now)) {
+    yield* Effect.promise(() => new Promise(setImmediate))
+    eachTime()
+    yield* TestClock.adjust("100 millis")
+    now = yield* Clock.currentTimeMillis
+  }
+  return now
+})
+
+/** Somebody holds the lock: a process of this name. */
+const claim = (folder: string, name: string, number = 1) => {
+  Fs.mkdirSync(folder, { recursive: true })
+  Fs.writeFileSync(Path.join(folder, `${number}`), name)
+}
+
+/** The name of a process, as it says itself. */
+const nameOf = (command: string) => {
+  const script = `
+    import { NodeServices } from "@effect/platform-node"
+    import { Effect } from "effect"
+    import * as Owner from "./src/stores/Owner.ts"
+    Effect.runPromise(Effect.provide(Owner.make, NodeServices.layer)).then(({ name }) => {
+      console.log(name)
+      ${command}
+    })`
+  const child = ChildProcess.spawn(process.execPath, [
+    "--conditions=effect-oci:source",
+    "--input-type=module",
+    "--eval",
+    script
+  ])
+  return Effect.callback<{ readonly child: ChildProcess.ChildProcess; readonly name: string }>((resume) => {
+    child.stdout.once("data", (data: Buffer) => resume(Effect.succeed({ child, name: data.toString().trim() })))
+  })
+}
+
+const ended = (child: ChildProcess.ChildProcess) =>
+  Effect.callback<void>((resume) => {
+    child.once("exit", () => resume(Effect.void))
+    child.kill("SIGKILL")
+  })
+
+describe("a lock", () => {
+  it.live("is held by one at a time", () =>
+    Effect.gen(function*() {
+      const { acquire } = yield* setUp
+      let inside = 0
+      let most = 0
+      const work = Effect.scoped(Effect.gen(function*() {
+        yield* acquire
+        most = Math.max(most, ++inside)
+        yield* Effect.yieldNow
+        inside--
+      }))
+      yield* Effect.all(Array.from({ length: 12 }, () => work), { concurrency: "unbounded" })
+      assert.deepStrictEqual([most, inside], [1, 0])
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("is never there without the name of who holds it", () =>
+    Effect.gen(function*() {
+      const { folder, owner } = yield* setUp
+      const fs = yield* FileSystem.FileSystem
+      const names = new Set<string>()
+      const look = Effect.sync(() => {
+        const claim = Path.join(folder, "1")
+        if (Fs.existsSync(claim)) names.add(Fs.readFileSync(claim, "utf8"))
+      })
+      const root = Path.dirname(folder)
+      const files = yield* Files.make(root, { isDurable: false }).pipe(
+        Effect.provideService(FileSystem.FileSystem, asking(fs, () => look))
+      )
+      yield* Effect.scoped(LayoutLock.acquire({ files, owner, folder, temporary: temporary(root) }))
+      assert.deepStrictEqual(names, new Set([owner.name]))
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("is taken without links too", () =>
+    Effect.gen(function*() {
+      const { claims, folder } = yield* setUp
+      const fs = yield* FileSystem.FileSystem
+      const root = Path.dirname(folder)
+      const files = yield* Files.make(root, { isDurable: false }).pipe(
+        Effect.provideService(
+          FileSystem.FileSystem,
+          asking(fs, (call) => call.operation === "link" ? Effect.fail(refusal("EPERM", call)) : Effect.void)
+        )
+      )
+      const owner = yield* Owner.make
+      yield* LayoutLock.acquire({ files, owner, folder, temporary: temporary(root) })
+      assert.deepStrictEqual(claims(), ["1"])
+      assert.deepStrictEqual(Fs.readdirSync(root), ["lock"])
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.live("leaves one small file behind", () =>
+    Effect.gen(function*() {
+      const { acquire, claims } = yield* setUp
+      yield* Effect.scoped(acquire)
+      yield* Effect.scoped(acquire)
+      assert.deepStrictEqual(claims(), ["2.free"])
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("of a process that has not ended is waited for", () =>
+    Effect.gen(function*() {
+      const { counts, folder, owner, waiting } = yield* setUp
+      claim(folder, owner.name)
+      const fiber = yield* waiting
+      yield* pass(() => counts.looks >= 3)
+      assert.isUndefined(fiber.pollUnsafe())
+      Fs.renameSync(Path.join(folder, "1"), Path.join(folder, "1.free"))
+      yield* pass(() => fiber.pollUnsafe() !== undefined)
+      yield* Fiber.join(fiber)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect.skipIf(!Fs.existsSync("/proc/self/stat"))(
+    "of a process that was killed is taken without waiting",
+    () =>
+      Effect.gen(function*() {
+        const { acquire, claims, folder } = yield* setUp
+        const { child, name } = yield* nameOf("setInterval(() => {}, 1000)")
+        yield* ended(child)
+        claim(folder, name)
+        yield* Effect.scoped(acquire)
+        assert.deepStrictEqual(claims(), ["2.free"])
+      }).pipe(Effect.provide(NodeServices.layer))
+  )
+
+  for (const name of ["", "another machine"]) {
+    it.effect(`of somebody who gives no sign of life is taken after 10 seconds: ${JSON.stringify(name)}`, () =>
+      Effect.gen(function*() {
+        const { folder, waiting } = yield* setUp
+        claim(folder, name)
+        const fiber = yield* waiting
+        assert.isAtLeast(yield* pass(() => fiber.pollUnsafe() !== undefined), 10_000)
+        yield* Fiber.join(fiber)
+      }).pipe(Effect.provide(NodeServices.layer)))
+  }
+
+  /** Somebody elsewhere gives signs of life. */
+  const touch = (folder: string) => {
+    let second = 0
+    return () => Fs.utimesSync(Path.join(folder, "1"), ++second, second)
+  }
+
+  it.effect("of somebody who gives signs of life is not taken", () =>
+    Effect.gen(function*() {
+      const { folder, waiting } = yield* setUp
+      claim(folder, "another machine")
+      const fiber = yield* waiting
+      yield* pass((now) => now >= 50_000, touch(folder))
+      assert.isUndefined(fiber.pollUnsafe())
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("is given up after a minute", () =>
+    Effect.gen(function*() {
+      const { acquire, folder } = yield* setUp
+      claim(folder, "another machine")
+      const fiber = yield* Effect.forkChild(Effect.flip(Effect.scoped(acquire)))
+      assert.isAtLeast(yield* pass(() => fiber.pollUnsafe() !== undefined, touch(folder)), 60_000)
+      const error = yield* Fiber.join(fiber)
+      assert.strictEqual(error.message, `${folder}: others have been writing for 1m`)
+      assert.isTrue("isRetryable" in error && error.isRetryable)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("says so while it is held", () =>
+    Effect.gen(function*() {
+      const { acquire, counts, folder } = yield* setUp
+      yield* acquire
+      assert.isAtLeast(yield* pass(() => counts.touches >= 2), 5000)
+      assert.isAtLeast(Fs.statSync(Path.join(folder, "1")).mtimeMs, 5000)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.live("is known to be lost when another took over", () =>
+    Effect.gen(function*() {
+      const { acquire, folder } = yield* setUp
+      const scope = yield* Scope.make()
+      const { isHeld } = yield* Scope.provide(acquire, scope)
+      assert.isTrue(yield* isHeld)
+      claim(folder, "another machine", 2)
+      assert.isFalse(yield* isHeld)
+      yield* Scope.close(scope, Exit.void)
+      assert.isTrue(Fs.existsSync(Path.join(folder, "2")))
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  // what is there when somebody who looked, and was stopped for long, goes on
+  for (const later of ["7", "6.free", "7.free"]) {
+    it.effect(`is not taken on old knowledge, with ${later} there by then`, () =>
+      Effect.gen(function*() {
+        const root = yield* temporaryFolder
+        const folder = Path.join(root, "lock")
+        Fs.mkdirSync(folder)
+        Fs.writeFileSync(Path.join(folder, "5.free"), "")
+        const fs = yield* FileSystem.FileSystem
+        const claimed: Array<string> = []
+        let looks = 0
+        const stopped = FileSystem.FileSystem.of({
+          ...fs,
+          link: (from, to) => {
+            claimed.push(Path.basename(to))
+            return fs.link(from, to)
+          },
+          readDirectoryEntries: (path) =>
+            Effect.tap(fs.readDirectoryEntries(path), () =>
+              Effect.sync(() => {
+                if (looks++ > 0) return
+                Fs.rmSync(Path.join(folder, "5.free"))
+                Fs.writeFileSync(Path.join(folder, later), "another machine")
+              }))
+        })
+        const files = yield* Files.make(root, { isDurable: false }).pipe(
+          Effect.provideService(FileSystem.FileSystem, stopped)
+        )
+        const waiting = yield* Effect.forkChild(LayoutLock.acquire({
+          files,
+          owner: yield* Owner.make,
+          folder,
+          temporary: temporary(root)
+        }))
+        yield* pass(() => looks >= 3)
+        if (later === "7") {
+          assert.deepStrictEqual([claimed, Fs.readdirSync(folder)], [["6"], ["7"]])
+          assert.isUndefined(waiting.pollUnsafe())
+        } else {
+          const next = `${Number.parseInt(later) + 1}`
+          yield* Fiber.join(waiting)
+          assert.deepStrictEqual([claimed, Fs.readdirSync(folder)], [["6", next], [next]])
+        }
+      }).pipe(Effect.provide(NodeServices.layer)))
+  }
+})
+
+describe.skipIf(!Fs.existsSync("/proc/self/stat"))("a process", () => {
+  it.live("is not gone while it runs, and is once it was killed", () =>
+    Effect.gen(function*() {
+      const owner = yield* Owner.make
+      const { child, name } = yield* nameOf("setInterval(() => {}, 1000)")
+      assert.isFalse(yield* owner.isGone(name))
+      yield* ended(child)
+      assert.isTrue(yield* owner.isGone(name))
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.live("whose number another one has now is gone", () =>
+    Effect.gen(function*() {
+      const owner = yield* Owner.make
+      assert.isFalse(yield* owner.isGone(owner.name))
+      assert.isTrue(yield* owner.isGone(owner.name.replace(/\d+$/, (start) => `${Number(start) - 1}`)))
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.live("of another machine, container or user is never known to be gone", () =>
+    Effect.gen(function*() {
+      const owner = yield* Owner.make
+      const gone = owner.name.replace(/ \d+ \d+$/, " 4194305 1")
+      assert.isTrue(yield* owner.isGone(gone))
+      for (const word of [0, 1, 2]) {
+        const other = gone.split(" ").map((part, index) => index === word ? `${part}0` : part).join(" ")
+        assert.isFalse(yield* owner.isGone(other), other)
+      }
+      for (const name of ["", "1", gone.slice(1), `${gone} more`]) assert.isFalse(yield* owner.isGone(name), name)
+    }).pipe(Effect.provide(NodeServices.layer)))
+})

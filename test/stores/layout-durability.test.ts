@@ -1,0 +1,203 @@
+import { NodeServices } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FileSystem, Stream } from "effect"
+import * as Descriptor from "effect-oci/Descriptor"
+import * as LayoutRegistry from "effect-oci/LayoutRegistry"
+import * as MediaType from "effect-oci/MediaType"
+import type { Registry } from "effect-oci/Registry"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Files from "../utils/files.ts"
+import { bytesOf, pushImage, pushManifest, pushReferrer, repository, tag } from "../utils/images.ts"
+import { temporaryFolder } from "../utils/layouts.ts"
+
+const app = repository("team/app")
+
+/** A registry, and every operation on files so far, by paths within its folder. */
+const recorded = Effect.fnUntraced(function*(options: Partial<LayoutRegistry.Options> = {}) {
+  const directory = Path.join(yield* temporaryFolder, "here")
+  const fs = yield* FileSystem.FileSystem
+  const calls: Array<Files.Call> = []
+  const within = (path: string) => Path.relative(directory, path)
+  const asking = Files.asking(
+    fs,
+    ({ operation, path, to }) =>
+      Effect.sync(() =>
+        void calls.push({ operation, path: within(path), ...to === undefined ? {} : { to: within(to) } })
+      )
+  )
+  const registry = yield* Effect.provideService(
+    LayoutRegistry.make({ directory, ...options }),
+    FileSystem.FileSystem,
+    asking
+  )
+  return { calls, registry }
+})
+
+const uploadInChunks = Effect.fnUntraced(function*(registry: Registry) {
+  const upload = yield* registry.startUpload(app)
+  assert(upload._tag === "Upload")
+  const { digest } = yield* Descriptor.fromBytes(bytesOf("0123"), { algorithm: "sha512" })
+  yield* upload.append({ offset: 0, stream: Stream.succeed(bytesOf("01")) })
+  yield* upload.commit(digest, { offset: 2, stream: Stream.succeed(bytesOf("23")) })
+}, Effect.scoped)
+
+/** Writes all that can be written. */
+const work = Effect.fnUntraced(function*(registry: Registry) {
+  yield* uploadInChunks(registry)
+  const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+  yield* pushReferrer(registry, app, image, "about it")
+  const { digest } = yield* pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [image] }, [
+    tag("2")
+  ])
+  yield* registry.deleteTag(app, tag("1"))
+  yield* registry.deleteManifest(app, digest)
+})
+
+const withNode = Effect.provide(NodeServices.layer)
+
+describe("LayoutRegistry, so that a loss of power does no harm,", () => {
+  it.effect("renames nothing into a layout that is not safe on disk", () =>
+    Effect.gen(function*() {
+      const { calls, registry } = yield* recorded()
+      yield* work(registry)
+      const renames = calls.flatMap((call, index) =>
+        call.operation === "rename" && call.to?.startsWith(app) === true && !call.to.includes("lock")
+          ? [{ ...call, index }]
+          : []
+      )
+      assert.isAbove(renames.length, 10)
+      for (const { index, path, to } of renames) {
+        const before = calls.slice(0, index).filter((call) => call.path === path)
+        assert.deepStrictEqual(before.map(({ operation }) => operation).slice(-1), ["sync"], to)
+      }
+    }).pipe(withNode))
+
+  it.effect("lists a manifest once the names of what it refers to are safe, and answers once the list is", () =>
+    Effect.gen(function*() {
+      const { calls, registry } = yield* recorded()
+      yield* work(registry)
+      const isIndex = ({ to }: Files.Call) => to === `${app}/index.json`
+      const lists = calls.flatMap((call, index) => isIndex(call) ? [index] : []).slice(1)
+      assert.isAbove(lists.length, 4)
+      for (const at of lists) {
+        const before = calls.slice(0, at)
+        for (const folder of [`${app}/blobs/sha256`, `${app}/blobs/sha512`]) {
+          const named = before.findLastIndex(({ to }) => to !== undefined && Path.dirname(to) === folder)
+          const synced = before.findLastIndex(({ operation, path }) => operation === "sync" && path === folder)
+          assert.isAbove(synced, named, folder)
+        }
+        const after = calls.slice(at + 1)
+        const synced = after.findIndex(({ operation, path }) => operation === "sync" && path === app)
+        const released = after.findIndex(({ to }) => to?.endsWith(".free") === true)
+        assert.isAtLeast(synced, 0)
+        assert.isBelow(synced, released)
+      }
+    }).pipe(withNode))
+
+  it.effect("makes sure of the folders that it makes", () =>
+    Effect.gen(function*() {
+      const { calls, registry } = yield* recorded()
+      yield* work(registry)
+      const made = calls.flatMap(({ operation, path }, index) =>
+        operation === "makeDirectory" && !path.includes(".effect-oci") ? [{ index, path }] : []
+      )
+      assert.includeMembers(made.map(({ path }) => path), ["", "team", app, `${app}/blobs`, `${app}/blobs/sha512`])
+      for (const { index, path } of made) {
+        const folder = Path.join(path, "..")
+        assert.isTrue(
+          calls.slice(index).some((call) => call.operation === "sync" && Path.join(call.path, ".") === folder),
+          path
+        )
+      }
+    }).pipe(withNode))
+
+  it.effect("removes a manifest once it is not listed any more", () =>
+    Effect.gen(function*() {
+      const { calls, registry } = yield* recorded()
+      const { digest } = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      calls.length = 0
+      yield* registry.deleteManifest(app, digest)
+      const order = calls.map(({ operation, path, to }) => `${operation} ${to ?? path}`)
+      const listed = order.indexOf(`sync ${app}`)
+      const removed = order.indexOf(`remove ${app}/blobs/sha256/${digest.slice(7)}`)
+      assert.isAtLeast(listed, 0)
+      assert.isBelow(listed, removed)
+    }).pipe(withNode))
+
+  it.effect("does not wait for the disk where only the process may end", () =>
+    Effect.gen(function*() {
+      const { calls, registry } = yield* recorded({ durability: "process-end" })
+      yield* work(registry)
+      assert.deepStrictEqual(calls.filter(({ operation }) => operation === "sync"), [])
+    }).pipe(withNode))
+
+  it.effect("goes on where folders cannot be synced", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryFolder
+      const fs = yield* FileSystem.FileSystem
+      for (const code of ["EISDIR", "EINVAL"]) {
+        const operation = code === "EISDIR" ? "open" : "sync"
+        const asking = Files.asking(fs, (call) =>
+          call.operation === operation && Fs.statSync(call.path, { throwIfNoEntry: false })?.isDirectory() === true
+            ? Effect.fail(Files.refusal(code, call))
+            : Effect.void)
+        const registry = yield* Effect.provideService(
+          LayoutRegistry.make({ directory: Path.join(directory, code) }),
+          FileSystem.FileSystem,
+          asking
+        )
+        yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      }
+    }).pipe(withNode))
+})
+
+describe("LayoutRegistry, so that many manifests take little time,", () => {
+  it.effect("writes changes that come at once together", () =>
+    Effect.gen(function*() {
+      const { calls, registry } = yield* recorded()
+      yield* pushImage(registry, app, ["layer"])
+      calls.length = 0
+      const tags = Array.from({ length: 50 }, (_, index) => tag(`${index}`))
+      yield* Effect.forEach(
+        tags,
+        (tag) => pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [], tag }, [tag]),
+        { concurrency: "unbounded", discard: true }
+      )
+      assert.isBelow(calls.filter(({ to }) => to === `${app}/index.json`).length, 10)
+      assert.sameMembers(yield* Stream.runCollect(registry.tags(app)), tags)
+    }).pipe(withNode))
+
+  it.effect("of changes that come at once lets the others be made when one is refused", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* recorded()
+      yield* pushImage(registry, app, ["layer"])
+      const push = (name: string, manifests: ReadonlyArray<object>) =>
+        Effect.exit(pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests, name }, [tag(name)]))
+      const missing = { mediaType: MediaType.imageManifest, digest: `sha256:${"0".repeat(64)}`, size: 1 }
+      const [one, two, three] = yield* Effect.all(
+        [push("1", []), push("2", [missing]), Effect.exit(registry.deleteTag(app, tag("none"))), push("3", [])],
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual([one._tag, two._tag, three._tag], ["Success", "Failure", "Failure"])
+      assert.deepStrictEqual(yield* Stream.runCollect(registry.tags(app)), ["1", "3"].map(tag))
+    }).pipe(withNode))
+
+  it.effect("does not lose a change whose neighbour is interrupted", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* recorded()
+      yield* pushImage(registry, app, ["layer"])
+      const push = (name: string) =>
+        pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [], name }, [tag(name)])
+      const names = Array.from({ length: 20 }, (_, index) => `${index}`)
+      yield* Effect.forEach(
+        names,
+        (name, index) => index % 2 === 0 ? push(name) : Effect.ignore(Effect.race(push(name), Effect.yieldNow)),
+        { concurrency: "unbounded", discard: true }
+      )
+      assert.includeMembers(
+        Array.from(yield* Stream.runCollect(registry.tags(app))),
+        names.filter((_, index) => index % 2 === 0).map(tag)
+      )
+    }).pipe(withNode))
+})
