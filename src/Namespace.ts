@@ -9,18 +9,23 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { BlobSource } from "./BlobSource.ts"
 import * as Copy from "./copy/Copy.ts"
-import { CopyError, TagMismatch, UnfitReference } from "./copy/CopyError.ts"
+import { CopyError, PlatformNotFound, TagMismatch, UnfitReference } from "./copy/CopyError.ts"
 import type { CopyEvent } from "./copy/CopyEvent.ts"
 import type { CopyPlan } from "./copy/CopyPlan.ts"
 import type { CopyReport } from "./copy/CopyReport.ts"
+import * as PlatformSearch from "./copy/PlatformSearch.ts"
 import type { Descriptor } from "./Descriptor.ts"
 import type { Digest } from "./Digest.ts"
+import type { ManifestError } from "./Manifest.ts"
+import * as Platform from "./Platform.ts"
 import * as Reference from "./Reference.ts"
-import type { Blob, ManifestBytes, Range } from "./Registry.ts"
+import type { Blob, ManifestBytes, Range, Registry } from "./Registry.ts"
 import type { RegistryError } from "./RegistryError.ts"
 import * as Resolver from "./Resolver.ts"
 
@@ -57,6 +62,16 @@ export interface Copied {
 }
 
 /**
+ * Which of the images of an index is meant: the one for this platform. A manifest that is none has to be for it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ForPlatform {
+  readonly platform?: Platform.Platform
+}
+
+/**
  * Why a reference could not be followed to what it names.
  *
  * @category errors
@@ -68,6 +83,8 @@ export type NamespaceError =
   | Reference.InvalidReference
   | TagMismatch
   | UnfitReference
+  | PlatformNotFound
+  | ManifestError
 
 /**
  * The operations of a namespace.
@@ -115,9 +132,35 @@ export class Namespace extends Context.Service<Namespace, {
   /** Tells whether a blob is there, and how long it is. */
   readonly resolveBlob: (end: End) => Effect.Effect<Descriptor, NamespaceError>
   /** Reads a manifest. */
-  readonly getManifest: (end: End) => Effect.Effect<ManifestBytes, NamespaceError>
+  readonly getManifest: (end: End, options?: ForPlatform) => Effect.Effect<ManifestBytes, NamespaceError>
   /** Tells what a tag points at, or whether a manifest is there. */
-  readonly resolveManifest: (end: End) => Effect.Effect<Descriptor, NamespaceError>
+  readonly resolveManifest: (end: End, options?: ForPlatform) => Effect.Effect<Descriptor, NamespaceError>
+  /** Writes a blob, whose digest the reference names. */
+  readonly pushBlob: <E>(end: End, source: BlobSource<E>) => Effect.Effect<Descriptor, NamespaceError | E>
+  /**
+   * Writes a manifest, and points the tag of the reference at it, and others. A digest that the reference names must be
+   * its.
+   */
+  readonly pushManifest: (
+    end: End,
+    manifest: { readonly mediaType: string; readonly bytes: Uint8Array },
+    tags?: ReadonlyArray<Reference.Tag>
+  ) => Effect.Effect<Descriptor, NamespaceError>
+  /** Removes a blob from a repository. */
+  readonly deleteBlob: (end: End) => Effect.Effect<void, NamespaceError>
+  /** Removes a manifest, which the reference names by its digest alone, and every tag on it. */
+  readonly deleteManifest: (end: End) => Effect.Effect<void, NamespaceError>
+  /** Removes a tag. A digest beside it must be what it points at. */
+  readonly deleteTag: (end: End) => Effect.Effect<void, NamespaceError>
+  /** Lists the tags of a repository, which is named without tag and digest. */
+  readonly tags: (end: End) => Stream.Stream<Reference.Tag, NamespaceError>
+  /** Lists what refers to a manifest: signatures, SBOMs, attestations. */
+  readonly referrers: (
+    end: End,
+    options?: { readonly artifactType?: string }
+  ) => Stream.Stream<Descriptor, NamespaceError>
+  /** The registry behind a host, for what concerns no repository: it can be pinged, and may list its repositories. */
+  readonly registry: (host: Reference.Host) => Effect.Effect<Registry, Resolver.ResolveError>
 }>()("effect-oci/Namespace") {}
 
 /**
@@ -204,6 +247,26 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
     }
     return found
   })
+  const manifestAt = (end: End) =>
+    at(end, ({ registry, repository }, reference) => registry.getManifest(repository, reference))
+  const descriptorAt = (end: End) =>
+    Effect.map(
+      at(end, ({ registry, repository }, reference) =>
+        Effect.map(registry.resolveManifest(repository, reference), (descriptor) => ({ descriptor }))),
+      ({ descriptor }) =>
+        descriptor
+    )
+
+  /** The manifest of the image for a platform. */
+  const image = Effect.fnUntraced(function*(end: End, platform: Platform.Platform) {
+    const source = yield* open(end)
+    const root = yield* manifestAt(source)
+    const seen: Array<Platform.Platform> = []
+    const found = yield* PlatformSearch.find({ source, explain: () => identity }, root, platform, seen)
+    if (found !== undefined) return found
+    const available = Array.from(new Set(seen.map(Platform.format)))
+    return yield* new PlatformNotFound({ platform: Platform.format(platform), available })
+  })
 
   return Namespace.of({
     copyManifest,
@@ -242,17 +305,59 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
       const { digest, registry, repository } = yield* openBlob(end)
       return yield* registry.resolveBlob(repository, digest)
     }),
-    getManifest: Effect.fn("Namespace.getManifest")(function*(end) {
-      return yield* at(end, ({ registry, repository }, reference) => registry.getManifest(repository, reference))
+    getManifest: Effect.fn("Namespace.getManifest")(function*(end, options) {
+      return options?.platform === undefined ? yield* manifestAt(end) : yield* image(end, options.platform)
     }),
-    resolveManifest: Effect.fn("Namespace.resolveManifest")(function*(end) {
-      const { descriptor } = yield* at(
-        end,
-        ({ registry, repository }, reference) =>
-          Effect.map(registry.resolveManifest(repository, reference), (descriptor) => ({ descriptor }))
+    resolveManifest: Effect.fn("Namespace.resolveManifest")(function*(end, options) {
+      return options?.platform === undefined
+        ? yield* descriptorAt(end)
+        : (yield* image(end, options.platform)).descriptor
+    }),
+    pushBlob: Effect.fn("Namespace.pushBlob")(function*(end, source) {
+      const { digest, registry, repository } = yield* openBlob(end)
+      return yield* registry.pushBlob(repository, { digest, size: source.size }, source)
+    }),
+    pushManifest: Effect.fn("Namespace.pushManifest")(function*(end, manifest, tags = []) {
+      const { digest, registry, repository, tag } = yield* open(end)
+      return yield* registry.pushManifest(
+        repository,
+        digest === undefined ? manifest : { ...manifest, digest },
+        Array.from(new Set(tag === undefined ? tags : [tag, ...tags]))
       )
-      return descriptor
-    })
+    }),
+    deleteBlob: Effect.fn("Namespace.deleteBlob")(function*(end) {
+      const { digest, registry, repository } = yield* openBlob(end)
+      yield* registry.deleteBlob(repository, digest)
+    }),
+    deleteManifest: Effect.fn("Namespace.deleteManifest")(function*(end) {
+      const { digest, registry, repository, tag } = yield* open(end)
+      if (digest === undefined || tag !== undefined) {
+        return yield* new UnfitReference({ problem: "a manifest is removed by its digest alone" })
+      }
+      yield* registry.deleteManifest(repository, digest)
+    }),
+    deleteTag: Effect.fn("Namespace.deleteTag")(function*(end) {
+      const place = yield* open(end)
+      const { digest, registry, repository, tag } = place
+      if (tag === undefined) return yield* new UnfitReference({ problem: "there is no tag in it" })
+      if (digest !== undefined) yield* descriptorAt(place)
+      yield* registry.deleteTag(repository, tag)
+    }),
+    tags: (end) =>
+      Stream.unwrap(Effect.gen(function*() {
+        const { digest, registry, repository, tag } = yield* open(end)
+        if (tag === undefined && digest === undefined) return registry.tags(repository)
+        return yield* new UnfitReference({ problem: "a repository has neither tag nor digest" })
+      })),
+    referrers: (end, options) =>
+      Stream.unwrap(Effect.gen(function*() {
+        const place = yield* open(end)
+        const { registry, repository, tag } = place
+        // the subject itself need not be there
+        const digest = tag === undefined ? place.digest : undefined
+        return registry.referrers(repository, digest ?? (yield* descriptorAt(place)).digest, options)
+      })),
+    registry: (host) => resolver.resolve(host)
   })
 }
 

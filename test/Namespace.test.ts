@@ -1,12 +1,23 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Stream } from "effect"
+import * as BlobSource from "effect-oci/BlobSource"
 import type { CopyError } from "effect-oci/CopyError"
 import * as Digest from "effect-oci/Digest"
+import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Namespace from "effect-oci/Namespace"
 import * as Reference from "effect-oci/Reference"
 import * as Resolver from "effect-oci/Resolver"
-import { pushBlob, pushImage, repository, tag } from "./utils/images.ts"
+import {
+  bytesOf,
+  pushBlob,
+  pushImage,
+  pushManifest,
+  pushReferrer,
+  pushSample,
+  repository,
+  tag
+} from "./utils/images.ts"
 
 const app = repository("team/app")
 const nowhere = Digest.fromHash("sha256", new Uint8Array(32))
@@ -295,6 +306,158 @@ describe("copyBlob", () => {
       const ends = { source: `one.local/team/app@${blob.digest}`, destination: "two.local/mirror" }
       const error = yield* Effect.flip(namespace.copyBlob({ ...ends, [end]: reference }))
       assert.deepStrictEqual(summary(error), { end, reference, reason })
+    }))
+})
+
+describe("a platform", () => {
+  /** An index of two images below another one, and an image in none. */
+  const withPlatforms = Effect.gen(function*() {
+    const { namespace, one } = yield* setUp
+    const { amd64, arm64, index } = yield* pushSample(one, app, [])
+    const mediaType = MediaType.imageIndex
+    const nested = yield* pushManifest(one, app, { mediaType, manifests: [index] }, [tag("nested")])
+    const lone = yield* pushImage(one, app, ["lone"], { architecture: "s390x", tags: [tag("lone")] })
+    const { platform } = lone
+    return { namespace, amd64, arm64, nested, lone, platform }
+  })
+  const arm64 = { os: "linux", architecture: "arm64" }
+
+  it.effect("chooses among the images of an index, however deep", () =>
+    Effect.gen(function*() {
+      const { arm64: image, namespace } = yield* withPlatforms
+      const found = yield* namespace.resolveManifest("one.local/team/app:nested", { platform: arm64 })
+      assert.strictEqual(found.digest, image.digest)
+      const { descriptor } = yield* namespace.getManifest("one.local/team/app:nested", { platform: arm64 })
+      assert.strictEqual(descriptor.digest, image.digest)
+    }))
+
+  it.effect("of an image in no index is in its config", () =>
+    Effect.gen(function*() {
+      const { lone, namespace, platform } = yield* withPlatforms
+      const found = yield* namespace.resolveManifest("one.local/team/app:lone", { platform })
+      assert.strictEqual(found.digest, lone.digest)
+    }))
+
+  it.effect("that there is no image for is an error, which names those that there are", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* withPlatforms
+      const riscv = { os: "linux", architecture: "riscv64" }
+      const error = yield* Effect.flip(namespace.getManifest("one.local/team/app:nested", { platform: riscv }))
+      assert.strictEqual(error.message, "there is no image for linux/riscv64; there is: linux/amd64, linux/arm64")
+    }))
+})
+
+describe("pushManifest", () => {
+  const bytes = bytesOf({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [] })
+  const manifest = { mediaType: MediaType.imageIndex, bytes }
+
+  it.effect("points the tag of the reference, and others, at the manifest", () =>
+    Effect.gen(function*() {
+      const { namespace, two } = yield* setUp
+      const { digest } = yield* namespace.pushManifest("two.local/app:1", manifest, [tag("2"), tag("1")])
+      for (const name of ["1", "2"]) {
+        assert.strictEqual((yield* two.resolveManifest(repository("app"), tag(name))).digest, digest)
+      }
+    }))
+
+  it.effect("needs no tag, and refuses another digest than that of the manifest", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      const { digest } = yield* namespace.pushManifest("two.local/app", manifest)
+      assert.strictEqual((yield* namespace.resolveManifest(`two.local/app@${digest}`)).digest, digest)
+      const error = yield* Effect.flip(namespace.pushManifest(`two.local/app@${nowhere}`, manifest))
+      assert(error._tag === "RegistryError")
+      assert.strictEqual(error.reason._tag, "DigestMismatch")
+    }))
+})
+
+describe("pushBlob", () => {
+  it.effect("writes what has the digest of the reference, and nothing else", () =>
+    Effect.gen(function*() {
+      const { blob, namespace } = yield* setUp
+      const place = `two.local/app@${blob.digest}`
+      yield* namespace.pushBlob(place, BlobSource.fromBytes(bytesOf("0123456789")))
+      assert.strictEqual((yield* namespace.resolveBlob(place)).size, 10)
+      const other = `two.local/app@${nowhere}`
+      const error = yield* Effect.flip(namespace.pushBlob(other, BlobSource.fromBytes(bytesOf("0123456789"))))
+      assert(error._tag === "RegistryError")
+      assert.strictEqual(error.reason._tag, "DigestMismatch")
+    }))
+
+  it.effect("needs a digest and no tag", () =>
+    Effect.gen(function*() {
+      const { blob, namespace } = yield* setUp
+      for (const place of ["two.local/app", `two.local/app:1@${blob.digest}`]) {
+        assert.strictEqual(yield* tagOf(namespace.pushBlob(place, BlobSource.fromBytes(bytesOf("")))), "UnfitReference")
+      }
+    }))
+})
+
+describe("removing", () => {
+  it.effect("a tag leaves the manifest", () =>
+    Effect.gen(function*() {
+      const { image, namespace } = yield* setUp
+      yield* namespace.deleteTag(`one.local/team/app:1@${image.digest}`)
+      assert.strictEqual(yield* tagOf(namespace.resolveManifest("one.local/team/app:1")), "RegistryError")
+      assert.strictEqual(
+        (yield* namespace.resolveManifest(`one.local/team/app@${image.digest}`)).digest,
+        image.digest
+      )
+    }))
+
+  it.effect("a tag that has another digest than the one beside it leaves the tag", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      assert.strictEqual(yield* tagOf(namespace.deleteTag(`one.local/team/app:1@${nowhere}`)), "TagMismatch")
+      yield* namespace.resolveManifest("one.local/team/app:1")
+    }))
+
+  it.effect("a manifest takes its tags along, and is done by its digest alone", () =>
+    Effect.gen(function*() {
+      const { image, namespace } = yield* setUp
+      for (const place of ["one.local/team/app:1", "one.local/team/app", `one.local/team/app:1@${image.digest}`]) {
+        assert.strictEqual(yield* tagOf(namespace.deleteManifest(place)), "UnfitReference")
+      }
+      yield* namespace.deleteManifest(`one.local/team/app@${image.digest}`)
+      assert.strictEqual(yield* tagOf(namespace.resolveManifest("one.local/team/app:1")), "RegistryError")
+    }))
+
+  it.effect("a blob is done by its digest", () =>
+    Effect.gen(function*() {
+      const { blob, namespace } = yield* setUp
+      yield* namespace.deleteBlob(`one.local/team/app@${blob.digest}`)
+      assert.strictEqual(yield* tagOf(namespace.resolveBlob(`one.local/team/app@${blob.digest}`)), "RegistryError")
+      assert.strictEqual(yield* tagOf(namespace.deleteTag("one.local/team/app")), "UnfitReference")
+    }))
+})
+
+describe("listing", () => {
+  it.effect("the tags of a repository, which has neither tag nor digest itself", () =>
+    Effect.gen(function*() {
+      const { image, namespace } = yield* setUp
+      assert.deepStrictEqual(yield* Stream.runCollect(namespace.tags("one.local/team/app")), [tag("1")])
+      for (const place of ["one.local/team/app:1", `one.local/team/app@${image.digest}`]) {
+        assert.strictEqual(yield* tagOf(Stream.runDrain(namespace.tags(place))), "UnfitReference")
+      }
+    }))
+
+  it.effect("what refers to a tag or a digest, of one type or of any", () =>
+    Effect.gen(function*() {
+      const { image, namespace, one } = yield* setUp
+      const referrer = yield* pushReferrer(one, app, image, "about")
+      const digestsOf = (place: string, options?: { readonly artifactType?: string }) =>
+        Effect.map(Stream.runCollect(namespace.referrers(place, options)), (found) => found.map(({ digest }) => digest))
+      assert.deepStrictEqual(yield* digestsOf("one.local/team/app:1"), [referrer.digest])
+      assert.deepStrictEqual(yield* digestsOf(`one.local/team/app@${image.digest}`), [referrer.digest])
+      assert.deepStrictEqual(yield* digestsOf("one.local/team/app:1", { artifactType: "text/none" }), [])
+      assert.deepStrictEqual(yield* digestsOf(`one.local/team/app@${nowhere}`), [])
+    }))
+
+  it.effect("what a registry has, by its host", () =>
+    Effect.gen(function*() {
+      const { namespace } = yield* setUp
+      const registry = yield* namespace.registry(Reference.Host.make("one.local"))
+      assert.deepStrictEqual(yield* Stream.runCollect(registry.repositories()), [app])
     }))
 })
 

@@ -2,20 +2,18 @@
  * Which of the images of an index are wanted, by their platform.
  */
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
-import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Platform from "../Platform.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import { type CopyError, PlatformNotFound, SparseIndexRefused } from "./CopyError.ts"
-import { type End, failure, type Place } from "./Ends.ts"
+import { type End, failure, failureOf } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import type { Options, Platforms } from "./Options.ts"
+import * as PlatformSearch from "./PlatformSearch.ts"
 
 type Some = Extract<Platforms, { readonly _tag: "Index" }>
 
@@ -43,11 +41,17 @@ export const among = (
     ? manifests.filter(isWanted(platforms, manifests))
     : manifests
 
-const decode = (source: End, { bytes, descriptor }: ManifestBytes, path: ReadonlyArray<Digest>) =>
-  Effect.mapError(
-    Effect.fromResult(Manifest.decode(descriptor.mediaType, bytes)),
-    (reason) => failure({ source, destination: source }, "source", reason, { descriptor, path })
-  )
+/** Looks at the source of a job. */
+const searchOf = ({ source }: Job.Job): PlatformSearch.Search<CopyError> => {
+  const ends = { source, destination: source }
+  return {
+    source,
+    explain: (place) => (error) =>
+      error._tag === "RegistryError"
+        ? failureOf(ends, "source", place)(error)
+        : failure(ends, "source", error, place)
+  }
+}
 
 const notFound = (
   source: End,
@@ -65,63 +69,11 @@ const notFound = (
 // one image
 // ---------------------------------------------------------------------------------------------------------------------
 
-// of a config that is read to learn its platform, in bytes
-const configLimit = 4 * 1024 * 1024
-
-// of indexes within indexes, of which few exist at all
-const nestingLimit = 16
-
-/** The platform of an image that is in no index, which its config tells. */
-const platformOf = Effect.fnUntraced(function*(job: Job.Job, place: Place) {
-  const { registry, repository } = job.source
-  const config = place.descriptor
-  if (config.size > configLimit || !/\.(?:config|image)\.v1\+json$/.test(config.mediaType)) return undefined
-  const bytes = yield* registry.getBlob(repository, config.digest).pipe(
-    Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
-    Effect.scoped,
-    Job.atSource(job, place)
-  )
-  return Result.getOrUndefined(Platform.fromJson(new TextDecoder().decode(bytes)))
-})
-
-/** The image for a platform below a manifest, if there is one; `seen` collects the platforms of the others. */
-const search = (
-  job: Job.Job,
-  manifest: ManifestBytes,
-  path: ReadonlyArray<Digest>,
-  platform: Platform.Platform,
-  seen: Array<Platform.Platform>
-): Effect.Effect<ManifestBytes | undefined, CopyError> =>
-  Effect.gen(function*() {
-    const { registry, repository } = job.source
-    const below = [...path, manifest.descriptor.digest]
-    const decoded = yield* decode(job.source, manifest, path)
-    if (decoded._tag === "Artifact" || path.length > nestingLimit) return undefined
-    if (decoded._tag === "Image") {
-      const own = yield* platformOf(job, { descriptor: decoded.content.config, path: below })
-      if (own === undefined) return undefined
-      seen.push(own)
-      return Platform.matches(platform, own) ? manifest : undefined
-    }
-    const children = decoded.content.manifests
-    const direct = children.find((child) => child.platform !== undefined && Platform.matches(platform, child.platform))
-    const indexes = children.filter((child) => child.platform === undefined && MediaType.isIndex(child.mediaType))
-    seen.push(...children.flatMap((child) => child.platform ?? []))
-    for (const candidate of direct === undefined ? indexes : [direct]) {
-      const child = yield* registry.getManifest(repository, candidate.digest).pipe(
-        Job.atSource(job, { descriptor: candidate, path: below })
-      )
-      if (!MediaType.isIndex(child.descriptor.mediaType)) return child
-      const found = yield* search(job, child, below, platform, seen)
-      if (found !== undefined) return found
-    }
-    return undefined
-  })
-
 /** The manifest of the image for a platform: the root itself, or one that it lists. */
 export const image = Effect.fnUntraced(function*(job: Job.Job, root: ManifestBytes, platform: Platform.Platform) {
   const seen: Array<Platform.Platform> = []
-  return (yield* search(job, root, [], platform, seen)) ?? (yield* notFound(job.source, root, [platform], seen))
+  return (yield* PlatformSearch.find(searchOf(job), root, platform, seen)) ??
+    (yield* notFound(job.source, root, [platform], seen))
 })
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -144,18 +96,20 @@ export const index = Effect.fnUntraced(function*(
   some: Some
 ): Effect.fn.Return<Prepared, CopyError> {
   const { source } = job
+  const search = searchOf(job)
   const overlay = new Map<Digest, ManifestBytes>()
   const seen: Array<Platform.Platform> = []
   const left: Array<Descriptor> = []
 
   const prepare = (manifest: ManifestBytes, path: ReadonlyArray<Digest>): Effect.Effect<ManifestBytes, CopyError> =>
     Effect.gen(function*() {
-      const decoded = yield* decode(source, manifest, path)
+      const decoded = yield* PlatformSearch.decode(search, manifest, path)
       if (decoded._tag === "Image") {
-        const own = yield* platformOf(job, { descriptor: decoded.content.config, path: [manifest.descriptor.digest] })
+        const config = { descriptor: decoded.content.config, path: [manifest.descriptor.digest] }
+        const own = yield* PlatformSearch.platformOf(search, config)
         if (own !== undefined) seen.push(own)
       }
-      if (decoded._tag !== "Index" || path.length > nestingLimit) return manifest
+      if (decoded._tag !== "Index" || path.length > PlatformSearch.nestingLimit) return manifest
       const { manifests } = decoded.content
       const wanted = manifests.filter(isWanted(some, manifests))
       seen.push(...manifests.flatMap(({ platform }) => platform ?? []))
