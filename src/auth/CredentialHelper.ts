@@ -1,5 +1,5 @@
 /**
- * Credential helpers: programs named `docker-credential-…` that hand out credentials.
+ * Credential helpers: programs named `docker-credential-…` that keep credentials and hand them out.
  *
  * Nothing that a helper prints gets into an error: it may be a secret.
  */
@@ -54,28 +54,35 @@ const collect = (output: Stream.Stream<Uint8Array, PlatformError.PlatformError>)
     Effect.flatMap(({ chunks }) => Stream.mkString(Stream.decodeText(Stream.fromIterable(chunks))))
   )
 
-const run = Effect.fnUntraced(function*(spawner: ChildProcessSpawner["Service"], program: string, server: string) {
-  const helper = yield* spawner.spawn(ChildProcess.make(program, ["get"], {
-    stdin: Stream.make(new TextEncoder().encode(`${server}\n`)),
-    forceKillAfter: "1 second"
-  }))
-  const [code, stdout, stderr] = yield* Effect.all(
-    [helper.exitCode, collect(helper.stdout), collect(helper.stderr)],
-    { concurrency: "unbounded" }
-  )
-  return { code, stdout, stderr }
-}, Effect.scoped)
+const run = Effect.fnUntraced(
+  function*(spawner: ChildProcessSpawner["Service"], program: string, action: string, input: string) {
+    const helper = yield* spawner.spawn(ChildProcess.make(program, [action], {
+      stdin: Stream.make(new TextEncoder().encode(`${input}\n`)),
+      forceKillAfter: "1 second"
+    }))
+    const [code, stdout, stderr] = yield* Effect.all(
+      [helper.exitCode, collect(helper.stdout), collect(helper.stderr)],
+      { concurrency: "unbounded" }
+    )
+    return { code, stdout, stderr }
+  },
+  Effect.scoped
+)
 
-/** Asks a helper, by its name in docker's config, which {@link isName} has passed, for the credentials of a server. */
-export const get = Effect.fnUntraced(function*(
+/** The program that a helper is, by its name in docker's config. */
+export const programOf = (name: string): string => `docker-credential-${name}`
+
+/** Runs a helper, by a name that {@link isName} has passed; tells what it printed, or that it knows no such server. */
+const ask = Effect.fnUntraced(function*(
   spawner: ChildProcessSpawner["Service"],
   name: string,
-  server: string
-): Effect.fn.Return<Credential | undefined, RegistryError.CredentialsUnavailable> {
-  const program = `docker-credential-${name}`
+  action: string,
+  input: string
+): Effect.fn.Return<string | undefined, RegistryError.CredentialsUnavailable> {
+  const program = programOf(name)
   const fail = (problem: string) => new RegistryError.CredentialsUnavailable({ source: program, problem })
   const after = yield* HelperTimeout
-  const { code, stderr, stdout } = yield* run(spawner, program, server).pipe(
+  const { code, stderr, stdout } = yield* run(spawner, program, action, input).pipe(
     Effect.timeout(after),
     Effect.catchTag("TimeoutError", () => Effect.fail(fail(`it did not answer within ${Duration.format(after)}`))),
     Effect.catchTag("PlatformError", ({ reason }) =>
@@ -85,16 +92,55 @@ export const get = Effect.fnUntraced(function*(
           : `it did not run to its end (${reason._tag})`
       )))
   )
-  if (code !== 0) {
-    if (/credentials not found/i.test(stdout + stderr)) return undefined
-    return yield* fail(`it ended with exit code ${code}`)
-  }
+  if (code === 0) return stdout
+  if (/credentials not found/i.test(stdout + stderr)) return undefined
+  return yield* fail(`it ended with exit code ${code}`)
+})
+
+/** Asks a helper for the credentials of a server. */
+export const get = Effect.fnUntraced(function*(
+  spawner: ChildProcessSpawner["Service"],
+  name: string,
+  server: string
+): Effect.fn.Return<Credential | undefined, RegistryError.CredentialsUnavailable> {
+  const printed = yield* ask(spawner, name, "get", server)
+  if (printed === undefined) return undefined
   const { Secret, Username } = yield* Effect.mapError(
-    decodeAnswer(stdout),
-    () => fail("what it printed is not JSON with a Username and a Secret")
+    decodeAnswer(printed),
+    () =>
+      new RegistryError.CredentialsUnavailable({
+        source: programOf(name),
+        problem: "what it printed is not JSON with a Username and a Secret"
+      })
   )
   if (Secret === "") return undefined
-  return Username === "<token>"
+  return Username === identityUser
     ? { _tag: "IdentityToken", token: Redacted.make(Secret) }
     : { _tag: "Basic", username: Username, password: Redacted.make(Secret) }
 })
+
+/** The name under which docker keeps an identity token. */
+export const identityUser = "<token>"
+
+const encodeEntry = Schema.encodeEffect(
+  Schema.fromJsonString(Schema.Struct({ ServerURL: Schema.String, Username: Schema.String, Secret: Schema.String }))
+)
+
+/** Gives a helper the credentials of a server to keep. */
+export const store = Effect.fnUntraced(function*(
+  spawner: ChildProcessSpawner["Service"],
+  name: string,
+  server: string,
+  { password, username }: Extract<Credential, { readonly _tag: "Basic" }>
+): Effect.fn.Return<void, RegistryError.CredentialsUnavailable> {
+  const entry = { ServerURL: server, Username: username, Secret: Redacted.value(password) }
+  yield* ask(spawner, name, "store", yield* Effect.orDie(encodeEntry(entry)))
+})
+
+/** Makes a helper forget the credentials of a server; tells whether it had any, as far as it says so. */
+export const erase = (
+  spawner: ChildProcessSpawner["Service"],
+  name: string,
+  server: string
+): Effect.Effect<boolean, RegistryError.CredentialsUnavailable> =>
+  Effect.map(ask(spawner, name, "erase", server), (printed) => printed !== undefined)

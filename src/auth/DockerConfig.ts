@@ -20,23 +20,23 @@
  * @since 0.1.0
  */
 import * as Cache from "effect/Cache"
-import * as Config from "effect/Config"
-import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
 import * as Exit from "effect/Exit"
-import * as FileSystem from "effect/FileSystem"
+import type * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
-import * as Path from "effect/Path"
+import * as Option from "effect/Option"
+import type * as Path from "effect/Path"
+import * as Predicate from "effect/Predicate"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { CredentialsUnavailable } from "../RegistryError.ts"
 import * as CredentialHelper from "./CredentialHelper.ts"
 import * as Credentials from "./Credentials.ts"
+import * as DockerFiles from "./DockerFiles.ts"
 import * as Keys from "./Keys.ts"
 
 export {
@@ -68,50 +68,14 @@ export interface Options {
   readonly file?: string
 }
 
-// Go writes null for what is empty
-const given = <S extends Schema.Constraint>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
-
-// entries stay unread until they are needed, so that one that is broken does not hide the others
-const File = Schema.Struct({
-  auths: given(Schema.Record(Schema.String, Schema.Unknown)),
-  credHelpers: given(Schema.Record(Schema.String, Schema.String)),
-  credsStore: given(Schema.String)
-})
-const decodeJson = Schema.decodeEffect(Schema.fromJsonString(Schema.Unknown))
-const decodeFile = Schema.decodeUnknownEffect(File)
-
 const Login = Schema.Struct({
-  auth: given(Schema.String),
-  username: given(Schema.String),
-  password: given(Schema.String),
-  identitytoken: given(Schema.String),
-  registrytoken: given(Schema.String)
+  auth: DockerFiles.given(Schema.String),
+  username: DockerFiles.given(Schema.String),
+  password: DockerFiles.given(Schema.String),
+  identitytoken: DockerFiles.given(Schema.String),
+  registrytoken: DockerFiles.given(Schema.String)
 })
 const decodeLogin = Schema.decodeUnknownEffect(Schema.NullOr(Login))
-
-/** A config, and what it is called in errors. */
-interface Source {
-  readonly name: string
-  readonly auths: Keys.Table<unknown>
-  readonly credHelpers: Keys.Table<string>
-  readonly credsStore: string
-}
-
-const broken = (source: string, problem: string) => new CredentialsUnavailable({ source, problem })
-
-const parse = Effect.fnUntraced(function*(name: string, text: string) {
-  const json = yield* Effect.mapError(decodeJson(text), () => broken(name, "it is not JSON"))
-  const file = yield* Effect.mapError(
-    decodeFile(json),
-    () => broken(name, "auths, credHelpers or credsStore are not as docker and podman write them")
-  )
-  return {
-    name,
-    auths: Keys.table(file.auths ?? {}),
-    credHelpers: Keys.table(file.credHelpers ?? {}),
-    credsStore: file.credsStore ?? ""
-  } satisfies Source
-})
 
 const passwordOf = (auth: string): Credentials.Credential | undefined => {
   const [, username, password] = /^([^:]*):(.*)$/s.exec(Result.getOrElse(Base64.decodeString(auth), () => "")) ?? []
@@ -124,28 +88,27 @@ const passwordOf = (auth: string): Credentials.Credential | undefined => {
 const readLogin = Effect.fnUntraced(function*(name: string, place: string, entry: unknown) {
   const login = yield* Effect.mapError(
     decodeLogin(entry),
-    () => broken(name, `the entry for ${place} is not as docker and podman write it`)
+    () => DockerFiles.broken(name, `the entry for ${place} is not as docker and podman write it`)
   )
   const { auth, identitytoken, password, registrytoken, username } = login ?? {}
   if (registrytoken) return { _tag: "RegistryToken", token: Redacted.make(registrytoken) } as const
   if (identitytoken) return { _tag: "IdentityToken", token: Redacted.make(identitytoken) } as const
   if (auth) {
     return passwordOf(auth) ??
-      (yield* broken(name, `auth in the entry for ${place} is not a name and a password in Base64`))
+      (yield* DockerFiles.broken(name, `auth in the entry for ${place} is not a name and a password in Base64`))
   }
   return username ? { _tag: "Basic", username, password: Redacted.make(password ?? "") } as const : undefined
 })
 
-const variable = (name: string) => Config.String(name).pipe(Config.withDefault(""))
-
-const environment = Config.all({
-  inline: Config.Redacted("DOCKER_AUTH_CONFIG").pipe(Config.withDefault(Redacted.make(""))),
-  authFile: variable("REGISTRY_AUTH_FILE"),
-  dockerConfig: variable("DOCKER_CONFIG"),
-  runtime: variable("XDG_RUNTIME_DIR"),
-  config: variable("XDG_CONFIG_HOME"),
-  home: Config.String("HOME").pipe(Config.orElse(() => variable("USERPROFILE")))
-})
+/** The keys that are asked for in a config, and the helper that is asked first, if its name is not empty. */
+const asking = ({ credHelpers, credsStore }: DockerFiles.Source, place: Credentials.Place) => {
+  const around = Keys.around(place)
+  return around.map((key, index) => ({
+    key,
+    // an empty name is how docker keeps one host out of its store
+    helper: credHelpers.get(key) ?? (index === around.length - 1 ? credsStore : "")
+  }))
+}
 
 /**
  * Makes credentials of what docker and podman keep. Nothing is read yet.
@@ -179,48 +142,14 @@ export const make = Effect.fnUntraced(function*(
   never,
   FileSystem.FileSystem | Path.Path | ChildProcessSpawner.ChildProcessSpawner
 > {
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
   const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
-  const provider = yield* ConfigProvider.ConfigProvider
-
-  const load = Effect.fnUntraced(function*(file: string) {
-    const text = yield* fs.readFileString(file).pipe(Effect.catchTag(
-      "PlatformError",
-      ({ reason }) =>
-        reason._tag === "NotFound"
-          ? Effect.undefined
-          : Effect.fail(broken(file, `it cannot be read (${reason._tag})`))
-    ))
-    return text === undefined ? undefined : yield* parse(file, text)
-  })
-
-  const sources = Effect.gen(function*() {
-    if (options.file !== undefined) return [load(options.file)]
-    const { authFile, config, dockerConfig, home, inline, runtime } = yield* Effect.mapError(
-      environment.parse(provider),
-      () => broken("the environment", "it cannot be read")
-    )
-    const inHome = (name: string) => home === "" ? "" : path.join(home, name)
-    const files = authFile === ""
-      ? [
-        [dockerConfig || inHome(".docker"), "config.json"] as const,
-        [runtime, "containers/auth.json"] as const,
-        [config || inHome(".config"), "containers/auth.json"] as const
-      ].flatMap(([directory, name]) => directory === "" ? [] : [path.join(directory, name)])
-      : [authFile]
-    return [
-      ...Redacted.value(inline) === "" ? [] : [parse("DOCKER_AUTH_CONFIG", Redacted.value(inline))],
-      ...files.map(load)
-    ]
-  })
+  const context = yield* Effect.context<FileSystem.FileSystem | Path.Path>()
+  const candidates = Effect.provideContext(DockerFiles.candidates(options.file), context)
 
   const asked = yield* Cache.makeWith(
     Effect.fnUntraced(function*({ helper, place }: { readonly helper: string; readonly place: string }) {
       const timeToLive = yield* HelperTimeToLive
-      // the one server that helpers know by an address
-      const server = place === Keys.dockerHub ? "https://index.docker.io/v1/" : place
-      return { timeToLive, credential: yield* CredentialHelper.get(spawner, helper, server) }
+      return { timeToLive, credential: yield* CredentialHelper.get(spawner, helper, Keys.address(place)) }
     }),
     {
       capacity: 1000,
@@ -232,17 +161,16 @@ export const make = Effect.fnUntraced(function*(
     }
   )
 
-  const ask = Effect.fnUntraced(function*(source: Source, helper: string, place: string) {
+  const ask = Effect.fnUntraced(function*(source: DockerFiles.Source, helper: string, place: string) {
     if (CredentialHelper.isName(helper)) return (yield* Cache.get(asked, { helper, place })).credential
-    return yield* broken(source.name, "it names a credential helper by other characters than letters, digits and ._+-")
+    return yield* DockerFiles.broken(
+      source.name,
+      "it names a credential helper by other characters than letters, digits and ._+-"
+    )
   })
 
-  const lookupIn = Effect.fnUntraced(function*(source: Source, place: Credentials.Place) {
-    const around = Keys.around(place)
-    for (const [index, key] of around.entries()) {
-      const store = index === around.length - 1 ? source.credsStore : ""
-      // an empty name is how docker keeps one host out of its store
-      const helper = source.credHelpers.get(key) ?? store
+  const lookupIn = Effect.fnUntraced(function*(source: DockerFiles.Source, place: Credentials.Place) {
+    for (const { helper, key } of asking(source, place)) {
       const given = helper === "" ? undefined : yield* ask(source, helper, key)
       if (given !== undefined) return given
       const login = source.auths.has(key) ? yield* readLogin(source.name, key, source.auths.get(key)) : undefined
@@ -255,8 +183,8 @@ export const make = Effect.fnUntraced(function*(
     lookup: Effect.fnUntraced(function*(
       place: Credentials.Place
     ): Effect.fn.Return<Credentials.Credential | undefined, Credentials.CredentialsError> {
-      for (const load of yield* sources) {
-        const source = yield* load
+      for (const candidate of yield* candidates) {
+        const source = yield* candidate.source
         const found = source === undefined ? undefined : yield* lookupIn(source, place)
         if (found !== undefined) return found
       }
@@ -270,6 +198,52 @@ export const make = Effect.fnUntraced(function*(
       }
     })
   })
+})
+
+/**
+ * A place where credentials are looked for, and what is there for a host or repository: `absent`, there is no such file;
+ * `none`, it has nothing for it; `entry`, it has an entry under `key`; `helper`, it names a program that is asked for
+ * `key`; `broken`, it cannot be read.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Looked {
+  /** The file or variable. */
+  readonly source: string
+  readonly found: "absent" | "none" | "entry" | "helper" | "broken"
+  readonly key?: string
+  readonly program?: string
+}
+
+const lookInto = Effect.fnUntraced(function*({ name, source }: DockerFiles.Candidate, place: Credentials.Place) {
+  const config = yield* Effect.option(source)
+  if (Option.isNone(config)) return { source: name, found: "broken" } satisfies Looked
+  if (config.value === undefined) return { source: name, found: "absent" } satisfies Looked
+  for (const { helper, key } of asking(config.value, place)) {
+    if (helper !== "") {
+      return { source: name, found: "helper", key, program: `docker-credential-${helper}` } satisfies Looked
+    }
+    const entry = config.value.auths.get(key)
+    if (Predicate.isObject(entry) && Object.keys(entry).length > 0) {
+      return { source: name, found: "entry", key } satisfies Looked
+    }
+  }
+  return { source: name, found: "none" } satisfies Looked
+})
+
+/**
+ * Tells where credentials for a place are looked for, in this order, and what is there: for people who wonder why they
+ * are not known, or as whom. It asks no helper, and has no secret.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const explain = Effect.fnUntraced(function*(
+  place: Credentials.Place,
+  options: Options = {}
+): Effect.fn.Return<ReadonlyArray<Looked>, Credentials.CredentialsError, FileSystem.FileSystem | Path.Path> {
+  return yield* Effect.forEach(yield* DockerFiles.candidates(options.file), (candidate) => lookInto(candidate, place))
 })
 
 /**

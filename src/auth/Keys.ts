@@ -6,18 +6,21 @@
 export type Table<A> = ReadonlyMap<string, A>
 
 /** Docker Hub has several names, and one key: the one in docker's files. */
-export const dockerHub = "index.docker.io"
+const dockerHub = "index.docker.io"
 
 const plain = (host: string): string => {
   const lower = host.toLowerCase()
   return lower === "docker.io" || lower === "registry-1.docker.io" ? dockerHub : lower
 }
 
-// docker writes addresses, such as https://index.docker.io/v1/: of these docker and podman take the host alone
-const placeOf = (key: string): string => {
+/** The place that a key is for. Of addresses, such as `https://index.docker.io/v1/`, docker and podman take the host alone. */
+export const placeOf = (key: string): string => {
   const [, scheme, host = "", path = ""] = /^(https?:\/\/)?([^/]*)(.*?)\/*$/i.exec(key) ?? []
   return scheme !== undefined || /^\/v[12]$/.test(path) ? plain(host) : plain(host) + path
 }
+
+/** How docker writes a place: Docker Hub by an address, every other host as it is. */
+export const address = (place: string): string => place === dockerHub ? "https://index.docker.io/v1/" : place
 
 /** Of several keys for one place, the one that is written plainly wins, then the first. */
 export const table = <A>(entries: Readonly<Record<string, A>>): Table<A> => {

@@ -1,97 +1,16 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Deferred, Duration, Effect, Fiber, FileSystem, Path, Redacted, Schema } from "effect"
+import { Duration, Effect, Fiber, FileSystem, Schema } from "effect"
 import * as Credentials from "effect-oci/Credentials"
 import * as DockerConfig from "effect-oci/DockerConfig"
 import * as RegistryError from "effect-oci/RegistryError"
-import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
+import { basic, type Home, knows, knowsNobody, lookup, make, show } from "../utils/DockerHome.ts"
 
 /** Part of every secret here. */
 const marker = "MARKER"
 const secretOf = (name: string) => `${marker}-${name}`
-
-interface Home {
-  /** Files by their path in the home directory; a string is their text. */
-  readonly files?: Readonly<Record<string, unknown>>
-  /** The environment, in which `~` is the home directory. */
-  readonly env?: Readonly<Record<string, string>>
-  /** Helpers by name: shell scripts that run in the home directory. */
-  readonly helpers?: Readonly<Record<string, string>>
-  /** The layer's option, in which `~` is the home directory. */
-  readonly file?: string
-}
-
-/** A user's home directory, environment and programs, and the credentials that are found there. */
-const make = Effect.fnUntraced(function*({ env = {}, file, files = {}, helpers = {} }: Home) {
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
-  const home = yield* fs.makeTempDirectoryScoped()
-  const write = Effect.fnUntraced(function*(name: string, content: unknown) {
-    const target = path.join(home, name)
-    yield* fs.makeDirectory(path.dirname(target), { recursive: true })
-    yield* fs.writeFileString(target, typeof content === "string" ? content : JSON.stringify(content))
-    return target
-  })
-  for (const [name, content] of Object.entries(files)) yield* write(name, content)
-  for (const [name, script] of Object.entries(helpers)) {
-    yield* fs.chmod(yield* write(`bin/docker-credential-${name}`, `#!/bin/sh\n${script}\n`), 0o755)
-  }
-
-  const running = yield* Deferred.make<ChildProcessSpawner.ChildProcessHandle>()
-  const homeSpawner = ChildProcessSpawner.make((command) =>
-    command._tag === "PipedCommand"
-      ? Effect.die("helpers are not piped")
-      : spawner.spawn(ChildProcess.make(command.command, command.args, {
-        ...command.options,
-        cwd: home,
-        env: { PATH: `${path.join(home, "bin")}:/usr/bin:/bin` },
-        extendEnv: false
-      })).pipe(Effect.tap((handle) => Deferred.succeed(running, handle)))
-  )
-  const inHome = (text: string) => text.replaceAll("~", home)
-  const credentials = yield* DockerConfig.make(file === undefined ? {} : { file: inHome(file) }).pipe(
-    Effect.provideService(ChildProcessSpawner.ChildProcessSpawner, homeSpawner),
-    Effect.provideService(
-      ConfigProvider.ConfigProvider,
-      ConfigProvider.fromEnv({
-        env: { HOME: home, ...Object.fromEntries(Object.entries(env).map(([name, value]) => [name, inHome(value)])) }
-      })
-    )
-  )
-  return {
-    home,
-    credentials,
-    write,
-    running: Deferred.await(running),
-    lookup: (host: string, repository?: string) => Effect.map(lookup(credentials, host, repository), show),
-    /** What helpers have written into the file `calls`. */
-    calls: Effect.map(
-      Effect.orElseSucceed(fs.readFileString(path.join(home, "calls")), () => ""),
-      (text) => text.split("\n").filter((line) => line !== "")
-    )
-  }
-})
-
-const lookup = (credentials: Credentials.Credentials["Service"], host: string, repository?: string) =>
-  credentials.lookup({ host, ...repository === undefined ? {} : { repository } })
-
-const show = (found: Credentials.Credential | undefined): string | undefined => {
-  if (found === undefined) return undefined
-  return found._tag === "Basic"
-    ? `${found.username}:${Redacted.value(found.password)}`
-    : `${found._tag} ${Redacted.value(found.token)}`
-}
-
-const basic = (name: string, password = "pass") => ({ auth: Buffer.from(`${name}:${password}`).toString("base64") })
-
-/** A helper that notes for whom it was asked, and knows everybody. */
-const knows = (username: string, secret: string) =>
-  `read server; echo "$server" >> calls; printf '{"ServerURL":"%s","Username":"%s","Secret":"%s"}' "$server" '${username}' '${secret}'`
-
-const knowsNobody = `read server; echo "$server" >> calls; echo "credentials not found in native keychain"; exit 1`
 
 describe("DockerConfig", () => {
   it.effect.each<readonly [entry: unknown, found: string | undefined]>([
@@ -502,5 +421,46 @@ describe("what is broken", () => {
       assert.strictEqual(yield* lookup("reg.io"), "ada:pass")
       assert.include((yield* Effect.flip(lookup("broken.io"))).source, "config.json")
       assert.include((yield* Effect.flip(lookup("other.io"))).source, "auth.json")
+    }).pipe(Effect.provide(NodeServices.layer)))
+})
+
+describe("DockerConfig.explain", () => {
+  it.effect("tells where credentials are looked for, and what is there, without asking a helper", () =>
+    Effect.gen(function*() {
+      const { calls, home, inside } = yield* make({
+        env: { DOCKER_AUTH_CONFIG: `{ "auths": { "other.io": {} } }`, XDG_RUNTIME_DIR: "~/run" },
+        files: {
+          ".docker/config.json": {
+            auths: { "reg.io": basic("ada", secretOf("explained")), "empty.io": {} },
+            credHelpers: { "reg.io/team": "team" }
+          },
+          "run/containers/auth.json": "{ nope"
+        },
+        helpers: { team: knows("ada", "pass") }
+      })
+      const explain = (host: string, repository: string) => inside(DockerConfig.explain({ host, repository }))
+      const file = `${home}/.docker/config.json`
+      const others = [
+        { source: `${home}/run/containers/auth.json`, found: "broken" },
+        { source: `${home}/.config/containers/auth.json`, found: "absent" }
+      ]
+      const inline = { source: "DOCKER_AUTH_CONFIG", found: "none" }
+      assert.deepStrictEqual<unknown>(yield* explain("reg.io", "app"), [
+        inline,
+        { source: file, found: "entry", key: "reg.io" },
+        ...others
+      ])
+      assert.deepStrictEqual<unknown>(yield* explain("reg.io", "team/app"), [
+        inline,
+        { source: file, found: "helper", key: "reg.io/team", program: "docker-credential-team" },
+        ...others
+      ])
+      assert.deepStrictEqual<unknown>(yield* explain("empty.io", "app"), [
+        inline,
+        { source: file, found: "none" },
+        ...others
+      ])
+      assert.notInclude(inspect(yield* explain("reg.io", "app")), marker)
+      assert.deepStrictEqual(yield* calls, [])
     }).pipe(Effect.provide(NodeServices.layer)))
 })

@@ -1,0 +1,177 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Redacted } from "effect"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { type Login, login, logout } from "../../src/auth/DockerLogin.ts"
+import { basic, keeps, make } from "../utils/DockerHome.ts"
+
+const ada = (password = "secret"): Login => ({ _tag: "Basic", username: "ada", password: Redacted.make(password) })
+
+const withNode = Effect.provide(NodeServices.layer)
+
+const config = ".docker/config.json"
+
+const setUp = Effect.fnUntraced(function*(home: Parameters<typeof make>[0]) {
+  const user = yield* make(home)
+  const at = (name: string) => Path.join(user.home, name)
+  return {
+    ...user,
+    at,
+    json: (name: string = config) => JSON.parse(Fs.readFileSync(at(name), "utf8")),
+    login: (host: string, credential = ada()) => user.inside(login(host, credential)),
+    logout: (host: string) => user.inside(logout(host))
+  }
+})
+
+describe("login", () => {
+  it.effect("makes the file, for its owner alone, where there is none", () =>
+    Effect.gen(function*() {
+      const { at, json, login, lookup } = yield* setUp({})
+      assert.deepStrictEqual(yield* login("reg.io:5000"), { source: at(config), changed: true })
+      assert.deepStrictEqual(json(), { auths: { "reg.io:5000": basic("ada", "secret") } })
+      assert.strictEqual(Fs.statSync(at(config)).mode & 0o777, 0o600)
+      assert.strictEqual(Fs.statSync(at(".docker")).mode & 0o777, 0o700)
+      assert.deepStrictEqual(Fs.readdirSync(at(".docker")), ["config.json"])
+      assert.strictEqual(yield* lookup("reg.io:5000", "team/app"), "ada:secret")
+    }).pipe(withNode))
+
+  it.effect("keeps everything else that the file has, its mode, and a link to it", () =>
+    Effect.gen(function*() {
+      const before = {
+        HttpHeaders: { "User-Agent": "some" },
+        auths: { "other.io": basic("bob"), "reg.io": { ...basic("old"), email: "old@example.com" } },
+        plugins: { "x-cli-hints": { enabled: "true" } },
+        currentContext: "here"
+      }
+      const { at, json, login } = yield* setUp({ files: { "real/config.json": before } })
+      Fs.mkdirSync(at(".docker"))
+      Fs.symlinkSync("../real/config.json", at(config))
+      Fs.chmodSync(at("real/config.json"), 0o640)
+      yield* login("reg.io")
+      assert.deepStrictEqual(json("real/config.json"), {
+        ...before,
+        auths: { "other.io": basic("bob"), "reg.io": basic("ada", "secret") }
+      })
+      assert.deepStrictEqual(Object.keys(json("real/config.json")), Object.keys(before))
+      assert.isTrue(Fs.lstatSync(at(config)).isSymbolicLink())
+      assert.strictEqual(Fs.statSync(at(config)).mode & 0o777, 0o640)
+      assert.deepStrictEqual(Fs.readdirSync(at("real")), ["config.json"])
+    }).pipe(withNode))
+
+  it.effect("calls Docker Hub as docker does, and forgets it under other names", () =>
+    Effect.gen(function*() {
+      const { json, login, lookup } = yield* setUp({
+        files: { [config]: { auths: { "docker.io": basic("old"), "index.docker.io": basic("older") } } }
+      })
+      yield* login("docker.io")
+      assert.deepStrictEqual(json(), { auths: { "https://index.docker.io/v1/": basic("ada", "secret") } })
+      assert.strictEqual(yield* lookup("docker.io"), "ada:secret")
+    }).pipe(withNode))
+
+  it.effect("takes an identity token under docker's name for it", () =>
+    Effect.gen(function*() {
+      const { json, login, lookup } = yield* setUp({})
+      yield* login("reg.io", { ...ada("refresh"), username: "<token>" })
+      assert.deepStrictEqual(json(), { auths: { "reg.io": { identitytoken: "refresh" } } })
+      assert.strictEqual(yield* lookup("reg.io"), "IdentityToken refresh")
+    }).pipe(withNode))
+
+  it.effect.each<readonly [name: string, config: object]>([
+    ["the store of all hosts", { credsStore: "safe" }],
+    ["the helper of one host", { credHelpers: { "reg.io": "safe" } }]
+  ])("gives the secret to %s, and only that it is there to the file", ([, files]) =>
+    Effect.gen(function*() {
+      const { calls, json, login, lookup } = yield* setUp({
+        files: { [config]: { ...files, auths: { "reg.io": basic("old") } } },
+        helpers: { safe: keeps }
+      })
+      assert.deepStrictEqual(yield* login("reg.io"), { source: "docker-credential-safe", changed: true })
+      assert.deepStrictEqual(json(), { ...files, auths: { "reg.io": {} } })
+      assert.deepStrictEqual(yield* calls, [`store {"ServerURL":"reg.io","Username":"ada","Secret":"secret"}`])
+      assert.strictEqual(yield* lookup("reg.io"), "ada:secret")
+    }).pipe(withNode))
+
+  it.effect("keeps a host out of the store that docker keeps out of it", () =>
+    Effect.gen(function*() {
+      const { calls, json, login } = yield* setUp({
+        files: { [config]: { credsStore: "safe", credHelpers: { "reg.io": "" } } },
+        helpers: { safe: keeps }
+      })
+      yield* login("reg.io")
+      assert.deepStrictEqual(json().auths, { "reg.io": basic("ada", "secret") })
+      assert.deepStrictEqual(yield* calls, [])
+    }).pipe(withNode))
+
+  it.effect("goes to the file that REGISTRY_AUTH_FILE names, or to config.json in DOCKER_CONFIG", () =>
+    Effect.gen(function*() {
+      const podman = yield* setUp({ env: { REGISTRY_AUTH_FILE: "~/own.json" } })
+      yield* podman.login("reg.io")
+      assert.deepStrictEqual(podman.json("own.json"), { auths: { "reg.io": basic("ada", "secret") } })
+      const docker = yield* setUp({ env: { DOCKER_CONFIG: "~/own" } })
+      yield* docker.login("reg.io")
+      assert.deepStrictEqual(docker.json("own/config.json"), { auths: { "reg.io": basic("ada", "secret") } })
+    }).pipe(withNode))
+
+  it.effect.each<readonly [text: string, problem: string]>([
+    ["{ nope", "it is not JSON"],
+    ["[]", "it is not a JSON object"],
+    [`{ "auths": [] }`, "auths, credHelpers or credsStore are not as docker and podman write them"],
+    [`{ "credsStore": "../evil" }`, "it names a credential helper by other characters"]
+  ])("leaves a file alone that is broken: %s", ([text, problem]) =>
+    Effect.gen(function*() {
+      const { at, login } = yield* setUp({ files: { [config]: text } })
+      const error = yield* Effect.flip(login("reg.io"))
+      assert.include(error.message, problem)
+      assert.strictEqual(Fs.readFileSync(at(config), "utf8"), text)
+    }).pipe(withNode))
+
+  it.effect("changes nothing when the helper fails, and does not repeat what it said", () =>
+    Effect.gen(function*() {
+      const before = { credsStore: "safe", auths: {} }
+      const { json, login } = yield* setUp({
+        files: { [config]: before },
+        helpers: { safe: "cat; exit 3" }
+      })
+      const error = yield* Effect.flip(login("reg.io"))
+      assert.strictEqual(error.message, "no credentials from docker-credential-safe: it ended with exit code 3")
+      assert.notInclude(JSON.stringify(error), "secret")
+      assert.deepStrictEqual(json(), before)
+    }).pipe(withNode))
+})
+
+describe("logout", () => {
+  it.effect("forgets a host under all its names, and nothing else", () =>
+    Effect.gen(function*() {
+      const { at, json, logout } = yield* setUp({
+        files: {
+          [config]: {
+            auths: { "https://reg.io/v2/": basic("a"), "reg.io": basic("b"), "reg.io/team": basic("c"), "x.io": {} },
+            other: 1
+          }
+        }
+      })
+      assert.deepStrictEqual(yield* logout("reg.io"), { source: at(config), changed: true })
+      assert.deepStrictEqual(json(), { auths: { "reg.io/team": basic("c"), "x.io": {} }, other: 1 })
+    }).pipe(withNode))
+
+  it.effect("tells when there is nothing to forget, and leaves the file as it is", () =>
+    Effect.gen(function*() {
+      const { at, logout } = yield* setUp({ files: { [config]: `{"auths":{}}` } })
+      assert.isFalse((yield* logout("reg.io")).changed)
+      assert.strictEqual(Fs.readFileSync(at(config), "utf8"), `{"auths":{}}`)
+    }).pipe(withNode))
+
+  it.effect("makes a helper forget", () =>
+    Effect.gen(function*() {
+      const { json, login, logout, lookup } = yield* setUp({
+        files: { [config]: { credsStore: "safe" } },
+        helpers: { safe: keeps }
+      })
+      yield* login("docker.io")
+      assert.deepStrictEqual(yield* logout("docker.io"), { source: "docker-credential-safe", changed: true })
+      assert.deepStrictEqual(json(), { credsStore: "safe", auths: {} })
+      assert.isUndefined(yield* lookup("docker.io"))
+      assert.isFalse((yield* logout("docker.io")).changed)
+    }).pipe(withNode))
+})
