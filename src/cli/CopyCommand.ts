@@ -1,124 +1,206 @@
 /**
- * `effect-oci copy SOURCE DESTINATION`
+ * `effect-oci copy SOURCE DESTINATION...`
  */
-import * as Argument from "effect/cli/Argument"
+import * as Cause from "effect/Cause"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
-import * as Result from "effect/Result"
+import * as Exit from "effect/Exit"
+import type * as FileSystem from "effect/FileSystem"
+import type * as Path from "effect/Path"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type * as Copy from "../copy/Copy.ts"
+import { CopyError, isCopyError } from "../copy/CopyError.ts"
 import { CopyReport } from "../copy/CopyReport.ts"
-import * as Limiter from "../Limiter.ts"
 import * as Namespace from "../Namespace.ts"
-import * as NodeNamespace from "../node/NodeNamespace.ts"
-import * as Platform from "../Platform.ts"
-import { Misuse, readHost } from "./Names.ts"
-import { readPlace } from "./Places.ts"
+import * as Advice from "./Advice.ts"
+import * as Connection from "./Connection.ts"
+import * as CopyFlags from "./CopyFlags.ts"
+import * as Flags from "./Flags.ts"
+import * as Output from "./Output.ts"
+import type * as Places from "./Places.ts"
+import { plan } from "./PlanCommand.ts"
 import * as Progress from "./Progress.ts"
 
-const encodeReport = Schema.encodeEffect(Schema.fromJsonString(CopyReport))
+const encodeReport = Schema.encodeEffect(CopyReport)
+const encodeError = Schema.encodeEffect(CopyError)
 
-const readPlatform = (input: string) =>
-  Result.match(Platform.parse(input), {
-    onSuccess: (platform) => Effect.succeed({ platforms: { _tag: "Image", platform } as const }),
-    onFailure: ({ message }) => Effect.fail(new Misuse({ message }))
-  })
+interface Input extends CopyFlags.Input {
+  readonly json: boolean
+}
+
+/** Copies an image to one destination, in sight. */
+const copyOne = Effect.fnUntraced(
+  function*(input: Input, options: Copy.Options, source: Places.Place, destination: Places.Place) {
+    const namespace = yield* Namespace.Namespace
+    const [elapsed, report] = yield* Effect.timed(
+      Progress.shown(namespace.copyEvents({ ...options, source: source.end, destination: destination.end }))
+    )
+    const result = destination.format({ digest: report.root.digest })
+    yield* Console.error(Progress.conclusion(report, elapsed))
+    return input.json ? Output.json(yield* Effect.orDie(encodeReport(report))) : Output.line(result)
+  }
+)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// several copies
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** How one of several copies went. */
+interface Ended extends CopyFlags.Pair {
+  readonly exit: Exit.Exit<CopyReport, CopyError>
+}
+
+/** What is printed of a copy that has ended. */
+interface Told {
+  readonly line: string
+  readonly json: {
+    readonly source: string
+    readonly destination: string
+    readonly report?: unknown
+    readonly error?: unknown
+  }
+}
+
+/** Tells of a copy that has ended, on stderr. */
+const tell = Effect.fnUntraced(
+  function*(
+    { destination, exit, source }: Ended,
+    elapsed: Duration.Duration
+  ): Effect.fn.Return<Told, never, FileSystem.FileSystem | Path.Path> {
+    const names = { source: source.format(source.end), destination: destination.format(destination.end) }
+    if (Exit.isSuccess(exit)) {
+      yield* Console.error(`${names.destination}: ${Progress.conclusion(exit.value, elapsed)}`)
+      const report = yield* Effect.orDie(encodeReport(exit.value))
+      const { digest } = exit.value.root
+      return { line: destination.format({ ...destination.end, digest }), json: { ...names, report } }
+    }
+    const error = Cause.squash(exit.cause)
+    yield* Advice.complain(error)
+    const details = isCopyError(error) ? yield* Effect.orDie(encodeError(error)) : {}
+    return { line: "", json: { ...names, error: { ...details, message: Advice.messageOf(error) } } }
+  }
+)
+
+/** Prints what came of several copies: none is held up by one that fails, which all the same is a failure. */
+const conclude = Effect.fnUntraced(function*({ json }: Input, told: ReadonlyArray<Told>) {
+  const failed = told.filter(({ json }) => json.error !== undefined)
+  if (json) yield* Output.json(told.map(({ json }) => json))
+  else yield* Output.lines(Stream.fromIterable(told.flatMap(({ line }) => line === "" ? [] : [line])))
+  if (failed.length > 0) {
+    return yield* new Output.Failure({ message: `${failed.length} of ${told.length} copies failed` })
+  }
+})
+
+const copyToMany = Effect.fnUntraced(
+  function*(options: Copy.Options, source: Places.Place, destinations: ReadonlyArray<Places.Place>) {
+    const namespace = yield* Namespace.Namespace
+    const [elapsed, exits] = yield* Effect.timed(
+      namespace.copyToMany({ ...options, source: source.end, destinations: destinations.map(({ end }) => end) })
+    )
+    return yield* Effect.forEach(
+      destinations,
+      (destination, index) => tell({ source, destination, exit: exits[index] ?? Exit.interrupt() }, elapsed)
+    )
+  }
+)
+
+const copyTags = Effect.fnUntraced(function*(options: Copy.Options, pairs: ReadonlyArray<CopyFlags.Pair>) {
+  const namespace = yield* Namespace.Namespace
+  const byEnd = new Map<Namespace.End, CopyFlags.Pair>(pairs.map((pair) => [pair.destination.end, pair]))
+  const copies = pairs.map(({ destination, source }) => ({
+    ...options,
+    source: source.end,
+    destination: destination.end
+  }))
+  const begun = yield* Clock.currentTimeMillis
+  return yield* namespace.copyAll(Stream.fromIterable(copies)).pipe(
+    Stream.mapEffect(Effect.fnUntraced(function*({ destination, exit }) {
+      const pair = byEnd.get(destination)
+      const elapsed = Duration.millis((yield* Clock.currentTimeMillis) - begun)
+      return pair === undefined ? [] : [yield* tell({ ...pair, exit }, elapsed)]
+    })),
+    Stream.runCollect,
+    Effect.map((told) => told.flat())
+  )
+})
+
+/** Makes the copies that are asked for, and tells how to print what came of them: archives are in their files by then. */
+const copy = Effect.fnUntraced(function*(input: Input, options: Copy.Options) {
+  const namespace = yield* Namespace.Namespace
+  if (input.allTags) {
+    return conclude(input, yield* CopyFlags.useTags(namespace, input, (pairs) => copyTags(options, pairs)))
+  }
+  return yield* CopyFlags.useImage(
+    input,
+    Effect.fnUntraced(function*(source, destinations) {
+      const [only, ...others] = destinations
+      return only === undefined || others.length > 0
+        ? conclude(input, yield* copyToMany(options, source, destinations))
+        : yield* copyOne(input, options, source, only)
+    })
+  )
+})
 
 export const CopyCommand = Command.make(
   "copy",
   {
-    source: Argument.String("source").pipe(
-      Argument.withDescription(
-        "What to copy: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE, with a tag or a digest"
-      )
-    ),
-    destination: Argument.String("destination").pipe(
-      Argument.withDescription("Where to: host/repository, oci:DIR or oci-archive:FILE, with the tag it gets there")
-    ),
-    platform: Flag.String("platform").pipe(
-      Flag.withMetavar("OS/ARCH"),
-      Flag.withDescription("Copy the image for this platform alone, such as linux/arm64"),
-      Flag.optional
-    ),
-    referrers: Flag.Boolean("referrers").pipe(
+    ...CopyFlags.config,
+    verify: Flag.Literals("verify", ["none", "digest", "children", "deep"]).pipe(
+      Flag.withMetavar("none|digest|children|deep"),
       Flag.withDescription(
-        "Copy what refers to the image too: signatures, SBOMs, attestations; --no-referrers leaves it"
+        "What to make sure of afterwards: that the tags point there; that every manifest and blob is there, and referrers are " +
+          "listed; that all of it is what its digest says, by reading it. none unless given"
       ),
-      Flag.withDefault(true)
+      Flag.withDefault("none")
     ),
-    plainHttp: Flag.String("plain-http").pipe(
-      Flag.withMetavar("HOST"),
-      Flag.withDescription(
-        "Speak plain HTTP to this host, named with its port (loopback always is); may be given more than once"
-      ),
-      Flag.atLeast(0)
-    ),
-    concurrency: Flag.Int("concurrency").pipe(
-      Flag.withMetavar("N"),
-      Flag.withDescription(
-        "How many requests are under way at each registry at a time; it finds out by itself unless given"
-      ),
-      Flag.optional
-    ),
-    json: Flag.Boolean("json").pipe(
-      Flag.withDescription("Print a report of the copy as JSON"),
-      Flag.withDefault(false)
-    )
+    dryRun: Flags.onOff("dry-run", "Copy nothing, and print what would be done, as plan does"),
+    json: Flags.json,
+    connection: Connection.flags
   },
   Effect.fnUntraced(function*(input) {
-    const limits = yield* Option.match(input.concurrency, {
-      onNone: () => Effect.succeed(Layer.empty),
-      onSome: (limit) =>
-        limit < 1
-          ? Effect.fail(new Misuse({ message: "--concurrency is a number from 1 on" }))
-          : Effect.succeed(Limiter.layerFixed(limit))
-    })
-    const platform = Option.isNone(input.platform) ? {} : yield* readPlatform(input.platform.value)
-    const plainHttp = yield* Effect.forEach(input.plainHttp, readHost)
-    const source = yield* readPlace(input.source, "image")
-    const destination = yield* readPlace(input.destination, "destination")
-
-    const copy = source.use((source) =>
-      destination.use((destination) =>
-        Effect.map(
-          Namespace.Namespace.use((namespace) =>
-            Progress.shown(namespace.copyEvents({
-              source: source.end,
-              destination: destination.end,
-              referrers: input.referrers,
-              ...platform
-            }))
-          ),
-          (report) => ({ report, result: destination.format({ digest: report.root.digest }) })
-        )
-      )
-    )
-    const [elapsed, { report, result }] = yield* copy.pipe(
-      Effect.provide([NodeNamespace.layerOptions({ plainHttp }), limits]),
-      Effect.timed
-    )
-    yield* Console.error(Progress.conclusion(report, elapsed))
-    yield* Console.log(input.json ? yield* Effect.orDie(encodeReport(report)) : result)
+    const options: Copy.Options = { ...yield* CopyFlags.options(input), verify: input.verify }
+    if (input.dryRun) return yield* plan(input, options)
+    yield* yield* copy(input, options)
   })
 ).pipe(
+  Connection.provideUnwatched,
+  Command.withAlias("cp"),
+  Command.withShortDescription("Copy an image from one registry, folder or archive to others"),
   Command.withDescription(
-    "Copy an image, with all its platforms and all that refers to it, from one registry, folder or archive to another"
+    "Copies an image, with all its platforms and all that refers to it, from one registry, folder or archive to another, or to " +
+      "several at once. What is there already is not sent again. Prints where the destination has it now, by its digest."
   ),
   Command.withExamples([
     {
       command: "effect-oci copy ghcr.io/team/app:1 127.0.0.1:5000/mirror/app:1",
-      description: "Copy a multi-platform image into a registry on this machine"
+      description: "Copy a multi-platform image, with its signatures and SBOMs, into a registry on this machine"
     },
     {
       command: "effect-oci copy --platform linux/arm64 ghcr.io/team/app:1 127.0.0.1:5000/app:arm64",
       description: "Copy the image for one platform"
     },
     {
+      command:
+        "effect-oci copy --platform linux/amd64 --platform linux/arm64 --index rewrite ghcr.io/team/app:1 127.0.0.1:5000/app:1",
+      description: "Copy two platforms, in an index of these two"
+    },
+    {
       command: "effect-oci copy ghcr.io/team/app:1 oci:images:app",
       description: "Copy an image into an image layout in the folder images"
+    },
+    {
+      command:
+        "effect-oci copy --all-tags --semver \"^1.4\" --latest 3 ghcr.io/team/app registry.example.com/mirror/app",
+      description: "Mirror the three newest versions of 1.x, from 1.4 on"
+    },
+    {
+      command: "effect-oci copy ghcr.io/team/app:1 eu.example.com/app:1 us.example.com/app:1",
+      description: "Copy to two registries, and read the source once"
     }
   ])
 )

@@ -1,41 +1,33 @@
 /**
- * References as people type them: `docker.io` and `latest` may be left out, and are added aloud.
+ * References as people type them: `docker.io` and `latest` may be left out.
  */
-import * as Console from "effect/Console"
-import * as Effect from "effect/Effect"
-import type * as Result from "effect/Result"
-import * as Runtime from "effect/Runtime"
-import * as Schema from "effect/Schema"
+import * as CliError from "effect/cli/CliError"
+import * as Result from "effect/Result"
 import * as Reference from "../Reference.ts"
 
 /** The command was called in a way that makes no sense. */
-export class Misuse extends Schema.TaggedError<Misuse>("effect-oci/cli/Misuse")("Misuse", { message: Schema.String }) {
-  override readonly [Runtime.errorExitCode] = 2
-}
+export const misuse = (message: string): CliError.ValidationError => new CliError.ValidationError({ message })
 
-const fit = <A>(parsed: Result.Result<A, Reference.InvalidReference>): Effect.Effect<A, Misuse> =>
-  Effect.mapError(Effect.fromResult(parsed), ({ message }) => new Misuse({ message }))
-
-/** Reads an argument that names an image. */
-export const readReference = Effect.fnUntraced(
-  function*(input: string): Effect.fn.Return<Reference.Reference, Misuse> {
-    const { digest, registry = "docker.io", repository, tag } = yield* fit(Reference.parseRelative(input))
+/** Reads what names a repository, an image, or content in it; without a host it is on Docker Hub. */
+export const readReference = (input: string): Result.Result<Reference.Reference, Reference.InvalidReference> =>
+  Result.flatMap(Reference.parseRelative(input), ({ registry = "docker.io", repository, ...part }) => {
     const isShort = registry === "docker.io" && !repository.includes("/")
-    const reference = yield* fit(Reference.parse(Reference.format({
-      registry,
-      repository: isShort ? `library/${repository}` : repository,
-      ...digest === undefined || tag !== undefined ? { tag: tag ?? "latest" } : {},
-      ...digest === undefined ? {} : { digest }
-    })))
-    if (String(reference) !== input) yield* Console.error(`${input} is taken as ${reference}`)
-    return reference
-  }
-)
+    return Reference.parse(
+      Reference.format({ registry, repository: isShort ? `library/${repository}` : repository, ...part })
+    )
+  })
 
-/** Reads an option that names a host. */
-export const readHost = (input: string): Effect.Effect<Reference.Host, Misuse> =>
-  Effect.mapError(
-    Effect.fromResult(Reference.parseHost(input)),
-    ({ problem }) =>
-      new Misuse({ message: `${JSON.stringify(input)} is not a host, with its port if it has one: ${problem}` })
-  )
+/** Reads a host, with its port if it has one. */
+export const readHost = (input: string): Result.Result<Reference.Host, { readonly message: string }> =>
+  Result.mapError(Reference.parseHost(input), ({ problem }) => ({
+    message: `${JSON.stringify(input)} is not a host, with its port if it has one: ${problem}`
+  }))
+
+/** Reads a tag. */
+export const readTag = (input: string): Result.Result<Reference.Tag, { readonly message: string }> =>
+  Result.flatMap(
+    Reference.parse(`registry.test/image:${input}`),
+    ({ tag }) =>
+      // a digest behind an @ is none of it
+      tag === input ? Result.succeed(tag) : Result.fail({ problem: "character \"@\" is not allowed" })
+  ).pipe(Result.mapError(({ problem }) => ({ message: `${JSON.stringify(input)} is not a tag: ${problem}` })))

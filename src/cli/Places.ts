@@ -11,6 +11,7 @@
  * while `oci:a:b` is the tag `b` in the folder `a`. The file of a `docker-archive` ends at the first colon that is not
  * that of a drive.
  */
+import type * as CliError from "effect/cli/CliError"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
@@ -21,11 +22,10 @@ import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import type * as Namespace from "../Namespace.ts"
 import * as Reference from "../Reference.ts"
-import type { RegistryError } from "../RegistryError.ts"
-import * as DockerArchive from "../stores/DockerArchive.ts"
-import * as LayoutRegistry from "../stores/LayoutRegistry.ts"
-import * as OciArchive from "../stores/OciArchive.ts"
-import { Misuse, readReference } from "./Names.ts"
+import type { DockerArchive } from "../stores/DockerArchive.ts"
+import type { LayoutRegistry } from "../stores/LayoutRegistry.ts"
+import { misuse as invalid, readReference } from "./Names.ts"
+import * as Trouble from "./Trouble.ts"
 
 export interface Place {
   readonly end: Exclude<Namespace.End, string>
@@ -33,24 +33,69 @@ export interface Place {
   readonly format: (part: Part) => string
 }
 
-/** An argument that makes sense. */
-export interface Argument {
-  /** Works on what it names. What was written to an archive is in its file by the end. */
-  readonly use: <A, E, R>(
-    work: (place: Place) => Effect.Effect<A, E, R>
-  ) => Effect.Effect<A, E | Misuse | RegistryError, R | FileSystem.FileSystem | Path.Path>
+/**
+ * What is to be done with a place. One that needs an image has the tag `latest`, or the only image of a folder or archive,
+ * where none is named; one for an image has the tag `latest`; in others nothing is added. To write to an archive is to
+ * replace its file.
+ */
+export interface Role {
+  readonly needs: "image" | "name" | "nothing"
+  readonly isWritten: boolean
 }
 
-/** What is to be done with a place: read the image there, look at whatever is there, or write to it. */
-export type Role = "image" | "repository" | "destination"
+/** An image is read. */
+export const image: Role = { needs: "image", isWritten: false }
+/** An image is written. */
+export const destination: Role = { needs: "name", isWritten: true }
+/** An image is read, and tagged. */
+export const tagged: Role = { needs: "image", isWritten: true }
+/** Whatever is named is read. */
+export const anything: Role = { needs: "nothing", isWritten: false }
+/** Whatever is named is written or removed. */
+export const changed: Role = { needs: "nothing", isWritten: true }
+
+/** An argument that makes sense. */
+export interface Named {
+  /** As it was written. */
+  readonly input: string
+  /** Works on what it names. What was written to an archive is in its file by the end. */
+  readonly use: <A, E, R>(
+    role: Role,
+    work: (place: Place) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, Failed<E>, R | FileSystem.FileSystem | Path.Path>
+}
+
+/** How work on a place fails: of what goes wrong with the place it is told which one it was. */
+type Failed<E> = E | Trouble.Trouble | CliError.ValidationError
 
 type Part = Pick<Reference.RelativeReference, "tag" | "digest">
+
+/** The same repository with another tag or digest, or with none. */
+export const withPart = ({ end, ...place }: Place, part: Part): Place => ({
+  ...place,
+  end: end instanceof Reference.Reference
+    ? new Reference.Reference({ registry: end.registry, repository: end.repository, ...part })
+    : { registry: end.registry, repository: end.repository, ...part }
+})
+
+/** Works on several places at once. */
+export const useAll = <A, E, R>(
+  named: ReadonlyArray<Named>,
+  role: Role,
+  work: (places: ReadonlyArray<Place>) => Effect.Effect<A, E, R>
+): Effect.Effect<A, Failed<E>, R | FileSystem.FileSystem | Path.Path> => {
+  const from = (index: number, places: ReadonlyArray<Place>): ReturnType<typeof useAll<A, E, R>> => {
+    const next = named[index]
+    return next === undefined ? work(places) : next.use(role, (place) => from(index + 1, [...places, place]))
+  }
+  return from(0, [])
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // reading arguments
 // ---------------------------------------------------------------------------------------------------------------------
 
-const misuse = (input: string, problem: string) => new Misuse({ message: `${JSON.stringify(input)}: ${problem}` })
+const misuse = (input: string, problem: string) => invalid(`${JSON.stringify(input)}: ${problem}`)
 
 /** Splits off a digest. */
 const readDigest = Effect.fnUntraced(function*(input: string, rest: string) {
@@ -96,8 +141,15 @@ const readDockerArchive = Effect.fnUntraced(function*(input: string, prefix: str
 // places
 // ---------------------------------------------------------------------------------------------------------------------
 
+// a registry over HTTP does without all that is for files
+const load = <A>(module: () => Promise<A>): Effect.Effect<A> => Effect.promise(module)
+const layouts = load(() => import("../stores/LayoutRegistry.ts"))
+const ociArchives = load(() => import("../stores/OciArchive.ts"))
+const dockerArchives = load(() => import("../stores/DockerArchive.ts"))
+
 const isRepository = Schema.is(Reference.Repository)
 const anyRepository = Reference.Repository.make("image")
+const latest = Reference.Tag.make("latest")
 
 /** Registry and repository for a path, so that together they read as the path wherever its last part may be a name. */
 const nameOf = ({ basename, dirname }: Path.Path, prefix: string, path: string) => {
@@ -123,70 +175,99 @@ const soleImage = Effect.fnUntraced(
   }
 )
 
-const needsImage = (role: Role, { digest, tag }: Part): boolean =>
-  role === "image" && digest === undefined && tag === undefined
+const isUnnamed = ({ digest, tag }: Part): boolean => digest === undefined && tag === undefined
 
-const layoutArgument = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "oci-archive:", role: Role) {
+const readLayout = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "oci-archive:") {
   const { part, path } = yield* readPath(input, prefix)
   const { name, repository } = nameOf(yield* Path.Path, prefix, path)
   const format = formatOf(prefix + path)
-  const place = (registry: LayoutRegistry.LayoutRegistry) =>
-    Effect.gen(function*() {
-      const whole = needsImage(role, part) ? yield* soleImage(input, format, yield* registry.roots(repository)) : part
-      return { end: { registry, repository, ...whole }, format }
-    })
-  const argument: Argument = {
-    use: (work) => {
-      const workIn = (registry: LayoutRegistry.LayoutRegistry) => Effect.flatMap(place(registry), work)
+  const place = Effect.fnUntraced(function*({ needs }: Role, registry: LayoutRegistry) {
+    const whole = needs === "image" && isUnnamed(part)
+      ? yield* soleImage(input, format, yield* registry.roots(repository))
+      : part
+    const place: Place = { end: { registry, repository, ...whole }, format }
+    return place
+  })
+  const named: Named = {
+    input,
+    use: (role, work) => {
+      const workIn = (registry: LayoutRegistry) => Effect.flatMap(place(role, registry), work)
       if (prefix === "oci:") {
-        return Effect.flatMap(LayoutRegistry.make({ directory: path, form: "layout", name }), workIn)
+        return layouts.pipe(
+          Effect.flatMap(({ make }) => make({ directory: path, form: "layout", name })),
+          Effect.flatMap(workIn),
+          Trouble.at(format(part))
+        )
       }
-      return role === "destination"
-        ? OciArchive.update({ file: path, name }, workIn)
-        : Effect.scoped(Effect.flatMap(OciArchive.make({ file: path, name }), workIn))
+      return ociArchives.pipe(
+        Effect.flatMap(({ make, update }) =>
+          role.isWritten
+            ? update({ file: path, name }, workIn)
+            : Effect.scoped(Effect.flatMap(make({ file: path, name }), workIn))
+        ),
+        Trouble.at(format(part))
+      )
     }
   }
-  return argument
+  return named
 })
 
-const dockerArgument = Effect.fnUntraced(function*(input: string, prefix: string, role: Role) {
+const readDocker = Effect.fnUntraced(function*(input: string, prefix: string) {
   const { part, path, repository } = yield* readDockerArchive(input, prefix)
-  if (role === "destination") {
-    return yield* misuse(input, "what docker save writes can only be read; docker load takes an oci-archive too")
-  }
   const format = formatOf(prefix + path + (repository === undefined ? "" : `:${repository}`))
-  const place = ({ images, ...registry }: DockerArchive.DockerArchive) =>
-    Effect.gen(function*() {
-      const [first] = images.flatMap(({ names }) => names)
-      const whole = !needsImage(role, part)
-        ? part
-        : repository === undefined
-        ? yield* soleImage(input, format, images.map(({ descriptor }) => descriptor))
-        : yield* told(input, format, { tag: Reference.Tag.make("latest") })
-      return { end: { registry, repository: repository ?? first?.repository ?? anyRepository, ...whole }, format }
-    })
-  const argument: Argument = {
-    use: (work) =>
-      Effect.scoped(Effect.flatMap(
-        DockerArchive.make({ file: path }),
-        (registry) => Effect.flatMap(place(registry), work)
-      ))
+  const place = Effect.fnUntraced(function*({ needs }: Role, { images, ...registry }: DockerArchive) {
+    const [first] = images.flatMap(({ names }) => names)
+    const whole = needs !== "image" || !isUnnamed(part)
+      ? part
+      : repository === undefined
+      ? yield* soleImage(input, format, images.map(({ descriptor }) => descriptor))
+      : yield* told(input, format, { tag: latest })
+    const end = { registry, repository: repository ?? first?.repository ?? anyRepository, ...whole }
+    const place: Place = { end, format }
+    return place
+  })
+  const named: Named = {
+    input,
+    use: (role, work) =>
+      role.isWritten
+        ? Effect.fail(
+          misuse(input, "what docker save writes can only be read; docker load takes an oci-archive too")
+        )
+        : dockerArchives.pipe(
+          Effect.flatMap(({ make }) => make({ file: path })),
+          Effect.flatMap((archive) => place(role, archive)),
+          Effect.flatMap(work),
+          Effect.scoped,
+          Trouble.at(format(part))
+        )
   }
-  return argument
+  return named
 })
 
-const referenceArgument = Effect.fnUntraced(function*(input: string) {
-  const reference = yield* readReference(input)
+const readRegistry = Effect.fnUntraced(function*(input: string) {
+  const reference = yield* Effect.mapError(
+    Effect.fromResult(readReference(input)),
+    ({ message }) => invalid(message)
+  )
   const { registry, repository } = reference
   const format: Place["format"] = (part) => Reference.format({ registry, repository, ...part })
-  const argument: Argument = { use: (work) => work({ end: reference, format }) }
-  return argument
+  const named: Named = {
+    input,
+    use: Effect.fnUntraced(function*({ needs }, work) {
+      const end = needs !== "nothing" && isUnnamed(reference)
+        ? new Reference.Reference({ registry, repository, tag: latest })
+        : reference
+      if (String(end) !== input) yield* Console.error(`${input} is taken as ${end}`)
+      return yield* Trouble.at(String(end))(work({ end, format }))
+    })
+  }
+  return named
 })
 
 /** Reads an argument. What it names is looked at when it is used. */
-export const readPlace = (input: string, role: Role): Effect.Effect<Argument, Misuse, Path.Path> => {
-  if (input.startsWith("oci:")) return layoutArgument(input, "oci:", role)
-  if (input.startsWith("oci-archive:")) return layoutArgument(input, "oci-archive:", role)
-  if (input.startsWith("docker-archive:")) return dockerArgument(input, "docker-archive:", role)
-  return referenceArgument(input)
+export const read = (input: string): Effect.Effect<Named, CliError.ValidationError, Path.Path> => {
+  if (input.startsWith("oci:")) return readLayout(input, "oci:")
+  if (input.startsWith("oci-archive:")) return readLayout(input, "oci-archive:")
+  if (input.startsWith("docker-archive:")) return readDocker(input, "docker-archive:")
+  return readRegistry(input)
 }

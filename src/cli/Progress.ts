@@ -2,8 +2,8 @@
  * What a person sees of a copy while it runs, on stderr: on a terminal bars for the large blobs and a line about all of it,
  * which keep changing; elsewhere a line for each piece that moved.
  */
-import * as ByteSize from "effect/ByteSize"
 import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -15,17 +15,11 @@ import type { CopyEvent } from "../copy/CopyEvent.ts"
 import type { CopyReport, Entry, Outcome } from "../copy/CopyReport.ts"
 import type { Digest } from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
+import { foreign, lasting, plural, seconds, size } from "./Words.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
 // words
 // ---------------------------------------------------------------------------------------------------------------------
-
-/** A number of bytes, as people read it. */
-const size = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes))
-
-const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`
-
-const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
 
 const isManifest = ({ descriptor, role }: Entry): boolean =>
   role !== "blob" && MediaType.isManifest(descriptor.mediaType)
@@ -61,7 +55,7 @@ export const conclusion = (report: CopyReport, elapsed: Duration.Duration): stri
 const remark = (event: CopyEvent): string | undefined => {
   switch (event._tag) {
     case "Warned":
-      return `warning from ${event.registry}: ${event.text}`
+      return foreign(`warning from ${event.registry}: ${event.text}`)
     case "Paused":
       return `${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`
     default:
@@ -117,41 +111,63 @@ const update = (state: State, event: CopyEvent): void => {
 // smaller ones are gone before they can be read
 const largeEnough = 8 * 1024 * 1024
 const barsAtMost = 6
-const barWidth = 20
+const barWidth = 30
 
-const bar = (digest: Digest, { bytes, size: total }: { readonly size: number; readonly bytes: number }): string => {
-  const part = total === 0 ? 1 : Math.min(1, bytes / total)
-  const filled = Math.round(part * barWidth)
+const bar = (digest: Digest, piece: { readonly size: number; readonly bytes: number }, width: number): string => {
+  const part = piece.size === 0 ? 1 : Math.min(1, piece.bytes / piece.size)
   const percent = `${Math.floor(part * 100)}%`.padStart(4)
-  return `${digest.slice(0, 19)} [${"#".repeat(filled)}${".".repeat(barWidth - filled)}] ${percent} of ${size(total)}`
+  const hex = digest.slice(digest.indexOf(":") + 1)
+  const name = digest.slice(0, digest.length - hex.length + 12)
+  const numbers = `${percent} of ${size(piece.size)}`
+  // in a narrow place the bar gives way first, then the name
+  const room = Math.min(barWidth, width - name.length - numbers.length - " [] ".length)
+  if (room < 3) return `${hex.slice(0, Math.max(4, Math.min(12, width - numbers.length - 1)))} ${numbers}`
+  const filled = Math.round(part * room)
+  return `${name} [${"#".repeat(filled)}${".".repeat(room - filled)}] ${numbers}`
 }
 
-/** The lines about a copy that is under way, at a time in milliseconds. */
-const draw = (state: State, now: number): ReadonlyArray<string> => {
+/** The lines about a copy that is under way, for a terminal of some size, at a time in milliseconds. */
+const draw = (state: State, now: number, width: number, rows: number): ReadonlyArray<string> => {
   const moving = Array.from(state.moving)
-  const bars = moving.filter(([, piece]) => piece.size >= largeEnough).slice(0, barsAtMost)
+  const most = Math.max(0, Math.min(barsAtMost, rows - 2))
+  const bars = moving.filter(([, piece]) => piece.size >= largeEnough).slice(0, most)
   const bytes = state.settledBytes + moving.reduce((sum, [, piece]) => sum + piece.bytes, 0)
   const elapsed = Math.max(1, now - state.begun)
   const rate = (bytes * 1000) / elapsed
   const left = rate > 0 ? ((state.plannedBytes - bytes) / rate) * 1000 : undefined
+  const blobs = `${state.settled} of ${plural(state.planned, "blob")}`
+  const amount = `${size(bytes)} of ${size(state.plannedBytes)}`
+  const time = left === undefined || left < 500 ? [] : [`${lasting(left)} left`]
   const total = [
-    `${state.settled} of ${plural(state.planned, "blob")}`,
-    `${size(bytes)} of ${size(state.plannedBytes)}`,
-    `${size(Math.round(rate))}/s`,
-    ...left === undefined || left < 500 ? [] : [`${seconds(left)} left`],
-    ...state.retries === 0 ? [] : [plural(state.retries, "retry").replace("retrys", "retries")]
+    [
+      blobs,
+      amount,
+      `${size(Math.round(rate))}/s`,
+      ...time,
+      ...state.retries === 0 ? [] : [plural(state.retries, "retry")]
+    ],
+    [blobs, amount, ...time],
+    [amount, ...time],
+    [amount]
+  ].map((parts) => parts.join(", "))
+  return [
+    ...bars.map(([digest, piece]) => bar(digest, piece, width)),
+    total.find((line) => line.length <= width) ?? amount
   ]
-  return [...bars.map(([digest, piece]) => bar(digest, piece)), total.join(", ")]
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // showing
 // ---------------------------------------------------------------------------------------------------------------------
 
+// one that cannot move its cursor is called so
+const term = Config.String("TERM").pipe(Config.withDefault(""))
+
 /** Runs a copy in sight of a person. */
 export const shown = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyEvent, E, R>) {
   const stdio = yield* Stdio.Stdio
-  const show = (yield* stdio.stderrIsTerminal) ? onTerminal : inLines
+  const isTerminal = (yield* stdio.stderrIsTerminal) && (yield* Effect.orDie(term)) !== "dumb"
+  const show = isTerminal ? onTerminal : inLines
   let report: CopyReport | undefined
   yield* show(Stream.tap(events, (event) =>
     Effect.sync(() => {
@@ -170,9 +186,13 @@ const inLines = <E, R>(events: Stream.Stream<CopyEvent, E, R>) =>
     return Console.error(`${outcome} ${role} ${descriptor.digest} (${size(descriptor.size)})`)
   })
 
+// of a terminal that does not tell
+const usualWidth = 80
+const usualHeight = 24
+
 const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyEvent, E, R>) {
   const stdio = yield* Stdio.Stdio
-  const { columns } = yield* Terminal.Terminal
+  const { columns, rows } = yield* Terminal.Terminal
   const write = (text: string) => Effect.ignore(Stream.run(Stream.succeed(text), stdio.stderr({ endOnDone: false })))
   const state: State = {
     begun: yield* Clock.currentTimeMillis,
@@ -183,22 +203,28 @@ const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyE
     settledBytes: 0,
     retries: 0
   }
-  let drawn = 0
-  // back to where the first line begins, and all from there on is gone
-  const erased = () => drawn === 0 ? "" : `\r${drawn === 1 ? "" : `\x1b[${drawn - 1}A`}\x1b[J`
+  let drawn: ReadonlyArray<string> = []
+  // back to where the first line begins, and all from there on is gone; lines that were broken when the terminal became
+  // narrower are several by now
+  const erased = (width: number) => {
+    const height = drawn.reduce((height, line) => height + Math.max(1, Math.ceil(line.length / width)), 0)
+    return height === 0 ? "" : `\r${height === 1 ? "" : `\x1b[${height - 1}A`}\x1b[J`
+  }
   const redraw = (above: string = "") =>
     Effect.gen(function*() {
-      const width = yield* columns
-      // a line that wraps could not be erased
-      const lines = draw(state, yield* Clock.currentTimeMillis).map((line) => line.slice(0, width - 1))
-      const text = erased() + above + lines.join("\n")
-      drawn = lines.length
+      const width = (yield* columns) || usualWidth
+      // a line that reaches the edge would be two on some terminals
+      const room = Math.max(1, width - 1)
+      const lines = draw(state, yield* Clock.currentTimeMillis, room, (yield* rows) || usualHeight)
+        .map((line) => line.slice(0, room))
+      const text = erased(width) + above + lines.join("\n")
+      drawn = lines
       yield* write(text)
     })
-  const erase = Effect.suspend(() => {
-    const text = erased()
-    drawn = 0
-    return write(text)
+  const erase = Effect.gen(function*() {
+    const text = erased((yield* columns) || usualWidth)
+    drawn = []
+    yield* write(text)
   })
   const following = Stream.runForEach(events, (event) => {
     update(state, event)

@@ -1,14 +1,27 @@
 #!/usr/bin/env node
+/**
+ * The command from its first moment on. Nothing is loaded but what it needs for what it is asked.
+ */
+import * as module from "node:module"
 import { setFlagsFromString } from "node:v8"
+import * as imports from "./imports.ts"
+import * as streams from "./streams.ts"
+import { version } from "./version.ts"
 
-// V8 would let the chunks of blobs pile up in a growing young generation: kept small, it frees them soon
-setFlagsFromString("--semi-space-growth-factor=1")
-
-// what is imported statically would fail on an old Node before this could say so
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
-if (major > 22 || major === 22 && minor >= 19) {
-  void import("./run.ts")
-} else {
+const [first, second] = process.argv.slice(2)
+
+streams.watch()
+if (major < 22 || major === 22 && minor < 19) {
+  // what is imported statically would fail on an old Node before this could say so
   process.stderr.write(`effect-oci: it needs Node 22.19 or newer, and this is ${process.versions.node}\n`)
   process.exitCode = 1
+} else if (second === undefined && (first === "--version" || first === "-v")) {
+  process.stdout.write(`effect-oci v${version}\n`, () => streams.end(0, process.exit))
+} else {
+  // V8 would let the chunks of blobs pile up in a growing young generation: kept small, it frees them soon
+  setFlagsFromString("--semi-space-growth-factor=1")
+  module.enableCompileCache()
+  imports.remember()
+  void import("./run.ts")
 }

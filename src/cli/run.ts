@@ -4,7 +4,9 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
+import * as Terminal from "effect/Terminal"
 import * as Program from "./Program.ts"
+import * as streams from "./streams.ts"
 
 // The first signal interrupts the command, which then cleans up; a second one, or a clean-up that drags on, ends it.
 const end = Effect.sync(() => process.exit(130))
@@ -18,20 +20,18 @@ process.on("SIGTERM", interrupt)
 // a terminal that is closed is no reason to leave things behind
 process.on("SIGHUP", () => process.emit("SIGTERM"))
 
-// whoever does not want to hear more of it does not stop it; results that cannot be written are another matter
-let lost: NodeJS.ErrnoException | undefined
-process.stderr.on("error", () => {})
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  lost = error
-})
-const exitCode = (code: number): number => {
-  if (lost === undefined || lost.code === "EPIPE" || code !== 0) return code
-  process.stderr.write(`effect-oci: the result could not be written: ${lost.message}\n`)
-  return 1
-}
+// stderr may be a terminal where stdout is none
+const command = Program.run(process.argv.slice(2)).pipe(
+  Effect.updateService(Terminal.Terminal, (terminal) =>
+    Terminal.make({
+      ...terminal,
+      columns: Effect.sync(() => process.stdout.columns ?? process.stderr.columns ?? 0),
+      rows: Effect.sync(() => process.stdout.rows ?? process.stderr.rows ?? 0)
+    })),
+  Effect.provide(NodeServices.layer)
+)
 
-NodeRuntime.runMain(Effect.provide(Program.run(process.argv.slice(2)), NodeServices.layer), {
+NodeRuntime.runMain(command, {
   disableErrorReporting: true,
-  teardown: (exit, onExit) =>
-    process.stdout.write("", () => setImmediate(() => onExit(exitCode(Program.exitCode(exit)))))
+  teardown: (exit, onExit) => streams.end(Program.exitCode(exit), onExit)
 })

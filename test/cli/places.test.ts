@@ -6,7 +6,7 @@ import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as OciArchive from "effect-oci/OciArchive"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { readPlace } from "../../src/cli/Places.ts"
+import * as Places from "../../src/cli/Places.ts"
 import { bytesOf, pushImage, pushSample, repository, tag } from "../utils/images.ts"
 import { assertValid, temporaryFolder } from "../utils/layouts.ts"
 import * as Program from "../utils/Program.ts"
@@ -20,8 +20,8 @@ const withNode = Effect.provide(NodeServices.layer)
 
 /** What an argument names: registry and repository, tag, digest, and what it is called under another tag. */
 const read = (input: string) =>
-  Effect.flatMap(readPlace(input, "repository"), ({ use }) =>
-    use(({ end, format }) => {
+  Effect.flatMap(Places.read(input), ({ use }) =>
+    use(Places.anything, ({ end, format }) => {
       const registry = typeof end.registry === "string" ? end.registry : end.registry.name
       return Effect.succeed([`${registry} ${end.repository}`, end.tag, end.digest, format({ tag: tag("other") })])
     }))
@@ -72,7 +72,7 @@ describe("an argument names", () => {
   ]
   it.effect.each(misuses)("nothing: %s", ([input, says]) =>
     Effect.gen(function*() {
-      const error = yield* Effect.flip(readPlace(input, "image"))
+      const error = yield* Effect.flip(Places.read(input))
       assert.include(error.message, says)
       assert.include(error.message, JSON.stringify(input))
     }).pipe(withNode))
@@ -80,7 +80,7 @@ describe("an argument names", () => {
   it.effect.prop("something or nothing, whatever it is", [Schema.String], ([text]) =>
     Effect.gen(function*() {
       for (const prefix of ["oci:", "oci-archive:", "docker-archive:"]) {
-        yield* Effect.exit(readPlace(prefix + text, "image"))
+        yield* Effect.exit(Places.read(prefix + text))
       }
     }).pipe(withNode))
 })

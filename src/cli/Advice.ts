@@ -1,0 +1,223 @@
+/**
+ * What a person is told when something goes wrong: what happened, to which reference, on which host, and what to try.
+ */
+import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type * as Path from "effect/Path"
+import * as Result from "effect/Result"
+import type { Place } from "../auth/Credentials.ts"
+import * as DockerConfig from "../auth/DockerConfig.ts"
+import { isCopyError, type Reason as CopyReason } from "../copy/CopyError.ts"
+import * as Reference from "../Reference.ts"
+import { isRegistryError, type Transport } from "../RegistryError.ts"
+import { type Reason as NamespaceReason, Trouble } from "./Trouble.ts"
+import * as Words from "./Words.ts"
+
+/** Every reason that there is. */
+type Reason = CopyReason | NamespaceReason
+
+/** What went wrong where. */
+interface Case {
+  readonly reason: Reason
+  /** The place as a reference, or the host alone. */
+  readonly reference: string
+  /** The host, if the place is in a registry that has one. */
+  readonly host?: string
+  readonly repository?: string
+  readonly operation?: string
+  readonly end?: "source" | "destination"
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// what to try
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** What to try, for each reason. */
+type Tips = { readonly [T in Reason["_tag"]]: (reason: Extract<Reason, { readonly _tag: T }>, about: Case) => string }
+
+const logIn = ({ host = "HOST" }: Case): string => `effect-oci login ${host}`
+
+const again = "try again"
+
+const elsewhere = "try again, and if that does not help get it from elsewhere: what came is not used"
+
+const tipForTransport = ({ code = "" }: Transport, { host = "the host" }: Case): string => {
+  if (code === "ENOTFOUND") return `check how ${host} is written, and whether a proxy is needed (HTTPS_PROXY)`
+  if (code === "ECONNREFUSED") return "check the port, and that the registry runs"
+  if (/^ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)$|^HPE_/.test(code)) {
+    return `--plain-http ${host} if it is a registry in plain HTTP`
+  }
+  if (/CERT|SIGNED|ISSUER|LEAF_SIGNATURE/.test(code)) {
+    return `--ca-file FILE names the authority of its certificate, --insecure ${host} leaves it unchecked`
+  }
+  if (/^ERR_(?:SSL|TLS|OSSL)/.test(code)) {
+    return `--plain-http ${host} if it does not speak TLS; --cert-file and --key-file if it wants to know who asks`
+  }
+  return again
+}
+
+const tipForUnsupported = (about: Case): string => {
+  switch (about.operation) {
+    case "deleteTag":
+      return "registries before OCI 1.1 remove no single tag: effect-oci manifest delete with the digest removes all on it"
+    case "deleteManifest":
+    case "deleteBlob":
+      return "whoever runs the registry has to allow it"
+    case "repositories":
+      return "many registries list repositories on their web site only"
+    default:
+      return "the registry may be too old for it, or be read-only"
+  }
+}
+
+const tips: Tips = {
+  // the fourteen codes of the distribution specification
+  BlobUnknown: () => "content is looked for in the repository that is named, and nowhere else",
+  BlobUploadInvalid: () => again,
+  BlobUploadUnknown: () => "the upload has taken too long for the registry: try again",
+  DigestInvalid: () => "check the digest; not every registry takes others than sha256",
+  ManifestBlobUnknown: (_, { end }) =>
+    end === undefined
+      ? "push what the manifest refers to first, which effect-oci copy does by itself"
+      : "the destination has lost content, or refuses it: try --trust deep",
+  ManifestInvalid: () => "it may not take manifests of this type: an index, or an artifact",
+  ManifestUnknown: (_, about) =>
+    about.repository === undefined
+      ? "effect-oci tags lists what there is"
+      : `effect-oci tags ${about.host}/${about.repository} lists what there is`,
+  NameInvalid: () => "some registries want names of a certain form, such as PROJECT/NAME",
+  NameUnknown: (_, about) =>
+    about.host === undefined
+      ? "check the path"
+      : about.end === "destination"
+      ? "some registries want a repository to be created first, on their web site"
+      : `check the name; some registries say so of what one may not see: ${logIn(about)}`,
+  SizeInvalid: () => again,
+  Unauthorized: (_, about) => logIn(about),
+  Denied: (_, about) => `check that this user may do it, or be another: ${logIn(about)}`,
+  Unsupported: (_, about) => tipForUnsupported(about),
+  TooManyRequests: ({ retryAfter }) =>
+    `wait${
+      retryAfter === undefined ? "" : ` ${Duration.format(retryAfter)}`
+    }, and ask for less at a time: --concurrency 1`,
+  // on the way
+  Transport: tipForTransport,
+  Timeout: () => `${again}; --concurrency 1 asks less of a slow registry`,
+  UnexpectedResponse: (_, { host = "the host" }) => `see that ${host} is a registry: what is at /v2/ has to answer`,
+  DigestMismatch: () => elsewhere,
+  SizeMismatch: () => elsewhere,
+  UnsupportedAlgorithm: () => "sha256 and sha512 are known here",
+  RangeNotSatisfiable: () => again,
+  ContentTooLarge: () => "it is none that this program, or the registry, reads or stores",
+  CredentialsUnavailable: () => "mend it, take it away, or name another folder by DOCKER_CONFIG",
+  TokenUnavailable: ({ isTemporary }) => isTemporary ? again : "see what the token service is that the registry names",
+  Storage: ({ code }) =>
+    code === "ENOSPC"
+      ? "make room"
+      : code === "EACCES" || code === "EPERM"
+      ? "check who may write there"
+      : "check the path",
+  // hosts and references
+  UnknownHost: () => "check how the host is written",
+  ResolveFailed: () => "check how the host, and its mirrors, are written",
+  InvalidReference: () => "a reference is host/repository[:tag][@digest]",
+  UnfitReference: () => "a reference is host/repository[:tag][@digest]",
+  TagMismatch: () => "leave out the tag to have that digest, or the digest to have that tag",
+  DigestConflict: () => "leave out the digest of the destination",
+  // content
+  ManifestError: () => "effect-oci manifest get prints what is there",
+  PlatformNotFound: () => "name one of these by --platform",
+  // copies
+  TagExists: () => "--if-tag-exists replace moves it, keep leaves it",
+  SparseIndexRefused: () => "--index rewrite makes an index of those that are copied",
+  VerificationFailed: () => "copy again with --trust deep",
+  PlanOutdated: () => "plan again",
+  TooDeep: () => "see what it is: effect-oci tree"
+}
+
+// every reason has its own function, which the type of the table says and the compiler cannot follow
+const tipOf = (about: Case): string => (tips[about.reason._tag] as Tips[Reason["_tag"]])(about.reason as never, about)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// who we were
+// ---------------------------------------------------------------------------------------------------------------------
+
+const found = ({ found, key, program, source }: DockerConfig.Looked): string => {
+  switch (found) {
+    case "absent":
+      return `${source} (not there)`
+    case "none":
+      return `${source} (none)`
+    case "broken":
+      return `${source} (broken)`
+    case "entry":
+      return `${source} (an entry for ${key})`
+    case "helper":
+      return `${source} (${program}, asked for ${key})`
+  }
+}
+
+/** Where credentials were looked for, and what was there. */
+const credentials = Effect.fnUntraced(function*({ host, reason, repository }: Case) {
+  if (host === undefined || reason._tag !== "Unauthorized" && reason._tag !== "Denied") return ""
+  const place: Place = { host, ...repository === undefined ? {} : { repository } }
+  const looked = yield* Effect.orElseSucceed(DockerConfig.explain(place), () => [])
+  const last = looked.findIndex(({ found }) => found === "entry")
+  const asked = last < 0 ? looked : looked.slice(0, last + 1)
+  return asked.length === 0 ? "" : `; credentials for ${host} were looked for in ${asked.map(found).join(", ")}`
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// sentences
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** The host as people write it, and as they log in to it. */
+const familiar = (host: string): string => host === "registry-1.docker.io" ? "docker.io" : host
+
+const placeOf = (reference: string): Pick<Case, "host" | "repository"> =>
+  Result.match(Reference.parse(reference), {
+    onFailure: () => ({}),
+    onSuccess: ({ registry, repository }) => ({ host: familiar(registry), repository })
+  })
+
+const caseOf = (error: unknown): Case | undefined => {
+  if (isCopyError(error)) {
+    const { end, operation, reason, reference } = error
+    return { reason, reference, end, ...placeOf(reference), ...operation === undefined ? {} : { operation } }
+  }
+  if (error instanceof Trouble) {
+    const { operation, reason, reference } = error
+    return { reason, reference, ...placeOf(reference), ...operation === undefined ? {} : { operation } }
+  }
+  if (isRegistryError(error)) {
+    const { operation, reason, registry, repository } = error
+    const isHost = Result.isSuccess(Reference.parseHost(registry))
+    return {
+      reason,
+      operation,
+      reference: registry,
+      ...isHost ? { host: familiar(registry) } : {},
+      ...repository === undefined ? {} : { repository }
+    }
+  }
+  return undefined
+}
+
+/** What happened, without what to try. */
+export const messageOf = (error: unknown): string =>
+  Words.oneLine(error instanceof Error ? error.message : String(error))
+
+/** What happened, and what to try. */
+export const sentence = Effect.fnUntraced(
+  function*(error: unknown): Effect.fn.Return<string, never, FileSystem.FileSystem | Path.Path> {
+    const about = caseOf(error)
+    if (about === undefined) return messageOf(error)
+    return Words.oneLine(`${messageOf(error)}${yield* credentials(about)}; ${tipOf(about)}`)
+  }
+)
+
+/** Says on stderr that something went wrong, in one line. */
+export const complain = (error: unknown): Effect.Effect<void, never, FileSystem.FileSystem | Path.Path> =>
+  Effect.flatMap(sentence(error), (sentence) => Console.error(`effect-oci: ${sentence}`))

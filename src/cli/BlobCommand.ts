@@ -1,0 +1,14 @@
+/**
+ * `effect-oci blob get|put|head|delete`
+ */
+import * as Command from "effect/cli/Command"
+import { BlobDeleteCommand } from "./BlobDeleteCommand.ts"
+import { BlobGetCommand } from "./BlobGetCommand.ts"
+import { BlobHeadCommand } from "./BlobHeadCommand.ts"
+import { BlobPutCommand } from "./BlobPutCommand.ts"
+
+export const BlobCommand = Command.make("blob").pipe(
+  Command.withShortDescription("Get, put, look for or delete a blob"),
+  Command.withDescription("Works on blobs: the configs and layers that manifests refer to by their digest."),
+  Command.withSubcommands([BlobGetCommand, BlobPutCommand, BlobHeadCommand, BlobDeleteCommand])
+)

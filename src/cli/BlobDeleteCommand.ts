@@ -1,0 +1,41 @@
+/**
+ * `effect-oci blob delete BLOB`
+ */
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+import * as Namespace from "../Namespace.ts"
+import * as Connection from "./Connection.ts"
+import * as Flags from "./Flags.ts"
+import * as Output from "./Output.ts"
+import * as Places from "./Places.ts"
+
+export const BlobDeleteCommand = Command.make(
+  "delete",
+  {
+    blob: Flags.place("blob", "Which: host/repository, oci:DIR or oci-archive:FILE, by its digest"),
+    json: Flags.json,
+    connection: Connection.flags
+  },
+  Effect.fnUntraced(function*({ blob, json }) {
+    const namespace = yield* Namespace.Namespace
+    const removed = yield* blob.use(
+      Places.changed,
+      ({ end, format }) => Effect.as(namespace.deleteBlob(end), format(end))
+    )
+    yield* json ? Output.json({ removed }) : Output.line(removed)
+  })
+).pipe(
+  Connection.provide,
+  Command.withAlias("rm"),
+  Command.withShortDescription("Remove a blob"),
+  Command.withDescription(
+    "Removes a blob from a repository, though manifests may refer to it. Registries sweep up what nothing refers to by themselves."
+  ),
+  Command.withExamples([
+    {
+      command:
+        "effect-oci blob delete registry.example.com/team/app@sha256:4c1d20cdee96111c8acf1858b62655a37ce81ae48648993542b7ac363ac5c0e5",
+      description: "Remove a blob"
+    }
+  ])
+)

@@ -1,0 +1,58 @@
+/**
+ * `effect-oci blob put REPOSITORY FILE`
+ */
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+import { DigestConflict } from "../copy/CopyError.ts"
+import * as Namespace from "../Namespace.ts"
+import * as Connection from "./Connection.ts"
+import * as Flags from "./Flags.ts"
+import * as Input from "./Input.ts"
+import * as Output from "./Output.ts"
+import * as Places from "./Places.ts"
+
+export const BlobPutCommand = Command.make(
+  "put",
+  {
+    repository: Flags.place(
+      "repository",
+      "Where to: host/repository, oci:DIR or oci-archive:FILE; a digest there must be that of the file"
+    ),
+    file: Flags.file(
+      "What to write; - reads it from stdin, and keeps it in a temporary file until its digest is known"
+    ),
+    json: Flags.onOff("json", "Print the descriptor of what was written, as JSON"),
+    connection: Connection.flags
+  },
+  Effect.fnUntraced(function*({ file, json, repository }) {
+    const namespace = yield* Namespace.Namespace
+    const { descriptor, result } = yield* Effect.scoped(Effect.gen(function*() {
+      const { digest, source } = yield* Input.readBlob(file)
+      return yield* repository.use(
+        Places.changed,
+        Effect.fnUntraced(function*(place) {
+          const { end, format } = place
+          if (end.digest !== undefined && end.digest !== digest) {
+            return yield* new DigestConflict({ source: digest, destination: end.digest })
+          }
+          const { tag } = end
+          const blob = Places.withPart(place, tag === undefined ? { digest } : { digest, tag })
+          return { descriptor: yield* namespace.pushBlob(blob.end, source), result: format({ digest }) }
+        })
+      )
+    }))
+    yield* json ? Output.json(descriptor) : Output.line(result)
+  })
+).pipe(
+  Connection.provide,
+  Command.withAlias("push"),
+  Command.withShortDescription("Write a blob"),
+  Command.withDescription("Writes a file to a repository as a blob. Prints where it is, by its digest."),
+  Command.withExamples([
+    { command: "effect-oci blob put registry.example.com/team/app layer.tar.gz", description: "Write a layer" },
+    {
+      command: "tar cz files | effect-oci blob put --json registry.example.com/team/app -",
+      description: "Write one from stdin, and print the descriptor that a manifest needs"
+    }
+  ])
+)

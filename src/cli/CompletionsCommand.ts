@@ -1,0 +1,35 @@
+/**
+ * `effect-oci completions SHELL`
+ */
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Completions from "effect/cli/Completions"
+import * as Effect from "effect/Effect"
+import * as Output from "./Output.ts"
+
+/** The verb, for the command that it completes. */
+export const make = <E, R>(whole: Effect.Effect<Command.Command.Any, E, R>) =>
+  Command.make(
+    "completions",
+    {
+      shell: Argument.Literals("shell", ["bash", "zsh", "fish", "powershell"]).pipe(
+        Argument.withMetavar("shell"),
+        Argument.withDescription("bash, zsh, fish or powershell")
+      )
+    },
+    Effect.fnUntraced(function*({ shell }) {
+      const command = yield* whole
+      yield* Output.line(Completions.generate(command.name, shell, Completions.fromCommand(command)))
+    })
+  ).pipe(
+    Command.withShortDescription("Print a script that completes this command in a shell"),
+    Command.withDescription("Prints a script by which a shell completes the verbs and flags of this command."),
+    Command.withExamples([
+      {
+        command: "effect-oci completions bash > ~/.local/share/bash-completion/completions/effect-oci",
+        description: "Bash"
+      },
+      { command: "effect-oci completions zsh > \"${fpath[1]}/_effect-oci\"", description: "Zsh" },
+      { command: "effect-oci completions fish > ~/.config/fish/completions/effect-oci.fish", description: "Fish" }
+    ])
+  )

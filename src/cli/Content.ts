@@ -1,0 +1,117 @@
+/**
+ * What a reference leads to: a manifest, the manifests in it, what they consist of, and what refers to them.
+ */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
+import type { Descriptor } from "../Descriptor.ts"
+import type { Digest } from "../Digest.ts"
+import * as Manifest from "../Manifest.ts"
+import type * as Namespace from "../Namespace.ts"
+import type { ManifestBytes } from "../Registry.ts"
+import * as Places from "./Places.ts"
+
+/** A manifest, and what belongs to it. As it is, it is JSON. */
+export interface Content extends Pick<Descriptor, "mediaType" | "digest" | "size" | "artifactType" | "platform"> {
+  /**
+   * Why there is no more of it: it stands further up, it is not there, as in an index of which some platforms were copied,
+   * it is not understood, or it is too deep down.
+   */
+  readonly ends?: "repeated" | "missing" | "unknown" | "deep"
+  readonly annotations?: Readonly<Record<string, string>>
+  readonly config?: Descriptor
+  readonly layers?: ReadonlyArray<Descriptor>
+  readonly manifests?: ReadonlyArray<Content>
+  readonly referrers?: ReadonlyArray<Content>
+}
+
+// nobody nests deeper
+const depthLimit = 16
+
+/** A manifest that was read, and how what refers to it is listed. */
+interface Loaded {
+  readonly found: ManifestBytes
+  readonly manifest?: Manifest.Manifest
+  readonly referrers: ReadonlyArray<Descriptor>
+}
+
+/** Reads a manifest and all that belongs to it, each once, by its digest. */
+const load = Effect.fnUntraced(function*(
+  namespace: Namespace.Namespace["Service"],
+  place: Places.Place,
+  root: ManifestBytes,
+  withReferrers: boolean
+) {
+  const loaded = new Map<Digest, Loaded | undefined>()
+  const endOf = (digest: Digest) => Places.withPart(place, { digest }).end
+
+  const note = (found: ManifestBytes, depth: number): Effect.Effect<void, Namespace.NamespaceError> =>
+    Effect.gen(function*() {
+      const { digest, mediaType } = found.descriptor
+      const decoded = Manifest.decode(mediaType, found.bytes)
+      const referrers = withReferrers ? yield* Stream.runCollect(namespace.referrers(endOf(digest))) : []
+      if (Result.isFailure(decoded)) return void loaded.set(digest, { found, referrers })
+      const manifest = decoded.success
+      loaded.set(digest, { found, manifest, referrers })
+      yield* Effect.forEach(
+        [...Manifest.references(manifest).manifests, ...referrers],
+        ({ digest }) => visit(digest, depth + 1),
+        { concurrency: 8, discard: true }
+      )
+    })
+  const visit = (digest: Digest, depth: number): Effect.Effect<void, Namespace.NamespaceError> =>
+    Effect.suspend(() => {
+      if (loaded.has(digest) || depth > depthLimit) return Effect.void
+      loaded.set(digest, undefined)
+      return namespace.getManifest(endOf(digest)).pipe(
+        Effect.flatMap((found) => note(found, depth)),
+        Effect.catchReason("RegistryError", "ManifestUnknown", () => Effect.void)
+      )
+    })
+  yield* note(root, 0)
+  return loaded
+})
+
+const given = <K extends string, A>(key: K, value: A | undefined) =>
+  // the key is there or not, which no type of a computed key can say
+  (value === undefined ? {} : { [key]: value }) as { readonly [k in K]?: A }
+
+/** Puts together what was read, in the order in which it is listed. */
+const assemble = (loaded: ReadonlyMap<Digest, Loaded | undefined>, root: Descriptor): Content => {
+  const seen = new Set<Digest>()
+  const content = (descriptor: Descriptor, depth: number): Content => {
+    const { artifactType, digest, mediaType, platform, size } = descriptor
+    const own = { mediaType, digest, size, ...given("platform", platform) }
+    const listed = { ...own, ...given("artifactType", artifactType) }
+    if (seen.has(digest)) return { ...listed, ends: "repeated" }
+    seen.add(digest)
+    const here = loaded.get(digest)
+    if (here === undefined) return { ...listed, ends: depth > depthLimit ? "deep" : "missing" }
+    const all = (descriptors: ReadonlyArray<Descriptor>) =>
+      descriptors.length === 0 ? undefined : descriptors.map((descriptor) => content(descriptor, depth + 1))
+    const { manifest, referrers } = here
+    if (manifest === undefined) return { ...listed, ends: "unknown", ...given("referrers", all(referrers)) }
+    const { blobs, manifests } = Manifest.references(manifest)
+    const isImage = manifest._tag === "Image"
+    return {
+      ...own,
+      ...given("artifactType", artifactType ?? manifest.content.artifactType),
+      ...given("annotations", manifest.content.annotations),
+      ...isImage ? { config: manifest.content.config, layers: manifest.content.layers } : {},
+      ...!isImage && blobs.length > 0 ? { layers: blobs } : {},
+      ...given("manifests", all(manifests)),
+      ...given("referrers", all(referrers))
+    }
+  }
+  return content(root, 0)
+}
+
+/** Reads a place, and all that belongs to it. */
+export const read = Effect.fnUntraced(function*(
+  namespace: Namespace.Namespace["Service"],
+  place: Places.Place,
+  options: Namespace.ForPlatform & { readonly referrers: boolean }
+) {
+  const root = yield* namespace.getManifest(place.end, options)
+  return assemble(yield* load(namespace, place, root, options.referrers), root.descriptor)
+})

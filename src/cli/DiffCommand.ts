@@ -1,0 +1,119 @@
+/**
+ * `effect-oci diff LEFT RIGHT`
+ */
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Digest } from "../Digest.ts"
+import * as Namespace from "../Namespace.ts"
+import * as Connection from "./Connection.ts"
+import * as Difference from "./Difference.ts"
+import * as Flags from "./Flags.ts"
+import * as Output from "./Output.ts"
+import * as Places from "./Places.ts"
+import * as Words from "./Words.ts"
+
+// ---------------------------------------------------------------------------------------------------------------------
+// text
+// ---------------------------------------------------------------------------------------------------------------------
+
+const indented = (lines: ReadonlyArray<string>): ReadonlyArray<string> => lines.map((line) => `  ${line}`)
+
+const section = (title: string, lines: ReadonlyArray<string>): ReadonlyArray<string> =>
+  lines.length === 0 ? [] : [title, ...indented(lines)]
+
+const changed = ({ left, path, right }: Difference.Change): ReadonlyArray<string> =>
+  ([["-", left], ["+", right]] as const).flatMap(([sign, value]) =>
+    value === undefined ? [] : [Words.foreign(`${sign} ${path}: ${JSON.stringify(value)}`)]
+  )
+
+const marks = { both: " ", left: "-", right: "+" } as const
+
+const layers = (layers: ReadonlyArray<Difference.LayerChange>): ReadonlyArray<string> =>
+  layers.every((layer) => layer.in === "both")
+    ? []
+    : layers.map((each) => `${marks[each.in]} ${each.layer.digest}  ${Words.size(each.layer.size)}`)
+
+const sides = (left: Digest | undefined, right: Digest | undefined, name = ""): ReadonlyArray<string> => [
+  ...left === undefined ? [] : [`- ${name}${left}`],
+  ...right === undefined ? [] : [`+ ${name}${right}`]
+]
+
+const member = ({ difference, left, name, right }: Difference.Member): ReadonlyArray<string> => {
+  const title = Words.foreign(name)
+  if (difference !== undefined) return [`~ ${title}`, ...indented(indented(lines(difference)))]
+  return left === right ? [`  ${title}: the same`] : sides(left, right, `${title}  `)
+}
+
+const unlike = "one of them is an index, or neither is an image: --platform chooses an image of an index"
+
+const lines = (difference: Difference.Difference): ReadonlyArray<string> => [
+  ...sides(difference.left, difference.right),
+  ...difference.types === undefined ? [] : changed({ path: "type", ...difference.types }),
+  ...difference.layers === undefined && difference.manifests === undefined ? [unlike] : [],
+  ...section("annotations", (difference.annotations ?? []).flatMap(changed)),
+  ...section("config", (difference.config ?? []).flatMap(changed)),
+  ...section("layers", layers(difference.layers ?? [])),
+  ...section("manifests", (difference.manifests ?? []).flatMap(member))
+]
+
+const text = (difference: Difference.Difference): string =>
+  difference.isSame ? `the same: ${difference.left}` : lines(difference).join("\n")
+
+// ---------------------------------------------------------------------------------------------------------------------
+// the verb
+// ---------------------------------------------------------------------------------------------------------------------
+
+export const DiffCommand = Command.make(
+  "diff",
+  {
+    left: Flags.place("left", "An image: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE"),
+    right: Flags.place("right", "The image that it is compared with"),
+    platform: Flags.platform("Compare the images for this platform, rather than the indexes").pipe(Flag.optional),
+    exitCode: Flags.onOff("exit-code", "End with exit code 1 if they differ"),
+    json: Flags.json,
+    connection: Connection.flags
+  },
+  Effect.fnUntraced(function*({ exitCode, json, left, platform, right }) {
+    const namespace = yield* Namespace.Namespace
+    const chosen = Option.isNone(platform) ? {} : { platform: platform.value }
+    const side = (named: Places.Named) => <A, E, R>(work: (side: Difference.Side) => Effect.Effect<A, E, R>) =>
+      named.use(
+        Places.image,
+        (place) => Effect.flatMap(namespace.getManifest(place.end, chosen), (manifest) => work({ place, manifest }))
+      )
+    const { difference, names } = yield* side(left)((left) =>
+      side(right)((right) =>
+        Effect.map(Difference.compare(namespace, left, right), (difference) => ({
+          difference,
+          names: {
+            left: left.place.format(left.place.end),
+            right: right.place.format(right.place.end)
+          }
+        }))
+      )
+    )
+    yield* json
+      ? Output.json({ references: names, ...difference })
+      : Output.line(text(difference))
+    if (exitCode && !difference.isSame) return yield* new Output.Told({})
+  })
+).pipe(
+  Connection.provide,
+  Command.withShortDescription("What differs between two images"),
+  Command.withDescription(
+    "Compares two images: their platforms, and of each what differs in annotations, config and layers. What only the first has is " +
+      "marked -, what only the second has +."
+  ),
+  Command.withExamples([
+    {
+      command: "effect-oci diff ghcr.io/team/app:1.4.1 ghcr.io/team/app:1.4.2",
+      description: "What a release has changed"
+    },
+    {
+      command: "effect-oci diff --exit-code ghcr.io/team/app:1 registry.example.com/mirror/app:1",
+      description: "Is a mirror up to date?"
+    }
+  ])
+)

@@ -1,0 +1,91 @@
+/**
+ * Flags and arguments that several verbs have, and how their text is read.
+ */
+import * as Argument from "effect/cli/Argument"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Platform from "../Platform.ts"
+import type { Tag } from "../Reference.ts"
+import { misuse, readHost, readTag } from "./Names.ts"
+import * as Places from "./Places.ts"
+
+/** Reads the text of a flag, or says what is wrong with it. */
+type Read<A> = (text: string) => Result.Result<A, { readonly message: string }>
+
+const reading = <A>(read: Read<A>, before = "") => (text: string) =>
+  Effect.mapError(Effect.fromResult(read(text)), ({ message }) => misuse(before + message))
+
+// ---------------------------------------------------------------------------------------------------------------------
+// flags
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** A flag whose text means something. */
+export const parsed = <A>(name: string, metavar: string, description: string, read: Read<A>): Flag.Flag<A> =>
+  Flag.String(name).pipe(
+    Flag.withMetavar(metavar),
+    Flag.withDescription(description),
+    Flag.mapEffect(reading(read, `--${name}: `))
+  )
+
+/** A flag that is on or off, and off unless given. */
+export const onOff = (name: string, description: string): Flag.Flag<boolean> =>
+  Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withoutNegation, Flag.withDefault(false))
+
+/** A number from 1 on. */
+export const positive = (name: string, description: string): Flag.Flag<number> =>
+  parsed(name, "N", description, (text) =>
+    /^[1-9][0-9]{0,8}$/.test(text)
+      ? Result.succeed(Number(text))
+      : Result.fail({ message: `${JSON.stringify(text)} is not a number from 1 on` }))
+
+export const json = onOff("json", "Print the result as JSON")
+
+export const platform = (description: string): Flag.Flag<Platform.Platform> =>
+  parsed("platform", "OS/ARCH", description, Platform.parse)
+
+export const tag = (description: string): Flag.Flag<Tag> => parsed("tag", "TAG", description, readTag)
+
+/** Where content goes that is not for people. */
+export const output = Flag.String("output").pipe(
+  Flag.withAlias("o"),
+  Flag.withMetavar("FILE"),
+  Flag.withDescription("Write to this file instead of stdout; it is there when all of it is"),
+  Flag.optional
+)
+
+/** `KEY=VALUE` */
+export const readPair: Read<readonly [key: string, value: string]> = (text) => {
+  const at = text.indexOf("=")
+  return at > 0
+    ? Result.succeed([text.slice(0, at), text.slice(at + 1)])
+    : Result.fail({ message: `${JSON.stringify(text)} is not KEY=VALUE` })
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// arguments
+// ---------------------------------------------------------------------------------------------------------------------
+
+const argument = <A>(name: string, description: string, read: Read<A>): Argument.Argument<A> =>
+  Argument.String(name).pipe(
+    Argument.withMetavar(name),
+    Argument.withDescription(description),
+    Argument.mapEffect(reading(read))
+  )
+
+/** Names a repository, an image, or content of it, in a registry, a folder or an archive. */
+export const place = (name: string, description: string): Argument.Argument<Places.Named> =>
+  Argument.String(name).pipe(
+    Argument.withMetavar(name),
+    Argument.withDescription(description),
+    Argument.mapEffect(Places.read)
+  )
+
+export const host = argument("host", "A registry, with its port if it has one", readHost)
+
+export const tagArgument = (name: string, description: string): Argument.Argument<Tag> =>
+  argument(name, description, readTag)
+
+/** A file, or `-`. */
+export const file = (description: string): Argument.Argument<string> =>
+  Argument.String("file").pipe(Argument.withMetavar("file"), Argument.withDescription(description))

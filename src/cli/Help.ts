@@ -1,0 +1,115 @@
+/**
+ * Help as people read it, and what is said of a command line that makes no sense.
+ */
+import type * as CliError from "effect/cli/CliError"
+import type * as HelpDoc from "effect/cli/HelpDoc"
+import * as Option from "effect/Option"
+
+/** Breaks text into lines of some width; words stay whole. */
+const wrap = (text: string, width: number, indent: string): ReadonlyArray<string> => {
+  const lines: Array<string> = []
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1)
+    if (last !== undefined && last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`
+    else lines.push(indent + word)
+  }
+  return lines
+}
+
+const section = (title: string, lines: ReadonlyArray<string>): ReadonlyArray<string> =>
+  lines.length === 0 ? [] : ["", title, ...lines]
+
+/** A name, and below it what it means. What there is to choose from is in the name already. */
+const entry = (name: string, description: Option.Option<string>, width: number): ReadonlyArray<string> => [
+  `  ${name}`,
+  ...wrap(Option.getOrElse(description, () => "").replace(/ \(choices: [^)]*\)$/, ""), width, "      ")
+]
+
+const argumentName = ({ name, required, variadic }: HelpDoc.ArgDoc): string => {
+  const whole = name.toUpperCase() + (variadic ? "..." : "")
+  return required ? whole : `[${whole}]`
+}
+
+const flagName = ({ aliases, name, type }: HelpDoc.FlagDoc): string =>
+  [...aliases, `--${name}`].join(", ") + (type === "boolean" ? "" : ` ${type}`)
+
+const usage = ({ args = [], commandPath = [], subcommands }: HelpDoc.HelpDoc): string =>
+  [...commandPath, ...subcommands === undefined ? [] : ["VERB"], "[FLAGS]", ...args.map(argumentName)].join(" ")
+
+/** Flags that are about how registries are spoken to stand behind the others. */
+const isAboutConnections = ({ name }: HelpDoc.FlagDoc): boolean =>
+  /^(?:plain-http|insecure|ca-file|cert-file|key-file|mirror|concurrency)$/.test(name)
+
+const verbs = (
+  { commands, group }: HelpDoc.SubcommandGroupDoc,
+  width: number
+): ReadonlyArray<string> => {
+  const namesOf = ({ alias, name }: HelpDoc.SubcommandDoc) => alias === undefined ? name : `${name}, ${alias}`
+  const column = Math.max(16, ...commands.map((command) => namesOf(command).length + 2))
+  const lines = commands.flatMap((command) => {
+    const { description, shortDescription } = command
+    const names = namesOf(command)
+    const [first = "", ...rest] = wrap(shortDescription ?? description, width, " ".repeat(column + 2))
+    return [`  ${names.padEnd(column)}${first.trimStart()}`, ...rest]
+  })
+  return section(group?.toUpperCase() ?? "VERBS", lines)
+}
+
+/** Help in lines of at most some width, as far as words and examples let it. */
+export const format = (doc: HelpDoc.HelpDoc, width: number): string => {
+  const { args = [], description, examples = [], flags, globalFlags = [], subcommands = [] } = doc
+  const flagEntries = (flags: ReadonlyArray<HelpDoc.FlagDoc>) =>
+    flags.flatMap((flag) => entry(flagName(flag), flag.description, width))
+  return [
+    ...wrap(description, width, ""),
+    ...section("USAGE", [`  ${usage(doc)}`]),
+    ...section(
+      "ARGUMENTS",
+      args.flatMap((arg) => entry(argumentName(arg), arg.description, width))
+    ),
+    ...subcommands.flatMap((group) => verbs(group, width)),
+    ...section("FLAGS", flagEntries([...flags.filter((flag) => !isAboutConnections(flag)), ...globalFlags])),
+    ...section("FLAGS ABOUT CONNECTIONS", flagEntries(flags.filter(isAboutConnections))),
+    ...section(
+      "EXAMPLES",
+      examples.flatMap(({ command, description }, index) => [
+        ...index === 0 ? [] : [""],
+        ...description === undefined ? [] : wrap(`# ${description}`, width, "  "),
+        `  ${command}`
+      ])
+    )
+  ].join("\n")
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// misuse
+// ---------------------------------------------------------------------------------------------------------------------
+
+const meant = (suggestions: ReadonlyArray<string>): string =>
+  suggestions.length === 0 ? "" : `; did you mean ${suggestions.join(" or ")}?`
+
+/** What is wrong with a command line. */
+export const complaint = (error: CliError.CliError): string => {
+  switch (error._tag) {
+    case "UnrecognizedOption":
+      return `there is no flag ${error.option}${meant(error.suggestions)}`
+    case "UnknownSubcommand":
+      return `there is no verb ${JSON.stringify(error.subcommand)}${meant(error.suggestions)}`
+    case "MissingOption":
+      return `the flag --${error.option} is missing`
+    case "MissingArgument":
+      return `the argument ${error.argument.toUpperCase()} is missing`
+    case "UnexpectedArgument":
+      return `nothing is expected behind the other arguments: ${
+        error.arguments.map((text) => JSON.stringify(text)).join(" ")
+      }`
+    case "InvalidValue": {
+      const name = error.kind === "flag" ? `--${error.option}` : error.option.toUpperCase()
+      if (error.value === "") return `${name} needs a value, ${error.expected}; one that begins with - follows a =`
+      if (/^[0-9]+ occurrences$/.test(error.value)) return `${name} is there more than once`
+      return `${name}: ${JSON.stringify(error.value)}: ${error.expected}`
+    }
+    default:
+      return error.message
+  }
+}

@@ -1,0 +1,36 @@
+/**
+ * Configs of images, read to be looked at.
+ */
+import * as Effect from "effect/Effect"
+import { isObject } from "effect/Predicate"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { Descriptor } from "../Descriptor.ts"
+import type * as Namespace from "../Namespace.ts"
+import * as Places from "./Places.ts"
+
+const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Unknown))
+
+// of a config that is worth looking at, in bytes
+const limit = 4 * 1024 * 1024
+
+/** A field of JSON, if it is there. */
+export const field = (json: unknown, ...names: ReadonlyArray<string>): unknown => {
+  const [name, ...below] = names
+  if (name === undefined) return json
+  const entry = isObject(json) ? Object.entries(json).find(([key]) => key === name) : undefined
+  return entry === undefined ? undefined : field(entry[1], ...below)
+}
+
+/** The config of a manifest as JSON, if it is JSON at all. */
+export const read = Effect.fnUntraced(
+  function*(namespace: Namespace.Namespace["Service"], place: Places.Place, { digest, mediaType, size }: Descriptor) {
+    if (size > limit || !mediaType.endsWith("+json")) return undefined
+    const bytes = yield* namespace.getBlob(Places.withPart(place, { digest }).end).pipe(
+      Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
+      Effect.scoped
+    )
+    return Result.getOrUndefined(decodeJson(new TextDecoder().decode(bytes)))
+  }
+)

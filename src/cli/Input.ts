@@ -1,0 +1,54 @@
+/**
+ * Files that are read: by their name, or `-` for stdin.
+ */
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Path from "effect/Path"
+import type { PlatformError } from "effect/PlatformError"
+import * as Stdio from "effect/Stdio"
+import * as Stream from "effect/Stream"
+import * as BlobSource from "../BlobSource.ts"
+import { digestOf } from "../stores/BlobWriter.ts"
+import { Failure } from "./Output.ts"
+
+const chunkSize = 1024 * 1024
+
+const unreadable = (file: string) => ({ reason }: PlatformError) =>
+  new Failure({
+    message: `${file === "-" ? "stdin" : file} cannot be read (${
+      reason._tag === "NotFound" ? "there is no such file" : reason._tag
+    })`
+  })
+
+/** All of a file, which is small. */
+export const readBytes = Effect.fnUntraced(function*(file: string, limit: number) {
+  const fs = yield* FileSystem.FileSystem
+  const stdio = yield* Stdio.Stdio
+  let size = 0
+  const bytes = yield* (file === "-" ? stdio.stdin : fs.stream(file, { chunkSize })).pipe(
+    Stream.mapError(unreadable(file)),
+    Stream.takeUntil((chunk) => (size += chunk.length) > limit),
+    Stream.mkUint8Array
+  )
+  return size > limit ? yield* new Failure({ message: `${file} is larger than ${limit} bytes` }) : bytes
+})
+
+/**
+ * A file as a blob, with its digest. It is read twice: to learn the digest, and to be sent. Stdin is kept in a temporary file
+ * until then.
+ */
+export const readBlob = Effect.fnUntraced(function*(file: string) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const stdio = yield* Stdio.Stdio
+  const failed = Effect.mapError(unreadable(file))
+  let name = file
+  if (file === "-") {
+    name = path.join(yield* failed(fs.makeTempDirectoryScoped({ prefix: "effect-oci-" })), "stdin")
+    yield* failed(Stream.run(stdio.stdin, fs.sink(name)))
+  }
+  const open = (offset: number) => Stream.mapError(fs.stream(name, { offset, chunkSize }), unreadable(file))
+  const digest = yield* digestOf(open(0)).pipe(Effect.catchTag("UnsupportedAlgorithm", Effect.die))
+  const size = Number((yield* failed(fs.stat(name))).size)
+  return { digest, source: BlobSource.make(size, open) }
+})

@@ -1,0 +1,29 @@
+/**
+ * `effect-oci logout HOST`
+ */
+import * as Command from "effect/cli/Command"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as DockerConfig from "../auth/DockerConfig.ts"
+import * as DockerLogin from "../auth/DockerLogin.ts"
+import * as Flags from "./Flags.ts"
+import { notKept } from "./LoginCommand.ts"
+import * as Output from "./Output.ts"
+
+export const LogoutCommand = Command.make(
+  "logout",
+  { host: Flags.host, json: Flags.json },
+  Effect.fnUntraced(function*({ host, json }) {
+    const { changed, source } = yield* Effect.mapError(DockerLogin.logout(host), notKept)
+    const others = (yield* Effect.mapError(DockerConfig.explain({ host }), notKept))
+      .filter((looked) => looked.found === "entry" && looked.source !== source)
+    for (const other of others) yield* Console.error(`${other.source} still has credentials for ${host}`)
+    yield* json
+      ? Output.json({ host, source, changed })
+      : Output.line(changed ? `logged out of ${host}: ${source}` : `not logged in to ${host}: ${source}`)
+  })
+).pipe(
+  Command.withShortDescription("Forget the name and password for a registry"),
+  Command.withDescription("Forgets what login, or docker login, has kept for a registry."),
+  Command.withExamples([{ command: "effect-oci logout ghcr.io", description: "Log out" }])
+)

@@ -1,0 +1,41 @@
+/**
+ * `effect-oci manifest delete IMAGE`
+ */
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+import * as Namespace from "../Namespace.ts"
+import * as Connection from "./Connection.ts"
+import * as Flags from "./Flags.ts"
+import * as Output from "./Output.ts"
+import * as Places from "./Places.ts"
+
+export const ManifestDeleteCommand = Command.make(
+  "delete",
+  {
+    image: Flags.place("image", "Which: host/repository, oci:DIR or oci-archive:FILE, by its digest"),
+    json: Flags.json,
+    connection: Connection.flags
+  },
+  Effect.fnUntraced(function*({ image, json }) {
+    const namespace = yield* Namespace.Namespace
+    const removed = yield* image.use(
+      Places.changed,
+      ({ end, format }) => Effect.as(namespace.deleteManifest(end), format(end))
+    )
+    yield* json ? Output.json({ removed }) : Output.line(removed)
+  })
+).pipe(
+  Connection.provide,
+  Command.withAlias("rm"),
+  Command.withShortDescription("Remove a manifest, and every tag on it"),
+  Command.withDescription(
+    "Removes a manifest by its digest, and with it every tag on it. To remove one tag, see delete."
+  ),
+  Command.withExamples([
+    {
+      command:
+        "effect-oci manifest delete registry.example.com/team/app@sha256:4c1d20cdee96111c8acf1858b62655a37ce81ae48648993542b7ac363ac5c0e5",
+      description: "Remove a manifest"
+    }
+  ])
+)

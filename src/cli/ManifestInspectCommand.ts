@@ -1,0 +1,155 @@
+/**
+ * `effect-oci manifest inspect IMAGE`
+ */
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { isObject } from "effect/Predicate"
+import type { Descriptor } from "../Descriptor.ts"
+import * as Manifest from "../Manifest.ts"
+import * as Namespace from "../Namespace.ts"
+import * as Platform from "../Platform.ts"
+import * as Connection from "./Connection.ts"
+import * as Flags from "./Flags.ts"
+import * as ImageConfig from "./ImageConfig.ts"
+import * as Output from "./Output.ts"
+import * as Places from "./Places.ts"
+import * as Words from "./Words.ts"
+
+// ---------------------------------------------------------------------------------------------------------------------
+// text
+// ---------------------------------------------------------------------------------------------------------------------
+
+const item = (name: string, ...values: ReadonlyArray<string>): ReadonlyArray<string> =>
+  values.length === 0 ? [] : [`${name.padEnd(12)}  ${values.map(Words.foreign).join("  ")}`]
+
+const list = (name: string, values: ReadonlyArray<string>): ReadonlyArray<string> =>
+  values.length === 0 ? [] : [name, ...values.map((value) => `  ${Words.foreign(value)}`)]
+
+const pairs = (name: string, record: unknown): ReadonlyArray<string> =>
+  list(name, isObject(record) ? Object.entries(record).map(([key, value]) => `${key}: ${String(value)}`) : [])
+
+const strings = (value: unknown): ReadonlyArray<string> => Array.isArray(value) ? value.map(String) : []
+
+const described = (label: string, { digest, mediaType, size }: Descriptor): ReadonlyArray<string> =>
+  item(label, digest, Words.size(size), mediaType)
+
+const platformOf = (config: unknown): ReadonlyArray<string> => {
+  const parts = ["os", "architecture", "variant"].map((name) => ImageConfig.field(config, name))
+  const known = parts.filter((part) => typeof part === "string" && part !== "")
+  return known.length === 0 ? [] : [known.join("/")]
+}
+
+const aboutConfig = (config: unknown): ReadonlyArray<string> => {
+  const run = (name: string) => ImageConfig.field(config, "config", name)
+  const one = (value: unknown) => typeof value === "string" && value !== "" ? [value] : []
+  const words = (value: unknown) => strings(value).map((word) => JSON.stringify(word))
+  return [
+    ...item("platform", ...platformOf(config)),
+    ...item("created", ...one(ImageConfig.field(config, "created"))),
+    ...item("user", ...one(run("User"))),
+    ...item("entrypoint", ...words(run("Entrypoint"))),
+    ...item("command", ...words(run("Cmd"))),
+    ...item("directory", ...one(run("WorkingDir"))),
+    ...list("environment", strings(run("Env"))),
+    ...list("ports", isObject(run("ExposedPorts")) ? Object.keys(run("ExposedPorts") ?? {}) : []),
+    ...pairs("labels", run("Labels"))
+  ]
+}
+
+const layers = (layers: ReadonlyArray<Descriptor>): ReadonlyArray<string> => {
+  const total = layers.reduce((sum, { size }) => sum + size, 0)
+  return list(
+    `layers, ${Words.size(total)} in all`,
+    layers.map(({ digest, mediaType, size }) => `${digest}  ${Words.size(size)}  ${mediaType}`)
+  )
+}
+
+const children = (manifests: ReadonlyArray<Descriptor>): ReadonlyArray<string> =>
+  list(
+    "manifests",
+    manifests.map(({ annotations, digest, platform, size }) => {
+      const about = annotations?.["vnd.docker.reference.type"]
+      const label = about ?? (platform === undefined ? "any platform" : Platform.format(platform))
+      return `${digest}  ${Words.size(size)}  ${label}`
+    })
+  )
+
+const text = (reference: string, descriptor: Descriptor, manifest: Manifest.Manifest, config: unknown): string => {
+  const { content, _tag } = manifest
+  const type = Manifest.artifactType(manifest)
+  return [
+    ...item("reference", reference),
+    ...described("digest", descriptor),
+    ...content.artifactType === undefined || type === undefined ? [] : item("artifact", type),
+    ...content.subject === undefined ? [] : described("refers to", content.subject),
+    ...pairs("annotations", content.annotations),
+    ..._tag === "Image"
+      ? [...described("config", content.config), ...aboutConfig(config), ...layers(content.layers)]
+      : [],
+    ..._tag === "Artifact" ? layers(content.blobs ?? []) : [],
+    ..._tag === "Index" ? children(content.manifests) : []
+  ].join("\n")
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// the verb
+// ---------------------------------------------------------------------------------------------------------------------
+
+export const ManifestInspectCommand = Command.make(
+  "inspect",
+  {
+    image: Flags.place(
+      "image",
+      "Which: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE, by tag or digest"
+    ),
+    platform: Flags.platform("The image for this platform, rather than the index").pipe(Flag.optional),
+    json: Flags.onOff("json", "Print the descriptor, the manifest and the config, as one JSON document"),
+    connection: Connection.flags
+  },
+  Effect.fnUntraced(function*({ image, json, platform }) {
+    const namespace = yield* Namespace.Namespace
+    yield* image.use(
+      Places.image,
+      Effect.fnUntraced(function*(place) {
+        const { bytes, descriptor } = yield* namespace.getManifest(
+          place.end,
+          Option.isNone(platform) ? {} : { platform: platform.value }
+        )
+        const manifest = yield* Effect.fromResult(Manifest.decode(descriptor.mediaType, bytes))
+        const config = manifest._tag === "Image"
+          ? yield* ImageConfig.read(namespace, place, manifest.content.config)
+          : undefined
+        const reference = place.format(place.end)
+        yield* json
+          ? Output.json({
+            reference,
+            descriptor,
+            manifest: manifest.content,
+            ...config === undefined ? {} : { config }
+          })
+          : Output.line(text(reference, descriptor, manifest, config))
+      })
+    )
+  })
+).pipe(
+  Connection.provide,
+  Command.withAlias("show"),
+  Command.withShortDescription("Show what a manifest says, and the config of its image"),
+  Command.withDescription(
+    "Shows a manifest so that it can be read: of an index its platforms; of an image what it is for, how it is run, its labels, and " +
+      "its layers with their sizes."
+  ),
+  Command.withExamples([
+    { command: "effect-oci manifest inspect ghcr.io/team/app:1", description: "The platforms of an image" },
+    {
+      command: "effect-oci manifest inspect --platform linux/amd64 ghcr.io/team/app:1",
+      description: "How the image for one platform is run, and its layers"
+    },
+    {
+      command: "effect-oci manifest inspect --json oci:images:app | jq .config.config.Labels",
+      description: "Its labels, for another program to read"
+    }
+  ])
+)

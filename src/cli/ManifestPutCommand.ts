@@ -1,0 +1,88 @@
+/**
+ * `effect-oci manifest put IMAGE FILE`
+ */
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { isObject } from "effect/Predicate"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Manifest from "../Manifest.ts"
+import * as MediaType from "../MediaType.ts"
+import * as Namespace from "../Namespace.ts"
+import * as Connection from "./Connection.ts"
+import * as Flags from "./Flags.ts"
+import * as Input from "./Input.ts"
+import * as Output from "./Output.ts"
+import * as Places from "./Places.ts"
+const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Unknown))
+
+// no registry takes more
+const limit = 8 * 1024 * 1024
+
+/** The type of a manifest, where it says so, or where its fields do. */
+const typeOf = (bytes: Uint8Array): string | undefined => {
+  const json = Result.getOrUndefined(decodeJson(new TextDecoder().decode(bytes)))
+  if (!isObject(json)) return undefined
+  if ("mediaType" in json && typeof json.mediaType === "string" && json.mediaType !== "") return json.mediaType
+  if ("manifests" in json) return MediaType.imageIndex
+  return "config" in json && "layers" in json ? MediaType.imageManifest : undefined
+}
+
+export const ManifestPutCommand = Command.make(
+  "put",
+  {
+    image: Flags.place("image", "Where to: host/repository, oci:DIR or oci-archive:FILE, with the tag it gets, if any"),
+    file: Flags.file("The manifest; - reads it from stdin"),
+    mediaType: Flag.String("media-type").pipe(
+      Flag.withMetavar("TYPE"),
+      Flag.withDescription("What it is, if it does not say so itself"),
+      Flag.optional
+    ),
+    tag: Flags.tag("A further tag that it gets. May be repeated").pipe(Flag.atLeast(0)),
+    json: Flags.json,
+    connection: Connection.flags
+  },
+  Effect.fnUntraced(function*({ file, image, json, mediaType: given, tag }) {
+    const namespace = yield* Namespace.Namespace
+    const bytes = yield* Input.readBytes(file, limit)
+    const mediaType = Option.getOrElse(given, () => typeOf(bytes))
+    if (mediaType === undefined) {
+      return yield* new Output.Failure({ message: `${file} does not say what it is: name it by --media-type` })
+    }
+    if (MediaType.isManifest(mediaType)) {
+      yield* Effect.mapError(
+        Effect.fromResult(Manifest.decode(mediaType, bytes)),
+        ({ message }) => new Output.Failure({ message: `${file}: ${message}` })
+      )
+    }
+    const { descriptor, result } = yield* image.use(
+      Places.changed,
+      ({ end, format }) =>
+        Effect.map(namespace.pushManifest(end, { mediaType, bytes }, tag), (descriptor) => ({
+          descriptor,
+          result: format({ digest: descriptor.digest })
+        }))
+    )
+    yield* json ? Output.json(descriptor) : Output.line(result)
+  })
+).pipe(
+  Connection.provide,
+  Command.withAlias("push"),
+  Command.withShortDescription("Write a manifest"),
+  Command.withDescription(
+    "Writes a manifest to a repository, to the byte. What it refers to has to be there before: see blob put. Prints where it is, " +
+      "by its digest."
+  ),
+  Command.withExamples([
+    {
+      command: "effect-oci manifest put registry.example.com/team/app:1 manifest.json",
+      description: "Write a manifest, and point a tag at it"
+    },
+    {
+      command: "effect-oci manifest get oci:images:app | effect-oci manifest put registry.example.com/team/app -",
+      description: "Write one from stdin, without a tag"
+    }
+  ])
+)

@@ -1,0 +1,90 @@
+/**
+ * What the command prints as its result. All else that it says goes to stderr.
+ */
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import type { PlatformError } from "effect/PlatformError"
+import { isObject } from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import * as Sink from "effect/Sink"
+import * as Stdio from "effect/Stdio"
+import * as Stream from "effect/Stream"
+
+/** Something that the command cannot do, in a sentence. */
+export class Failure extends Schema.TaggedError<Failure>("effect-oci/cli/Failure")("Failure", {
+  message: Schema.String
+}) {}
+
+/** The command has failed, and everything has been said. */
+export class Told extends Schema.TaggedError<Told>("effect-oci/cli/Told")("Told", {}) {}
+
+/** A result that could not be written; or nobody reads it any more. */
+class Unwritten extends Schema.TaggedError<Unwritten>("effect-oci/cli/Unwritten")("Unwritten", {
+  problem: Schema.String,
+  isUnwanted: Schema.Boolean
+}) {}
+
+const unwritten = ({ message, reason }: PlatformError): Unwritten => {
+  const cause = "cause" in reason && isObject(reason.cause) ? reason.cause : {}
+  return new Unwritten({
+    problem: "message" in cause && typeof cause.message === "string" ? cause.message : message,
+    isUnwanted: "code" in cause && (cause.code === "EPIPE" || cause.code === "ERR_STREAM_DESTROYED")
+  })
+}
+
+/** Prints text or bytes as they come. When nobody reads them any more they are not asked for any more either. */
+export const write = <E, R>(
+  content: Stream.Stream<string | Uint8Array, E, R>
+): Effect.Effect<void, E | Failure, R | Stdio.Stdio> =>
+  Effect.flatMap(
+    Stdio.Stdio,
+    (stdio) =>
+      Stream.run(content, Sink.mapError(stdio.stdout({ endOnDone: false }), unwritten)).pipe(
+        Effect.catchIf(
+          (error) => error instanceof Unwritten,
+          ({ isUnwanted, problem }) =>
+            isUnwanted
+              ? Effect.void
+              : Effect.fail(new Failure({ message: `the result could not be written: ${problem}` }))
+        )
+      )
+  )
+
+/** Prints lines. */
+export const lines = <E, R>(content: Stream.Stream<string, E, R>) =>
+  write(Stream.mapArray(content, (lines) => [lines.map((line) => `${line}\n`).join("")]))
+
+/** Prints a line, or several. */
+export const line = (text: string) => lines(Stream.succeed(text))
+
+const encodeJson = Schema.encodeEffect(Schema.fromJsonString(Schema.Unknown))
+
+/** Prints JSON. */
+export const json = (value: unknown) => Effect.flatMap(Effect.orDie(encodeJson(value)), line)
+
+/** Writes bytes to a file, which is there, or replaced, when all of it is. */
+const toFile = Effect.fnUntraced(
+  function*<E, R>(file: string, content: Stream.Stream<Uint8Array, E, R>) {
+    const fs = yield* FileSystem.FileSystem
+    const path = yield* Path.Path
+    const refusal = ({ reason }: PlatformError) =>
+      new Failure({ message: `${file} cannot be written (${reason._tag})` })
+    const refused = Effect.mapError(refusal)
+    const directory = path.dirname(file)
+    const folder = yield* refused(fs.makeTempDirectoryScoped({ directory, prefix: `.${path.basename(file)}.` }))
+    const draft = path.join(folder, "draft")
+    yield* Stream.run(content, Sink.mapError(fs.sink(draft, { flag: "wx" }), refusal))
+    yield* refused(fs.rename(draft, file))
+  },
+  Effect.scoped
+)
+
+/** Does the flag `--output` name a file? */
+export const isFile = (output: Option.Option<string>): output is Option.Some<string> =>
+  Option.isSome(output) && output.value !== "-"
+
+/** Writes bytes to where the flag `--output` says. */
+export const to = <E, R>(output: Option.Option<string>, content: Stream.Stream<Uint8Array, E, R>) =>
+  isFile(output) ? toFile(output.value, content) : write(content)

@@ -1,0 +1,55 @@
+/**
+ * `effect-oci resolve IMAGE`
+ */
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Namespace from "../Namespace.ts"
+import * as Connection from "./Connection.ts"
+import * as Flags from "./Flags.ts"
+import * as Output from "./Output.ts"
+import * as Places from "./Places.ts"
+
+export const ResolveCommand = Command.make(
+  "resolve",
+  {
+    image: Flags.place("image", "Whose digest: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE"),
+    platform: Flags.platform("The digest of the image for this platform, such as linux/arm64").pipe(Flag.optional),
+    fullRef: Flags.onOff("full-ref", "Print the whole reference by digest"),
+    json: Flags.json,
+    connection: Connection.flags
+  },
+  Effect.fnUntraced(function*({ fullRef, image, json, platform }) {
+    const namespace = yield* Namespace.Namespace
+    yield* image.use(
+      Places.image,
+      Effect.fnUntraced(function*({ end, format }) {
+        const descriptor = yield* namespace.resolveManifest(
+          end,
+          Option.isNone(platform) ? {} : { platform: platform.value }
+        )
+        const { digest } = descriptor
+        if (json) return yield* Output.json(descriptor)
+        yield* Output.line(fullRef ? format({ digest }) : digest)
+      })
+    )
+  })
+).pipe(
+  Connection.provide,
+  Command.withAlias("digest"),
+  Command.withShortDescription("The digest that a tag points at"),
+  Command.withDescription(
+    "Prints the digest that a tag points at. With --json it prints the descriptor: type, digest and size."
+  ),
+  Command.withExamples([
+    {
+      command: "effect-oci resolve ghcr.io/team/app:1",
+      description: "The digest of an image, or of an index of images"
+    },
+    {
+      command: "effect-oci resolve --platform linux/arm64 --full-ref ghcr.io/team/app:1",
+      description: "Pin the image for one platform"
+    }
+  ])
+)

@@ -1,0 +1,115 @@
+/**
+ * Content as a tree: in lines for a terminal, or as a mermaid flowchart.
+ */
+import type { Descriptor } from "../Descriptor.ts"
+import type { Digest } from "../Digest.ts"
+import * as Platform from "../Platform.ts"
+import type { Content } from "./Content.ts"
+import * as Words from "./Words.ts"
+
+const ends: Readonly<Record<NonNullable<Content["ends"]>, string>> = {
+  repeated: "shown above",
+  missing: "not there",
+  unknown: "not understood",
+  deep: "too deep to follow"
+}
+
+/** What a manifest is, in the order of importance. */
+const words = ({ artifactType, ends: end, mediaType, platform, size }: Content): ReadonlyArray<string> => [
+  ...platform === undefined ? [] : [Words.foreign(Platform.format(platform))],
+  artifactType === undefined ? Words.kind(mediaType) : Words.foreign(artifactType),
+  Words.size(size),
+  ...end === undefined ? [] : [ends[end]]
+]
+
+/** What a layer is packed as: `tar+gzip`; or its type, if it is no layer of an image. */
+const packing = ({ mediaType }: Descriptor): string =>
+  Words.foreign(
+    /^application\/vnd\.(?:oci\.image\.layer|docker\.image\.rootfs)\..*?(tar.*)$/.exec(mediaType)?.[1] ?? mediaType
+  )
+
+/** The blobs of a tree, each once. */
+const blobsOf = (content: Content, blobs: Map<Digest, number> = new Map()): ReadonlyMap<Digest, number> => {
+  for (const { digest, size } of [...content.config === undefined ? [] : [content.config], ...content.layers ?? []]) {
+    blobs.set(digest, size)
+  }
+  for (const below of [...content.manifests ?? [], ...content.referrers ?? []]) blobsOf(below, blobs)
+  return blobs
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// text
+// ---------------------------------------------------------------------------------------------------------------------
+
+interface Line {
+  readonly text: string
+  readonly below: ReadonlyArray<Line>
+}
+
+const draw = ({ below, text }: Line): ReadonlyArray<string> => [
+  text,
+  ...below.flatMap((line, index) => {
+    const isLast = index === below.length - 1
+    const [first = "", ...rest] = draw(line)
+    return [`${isLast ? "└─ " : "├─ "}${first}`, ...rest.map((line) => (isLast ? "   " : "│  ") + line)]
+  })
+]
+
+const leaf = (name: string, descriptor: Descriptor, ...more: ReadonlyArray<string>): Line => ({
+  text: [name, descriptor.digest, Words.size(descriptor.size), ...more].join("  "),
+  below: []
+})
+
+const below = (content: Content): ReadonlyArray<Line> => [
+  ...content.config === undefined ? [] : [leaf("config", content.config)],
+  ...(content.layers ?? []).map((layer) => leaf("layer", layer, packing(layer))),
+  ...(content.manifests ?? []).map((manifest) => lineOf(manifest)),
+  ...(content.referrers ?? []).map((referrer) => lineOf(referrer, "referrer"))
+]
+
+const lineOf = (content: Content, ...names: ReadonlyArray<string>): Line => {
+  const [first = "", ...rest] = words(content)
+  return { text: [...names, first, content.digest, ...rest].join("  "), below: below(content) }
+}
+
+/** A tree in lines, for people. */
+export const text = (name: string, content: Content): string => {
+  const blobs = blobsOf(content)
+  const bytes = Array.from(blobs.values()).reduce((sum, size) => sum + size, 0)
+  const total = `${Words.plural(blobs.size, "blob")}, ${Words.size(bytes)}`
+  return [...draw(lineOf(content, name)), `in all: ${total}`].join("\n")
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// mermaid
+// ---------------------------------------------------------------------------------------------------------------------
+
+const escaped = (text: string): string =>
+  Words.foreign(text).replace(/[#"<>&`]/g, (character) => `#${character.charCodeAt(0)};`)
+
+const short = (digest: Digest): string => digest.slice(0, digest.indexOf(":") + 13)
+
+/** A tree as a flowchart. What is in it more than once is one node, and what refers to a manifest points at it. */
+export const mermaid = (name: string, content: Content): string => {
+  const ids = new Map<Digest, string>()
+  const lines = new Set<string>()
+  const node = (digest: Digest, label: ReadonlyArray<string>, [open, close]: readonly [string, string]): string => {
+    const known = ids.get(digest)
+    if (known !== undefined) return known
+    const id = `n${ids.size}`
+    ids.set(digest, id)
+    lines.add(`${id}${open}"${[...label, short(digest)].map(escaped).join("<br>")}"${close}`)
+    return id
+  }
+  const blob = (name: string, { digest, size }: Descriptor) => node(digest, [name, Words.size(size)], ["([", "])"])
+  const manifest = (content: Content, ...names: ReadonlyArray<string>): string => {
+    const id = node(content.digest, [...names, ...words(content)], ["[", "]"])
+    if (content.config !== undefined) lines.add(`${id} --> ${blob("config", content.config)}`)
+    for (const layer of content.layers ?? []) lines.add(`${id} --> ${blob("layer", layer)}`)
+    for (const child of content.manifests ?? []) lines.add(`${id} --> ${manifest(child)}`)
+    for (const referrer of content.referrers ?? []) lines.add(`${manifest(referrer)} -. refers to .-> ${id}`)
+    return id
+  }
+  manifest(content, name)
+  return ["flowchart TD", ...Array.from(lines, (line) => `  ${line}`)].join("\n")
+}

@@ -1,0 +1,51 @@
+/**
+ * What goes wrong with a place that an argument names.
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import { hasProperty } from "effect/Predicate"
+import type { NamespaceError } from "../Namespace.ts"
+import type { RegistryError } from "../RegistryError.ts"
+
+/** Why an operation on a place failed. */
+export type Reason = Exclude<NamespaceError, RegistryError> | RegistryError["reason"]
+
+/** An operation on a place failed. */
+export class Trouble extends Data.TaggedError("Trouble")<{
+  /** The place, as a reference. */
+  readonly reference: string
+  /** The operation of `Registry` that failed, where one did. */
+  readonly operation?: string
+  readonly reason: Reason
+}> {
+  override get message(): string {
+    return `${this.reference}: ${this.reason.message}`
+  }
+}
+
+const tags = {
+  RegistryError: true,
+  UnknownHost: true,
+  ResolveFailed: true,
+  InvalidReference: true,
+  TagMismatch: true,
+  UnfitReference: true,
+  PlatformNotFound: true,
+  ManifestError: true
+} satisfies Record<NamespaceError["_tag"], true>
+
+// the tag tells which class it is
+const isNamespaceError = (error: unknown): error is NamespaceError =>
+  hasProperty(error, "_tag") && typeof error._tag === "string" && Object.hasOwn(tags, error._tag)
+
+/** Says of what goes wrong which place it was about. */
+export const at = (reference: string) =>
+<A, E, R>(
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, Exclude<E, NamespaceError> | Trouble, R> =>
+  Effect.mapError(effect, (error) => {
+    if (!isNamespaceError(error)) return error as Exclude<E, NamespaceError> // which the guard has just said
+    return error._tag === "RegistryError"
+      ? new Trouble({ reference, operation: error.operation, reason: error.reason })
+      : new Trouble({ reference, reason: error })
+  })

@@ -1,0 +1,2 @@
+/** What `--version` says; the same as in `package.json`. */
+export const version = "0.1.0"
