@@ -4,16 +4,12 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as HttpServer from "effect/http/HttpServer"
 import type * as HttpServerError from "effect/http/HttpServerError"
-import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -23,6 +19,7 @@ import type { Registry } from "../Registry.ts"
 import * as Authentication from "../server/Authentication.ts"
 import * as RegistryServer from "../server/RegistryServer.ts"
 import * as MemoryRegistry from "../stores/MemoryRegistry.ts"
+import * as AccessLog from "./AccessLog.ts"
 import { Misuse } from "./Names.ts"
 
 /** The server did not start. */
@@ -86,30 +83,6 @@ const authenticationOf = (users: ReadonlyArray<readonly [name: string, password:
     ? {}
     : { authentication: Authentication.basic({ check: Authentication.passwords(Object.fromEntries(users)) }) }
 
-/** Writes a line for each request when it has been answered, or broke off. */
-const logged = (app: RegistryServer.App): RegistryServer.App =>
-  Effect.gen(function*() {
-    const { method, remoteAddress, url } = yield* HttpServerRequest.HttpServerRequest
-    const began = yield* Clock.currentTimeMillis
-    let status = "-"
-    yield* Effect.addFinalizer(Effect.fnUntraced(function*(exit) {
-      const ended = yield* Clock.currentTimeMillis
-      const words = [
-        DateTime.formatIso(DateTime.makeUnsafe(began)),
-        Option.getOrElse(remoteAddress, () => "-"),
-        method,
-        url,
-        status,
-        `${ended - began}ms`,
-        ...Exit.isSuccess(exit) ? [] : ["broke off"]
-      ]
-      yield* Console.error(words.join(" "))
-    }))
-    const response = yield* app
-    status = `${response.status}`
-    return response
-  })
-
 export const ServeCommand = Command.make(
   "serve",
   {
@@ -157,6 +130,7 @@ export const ServeCommand = Command.make(
       changes: readOnly ? "none" : mayDelete ? "all" : "no-deletes",
       ...authenticationOf(users)
     })
+    const logged = yield* AccessLog.make
     const listener = NodeHttpServer.layerServer(nodeServer, { host, port, gracefulShutdownTimeout: gracePeriod })
     const server = yield* Layer.build(Layer.provideMerge(HttpServer.serve(logged(app)), listener)).pipe(
       Effect.mapError(notServed(`${host}:${port}`)),
