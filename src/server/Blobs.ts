@@ -64,7 +64,7 @@ export const make = ({ idle, registry, settings }: Served): Blobs => {
     > {
       if (wanted._tag === "From") return wanted
       const size = yield* sizeOf(repository, digest)
-      if (wanted._tag === "Unsatisfiable" || size === 0) return yield* unsatisfiable(size)
+      if (wanted._tag === "Unsatisfiable") return yield* unsatisfiable(size)
       return { offset: Math.max(0, size - wanted.length) }
     }
   )

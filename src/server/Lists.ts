@@ -41,16 +41,13 @@ const link = (path: string, parameters: Readonly<Record<string, string>>) => ({
   link: `<${path}?${new URLSearchParams(parameters)}>; rel="next"`
 })
 
-/** The first entries of a list. */
+/** The first entries of a list. Of none, nothing comes after. */
 const take = <A>(list: Stream.Stream<A, RegistryError>, size: number): Effect.Effect<Page<A>, RegistryError> =>
-  size === 0
-    // it has to be there all the same
-    ? Effect.as(Stream.runDrain(Stream.take(list, 1)), { items: [] })
-    : Effect.map(Stream.runCollect(Stream.take(list, size + 1)), (found): Page<A> => {
-      const items = found.slice(0, size)
-      const last = items.at(-1)
-      return found.length > size && last !== undefined ? { items, last } : { items }
-    })
+  Effect.map(Stream.runCollect(Stream.take(list, size + 1)), (found): Page<A> => {
+    const items = found.slice(0, size)
+    const last = items.at(-1)
+    return found.length > size && last !== undefined ? { items, last } : { items }
+  })
 
 const byDigest = (a: Descriptor, b: Descriptor) => a.digest < b.digest ? -1 : 1
 

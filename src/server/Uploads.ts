@@ -120,7 +120,7 @@ export const make = ({ idle, registry, sessions, settings }: Served): Uploads =>
       use: (chunk: Chunk<Refusal.Refusal>) => Effect.Effect<A, Refusal.Refusal | RegistryError>
     ) {
       const { offset, size, told } = yield* chunkOf(request, session)
-      if (session.isShort && size !== 0) {
+      if (session.isShort) {
         const message = `only the last chunk may have less than ${minimumChunk} bytes`
         return yield* Refusal.make(400, "BLOB_UPLOAD_INVALID", message)
       }

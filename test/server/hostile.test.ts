@@ -1,12 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Duration, Effect, Schema } from "effect"
+import { Arbitrary, Deferred, Duration, Effect, Fiber, Schema } from "effect"
 import * as MediaType from "effect-oci/MediaType"
+import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as RegistryServer from "effect-oci/RegistryServer"
 import { TestClock } from "effect/testing"
 import * as Http from "node:http"
 import { pushBlob, repository } from "../utils/images.ts"
+import { override } from "../utils/registries.ts"
 import { digestOf } from "../utils/ScriptedServer.ts"
-import { connect, memory } from "../utils/Served.ts"
+import { connect, memory, send, serve } from "../utils/Served.ts"
 
 const app = repository("team/app")
 const content = "0123456789"
@@ -118,6 +120,19 @@ describe("a length that lies", () => {
       assert.strictEqual(yield* raw(host, head(line, "content-length: 9007199254740993")), 413)
     }))
 
+  it.live("of a blob in a single POST is refused before it comes", () =>
+    Effect.gen(function*() {
+      const { host } = yield* memory({ uploadLimit: 1000 })
+      const line = `POST /v2/team/app/blobs/uploads/?digest=${digest}`
+      assert.strictEqual(yield* raw(host, head(line, "content-length: 1001")), 413)
+    }))
+
+  it.live("does not matter where the digest is of no use: the blob is refused before it comes", () =>
+    Effect.gen(function*() {
+      const { host, location } = yield* begin
+      assert.strictEqual(yield* raw(host, head(`PUT ${location}?digest=md5:12`, "content-length: 1000")), 400)
+    }))
+
   it.live("of a manifest is refused before it comes", () =>
     Effect.gen(function*() {
       const { host } = yield* memory()
@@ -184,7 +199,7 @@ describe("a body that stands still", () => {
       const { closed, held } = yield* stalled(line)
       yield* Effect.repeat(held, { until: (range) => range === "0-3" })
       yield* TestClock.adjust("75 seconds")
-      assert.match(yield* closed, /^HTTP\/1\.1 408 /)
+      assert.match(yield* closed, /^HTTP\/1\.1 408 [^]*connection: close/i)
       assert.strictEqual(yield* held, "0-3")
     }))
 
@@ -198,6 +213,33 @@ describe("a body that stands still", () => {
       yield* TestClock.adjust("59 seconds")
       yield* write("9")
       assert.match(yield* read(/\r\n\r\n/), /^HTTP\/1\.1 202 /)
+    }))
+
+  it.effect("because the registry takes its time is not given up", () =>
+    Effect.gen(function*() {
+      const registry = yield* MemoryRegistry.make()
+      const [began, done] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const { host } = yield* serve(override(registry, {
+        startUpload: (name, options) =>
+          Effect.map(registry.startUpload(name, options), (started) =>
+            started._tag === "Mounted" ? started : {
+              ...started,
+              append: (chunk) =>
+                Effect.andThen(Deferred.succeed(began, undefined), Deferred.await(done)).pipe(
+                  Effect.andThen(started.append(chunk))
+                )
+            })
+      }))
+      const { headers } = yield* send(host, "POST /v2/team/app/blobs/uploads/")
+      // more than is received ahead
+      const body = new Uint8Array(16 * 1024 * 1024)
+      const fiber = yield* Effect.forkChild(send(host, `PATCH ${headers.location}`, { body }))
+      yield* Deferred.await(began)
+      // first the client takes its turns, and then it is the registry's for long
+      const turns = Effect.repeat(send(host, "GET /v2/"), { times: 5 })
+      yield* Effect.repeat(Effect.andThen(TestClock.adjust("30 seconds"), turns), { times: 20 })
+      yield* Deferred.succeed(done, undefined)
+      assert.strictEqual((yield* Fiber.join(fiber)).status, 202)
     }))
 
   it.effect("is given up after another time where that is said", () =>

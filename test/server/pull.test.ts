@@ -138,7 +138,7 @@ describe("a blob", () => {
   it.live("is not sent anywhere that could not stand in a header", () =>
     Effect.gen(function*() {
       const { registry } = yield* withBlob
-      const urls = ["https://cdn.example.com/\r\nset-cookie: a=b", "javascript:alert(1)", "/elsewhere"]
+      const urls = ["https://cdn.example.com/\r\nset-cookie: a=b", "javascript:alert(1)", "/elsewhere", "https://["]
       const { host } = yield* serve(override(registry, {
         getBlob: (...args) =>
           Effect.map(registry.getBlob(...args), (blob) => ({ ...blob, descriptor: { ...blob.descriptor, urls } }))

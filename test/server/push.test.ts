@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Deferred, Effect, Stream } from "effect"
 import { NameUnknown, Unsupported } from "effect-oci/RegistryError"
 import { pushBlob, repository } from "../utils/images.ts"
 import { failing, override } from "../utils/registries.ts"
@@ -171,14 +171,23 @@ describe("an upload session", () => {
     }))
 
   it.live.each(["0-4", "0-10"])(
-    "refuses a chunk of 10 bytes that says it is %s, and is not announced",
+    "refuses a chunk of 10 bytes that says it is %s, and is not announced, whatever the registry thinks of it",
     (range) =>
       Effect.gen(function*() {
-        const { ask } = yield* memory()
-        const location = yield* begin(ask)
+        const { registry } = yield* memory()
+        const { host } = yield* serve(override(registry, {
+          startUpload: (name, options) =>
+            Effect.map(registry.startUpload(name, options), (started) =>
+              started._tag === "Mounted" ? started : {
+                ...started,
+                append: ({ offset, stream }) => started.append({ offset, stream })
+              })
+        }))
+        const { headers: { location } } = yield* send(host, "POST /v2/team/app/blobs/uploads/")
         const headers = { "content-range": range, "transfer-encoding": "chunked" }
-        const { code, status } = yield* ask(`PATCH ${location}`, { body: content, headers })
+        const { code, status } = yield* send(host, `PATCH ${location}`, { body: content, headers })
         assert.deepStrictEqual([status, code], [400, "SIZE_INVALID"])
+        assert.strictEqual((yield* send(host, `GET ${location}`)).headers.range, range === "0-4" ? "0-0" : "0-9")
       })
   )
 
@@ -355,6 +364,37 @@ describe("a request that breaks off", () => {
         assert.strictEqual(held, "0-4")
         assert.strictEqual((yield* put(ask, location, digest, chunk("5-9", "56789"))).status, 201)
       }
+    }))
+
+  it.live("leaves what came of it also in a registry that takes its time to store it", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* memory()
+      const began = yield* Deferred.make<void>()
+      const [stored, store] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const { host } = yield* serve(override(registry, {
+        startUpload: (name, options) =>
+          Effect.map(registry.startUpload(name, options), (started) =>
+            started._tag === "Mounted" ? started : {
+              ...started,
+              append: ({ offset, stream }) =>
+                started.append({
+                  offset,
+                  stream: Stream.tap(
+                    stream,
+                    () => Effect.andThen(Deferred.succeed(began, undefined), Deferred.await(store))
+                  )
+                }).pipe(Effect.ensuring(Deferred.succeed(stored, undefined)))
+            })
+      }))
+      const { headers: { location } } = yield* send(host, "POST /v2/team/app/blobs/uploads/")
+      const { close, write } = yield* connect(host)
+      yield* write(`PATCH ${location} HTTP/1.1\r\nhost: ${host}\r\ncontent-length: 10\r\n\r\n01234`)
+      yield* Deferred.await(began)
+      yield* close
+      yield* Effect.repeat(send(host, "GET /v2/"), { times: 20 })
+      yield* Deferred.succeed(store, undefined)
+      yield* Deferred.await(stored)
+      assert.strictEqual((yield* send(host, `GET ${location}`)).headers.range, "0-4")
     }))
 
   it.live("does not hold up the next one, which takes its place", () =>

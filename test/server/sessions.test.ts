@@ -6,6 +6,7 @@ import { Denied } from "effect-oci/RegistryError"
 import * as RegistryServer from "effect-oci/RegistryServer"
 import type { Upload } from "effect-oci/Upload"
 import { TestClock } from "effect/testing"
+import { repository } from "../utils/images.ts"
 import { failing, override } from "../utils/registries.ts"
 import { digestOf } from "../utils/ScriptedServer.ts"
 import { memory, send, serve } from "../utils/Served.ts"
@@ -158,6 +159,53 @@ describe("an upload session, when the server ends,", () => {
       })
       yield* during(counting, (host) => Effect.andThen(begin(host), begin(host)))
       assert.strictEqual(cancelled, 2)
+    }))
+})
+
+describe("an upload session that became a blob", () => {
+  it.live("holds nothing any more", () =>
+    Effect.gen(function*() {
+      const { cancelled, kept } = yield* keeping
+      const { host } = yield* serve(kept)
+      for (const path of [yield* begin(host), yield* begin(host)]) {
+        yield* send(host, `PUT ${path}?digest=${digest}`, { body: content })
+      }
+      // its scope is closed, whatever that does then
+      assert.strictEqual(cancelled.length, 2)
+    }))
+})
+
+describe("an upload session whose offset is known", () => {
+  it.live("is not asked for it again", () =>
+    Effect.gen(function*() {
+      const registry = yield* MemoryRegistry.make()
+      let asked = 0
+      const { host } = yield* serve(override(registry, {
+        startUpload: (name, options) =>
+          Effect.map(registry.startUpload(name, options), (started) =>
+            started._tag === "Mounted" ? started : {
+              ...started,
+              status: Effect.tap(started.status, () => Effect.sync(() => asked++))
+            })
+      }))
+      const location = yield* begin(host)
+      yield* patch(host, location, "0123")
+      yield* patch(host, location, "456")
+      yield* send(host, `PUT ${location}?digest=${digest}`, { body: "789" })
+      assert.strictEqual((yield* send(host, `GET /v2/team/app/blobs/${digest}`)).text, content)
+      assert.strictEqual(asked, 0)
+    }))
+})
+
+describe("an upload session of a registry that does not look at repositories", () => {
+  it.live("is unknown to another repository all the same", () =>
+    Effect.gen(function*() {
+      const { kept } = yield* keeping
+      const { host } = yield* serve(override(kept, {
+        resumeUpload: (_, id) => kept.resumeUpload(repository("team/app"), id)
+      }))
+      const location = yield* begin(host)
+      assert.strictEqual((yield* send(host, `GET ${location.replace("app", "other")}`)).status, 404)
     }))
 })
 

@@ -11,15 +11,12 @@ import * as Http from "node:http"
 import * as Net from "node:net"
 import { bytesOf } from "./images.ts"
 
-const listener = NodeHttpServer.layerServer(() => Http.createServer({ requestTimeout: 0 }), {
-  host: "127.0.0.1",
-  port: 0,
-  gracefulShutdownTimeout: "100 millis"
-})
-
-/** Serves an app while the scope is open, and tells where. */
+/** Serves an app while the scope is open, and tells where. Nobody stays connected longer than that. */
 const serveApp = Effect.fnUntraced(function*(app: RegistryServer.App) {
+  const server = Http.createServer({ requestTimeout: 0 })
+  const listener = NodeHttpServer.layerServer(() => server, { host: "127.0.0.1", port: 0 })
   const context = yield* Layer.build(Layer.provideMerge(HttpServer.serve(app), listener))
+  yield* Effect.addFinalizer(() => Effect.sync(() => server.closeAllConnections()))
   const { address } = yield* Effect.provide(HttpServer.HttpServer, context)
   return { host: address._tag === "UnixPathAddress" ? "" : `127.0.0.1:${address.port}` }
 })
