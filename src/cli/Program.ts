@@ -12,13 +12,14 @@ import * as Logger from "effect/Logger"
 import * as Runtime from "effect/Runtime"
 import { isCopyError } from "../copy/CopyError.ts"
 import { CopyCommand } from "./CopyCommand.ts"
+import { ServeCommand } from "./ServeCommand.ts"
 
 /** What `--version` says; the same as in `package.json`. */
 const version = "0.1.0"
 
 const root = Command.make("effect-oci").pipe(
-  Command.withDescription("Copy images between OCI registries"),
-  Command.withSubcommands([CopyCommand])
+  Command.withDescription("Copy images between OCI registries, and serve them"),
+  Command.withSubcommands([CopyCommand, ServeCommand])
 )
 
 const oneLine = (text: string): string => text.replaceAll(/\s*\n\s*/g, " ").trim()
