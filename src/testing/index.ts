@@ -4,4 +4,5 @@
  * @since 0.1.0
  */
 export * as Contract from "./Contract.ts"
+export * as Faults from "./Faults.ts"
 export * as Images from "./Images.ts"
