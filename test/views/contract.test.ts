@@ -1,5 +1,6 @@
 import { describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, type Scope } from "effect"
+import * as CacheRegistry from "effect-oci/CacheRegistry"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
 import { Contract } from "effect-oci/testing"
@@ -10,7 +11,7 @@ import { repository } from "../utils/images.ts"
 interface Subject {
   readonly name: string
   readonly lacks?: ReadonlyArray<Contract.Need>
-  readonly make: Effect.Effect<{ readonly registry: Registry; readonly origin?: Registry }>
+  readonly make: Effect.Effect<{ readonly registry: Registry; readonly origin?: Registry }, never, Scope.Scope>
 }
 
 const ofOne = (view: (registry: Registry) => Registry) =>
@@ -21,6 +22,12 @@ const ofTwo = (options: UnionRegistry.Options) =>
     Effect.all([MemoryRegistry.make({ name: "one" }), MemoryRegistry.make({ name: "two" })]),
     (registries) => ({ registry: UnionRegistry.make(registries, options), second: registries[1] })
   )
+
+const cached = Effect.gen(function*() {
+  const origin = yield* MemoryRegistry.make({ name: "upstream" })
+  const store = yield* MemoryRegistry.make({ name: "store" })
+  return { registry: yield* CacheRegistry.make(origin, { store }), origin }
+})
 
 const writing: ReadonlyArray<Contract.Need> = ["push", "sessions", "mount", "delete", "tagDelete", "retag"]
 
@@ -38,6 +45,8 @@ const subjects: ReadonlyArray<Subject> = [
     make: ofOne(View.select((repository) => repository.startsWith("contract/")))
   },
   { name: "debug", make: ofOne(View.debug) },
+  { name: "a cache that is written through", make: Effect.map(cached, ({ registry }) => ({ registry })) },
+  { name: "a cache", make: cached },
   ...(["sequential", "concurrent"] as const).flatMap((policy): ReadonlyArray<Subject> => [
     { name: `a ${policy} union`, lacks: ["ownErrors"], make: ofTwo({ policy }) },
     { name: `a ${policy} union that writes to all`, lacks: ["ownErrors"], make: ofTwo({ policy, writes: "all" }) },
