@@ -29,7 +29,14 @@ describe("MemoryRegistry", () => {
   it.effect("knows all that it can do", () =>
     Effect.gen(function*() {
       const { capabilities } = yield* MemoryRegistry.make()
-      assert.deepStrictEqual(yield* capabilities, { referrers: true, singlePost: true, tagParameters: true })
+      assert.deepStrictEqual(yield* capabilities, {
+        referrers: true,
+        singlePost: true,
+        tagParameters: true,
+        anonymousMount: true,
+        selfMount: true,
+        chunks: true
+      })
     }))
 
   it.effect("lists tags by their characters' codes", () =>
