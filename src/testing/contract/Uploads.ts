@@ -396,26 +396,34 @@ const mounts: ReadonlyArray<Case> = [
     const id = yield* Effect.scoped(Effect.flatMap(started, ({ id }) => id))
     yield* Expect.reason(registry.resumeUpload(to, id), "BlobUploadUnknown")
   }),
-  promise("a registry mounts without being told from where if it says so, and only then", ["sessions"], function*(
-    registry,
-    origin
-  ) {
-    const [from, to] = [yield* fresh, yield* fresh]
-    const { digest } = yield* pushBlob(origin, from, `somewhere: ${from}`)
-    const started = yield* registry.startUpload(to, { mount: { digest } })
-    const { anonymousMount } = yield* registry.capabilities
-    yield* Expect.equal(anonymousMount ?? started._tag === "Mounted", started._tag === "Mounted")
-  }),
-  promise("a registry mounts what the repository itself has if it says so, and only then", ["sessions"], function*(
-    registry,
-    origin
-  ) {
-    const name = yield* fresh
-    const { digest } = yield* pushBlob(origin, name, "here already")
-    const started = yield* registry.startUpload(name, { mount: { digest, from: name } })
-    const { selfMount } = yield* registry.capabilities
-    yield* Expect.equal(selfMount ?? started._tag === "Mounted", started._tag === "Mounted")
-  })
+  promise(
+    "a registry mounts without being told from where if it says so, and only then",
+    ["sessions", "mount"],
+    function*(
+      registry,
+      origin
+    ) {
+      const [from, to] = [yield* fresh, yield* fresh]
+      const { digest } = yield* pushBlob(origin, from, `somewhere: ${from}`)
+      const started = yield* registry.startUpload(to, { mount: { digest } })
+      const { anonymousMount } = yield* registry.capabilities
+      yield* Expect.equal(anonymousMount ?? started._tag === "Mounted", started._tag === "Mounted")
+    }
+  ),
+  promise(
+    "a registry mounts what the repository itself has if it says so, and only then",
+    ["sessions", "mount"],
+    function*(
+      registry,
+      origin
+    ) {
+      const name = yield* fresh
+      const { digest } = yield* pushBlob(origin, name, "here already")
+      const started = yield* registry.startUpload(name, { mount: { digest, from: name } })
+      const { selfMount } = yield* registry.capabilities
+      yield* Expect.equal(selfMount ?? started._tag === "Mounted", started._tag === "Mounted")
+    }
+  )
 ]
 
 export const uploads: ReadonlyArray<Case> = [...writing, ...progress, ...interruptions, ...lives, ...mounts]
