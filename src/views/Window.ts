@@ -66,6 +66,10 @@ export const make = <E>(options: {
     Deferred.doneUnsafe(waiting, Effect.void)
   }
   const isGone = (place: { position: number }) => place.position < (pieces[0]?.start ?? position)
+  const hurry = () => {
+    isHurried = true
+    hasRead()
+  }
   const leave = (place: { position: number }) => {
     places.delete(place)
     hasRead()
@@ -80,7 +84,7 @@ export const make = <E>(options: {
       const positions = Array.from(places, ({ position }) => position)
       const isWanted = positions.some((position) => position >= oldest.start) && positions.every((each) => each < end)
       if (isWanted && !isHurried) {
-        const giveUp = Effect.andThen(Effect.sleep(options.patience), Effect.sync(() => isHurried = true))
+        const giveUp = Effect.andThen(Effect.sleep(options.patience), Effect.sync(hurry))
         return Effect.andThen(Effect.raceFirst(Deferred.await(read), giveUp), shrink)
       }
       pieces.shift()
@@ -104,8 +108,8 @@ export const make = <E>(options: {
       }
       if (ended?._tag === "Failure") return Effect.failCause(ended.cause)
       if (ended !== undefined || isGone(place)) {
-        isHurried = true
-        leave(place)
+        places.delete(place)
+        hurry()
         return Effect.fail(new Behind({ position: place.position }))
       }
       return Effect.andThen(Deferred.await(written), next(place, end))
@@ -135,7 +139,7 @@ export const make = <E>(options: {
           Effect.sync(() => {
             const place = { position }
             places.add(place)
-            if (isGone(place)) isHurried = true
+            if (isGone(place)) hurry()
             return place
           }),
           (place) => Effect.sync(() => leave(place))
