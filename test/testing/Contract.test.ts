@@ -77,7 +77,7 @@ const blobBugs: ReadonlyArray<Bug> = [
         stream: Stream.map(blob.stream, (chunk) => chunk.map((byte, index) => index === 0 ? byte + 1 : byte))
       }))
   })),
-  bug("blobs end behind a megabyte", "a blob of megabytes is read back as it was", (registry) => ({
+  bug("blobs end behind a megabyte", "a blob of more than a megabyte is read back as it was", (registry) => ({
     getBlob: (...args) =>
       Effect.map(registry.getBlob(...args), (blob) => ({
         ...blob,
@@ -126,7 +126,7 @@ const blobBugs: ReadonlyArray<Bug> = [
   ),
   bug(
     "a range has its end for a length",
-    "a range in the middle of megabytes is read",
+    "a range in the middle of more than a megabyte is read",
     (registry) =>
       withRange(
         registry,

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, type Layer, Stream } from "effect"
+import { Arbitrary, Deferred, Effect, Fiber, type Layer, Schema, Stream } from "effect"
 import type { Digest } from "effect-oci/Digest"
 import * as Limiter from "effect-oci/Limiter"
 import * as MediaType from "effect-oci/MediaType"
@@ -235,6 +235,28 @@ describe.each(policies)("lists of a %s union", (policy) => {
       const tags = yield* listed(UnionRegistry.make([unordered, two], { policy }).tags(app))
       assert.sameMembers(tags, ["a", "b", "c", "d"].map(tag))
     }))
+
+  const Names = Schema.Array(Schema.Literals(["a", "b", "c", "d", "e", "f", "g", "h"])).check(Schema.isMaxLength(8))
+  const Size = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 4 }))
+
+  it.effect.prop(
+    "are what one list of all would be, however they come",
+    [Arbitrary.schema(Schema.Tuple([Names, Names, Names])), Arbitrary.schema(Schema.Tuple([Size, Size, Size]))],
+    ([lists, sizes]) =>
+      Effect.gen(function*() {
+        const of = (place: 0 | 1 | 2) =>
+          Registry.make({
+            name: `${place}`,
+            tags: () =>
+              Stream.fromIterable(Array.from(new Set(lists[place])).sort().map(tag)).pipe(
+                Stream.rechunk(sizes[place]),
+                Stream.tap(() => Effect.yieldNow)
+              )
+          })
+        const found = yield* listed(UnionRegistry.make([of(0), of(1), of(2)], { policy }).tags(app))
+        assert.deepStrictEqual(found, Array.from(new Set(lists.flat())).sort().map(tag))
+      })
+  )
 
   it.effect("are read as they are asked for", () =>
     Effect.gen(function*() {

@@ -24,13 +24,13 @@ export const nowhere = Digest.fromHash("sha256", new Uint8Array(32))
 
 /** Bytes that do not repeat soon. */
 export const noise = (size: number): Uint8Array => {
-  const bytes = new Uint8Array(size)
+  const words = new Uint32Array(Math.ceil(size / 4))
   let state = size + 1
-  for (let index = 0; index < size; index++) {
-    state = Math.imul(state, 1_664_525) + 1_013_904_223
-    bytes[index] = state >>> 24
+  for (let index = 0; index < words.length; index++) {
+    state = Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + 0x6d2b79f5
+    words[index] = state
   }
-  return bytes
+  return new Uint8Array(words.buffer, 0, size)
 }
 
 export const text = ({ stream }: Blob): Effect.Effect<string, RegistryError> =>
