@@ -59,7 +59,7 @@ export const ReadAhead: Context.Reference<number> = Context.Reference("effect-oc
 })
 
 /**
- * How long a blob on its way waits for the fastest of its readers, each time that none of them reads on.
+ * How long a blob on its way waits for the fastest of its readers to read on. From then on it waits for none.
  *
  * @default 5 seconds
  * @category references
@@ -249,6 +249,7 @@ export const make = Effect.fnUntraced(function*(
       return Exit.isSuccess(exit) || error !== undefined && isAbsence(error) ? forgetting : Effect.void
     })
 
+  // no limiter: what is kept takes no permit of upstream, and what is fetched takes its own
   return Registry.make({
     name: upstream.name,
     capabilities: upstream.capabilities,

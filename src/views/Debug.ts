@@ -30,7 +30,7 @@ export interface CallEnded {
 
 /**
  * A registry that tells of each call how it ended: to `onCall`, where given, and as a line of the log, at level `Debug`.
- * What it does is the same.
+ * What it does is the same. For a stream of events, let `onCall` offer them to a `Queue`.
  *
  * @category combinators
  * @since 0.1.0

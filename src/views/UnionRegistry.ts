@@ -20,7 +20,8 @@
  * names the one that failed: the first registry may have the blob or manifest then, tags of it stay where they were, and
  * the same call again completes what is missing. Deletes are tried in all; it is enough that one had it.
  *
- * Errors come from the registry that failed, and name it. Upload sessions are those of the first registry.
+ * Errors come from the registry that failed, and name it. Upload sessions are those of the first registry. A ping succeeds
+ * when all registries answer.
  *
  * @since 0.1.0
  */

@@ -20,6 +20,8 @@ export type Need =
   | "push"
   /** There are upload sessions. */
   | "sessions"
+  /** Upload sessions take chunks, of any size. */
+  | "chunks"
   /** A blob of one repository can be mounted in another. */
   | "mount"
   /** Blobs and manifests can be deleted. */

@@ -20,6 +20,7 @@ const failures: ReadonlyArray<readonly [operation: string, needs: ReadonlyArray<
   ["getManifest", [], (registry, name) => registry.getManifest(name, tag("2"))],
   ["resolveManifest", [], (registry, name) => registry.resolveManifest(name, nowhere)],
   ["deleteBlob", ["delete"], (registry, name) => registry.deleteBlob(name, nowhere)],
+  ["deleteManifest", ["delete"], (registry, name) => registry.deleteManifest(name, nowhere)],
   ["deleteTag", ["tagDelete"], (registry, name) => registry.deleteTag(name, tag("2"))]
 ]
 

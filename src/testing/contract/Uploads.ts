@@ -29,7 +29,7 @@ const digits = bytesOf("0123456789")
 const describeDigits = Descriptor.fromBytes(digits)
 
 const writing: ReadonlyArray<Case> = [
-  promise("chunks become the blob that is committed", ["sessions"], function*(registry) {
+  promise("chunks become the blob that is committed", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* describeDigits
     const upload = yield* startUpload(registry, name)
@@ -38,7 +38,7 @@ const writing: ReadonlyArray<Case> = [
     yield* upload.commit(digest)
     yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
   }),
-  promise("the last chunk may come with the commit", ["sessions"], function*(registry) {
+  promise("the last chunk may come with the commit", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* describeDigits
     const upload = yield* startUpload(registry, name)
@@ -60,7 +60,7 @@ const writing: ReadonlyArray<Case> = [
     yield* upload.commit(digest)
     yield* Expect.equal((yield* registry.resolveBlob(name, digest)).size, 0)
   }),
-  promise("a chunk need not say its size", ["sessions"], function*(registry) {
+  promise("a chunk need not say its size", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* describeDigits
     const upload = yield* startUpload(registry, name)
@@ -68,7 +68,7 @@ const writing: ReadonlyArray<Case> = [
     yield* upload.commit(digest)
     yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
   }),
-  promise("large chunks become the blob that is committed", ["sessions"], function*(registry) {
+  promise("large chunks become the blob that is committed", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const bytes = noise(1_500_000)
     const { digest } = yield* Descriptor.fromBytes(bytes)
@@ -80,38 +80,42 @@ const writing: ReadonlyArray<Case> = [
     const { stream } = yield* registry.getBlob(name, digest)
     yield* Expect.equal(yield* Stream.mkUint8Array(stream), bytes)
   }),
-  promise("a commit returns the digest and size of the whole blob", ["sessions"], function*(registry) {
+  promise("a commit returns the digest and size of the whole blob", ["sessions", "chunks"], function*(registry) {
     const expected = yield* describeDigits
     const upload = yield* startUpload(registry, yield* fresh)
     yield* upload.append(chunk(0, "0123"))
     const { digest, size } = yield* upload.commit(expected.digest, chunk(4, "456789"))
     yield* Expect.equal({ digest, size }, { digest: expected.digest, size: 10 })
   }),
-  promise("a blob is not there before the commit", ["sessions"], function*(registry) {
+  promise("a blob is not there before the commit", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* describeDigits
     const upload = yield* startUpload(registry, name)
     yield* upload.append(chunk(0, digits))
     yield* hasNoBlob(registry, name, digest)
   }),
-  promise("a commit of other content fails, and stores nothing", ["sessions"], function*(registry) {
+  promise("a commit of other content fails, and stores nothing", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const upload = yield* startUpload(registry, name)
     yield* upload.append(chunk(0, "0123"))
     yield* Expect.reason(upload.commit(nowhere), "DigestInvalid", "DigestMismatch")
     yield* hasNoBlob(registry, name, nowhere)
   }),
-  promise("a commit under the digest of a part of what came fails, and stores nothing", ["sessions"], function*(
-    registry
-  ) {
-    const name = yield* fresh
-    const { digest } = yield* Descriptor.fromBytes(bytesOf("0123"))
-    const upload = yield* startUpload(registry, name)
-    yield* upload.append(chunk(0, digits))
-    yield* Expect.reason(upload.commit(digest), "DigestInvalid", "DigestMismatch")
-    yield* hasNoBlob(registry, name, digest)
-  }),
-  promise("two sessions at once do not mix", ["sessions"], function*(registry) {
+  promise(
+    "a commit under the digest of a part of what came fails, and stores nothing",
+    ["sessions", "chunks"],
+    function*(
+      registry
+    ) {
+      const name = yield* fresh
+      const { digest } = yield* Descriptor.fromBytes(bytesOf("0123"))
+      const upload = yield* startUpload(registry, name)
+      yield* upload.append(chunk(0, digits))
+      yield* Expect.reason(upload.commit(digest), "DigestInvalid", "DigestMismatch")
+      yield* hasNoBlob(registry, name, digest)
+    }
+  ),
+  promise("two sessions at once do not mix", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const [first, second] = [bytesOf(`first in ${name}`), bytesOf(`second in ${name}`)]
     const [one, two] = [yield* startUpload(registry, name), yield* startUpload(registry, name)]
@@ -131,14 +135,18 @@ const writing: ReadonlyArray<Case> = [
     yield* two.commit(digest, chunk(0, digits))
     yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
   }),
-  promise("a session of a sha512 blob is announced and committed", ["sessions", "sha512"], function*(registry) {
-    const name = yield* fresh
-    const { digest } = yield* Descriptor.fromBytes(digits, { algorithm: "sha512" })
-    const upload = yield* session(registry.startUpload(name, { algorithm: "sha512" }))
-    yield* upload.append(chunk(0, "0123"))
-    yield* upload.commit(digest, chunk(4, "456789"))
-    yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
-  })
+  promise(
+    "a session of a sha512 blob is announced and committed",
+    ["sessions", "chunks", "sha512"],
+    function*(registry) {
+      const name = yield* fresh
+      const { digest } = yield* Descriptor.fromBytes(digits, { algorithm: "sha512" })
+      const upload = yield* session(registry.startUpload(name, { algorithm: "sha512" }))
+      yield* upload.append(chunk(0, "0123"))
+      yield* upload.commit(digest, chunk(4, "456789"))
+      yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
+    }
+  )
 ]
 
 const progress: ReadonlyArray<Case> = [
@@ -146,34 +154,34 @@ const progress: ReadonlyArray<Case> = [
     const upload = yield* startUpload(registry, yield* fresh)
     yield* Expect.equal(yield* upload.status, 0)
   }),
-  promise("appending tells how many bytes there are now", ["sessions"], function*(registry) {
+  promise("appending tells how many bytes there are now", ["sessions", "chunks"], function*(registry) {
     const upload = yield* startUpload(registry, yield* fresh)
     const sizes = [yield* upload.append(chunk(0, "0123")), yield* upload.append(chunk(4, "456789"))]
     yield* Expect.equal(sizes, [4, 10])
   }),
-  promise("the status tells how many bytes there are", ["sessions"], function*(registry) {
+  promise("the status tells how many bytes there are", ["sessions", "chunks"], function*(registry) {
     const upload = yield* startUpload(registry, yield* fresh)
     yield* upload.append(chunk(0, "0123"))
     yield* Expect.equal(yield* upload.status, 4)
   }),
-  promise("a chunk at a wrong offset is refused", ["sessions", "offsets"], function*(registry) {
+  promise("a chunk at a wrong offset is refused", ["sessions", "chunks", "offsets"], function*(registry) {
     const upload = yield* startUpload(registry, yield* fresh)
     yield* upload.append(chunk(0, "0123"))
     yield* Expect.reason(upload.append(chunk(5, "56789")), "BlobUploadInvalid")
   }),
-  promise("a chunk that comes again is refused", ["sessions", "offsets"], function*(registry) {
+  promise("a chunk that comes again is refused", ["sessions", "chunks", "offsets"], function*(registry) {
     const upload = yield* startUpload(registry, yield* fresh)
     yield* upload.append(chunk(0, "0123"))
     yield* Expect.reason(upload.append(chunk(0, "0123")), "BlobUploadInvalid")
     yield* Expect.equal(yield* upload.status, 4)
   }),
-  promise("a last chunk at a wrong offset is refused", ["sessions", "offsets"], function*(registry) {
+  promise("a last chunk at a wrong offset is refused", ["sessions", "chunks", "offsets"], function*(registry) {
     const { digest } = yield* describeDigits
     const upload = yield* startUpload(registry, yield* fresh)
     yield* upload.append(chunk(0, "0123"))
     yield* Expect.reason(upload.commit(digest, chunk(5, "456789")), "BlobUploadInvalid")
   }),
-  promise("a session goes on after a chunk that was refused", ["sessions", "offsets"], function*(registry) {
+  promise("a session goes on after a chunk that was refused", ["sessions", "chunks", "offsets"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* describeDigits
     const upload = yield* startUpload(registry, name)
@@ -182,7 +190,7 @@ const progress: ReadonlyArray<Case> = [
     yield* upload.commit(digest, chunk(yield* upload.status, "456789"))
     yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
   }),
-  promise("a session says of itself what its registry says of sessions", ["sessions"], function*(registry) {
+  promise("a session says of itself what its registry says of sessions", ["sessions", "chunks"], function*(registry) {
     const upload = yield* startUpload(registry, yield* fresh)
     if (upload.resumable) yield* upload.append(chunk(0, noise(Math.max(1, upload.minimumChunk))))
     const { maximumChunk, minimumChunk, resumable } = upload
@@ -204,24 +212,28 @@ const progress: ReadonlyArray<Case> = [
 ]
 
 const interruptions: ReadonlyArray<Case> = [
-  promise("a chunk that breaks fails with its own error", ["sessions"], function*(registry) {
+  promise("a chunk that breaks fails with its own error", ["sessions", "chunks"], function*(registry) {
     const upload = yield* startUpload(registry, yield* fresh)
     const error = yield* Expect.failure(upload.append({ offset: 0, size: 10, stream: breaking("0123") }))
     yield* Expect.holds(error instanceof Broken, "the error of the chunk", String(error))
   }),
-  promise("what came of a chunk before it broke is kept", ["sessions", "partialChunks"], function*(registry) {
+  promise("what came of a chunk before it broke is kept", ["sessions", "chunks", "partialChunks"], function*(registry) {
     const upload = yield* startUpload(registry, yield* fresh)
     yield* Expect.failure(upload.append({ offset: 0, size: 10, stream: breaking("0123") }))
     yield* Expect.equal(yield* upload.status, 4)
   }),
-  promise("what came of a last chunk before it broke is kept", ["sessions", "partialChunks"], function*(registry) {
-    const { digest } = yield* describeDigits
-    const upload = yield* startUpload(registry, yield* fresh)
-    yield* upload.append(chunk(0, "01"))
-    yield* Expect.failure(upload.commit(digest, { offset: 2, size: 8, stream: breaking("23") }))
-    yield* Expect.equal(yield* upload.status, 4)
-  }),
-  promise("what came of a chunk before it was interrupted is kept", ["sessions", "partialChunks"], function*(
+  promise(
+    "what came of a last chunk before it broke is kept",
+    ["sessions", "chunks", "partialChunks"],
+    function*(registry) {
+      const { digest } = yield* describeDigits
+      const upload = yield* startUpload(registry, yield* fresh)
+      yield* upload.append(chunk(0, "01"))
+      yield* Expect.failure(upload.commit(digest, { offset: 2, size: 8, stream: breaking("23") }))
+      yield* Expect.equal(yield* upload.status, 4)
+    }
+  ),
+  promise("what came of a chunk before it was interrupted is kept", ["sessions", "chunks", "partialChunks"], function*(
     registry
   ) {
     const upload = yield* startUpload(registry, yield* fresh)
@@ -232,47 +244,59 @@ const interruptions: ReadonlyArray<Case> = [
     yield* Fiber.interrupt(append)
     yield* Expect.equal(yield* upload.status, 4)
   }),
-  promise("an upload goes on where it is after a chunk broke", ["sessions", "partialChunks"], function*(registry) {
-    const name = yield* fresh
-    const { digest } = yield* describeDigits
-    const upload = yield* startUpload(registry, name)
-    yield* upload.append(chunk(0, "01"))
-    yield* Expect.failure(upload.append({ offset: 2, size: 8, stream: breaking("234") }))
-    const held = yield* upload.status
-    yield* upload.append(chunk(held, digits.subarray(held)))
-    yield* upload.commit(digest)
-    yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
-  }),
-  promise("an upload goes on where it is after a chunk was interrupted", ["sessions", "partialChunks"], function*(
-    registry
-  ) {
-    const name = yield* fresh
-    const { digest } = yield* describeDigits
-    const upload = yield* startUpload(registry, name)
-    const reached = yield* Deferred.make<void>()
-    const stream = stalling("0123", Deferred.succeed(reached, undefined))
-    const append = yield* Effect.forkScoped(upload.append({ offset: 0, size: 10, stream }))
-    yield* Effect.raceFirst(Deferred.await(reached), Fiber.join(append))
-    yield* Fiber.interrupt(append)
-    const held = yield* upload.status
-    yield* upload.append(chunk(held, digits.subarray(held)))
-    yield* upload.commit(digest)
-    yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
-  }),
-  promise("an upload that broke goes on for whoever takes it up", ["sessions", "partialChunks"], function*(registry) {
-    const name = yield* fresh
-    const { digest } = yield* describeDigits
-    const upload = yield* startUpload(registry, name)
-    yield* Expect.failure(upload.append({ offset: 0, size: 10, stream: breaking("0123") }))
-    const resumed = yield* registry.resumeUpload(name, yield* upload.id)
-    const held = yield* resumed.status
-    yield* resumed.commit(digest, chunk(held, digits.subarray(held)))
-    yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
-  })
+  promise(
+    "an upload goes on where it is after a chunk broke",
+    ["sessions", "chunks", "partialChunks"],
+    function*(registry) {
+      const name = yield* fresh
+      const { digest } = yield* describeDigits
+      const upload = yield* startUpload(registry, name)
+      yield* upload.append(chunk(0, "01"))
+      yield* Expect.failure(upload.append({ offset: 2, size: 8, stream: breaking("234") }))
+      const held = yield* upload.status
+      yield* upload.append(chunk(held, digits.subarray(held)))
+      yield* upload.commit(digest)
+      yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
+    }
+  ),
+  promise(
+    "an upload goes on where it is after a chunk was interrupted",
+    ["sessions", "chunks", "partialChunks"],
+    function*(
+      registry
+    ) {
+      const name = yield* fresh
+      const { digest } = yield* describeDigits
+      const upload = yield* startUpload(registry, name)
+      const reached = yield* Deferred.make<void>()
+      const stream = stalling("0123", Deferred.succeed(reached, undefined))
+      const append = yield* Effect.forkScoped(upload.append({ offset: 0, size: 10, stream }))
+      yield* Effect.raceFirst(Deferred.await(reached), Fiber.join(append))
+      yield* Fiber.interrupt(append)
+      const held = yield* upload.status
+      yield* upload.append(chunk(held, digits.subarray(held)))
+      yield* upload.commit(digest)
+      yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
+    }
+  ),
+  promise(
+    "an upload that broke goes on for whoever takes it up",
+    ["sessions", "chunks", "partialChunks"],
+    function*(registry) {
+      const name = yield* fresh
+      const { digest } = yield* describeDigits
+      const upload = yield* startUpload(registry, name)
+      yield* Expect.failure(upload.append({ offset: 0, size: 10, stream: breaking("0123") }))
+      const resumed = yield* registry.resumeUpload(name, yield* upload.id)
+      const held = yield* resumed.status
+      yield* resumed.commit(digest, chunk(held, digits.subarray(held)))
+      yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
+    }
+  )
 ]
 
 const lives: ReadonlyArray<Case> = [
-  promise("a session is taken up by its id", ["sessions"], function*(registry) {
+  promise("a session is taken up by its id", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* describeDigits
     const upload = yield* startUpload(registry, name)
@@ -286,7 +310,7 @@ const lives: ReadonlyArray<Case> = [
     const id = yield* Effect.scoped(Effect.flatMap(startUpload(registry, name), ({ id }) => id))
     yield* Expect.reason(registry.resumeUpload(name, id), "BlobUploadUnknown")
   }),
-  promise("a session that has bytes ends with its scope", ["sessions"], function*(registry) {
+  promise("a session that has bytes ends with its scope", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const scope = yield* Scope.make()
     const upload = yield* Scope.provide(startUpload(registry, name), scope)
