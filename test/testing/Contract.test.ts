@@ -835,6 +835,20 @@ describe("the contract", () => {
       assert.deepStrictEqual(yield* Contract.violations(registry, { cases: Contract.without("catalog") }), [])
     }))
 
+  it.effect("does not ask for chunks where a registry wants a blob whole", () =>
+    Effect.gen(function*() {
+      const memory = yield* MemoryRegistry.make()
+      const registry = Registry.make({
+        ...memory,
+        capabilities: Effect.map(memory.capabilities, (capabilities) => ({ ...capabilities, chunks: false })),
+        ...withUpload(memory, () => ({
+          resumable: false,
+          append: () => failing("append", Images.repository("any"), new Unsupported({}))
+        }))
+      })
+      assert.deepStrictEqual(yield* Contract.violations(registry, { cases: Contract.without("chunks") }), [])
+    }))
+
   it.effect("fills a registry that cannot be written to through another", () =>
     Effect.gen(function*() {
       const origin = yield* MemoryRegistry.make()

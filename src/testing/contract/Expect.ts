@@ -11,7 +11,7 @@ import { isRegistryError, type Reason, type RegistryError } from "../../Registry
 const TypeId = "~effect-oci/testing/Mismatch"
 
 /** What was found is not what was expected. */
-class Mismatch extends Data.TaggedError("Mismatch")<{ readonly expected: string; readonly found: string }> {
+export class Mismatch extends Data.TaggedError("Mismatch")<{ readonly expected: string; readonly found: string }> {
   readonly [TypeId] = TypeId
 }
 

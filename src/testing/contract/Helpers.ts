@@ -6,10 +6,10 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Digest from "../../Digest.ts"
-import type { Repository } from "../../Reference.ts"
+import type { Repository, Tag } from "../../Reference.ts"
 import type { Blob, Registry } from "../../Registry.ts"
 import type { RegistryError } from "../../RegistryError.ts"
-import type { Upload } from "../../Upload.ts"
+import type { Mounted, Upload } from "../../Upload.ts"
 import { bytesOf, repository } from "../Images.ts"
 import * as Expect from "./Expect.ts"
 
@@ -42,28 +42,33 @@ export const read = (
   digest: Digest.Digest
 ): Effect.Effect<string, RegistryError, Scope.Scope> => Effect.flatMap(registry.getBlob(name, digest), text)
 
-export const hasNoBlob = (registry: Registry, name: Repository, digest: Digest.Digest) =>
+export const hasNoBlob = (
+  registry: Registry,
+  name: Repository,
+  digest: Digest.Digest
+): Effect.Effect<RegistryError, Expect.Mismatch> =>
   Expect.reason(registry.resolveBlob(name, digest), "BlobUnknown", "NameUnknown")
 
 export const hasNoManifest = (
   registry: Registry,
   name: Repository,
-  reference: Parameters<Registry["resolveManifest"]>[1]
-) => Expect.reason(registry.resolveManifest(name, reference), "ManifestUnknown", "NameUnknown")
+  reference: Tag | Digest.Digest
+): Effect.Effect<RegistryError, Expect.Mismatch> =>
+  Expect.reason(registry.resolveManifest(name, reference), "ManifestUnknown", "NameUnknown")
 
 /** A session, from an answer that may be a mount. */
 export const session = <E, R>(
-  started: Effect.Effect<{ readonly _tag: "Mounted" } | Upload, E, R>
-): Effect.Effect<Upload, E | ReturnType<typeof Expect.mismatch>, R> =>
-  Effect.flatMap(
-    started,
-    (started): Effect.Effect<Upload, ReturnType<typeof Expect.mismatch>> =>
-      started._tag === "Upload"
-        ? Effect.succeed(started)
-        : Effect.fail(Expect.mismatch("an upload session", "that the blob was mounted"))
-  )
+  started: Effect.Effect<Mounted | Upload, E, R>
+): Effect.Effect<Upload, E | Expect.Mismatch, R> =>
+  Effect.flatMap(started, (started): Effect.Effect<Upload, Expect.Mismatch> =>
+    started._tag === "Upload"
+      ? Effect.succeed(started)
+      : Effect.fail(Expect.mismatch("an upload session", "that the blob was mounted")))
 
-export const startUpload = (registry: Registry, name: Repository) => session(registry.startUpload(name))
+export const startUpload = (
+  registry: Registry,
+  name: Repository
+): Effect.Effect<Upload, RegistryError | Expect.Mismatch, Scope.Scope> => session(registry.startUpload(name))
 
 export const chunk = (offset: number, content: string | Uint8Array) => {
   const bytes = typeof content === "string" ? bytesOf(content) : content
