@@ -14,7 +14,7 @@ import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import type { Repository } from "../Reference.ts"
-import type { Blob, Range, Registry } from "../Registry.ts"
+import { type Blob, blobSource, type Range, type Registry } from "../Registry.ts"
 import { isRegistryError, RangeNotSatisfiable, type Reason, RegistryError } from "../RegistryError.ts"
 import * as Upload from "../Upload.ts"
 import * as Window from "./Window.ts"
@@ -184,18 +184,23 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   /** What a reader has to get in another way, from a position on. */
   const rest = Effect.fnUntraced(function*(
     repository: Repository,
-    digest: Digest.Digest,
+    descriptor: Descriptor,
     { outcome }: Fill,
     from: Range | undefined,
     range: Range
   ): Effect.fn.Return<Blob["stream"], RegistryError, Scope.Scope> {
+    const { digest } = descriptor
     const ended = yield* Deferred.await(outcome)
     const isUntouched = range.offset === (from?.offset ?? 0)
+    if (ended._tag === "Stored") {
+      const options = isUntouched && from === undefined ? {} : { range }
+      return (yield* store.getBlob(repository, digest, options)).stream
+    }
     // nobody could verify what was handed on together with what came from upstream anew
-    if (ended._tag === "Passed" && !isUntouched) return yield* ended.error
-    const options = isUntouched && from === undefined ? {} : { range }
-    const { stream } = yield* (ended._tag === "Stored" ? store : upstream).getBlob(repository, digest, options)
-    return stream
+    if (!isUntouched) return yield* ended.error
+    return range.offset === 0 && range.length === descriptor.size
+      ? (yield* blobSource(upstream, repository, descriptor)).open(0)
+      : (yield* upstream.getBlob(repository, digest, { range })).stream
   })
 
   return {
@@ -211,7 +216,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       const end = Math.min(size, offset + length)
       const stream = Stream.catchTag(place.readTo(end), "Behind", ({ position }) =>
         Stream.unwrap(
-          rest(repository, digest, fill, range, { offset: position, length: end - position })
+          rest(repository, descriptor, fill, range, { offset: position, length: end - position })
         ))
       return { descriptor, stream }
     })
