@@ -1,8 +1,8 @@
 /**
  * The latest bytes of a stream, for readers who follow it: one writes, many read, and no more than a window is kept.
  *
- * Whoever writes waits for the fastest of its readers, so that they can keep up, but not for long, and not while somebody
- * else waits for the end. Whoever falls behind is told.
+ * Whoever writes is no more than half a window ahead of the fastest of its readers, so that others can keep up who are a
+ * little slower; but it does not wait for long, nor while somebody else waits for the end. Whoever falls behind is told.
  */
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
@@ -75,21 +75,18 @@ export const make = <E>(options: {
     hasRead()
   }
 
-  /** Makes room, and waits for that where it has to. */
-  const shrink: Effect.Effect<void> = Effect.suspend(() => {
-    while (held > options.capacity) {
-      const [oldest] = pieces
-      if (oldest === undefined) break
-      const end = oldest.start + oldest.bytes.length
-      const positions = Array.from(places, ({ position }) => position)
-      const isWanted = positions.some((position) => position >= oldest.start) && positions.every((each) => each < end)
-      if (isWanted && !isHurried) {
-        const giveUp = Effect.andThen(Effect.sleep(options.patience), Effect.sync(hurry))
-        return Effect.andThen(Effect.raceFirst(Deferred.await(read), giveUp), shrink)
-      }
-      pieces.shift()
-      held -= oldest.bytes.length
+  /** Is it so far ahead of all who follow that the window has room for no more of who is slower? */
+  const isAhead = () => {
+    const followed = Array.from(places).filter((place) => !isGone(place))
+    return followed.length > 0 && followed.every((place) => position - place.position > options.capacity / 2)
+  }
+
+  const settle: Effect.Effect<void> = Effect.suspend(() => {
+    if (!isHurried && isAhead()) {
+      const giveUp = Effect.andThen(Effect.sleep(options.patience), Effect.sync(hurry))
+      return Effect.andThen(Effect.raceFirst(Deferred.await(read), giveUp), settle)
     }
+    while (held > options.capacity) held -= pieces.shift()?.bytes.length ?? held
     return Effect.void
   })
 
@@ -126,7 +123,7 @@ export const make = <E>(options: {
         position += fresh.length
         held += fresh.length
         hasWritten()
-        return shrink
+        return settle
       }),
     end: (exit) =>
       Effect.sync(() => {

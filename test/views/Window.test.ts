@@ -110,17 +110,29 @@ describe("the writer of a window", () => {
       assert.strictEqual(window.position(), 12)
     }))
 
-  it.effect("waits for the fastest reader", () =>
+  it.effect("waits for the fastest reader when it is half a window ahead", () =>
     Effect.gen(function*() {
       const window = make()
       const place = yield* window.join(0)
       yield* window.join(0)
       const fiber = yield* writer(window, "0123", "4567", "89ab")
       yield* Effect.yieldNow
-      assert.strictEqual(window.position(), 8)
+      assert.strictEqual(window.position(), 4)
       assert.isUndefined(fiber.pollUnsafe())
       yield* Stream.runDrain(place.readTo(12))
       yield* Fiber.join(fiber)
+    }))
+
+  it.effect("leaves half a window to readers who are slower", () =>
+    Effect.gen(function*() {
+      const window = make()
+      const slow = yield* window.join(0)
+      const fast = yield* reader(window, 0, 4)
+      const fiber = yield* writer(window, "0", "1", "2", "3", "4", "5")
+      assert.strictEqual(yield* fast.end, "done")
+      yield* Effect.yieldNow
+      assert.strictEqual(yield* Stream.mkString(Stream.decodeText(slow.readTo(4))), "0123")
+      yield* Fiber.interrupt(fiber)
     }))
 
   it.effect("waits for a reader no longer than it has patience, and then for none", () =>
