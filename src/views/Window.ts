@@ -123,7 +123,9 @@ export const make = <E>(options: {
         position += fresh.length
         held += fresh.length
         hasWritten()
-        return settle
+        // who follows reads at once, but for those who wait for their turn, which would not come before the end
+        const isEverybodyHere = Array.from(places).every((place) => place.position >= position)
+        return isEverybodyHere ? settle : Effect.andThen(Effect.yieldNow, settle)
       }),
     end: (exit) =>
       Effect.sync(() => {

@@ -135,6 +135,19 @@ describe("the writer of a window", () => {
       yield* Fiber.interrupt(fiber)
     }))
 
+  it.effect("lets readers have their turn, so that none falls behind whom nothing keeps from reading", () =>
+    Effect.gen(function*() {
+      const window = make()
+      const readers = yield* Effect.forEach([1, 2, 3, 4, 5], () =>
+        Effect.gen(function*() {
+          const place = yield* window.join(0)
+          yield* Effect.yieldNow
+          return yield* Stream.mkString(Stream.decodeText(place.readTo(200)))
+        }).pipe(Effect.scoped, Effect.forkChild({ startImmediately: true })))
+      for (let count = 0; count < 200; count++) yield* write(window, "x")
+      for (const reader of readers) assert.strictEqual(yield* Fiber.join(reader), "x".repeat(200))
+    }))
+
   it.effect("waits for a reader no longer than it has patience, and then for none", () =>
     Effect.gen(function*() {
       const window = make()
