@@ -32,13 +32,14 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type { Digest } from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import * as Manifest from "../Manifest.ts"
 import type { Repository } from "../Reference.ts"
-import type { Blob, ManifestBytes, Registry } from "../Registry.ts"
+import * as Registry from "../Registry.ts"
 import { isRegistryError, ManifestBlobUnknown, type Reason, RegistryError } from "../RegistryError.ts"
 import type { Chunk, Upload } from "../Upload.ts"
 import { around, type Call, type Operation } from "../views/Around.ts"
@@ -97,7 +98,7 @@ export {
  * @since 0.1.0
  */
 export interface Faulty {
-  readonly registry: Registry
+  readonly registry: Registry.Registry
   readonly calls: ReadonlyArray<Call>
 }
 
@@ -108,7 +109,7 @@ export interface Faulty {
  * @category constructors
  * @since 0.1.0
  */
-export const make = (self: Registry, faults: ReadonlyArray<Fault> = []): Effect.Effect<Faulty> =>
+export const make = (self: Registry.Registry, faults: ReadonlyArray<Fault> = []): Effect.Effect<Faulty> =>
   Effect.sync(() => {
     const calls: Array<Call> = []
     const due = scheduler(faults, ["Fail", "Wait"])
@@ -140,6 +141,22 @@ export const make = (self: Registry, faults: ReadonlyArray<Fault> = []): Effect.
     return { registry, calls }
   })
 
+/**
+ * Gives the `Registry` service some faults.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  faults: ReadonlyArray<Fault>
+): Layer.Layer<Registry.Registry, never, Registry.Registry> =>
+  Layer.effect(
+    Registry.Registry,
+    Effect.gen(function*() {
+      return (yield* make(yield* Registry.Registry, faults)).registry
+    })
+  )
+
 const failure = ({ operation, registry, repository }: Call, reason: Reason) =>
   Effect.fail(
     new RegistryError({
@@ -151,7 +168,7 @@ const failure = ({ operation, registry, repository }: Call, reason: Reason) =>
   )
 
 /** A registry where things happen to what is read and written. */
-const spoiled = (self: Registry, faults: ReadonlyArray<Fault>): Registry => {
+const spoiled = (self: Registry.Registry, faults: ReadonlyArray<Fault>): Registry.Registry => {
   const { name: registry } = self
   const dueToReading = scheduler(faults, ["Break", "Stall", "Flip", "Truncate"])
   const dueToWriting = scheduler(faults, ["Break", "Stall"])
@@ -166,13 +183,18 @@ const spoiled = (self: Registry, faults: ReadonlyArray<Fault>): Registry => {
   const mending = <E>(operation: Operation, repository: Repository) => (failure: E | Cut): E | RegistryError =>
     failure instanceof Cut ? error(operation, repository, failure.reason) : failure
 
-  const verified = (repository: Repository, { descriptor, stream }: Blob): Blob["stream"] =>
+  const verified = (repository: Repository, { descriptor, stream }: Registry.Blob): Registry.Blob["stream"] =>
     Stream.mapError(
       Hasher.verify(descriptor)(stream),
       (failure) => isRegistryError(failure) ? failure : error("getBlob", repository, failure)
     )
 
-  const read = (repository: Repository, digest: Digest, blob: Blob, isWhole: boolean): Blob["stream"] =>
+  const read = (
+    repository: Repository,
+    digest: Digest,
+    blob: Registry.Blob,
+    isWhole: boolean
+  ): Registry.Blob["stream"] =>
     Stream.suspend(() => {
       const now = dueToReading({ operation: "read", registry, repository, reference: digest })
       const stream = Stream.mapError(spoil(blob.stream, now), mending("getBlob", repository))
@@ -180,7 +202,7 @@ const spoiled = (self: Registry, faults: ReadonlyArray<Fault>): Registry => {
       return isWhole && isNoticed ? verified(repository, { ...blob, stream }) : stream
     })
 
-  const manifest = Effect.fnUntraced(function*(call: Call, repository: Repository, found: ManifestBytes) {
+  const manifest = Effect.fnUntraced(function*(call: Call, repository: Repository, found: Registry.ManifestBytes) {
     const now = dueToReading(call)
     const bytes = yield* Stream.succeed(found.bytes).pipe(
       (stream) => spoil(stream, now),

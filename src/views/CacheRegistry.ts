@@ -10,14 +10,14 @@
  * more in memory than {@link ReadAhead}: the way waits for the fastest reader, for a while ({@link Patience}), and not
  * while anybody waits for its end. Who comes late, or falls behind, reads the rest from the store when the blob is there.
  * Who leaves disturbs nobody, and the blob is brought in to its end. Where upstream fails, so do all who read it then,
- * with its error; nothing is kept, and who asks next begins anew. Where the store fails, readers get the blob past it. A
- * part of a blob that is neither in the store nor on its way there is read from upstream, and not kept.
+ * with its error; nothing is kept, and who asks next begins anew. Where the store fails, readers get the blob past it, and
+ * the `Observer` is told, with a `Warning`. A part of a blob that is neither in the store nor on its way there is read from
+ * upstream, and not kept.
  *
  * **Tags** are believed for a while, and then asked for again, without their manifest where it has not changed. A tag that
  * upstream does not know any more is forgotten. Where upstream cannot be asked, because it is not reachable, or wants no
  * more requests for now, what the tag was last known to be stands in for it, however old, unless `stale` says otherwise;
- * upstream is asked again ten seconds later. The `Observer` is told, with a `Warning`. A registry that denies access is
- * believed.
+ * upstream is asked again ten seconds later. Of that too the `Observer` is told. A registry that denies access is believed.
  *
  * **Lists**, of tags, repositories and referrers, are those of upstream. **Writing and deleting** is done there, and only
  * then forgotten here; for a cache that is only read see `View.readOnly`.
@@ -261,7 +261,8 @@ export const make = Effect.fnUntraced(function*(
       const digest = isDigest(reference)
         ? reference
         : (yield* Cache.get(tags, { repository, reference })).descriptor.digest
-      return yield* Cache.get(manifests, { repository, reference: digest })
+      const { bytes, descriptor } = yield* Cache.get(manifests, { repository, reference: digest })
+      return { descriptor, bytes: bytes.slice() }
     }),
     resolveManifest: (repository, reference) =>
       isDigest(reference)

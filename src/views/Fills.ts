@@ -14,7 +14,7 @@ import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import type { Repository } from "../Reference.ts"
-import { type Blob, blobSource, type Range, type Registry } from "../Registry.ts"
+import { type Blob, blobSource, Observer, type Range, type Registry } from "../Registry.ts"
 import { isRegistryError, RangeNotSatisfiable, type Reason, RegistryError } from "../RegistryError.ts"
 import * as Upload from "../Upload.ts"
 import * as Window from "./Window.ts"
@@ -142,6 +142,9 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
         return { _tag: "Stored" }
       }
       if (written.failure._tag === "Failed") return yield* written.failure.error
+      const observe = yield* Observer
+      const text = `${repository}@${digest} is not kept: ${written.failure.reason.message}`
+      yield* observe({ _tag: "Warning", registry: store.name, text })
       // a store that takes nothing is no reason for who follows not to get it
       if (fill.window.isFollowed()) yield* Stream.runDrain(source.open(fill.window.position()))
       return { _tag: "Passed", error: written.failure }

@@ -7,7 +7,8 @@ import type { Descriptor } from "../Descriptor.ts"
 import { type Digest, isDigest } from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
 import type { Repository, Tag } from "../Reference.ts"
-import type { ManifestBytes, Registry } from "../Registry.ts"
+import { type ManifestBytes, Observer, type Registry } from "../Registry.ts"
+import type { RegistryError } from "../RegistryError.ts"
 
 interface Pending {
   readonly repository: Repository
@@ -65,7 +66,11 @@ export const make = (store: Registry): KeptManifests => {
     const { manifest: { bytes, descriptor: { digest, mediaType } }, repository, tags } = entry
     return store.pushManifest(repository, { mediaType, bytes, digest }, Array.from(tags)).pipe(
       Effect.matchEffect({
-        onFailure: () => Effect.sync(() => hold(entry)),
+        onFailure: (error) =>
+          Effect.suspend(() => {
+            hold(entry)
+            return error.reason._tag === "ManifestBlobUnknown" ? Effect.void : warn(entry, error)
+          }),
         onSuccess: () =>
           Effect.suspend(() => {
             drop(keyOf(repository, digest))
@@ -74,6 +79,12 @@ export const make = (store: Registry): KeptManifests => {
       })
     )
   }
+
+  const warn = Effect.fnUntraced(function*({ manifest, repository }: Pending, { reason }: RegistryError) {
+    const observe = yield* Observer
+    const text = `${repository}@${manifest.descriptor.digest} is kept in memory: ${reason.message}`
+    yield* observe({ _tag: "Warning", registry: store.name, text })
+  })
 
   const partStored = (repository: Repository, digest: Digest): Effect.Effect<void> =>
     Effect.suspend(() =>

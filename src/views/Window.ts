@@ -3,6 +3,7 @@
  *
  * Whoever writes is no more than half a window ahead of the fastest of its readers, so that others can keep up who are a
  * little slower; but it does not wait for long, nor while somebody else waits for the end. Whoever falls behind is told.
+ * Readers share the bytes.
  */
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"

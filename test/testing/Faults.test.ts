@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Fiber, Result, Stream } from "effect"
+import { Deferred, Duration, Effect, Fiber, Layer, Result, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import type { Digest } from "effect-oci/Digest"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
-import type { Registry } from "effect-oci/Registry"
+import * as Registry from "effect-oci/Registry"
 import { Denied, Timeout, Transport } from "effect-oci/RegistryError"
 import { Contract, Faults, Images } from "effect-oci/testing"
 import { TestClock } from "effect/testing"
@@ -20,7 +20,7 @@ const setup = Effect.fnUntraced(function*(...faults: ReadonlyArray<Faults.Fault>
 
 /** What comes of a blob, and how that ends. */
 const read = Effect.fnUntraced(
-  function*(registry: Registry, digest: Digest, options?: Parameters<Registry["getBlob"]>[2]) {
+  function*(registry: Registry.Registry, digest: Digest, options?: Parameters<Registry.Registry["getBlob"]>[2]) {
     const { stream } = yield* registry.getBlob(app, digest, options)
     let text = ""
     const result = yield* Effect.result(
@@ -31,7 +31,7 @@ const read = Effect.fnUntraced(
   Effect.scoped
 )
 
-const outcomes = (registry: Registry, digest: Digest, times: number) =>
+const outcomes = (registry: Registry.Registry, digest: Digest, times: number) =>
   Effect.map(
     Effect.replicateEffect(Effect.result(registry.resolveBlob(app, digest)), times),
     (results) => results.map(Result.isSuccess)
@@ -61,6 +61,15 @@ describe("without faults", () => {
         },
         { operation: "pushManifest", registry: "memory", repository: app, tags: [Images.tag("1")] }
       ])
+    }))
+})
+
+describe("as a layer", () => {
+  it.effect("faults happen to the service", () =>
+    Effect.gen(function*() {
+      const layer = Faults.layer([Faults.fail(broken)]).pipe(Layer.provide(MemoryRegistry.layer()))
+      const error = yield* Effect.flip(Effect.provide(Registry.Registry.use(({ ping }) => ping), layer))
+      assert.strictEqual(error.reason._tag, "Transport")
     }))
 })
 

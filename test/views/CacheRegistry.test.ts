@@ -362,6 +362,44 @@ describe("when the store fails", () => {
   )
 })
 
+describe("when the store takes nothing", () => {
+  const watching = Effect.gen(function*() {
+    const events: Array<Registry.RegistryEvent> = []
+    const observe = (event: Registry.RegistryEvent) => Effect.sync(() => void events.push(event))
+    const rig = yield* Effect.provideService(
+      setup({ store: [Faults.fail(full, { operation: ["startUpload", "pushManifest"] })] }),
+      Registry.Observer,
+      observe
+    )
+    return { ...rig, events, observe }
+  })
+
+  it.effect("a blob that is not kept is told of", () =>
+    Effect.gen(function*() {
+      const { cache, events, origin } = yield* watching
+      const { digest } = yield* pushBlob(origin, app, "content")
+      yield* read(cache, digest)
+      yield* settle
+      assert.deepStrictEqual(events, [{
+        _tag: "Warning",
+        registry: "store",
+        text: `team/app@${digest} is not kept: access is denied: there is no room`
+      }])
+    }))
+
+  it.effect("a manifest that is kept in memory is told of", () =>
+    Effect.gen(function*() {
+      const { cache, events, observe, origin } = yield* watching
+      const { digest } = yield* pushManifest(origin, app, index)
+      yield* Effect.provideService(cache.getManifest(app, digest), Registry.Observer, observe)
+      assert.deepStrictEqual(events, [{
+        _tag: "Warning",
+        registry: "store",
+        text: `team/app@${digest} is kept in memory: access is denied: there is no room`
+      }])
+    }))
+})
+
 describe("when the store breaks off for a while", () => {
   it.effect("a blob goes on where it was", () =>
     Effect.gen(function*() {
@@ -556,6 +594,16 @@ describe("a manifest", () => {
       assert.deepStrictEqual(new Set(found.map(({ descriptor }) => descriptor.digest)), new Set([digest]))
       assert.strictEqual((yield* cache.resolveManifest(app, digest)).digest, digest)
       assert.strictEqual(upstream.calls.length, 1)
+    }))
+
+  it.effect("is everybody's own to change", () =>
+    Effect.gen(function*() {
+      const { cache, origin } = yield* setup({ store: [Faults.fail(down)] })
+      const { digest } = yield* pushManifest(origin, app, index)
+      const first = yield* cache.getManifest(app, digest)
+      const before = first.bytes.slice()
+      first.bytes.fill(0)
+      assert.deepStrictEqual((yield* cache.getManifest(app, digest)).bytes, before)
     }))
 
   it.effect("is only looked at where it was only resolved", () =>
