@@ -277,7 +277,7 @@ export const make = Effect.fnUntraced(function*(
     pushManifest: (repository, manifest, names = []) =>
       Effect.ensuring(upstream.pushManifest(repository, manifest, names), untag(repository, names)),
     deleteBlob: (repository, digest) =>
-      remove(upstream.deleteBlob(repository, digest), Effect.ignore(store.deleteBlob(repository, digest))),
+      remove(upstream.deleteBlob(repository, digest), fills.forget(repository, digest)),
     deleteManifest: (repository, digest) =>
       remove(
         upstream.deleteManifest(repository, digest),

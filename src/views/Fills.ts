@@ -26,6 +26,8 @@ interface Fill {
   readonly opened: Deferred.Deferred<Descriptor, RegistryError>
   readonly window: Window.Window<RegistryError>
   readonly outcome: Deferred.Deferred<Outcome, RegistryError>
+  /** Was the blob deleted meanwhile? */
+  isForgotten: boolean
 }
 
 export interface Fills {
@@ -37,6 +39,8 @@ export interface Fills {
     digest: Digest.Digest,
     range?: Range
   ) => Effect.Effect<Blob, RegistryError, Scope.Scope>
+  /** The blob is not to be there any more, neither now nor when it has come. */
+  readonly forget: (repository: Repository, digest: Digest.Digest) => Effect.Effect<void>
 }
 
 export interface Options {
@@ -138,7 +142,9 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       )
       const written = yield* Effect.result(write(repository, digest, told))
       if (Result.isSuccess(written)) {
-        yield* options.stored(repository, digest)
+        yield* fill.isForgotten
+          ? Effect.ignore(store.deleteBlob(repository, digest))
+          : options.stored(repository, digest)
         return { _tag: "Stored" }
       }
       if (written.failure._tag === "Failed") return yield* written.failure.error
@@ -156,7 +162,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     run(repository, digest, fill).pipe(
       Effect.onExit((exit) =>
         Effect.gen(function*() {
-          fills.delete(keyOf(repository, digest))
+          if (!fill.isForgotten) fills.delete(keyOf(repository, digest))
           if (Exit.isFailure(exit)) yield* Deferred.failCause(fill.opened, exit.cause)
           yield* Deferred.done(fill.outcome, exit)
           yield* fill.window.end(exit)
@@ -174,7 +180,8 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       const fill = current ?? {
         opened: Deferred.makeUnsafe<Descriptor, RegistryError>(),
         window: Window.make<RegistryError>(options),
-        outcome: Deferred.makeUnsafe<Outcome, RegistryError>()
+        outcome: Deferred.makeUnsafe<Outcome, RegistryError>(),
+        isForgotten: false
       }
       fills.set(key, fill)
       const place = yield* fill.window.join(position)
@@ -207,6 +214,15 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   })
 
   return {
+    forget: (repository, digest) =>
+      Effect.suspend(() => {
+        const fill = fills.get(keyOf(repository, digest))
+        if (fill !== undefined) {
+          fill.isForgotten = true
+          fills.delete(keyOf(repository, digest))
+        }
+        return Effect.ignore(store.deleteBlob(repository, digest))
+      }),
     has: (repository, digest) => fills.has(keyOf(repository, digest)),
     getBlob: Effect.fnUntraced(function*(repository, digest, range) {
       const { length = Infinity, offset } = range ?? { offset: 0 }

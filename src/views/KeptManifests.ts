@@ -16,6 +16,8 @@ interface Pending {
   readonly tags: Set<Tag>
   /** What has to be in the store before it, all of which may be there already. */
   readonly parts: ReadonlySet<Digest>
+  /** Was it deleted meanwhile? */
+  isForgotten: boolean
 }
 
 export interface KeptManifests {
@@ -34,7 +36,7 @@ const memoryLimit = 64 * 1024 * 1024
 const keyOf = (repository: Repository, digest: Digest) => `${repository}@${digest}`
 
 export const make = (store: Registry): KeptManifests => {
-  // those that the store refused because it wants their parts first, or because it is in no state to take anything
+  // those on their way into the store, and those that it refused: it wants their parts first, or takes nothing now
   const pending = new Map<string, Pending>()
   let held = 0
 
@@ -62,23 +64,24 @@ export const make = (store: Registry): KeptManifests => {
       ? pending.get(keyOf(repository, reference))
       : Array.from(pending.values()).find((entry) => entry.repository === repository && entry.tags.has(reference))
 
-  const put = (entry: Pending): Effect.Effect<void> => {
-    const { manifest: { bytes, descriptor: { digest, mediaType } }, repository, tags } = entry
-    return store.pushManifest(repository, { mediaType, bytes, digest }, Array.from(tags)).pipe(
-      Effect.matchEffect({
-        onFailure: (error) =>
-          Effect.suspend(() => {
-            hold(entry)
-            return error.reason._tag === "ManifestBlobUnknown" ? Effect.void : warn(entry, error)
-          }),
+  const put = (entry: Pending): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const { manifest: { bytes, descriptor: { digest, mediaType } }, repository } = entry
+      const tags = Array.from(entry.tags)
+      return Effect.matchEffect(store.pushManifest(repository, { mediaType, bytes, digest }, tags), {
+        onFailure: (error) => error.reason._tag === "ManifestBlobUnknown" ? Effect.void : warn(entry, error),
         onSuccess: () =>
           Effect.suspend(() => {
+            if (entry.isForgotten) return Effect.ignore(store.deleteManifest(repository, digest))
             drop(keyOf(repository, digest))
-            return partStored(repository, digest)
+            const lost = tags.filter((tag) => !entry.tags.has(tag))
+            return Effect.andThen(
+              Effect.forEach(lost, (tag) => Effect.ignore(store.deleteTag(repository, tag)), { discard: true }),
+              partStored(repository, digest)
+            )
           })
       })
-    )
-  }
+    })
 
   const warn = Effect.fnUntraced(function*({ manifest, repository }: Pending, { reason }: RegistryError) {
     const observe = yield* Observer
@@ -114,17 +117,22 @@ export const make = (store: Registry): KeptManifests => {
       Effect.suspend(() => {
         for (const tag of tags) untag(repository, tag)
         const before = pendingOf(repository, manifest.descriptor.digest)
-        return put({
+        const entry = {
           repository,
           manifest,
           tags: new Set([...before?.tags ?? [], ...tags]),
-          parts: partsOf(manifest)
-        })
+          parts: partsOf(manifest),
+          isForgotten: false
+        }
+        hold(entry)
+        return put(entry)
       }),
     partStored,
     forget: (repository, reference) =>
       isDigest(reference)
         ? Effect.suspend(() => {
+          const entry = pendingOf(repository, reference)
+          if (entry !== undefined) entry.isForgotten = true
           drop(keyOf(repository, reference))
           return Effect.ignore(store.deleteManifest(repository, reference))
         })

@@ -859,6 +859,56 @@ describe("writing through a cache", () => {
       assert.strictEqual(yield* reasonOf(cache.getManifest(app, tag("1"))), "ManifestUnknown")
     }))
 
+  it.effect("a blob that is deleted while it comes is not kept", () =>
+    Effect.gen(function*() {
+      const { open, opened } = yield* gate
+      const { cache, kept, origin } = yield* setup({ store: [Faults.stallAt(7, opened, { operation: "commit" })] })
+      const { digest } = yield* pushBlob(origin, app, "content")
+      yield* read(cache, digest)
+      yield* cache.deleteBlob(app, digest)
+      assert.strictEqual(yield* reasonOf(read(cache, digest)), "BlobUnknown")
+      yield* open
+      yield* settle
+      assert.isFalse(yield* has(kept, digest))
+    }))
+
+  it.effect("a blob that is deleted while it comes, and pushed again, is fetched once more", () =>
+    Effect.gen(function*() {
+      const [first, second] = [yield* gate, yield* gate]
+      const { asked, cache, origin } = yield* setup({
+        store: [
+          Faults.stallAt(7, first.opened, { operation: "commit", calls: [1] }),
+          Faults.stallAt(7, second.opened, { operation: "commit", calls: [2] })
+        ]
+      })
+      const { digest } = yield* pushBlob(origin, app, "content")
+      yield* read(cache, digest)
+      yield* cache.deleteBlob(app, digest)
+      yield* pushBlob(cache, app, "content")
+      yield* read(cache, digest)
+      yield* first.open
+      yield* settle
+      assertBytes(yield* read(cache, digest), bytesOf("content"))
+      assert.strictEqual(asked("getBlob"), 2)
+      yield* second.open
+    }))
+
+  it.effect("a manifest that is deleted on its way into the store is not kept", () =>
+    Effect.gen(function*() {
+      const { open, opened } = yield* gate
+      const { cache, kept, origin } = yield* setup({
+        store: [Faults.wait(opened, { operation: "pushManifest", calls: { from: 2 } })]
+      })
+      const image = yield* pushImage(origin, app, [], { tags: [tag("1")] })
+      yield* cache.getManifest(app, tag("1"))
+      yield* read(cache, (yield* pushBlob(origin, app, JSON.stringify(image.platform))).digest)
+      yield* settle
+      yield* cache.deleteManifest(app, image.digest)
+      yield* open
+      yield* settle
+      assert.strictEqual(yield* reasonOf(kept.resolveManifest(app, image.digest)), "ManifestUnknown")
+    }))
+
   it.effect("what was deleted behind its back is forgotten when it is to be deleted", () =>
     Effect.gen(function*() {
       const { cache, kept, origin } = yield* setup()
