@@ -832,7 +832,7 @@ describe("the contract", () => {
           Stream.fail(new RegistryError({ operation: "repositories", registry: "memory", reason: new Unsupported({}) }))
       })
       assert.notDeepEqual(yield* Contract.violations(registry), [])
-      assert.deepStrictEqual(yield* Contract.violations(registry, { cases: Contract.without("catalog") }), [])
+      assert.deepStrictEqual(yield* Contract.violations(registry, { cases: Contract.without("repositories") }), [])
     }))
 
   it.effect("does not ask for chunks where a registry wants a blob whole", () =>
@@ -854,7 +854,7 @@ describe("the contract", () => {
       const origin = yield* MemoryRegistry.make()
       const { getBlob, getManifest, name, ping, referrers, resolveBlob, resolveManifest, tags } = origin
       const reader = Registry.make({ name, ping, getBlob, resolveBlob, getManifest, resolveManifest, tags, referrers })
-      const cases = Contract.without("push", "sessions", "mount", "delete", "tagDelete", "retag", "catalog")
+      const cases = Contract.without("push", "sessions", "mount", "delete", "tagDelete", "retag", "repositories")
       assert.deepStrictEqual(yield* Contract.violations(reader, { cases, origin }), [])
     }))
 })

@@ -86,7 +86,7 @@ const reading: ReadonlyArray<Case> = [
     yield* pushBlob(origin, name, "another")
     yield* hasNoBlob(registry, name, nowhere)
   }),
-  promise("a blob of another repository is not in this one", [], function*(registry, origin) {
+  promise("a blob of another repository is not in this one", ["repositories"], function*(registry, origin) {
     const [here, elsewhere] = [yield* fresh, yield* fresh]
     yield* pushBlob(origin, here, "here")
     const { digest } = yield* pushBlob(origin, elsewhere, `in ${elsewhere}`)
@@ -341,13 +341,17 @@ const deleting: ReadonlyArray<Case> = [
     yield* pushBlob(registry, name, "there again")
     yield* Expect.equal(yield* read(registry, name, digest), "there again")
   }),
-  promise("a blob that is deleted from one repository stays in another", ["delete"], function*(registry, origin) {
-    const [one, two] = [yield* fresh, yield* fresh]
-    const { digest } = yield* pushBlob(origin, one, "in two places")
-    yield* pushBlob(origin, two, "in two places")
-    yield* registry.deleteBlob(one, digest)
-    yield* Expect.equal(yield* read(registry, two, digest), "in two places")
-  }),
+  promise(
+    "a blob that is deleted from one repository stays in another",
+    ["delete", "repositories"],
+    function*(registry, origin) {
+      const [one, two] = [yield* fresh, yield* fresh]
+      const { digest } = yield* pushBlob(origin, one, "in two places")
+      yield* pushBlob(origin, two, "in two places")
+      yield* registry.deleteBlob(one, digest)
+      yield* Expect.equal(yield* read(registry, two, digest), "in two places")
+    }
+  ),
   promise("a blob that is not there cannot be deleted", ["delete"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushBlob(origin, name, "another")

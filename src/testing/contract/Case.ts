@@ -30,8 +30,8 @@ export type Need =
   | "tagDelete"
   /** A tag can be moved to another manifest. */
   | "retag"
-  /** Repositories are listed. */
-  | "catalog"
+  /** Repositories are apart, and are listed. A single image layout has one for all names. */
+  | "repositories"
   /** Errors name the registry itself, not one that it is made of. */
   | "ownErrors"
   /** Blobs have digests of sha512. */

@@ -46,7 +46,7 @@ const errors: ReadonlyArray<Case> = [
       yield* Expect.equal((yield* Expect.failure(failing(registry, name))).registry, registry.name)
     })
   ),
-  promise("an error of a list says which operation failed, in which repository", [], function*(registry) {
+  promise("an error of a list says which operation failed, in which repository", ["repositories"], function*(registry) {
     const name = yield* fresh
     const error = yield* Expect.failure(Stream.runDrain(registry.tags(name)))
     yield* Expect.equal(

@@ -67,20 +67,20 @@ const tags: ReadonlyArray<Case> = [
     yield* Fiber.join(pushing)
     yield* Expect.members(yield* Stream.runCollect(registry.tags(name)), [...before, ...others])
   }),
-  promise("tags of a repository that is not there are not listed", [], function*(registry) {
+  promise("tags of a repository that is not there are not listed", ["repositories"], function*(registry) {
     yield* Expect.reason(Stream.runCollect(registry.tags(yield* fresh)), "NameUnknown")
   })
 ]
 
 const repositories: ReadonlyArray<Case> = [
-  promise("repositories are listed, each once", ["catalog"], function*(registry, origin) {
+  promise("repositories are listed, each once", ["repositories"], function*(registry, origin) {
     const parent = yield* fresh
     const names = ["1", "2", "3"].map((name) => repository(`${parent}/${name}`))
     yield* Effect.forEach(names, (name) => pushImage(origin, name, ["layer"]))
     const listed = yield* Stream.runCollect(registry.repositories())
     yield* Expect.members(listed.filter((name) => name.startsWith(parent)), names)
   }),
-  promise("repositories are listed from behind one of them", ["catalog"], function*(registry, origin) {
+  promise("repositories are listed from behind one of them", ["repositories"], function*(registry, origin) {
     const parent = yield* fresh
     const [one, two] = [repository(`${parent}/1`), repository(`${parent}/2`)]
     yield* pushImage(origin, one, ["layer"])
@@ -157,7 +157,7 @@ const referrers: ReadonlyArray<Case> = [
     yield* pushReferrer(origin, name, one, "about one")
     yield* Expect.equal(yield* referrersOf(registry, name, two.digest), [])
   }),
-  promise("a referrer in one repository is none in another", [], function*(registry, origin) {
+  promise("a referrer in one repository is none in another", ["repositories"], function*(registry, origin) {
     const [here, elsewhere] = [yield* fresh, yield* fresh]
     const image = yield* pushImage(origin, here, ["layer"])
     yield* pushImage(origin, elsewhere, ["layer"])

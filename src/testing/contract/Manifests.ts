@@ -101,7 +101,7 @@ const reading: ReadonlyArray<Case> = [
     yield* pushImage(origin, name, ["layer"], { tags: [tag("1")] })
     yield* hasNoManifest(registry, name, tag("2"))
   }),
-  promise("a manifest of another repository is not in this one", [], function*(registry, origin) {
+  promise("a manifest of another repository is not in this one", ["repositories"], function*(registry, origin) {
     const [here, elsewhere] = [yield* fresh, yield* fresh]
     yield* pushImage(origin, here, ["here"])
     const { digest } = yield* pushImage(origin, elsewhere, [`in ${elsewhere}`])
@@ -145,7 +145,7 @@ const names: ReadonlyArray<Case> = [
     const { digest } = yield* pushImage(origin, name, ["layer"], { tags: [tag("1")] })
     yield* Expect.equal((yield* registry.resolveManifest(name, tag("1"))).digest, digest)
   }),
-  promise("a repository below another is one of its own", [], function*(registry, origin) {
+  promise("a repository below another is one of its own", ["repositories"], function*(registry, origin) {
     const outer = yield* fresh
     const inner = repository(`${outer}/inner`)
     yield* pushImage(origin, outer, ["outer"], { tags: [tag("1")] })

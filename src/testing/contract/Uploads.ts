@@ -347,7 +347,7 @@ const lives: ReadonlyArray<Case> = [
   promise("a session of a repository that is not there is unknown", ["sessions"], function*(registry) {
     yield* Expect.reason(registry.resumeUpload(yield* fresh, "no-such-session"), "BlobUploadUnknown")
   }),
-  promise("a session that was cancelled leaves no repository", ["sessions"], function*(registry) {
+  promise("a session that was cancelled leaves no repository", ["sessions", "repositories"], function*(registry) {
     const name = yield* fresh
     yield* Effect.scoped(startUpload(registry, name))
     yield* Expect.reason(Stream.runCollect(registry.tags(name)), "NameUnknown")
@@ -376,7 +376,7 @@ const mounts: ReadonlyArray<Case> = [
   }),
   promise(
     "a blob that was mounted stays when it is deleted where it came from",
-    ["sessions", "mount", "delete"],
+    ["sessions", "mount", "delete", "repositories"],
     function*(registry, origin) {
       const [from, to] = [yield* fresh, yield* fresh]
       const { digest } = yield* pushBlob(origin, from, "in one place")
