@@ -581,13 +581,6 @@ const manifestBugs: ReadonlyArray<Bug> = [
         ? registry.pushManifest(repository, manifest, tags)
         : failing("pushManifest", repository, new Unsupported({}))
   })),
-  bug("a manifest is a blob too", "a manifest is no blob", (registry) => ({
-    resolveBlob: (repository, digest) =>
-      Effect.catch(
-        registry.resolveBlob(repository, digest),
-        (error) => Effect.mapError(registry.resolveManifest(repository, digest), () => error)
-      )
-  })),
   bug("manifests are read wherever they are", "a manifest of another repository is not in this one", (registry) => {
     const home = new Map<Digest, Repository>()
     return {

@@ -9,7 +9,7 @@ import * as MediaType from "../../MediaType.ts"
 import { bytesOf, pushBlob, pushImage, pushIndex, pushManifest, pushReferrer, repository, tag } from "../Images.ts"
 import { type Case, promise } from "./Case.ts"
 import * as Expect from "./Expect.ts"
-import { fresh, hasNoBlob, hasNoManifest, nowhere } from "./Helpers.ts"
+import { fresh, hasNoManifest, nowhere } from "./Helpers.ts"
 
 // white space that an encoder would not write
 const index = bytesOf(`{\n  "schemaVersion": 2,  "mediaType": "${MediaType.imageIndex}", "manifests": [ ] }\n`)
@@ -114,11 +114,6 @@ const reading: ReadonlyArray<Case> = [
     const name = yield* fresh
     const { digest } = yield* pushBlob(origin, name, "a blob")
     yield* hasNoManifest(registry, name, digest)
-  }),
-  promise("a manifest is no blob", ["kinds"], function*(registry, origin) {
-    const name = yield* fresh
-    const { digest } = yield* pushImage(origin, name, ["layer"])
-    yield* hasNoBlob(registry, name, digest)
   })
 ]
 
