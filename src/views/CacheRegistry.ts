@@ -1,10 +1,10 @@
 /**
  * A registry in front of another one, that keeps what was read: a pull-through cache.
  *
- * Blobs and manifests come from `upstream` the first time, and are kept in `store`, which may be any registry; what is
- * there is given out without asking upstream again, by whoever it is asked for, and though it may be gone there: who may
- * read what is for a view in front of the cache to say. Only what was verified is kept, and what the store finds to have
- * gone bad is thrown away and fetched again.
+ * Blobs and manifests come from `upstream` the first time, and are kept in `store`, which may be any registry that tells
+ * repositories apart; what is there is given out without asking upstream again, by whoever it is asked for, and though it
+ * may be gone there: who may read what is for a view in front of the cache to say. Only what was verified is kept, and what
+ * the store finds to have gone bad is thrown away and fetched again.
  *
  * **Blobs** come once from upstream however many ask for them. Readers follow them on their way into the store, with no
  * more in memory than {@link ReadAhead}: the way waits for the fastest reader, for a while ({@link Patience}), and not
