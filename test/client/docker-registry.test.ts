@@ -17,6 +17,7 @@ const lacks: ReadonlyArray<Need> = [
   "partialChunks",
   "kinds",
   "nonDistributable",
+  "mediaTypes",
   "tagOrder",
   "tagsAfter",
   "tagDelete"
