@@ -5,8 +5,8 @@ import * as Authentication from "effect-oci/Authentication"
 import * as Credentials from "effect-oci/Credentials"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import { Contract } from "effect-oci/testing"
 import { TestClock } from "effect/testing"
-import { contract } from "../utils/contract.ts"
 import { pushBlob, pushImage, repository, tag } from "../utils/images.ts"
 import { digestOf, reasonOf } from "../utils/ScriptedServer.ts"
 import { memory, type Response, type Sent, serve } from "../utils/Served.ts"
@@ -145,7 +145,7 @@ describe("a registry that wants a name and password", () => {
         [host]: { _tag: "Basic", username: "ada", password: Redacted.make("s3cret") }
       })
       const client = yield* HttpRegistry.make({ host, plainHttp: true, credentials })
-      yield* Effect.forEach(contract.slice(0, 20), ({ effect }) => Effect.scoped(effect(client)))
+      yield* Effect.forEach(Contract.cases.slice(0, 20), ({ effect }) => Effect.scoped(effect(client)))
     }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
 })
 

@@ -1,4 +1,0 @@
-import { Contract } from "effect-oci/testing"
-
-export type Need = Contract.Need
-export const contract = Contract.cases
