@@ -362,7 +362,8 @@ export const make = Effect.fnUntraced(function*(
       const response = yield* permit.pipe(
         Effect.andThen(converse(HttpClient.withScope(client), call, request)),
         Effect.flatMap((answered) => judge(call, answered, expected)),
-        EffectScope.provide(own)
+        EffectScope.provide(own),
+        Effect.onError(() => EffectScope.close(own, Exit.void))
       )
       const { headers, status } = response
       let count = 0
