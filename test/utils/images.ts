@@ -1,3 +1,4 @@
 import { Images } from "effect-oci/testing"
 
-export const { bytesOf, pushBlob, pushImage, pushManifest, pushReferrer, pushSample, repository, tag } = Images
+export const { bytesOf, pushBlob, pushImage, pushIndex, pushManifest, pushReferrer, pushSample, repository, tag } =
+  Images
