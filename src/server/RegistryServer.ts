@@ -8,7 +8,8 @@
  * **Gotchas**
  *
  * On Node, make the server with `requestTimeout: 0`: by default it cuts every upload off that takes longer than five
- * minutes. Bodies that stand still are given up by {@link IdleTimeout}.
+ * minutes. That takes `headersTimeout` away, too, unless it is given. Bodies that stand still are given up by
+ * {@link IdleTimeout}.
  *
  * @since 0.1.0
  */
@@ -181,15 +182,15 @@ export const make = Effect.fnUntraced(function*(
   const answer = Effect.fnUntraced(function*(incoming: Incoming) {
     if (token !== undefined && isForTokens(incoming)) return yield* token(incoming)
     const request = yield* Effect.fromResult(Endpoint.parse(incoming.method, incoming.url))
-    const needed = Guard.permissionsOf(request)
-    const caller = yield* guard.admit(incoming, needed)
+    const needs = Guard.needsOf(request)
+    const caller = yield* guard.admit(incoming, needs)
     yield* allow(request, settings)
     const kind = request.method === "GET" || request.method === "HEAD" ? "read" : "write"
     return yield* Effect.mapError(dispatch(incoming, request, caller), (error) => {
       if (!isRegistryError(error)) return error
       const refusal = Refusal.ofError(error, kind)
       if (refusal.status !== 401) return refusal
-      const headers = { "www-authenticate": guard.challenge(incoming, needed) }
+      const headers = { "www-authenticate": guard.challenge(incoming, needs) }
       return Refusal.make(refusal.status, refusal.code, refusal.message, headers)
     })
   })
@@ -226,7 +227,10 @@ export const make = Effect.fnUntraced(function*(
  *
  * const Server = HttpRouter.serve(RegistryServer.layer({ changes: "no-deletes" })).pipe(
  *   Layer.provide(MemoryRegistry.layer()),
- *   Layer.provide(NodeHttpServer.layer(() => createServer({ requestTimeout: 0 }), { host: "127.0.0.1", port: 5000 }))
+ *   Layer.provide(NodeHttpServer.layer(
+ *     () => createServer({ requestTimeout: 0, headersTimeout: 60_000 }),
+ *     { host: "127.0.0.1", port: 5000 }
+ *   ))
  * )
  *
  * NodeRuntime.runMain(Layer.launch(Server))

@@ -187,6 +187,26 @@ describe("a registry that wants a token", () => {
       }
     }))
 
+  it.live("mounts for whoever may read there, and opens a session for whoever has asked whether, and may not", () =>
+    Effect.gen(function*() {
+      const { ask, registry } = yield* open({
+        authorize: (_, { name }) => Effect.succeed(name === "team/app" || name === "public/app")
+      })
+      const push = "repository:team/app:pull,push"
+      for (const from of ["public/app", "private"]) yield* pushBlob(registry, repository(from), from)
+      const mount = (from: string, token: string) =>
+        ask(`POST /v2/team/app/blobs/uploads/?mount=${digestOf(from)}&from=${from}`, bearer(token))
+      const narrow = yield* getToken(ask, push, ada)
+      for (const from of ["public/app", "private"]) {
+        const refused = yield* mount(from, narrow)
+        assert.strictEqual(refused.status, 401)
+        assert.include(refused.headers["www-authenticate"], `repository:${from}:pull`)
+        assert.include(refused.headers["www-authenticate"], push)
+        const wide = yield* getToken(ask, `${push} repository:${from}:pull`, ada)
+        assert.strictEqual((yield* mount(from, wide)).status, from === "private" ? 202 : 201)
+      }
+    }))
+
   it.live("says another place where that is said", () =>
     Effect.gen(function*() {
       const { ask } = yield* open({ realm: "https://auth.example.com/token" })
