@@ -49,14 +49,14 @@ const notServed = (where: string) => ({ cause }: HttpServerError.ServeError) => 
 }
 
 /** Where the content is kept. */
-const storeOf = (directory: Option.Option<string>): Effect.Effect<Registry, Misuse> =>
+const storeOf = (directory: Option.Option<string>) =>
   Option.match(directory, {
     onNone: () => MemoryRegistry.make(),
     onSome: () => Effect.fail(new Misuse({ message: "--dir: this version keeps content in memory only" }))
   })
 
 /** What is served: the store, or a registry elsewhere with the store as its cache. */
-const registryOf = (proxied: Option.Option<string>, store: Registry): Effect.Effect<Registry, Misuse> =>
+const registryOf = (proxied: Option.Option<string>, store: Registry) =>
   Option.match(proxied, {
     onNone: () => Effect.succeed(store),
     onSome: () => Effect.fail(new Misuse({ message: "--proxy: this version serves its own content only" }))
