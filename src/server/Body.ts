@@ -32,7 +32,7 @@ const broken = () => Refusal.make(400, "BLOB_UPLOAD_INVALID", "the body of the r
 
 // a client that sends nothing would not free its connection either
 const timedOut = () =>
-  Refusal.make(408, "UNKNOWN", "the body of the request stood still for too long", { connection: "close" })
+  Refusal.make(408, undefined, "the body of the request stood still for too long", { connection: "close" })
 
 export const tooLarge = (limit: number): Refusal.Refusal =>
   Refusal.make(413, "SIZE_INVALID", `no more than ${limit} bytes are accepted`)

@@ -184,15 +184,18 @@ export const make = Effect.fnUntraced(function*(
     const request = yield* Effect.fromResult(Endpoint.parse(incoming.method, incoming.url))
     const needs = Guard.needsOf(request)
     const caller = yield* guard.admit(incoming, needs)
-    yield* allow(request, settings)
     const kind = request.method === "GET" || request.method === "HEAD" ? "read" : "write"
-    return yield* Effect.mapError(dispatch(incoming, request, caller), (error) => {
-      if (!isRegistryError(error)) return error
-      const refusal = Refusal.ofError(error, kind)
-      if (refusal.status !== 401) return refusal
-      const headers = { "www-authenticate": guard.challenge(incoming, needs) }
-      return Refusal.make(refusal.status, refusal.code, refusal.message, headers)
-    })
+    const others = Endpoint.methods[request.endpoint._tag].filter((method) => method !== request.method)
+    return yield* allow(request, settings).pipe(
+      Effect.andThen(dispatch(incoming, request, caller)),
+      Effect.mapError((error) => {
+        const refusal = isRegistryError(error) ? Refusal.ofError(error, kind) : error
+        // what HTTP wants to be said (RFC 9110, 15.5.2 and 15.5.6), wherever the refusal is from
+        if (refusal.status === 405) return Refusal.withHeaders(refusal, { allow: others.join(", ") })
+        if (refusal.status !== 401) return refusal
+        return Refusal.withHeaders(refusal, { "www-authenticate": guard.challenge(incoming, needs) })
+      })
+    )
   })
 
   return Effect.interruptible(Effect.flatMap(HttpServerRequest.HttpServerRequest, (incoming) =>

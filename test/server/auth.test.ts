@@ -1,6 +1,6 @@
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted, Stream } from "effect"
+import { Effect, Redacted, Schema, Stream } from "effect"
 import * as Authentication from "effect-oci/Authentication"
 import * as Credentials from "effect-oci/Credentials"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
@@ -147,6 +147,47 @@ describe("a registry that wants a name and password", () => {
       const client = yield* HttpRegistry.make({ host, plainHttp: true, credentials })
       yield* Effect.forEach(contract.slice(0, 20), ({ effect }) => Effect.scoped(effect(client)))
     }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+})
+
+describe("credentials that are nonsense", () => {
+  const schemes = Schema.Literals(["Basic ", "basic", "Bearer ", "BEARER  ", "Digest ", "", "\t", "Basic Basic "])
+  const rests = Schema.Literals([
+    "",
+    "!",
+    "=",
+    "YTpi",
+    "YQ==",
+    "a.b",
+    "a.b.c",
+    ".",
+    "e30.e30",
+    "\u00e9",
+    "\"",
+    ",",
+    "x ".repeat(50)
+  ])
+
+  it.effect.prop(
+    "are refused, whatever they are",
+    [schemes, rests, rests],
+    ([scheme, one, two]) =>
+      Effect.gen(function*() {
+        for (
+          const authentication of [
+            Authentication.basic({ check, authorize }),
+            Authentication.bearer({ service: "registry.test", check, authorize })
+          ]
+        ) {
+          const { ask } = yield* memory({ authentication })
+          const headers = { authorization: scheme + one + two }
+          for (const line of ["GET /v2/", "GET /v2/public/app/tags/list", "POST /v2/team/app/blobs/uploads/"]) {
+            assert.strictEqual((yield* ask(line, { headers })).status, 401)
+          }
+          assert.isBelow((yield* ask("GET /token?scope=%&service=%00&offline_token", { headers })).status, 500)
+        }
+      }).pipe(Effect.scoped),
+    { arbitrary: { runs: 50 } }
+  )
 })
 
 describe("a registry that wants a token", () => {
