@@ -157,6 +157,8 @@ export const make = ({ idle, registry, sessions, settings }: Served): Uploads =>
     }),
     get: Effect.fnUntraced(function*(repository, id) {
       const session = yield* sessions.find(repository, id)
+      // whoever asks after a request that broke off wants to know all that is kept of it
+      if (session.body?.isBroken() === true) yield* session.lock.withPermit(Effect.void)
       return empty(204, progress(session, yield* session.upload.status))
     }),
     patch: Effect.fnUntraced(function*(request, repository, id) {
