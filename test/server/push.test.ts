@@ -398,6 +398,25 @@ describe("a request that breaks off", () => {
       assert.strictEqual((yield* Fiber.join(asked)).headers.range, "0-4")
     }))
 
+  it.live("leaves what came of it also to whoever asks at once", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* memory()
+      const slowly = Effect.repeat(Effect.yieldNow, { times: 200 })
+      const { host } = yield* serve(override(registry, {
+        startUpload: (name, options) =>
+          Effect.map(registry.startUpload(name, options), (started) =>
+            started._tag === "Mounted" ? started : {
+              ...started,
+              append: ({ offset, stream }) => started.append({ offset, stream: Stream.tap(stream, () => slowly) })
+            })
+      }))
+      const { headers: { location } } = yield* send(host, "POST /v2/team/app/blobs/uploads/")
+      const { close, write } = yield* connect(host)
+      yield* write(`PATCH ${location} HTTP/1.1\r\nhost: ${host}\r\ncontent-length: 10\r\n\r\n01234`)
+      yield* close
+      assert.strictEqual((yield* send(host, `GET ${location}`)).headers.range, "0-4")
+    }))
+
   it.live("does not hold up the next one, which takes its place", () =>
     Effect.gen(function*() {
       const { ask, host } = yield* memory()
