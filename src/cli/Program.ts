@@ -48,7 +48,7 @@ const isShown = (error: unknown): error is CliError.ShowHelp =>
   typeof error === "object" && error !== null && "_tag" in error && error._tag === "ShowHelp"
 
 /** Runs the command with these arguments. Whatever fails has been said on stderr by the end. */
-export const run = (args: ReadonlyArray<string>) =>
+export const run = (args: ReadonlyArray<string>): Effect.Effect<void, unknown, Command.Environment> =>
   Command.runWith(root, { version })(args).pipe(
     Effect.tapCause((cause) => {
       if (Cause.hasInterruptsOnly(cause)) return Effect.void

@@ -57,7 +57,7 @@ const storeOf = (directory: Option.Option<string>) =>
   })
 
 /** What is served: the store, or a registry elsewhere with the store as its cache. */
-const registryOf = (proxied: Option.Option<string>, store: Registry): Effect.Effect<Registry, Misuse> =>
+const registryOf = (proxied: Option.Option<string>, store: Registry) =>
   Option.match(proxied, {
     onNone: () => Effect.succeed(store),
     onSome: () => Effect.fail(new Misuse({ message: "--proxy: this version serves its own content only" }))

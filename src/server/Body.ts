@@ -20,6 +20,8 @@ export interface Body {
   readonly stream: Stream.Stream<Uint8Array, Refusal.Refusal>
   /** Lets whoever reads it have what came so far, and then fail. */
   readonly breakOff: (because: Refusal.Refusal) => void
+  /** Does no more of it come than has come, though there should? */
+  readonly isBroken: () => boolean
 }
 
 // a socket gives up to 64 KiB at a time
@@ -32,7 +34,7 @@ const broken = () => Refusal.make(400, "BLOB_UPLOAD_INVALID", "the body of the r
 
 // a client that sends nothing would not free its connection either
 const timedOut = () =>
-  Refusal.make(408, "UNKNOWN", "the body of the request stood still for too long", { connection: "close" })
+  Refusal.make(408, undefined, "the body of the request stood still for too long", { connection: "close" })
 
 export const tooLarge = (limit: number): Refusal.Refusal =>
   Refusal.make(413, "SIZE_INVALID", `no more than ${limit} bytes are accepted`)
@@ -59,7 +61,11 @@ export const open = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Body, never, Scope.Scope> {
   const { length, limit } = options
   const queue = yield* Queue.bounded<Uint8Array, Refusal.Refusal | Cause.Done>(chunksAhead)
-  const breakOff = (because: Refusal.Refusal) => void Queue.failCauseUnsafe(queue, Cause.fail(because))
+  let isBroken = false
+  const breakOff = (because: Refusal.Refusal) => {
+    isBroken = true
+    Queue.failCauseUnsafe(queue, Cause.fail(because))
+  }
   const watched = yield* idle.watch(() => breakOff(timedOut()))
   let received = 0
 
@@ -74,19 +80,17 @@ export const open = Effect.fnUntraced(function*(
     {
       onSuccess: () =>
         length !== undefined && received < length
-          ? Queue.fail(queue, wrongLength(length, received))
+          ? Effect.sync(() => breakOff(wrongLength(length, received)))
           : Queue.end(queue),
-      onFailure: (cause) => {
-        const error = Cause.findError(cause)
-        return Queue.fail(
-          queue,
-          error._tag === "Success" && error.success._tag === "Refusal" ? error.success : broken()
-        )
-      }
+      onFailure: (cause) =>
+        Effect.sync(() => {
+          const error = Cause.findError(cause)
+          breakOff(error._tag === "Success" && error.success._tag === "Refusal" ? error.success : broken())
+        })
     }
   )
   yield* Effect.forkScoped(Effect.ensuring(receive, Effect.sync(watched.proceed)), { startImmediately: true })
-  return { stream: Stream.fromQueue(queue), breakOff }
+  return { stream: Stream.fromQueue(queue), breakOff, isBroken: () => isBroken }
 })
 
 /**

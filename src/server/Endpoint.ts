@@ -28,7 +28,8 @@ export interface Request {
   readonly query: URLSearchParams
 }
 
-const methods: { readonly [Tag in Endpoint["_tag"]]: ReadonlyArray<string> } = {
+/** The methods of each endpoint. */
+export const methods: { readonly [Tag in Endpoint["_tag"]]: ReadonlyArray<string> } = {
   Base: ["GET", "HEAD"],
   Catalog: ["GET", "HEAD"],
   Tags: ["GET", "HEAD"],

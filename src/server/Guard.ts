@@ -10,16 +10,23 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Scope from "../auth/Scope.ts"
 import type { Authentication, Check, Permission } from "./Authentication.ts"
-import type * as Endpoint from "./Endpoint.ts"
+import * as Endpoint from "./Endpoint.ts"
 import * as Refusal from "./Refusal.ts"
 import type { Caller, Incoming } from "./Served.ts"
 import type * as SignedTokens from "./SignedTokens.ts"
 
 export interface Guard {
   /** Lets in who may do all that is needed. */
-  readonly admit: (request: Incoming, needed: ReadonlyArray<Permission>) => Effect.Effect<Caller, Refusal.Refusal>
+  readonly admit: (request: Incoming, needs: Needs) => Effect.Effect<Caller, Refusal.Refusal>
   /** What a client that is refused is asked for. */
-  readonly challenge: (request: Incoming, needed: ReadonlyArray<Permission>) => string
+  readonly challenge: (request: Incoming, needs: Needs) => string
+}
+
+/** What a request needs to be allowed. */
+export interface Needs {
+  readonly needed: ReadonlyArray<Permission>
+  /** Without this it is answered in another way. */
+  readonly wished: ReadonlyArray<Permission>
 }
 
 export const tokenPath = "/token"
@@ -29,8 +36,17 @@ const on = (name: string, ...actions: ReadonlyArray<Permission["action"]>): Read
 
 const catalog: ReadonlyArray<Permission> = [{ type: "registry", name: "catalog", action: "*" }]
 
-/** What a request needs. That it is known who asks is all that the base needs. */
-export const permissionsOf = ({ endpoint, method }: Endpoint.Request): ReadonlyArray<Permission> => {
+/** That it is known who asks is all that the base needs; a mount needs to read from where it is. */
+export const needsOf = (request: Endpoint.Request): Needs => {
+  const { endpoint, query } = request
+  const from = endpoint._tag === "Uploads" && query.has("mount") ? query.get("from") : null
+  return {
+    needed: permissionsOf(request),
+    wished: from !== null && Result.isSuccess(Endpoint.parseRepository(from)) ? on(from, "pull") : []
+  }
+}
+
+const permissionsOf = ({ endpoint, method }: Endpoint.Request): ReadonlyArray<Permission> => {
   switch (endpoint._tag) {
     case "Base":
       return []
@@ -88,11 +104,13 @@ export const scopeOf = (permissions: ReadonlyArray<Permission>): Scope.Scope =>
 export const basic = ({ authorize, check, realm }: Extract<Authentication, { readonly _tag: "Basic" }>): Guard => {
   const challenge = basicChallenge(realm)
   return {
-    admit: Effect.fnUntraced(function*(request, needed) {
+    admit: Effect.fnUntraced(function*(request, { needed }) {
       const username = yield* userOf(request, check, challenge)
       const may = (permission: Permission) => authorize(username, permission)
       // who only asks for the base wants to know how to say who it is
-      const isAllowed = needed.length === 0 ? username !== undefined : yield* every(needed, may)
+      const isAllowed = needed.length === 0
+        ? username !== undefined
+        : (yield* Effect.forEach(needed, may)).every((isAllowed) => isAllowed)
       if (isAllowed) return { may, isAnybody: false }
       return yield* username === undefined
         ? Refusal.make(401, "UNAUTHORIZED", "name and password are needed", { "www-authenticate": challenge })
@@ -111,32 +129,32 @@ export const bearer = (
       onNone: () => tokenPath,
       onSome: ({ origin }) => origin + tokenPath
     })
-  const challenge: Guard["challenge"] = (request, needed) => {
-    const scope = Scope.format(scopeOf(needed))
+  const challenge: Guard["challenge"] = (request, { needed, wished }) => {
+    const scope = Scope.format(scopeOf([...needed, ...wished]))
     return `Bearer realm=${quoted(realmOf(request))},service=${quoted(service)}` +
       (scope === "" ? "" : `,scope=${quoted(scope)}`)
   }
   return {
-    admit: Effect.fnUntraced(function*(request, needed) {
+    admit: Effect.fnUntraced(function*(request, needs) {
       const refuse = (message: string, error?: string) =>
         Refusal.make(401, "UNAUTHORIZED", message, {
-          "www-authenticate": challenge(request, needed) + (error === undefined ? "" : `,error=${quoted(error)}`)
+          "www-authenticate": challenge(request, needs) + (error === undefined ? "" : `,error=${quoted(error)}`)
         })
       if (request.headers["authorization"] === undefined) return yield* refuse("a token is needed")
       const claims = yield* tokens.read(credentialsOf(request, "Bearer"), "access")
       if (claims === undefined) return yield* refuse("the token is not valid, or not any longer", "invalid_token")
       const allowed = Scope.parse(claims.scope)
+      const asked = Scope.union(allowed, Scope.parse(claims.refused ?? ""))
+      // whoever has asked for it, and has not got it, need not ask again
+      if (!Scope.contains(allowed, scopeOf(needs.needed)) || !Scope.contains(asked, scopeOf(needs.wished))) {
+        return yield* refuse("the token does not allow this", "insufficient_scope")
+      }
       const may = (permission: Permission) => Effect.succeed(Scope.contains(allowed, scopeOf([permission])))
-      return (yield* every(needed, may))
-        ? { may, isAnybody: false }
-        : yield* refuse("the token does not allow this", "insufficient_scope")
+      return { may, isAnybody: false }
     }),
     challenge
   }
 }
-
-const every = (permissions: ReadonlyArray<Permission>, may: (permission: Permission) => Effect.Effect<boolean>) =>
-  Effect.map(Effect.forEach(permissions, may), (all) => all.every((isAllowed) => isAllowed))
 
 /** Everybody may do everything. */
 export const open: Guard = {

@@ -26,27 +26,32 @@ export type Code =
   | "TOOMANYREQUESTS"
   | "UNKNOWN"
 
-/** A request is refused. */
+/** A request is refused. Without a code, it is said in plain text: the specification has none for some statuses. */
 export class Refusal extends Data.TaggedError("Refusal")<{
   readonly status: number
-  readonly code: Code
+  readonly code: Code | undefined
   readonly message: string
-  readonly headers?: Readonly<Record<string, string>>
+  readonly headers: Readonly<Record<string, string>>
 }> {}
 
 export const make = (
   status: number,
-  code: Code,
+  code: Code | undefined,
   message: string,
-  headers?: Readonly<Record<string, string>>
-): Refusal => new Refusal({ status, code, message, ...headers === undefined ? {} : { headers } })
+  headers: Readonly<Record<string, string>> = {}
+): Refusal => new Refusal({ status, code, message, headers })
+
+/** The refusal with more headers, where it has not those already. */
+export const withHeaders = (
+  { code, headers, message, status }: Refusal,
+  more: Readonly<Record<string, string>>
+): Refusal => make(status, code, message, { ...more, ...headers })
 
 /** The refusal as an answer. */
 export const toResponse = ({ code, headers, message, status }: Refusal): HttpServerResponse.HttpServerResponse =>
-  HttpServerResponse.jsonUnsafe({ errors: [{ code, message }] }, {
-    status,
-    ...headers === undefined ? {} : { headers }
-  })
+  code === undefined
+    ? HttpServerResponse.text(message, { status, headers })
+    : HttpServerResponse.jsonUnsafe({ errors: [{ code, message }] }, { status, headers })
 
 const retryAfter = (pause: Duration.Duration | undefined): Readonly<Record<string, string>> | undefined =>
   pause === undefined ? undefined : { "retry-after": `${Math.ceil(Duration.toSeconds(pause))}` }

@@ -8,7 +8,8 @@
  * **Gotchas**
  *
  * On Node, make the server with `requestTimeout: 0`: by default it cuts every upload off that takes longer than five
- * minutes. Bodies that stand still are given up by {@link IdleTimeout}.
+ * minutes. That takes `headersTimeout` away, too, unless it is given. Bodies that stand still are given up by
+ * {@link IdleTimeout}.
  *
  * @since 0.1.0
  */
@@ -181,17 +182,20 @@ export const make = Effect.fnUntraced(function*(
   const answer = Effect.fnUntraced(function*(incoming: Incoming) {
     if (token !== undefined && isForTokens(incoming)) return yield* token(incoming)
     const request = yield* Effect.fromResult(Endpoint.parse(incoming.method, incoming.url))
-    const needed = Guard.permissionsOf(request)
-    const caller = yield* guard.admit(incoming, needed)
-    yield* allow(request, settings)
+    const needs = Guard.needsOf(request)
+    const caller = yield* guard.admit(incoming, needs)
     const kind = request.method === "GET" || request.method === "HEAD" ? "read" : "write"
-    return yield* Effect.mapError(dispatch(incoming, request, caller), (error) => {
-      if (!isRegistryError(error)) return error
-      const refusal = Refusal.ofError(error, kind)
-      if (refusal.status !== 401) return refusal
-      const headers = { "www-authenticate": guard.challenge(incoming, needed) }
-      return Refusal.make(refusal.status, refusal.code, refusal.message, headers)
-    })
+    const others = Endpoint.methods[request.endpoint._tag].filter((method) => method !== request.method)
+    return yield* allow(request, settings).pipe(
+      Effect.andThen(dispatch(incoming, request, caller)),
+      Effect.mapError((error) => {
+        const refusal = isRegistryError(error) ? Refusal.ofError(error, kind) : error
+        // what HTTP wants to be said (RFC 9110, 15.5.2 and 15.5.6), wherever the refusal is from
+        if (refusal.status === 405) return Refusal.withHeaders(refusal, { allow: others.join(", ") })
+        if (refusal.status !== 401) return refusal
+        return Refusal.withHeaders(refusal, { "www-authenticate": guard.challenge(incoming, needs) })
+      })
+    )
   })
 
   return Effect.interruptible(Effect.flatMap(HttpServerRequest.HttpServerRequest, (incoming) =>
@@ -226,7 +230,10 @@ export const make = Effect.fnUntraced(function*(
  *
  * const Server = HttpRouter.serve(RegistryServer.layer({ changes: "no-deletes" })).pipe(
  *   Layer.provide(MemoryRegistry.layer()),
- *   Layer.provide(NodeHttpServer.layer(() => createServer({ requestTimeout: 0 }), { host: "127.0.0.1", port: 5000 }))
+ *   Layer.provide(NodeHttpServer.layer(
+ *     () => createServer({ requestTimeout: 0, headersTimeout: 60_000 }),
+ *     { host: "127.0.0.1", port: 5000 }
+ *   ))
  * )
  *
  * NodeRuntime.runMain(Layer.launch(Server))

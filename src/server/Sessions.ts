@@ -36,6 +36,8 @@ export interface Session {
   isShort: boolean
   /** What is written into it by now. */
   body: Body | undefined
+  /** How many requests are at work on it. */
+  busy: number
   lastUsed: number
 }
 
@@ -85,6 +87,7 @@ export const make = Effect.fnUntraced(function*(
       held: undefined,
       isShort: false,
       body: undefined,
+      busy: 0,
       lastUsed: clock.currentTimeMillisUnsafe()
     }
     sessions.set(session.id, session)
@@ -134,8 +137,8 @@ export const make = Effect.fnUntraced(function*(
 
   const expire = Effect.suspend(() => {
     const now = clock.currentTimeMillisUnsafe()
-    const expired = Array.from(sessions.values()).filter(({ body, lastUsed }) =>
-      body === undefined && now - lastUsed >= timeout
+    const expired = Array.from(sessions.values()).filter(({ busy, lastUsed }) =>
+      busy === 0 && now - lastUsed >= timeout
     )
     return Effect.forEach(expired, close, { concurrency: "unbounded", discard: true })
   })
@@ -171,13 +174,17 @@ export const make = Effect.fnUntraced(function*(
         return Effect.succeed(session)
       }),
     change: (session, change) =>
-      Effect.suspend(() => {
-        session.body?.breakOff(superseded())
-        return session.lock.withPermit(change)
-      }).pipe(
-        Effect.ensuring(Effect.sync(() => {
-          session.lastUsed = clock.currentTimeMillisUnsafe()
-        }))
+      Effect.acquireUseRelease(
+        Effect.sync(() => {
+          session.busy++
+          session.body?.breakOff(superseded())
+        }),
+        () => session.lock.withPermit(change),
+        () =>
+          Effect.sync(() => {
+            session.busy--
+            session.lastUsed = clock.currentTimeMillisUnsafe()
+          })
       ),
     close
   }

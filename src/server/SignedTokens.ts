@@ -19,6 +19,8 @@ const Claims = Schema.Struct({
   service: Schema.String,
   username: Schema.optionalKey(Schema.String),
   scope: Schema.String,
+  /** What was asked for beside that. */
+  refused: Schema.optionalKey(Schema.String),
   /** When it ends, in milliseconds since 1970. */
   expires: Schema.Int
 })

@@ -47,10 +47,19 @@ export const make = (
   const grant = Effect.fnUntraced(
     function*(username: string | undefined, scopes: ReadonlyArray<string>, wantsRefresh: boolean) {
       const asked = permissionsIn(Scope.parse(scopes.join(" ")))
-      const granted = yield* Effect.filter(asked, (permission) => authorize(username, permission))
+      const [granted, refused] = yield* Effect.partition(asked, (permission) =>
+        Effect.flatMap(
+          authorize(username, permission),
+          (isAllowed) => isAllowed ? Effect.succeed(permission) : Effect.fail(permission)
+        ))
       const scope = Scope.format(Guard.scopeOf(granted))
       const who = username === undefined ? {} : { username }
-      const token = yield* tokens.sign({ use: "access", scope, ...who }, lifetime)
+      const token = yield* tokens.sign({
+        use: "access",
+        scope,
+        ...refused.length === 0 ? {} : { refused: Scope.format(Guard.scopeOf(refused)) },
+        ...who
+      }, lifetime)
       const issued = DateTime.formatIso(DateTime.makeUnsafe(yield* Clock.currentTimeMillis))
       return HttpServerResponse.jsonUnsafe({
         token,

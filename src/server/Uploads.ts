@@ -157,6 +157,7 @@ export const make = ({ idle, registry, sessions, settings }: Served): Uploads =>
     }),
     get: Effect.fnUntraced(function*(repository, id) {
       const session = yield* sessions.find(repository, id)
+      yield* settle(session)
       return empty(204, progress(session, yield* session.upload.status))
     }),
     patch: Effect.fnUntraced(function*(request, repository, id) {
@@ -195,6 +196,13 @@ export const make = ({ idle, registry, sessions, settings }: Served): Uploads =>
     })
   }
 }
+
+/** Whoever asks after a request that broke off wants to know all that is kept of it. */
+const settle = Effect.fnUntraced(function*(session: Sessions.Session) {
+  // that a connection broke is noticed some turns of the event loop later than what comes on another one
+  for (let turn = 0; session.body?.isBroken() === false && turn < 20; turn++) yield* Effect.yieldNow
+  if (session.body?.isBroken() === true) yield* session.lock.withPermit(Effect.void)
+})
 
 /** Fails where content cannot be verified by such digests: better before it is sent than after. */
 const supported = (algorithm: string) =>

@@ -1,6 +1,6 @@
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted, Stream } from "effect"
+import { Effect, Redacted, Schema, Stream } from "effect"
 import * as Authentication from "effect-oci/Authentication"
 import * as Credentials from "effect-oci/Credentials"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
@@ -149,6 +149,47 @@ describe("a registry that wants a name and password", () => {
     }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
 })
 
+describe("credentials that are nonsense", () => {
+  const schemes = Schema.Literals(["Basic ", "basic", "Bearer ", "BEARER  ", "Digest ", "", "\t", "Basic Basic "])
+  const rests = Schema.Literals([
+    "",
+    "!",
+    "=",
+    "YTpi",
+    "YQ==",
+    "a.b",
+    "a.b.c",
+    ".",
+    "e30.e30",
+    "\u00e9",
+    "\"",
+    ",",
+    "x ".repeat(50)
+  ])
+
+  it.effect.prop(
+    "are refused, whatever they are",
+    [schemes, rests, rests],
+    ([scheme, one, two]) =>
+      Effect.gen(function*() {
+        for (
+          const authentication of [
+            Authentication.basic({ check, authorize }),
+            Authentication.bearer({ service: "registry.test", check, authorize })
+          ]
+        ) {
+          const { ask } = yield* memory({ authentication })
+          const headers = { authorization: scheme + one + two }
+          for (const line of ["GET /v2/", "GET /v2/public/app/tags/list", "POST /v2/team/app/blobs/uploads/"]) {
+            assert.strictEqual((yield* ask(line, { headers })).status, 401)
+          }
+          assert.isBelow((yield* ask("GET /token?scope=%&service=%00&offline_token", { headers })).status, 500)
+        }
+      }).pipe(Effect.scoped),
+    { arbitrary: { runs: 50 } }
+  )
+})
+
 describe("a registry that wants a token", () => {
   const open = Effect.fnUntraced(function*(options: Partial<Parameters<typeof Authentication.bearer>[0]> = {}) {
     const served = yield* memory({
@@ -184,6 +225,26 @@ describe("a registry that wants a token", () => {
         const { code, headers, status } = yield* ask(`${line}`)
         assert.deepStrictEqual([status, code], [401, "UNAUTHORIZED"])
         assert.strictEqual(headers["www-authenticate"], service + scope)
+      }
+    }))
+
+  it.live("mounts for whoever may read there, and opens a session for whoever has asked whether, and may not", () =>
+    Effect.gen(function*() {
+      const { ask, registry } = yield* open({
+        authorize: (_, { name }) => Effect.succeed(name === "team/app" || name === "public/app")
+      })
+      const push = "repository:team/app:pull,push"
+      for (const from of ["public/app", "private"]) yield* pushBlob(registry, repository(from), from)
+      const mount = (from: string, token: string) =>
+        ask(`POST /v2/team/app/blobs/uploads/?mount=${digestOf(from)}&from=${from}`, bearer(token))
+      const narrow = yield* getToken(ask, push, ada)
+      for (const from of ["public/app", "private"]) {
+        const refused = yield* mount(from, narrow)
+        assert.strictEqual(refused.status, 401)
+        assert.include(refused.headers["www-authenticate"], `repository:${from}:pull`)
+        assert.include(refused.headers["www-authenticate"], push)
+        const wide = yield* getToken(ask, `${push} repository:${from}:pull`, ada)
+        assert.strictEqual((yield* mount(from, wide)).status, from === "private" ? 202 : 201)
       }
     }))
 

@@ -293,8 +293,9 @@ describe("what is deleted", () => {
         const { ask, registry } = yield* memory({ changes })
         const { digest } = yield* pushImage(registry, app, ["layer"])
         for (const path of [`manifests/1`, `manifests/${digest}`, `blobs/${digestOf("layer")}`]) {
-          const { code, status } = yield* ask(`DELETE /v2/team/app/${path}`)
+          const { code, headers, status } = yield* ask(`DELETE /v2/team/app/${path}`)
           assert.deepStrictEqual([status, code], [405, "UNSUPPORTED"])
+          assert.notInclude(headers.allow, "DELETE")
         }
         assert.strictEqual((yield* ask(`HEAD /v2/team/app/manifests/${digest}`)).status, 200)
       }

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Stream } from "effect"
+import { Deferred, Effect, Fiber, Stream } from "effect"
 import { NameUnknown, Unsupported } from "effect-oci/RegistryError"
 import { pushBlob, repository } from "../utils/images.ts"
 import { failing, override } from "../utils/registries.ts"
@@ -366,11 +366,11 @@ describe("a request that breaks off", () => {
       }
     }))
 
-  it.live("leaves what came of it also in a registry that takes its time to store it", () =>
+  it.live("leaves what came of it also in a registry that takes its time to store it, and tells of all of it", () =>
     Effect.gen(function*() {
       const { registry } = yield* memory()
       const began = yield* Deferred.make<void>()
-      const [stored, store] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const store = yield* Deferred.make<void>()
       const { host } = yield* serve(override(registry, {
         startUpload: (name, options) =>
           Effect.map(registry.startUpload(name, options), (started) =>
@@ -383,7 +383,7 @@ describe("a request that breaks off", () => {
                     stream,
                     () => Effect.andThen(Deferred.succeed(began, undefined), Deferred.await(store))
                   )
-                }).pipe(Effect.ensuring(Deferred.succeed(stored, undefined)))
+                })
             })
       }))
       const { headers: { location } } = yield* send(host, "POST /v2/team/app/blobs/uploads/")
@@ -392,8 +392,28 @@ describe("a request that breaks off", () => {
       yield* Deferred.await(began)
       yield* close
       yield* Effect.repeat(send(host, "GET /v2/"), { times: 20 })
+      const asked = yield* Effect.forkChild(send(host, `GET ${location}`))
+      yield* Effect.repeat(send(host, "GET /v2/"), { times: 20 })
       yield* Deferred.succeed(store, undefined)
-      yield* Deferred.await(stored)
+      assert.strictEqual((yield* Fiber.join(asked)).headers.range, "0-4")
+    }))
+
+  it.live("leaves what came of it also to whoever asks at once", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* memory()
+      const slowly = Effect.repeat(Effect.yieldNow, { times: 200 })
+      const { host } = yield* serve(override(registry, {
+        startUpload: (name, options) =>
+          Effect.map(registry.startUpload(name, options), (started) =>
+            started._tag === "Mounted" ? started : {
+              ...started,
+              append: ({ offset, stream }) => started.append({ offset, stream: Stream.tap(stream, () => slowly) })
+            })
+      }))
+      const { headers: { location } } = yield* send(host, "POST /v2/team/app/blobs/uploads/")
+      const { close, write } = yield* connect(host)
+      yield* write(`PATCH ${location} HTTP/1.1\r\nhost: ${host}\r\ncontent-length: 10\r\n\r\n01234`)
+      yield* close
       assert.strictEqual((yield* send(host, `GET ${location}`)).headers.range, "0-4")
     }))
 

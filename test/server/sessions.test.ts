@@ -72,28 +72,45 @@ describe("an upload session that nobody asks for", () => {
       assert.strictEqual((yield* send(host, `GET ${location}`)).status, 404)
     }).pipe(Effect.provideService(RegistryServer.UploadTimeout, Duration.minutes(1))))
 
-  it.effect("is not cancelled while something is written into it", () =>
+  it.effect.each(["append", "commit"] as const)(
+    "is not cancelled while the registry is at work on it: %s",
+    (operation) =>
+      Effect.gen(function*() {
+        const registry = yield* MemoryRegistry.make()
+        const [began, done] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+        const slowly = <A, E>(effect: Effect.Effect<A, E>) =>
+          Effect.andThen(Effect.andThen(Deferred.succeed(began, undefined), Deferred.await(done)), effect)
+        const { host } = yield* serve(override(registry, {
+          startUpload: (name, options) =>
+            Effect.map(registry.startUpload(name, options), (started) =>
+              started._tag === "Mounted" ? started : {
+                ...started,
+                append: (chunk) => operation === "append" ? slowly(started.append(chunk)) : started.append(chunk),
+                commit: (...args) => slowly(started.commit(...args))
+              })
+        }))
+        const location = yield* begin(host)
+        if (operation === "commit") yield* patch(host, location, content)
+        const fiber = yield* Effect.forkChild(
+          operation === "append" ? patch(host, location, content) : send(host, `PUT ${location}?digest=${digest}`)
+        )
+        yield* Deferred.await(began)
+        yield* TestClock.adjust("3 hours")
+        yield* Deferred.succeed(done, undefined)
+        assert.strictEqual((yield* Fiber.join(fiber)).status, operation === "append" ? 202 : 201)
+      })
+  )
+
+  it.effect("is there for ever where that is said", () =>
     Effect.gen(function*() {
-      const registry = yield* MemoryRegistry.make()
-      const [began, done] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
-      const { host } = yield* serve(override(registry, {
-        startUpload: (name, options) =>
-          Effect.map(registry.startUpload(name, options), (started) =>
-            started._tag === "Mounted" ? started : {
-              ...started,
-              append: (chunk) =>
-                Effect.andThen(Deferred.succeed(began, undefined), Deferred.await(done)).pipe(
-                  Effect.andThen(started.append(chunk))
-                )
-            })
-      }))
+      const { host } = yield* memory()
       const location = yield* begin(host)
-      const fiber = yield* Effect.forkChild(patch(host, location, content))
-      yield* Deferred.await(began)
-      yield* TestClock.adjust("3 hours")
-      yield* Deferred.succeed(done, undefined)
-      assert.strictEqual((yield* Fiber.join(fiber)).status, 202)
-    }))
+      yield* TestClock.adjust("1000 days")
+      assert.strictEqual((yield* send(host, `GET ${location}`)).status, 204)
+    }).pipe(
+      Effect.provideService(RegistryServer.UploadTimeout, Duration.infinity),
+      Effect.provideService(RegistryServer.IdleTimeout, Duration.infinity)
+    ))
 })
 
 describe("an upload session, when the server ends,", () => {
