@@ -1,25 +1,39 @@
 /**
- * The demo: packs the sources of this project into an image, and copies it from registry to registry.
+ * The demo: serves two registries over HTTP, one in memory and one in a folder, packs the sources of this project into an
+ * image, and copies it from one to the other.
  *
  *     npm run demo
  */
-import { NodeHttpClient, NodeRuntime, NodeServices } from "@effect/platform-node"
-import { ByteSize, Console, Duration, Effect, Layer } from "effect"
+import { NodeHttpServer, NodeRuntime, NodeServices } from "@effect/platform-node"
+import { ByteSize, Console, Duration, Effect, FileSystem, Layer } from "effect"
 import type { CopyReport, Entry } from "effect-oci/CopyReport"
-import * as HttpResolver from "effect-oci/HttpResolver"
+import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Namespace from "effect-oci/Namespace"
+import * as NodeNamespace from "effect-oci/NodeNamespace"
 import * as Reference from "effect-oci/Reference"
-import * as Resolver from "effect-oci/Resolver"
-import * as DockerRegistry from "../test/utils/DockerRegistry.ts"
+import type { Registry } from "effect-oci/Registry"
+import * as RegistryServer from "effect-oci/RegistryServer"
+import { HttpServer } from "effect/http"
+import { createServer } from "node:http"
 import { pack } from "./support/pack.ts"
 import { tree } from "./support/tree.ts"
+
+/** Serves a registry on this machine, and tells where. */
+const serve = Effect.fnUntraced(function*(registry: Registry) {
+  const listener = NodeHttpServer.layerServer(() => createServer({ requestTimeout: 0 }), { host: "127.0.0.1", port: 0 })
+  const app = yield* RegistryServer.make(registry)
+  const context = yield* Layer.build(Layer.provideMerge(HttpServer.serve(app), listener))
+  const { address } = yield* Effect.provide(HttpServer.HttpServer, context)
+  return HttpServer.formatAddress(address).replace("http://", "")
+})
 
 const summary = (elapsed: Duration.Duration, report: CopyReport): string => {
   const count = (outcome: Entry["outcome"], word: string) => `${report.having(outcome).length} ${word}`
   const bytes = ByteSize.format(ByteSize.bytes(report.bytes), { precision: 1 })
   const parts = [count("copied", "copied"), count("mounted", "mounted"), count("present", "already there")]
-  return `${parts.join(", ")}; ${bytes} sent in ${Duration.toMillis(elapsed).toFixed(0)} ms`
+  const cost = `${bytes} sent in ${report.requests} requests and ${Duration.toMillis(elapsed).toFixed(0)} ms`
+  return `${parts.join(", ")}; ${cost}`
 }
 
 const copy = Effect.fnUntraced(function*(source: string, destination: string) {
@@ -29,38 +43,20 @@ const copy = Effect.fnUntraced(function*(source: string, destination: string) {
   yield* Console.log(`${tree(report)}\n\n${summary(elapsed, report)}`)
 })
 
-const tour = Effect.fnUntraced(function*(one: string, two: string) {
-  const resolver = yield* Resolver.Resolver
-  const registry = yield* resolver.resolve(Reference.Host.make(one))
-  const { digest } = yield* pack(registry, Reference.Repository.make("demo/app"), Reference.Tag.make("1.0"))
+const demo = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const directory = yield* fs.makeTempDirectoryScoped({ prefix: "effect-oci-demo-" })
+  const memory = yield* MemoryRegistry.make()
+  const folder = yield* LayoutRegistry.make({ directory })
+  const [one, two] = [yield* serve(memory), yield* serve(folder)]
+  yield* Console.log(`▸ serving a registry in memory at ${one}, and one in a folder at ${two}`)
+
+  const { digest } = yield* pack(memory, Reference.Repository.make("demo/app"), Reference.Tag.make("1.0"))
   yield* Console.log(`\n▸ packed src/ as ${one}/demo/app:1.0, for two platforms, with a bill of materials\n\n${digest}`)
+
   yield* copy(`${one}/demo/app:1.0`, `${two}/mirror/app:1.0`)
   yield* copy(`${two}/mirror/app:1.0`, `${two}/team/app:stable`)
   yield* copy(`${one}/demo/app:1.0`, `${two}/mirror/app:1.0`)
 })
 
-const world = <E, R>(resolver: Layer.Layer<Resolver.Resolver, E, R>) =>
-  Namespace.layer.pipe(Layer.provideMerge(resolver))
-
-const InMemory = world(Layer.effect(
-  Resolver.Resolver,
-  Effect.gen(function*() {
-    const one = yield* MemoryRegistry.make({ name: "one.local" })
-    const two = yield* MemoryRegistry.make({ name: "two.local" })
-    return Resolver.static({ "one.local": one, "two.local": two })
-  })
-))
-
-const OverHttp = world(HttpResolver.layer().pipe(Layer.provide(NodeHttpClient.layerUndici)))
-
-const demo = Effect.gen(function*() {
-  yield* Console.log("━━ in memory ━━")
-  yield* Effect.provide(tour("one.local", "two.local"), InMemory)
-
-  yield* Console.log("\n━━ over HTTP, between two processes of docker-registry ━━")
-  if (!DockerRegistry.available) return yield* Console.log("\nleft out: docker-registry is not on PATH")
-  const [one, two] = yield* Effect.all([DockerRegistry.make(), DockerRegistry.make()], { concurrency: 2 })
-  yield* Effect.provide(tour(one.host, two.host), OverHttp)
-})
-
-NodeRuntime.runMain(Effect.provide(Effect.scoped(demo), NodeServices.layer))
+NodeRuntime.runMain(Effect.provide(Effect.scoped(demo), [NodeNamespace.layer, NodeServices.layer]))

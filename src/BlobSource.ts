@@ -91,6 +91,22 @@ export const primed = Effect.fnUntraced(function*<E>(
   }
 })
 
+/**
+ * The bytes from `offset` on, in memory: for small ones, that are better sent as one piece. Of a source that has more than
+ * its size, somewhat more than that.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const collect = <E>(self: BlobSource<E>, offset = 0): Effect.Effect<Uint8Array, E> =>
+  Effect.suspend(() => {
+    let end = offset
+    return self.open(offset).pipe(
+      Stream.takeUntil((chunk) => (end += chunk.length) > self.size),
+      Stream.mkUint8Array
+    )
+  })
+
 const dropBytes = <E>(stream: Stream.Stream<Uint8Array, E>, count: number): Stream.Stream<Uint8Array, E> =>
   count === 0 ? stream : Stream.suspend(() => {
     let left = count

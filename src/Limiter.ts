@@ -28,6 +28,8 @@ export interface Limiter {
   readonly take: Effect.Effect<void, never, Scope.Scope>
   /** A request is sent. What it gives is told what came of that: an answer, or a refusal because of too many requests. */
   readonly begin: Effect.Effect<(outcome: "answered" | "refused") => Effect.Effect<void>>
+  /** The limiters it is made of, by {@link all}; each is then taken for itself. */
+  readonly parts?: ReadonlyArray<Limiter>
 }
 
 let created = 0
@@ -112,6 +114,27 @@ export const adaptive = (options?: {
   }
 }
 
+/**
+ * The limiters of several registries that are used as one. A permit of it is one of each.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const all = (limiters: ReadonlyArray<Limiter>): Limiter => {
+  const parts = inOrder(limiters)
+  return {
+    id: created++,
+    limit: Effect.map(Effect.all(parts.map(({ limit }) => limit)), (limits) => Math.min(Infinity, ...limits)),
+    take: Effect.forEach(parts, ({ take }) => take, { discard: true }),
+    begin: Effect.succeed(() => Effect.void),
+    parts
+  }
+}
+
+/** Those that limit for themselves, each once, in the order in which permits are taken. */
+const inOrder = (limiters: Iterable<Limiter>): ReadonlyArray<Limiter> =>
+  Array.from(new Set(Array.from(limiters).flatMap((limiter) => limiter.parts ?? [limiter]))).sort((a, b) => a.id - b.id)
+
 // what was taken beforehand
 const Held: Context.Reference<ReadonlySet<Limiter>> = Context.Reference<ReadonlySet<Limiter>>(
   "effect-oci/Limiter/Held",
@@ -138,10 +161,9 @@ export const withPermits = (...limiters: ReadonlyArray<Limiter | undefined>) =>
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
   Effect.flatMap(Held, (held) => {
-    const needed = new Set(limiters.flatMap((limiter) => limiter === undefined || held.has(limiter) ? [] : [limiter]))
-    const inOrder = Array.from(needed).sort((a, b) => a.id - b.id)
-    return Effect.forEach(inOrder, ({ take }) => take, { discard: true }).pipe(
-      Effect.andThen(Effect.provideService(effect, Held, new Set([...held, ...inOrder]))),
+    const needed = inOrder(limiters.filter((limiter) => limiter !== undefined)).filter((limiter) => !held.has(limiter))
+    return Effect.forEach(needed, ({ take }) => take, { discard: true }).pipe(
+      Effect.andThen(Effect.provideService(effect, Held, new Set([...held, ...needed]))),
       Effect.scoped
     )
   })

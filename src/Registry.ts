@@ -252,13 +252,17 @@ export {
   type RegistryEvent
 } from "./Observer.ts"
 
+/** What a span tells of its operation. */
+type Attributes = Readonly<Record<string, string | number>>
+
 // ---------------------------------------------------------------------------------------------------------------------
 // constructors
 // ---------------------------------------------------------------------------------------------------------------------
 
 /**
  * Makes a registry of those operations that are given; the others fail with `Unsupported`. Each operation gets a span,
- * `Registry.<operation>`.
+ * `Registry.<operation>`, with what it is about: `oci.registry`, `oci.repository`, and of `oci.digest`, `oci.reference`
+ * (a tag, or the digest of a manifest), `oci.media_type` and `oci.size` (in bytes) what is known.
  *
  * **Example** (A mock in three lines)
  *
@@ -296,14 +300,21 @@ export const make = (
     })
   const no = (operation: string) => (repository: Repository) => Effect.fail(unsupported(operation, repository))
   const noList = (operation: string) => (repository: Repository) => Stream.fail(unsupported(operation, repository))
-  const attributes = (repository?: Repository) => ({
-    "oci.registry": name,
-    ...repository === undefined ? {} : { "oci.repository": repository }
+  const span = (operation: string, attributes: Attributes = {}) =>
+    Effect.withSpan(
+      `Registry.${operation}`,
+      { attributes: { "oci.registry": name, ...attributes } },
+      { captureStackTrace: false }
+    )
+  const listSpan = (operation: string, attributes: Attributes = {}) =>
+    Stream.withSpan(`Registry.${operation}`, {
+      attributes: { "oci.registry": name, ...attributes },
+      captureStackTrace: false
+    })
+  const of = (repository: Repository, attributes: Attributes = {}): Attributes => ({
+    "oci.repository": repository,
+    ...attributes
   })
-  const span = (operation: string, repository?: Repository) =>
-    Effect.withSpan(`Registry.${operation}`, { attributes: attributes(repository) }, { captureStackTrace: false })
-  const listSpan = (operation: string, repository?: Repository) =>
-    Stream.withSpan(`Registry.${operation}`, { attributes: attributes(repository), captureStackTrace: false })
 
   const self = {
     capabilities: Effect.succeed({}),
@@ -328,24 +339,39 @@ export const make = (
     ...self,
     [TypeId]: TypeId,
     ping: span("ping")(self.ping),
-    getBlob: (repository, digest, options) => span("getBlob", repository)(self.getBlob(repository, digest, options)),
-    resolveBlob: (repository, digest) => span("resolveBlob", repository)(self.resolveBlob(repository, digest)),
-    getManifest: (repository, reference) => span("getManifest", repository)(self.getManifest(repository, reference)),
+    getBlob: (repository, digest, options) =>
+      span("getBlob", of(repository, { "oci.digest": digest }))(self.getBlob(repository, digest, options)),
+    resolveBlob: (repository, digest) =>
+      span("resolveBlob", of(repository, { "oci.digest": digest }))(self.resolveBlob(repository, digest)),
+    getManifest: (repository, reference) =>
+      span("getManifest", of(repository, { "oci.reference": reference }))(self.getManifest(repository, reference)),
     resolveManifest: (repository, reference) =>
-      span("resolveManifest", repository)(self.resolveManifest(repository, reference)),
+      span("resolveManifest", of(repository, { "oci.reference": reference }))(
+        self.resolveManifest(repository, reference)
+      ),
     pushBlob: (repository, descriptor, source) =>
-      span("pushBlob", repository)(self.pushBlob(repository, descriptor, source)),
-    startUpload: (repository, options) => span("startUpload", repository)(self.startUpload(repository, options)),
-    resumeUpload: (repository, id) => span("resumeUpload", repository)(self.resumeUpload(repository, id)),
+      span("pushBlob", of(repository, { "oci.digest": descriptor.digest, "oci.size": descriptor.size }))(
+        self.pushBlob(repository, descriptor, source)
+      ),
+    startUpload: (repository, options) =>
+      span("startUpload", of(repository, options?.mount && { "oci.digest": options.mount.digest }))(
+        self.startUpload(repository, options)
+      ),
+    resumeUpload: (repository, id) => span("resumeUpload", of(repository))(self.resumeUpload(repository, id)),
     pushManifest: (repository, manifest, tags) =>
-      span("pushManifest", repository)(self.pushManifest(repository, manifest, tags)),
-    deleteBlob: (repository, digest) => span("deleteBlob", repository)(self.deleteBlob(repository, digest)),
-    deleteManifest: (repository, digest) => span("deleteManifest", repository)(self.deleteManifest(repository, digest)),
-    deleteTag: (repository, tag) => span("deleteTag", repository)(self.deleteTag(repository, tag)),
+      span("pushManifest", of(repository, { "oci.media_type": manifest.mediaType, "oci.size": manifest.bytes.length }))(
+        self.pushManifest(repository, manifest, tags)
+      ),
+    deleteBlob: (repository, digest) =>
+      span("deleteBlob", of(repository, { "oci.digest": digest }))(self.deleteBlob(repository, digest)),
+    deleteManifest: (repository, digest) =>
+      span("deleteManifest", of(repository, { "oci.reference": digest }))(self.deleteManifest(repository, digest)),
+    deleteTag: (repository, tag) =>
+      span("deleteTag", of(repository, { "oci.reference": tag }))(self.deleteTag(repository, tag)),
     repositories: (options) => listSpan("repositories")(self.repositories(options)),
-    tags: (repository, options) => listSpan("tags", repository)(self.tags(repository, options)),
+    tags: (repository, options) => listSpan("tags", of(repository))(self.tags(repository, options)),
     referrers: (repository, digest, options) =>
-      listSpan("referrers", repository)(self.referrers(repository, digest, options))
+      listSpan("referrers", of(repository, { "oci.reference": digest }))(self.referrers(repository, digest, options))
   }
 }
 

@@ -13,7 +13,7 @@ import * as Effect from "effect/Effect"
 import type * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { BlobSource } from "./BlobSource.ts"
+import { type BlobSource, collect } from "./BlobSource.ts"
 import type { Descriptor } from "./Descriptor.ts"
 import type { Digest } from "./Digest.ts"
 import { isRegistryError, type RegistryError } from "./RegistryError.ts"
@@ -159,8 +159,12 @@ const fill = Effect.fnUntraced(
     const send = Effect.fnUntraced(function*(start: number) {
       offset = start
       if (!inChunks) {
-        const stream = Stream.mapError(source.open(start), sourceFailure)
-        return yield* self.commit(digest, { offset, size: size - offset, stream })
+        const stream = size > smallBlob ? source.open(start) : Stream.fromEffect(collect(source, start))
+        return yield* self.commit(digest, {
+          offset,
+          size: size - offset,
+          stream: Stream.mapError(stream, sourceFailure)
+        })
       }
       const pieces = yield* piecesOf(source, start)
       while (offset < size) {

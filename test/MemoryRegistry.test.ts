@@ -4,14 +4,14 @@ import * as BlobSource from "effect-oci/BlobSource"
 import * as Descriptor from "effect-oci/Descriptor"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Registry from "effect-oci/Registry"
-import { contract } from "./utils/contract.ts"
+import { Contract } from "effect-oci/testing"
 import { bytesOf, pushBlob, pushImage, repository, tag } from "./utils/images.ts"
 
 const app = repository("team/app")
 
 describe("MemoryRegistry", () => {
   describe("does what every registry must do:", () => {
-    it.effect.each(contract)("$name", ({ effect }) => Effect.flatMap(MemoryRegistry.make(), effect))
+    it.effect.each(Contract.cases)("$name", ({ effect }) => Effect.flatMap(MemoryRegistry.make(), effect))
   })
 
   it.effect("is called memory", () =>
@@ -29,7 +29,14 @@ describe("MemoryRegistry", () => {
   it.effect("knows all that it can do", () =>
     Effect.gen(function*() {
       const { capabilities } = yield* MemoryRegistry.make()
-      assert.deepStrictEqual(yield* capabilities, { referrers: true, singlePost: true, tagParameters: true })
+      assert.deepStrictEqual(yield* capabilities, {
+        referrers: true,
+        singlePost: true,
+        tagParameters: true,
+        anonymousMount: true,
+        selfMount: true,
+        chunks: true
+      })
     }))
 
   it.effect("lists tags by their characters' codes", () =>

@@ -35,6 +35,20 @@ const calls: Readonly<
   referrers: (registry) => Stream.runDrain(registry.referrers(app, digest))
 }
 
+/** What the span of an operation tells beside the registry and the repository. */
+const about: Readonly<Record<string, Readonly<Record<string, string | number>>>> = {
+  getBlob: { "oci.digest": digest },
+  resolveBlob: { "oci.digest": digest },
+  deleteBlob: { "oci.digest": digest },
+  pushBlob: { "oci.digest": digest, "oci.size": 0 },
+  getManifest: { "oci.reference": digest },
+  resolveManifest: { "oci.reference": digest },
+  deleteManifest: { "oci.reference": digest },
+  referrers: { "oci.reference": digest },
+  deleteTag: { "oci.reference": "1" },
+  pushManifest: { "oci.media_type": "text/plain", "oci.size": 0 }
+}
+
 const cases = Object.entries(calls).map(([operation, call]) => {
   const hasRepository = operation !== "ping" && operation !== "repositories"
   return { operation, call, hasRepository }
@@ -92,7 +106,11 @@ describe("Registry.make", () => {
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* spansOf(call(Registry.make({ name: "mock" }))), [{
         name: `Registry.${operation}`,
-        attributes: { "oci.registry": "mock", ...hasRepository ? { "oci.repository": app } : {} }
+        attributes: {
+          "oci.registry": "mock",
+          ...hasRepository ? { "oci.repository": app } : {},
+          ...about[operation]
+        }
       }])
     }))
 

@@ -57,7 +57,7 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   isObject(value) && !Array.isArray(value)
 
 /** What differs between two pieces of JSON. Of lists it is what only one of them has, or else that their order differs. */
-export const changes = (left: unknown, right: unknown, path = ""): ReadonlyArray<Change> => {
+const changes = (left: unknown, right: unknown, path = ""): ReadonlyArray<Change> => {
   if (textOf(left) === textOf(right)) return []
   if (isRecord(left) && isRecord(right)) {
     const keys = Array.from(new Set([...Object.keys(left), ...Object.keys(right)]))

@@ -35,7 +35,7 @@ const unwritten = ({ message, reason }: PlatformError): Unwritten => {
 }
 
 /** Prints text or bytes as they come. When nobody reads them any more they are not asked for any more either. */
-export const write = <E, R>(
+const write = <E, R>(
   content: Stream.Stream<string | Uint8Array, E, R>
 ): Effect.Effect<void, E | Failure, R | Stdio.Stdio> =>
   Effect.flatMap(

@@ -40,6 +40,7 @@ const verbs = {
   catalog: Effect.map(Effect.promise(() => import("./CatalogCommand.ts")), ({ CatalogCommand }) => CatalogCommand),
   tag: Effect.map(Effect.promise(() => import("./TagCommand.ts")), ({ TagCommand }) => TagCommand),
   delete: Effect.map(Effect.promise(() => import("./DeleteCommand.ts")), ({ DeleteCommand }) => DeleteCommand),
+  serve: Effect.map(Effect.promise(() => import("./ServeCommand.ts")), ({ ServeCommand }) => ServeCommand),
   login: Effect.map(Effect.promise(() => import("./LoginCommand.ts")), ({ LoginCommand }) => LoginCommand),
   logout: Effect.map(Effect.promise(() => import("./LogoutCommand.ts")), ({ LogoutCommand }) => LogoutCommand),
   completions: Effect.map(
@@ -53,7 +54,7 @@ const completed: Effect.Effect<Command.Command.Any> = Effect.suspend(() => whole
 const root = Command.make("effect-oci").pipe(
   Command.withDescription(
     "Copies, looks at and changes OCI images and artifacts: in registries, in folders (oci:DIR) and in archives " +
-      "(oci-archive:FILE, docker-archive:FILE)."
+      "(oci-archive:FILE, docker-archive:FILE). Serves them, too."
   ),
   Command.withExamples([
     { command: "effect-oci copy --help", description: "What there is to say about a verb" },
@@ -75,6 +76,7 @@ const whole = Effect.gen(function*() {
         commands: [all.resolve, all.tags, all.catalog, all.tree, all.referrers, all.diff, all.manifest, all.blob]
       },
       { group: "Changing", commands: [all.tag, all.delete] },
+      { group: "Serving", commands: [all.serve] },
       { group: "Setting up", commands: [all.login, all.logout, all.completions] }
     ])
   )

@@ -83,16 +83,16 @@ export const reasonOf = Effect.fnUntraced(function*(
   if (status === 429) return new RegistryError.TooManyRequests({ ...answer, ...pause })
   // distribution 2.8 calls a session that is gone invalid
   if (status === 404 && target === "upload") return new RegistryError.BlobUploadUnknown(answer)
-  if (status >= 400 && status < 500 && first !== undefined && isCode(first.code)) {
-    return new byCode[first.code](answer)
-  }
-  if (status === 404) return new notFound[target](answer)
-  if (status === 405) return new RegistryError.Unsupported(answer)
   if (status === 413) return new RegistryError.ContentTooLarge(answer)
   if (status === 416) {
     return target === "upload"
       ? new RegistryError.BlobUploadInvalid(answer)
       : new RegistryError.RangeNotSatisfiable(answer)
   }
+  if (status >= 400 && status < 500 && first !== undefined && isCode(first.code)) {
+    return new byCode[first.code](answer)
+  }
+  if (status === 404) return new notFound[target](answer)
+  if (status === 405) return new RegistryError.Unsupported(answer)
   return new RegistryError.UnexpectedResponse({ ...answer, ...pause })
 })

@@ -142,7 +142,8 @@ const atHome = (registry: URL, address: string): string => {
   return isTwisted ? address.replace(/^https?:\/\/[^/?#]*/i, registry.origin) : address
 }
 
-const nothing = { bytes: new Uint8Array(), complete: true } as const
+// a connection is free for the next request only after the turn in which an answer without a body came
+const ended = Effect.as(Effect.yieldNow, { bytes: new Uint8Array(), complete: true })
 
 /** Has an answer no body, so that none need be read? */
 const isEmpty = ({ headers, request, status }: HttpClientResponse.HttpClientResponse): boolean =>
@@ -260,7 +261,7 @@ export const make = Effect.fnUntraced(function*(
 
   const receive = Effect.fnUntraced(
     function*(call: Call, response: HttpClientResponse.HttpClientResponse, limit: number) {
-      const { bytes, complete } = isEmpty(response) ? nothing : yield* readUpTo(call, response, limit)
+      const { bytes, complete } = isEmpty(response) ? yield* ended : yield* readUpTo(call, response, limit)
       if (!complete) return yield* error(call, new RegistryError.ContentTooLarge({ limit }))
       return { status: response.status, headers: response.headers, url: response.request.url, bytes }
     }
@@ -328,14 +329,13 @@ export const make = Effect.fnUntraced(function*(
     return yield* receive(call, response, limit)
   }, Effect.scoped)
 
-  /** Sends a small body as one piece. */
-  const uploadWhole = Effect.fnUntraced(function*<E>(
+  /** Sends a body as one piece. */
+  const uploadWhole = Effect.fnUntraced(function*(
     call: Call,
     request: HttpClientRequest.HttpClientRequest,
-    chunk: Chunk<E>,
+    bytes: Uint8Array,
     expected: ReadonlyArray<number>
   ) {
-    const bytes = yield* Outgoing.collect((reason) => error(call, reason), chunk)
     const whole = HttpClientRequest.bodyUint8Array(request, bytes, "application/octet-stream")
     const received = yield* Effect.provideService(
       send(call, whole, expected),
@@ -362,7 +362,8 @@ export const make = Effect.fnUntraced(function*(
       const response = yield* permit.pipe(
         Effect.andThen(converse(HttpClient.withScope(client), call, request)),
         Effect.flatMap((answered) => judge(call, answered, expected)),
-        EffectScope.provide(own)
+        EffectScope.provide(own),
+        Effect.onError(() => EffectScope.close(own, Exit.void))
       )
       const { headers, status } = response
       let count = 0
@@ -384,11 +385,14 @@ export const make = Effect.fnUntraced(function*(
       chunk: Chunk<E>,
       expected: ReadonlyArray<number>
     ) {
-      if (chunk.size !== undefined && chunk.size <= smallBody) return yield* uploadWhole(call, request, chunk, expected)
+      const stream = chunk.size === undefined || chunk.size > smallBody
+        ? chunk.stream
+        : yield* Outgoing.open((reason) => error(call, reason), chunk.size, chunk.stream)
+      if (!Stream.isStream(stream)) return yield* uploadWhole(call, request, stream, expected)
       yield* permit
       const conversation = begin(call, request)
       const authorized = yield* conversation.opening
-      const body = yield* Outgoing.watch((reason) => error(call, reason), chunk)
+      const body = yield* Outgoing.watch((reason) => error(call, reason), { ...chunk, stream })
       const withBody = HttpClientRequest.bodyStream(authorized, body.stream, {
         contentType: "application/octet-stream",
         ...chunk.size === undefined ? {} : { contentLength: chunk.size }

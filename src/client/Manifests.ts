@@ -83,7 +83,10 @@ export const make = (
       return descriptor
     }),
     deleteManifest: Effect.fnUntraced(function*(repository, digest) {
-      const subject = yield* referrers.subjectToUpdate(repository, digest)
+      const subject = yield* Effect.mapError(
+        referrers.subjectToUpdate(repository, digest),
+        ({ reason }) => connection.error({ operation: "deleteManifest", repository, target: "manifest" }, reason)
+      )
       yield* requests.remove("deleteManifest", repository, digest)
       if (subject !== undefined) yield* referrers.removed(repository, subject, digest)
     }),

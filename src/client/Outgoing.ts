@@ -5,6 +5,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import { SizeMismatch } from "../Hasher.ts"
 import * as RegistryError from "../RegistryError.ts"
@@ -34,22 +35,24 @@ export const CommitTimeout: Context.Reference<Duration.Duration> = Context.Refer
   { defaultValue: () => Duration.minutes(15) }
 )
 
-/** All of a body, which has to be as long as it says. */
-export const collect = <E>(
+const lengthOf = (chunks: ReadonlyArray<Uint8Array>): number => chunks.reduce((sum, { length }) => sum + length, 0)
+
+/** The bytes of a small body, where they come as one piece; else the body as it comes. */
+export const open = Effect.fnUntraced(function*<E>(
   fail: (reason: RegistryError.Reason) => RegistryError.RegistryError,
-  { size, stream }: Chunk<E>
-): Effect.Effect<Uint8Array, RegistryError.RegistryError | E> => {
-  let read = 0
-  return stream.pipe(
-    Stream.takeUntil((bytes) => (read += bytes.length) > (size ?? Infinity)),
-    Stream.mkUint8Array,
-    Effect.flatMap((bytes) =>
-      size === undefined || bytes.length === size
-        ? Effect.succeed(bytes)
-        : Effect.fail(fail(new SizeMismatch({ expected: size, actual: bytes.length })))
-    )
-  )
-}
+  size: number,
+  stream: Stream.Stream<Uint8Array, E>
+) {
+  const pull = yield* Stream.toPull(stream)
+  const next: Effect.Effect<ReadonlyArray<Uint8Array>, E> = Pull.catchDone(pull, () => Effect.succeed([]))
+  const first = yield* next
+  const begun = lengthOf(first)
+  if (begun < size && begun > 0) return Stream.concat(Stream.fromArray(first), Stream.fromPull(Effect.succeed(pull)))
+  const actual = begun === size ? begun + lengthOf(yield* next) : begun
+  return actual === size
+    ? yield* Stream.mkUint8Array(Stream.fromIterable(first))
+    : yield* fail(new SizeMismatch({ expected: size, actual }))
+})
 
 /** Watches a body. Waiting for its source is the source's affair. */
 export const watch = Effect.fnUntraced(function*<E>(

@@ -273,11 +273,7 @@ export const make = (connection: Connection.Connection): Uploads => {
       if (size > Upload.smallBlob || singlePost === false) {
         yield* pushInSession(repository, digest, source)
       } else {
-        let read = 0
-        const bytes = yield* source.open(0).pipe(
-          Stream.takeUntil((chunk) => (read += chunk.length) > size),
-          Stream.mkUint8Array
-        )
+        const bytes = yield* BlobSource.collect(source)
         if (bytes.length !== size) return yield* wrongSize(bytes.length)
         yield* pushAtOnce(repository, digest, bytes)
       }

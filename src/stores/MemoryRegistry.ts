@@ -314,7 +314,14 @@ export const make = (options?: {
 
     return Registry.make({
       name,
-      capabilities: Effect.succeed({ referrers: true, singlePost: true, tagParameters: true }),
+      capabilities: Effect.succeed({
+        referrers: true,
+        singlePost: true,
+        tagParameters: true,
+        anonymousMount: true,
+        selfMount: true,
+        chunks: true
+      }),
       ping: Effect.void,
       getBlob,
       resolveBlob: (repository, digest) =>

@@ -13,16 +13,25 @@ export const make = (target: string, roundTrip: number) =>
         const [host = "", port] = target.split(":")
         const server = Net.createServer({ allowHalfOpen: true }, (near) => {
           const far = Net.connect({ host, port: Number(port), allowHalfOpen: true })
+          /** Hands on what comes, in order, each piece when its time has come. */
           const later = (from: Net.Socket, to: Net.Socket, first: number) => {
             const begun = performance.now()
-            const at = () => Math.max(0, begun + first - performance.now()) + roundTrip / 2
-            from.on("data", (chunk) => {
-              setTimeout(() => {
-                if (!to.write(chunk)) from.pause()
-              }, at())
-            })
+            const queue: Array<{ readonly at: number; readonly act: () => void }> = []
+            const run = () => {
+              for (let next = queue[0]; next !== undefined; next = queue[0]) {
+                const wait = next.at - performance.now()
+                if (wait > 0) return void setTimeout(run, wait)
+                queue.shift()
+                next.act()
+              }
+            }
+            const put = (act: () => void) => {
+              queue.push({ at: Math.max(begun + first, performance.now()) + roundTrip / 2, act })
+              if (queue.length === 1) run()
+            }
+            from.on("data", (chunk) => put(() => void (to.write(chunk) || from.pause())))
             to.on("drain", () => from.resume())
-            from.on("end", () => setTimeout(() => to.end(), at()))
+            from.on("end", () => put(() => void to.end()))
             from.on("error", () => to.destroy())
           }
           near.setNoDelay()

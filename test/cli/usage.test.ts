@@ -174,6 +174,7 @@ describe("help", () => {
     "blob delete",
     "tag",
     "delete",
+    "serve",
     "login",
     "logout",
     "completions"

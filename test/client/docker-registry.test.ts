@@ -4,19 +4,20 @@ import * as Credentials from "effect-oci/Credentials"
 import * as MediaType from "effect-oci/MediaType"
 import * as Namespace from "effect-oci/Namespace"
 import * as NodeNamespace from "effect-oci/NodeNamespace"
-import { contract, type Need } from "../utils/contract.ts"
+import { Contract } from "effect-oci/testing"
 import { available, DockerRegistry, layer as dockerRegistry, make, user } from "../utils/DockerRegistry.ts"
 import { bytesOf, pushBlob, pushImage, pushReferrer, pushSample, repository, tag } from "../utils/images.ts"
 import { connect, digestOf, reasonOf } from "../utils/ScriptedServer.ts"
 import * as TokenServer from "../utils/TokenServer.ts"
 
 /** What docker-registry 2.8 does not do. */
-const lacks: ReadonlyArray<Need> = [
+const lacks: ReadonlyArray<Contract.Need> = [
   "sha512Manifests",
   "offsets",
   "partialChunks",
   "kinds",
   "nonDistributable",
+  "mediaTypes",
   "tagOrder",
   "tagsAfter",
   "tagDelete"
@@ -32,7 +33,7 @@ const chunk = (offset: number, content: string) => ({
 
 describe.skipIf(!available)("CNCF distribution", () => {
   layer(dockerRegistry, { excludeTestServices: true })("as a registry", (it) => {
-    for (const { effect, name, needs = [] } of contract) {
+    for (const { effect, name, needs = [] } of Contract.cases) {
       it.effect.skipIf(needs.some((need) => lacks.includes(need)))(name, () => Effect.flatMap(registry, effect))
     }
   })

@@ -226,6 +226,15 @@ describe("how much goes on at a registry", () => {
       yield* registry.ping
     }))
 
+  it.effect("does not include a blob that was refused", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({
+        [`GET /v2/team/app/blobs/${digest}`]: [{ status: 503 }, { body: content }]
+      }).pipe(Effect.provideService(Limiter.PerRegistry, () => Limiter.fixed(1)))
+      yield* Effect.flip(registry.getBlob(name, digest))
+      yield* Stream.runDrain((yield* registry.getBlob(name, digest)).stream)
+    }))
+
   it.effect.each([429, 503])(
     "is halved by an answer of %i, once for all that were under way",
     (status) =>

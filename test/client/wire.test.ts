@@ -228,6 +228,25 @@ describe("uploading", () => {
       })
   )
 
+  it.live("needs no more connections than there are uploads at a time", () =>
+    Effect.gen(function*() {
+      const sockets = new Set<unknown>()
+      const host = yield* listen((request, response) => {
+        sockets.add(request.socket)
+        request.resume().on("end", () => {
+          const isSession = request.method === "POST"
+          // later than at once, so that all are under way
+          setTimeout(() => response.writeHead(isSession ? 202 : 201, { location: `${uploads}one` }).end(), 5)
+        })
+      })
+      const registry = yield* connect({ host })
+      yield* Effect.replicateEffect(registry.pushBlob(name, descriptor, BlobSource.fromBytes(large)), 16, {
+        concurrency: 4,
+        discard: true
+      })
+      assert.isAtMost(sockets.size, 4)
+    }))
+
   it.live("is cancelled by an interruption in the middle of the body (C23)", () =>
     Effect.gen(function*() {
       const begun = yield* Deferred.make<void>()

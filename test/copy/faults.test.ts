@@ -6,8 +6,9 @@ import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
 import { Transport } from "effect-oci/RegistryError"
+import { Faults } from "effect-oci/testing"
 import { pushImage, pushManifest, pushReferrer, repository, tag } from "../utils/images.ts"
-import { failing, listReferrers, override } from "../utils/registries.ts"
+import { listReferrers } from "../utils/registries.ts"
 
 const from = repository("team/app")
 const to = repository("mirror/app")
@@ -42,21 +43,19 @@ const build = Effect.fnUntraced(function*(registry: Registry, plan: typeof Plan.
   return { root, made, referrers }
 })
 
-/** A registry whose n-th operation fails, and every one that comes while it does. */
-const faulty = (registry: Registry, at: ReadonlySet<number>) => {
-  let count = 0
-  const broken = () => at.has(count++) ? failing("any", new Transport({ code: "ECONNRESET" })) : Effect.void
-  return override(registry, {
-    getManifest: (...args) => Effect.andThen(Effect.suspend(broken), registry.getManifest(...args)),
-    resolveManifest: (...args) => Effect.andThen(Effect.suspend(broken), registry.resolveManifest(...args)),
-    getBlob: (...args) => Effect.andThen(Effect.suspend(broken), registry.getBlob(...args)),
-    resolveBlob: (...args) => Effect.andThen(Effect.suspend(broken), registry.resolveBlob(...args)),
-    pushBlob: (...args) => Effect.andThen(Effect.suspend(broken), registry.pushBlob(...args)),
-    pushManifest: (...args) => Effect.andThen(Effect.suspend(broken), registry.pushManifest(...args))
-  })
-}
+/** A registry whose n-th operation fails. */
+const faulty = (registry: Registry, at: ReadonlyArray<number>) =>
+  Effect.map(
+    Faults.make(registry, [
+      Faults.fail(new Transport({ code: "ECONNRESET" }), {
+        operation: ["getManifest", "resolveManifest", "getBlob", "resolveBlob", "pushBlob", "pushManifest"],
+        calls: at
+      })
+    ]),
+    ({ registry }) => registry
+  )
 
-const faults = Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 40 }))).check(
+const faults = Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 41 }))).check(
   Schema.isMaxLength(3)
 )
 const runs = process.env["EFFECT_OCI_LONG"] === undefined ? 100 : 2000
@@ -89,7 +88,7 @@ describe("whatever an image consists of, and wherever it fails", () => {
         })
 
         const first = yield* Effect.exit(
-          copy(faulty(source, new Set(sourceFaults)), faulty(destination, new Set(destinationFaults)))
+          copy(yield* faulty(source, sourceFaults), yield* faulty(destination, destinationFaults))
         )
         const tags = yield* Effect.orElseSucceed(Stream.runCollect(destination.tags(to)), () => [])
         assert.strictEqual(tags.length, Exit.isSuccess(first) ? 1 : 0)

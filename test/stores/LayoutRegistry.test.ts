@@ -8,10 +8,10 @@ import * as MediaType from "effect-oci/MediaType"
 import * as Reference from "effect-oci/Reference"
 import type * as Registry from "effect-oci/Registry"
 import type { RegistryError } from "effect-oci/RegistryError"
+import { Contract } from "effect-oci/testing"
 import { TestClock } from "effect/testing"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { contract } from "../utils/contract.ts"
 import * as Files from "../utils/files.ts"
 import {
   bytesOf,
@@ -71,7 +71,7 @@ const withNode = <A, E>(effect: Effect.Effect<A, E, NodeServices.NodeServices | 
 describe("LayoutRegistry", () => {
   for (const form of ["registry", "layout"] as const) {
     describe(`as a ${form} does what every registry must do:`, () => {
-      const cases = contract.filter(({ needs = [] }) => form === "registry" || !needs.includes("repositories"))
+      const cases = Contract.cases.filter(({ needs = [] }) => form === "registry" || !needs.includes("repositories"))
       it.effect.each(cases)("$name", ({ effect }) =>
         withNode(Effect.gen(function*() {
           const durability = form === "registry" ? "power-loss" : "process-end"

@@ -8,11 +8,11 @@ import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as OciArchive from "effect-oci/OciArchive"
 import * as Registry from "effect-oci/Registry"
 import { isRegistryError } from "effect-oci/RegistryError"
+import { Contract } from "effect-oci/testing"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Zlib from "node:zlib"
-import { contract } from "../utils/contract.ts"
 import * as Files from "../utils/files.ts"
 import { pushBlob, pushImage, pushManifest, pushSample, repository, tag } from "../utils/images.ts"
 import { assertValid, entriesOf, has, temporaryFolder } from "../utils/layouts.ts"
@@ -45,7 +45,7 @@ const unpacked = Effect.fnUntraced(function*(file: string) {
 
 describe("OciArchive", () => {
   describe("while it is written does what every registry must do:", () => {
-    const cases = contract.filter(({ needs = [] }) => !needs.includes("repositories"))
+    const cases = Contract.cases.filter(({ needs = [] }) => !needs.includes("repositories"))
     it.effect.each(cases)("$name", ({ effect }) =>
       Effect.gen(function*() {
         const { file, folder } = yield* makeFile

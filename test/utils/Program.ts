@@ -19,6 +19,8 @@ export interface Ended {
 }
 
 export interface Running {
+  /** What it says on stdout first; nothing if it ends without a word. */
+  readonly firstLine: Effect.Effect<string>
   /** Stops listening to stderr. */
   readonly ignore: () => void
   readonly kill: (signal: NodeJS.Signals) => void
@@ -52,7 +54,12 @@ export const start = (...args: ReadonlyArray<string>) =>
           resolve({ code, stdout, stderr, memory })
         })
       )
+      const firstLine = new Promise<string>((resolve) => {
+        child.stdout.on("data", () => stdout.includes("\n") && resolve(stdout.slice(0, stdout.indexOf("\n"))))
+        child.once("close", () => resolve(""))
+      })
       return {
+        firstLine: Effect.promise(() => firstLine),
         ignore: () => void child.stderr.destroy(),
         kill: (signal) => void child.kill(signal),
         ended: Effect.promise(() => ended)

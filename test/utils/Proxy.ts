@@ -7,8 +7,8 @@ import type { AddressInfo } from "node:net"
 import { Transform } from "node:stream"
 
 export interface Options {
-  /** Called for each request; `false` keeps it from ever being answered. */
-  readonly onRequest?: (method: string, url: string) => boolean | void
+  /** Called for each request; `false` keeps it from ever being answered, and a status is the answer. */
+  readonly onRequest?: (method: string, url: string) => false | number | void
   /** What to make of the body of an answer, chunk by chunk. */
   readonly onAnswer?: (method: string, url: string) => ((chunk: Buffer) => Buffer) | undefined
 }
@@ -20,7 +20,9 @@ export const make = (target: string, options: Options) =>
       Effect.callback<Http.Server>((resume) => {
         const server = Http.createServer((request, response) => {
           const { headers, method = "", url = "" } = request
-          if (options.onRequest?.(method, url) === false) return
+          const answer = options.onRequest?.(method, url)
+          if (answer === false) return
+          if (answer !== undefined) return request.resume().on("end", () => response.writeHead(answer).end())
           // the registry makes its Locations from this, so that they lead through the proxy
           const onward = Http.request(`http://${target}${url}`, { method, headers }, (answer) => {
             response.writeHead(answer.statusCode ?? 502, answer.headers)

@@ -1,0 +1,45 @@
+/**
+ * A registry in memory, served over HTTP: anybody may pull, ada may push. Images are copied into it by name, by the same
+ * program.
+ *
+ *     node examples/serve.ts 127.0.0.1:5001/team/app:1
+ */
+import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { Console, Effect, Layer, Redacted } from "effect"
+import * as Authentication from "effect-oci/Authentication"
+import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import * as Namespace from "effect-oci/Namespace"
+import * as NodeNamespace from "effect-oci/NodeNamespace"
+import * as Reference from "effect-oci/Reference"
+import * as Registry from "effect-oci/Registry"
+import * as RegistryServer from "effect-oci/RegistryServer"
+import { HttpRouter } from "effect/http"
+import { createServer } from "node:http"
+
+const authentication = Authentication.basic({
+  check: Authentication.passwords({ ada: Redacted.make("secret") }),
+  authorize: (username, { action }) => Effect.succeed(username === "ada" || action === "pull")
+})
+
+const Server = HttpRouter.serve(RegistryServer.layer({ authentication }), { disableListenLog: true }).pipe(
+  Layer.provide(NodeHttpServer.layer(
+    () => createServer({ requestTimeout: 0, headersTimeout: 60_000 }),
+    { host: "127.0.0.1", port: 5000 }
+  ))
+)
+
+const program = Effect.gen(function*() {
+  const registry = yield* Registry.Registry
+  const namespace = yield* Namespace.Namespace
+  const repository = Reference.Repository.make("kept/app")
+  for (const source of process.argv.slice(2)) {
+    yield* namespace.copyManifest({ source, destination: { registry, repository, tag: Reference.Tag.make("latest") } })
+    yield* Console.log(`127.0.0.1:5000/kept/app:latest is ${source}`)
+  }
+  return yield* Effect.never
+})
+
+NodeRuntime.runMain(program.pipe(
+  Effect.provide([Server, NodeNamespace.layer]),
+  Effect.provide(MemoryRegistry.layer())
+))

@@ -1,0 +1,143 @@
+/**
+ * Lists, in pages (distribution-spec, "Listing Tags", "Listing Referrers"; `_catalog` as CNCF distribution has it).
+ */
+import * as Effect from "effect/Effect"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
+import type { Descriptor } from "../Descriptor.ts"
+import type { Digest } from "../Digest.ts"
+import * as MediaType from "../MediaType.ts"
+import type { Repository } from "../Reference.ts"
+import type { RegistryError } from "../RegistryError.ts"
+import * as Refusal from "./Refusal.ts"
+import type { Answer, Served } from "./Served.ts"
+
+export interface Lists {
+  readonly tags: (repository: Repository, query: URLSearchParams) => Answer
+  readonly repositories: (query: URLSearchParams) => Answer
+  readonly referrers: (repository: Repository, digest: Digest, query: URLSearchParams) => Answer
+}
+
+interface Page<A> {
+  readonly items: ReadonlyArray<A>
+  /** The last of them, where more come after it. */
+  readonly last?: A
+}
+
+// of descriptors, as JSON, in one page: clients limit what they read of a list
+const pageBytes = 1024 * 1024
+
+/** How many entries are asked for, at most. */
+const numberOf = (query: URLSearchParams): Result.Result<number | undefined, Refusal.Refusal> => {
+  const n = query.get("n")
+  if (n === null) return Result.succeed(undefined)
+  return /^[0-9]+$/.test(n)
+    ? Result.succeed(Number(n))
+    : Result.fail(Refusal.make(400, "UNSUPPORTED", "n is not a number of entries"))
+}
+
+const link = (path: string, parameters: Readonly<Record<string, string>>) => ({
+  link: `<${path}?${new URLSearchParams(parameters)}>; rel="next"`
+})
+
+/** The first entries of a list. Of none, nothing comes after. */
+const take = <A>(list: Stream.Stream<A, RegistryError>, size: number): Effect.Effect<Page<A>, RegistryError> =>
+  Effect.map(Stream.runCollect(Stream.take(list, size + 1)), (found): Page<A> => {
+    const items = found.slice(0, size)
+    const last = items.at(-1)
+    return found.length > size && last !== undefined ? { items, last } : { items }
+  })
+
+const byDigest = (a: Descriptor, b: Descriptor) => a.digest < b.digest ? -1 : 1
+
+/**
+ * The first descriptors behind a digest, in the order of digests, so that a page is the same wherever it begins, however
+ * the list changes meanwhile. No more is kept than a page.
+ */
+const takeByDigest = (
+  list: Stream.Stream<Descriptor, RegistryError>,
+  after: string,
+  size: number
+): Effect.Effect<Page<Descriptor>, RegistryError> => {
+  const first: Array<Descriptor> = []
+  return Stream.runForEach(list, (descriptor) =>
+    Effect.sync(() => {
+      const greatest = first.at(-1)
+      if (descriptor.digest <= after) return
+      if (first.length > size && greatest !== undefined && descriptor.digest > greatest.digest) return
+      first.push(descriptor)
+      first.sort(byDigest)
+      first.length = Math.min(first.length, size + 1)
+    })).pipe(Effect.map(() => {
+      let bytes = 0
+      const fitting = first.findIndex((descriptor) => (bytes += JSON.stringify(descriptor).length) > pageBytes)
+      const items = first.slice(0, fitting < 0 ? size : Math.min(size, Math.max(1, fitting)))
+      const last = items.at(-1)
+      return items.length < first.length && last !== undefined ? { items, last } : { items }
+    }))
+}
+
+export const make = ({ registry, settings }: Served): Lists => {
+  const { pageSize, quirks } = settings
+
+  const names = Effect.fnUntraced(function*<A extends string>(
+    path: string,
+    query: URLSearchParams,
+    list: (after: { readonly after?: string }) => Stream.Stream<A, RegistryError>,
+    content: (items: ReadonlyArray<A>) => object
+  ) {
+    const n = yield* Effect.fromResult(numberOf(query))
+    const after = query.get("last")
+    const asked = Math.min(n ?? Infinity, pageSize)
+    const size = quirks.has("shortPages") ? Math.ceil(asked / 2) : asked
+    const { items, last } = yield* take(list(after === null ? {} : { after }), size)
+    return HttpServerResponse.jsonUnsafe(content(items), {
+      headers: last === undefined || quirks.has("noLink") ? {} : link(path, { n: `${n ?? pageSize}`, last })
+    })
+  })
+
+  return {
+    tags: (repository, query) =>
+      names(
+        `/v2/${repository}/tags/list`,
+        query,
+        (options) => registry.tags(repository, options),
+        (tags) => ({ name: repository, tags })
+      ),
+    repositories: (query) =>
+      names(
+        "/v2/_catalog",
+        query,
+        (options) => registry.repositories(options),
+        (repositories) => ({ repositories })
+      ),
+    referrers: Effect.fnUntraced(function*(repository, digest, query) {
+      if (quirks.has("noReferrers")) return yield* Refusal.make(404, "UNSUPPORTED", "referrers are not listed")
+      // a media type has no space, but a + may have become one on the way
+      const type = quirks.has("noFilter") ? undefined : query.get("artifactType")?.replaceAll(" ", "+")
+      const filter = type === undefined || type === "" ? {} : { artifactType: type }
+      const size = quirks.has("shortPages") ? Math.ceil(pageSize / 2) : pageSize
+      const { items, last } = yield* takeByDigest(
+        registry.referrers(repository, digest, filter),
+        query.get("last") ?? "",
+        size
+      ).pipe(
+        // a list is never missing (distribution-spec, "Listing Referrers")
+        Effect.catchReasons("RegistryError", {
+          NameUnknown: () => Effect.succeed<Page<Descriptor>>({ items: [] }),
+          ManifestUnknown: () => Effect.succeed<Page<Descriptor>>({ items: [] }),
+          Unsupported: ({ message }) => Effect.fail(Refusal.make(404, "UNSUPPORTED", message))
+        })
+      )
+      const path = `/v2/${repository}/referrers/${digest}`
+      return HttpServerResponse.jsonUnsafe({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: items }, {
+        contentType: MediaType.imageIndex,
+        headers: {
+          ...filter.artifactType === undefined ? {} : { "oci-filters-applied": "artifactType" },
+          ...last === undefined || quirks.has("noLink") ? {} : link(path, { ...filter, last: last.digest })
+        }
+      })
+    })
+  }
+}

@@ -1,0 +1,253 @@
+/**
+ * Any registry, served over HTTP: the server of the OCI distribution specification.
+ *
+ * It offers all endpoints of the specification, and `_catalog`, over a `Registry` of whatever kind, and adds nothing to
+ * it but what HTTP needs: upload sessions that clients come back to, pages, and a door (`Authentication`). Blobs stream
+ * from end to end, with backpressure, in constant memory.
+ *
+ * **Gotchas**
+ *
+ * On Node, make the server with `requestTimeout: 0`: by default it cuts every upload off that takes longer than five
+ * minutes. That takes `headersTimeout` away, too, unless it is given. Bodies that stand still are given up by
+ * {@link IdleTimeout}.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Registry from "../Registry.ts"
+import { isRegistryError } from "../RegistryError.ts"
+import type { Authentication } from "./Authentication.ts"
+import * as Blobs from "./Blobs.ts"
+import * as Endpoint from "./Endpoint.ts"
+import * as Guard from "./Guard.ts"
+import * as Idle from "./Idle.ts"
+import * as Lists from "./Lists.ts"
+import * as Manifests from "./Manifests.ts"
+import * as Refusal from "./Refusal.ts"
+import type { Answer, Caller, Incoming, Served } from "./Served.ts"
+import * as Sessions from "./Sessions.ts"
+import * as Settings from "./Settings.ts"
+import * as SignedTokens from "./SignedTokens.ts"
+import * as TokenService from "./TokenService.ts"
+import * as Uploads from "./Uploads.ts"
+
+export {
+  /** @since 0.1.0 */
+  IdleTimeout,
+  /** @since 0.1.0 */
+  type Quirk,
+  /** @since 0.1.0 */
+  UploadTimeout
+} from "./Settings.ts"
+
+/**
+ * How a registry is served. Anybody may do anything, unless said otherwise.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options extends Settings.Options {
+  /** Who may do what; anybody anything unless given. */
+  readonly authentication?: Authentication
+}
+
+/**
+ * What answers the requests to one registry.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type App = Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  never,
+  HttpServerRequest.HttpServerRequest | Scope.Scope
+>
+
+const isWrite = ({ endpoint, method }: Endpoint.Request): boolean =>
+  endpoint._tag === "Uploads" || endpoint._tag === "Upload" || method === "PUT" || method === "DELETE"
+
+/** Fails where the settings do not allow that. */
+const allow = (request: Endpoint.Request, { changes }: Settings.Settings) => {
+  if (changes === "none" && isWrite(request)) {
+    return Effect.fail(Refusal.make(405, "UNSUPPORTED", "this registry can only be read"))
+  }
+  return changes === "no-deletes" && request.method === "DELETE" && request.endpoint._tag !== "Upload"
+    ? Effect.fail(Refusal.make(405, "UNSUPPORTED", "nothing can be deleted from this registry"))
+    : Effect.void
+}
+
+const dispatcher = (served: Served) => {
+  const blobs = Blobs.make(served)
+  const uploads = Uploads.make(served)
+  const manifests = Manifests.make(served)
+  const lists = Lists.make(served)
+
+  return (
+    incoming: Incoming,
+    { endpoint, method, query }: Endpoint.Request,
+    caller: Caller
+  ): Answer => {
+    switch (endpoint._tag) {
+      case "Base":
+        return Effect.sync(() => HttpServerResponse.jsonUnsafe({}))
+      case "Catalog":
+        return lists.repositories(query)
+      case "Tags":
+        return lists.tags(endpoint.repository, query)
+      case "Referrers":
+        return lists.referrers(endpoint.repository, endpoint.digest, query)
+      case "Uploads":
+        return uploads.post(incoming, caller, endpoint.repository, query)
+      case "Upload": {
+        const { id, repository } = endpoint
+        if (method === "PATCH") return uploads.patch(incoming, repository, id)
+        if (method === "PUT") return uploads.put(incoming, repository, id, query)
+        return method === "DELETE" ? uploads.remove(repository, id) : uploads.get(repository, id)
+      }
+      case "Blob": {
+        const { digest, repository } = endpoint
+        if (method === "GET") return blobs.get(incoming, repository, digest)
+        return method === "DELETE" ? blobs.remove(repository, digest) : blobs.head(repository, digest)
+      }
+      case "Manifest": {
+        const { reference, repository } = endpoint
+        if (method === "GET") return manifests.get(repository, reference)
+        if (method === "PUT") return manifests.put(incoming, repository, reference, query)
+        return method === "DELETE" ? manifests.remove(repository, reference) : manifests.head(repository, reference)
+      }
+    }
+  }
+}
+
+const door = Effect.fnUntraced(function*(authentication: Authentication | undefined, idle: Idle.Idle) {
+  if (authentication === undefined) return { guard: Guard.open }
+  if (authentication._tag === "Basic") return { guard: Guard.basic(authentication) }
+  const tokens = yield* SignedTokens.make(authentication.service, authentication.key)
+  return { guard: Guard.bearer(authentication, tokens), token: TokenService.make(authentication, tokens, idle) }
+})
+
+const isForTokens = ({ url }: Incoming): boolean =>
+  url.startsWith(Guard.tokenPath) && (url.length === Guard.tokenPath.length || url[Guard.tokenPath.length] === "?")
+
+/** What is not as it should be is said in the log, and not to the client. */
+const internal = (incoming: Incoming, defect: unknown) =>
+  Effect.as(
+    Effect.annotateLogs(Effect.logError("a request could not be answered", Cause.die(defect)), {
+      method: incoming.method,
+      url: incoming.url
+    }),
+    Refusal.toResponse(Refusal.make(500, "UNKNOWN", "something went wrong in this registry"))
+  )
+
+/** Leaves out what a registry with these quirks does not say. */
+const tellLess = (
+  response: HttpServerResponse.HttpServerResponse,
+  { method }: Incoming,
+  { quirks }: Settings.Settings
+): HttpServerResponse.HttpServerResponse => {
+  let told = response
+  if (quirks.has("noDigestHeader")) {
+    told = HttpServerResponse.removeHeader(HttpServerResponse.removeHeader(told, "docker-content-digest"), "etag")
+  }
+  return quirks.has("noHeadLength") && method === "HEAD"
+    ? HttpServerResponse.removeHeader(told, "content-length")
+    : told
+}
+
+/**
+ * Makes what answers the requests to one registry, for programs that have their own router, or serve several registries:
+ * each is an effect that answers `HttpServerRequest`. It answers all paths: those that are no endpoint with 404.
+ *
+ * When the scope closes, upload sessions stay open where the registry will find them again: where their id is a UUID.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  registry: Registry.Registry,
+  options: Options = {}
+): Effect.fn.Return<App, never, Scope.Scope> {
+  const settings = yield* Settings.make(options)
+  const idle = yield* Idle.make(settings.idleTimeout)
+  const sessions = yield* Sessions.make(registry, settings)
+  const { guard, token } = { token: undefined, ...yield* door(options.authentication, idle) }
+  const dispatch = dispatcher({ registry, settings, sessions, idle })
+
+  const answer = Effect.fnUntraced(function*(incoming: Incoming) {
+    if (token !== undefined && isForTokens(incoming)) return yield* token(incoming)
+    const request = yield* Effect.fromResult(Endpoint.parse(incoming.method, incoming.url))
+    const needs = Guard.needsOf(request)
+    const caller = yield* guard.admit(incoming, needs)
+    const kind = request.method === "GET" || request.method === "HEAD" ? "read" : "write"
+    const others = Endpoint.methods[request.endpoint._tag].filter((method) => method !== request.method)
+    return yield* allow(request, settings).pipe(
+      Effect.andThen(dispatch(incoming, request, caller)),
+      Effect.mapError((error) => {
+        const refusal = isRegistryError(error) ? Refusal.ofError(error, kind) : error
+        // what HTTP wants to be said (RFC 9110, 15.5.2 and 15.5.6), wherever the refusal is from
+        if (refusal.status === 405) return Refusal.withHeaders(refusal, { allow: others.join(", ") })
+        if (refusal.status !== 401) return refusal
+        return Refusal.withHeaders(refusal, { "www-authenticate": guard.challenge(incoming, needs) })
+      })
+    )
+  })
+
+  return Effect.interruptible(Effect.flatMap(HttpServerRequest.HttpServerRequest, (incoming) =>
+    answer(incoming).pipe(
+      Effect.catch((error) =>
+        Effect.succeed(Refusal.toResponse(isRegistryError(error) ? Refusal.ofError(error, "write") : error))
+      ),
+      Effect.catchDefect((defect) => internal(incoming, defect)),
+      Effect.map((response) =>
+        tellLess(
+          HttpServerResponse.setHeader(response, "docker-distribution-api-version", "registry/2.0"),
+          incoming,
+          settings
+        )
+      )
+    )))
+})
+
+/**
+ * Adds the endpoints of the `Registry` service to an `HttpRouter`: `/v2/` and what is below, and `/token` where clients
+ * need tokens.
+ *
+ * **Example** (Serving a registry in memory)
+ *
+ * ```ts
+ * import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as RegistryServer from "effect-oci/RegistryServer"
+ * import { Layer } from "effect"
+ * import { HttpRouter } from "effect/http"
+ * import { createServer } from "node:http"
+ *
+ * const Server = HttpRouter.serve(RegistryServer.layer({ changes: "no-deletes" })).pipe(
+ *   Layer.provide(MemoryRegistry.layer()),
+ *   Layer.provide(NodeHttpServer.layer(
+ *     () => createServer({ requestTimeout: 0, headersTimeout: 60_000 }),
+ *     { host: "127.0.0.1", port: 5000 }
+ *   ))
+ * )
+ *
+ * NodeRuntime.runMain(Layer.launch(Server))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options: Options = {}
+): Layer.Layer<never, never, HttpRouter.HttpRouter | Registry.Registry> =>
+  Layer.effectDiscard(Effect.gen(function*() {
+    const router = yield* HttpRouter.HttpRouter
+    const app = yield* make(yield* Registry.Registry, options)
+    yield* router.add("*", "/v2/*", app)
+    if (options.authentication?._tag === "Bearer") yield* router.add("*", Guard.tokenPath, app)
+  }))

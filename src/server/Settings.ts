@@ -1,0 +1,112 @@
+/**
+ * How a registry is served: what is allowed, how much, and for how long.
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+
+/**
+ * How long the body of a request or an answer may stand still because of the client.
+ *
+ * @default 60 seconds
+ * @category references
+ * @since 0.1.0
+ */
+export const IdleTimeout: Context.Reference<Duration.Duration> = Context.Reference(
+  "effect-oci/RegistryServer/IdleTimeout",
+  { defaultValue: () => Duration.seconds(60) }
+)
+
+/**
+ * How long an upload session is kept when nobody asks for it: it is then cancelled (distribution-spec, "Canceling Blob
+ * Push").
+ *
+ * @default 1 hour
+ * @category references
+ * @since 0.1.0
+ */
+export const UploadTimeout: Context.Reference<Duration.Duration> = Context.Reference(
+  "effect-oci/RegistryServer/UploadTimeout",
+  { defaultValue: () => Duration.hours(1) }
+)
+
+/**
+ * Something that a registry does not do, or does in its own way, so that clients can be tried against registries as they
+ * are:
+ *
+ * - `noReferrers`: it does not list referrers, and does not say that it noted a subject.
+ * - `noFilter`: it lists all referrers, whatever type was asked for.
+ * - `noSinglePost`: a POST with a digest opens a session, and its body is not looked at.
+ * - `noChunks`: there is no PATCH.
+ * - `noResumption`: an upload that breaks off is lost.
+ * - `noCancel`: an upload cannot be cancelled.
+ * - `noMount`: every mount is declined.
+ * - `noRanges`: a blob comes as a whole, whatever range was asked for.
+ * - `noLink`: no list says that there is more of it.
+ * - `shortPages`: a page has half of what was asked for.
+ * - `noDigestHeader`: no answer names a digest.
+ * - `noHeadLength`: an answer to HEAD says nothing of a length.
+ * - `noTagParameters`: a manifest is pushed with one tag at most.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Quirk =
+  | "noReferrers"
+  | "noFilter"
+  | "noSinglePost"
+  | "noChunks"
+  | "noResumption"
+  | "noCancel"
+  | "noMount"
+  | "noRanges"
+  | "noLink"
+  | "shortPages"
+  | "noDigestHeader"
+  | "noHeadLength"
+  | "noTagParameters"
+
+/**
+ * What is allowed, and how much.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** What may be changed: everything, unless given; everything, but nothing deleted; or nothing. */
+  readonly changes?: "all" | "no-deletes" | "none"
+  /** The most entries in one page of a list; 1000 unless given. */
+  readonly pageSize?: number
+  /** The largest manifest that may be pushed, in bytes; 4 MiB unless given (distribution-spec, "Pushing Manifests"). */
+  readonly manifestLimit?: number
+  /** The largest blob that may be pushed, in bytes; any unless given. */
+  readonly uploadLimit?: number
+  /** No chunk of an upload but the last may be smaller, in bytes (`OCI-Chunk-Min-Length`); 0 unless given. */
+  readonly minimumChunk?: number
+  /** What the registry does not do; none unless given. */
+  readonly quirks?: ReadonlyArray<Quirk>
+}
+
+export interface Settings {
+  readonly changes: "all" | "no-deletes" | "none"
+  readonly pageSize: number
+  readonly manifestLimit: number
+  readonly uploadLimit: number
+  readonly minimumChunk: number
+  readonly quirks: ReadonlySet<Quirk>
+  readonly idleTimeout: Duration.Duration
+  readonly uploadTimeout: Duration.Duration
+}
+
+export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<Settings> {
+  return {
+    changes: options.changes ?? "all",
+    pageSize: options.pageSize ?? 1000,
+    manifestLimit: options.manifestLimit ?? 4 * 1024 * 1024,
+    uploadLimit: options.uploadLimit ?? Infinity,
+    minimumChunk: options.minimumChunk ?? 0,
+    quirks: new Set(options.quirks),
+    idleTimeout: yield* IdleTimeout,
+    uploadTimeout: yield* UploadTimeout
+  }
+})

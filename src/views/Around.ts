@@ -1,0 +1,152 @@
+/**
+ * Doing something around every call of a registry, of its uploads, and of the streams it hands out.
+ */
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type { Digest } from "../Digest.ts"
+import type { Repository, Tag } from "../Reference.ts"
+import type * as Registry from "../Registry.ts"
+import type { RegistryError } from "../RegistryError.ts"
+import type { Upload } from "../Upload.ts"
+
+/**
+ * What can be called: the operations of a registry; those of an upload session, `status`, `append` and `commit`; and
+ * `read`, the stream of a blob that was opened.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Operation =
+  | Exclude<keyof Registry.Registry, "name" | "capabilities" | "limiter" | "~effect-oci/Registry">
+  | "read"
+  | "status"
+  | "append"
+  | "commit"
+
+/**
+ * A call, as far as it is data.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Call {
+  readonly operation: Operation
+  readonly registry: string
+  readonly repository?: Repository
+  /** The tag or digest that it is about. Not the id of an upload: it may let others write. */
+  readonly reference?: Tag | Digest
+  /** The repository that a blob is to be mounted from. */
+  readonly from?: Repository
+  /** The tags that a manifest is pushed with. */
+  readonly tags?: ReadonlyArray<Tag>
+}
+
+export interface Hooks {
+  readonly effect: <A, E, R>(call: Call, self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | RegistryError, R>
+  readonly stream: <A, E, R>(call: Call, self: Stream.Stream<A, E, R>) => Stream.Stream<A, E | RegistryError, R>
+}
+
+/** The registry is asked when a hook runs what it was given, not before. */
+export const around = (self: Registry.Registry, { effect, stream }: Hooks): Registry.Registry => {
+  const { name: registry } = self
+
+  const aroundUpload = (repository: Repository) => (upload: Upload): Upload => ({
+    ...upload,
+    status: effect({ operation: "status", registry, repository }, upload.status),
+    append: (chunk) =>
+      effect({ operation: "append", registry, repository }, Effect.suspend(() => upload.append(chunk))),
+    commit: (digest, last) =>
+      effect(
+        { operation: "commit", registry, repository, reference: digest },
+        Effect.suspend(() => upload.commit(digest, last))
+      )
+  })
+
+  return {
+    ...self,
+    ping: effect({ operation: "ping", registry }, self.ping),
+    getBlob: (repository, digest, options) => {
+      const call = { registry, repository, reference: digest }
+      return Effect.map(
+        effect({ operation: "getBlob", ...call }, Effect.suspend(() => self.getBlob(repository, digest, options))),
+        (blob) => ({ ...blob, stream: stream({ operation: "read", ...call }, blob.stream) })
+      )
+    },
+    resolveBlob: (repository, digest) =>
+      effect(
+        { operation: "resolveBlob", registry, repository, reference: digest },
+        Effect.suspend(() => self.resolveBlob(repository, digest))
+      ),
+    getManifest: (repository, reference) =>
+      effect(
+        { operation: "getManifest", registry, repository, reference },
+        Effect.suspend(() => self.getManifest(repository, reference))
+      ),
+    resolveManifest: (repository, reference) =>
+      effect(
+        { operation: "resolveManifest", registry, repository, reference },
+        Effect.suspend(() => self.resolveManifest(repository, reference))
+      ),
+    pushBlob: (repository, descriptor, source) =>
+      effect(
+        { operation: "pushBlob", registry, repository, reference: descriptor.digest },
+        Effect.suspend(() => self.pushBlob(repository, descriptor, source))
+      ),
+    startUpload: (repository, options) => {
+      const mount = options?.mount === undefined ? {} : {
+        reference: options.mount.digest,
+        ...options.mount.from === undefined ? {} : { from: options.mount.from }
+      }
+      return Effect.map(
+        effect(
+          { operation: "startUpload", registry, repository, ...mount },
+          Effect.suspend(() => self.startUpload(repository, options))
+        ),
+        (started) => started._tag === "Upload" ? aroundUpload(repository)(started) : started
+      )
+    },
+    resumeUpload: (repository, id) =>
+      Effect.map(
+        effect(
+          { operation: "resumeUpload", registry, repository },
+          Effect.suspend(() => self.resumeUpload(repository, id))
+        ),
+        aroundUpload(repository)
+      ),
+    pushManifest: (repository, manifest, tags) =>
+      effect(
+        {
+          operation: "pushManifest",
+          registry,
+          repository,
+          ...manifest.digest === undefined ? {} : { reference: manifest.digest },
+          ...tags === undefined ? {} : { tags }
+        },
+        Effect.suspend(() => self.pushManifest(repository, manifest, tags))
+      ),
+    deleteBlob: (repository, digest) =>
+      effect(
+        { operation: "deleteBlob", registry, repository, reference: digest },
+        Effect.suspend(() => self.deleteBlob(repository, digest))
+      ),
+    deleteManifest: (repository, digest) =>
+      effect(
+        { operation: "deleteManifest", registry, repository, reference: digest },
+        Effect.suspend(() => self.deleteManifest(repository, digest))
+      ),
+    deleteTag: (repository, tag) =>
+      effect(
+        { operation: "deleteTag", registry, repository, reference: tag },
+        Effect.suspend(() => self.deleteTag(repository, tag))
+      ),
+    repositories: (options) =>
+      stream({ operation: "repositories", registry }, Stream.suspend(() => self.repositories(options))),
+    tags: (repository, options) =>
+      stream({ operation: "tags", registry, repository }, Stream.suspend(() => self.tags(repository, options))),
+    referrers: (repository, digest, options) =>
+      stream(
+        { operation: "referrers", registry, repository, reference: digest },
+        Stream.suspend(() => self.referrers(repository, digest, options))
+      )
+  }
+}

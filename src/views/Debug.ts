@@ -1,0 +1,95 @@
+/**
+ * A registry whose calls can be watched.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import type { Registry } from "../Registry.ts"
+import { isRegistryError } from "../RegistryError.ts"
+import { around, type Call } from "./Around.ts"
+
+/**
+ * A call that ended. A list, and the bytes of a blob (`read`), end when they were read to the end, or let go of.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CallEnded {
+  readonly call: Call
+  readonly outcome: "succeeded" | "failed" | "interrupted"
+  readonly duration: Duration.Duration
+  /** How it failed, in one line without secrets. */
+  readonly error?: string
+  /** How many were listed, or how many bytes were read. */
+  readonly count?: number
+}
+
+/**
+ * A registry that tells of each call how it ended: to `onCall`, where given, and as a line of the log, at level `Debug`.
+ * What it does is the same. For a stream of events, let `onCall` offer them to a `Queue`.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const debug = (
+  self: Registry,
+  options?: { readonly onCall?: (event: CallEnded) => Effect.Effect<void> }
+): Registry => {
+  const report = (event: CallEnded) =>
+    Effect.andThen(
+      Effect.annotateLogs(Effect.logDebug(line(event)), attributesOf(event)),
+      options?.onCall?.(event) ?? Effect.void
+    )
+
+  const ended = (call: Call, start: number, exit: Exit.Exit<unknown, unknown>, count?: number) =>
+    Effect.flatMap(Clock.currentTimeMillis, (end) =>
+      report({
+        call,
+        ...outcomeOf(exit),
+        duration: Duration.millis(end - start),
+        ...count === undefined ? {} : { count }
+      }))
+
+  return around(self, {
+    effect: (call, effect) =>
+      Effect.flatMap(
+        Clock.currentTimeMillis,
+        (start) => Effect.onExit(effect, (exit) => ended(call, start, exit))
+      ),
+    stream: (call, stream) =>
+      Stream.unwrap(Effect.map(Clock.currentTimeMillis, (start) => {
+        let count = 0
+        return stream.pipe(
+          Stream.mapArray((items) => {
+            for (const item of items) count += item instanceof Uint8Array ? item.length : 1
+            return items
+          }),
+          Stream.onExit((exit) => ended(call, start, exit, count))
+        )
+      }))
+  })
+}
+
+const outcomeOf = (exit: Exit.Exit<unknown, unknown>): Pick<CallEnded, "outcome" | "error"> => {
+  if (Exit.isSuccess(exit)) return { outcome: "succeeded" }
+  if (Cause.hasInterruptsOnly(exit.cause)) return { outcome: "interrupted" }
+  const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+  return { outcome: "failed", error: isRegistryError(error) ? error.reason.message : "not a failure of the registry" }
+}
+
+const attributesOf = ({ call, duration }: CallEnded) => ({
+  "oci.registry": call.registry,
+  ...call.repository === undefined ? {} : { "oci.repository": call.repository },
+  ...call.reference === undefined ? {} : { "oci.reference": call.reference },
+  "oci.duration": Duration.format(duration)
+})
+
+const line = ({ call, count, error, outcome }: CallEnded): string => {
+  const { operation, reference, repository } = call
+  const about = [operation, repository, reference].filter((word) => word !== undefined).join(" ")
+  return `${about} ${outcome}${count === undefined ? "" : ` with ${count}`}${error === undefined ? "" : `: ${error}`}`
+}

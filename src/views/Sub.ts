@@ -1,0 +1,133 @@
+/**
+ * The repositories of a registry below a name.
+ */
+import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import * as Stream from "effect/Stream"
+import type { Repository } from "../Reference.ts"
+import type { Registry } from "../Registry.ts"
+import { isRegistryError, NameInvalid, RegistryError } from "../RegistryError.ts"
+import type { Upload } from "../Upload.ts"
+
+const longestName = 255
+
+/**
+ * The repositories below a name, which is left out of theirs: those of `team` are `app` for what is `team/app` there.
+ * Nothing else can be reached, named or listed; `team` itself is not among them. It is called after both,
+ * `registry.example.com/team`, so that its errors and reports give full names.
+ *
+ * A mount takes a blob from below the name. One that does not say from where is declined, and becomes an upload session:
+ * the registry might find the blob elsewhere. A name that becomes longer than the 255 characters that clients share fails
+ * with `NameInvalid`.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const sub: {
+  (prefix: Repository): (self: Registry) => Registry
+  (self: Registry, prefix: Repository): Registry
+} = dual(2, (self: Registry, prefix: Repository): Registry => {
+  const name = `${self.name}/${prefix}`
+
+  // two names with a slash between them are one
+  const below = (repository: string) => `${prefix}/${repository}` as Repository
+  const isBelow = (repository: string) => repository.startsWith(`${prefix}/`)
+  const within = (repository: string) => repository.slice(prefix.length + 1) as Repository
+
+  const invalid = (operation: string, repository: Repository) =>
+    new RegistryError({
+      operation,
+      registry: name,
+      repository,
+      reason: new NameInvalid({ detail: `with ${prefix}/ before it, it has more than ${longestName} characters` })
+    })
+
+  /** An error of the registry, as one of this view; those of others, such as of a source, stay as they are. */
+  const translate = <E>(error: E): E | RegistryError => {
+    if (!isRegistryError(error) || error.registry !== self.name) return error
+    const { operation, reason, repository } = error
+    if (repository !== undefined && !isBelow(repository)) return error
+    const named = repository === undefined ? {} : { repository: within(repository) }
+    return new RegistryError({ operation, registry: name, ...named, reason })
+  }
+
+  const effect = <A, E, R>(
+    operation: string,
+    repository: Repository,
+    run: (repository: Repository) => Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | RegistryError, R> =>
+    Effect.suspend(() => {
+      const inner = below(repository)
+      return inner.length > longestName
+        ? Effect.fail(invalid(operation, repository))
+        : Effect.mapError(run(inner), translate)
+    })
+
+  const stream = <A, E, R>(
+    operation: string,
+    repository: Repository,
+    run: (repository: Repository) => Stream.Stream<A, E, R>
+  ): Stream.Stream<A, E | RegistryError, R> =>
+    Stream.suspend(() => {
+      const inner = below(repository)
+      return inner.length > longestName
+        ? Stream.fail(invalid(operation, repository))
+        : Stream.mapError(run(inner), translate)
+    })
+
+  const upload = (self: Upload): Upload => ({
+    ...self,
+    status: Effect.mapError(self.status, translate),
+    append: (chunk) => Effect.mapError(self.append(chunk), translate),
+    commit: (digest, last) => Effect.mapError(self.commit(digest, last), translate)
+  })
+
+  return {
+    ...self,
+    name,
+    capabilities: Effect.map(self.capabilities, (capabilities) => ({ ...capabilities, anonymousMount: false })),
+    ping: Effect.mapError(self.ping, translate),
+    getBlob: (repository, digest, options) =>
+      Effect.map(
+        effect("getBlob", repository, (repository) => self.getBlob(repository, digest, options)),
+        (blob) => ({ ...blob, stream: Stream.mapError(blob.stream, translate) })
+      ),
+    resolveBlob: (repository, digest) =>
+      effect("resolveBlob", repository, (repository) => self.resolveBlob(repository, digest)),
+    getManifest: (repository, reference) =>
+      effect("getManifest", repository, (repository) => self.getManifest(repository, reference)),
+    resolveManifest: (repository, reference) =>
+      effect("resolveManifest", repository, (repository) => self.resolveManifest(repository, reference)),
+    pushBlob: (repository, descriptor, source) =>
+      effect("pushBlob", repository, (repository) => self.pushBlob(repository, descriptor, source)),
+    startUpload: (repository, options) => {
+      const { mount, ...others } = options ?? {}
+      const from = mount?.from === undefined ? undefined : below(mount.from)
+      const mapped = mount === undefined || from === undefined || from.length > longestName
+        ? others
+        : { ...others, mount: { digest: mount.digest, from } }
+      return Effect.map(
+        effect("startUpload", repository, (repository) => self.startUpload(repository, mapped)),
+        (started) => started._tag === "Upload" ? upload(started) : started
+      )
+    },
+    resumeUpload: (repository, id) =>
+      Effect.map(effect("resumeUpload", repository, (repository) => self.resumeUpload(repository, id)), upload),
+    pushManifest: (repository, manifest, tags) =>
+      effect("pushManifest", repository, (repository) => self.pushManifest(repository, manifest, tags)),
+    deleteBlob: (repository, digest) =>
+      effect("deleteBlob", repository, (repository) => self.deleteBlob(repository, digest)),
+    deleteManifest: (repository, digest) =>
+      effect("deleteManifest", repository, (repository) => self.deleteManifest(repository, digest)),
+    deleteTag: (repository, tag) => effect("deleteTag", repository, (repository) => self.deleteTag(repository, tag)),
+    repositories: (options) =>
+      self.repositories(options?.after === undefined ? {} : { after: below(options.after) }).pipe(
+        Stream.filter(isBelow),
+        Stream.map(within),
+        Stream.mapError(translate)
+      ),
+    tags: (repository, options) => stream("tags", repository, (repository) => self.tags(repository, options)),
+    referrers: (repository, digest, options) =>
+      stream("referrers", repository, (repository) => self.referrers(repository, digest, options))
+  }
+})

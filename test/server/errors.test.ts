@@ -1,0 +1,212 @@
+import { assert, describe } from "@effect/vitest"
+import { Duration, Effect, Logger, Stream } from "effect"
+import * as Hasher from "effect-oci/Hasher"
+import * as MediaType from "effect-oci/MediaType"
+import * as Registry from "effect-oci/Registry"
+import * as RegistryError from "effect-oci/RegistryError"
+import { bytesOf, repository } from "../utils/images.ts"
+import { it } from "../utils/impatient.ts"
+import { failing } from "../utils/registries.ts"
+import { connect, digestOf } from "../utils/ScriptedServer.ts"
+import { memory, send, serve } from "../utils/Served.ts"
+
+const digest = digestOf("content")
+const detail = "told by the registry behind"
+
+const mismatch = {
+  digest: new Hasher.DigestMismatch({ expected: digest, actual: digestOf("other") }),
+  size: new Hasher.SizeMismatch({ expected: 1, actual: 2 })
+}
+
+/** A registry of which every operation fails for this reason, behind HTTP. */
+const failingWith = (reason: RegistryError.Reason) =>
+  Effect.map(
+    serve(Registry.make({
+      name: "faulty",
+      getManifest: () => failing("getManifest", reason),
+      pushManifest: () => failing("pushManifest", reason)
+    })),
+    ({ host }) => ({
+      read: send(host, "GET /v2/team/app/manifests/1"),
+      write: send(host, "PUT /v2/team/app/manifests/1", { body: {}, headers: { "content-type": MediaType.imageIndex } })
+    })
+  )
+
+describe("what a registry fails for", () => {
+  const both: ReadonlyArray<readonly [RegistryError.Reason, status: number, code: string]> = [
+    [new RegistryError.BlobUnknown({ detail }), 404, "BLOB_UNKNOWN"],
+    [new RegistryError.BlobUploadInvalid({ detail }), 416, "BLOB_UPLOAD_INVALID"],
+    [new RegistryError.BlobUploadUnknown({ detail }), 404, "BLOB_UPLOAD_UNKNOWN"],
+    [new RegistryError.DigestInvalid({ detail }), 400, "DIGEST_INVALID"],
+    [new RegistryError.ManifestBlobUnknown({ detail }), 400, "MANIFEST_BLOB_UNKNOWN"],
+    [new RegistryError.ManifestInvalid({ detail }), 400, "MANIFEST_INVALID"],
+    [new RegistryError.ManifestUnknown({ detail }), 404, "MANIFEST_UNKNOWN"],
+    [new RegistryError.NameInvalid({ detail }), 400, "NAME_INVALID"],
+    [new RegistryError.NameUnknown({ detail }), 404, "NAME_UNKNOWN"],
+    [new RegistryError.SizeInvalid({ detail }), 400, "SIZE_INVALID"],
+    [new RegistryError.Unauthorized({ detail }), 401, "UNAUTHORIZED"],
+    [new RegistryError.Denied({ detail }), 403, "DENIED"],
+    [new RegistryError.Unsupported({ detail }), 405, "UNSUPPORTED"],
+    [new RegistryError.TooManyRequests({ detail }), 429, "TOOMANYREQUESTS"],
+    [new RegistryError.RangeNotSatisfiable({ detail }), 416, "SIZE_INVALID"],
+    [new RegistryError.Transport({ detail }), 503, "UNKNOWN"],
+    [new RegistryError.Timeout({ phase: "headers", after: Duration.seconds(1) }), 504, "UNKNOWN"],
+    [new RegistryError.UnexpectedResponse({ status: 500, detail }), 502, "UNKNOWN"],
+    [new RegistryError.Storage({ path: "/srv", problem: detail, code: "EIO" }), 500, "UNKNOWN"],
+    [new RegistryError.Storage({ path: "/srv", problem: detail, code: "EMFILE" }), 503, "UNKNOWN"],
+    [new RegistryError.Storage({ path: "/srv", problem: detail, code: "ENOSPC" }), 507, "UNKNOWN"],
+    [new RegistryError.CredentialsUnavailable({ source: "/root/secret", problem: detail }), 502, "UNKNOWN"],
+    [new RegistryError.TokenUnavailable({ problem: detail, isTemporary: true }), 503, "UNKNOWN"],
+    [new RegistryError.TokenUnavailable({ problem: detail, isTemporary: false }), 502, "UNKNOWN"]
+  ]
+  const cases: ReadonlyArray<readonly ["read" | "write", RegistryError.Reason, number, string]> = [
+    ...both.flatMap(([reason, status, code]) =>
+      (["read", "write"] as const).map((kind) => [kind, reason, status, code] as const)
+    ),
+    ["write", mismatch.digest, 400, "DIGEST_INVALID"],
+    ["write", mismatch.size, 400, "SIZE_INVALID"],
+    ["write", new Hasher.UnsupportedAlgorithm({ algorithm: "md5" }), 400, "DIGEST_INVALID"],
+    ["write", new RegistryError.ContentTooLarge({ limit: 1 }), 413, "SIZE_INVALID"],
+    // what it has is no fault of the client's
+    ["read", mismatch.digest, 502, "UNKNOWN"],
+    ["read", mismatch.size, 502, "UNKNOWN"],
+    ["read", new Hasher.UnsupportedAlgorithm({ algorithm: "md5" }), 502, "UNKNOWN"],
+    ["read", new RegistryError.ContentTooLarge({ limit: 1 }), 502, "UNKNOWN"]
+  ]
+  for (const [kind, reason, status, code] of cases) {
+    it.live(`is told to who wants to ${kind}: ${reason._tag} as ${status} ${code}`, () =>
+      Effect.gen(function*() {
+        const answer = yield* (yield* failingWith(reason))[kind]
+        assert.strictEqual(answer.status, status)
+        assert.strictEqual(answer.headers["content-type"], "application/json")
+        const { errors } = JSON.parse(answer.text)
+        assert.strictEqual(errors.length, 1)
+        assert.strictEqual(errors[0].code, code)
+        assert.isString(errors[0].message)
+      }))
+  }
+
+  it.live("is told in the words of the registry behind where the client can mend it", () =>
+    Effect.gen(function*() {
+      const { write } = yield* failingWith(new RegistryError.ManifestInvalid({ detail }))
+      assert.include((yield* write).text, detail)
+    }))
+
+  it.live.each([
+    new RegistryError.Transport({ code: "ECONNREFUSED", detail }),
+    new RegistryError.UnexpectedResponse({ status: 500, detail }),
+    new RegistryError.Storage({ path: detail, problem: detail }),
+    new RegistryError.CredentialsUnavailable({ source: detail, problem: detail }),
+    new RegistryError.TokenUnavailable({ service: detail, problem: detail, isTemporary: true })
+  ])("is not told in detail where it is ours: $_tag", (reason) =>
+    Effect.gen(function*() {
+      const { read } = yield* failingWith(reason)
+      assert.notInclude((yield* read).text, detail)
+    }))
+
+  it.live("for a while says for how long, in whole seconds", () =>
+    Effect.gen(function*() {
+      const retryAfter = Duration.millis(1_200)
+      for (
+        const reason of [
+          new RegistryError.TooManyRequests({ retryAfter }),
+          new RegistryError.UnexpectedResponse({ status: 503, retryAfter }),
+          new RegistryError.TokenUnavailable({ problem: detail, isTemporary: true, retryAfter })
+        ]
+      ) {
+        const { read } = yield* failingWith(reason)
+        assert.strictEqual((yield* read).headers["retry-after"], "2")
+      }
+    }))
+
+  it.live("as 401 comes with a challenge", () =>
+    Effect.gen(function*() {
+      const { read } = yield* failingWith(new RegistryError.Unauthorized({}))
+      assert.strictEqual((yield* read).headers["www-authenticate"], `Basic realm="registry", charset="UTF-8"`)
+    }))
+
+  it.live("is told by HEAD without a body", () =>
+    Effect.gen(function*() {
+      const { ask } = yield* memory()
+      const { bytes, status } = yield* ask("HEAD /v2/team/app/manifests/1")
+      assert.deepStrictEqual([status, bytes.length], [404, 0])
+    }))
+
+  it.live.each(["ManifestUnknown", "NameUnknown", "Denied", "TooManyRequests"] as const)(
+    "is the same for a client of ours: %s",
+    (tag) =>
+      Effect.gen(function*() {
+        const { host } = yield* serve(Registry.make({
+          name: "faulty",
+          tags: () => Stream.fromEffect(failing("tags", new RegistryError[tag]({})))
+        }))
+        const client = yield* connect({ host })
+        const error = yield* Effect.flip(Stream.runDrain(client.tags(repository("team/app"))))
+        assert.strictEqual(error.reason._tag, tag)
+      })
+  )
+})
+
+describe("what nobody expected", () => {
+  it.live("is 500, told in the log and not to the client", () =>
+    Effect.gen(function*() {
+      const logged: Array<unknown> = []
+      const logger = Logger.make(({ cause, message }) => void logged.push([message, `${cause}`]))
+      const { host } = yield* serve(Registry.make({
+        name: "faulty",
+        getManifest: () => Effect.die(new Error("secret-marker"))
+      })).pipe(Effect.provide(Logger.layer([logger])))
+      const answer = yield* send(host, "GET /v2/team/app/manifests/1")
+      assert.deepStrictEqual([answer.status, answer.code], [500, "UNKNOWN"])
+      assert.notInclude(answer.text, "secret-marker")
+      assert.include(JSON.stringify(logged), "secret-marker")
+    }))
+
+  it.live("of one request is no matter of the next", () =>
+    Effect.gen(function*() {
+      let asked = 0
+      const { host } = yield* serve(Registry.make({
+        name: "faulty",
+        getManifest: () =>
+          asked++ === 0
+            ? Effect.die("once")
+            : Effect.map(Hasher.digest(bytesOf("{}")), (digest) => ({
+              descriptor: { mediaType: MediaType.imageIndex, digest, size: 2 },
+              bytes: bytesOf("{}")
+            })).pipe(Effect.orDie)
+      })).pipe(Effect.provide(Logger.layer([])))
+      assert.strictEqual((yield* send(host, "GET /v2/team/app/manifests/1")).status, 500)
+      assert.strictEqual((yield* send(host, "GET /v2/team/app/manifests/1")).status, 200)
+    }))
+})
+
+describe("what is no endpoint", () => {
+  it.live.each(["GET /v2/nonsense", "GET /v2/team/app", "GET /v2/team/app/tags", "GET /v1/", "GET /", "GET /token"])(
+    "is 404: %s",
+    (line) =>
+      Effect.gen(function*() {
+        const { ask } = yield* memory()
+        const { code, status } = yield* ask(line)
+        assert.deepStrictEqual([status, code], [404, "UNSUPPORTED"])
+      })
+  )
+
+  it.live.each(
+    [
+      ["POST /v2/", "GET, HEAD"],
+      ["PUT /v2/team/app/tags/list", "GET, HEAD"],
+      ["POST /v2/team/app/manifests/1", "GET, HEAD, PUT, DELETE"],
+      [`PUT /v2/team/app/blobs/${digest}`, "GET, HEAD, DELETE"],
+      ["GET /v2/team/app/blobs/uploads/", "POST"],
+      ["POST /v2/team/app/blobs/uploads/1", "GET, HEAD, PATCH, PUT, DELETE"],
+      [`DELETE /v2/team/app/referrers/${digest}`, "GET, HEAD"],
+      ["OPTIONS /v2/_catalog", "GET, HEAD"],
+      ["PROPFIND /v2/_catalog", "GET, HEAD"]
+    ] as const
+  )("has no such method: %s", ([line, allow]) =>
+    Effect.gen(function*() {
+      const { ask } = yield* memory()
+      const { code, headers, status } = yield* ask(line)
+      assert.deepStrictEqual([status, code, headers.allow], [405, "UNSUPPORTED", allow])
+    }))
+})

@@ -1,0 +1,170 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import * as MediaType from "effect-oci/MediaType"
+import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import type * as RegistryServer from "effect-oci/RegistryServer"
+import { Contract } from "effect-oci/testing"
+import { pushBlob, pushImage, pushReferrer, repository, tag } from "../utils/images.ts"
+import { connect as client, digestOf } from "../utils/ScriptedServer.ts"
+import { connect, memory, serve } from "../utils/Served.ts"
+
+const app = repository("team/app")
+const content = "0123456789"
+const digest = digestOf(content)
+
+const having = (...quirks: ReadonlyArray<RegistryServer.Quirk>) => memory({ quirks, pageSize: 4 })
+
+describe("a registry with the quirk", () => {
+  it.live("noReferrers lists none, and does not tell of subjects", () =>
+    Effect.gen(function*() {
+      const { ask, registry } = yield* having("noReferrers")
+      const image = yield* pushImage(registry, app, ["layer"])
+      const referrer = yield* pushReferrer(registry, app, image, "about it")
+      const { code, status } = yield* ask(`GET /v2/team/app/referrers/${image.digest}`)
+      assert.deepStrictEqual([status, code], [404, "UNSUPPORTED"])
+      const { bytes } = yield* registry.getManifest(app, referrer.digest)
+      const sent = { body: bytes, headers: { "content-type": MediaType.imageManifest } }
+      const { headers } = yield* ask("PUT /v2/team/app/manifests/1", sent)
+      assert.isUndefined(headers["oci-subject"])
+    }))
+
+  it.live("noFilter lists all referrers, and does not say that it filtered", () =>
+    Effect.gen(function*() {
+      const { ask, registry } = yield* having("noFilter")
+      const image = yield* pushImage(registry, app, ["layer"])
+      yield* pushReferrer(registry, app, image, "about it")
+      const { headers, text } = yield* ask(`GET /v2/team/app/referrers/${image.digest}?artifactType=application/none`)
+      assert.strictEqual(JSON.parse(text).manifests.length, 1)
+      assert.isUndefined(headers["oci-filters-applied"])
+    }))
+
+  it.live("noSinglePost opens a session instead", () =>
+    Effect.gen(function*() {
+      const { ask } = yield* having("noSinglePost")
+      const { headers, status } = yield* ask(`POST /v2/team/app/blobs/uploads/?digest=${digest}`, { body: content })
+      assert.strictEqual(status, 202)
+      assert.strictEqual((yield* ask(`GET /v2/team/app/blobs/${digest}`)).status, 404)
+      assert.strictEqual((yield* ask(`PUT ${headers.location}?digest=${digest}`, { body: content })).status, 201)
+    }))
+
+  it.live("noChunks takes none", () =>
+    Effect.gen(function*() {
+      const { ask } = yield* having("noChunks")
+      const { headers } = yield* ask("POST /v2/team/app/blobs/uploads/")
+      const refused = yield* ask(`PATCH ${headers.location}`, { body: content })
+      assert.deepStrictEqual([refused.status, refused.code], [405, "UNSUPPORTED"])
+      assert.strictEqual(refused.headers.allow, "GET, HEAD, PUT, DELETE")
+    }))
+
+  it.live("noResumption loses the session of an upload that breaks off", () =>
+    Effect.gen(function*() {
+      const { ask, host } = yield* having("noResumption")
+      const { headers } = yield* ask("POST /v2/team/app/blobs/uploads/")
+      const { close, write } = yield* connect(host)
+      yield* write(`PATCH ${headers.location} HTTP/1.1\r\nhost: ${host}\r\ncontent-length: 10\r\n\r\n01234`)
+      yield* close
+      const { status } = yield* ask(`GET ${headers.location}`).pipe(
+        Effect.repeat({ until: ({ status }) => status !== 204, times: 50 })
+      )
+      assert.strictEqual(status, 404)
+    }))
+
+  it.live("noCancel cancels nothing", () =>
+    Effect.gen(function*() {
+      const { ask } = yield* having("noCancel")
+      const { headers } = yield* ask("POST /v2/team/app/blobs/uploads/")
+      assert.strictEqual((yield* ask(`DELETE ${headers.location}`)).status, 405)
+      assert.strictEqual((yield* ask(`GET ${headers.location}`)).status, 204)
+    }))
+
+  it.live("noMount opens a session instead", () =>
+    Effect.gen(function*() {
+      const { ask, registry } = yield* having("noMount")
+      yield* pushBlob(registry, repository("other"), content)
+      assert.strictEqual((yield* ask(`POST /v2/team/app/blobs/uploads/?mount=${digest}&from=other`)).status, 202)
+    }))
+
+  it.live("noRanges sends all of a blob", () =>
+    Effect.gen(function*() {
+      const { ask, registry } = yield* having("noRanges")
+      yield* pushBlob(registry, app, content)
+      const { status, text } = yield* ask(`GET /v2/team/app/blobs/${digest}`, { headers: { range: "bytes=1-2" } })
+      assert.deepStrictEqual([status, text], [200, content])
+    }))
+
+  it.live("noLink does not say that there is more", () =>
+    Effect.gen(function*() {
+      const { ask, registry } = yield* having("noLink")
+      yield* pushImage(registry, app, ["layer"], { tags: ["1", "2", "3"].map(tag) })
+      const { headers, text } = yield* ask("GET /v2/team/app/tags/list?n=2")
+      assert.deepStrictEqual([JSON.parse(text).tags, headers.link], [["1", "2"], undefined])
+    }))
+
+  it.live("shortPages sends half of what was asked for, and says that there is more", () =>
+    Effect.gen(function*() {
+      const { ask, registry } = yield* having("shortPages")
+      yield* pushImage(registry, app, ["layer"], { tags: ["1", "2", "3"].map(tag) })
+      const { headers, text } = yield* ask("GET /v2/team/app/tags/list?n=3")
+      assert.deepStrictEqual(JSON.parse(text).tags, ["1", "2"])
+      assert.strictEqual(headers.link, `</v2/team/app/tags/list?n=3&last=2>; rel="next"`)
+    }))
+
+  it.live("noDigestHeader names no digest, whatever is asked", () =>
+    Effect.gen(function*() {
+      const { ask, registry } = yield* having("noDigestHeader")
+      const { digest } = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      const { bytes } = yield* registry.getManifest(app, digest)
+      const sent = { body: bytes, headers: { "content-type": MediaType.imageManifest } }
+      for (
+        const answer of [
+          yield* ask("GET /v2/team/app/manifests/1"),
+          yield* ask("HEAD /v2/team/app/manifests/1"),
+          yield* ask(`HEAD /v2/team/app/blobs/${digestOf("layer")}`),
+          yield* ask("PUT /v2/team/app/manifests/1", sent)
+        ]
+      ) {
+        assert.oneOf(answer.status, [200, 201])
+        assert.isUndefined(answer.headers["docker-content-digest"])
+        assert.isUndefined(answer.headers.etag)
+      }
+    }))
+
+  it.live("noHeadLength tells HEAD of no length, and GET all the same", () =>
+    Effect.gen(function*() {
+      const { ask, registry } = yield* having("noHeadLength")
+      yield* pushBlob(registry, app, content)
+      assert.isUndefined((yield* ask(`HEAD /v2/team/app/blobs/${digest}`)).headers["content-length"])
+      assert.strictEqual((yield* ask(`GET /v2/team/app/blobs/${digest}`)).headers["content-length"], "10")
+    }))
+
+  it.live("noTagParameters sets no tag that is a parameter", () =>
+    Effect.gen(function*() {
+      const { ask } = yield* having("noTagParameters")
+      const body = "{\"manifests\":[]}"
+      const sent = { body, headers: { "content-type": MediaType.imageIndex } }
+      const { headers, status } = yield* ask(`PUT /v2/team/app/manifests/${digestOf(body)}?tag=1`, sent)
+      assert.deepStrictEqual([status, headers["oci-tag"]], [201, undefined])
+      assert.strictEqual((yield* ask("HEAD /v2/team/app/manifests/1")).status, 404)
+    }))
+})
+
+/** Quirks that a client of ours copes with. */
+const survivable: ReadonlyArray<RegistryServer.Quirk> = [
+  "noReferrers",
+  "noFilter",
+  "noSinglePost",
+  "noRanges",
+  "shortPages",
+  "noDigestHeader",
+  "noTagParameters"
+]
+
+describe(`a registry with ${survivable.join(", ")} meets the contract through a client of ours:`, () => {
+  for (const { effect, name } of Contract.without("sha512Tags")) {
+    it.live(name, () =>
+      Effect.gen(function*() {
+        const { host } = yield* serve(yield* MemoryRegistry.make(), { quirks: survivable })
+        yield* effect(yield* client({ host }))
+      }))
+  }
+})

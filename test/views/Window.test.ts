@@ -1,0 +1,194 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Exit, Fiber, Scope, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import * as Window from "../../src/views/Window.ts"
+import { bytesOf } from "../utils/images.ts"
+
+const make = () => Window.make<string>({ capacity: 4, patience: Duration.seconds(5) })
+
+type Of = Window.Window<string>
+
+const write = (window: Of, text: string) => window.write(window.position(), bytesOf(text))
+
+/** What a reader gets, and how that ends. */
+const reader = Effect.fnUntraced(function*(window: Of, from: number, to: number) {
+  const place = yield* window.join(from)
+  const got: Array<string> = []
+  const read = place.readTo(to).pipe(
+    Stream.decodeText(),
+    Stream.runForEach((text) => Effect.sync(() => got.push(text))),
+    Effect.match({
+      onFailure: (error) => typeof error === "string" ? error : `behind at ${error.position}`,
+      onSuccess: () => "done"
+    })
+  )
+  const fiber = yield* Effect.forkScoped(read, { startImmediately: true })
+  return { got, end: Fiber.join(fiber) }
+})
+
+/** A writer that may have to wait. */
+const writer = (window: Of, ...texts: ReadonlyArray<string>): Effect.Effect<Fiber.Fiber<void>, never, Scope.Scope> =>
+  Effect.forkScoped(Effect.forEach(texts, (text) => write(window, text), { discard: true }), {
+    startImmediately: true
+  })
+
+describe("readers of a window", () => {
+  it.effect("get what is written, as it comes", () =>
+    Effect.gen(function*() {
+      const window = make()
+      const one = yield* reader(window, 0, 6)
+      const two = yield* reader(window, 0, 6)
+      yield* write(window, "012")
+      yield* Effect.yieldNow
+      assert.deepStrictEqual([one.got, two.got], [["012"], ["012"]])
+      yield* write(window, "345")
+      assert.deepStrictEqual([yield* one.end, yield* two.end], ["done", "done"])
+    }))
+
+  it.effect("may begin in the middle, and end there", () =>
+    Effect.gen(function*() {
+      const window = make()
+      const { end, got } = yield* reader(window, 2, 5)
+      yield* write(window, "012")
+      yield* write(window, "345")
+      assert.strictEqual(yield* end, "done")
+      assert.strictEqual(got.join(""), "234")
+    }))
+
+  it.effect("may come while it is still there", () =>
+    Effect.gen(function*() {
+      const window = make()
+      yield* write(window, "0123")
+      const { end, got } = yield* reader(window, 0, 4)
+      assert.strictEqual(yield* end, "done")
+      assert.strictEqual(got.join(""), "0123")
+    }))
+
+  it.effect("who come too late are told where they are", () =>
+    Effect.gen(function*() {
+      const window = make()
+      yield* write(window, "0123")
+      yield* write(window, "4567")
+      assert.strictEqual(yield* (yield* reader(window, 0, 8)).end, "behind at 0")
+    }))
+
+  it.effect("fail as the writer did, behind what it wrote", () =>
+    Effect.gen(function*() {
+      const window = make()
+      const { end, got } = yield* reader(window, 0, 8)
+      yield* write(window, "0123")
+      yield* window.end(Exit.fail("broken"))
+      assert.strictEqual(yield* end, "broken")
+      assert.deepStrictEqual(got, ["0123"])
+    }))
+
+  it.effect("have fallen behind where the writer is done, and has not written what they want", () =>
+    Effect.gen(function*() {
+      const window = make()
+      const { end } = yield* reader(window, 0, 8)
+      yield* write(window, "0123")
+      yield* window.end(Exit.void)
+      assert.strictEqual(yield* end, "behind at 4")
+    }))
+
+  it.effect("get bytes once that are written twice", () =>
+    Effect.gen(function*() {
+      const window = make()
+      const { end, got } = yield* reader(window, 0, 6)
+      yield* window.write(0, bytesOf("0123"))
+      yield* window.write(2, bytesOf("2345"))
+      assert.strictEqual(yield* end, "done")
+      assert.strictEqual(got.join(""), "012345")
+    }))
+})
+
+describe("the writer of a window", () => {
+  it.effect("waits for nobody where nobody reads", () =>
+    Effect.gen(function*() {
+      const window = make()
+      yield* Fiber.join(yield* writer(window, "0123", "4567", "89ab"))
+      assert.strictEqual(window.position(), 12)
+    }))
+
+  it.effect("waits for the fastest reader when it is half a window ahead", () =>
+    Effect.gen(function*() {
+      const window = make()
+      const place = yield* window.join(0)
+      yield* window.join(0)
+      const fiber = yield* writer(window, "0123", "4567", "89ab")
+      yield* Effect.yieldNow
+      assert.strictEqual(window.position(), 4)
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* Stream.runDrain(place.readTo(12))
+      yield* Fiber.join(fiber)
+    }))
+
+  it.effect("leaves half a window to readers who are slower", () =>
+    Effect.gen(function*() {
+      const window = make()
+      const slow = yield* window.join(0)
+      const fast = yield* reader(window, 0, 4)
+      const fiber = yield* writer(window, "0", "1", "2", "3", "4", "5")
+      assert.strictEqual(yield* fast.end, "done")
+      yield* Effect.yieldNow
+      assert.strictEqual(yield* Stream.mkString(Stream.decodeText(slow.readTo(4))), "0123")
+      yield* Fiber.interrupt(fiber)
+    }))
+
+  it.effect("lets readers have their turn, so that none falls behind whom nothing keeps from reading", () =>
+    Effect.gen(function*() {
+      const window = make()
+      const readers = yield* Effect.forEach([1, 2, 3, 4, 5], () =>
+        Effect.gen(function*() {
+          const place = yield* window.join(0)
+          yield* Effect.yieldNow
+          return yield* Stream.mkString(Stream.decodeText(place.readTo(200)))
+        }).pipe(Effect.scoped, Effect.forkChild({ startImmediately: true })))
+      for (let count = 0; count < 200; count++) yield* write(window, "x")
+      for (const reader of readers) assert.strictEqual(yield* Fiber.join(reader), "x".repeat(200))
+    }))
+
+  it.effect("waits for a reader no longer than it has patience, and then for none", () =>
+    Effect.gen(function*() {
+      const window = make()
+      yield* window.join(0)
+      const fiber = yield* writer(window, "0123", "4567", "89ab", "cdef")
+      yield* TestClock.adjust("4999 millis")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(fiber)
+    }))
+
+  it.effect("goes on when the reader that it waits for leaves", () =>
+    Effect.gen(function*() {
+      const window = make()
+      const scope = yield* Scope.make()
+      yield* Scope.provide(window.join(0), scope)
+      const fiber = yield* writer(window, "0123", "4567", "89ab")
+      yield* Effect.yieldNow
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* Scope.close(scope, Exit.void)
+      yield* Fiber.join(fiber)
+    }))
+
+  it.effect("waits for nobody while somebody waits for the end", () =>
+    Effect.gen(function*() {
+      const window = make()
+      yield* write(window, "0123")
+      yield* write(window, "4567")
+      yield* window.join(4)
+      const fiber = yield* writer(window, "89ab")
+      yield* Effect.yieldNow
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* window.join(0)
+      yield* Fiber.join(fiber)
+    }))
+
+  it.effect("does not wait for who wants no more", () =>
+    Effect.gen(function*() {
+      const window = make()
+      const { end } = yield* reader(window, 0, 2)
+      yield* Fiber.join(yield* writer(window, "0123", "4567", "89ab"))
+      assert.strictEqual(yield* end, "done")
+    }))
+})
