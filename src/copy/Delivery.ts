@@ -1,8 +1,9 @@
 /**
  * Moving one blob to every destination that lacks it, each by the cheapest way there is, and reading it once for all.
  */
-import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -224,7 +225,7 @@ export const sourceOf = Effect.fnUntraced(function*(job: Job.Job, node: Place) {
 })
 
 // nobody sees more
-const progressInterval = 100
+const progressInterval = Duration.millis(100)
 
 /** Tells how much of a source was read. */
 const watched = <E>(
@@ -234,15 +235,18 @@ const watched = <E>(
 ): BlobSource.BlobSource<E> => ({
   ...source,
   open: (offset) =>
-    Stream.unwrap(Effect.map(Clock.Clock, (clock) => {
+    Stream.unwrap(Effect.gen(function*() {
       let bytes = offset
-      let last = clock.currentTimeMillisUnsafe()
-      return Stream.mapArrayEffect(source.open(offset), (chunks) => {
+      let told = offset
+      const tell = Effect.suspend(() => {
+        if (bytes === told) return Effect.void
+        told = bytes
+        return job.emit({ _tag: "Progressed", descriptor, bytes })
+      })
+      yield* Effect.forkScoped(Effect.repeat(tell, Schedule.spaced(progressInterval)))
+      return Stream.mapArray(source.open(offset), (chunks) => {
         for (const { length } of chunks) bytes += length
-        const now = clock.currentTimeMillisUnsafe()
-        if (now - last < progressInterval) return Effect.succeed(chunks)
-        last = now
-        return Effect.as(job.emit({ _tag: "Progressed", descriptor, bytes }), chunks)
+        return chunks
       })
     }))
 })
