@@ -199,10 +199,12 @@ const transfer = Effect.fnUntraced(function*(job: Job.Job, node: Node, sinks: Re
     const { leave, source } = share
     return Job.attempt(
       target,
-      Effect.flatMap(write(watched(job, node, source)), (outcome) => arrived(job, target, node, outcome))
+      write(watched(job, node, source)).pipe(
+        Effect.tap(tryMount(job, target, node)),
+        Effect.flatMap((outcome) => arrived(job, target, node, outcome))
+      )
     ).pipe(Effect.ensuring(leave))
   }, { concurrency: "unbounded", discard: true })
-  yield* Effect.forEach(sinks, ({ target }) => Job.attempt(target, tryMount(job, target, node)), { discard: true })
 })
 
 const isLarge = ({ descriptor }: Node) =>
@@ -256,7 +258,8 @@ const worthTrying = 4
 
 /**
  * Finds out, once, whether a registry answers to a mount from the very repository that has the blob: from then on, one
- * request tells for each blob whether it is there, and opens a session if not.
+ * request tells for each blob whether it is there, and opens a session if not. It has to be done before anything refers to
+ * the blob: distribution writes anew where it is, and while it does so refuses what is made of it.
  */
 const tryMount = Effect.fnUntraced(
   function*({ pending }: Job.Job, { host, registry, repository }: Job.Target, node: Node) {

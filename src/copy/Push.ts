@@ -24,6 +24,12 @@ const isLack = ({ reason }: CopyError): boolean =>
 /** Does it refuse a referrer, maybe because it does not have the subject? */
 const isRefusal = (error: CopyError): boolean => isLack(error) || error.reason._tag === "ManifestInvalid"
 
+/**
+ * Does it say that a manifest is not what its digest says, though that was verified? distribution 2.8 does so while somebody
+ * else pushes, or mounts, one of its blobs to the same repository.
+ */
+const isDoubtful = ({ reason }: CopyError): boolean => reason._tag === "DigestInvalid"
+
 /** Deals with a manifest at a destination, when its turn has come. */
 export const push = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: ManifestNode, target: Job.Target) {
   const { digest } = node.descriptor
@@ -62,7 +68,8 @@ const put = Effect.fnUntraced(
     const { bytes, descriptor } = node.manifest ??
       (yield* registry.getManifest(repository, digest).pipe(Job.atTarget(target, node)))
     yield* registry.pushManifest(repository, { mediaType: descriptor.mediaType, bytes, digest }, tags).pipe(
-      Job.atTarget(target, node)
+      Job.atTarget(target, node),
+      Effect.retry({ times: 1, while: isDoubtful })
     )
     yield* Host.learn(host.manifests, repository, digest)
   }

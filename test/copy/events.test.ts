@@ -6,7 +6,7 @@ import * as CopyPlan from "effect-oci/CopyPlan"
 import * as Descriptor from "effect-oci/Descriptor"
 import * as MediaType from "effect-oci/MediaType"
 import * as Registry from "effect-oci/Registry"
-import { Denied, ManifestBlobUnknown, Transport } from "effect-oci/RegistryError"
+import { Denied, DigestInvalid, ManifestBlobUnknown, Transport } from "effect-oci/RegistryError"
 import { TestClock } from "effect/testing"
 import { bytesOf, pushImage, pushManifest, pushReferrer, pushSample, repository, tag } from "../utils/images.ts"
 import { failing, override, recorded } from "../utils/registries.ts"
@@ -193,6 +193,27 @@ describe("a destination that lacks what it said to have", () => {
       yield* destination.registry.deleteBlob(to, (yield* Descriptor.fromBytes(bytesOf("one"))).digest)
       yield* Copy.copyManifest(ends())
       yield* destination.registry.resolveManifest(to, tag("1"))
+    }))
+
+  it.effect("is tried once more over a digest that is said to be wrong", () =>
+    Effect.gen(function*() {
+      const { destination, ends, source } = yield* setup
+      const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
+      let refusals = 1
+      const doubting = override(destination.registry, {
+        pushManifest: (...args) =>
+          Effect.suspend(() =>
+            refusals-- > 0
+              ? failing("pushManifest", new DigestInvalid({ status: 400 }))
+              : destination.registry.pushManifest(...args)
+          )
+      })
+      yield* Copy.copyManifest(ends({ destination: doubting }))
+      assert.strictEqual((yield* destination.registry.resolveManifest(to, tag("1"))).digest, image.digest)
+      refusals = 2
+      const other = yield* pushImage(source.registry, from, ["other"], { tags: [tag("1")] })
+      const error = yield* Effect.flip(Copy.copyManifest(ends({ destination: doubting })))
+      assert.deepStrictEqual([error.reason._tag, error.descriptor?.digest], ["DigestInvalid", other.digest])
     }))
 
   it.effect("is not tried for ever", () =>
