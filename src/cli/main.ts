@@ -4,7 +4,6 @@
  */
 import * as module from "node:module"
 import { setFlagsFromString } from "node:v8"
-import * as imports from "./imports.ts"
 import * as streams from "./streams.ts"
 import { version } from "./version.ts"
 
@@ -22,6 +21,5 @@ if (major < 22 || major === 22 && minor < 19) {
   // V8 would let the chunks of blobs pile up in a growing young generation: kept small, it frees them soon
   setFlagsFromString("--semi-space-growth-factor=1")
   module.enableCompileCache()
-  imports.remember()
   void import("./run.ts")
 }

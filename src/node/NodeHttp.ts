@@ -56,7 +56,11 @@ const loopback = "localhost,127.0.0.1,::1"
 const hostOf = (origin: string | URL): string => new URL(origin).host
 
 const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
-  const { Agent, EnvHttpProxyAgent } = yield* Effect.promise(() => import("@effect/platform-node/Undici"))
+  const { Agent, EnvHttpProxyAgent } = yield* Effect.map(
+    Effect.promise(() => import("@effect/platform-node/Undici")),
+    // a bundler cannot tell the others from the outside
+    (module) => module.default
+  )
   const { httpProxy, httpsProxy, noProxy } = yield* Effect.orDie(proxies)
   const timeout = Duration.toMillis(yield* ConnectTimeout)
   const insecure = new Set((options.insecure ?? []).map((host) => hostOf(`https://${host}`)))
