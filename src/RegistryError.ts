@@ -26,7 +26,7 @@ const answer = {
 }
 
 const say = (what: string, { detail }: { readonly detail?: string }): string =>
-  detail === undefined || detail === "" ? what : `${what}: ${detail}`
+  detail === undefined || detail === "" || detail === what ? what : `${what}: ${detail}`
 
 /**
  * `BLOB_UNKNOWN`: the repository has no such blob.

@@ -23,6 +23,8 @@ const reasons: ReadonlyArray<readonly [reason: RegistryError.Reason, message: st
   [new RegistryError.ManifestUnknown({}), "there is no such manifest or tag", false],
   [new RegistryError.NameInvalid({}), "the registry does not accept the repository's name", false],
   [new RegistryError.NameUnknown({}), "there is no such repository", false],
+  // what our own server says
+  [new RegistryError.NameUnknown({ detail: "there is no such repository" }), "there is no such repository", false],
   [new RegistryError.SizeInvalid({}), "the registry does not accept the length", false],
   [new RegistryError.Unauthorized({ status: 401 }), "the registry asks for credentials", false],
   [new RegistryError.Denied({ status: 403 }), "access is denied", false],
