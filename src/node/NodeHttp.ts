@@ -121,6 +121,7 @@ const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
  * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient> =>
-  NodeHttpClient.layerUndiciNoDispatcher.pipe(
+  // a client of its own: the layer is the same one for all, and would be built once, with whichever dispatcher comes first
+  Layer.fresh(NodeHttpClient.layerUndiciNoDispatcher).pipe(
     Layer.provide(Layer.effect(NodeHttpClient.Dispatcher, makeDispatcher(options)))
   )

@@ -44,7 +44,8 @@ import * as NodeHttp from "./NodeHttp.ts"
  * @since 0.1.0
  */
 export const layerOptions = (options: HttpResolver.Options & NodeHttp.Options = {}): Layer.Layer<Namespace.Namespace> =>
-  Namespace.layer.pipe(
+  // a namespace of its own: the layer is the same one for all, and would be built once, with whichever resolver comes first
+  Layer.fresh(Namespace.layer).pipe(
     Layer.provide(Layer.effect(
       Resolver.Resolver,
       Effect.gen(function*() {
