@@ -2,7 +2,7 @@
  * A registry in memory, served over HTTP: anybody may pull, ada may push. Images are copied into it by name, by the same
  * program.
  *
- *     node examples/serve.ts 127.0.0.1:5001/team/app:1
+ *     node examples/serve.ts 5000 127.0.0.1:5001/team/app:1
  */
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Redacted } from "effect"
@@ -16,15 +16,17 @@ import * as RegistryServer from "effect-oci/RegistryServer"
 import { HttpRouter } from "effect/http"
 import { createServer } from "node:http"
 
+const [port = "", ...sources] = process.argv.slice(2)
+
 const authentication = Authentication.basic({
   check: Authentication.passwords({ ada: Redacted.make("secret") }),
   authorize: (username, { action }) => Effect.succeed(username === "ada" || action === "pull")
 })
 
-const Server = HttpRouter.serve(RegistryServer.layer({ authentication }), { disableListenLog: true }).pipe(
+const Server = HttpRouter.serve(RegistryServer.layer({ authentication })).pipe(
   Layer.provide(NodeHttpServer.layer(
     () => createServer({ requestTimeout: 0, headersTimeout: 60_000 }),
-    { host: "127.0.0.1", port: 5000 }
+    { host: "127.0.0.1", port: Number(port) }
   ))
 )
 
@@ -32,9 +34,9 @@ const program = Effect.gen(function*() {
   const registry = yield* Registry.Registry
   const namespace = yield* Namespace.Namespace
   const repository = Reference.Repository.make("kept/app")
-  for (const source of process.argv.slice(2)) {
+  for (const source of sources) {
     yield* namespace.copyManifest({ source, destination: { registry, repository, tag: Reference.Tag.make("latest") } })
-    yield* Console.log(`127.0.0.1:5000/kept/app:latest is ${source}`)
+    yield* Console.log(`kept/app:latest is ${source}`)
   }
   return yield* Effect.never
 })

@@ -29,6 +29,19 @@ export interface BlobSource<out E = never> {
 /**
  * A source of bytes in memory.
  *
+ * **Example** (Bytes in memory)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as BlobSource from "effect-oci/BlobSource"
+ *
+ * const source = BlobSource.fromBytes(new TextEncoder().encode("hello"))
+ *
+ * source.size // => 5
+ * source.replay // => "any"
+ * new TextDecoder().decode(Effect.runSync(BlobSource.collect(source, 2))) // => "llo"
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -41,6 +54,18 @@ export const fromBytes = (bytes: Uint8Array): BlobSource => ({
 /**
  * A source that is read once, from its beginning.
  *
+ * **Example** (Bytes that come by once)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Stream } from "effect"
+ * import * as BlobSource from "effect-oci/BlobSource"
+ *
+ * const source = BlobSource.fromStream(5, Stream.encodeText(Stream.make("hel", "lo")))
+ *
+ * source.replay // => "once"
+ * Effect.runSync(BlobSource.collect(source)).length // => 5
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -52,6 +77,24 @@ export const fromStream = <E>(size: number, stream: Stream.Stream<Uint8Array, E>
 
 /**
  * A source that is opened by a function, as often as needed.
+ *
+ * **Example** (A file, read from where it is needed)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect, FileSystem } from "effect"
+ * import * as BlobSource from "effect-oci/BlobSource"
+ *
+ * const program = Effect.gen(function*() {
+ *   const fs = yield* FileSystem.FileSystem
+ *   yield* fs.writeFileString("hello.txt", "hello")
+ *   const { size } = yield* fs.stat("hello.txt")
+ *   const source = BlobSource.make(Number(size), (offset) => fs.stream("hello.txt", { offset }))
+ *   return new TextDecoder().decode(yield* BlobSource.collect(source, 2))
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, NodeServices.layer)) // => "llo"
+ * ```
  *
  * @category constructors
  * @since 0.1.0

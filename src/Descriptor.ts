@@ -42,6 +42,20 @@ export type Descriptor = typeof Descriptor.Type
 /**
  * Describes some bytes. They are `application/octet-stream` and the digest is of `sha256`, unless said otherwise.
  *
+ * **Example** (Describing a layer)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as Descriptor from "effect-oci/Descriptor"
+ * import * as MediaType from "effect-oci/MediaType"
+ *
+ * const bytes = new TextEncoder().encode("a layer")
+ * const { digest, size } = Effect.runSync(Descriptor.fromBytes(bytes, { mediaType: MediaType.imageLayer }))
+ *
+ * size // => 7
+ * digest.slice(0, 15) // => "sha256:e28d98ac"
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */

@@ -125,6 +125,17 @@ export const encoded = (self: Digest): string => self.slice(self.indexOf(":") + 
 /**
  * Assembles a digest from an algorithm and the raw bytes of its hash, in hexadecimal.
  *
+ * **Example** (A hash that Node made)
+ *
+ * ```ts import.meta.vitest
+ * import * as Digest from "effect-oci/Digest"
+ * import { createHash } from "node:crypto"
+ *
+ * const hash = createHash("sha256").update("hello").digest()
+ *
+ * Digest.fromHash("sha256", hash).slice(0, 15) // => "sha256:2cf24dba"
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */

@@ -183,6 +183,17 @@ export const PerRegistry: Context.Reference<() => Limiter> = Context.Reference<(
 /**
  * Gives each client that is made with it the same fixed limit.
  *
+ * **Example** (Two requests at a time)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as Limiter from "effect-oci/Limiter"
+ *
+ * const limit = Effect.flatMap(Limiter.PerRegistry, (make) => make().limit)
+ *
+ * Effect.runSync(Effect.provide(limit, Limiter.layerFixed(2))) // => 2
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */
@@ -190,6 +201,17 @@ export const layerFixed = (limit: number): Layer.Layer<never> => Layer.succeed(P
 
 /**
  * Gives no client that is made with it a limit.
+ *
+ * **Example** (As many requests as there are)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as Limiter from "effect-oci/Limiter"
+ *
+ * const limit = Effect.flatMap(Limiter.PerRegistry, (make) => make().limit)
+ *
+ * Effect.runSync(Effect.provide(limit, Limiter.layerUnlimited)) // => Infinity
+ * ```
  *
  * @category layers
  * @since 0.1.0

@@ -140,6 +140,14 @@ export const isNonDistributable = (mediaType: string): boolean =>
 /**
  * A `Content-Type` without its parameters, in lower case (RFC 9110 section 8.3.1: types are case-insensitive).
  *
+ * **Example** (Reading a header)
+ *
+ * ```ts import.meta.vitest
+ * import * as MediaType from "effect-oci/MediaType"
+ *
+ * MediaType.fromContentType("Application/JSON; charset=utf-8") // => "application/json"
+ * ```
+ *
  * @category conversions
  * @since 0.1.0
  */

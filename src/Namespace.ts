@@ -371,6 +371,20 @@ const nameOf = (end: End): string => isPlace(end) ? end.registry.name : String(e
 /**
  * Provides the namespace of what the `Resolver` knows.
  *
+ * **Example** (The namespace of what a resolver knows)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Layer } from "effect"
+ * import * as Namespace from "effect-oci/Namespace"
+ * import * as Resolver from "effect-oci/Resolver"
+ *
+ * const layer = Namespace.layer.pipe(Layer.provide(Resolver.layerStatic({})))
+ *
+ * const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("ghcr.io/team/app:1"))
+ *
+ * Effect.runSync(Effect.flip(Effect.provide(program, layer)))._tag // => "UnknownHost"
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */

@@ -117,6 +117,17 @@ export const matches = (wanted: Platform, candidate: Platform): boolean =>
  * Reads the platform out of an image config (image-spec, `config.md`), which has the same fields among others. The
  * others, such as the environment, are left behind.
  *
+ * **Example** (The platform of an image config)
+ *
+ * ```ts import.meta.vitest
+ * import { Result } from "effect"
+ * import * as Platform from "effect-oci/Platform"
+ *
+ * const config = `{ "os": "linux", "architecture": "arm64", "config": { "Env": ["PATH=/bin"] } }`
+ *
+ * Result.map(Platform.fromJson(config), Platform.format) // => Result.succeed("linux/arm64")
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */

@@ -303,6 +303,16 @@ export const parse = (input: string): Result.Result<Reference, InvalidReference>
 /**
  * Reads the host of a registry.
  *
+ * **Example** (Reading a host)
+ *
+ * ```ts import.meta.vitest
+ * import { Result } from "effect"
+ * import * as Reference from "effect-oci/Reference"
+ *
+ * Result.getOrThrow(Reference.parseHost("127.0.0.1:5000")) // => "127.0.0.1:5000"
+ * Result.isFailure(Reference.parseHost("library")) // => true
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */

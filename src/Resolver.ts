@@ -114,6 +114,23 @@ export const firstOf = (...resolvers: ReadonlyArray<Resolver["Service"]>): Resol
 /**
  * Provides a resolver of a fixed table.
  *
+ * **Example** (A test that knows one host)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Layer } from "effect"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as Reference from "effect-oci/Reference"
+ * import * as Resolver from "effect-oci/Resolver"
+ *
+ * const layer = Layer.unwrap(
+ *   Effect.map(MemoryRegistry.make({ name: "mem.local" }), (memory) => Resolver.layerStatic({ "mem.local": memory }))
+ * )
+ *
+ * const program = Resolver.Resolver.use((resolver) => resolver.resolve(Reference.Host.make("mem.local")))
+ *
+ * Effect.runSync(Effect.provide(program, layer)).name // => "mem.local"
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */

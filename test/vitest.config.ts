@@ -7,7 +7,7 @@ export default defineConfig({
   root: fileURLToPath(new URL("..", import.meta.url)),
   ssr: { resolve: { conditions: ["effect-oci:source", "module", "node", "development|production"] } },
   test: {
-    include: ["test/**/*.test.ts"],
+    include: ["test/**/*.test.ts", "examples/*.test.ts"],
     setupFiles: ["test/setup.ts"],
     sequence: { concurrent: true },
     testTimeout: 30_000

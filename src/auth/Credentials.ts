@@ -210,6 +210,17 @@ export const fromConfig: Config.Config<Credentials["Service"]> = Config.flatMap(
 /**
  * Provides no credentials.
  *
+ * **Example** (Nobody)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as Credentials from "effect-oci/Credentials"
+ *
+ * const lookup = Credentials.Credentials.use((credentials) => credentials.lookup({ host: "ghcr.io" }))
+ *
+ * Effect.runSync(Effect.provide(lookup, Credentials.layerAnonymous)) // => undefined
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */
@@ -217,6 +228,21 @@ export const layerAnonymous: Layer.Layer<Credentials> = Layer.succeed(Credential
 
 /**
  * Provides the credentials of a table, by host or by `host/path`.
+ *
+ * **Example** (A table)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Redacted } from "effect"
+ * import * as Credentials from "effect-oci/Credentials"
+ *
+ * const layer = Credentials.layerStatic({
+ *   "ghcr.io": { _tag: "Basic", username: "ada", password: Redacted.make("secret") }
+ * })
+ *
+ * const lookup = Credentials.Credentials.use((credentials) => credentials.lookup({ host: "ghcr.io" }))
+ *
+ * Effect.runSync(Effect.provide(lookup, layer))?._tag // => "Basic"
+ * ```
  *
  * @category layers
  * @since 0.1.0
@@ -226,6 +252,20 @@ export const layerStatic = (credentials: Readonly<Record<string, Credential>>): 
 
 /**
  * Provides the credentials that the configuration has: see {@link fromConfig}.
+ *
+ * **Example** (From the environment)
+ *
+ * ```ts import.meta.vitest
+ * import { ConfigProvider, Effect, Layer } from "effect"
+ * import * as Credentials from "effect-oci/Credentials"
+ *
+ * const env = { OCI_REGISTRY: "ghcr.io", OCI_REGISTRY_TOKEN: "secret" }
+ * const layer = Credentials.layerConfig.pipe(Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env }))))
+ *
+ * const lookup = Credentials.Credentials.use((credentials) => credentials.lookup({ host: "ghcr.io" }))
+ *
+ * Effect.runSync(Effect.provide(lookup, layer))?._tag // => "RegistryToken"
+ * ```
  *
  * @category layers
  * @since 0.1.0

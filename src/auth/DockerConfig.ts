@@ -115,21 +115,20 @@ const asking = ({ credHelpers, credsStore }: DockerFiles.Source, place: Credenti
  *
  * **Example** (An entry of one's own before docker's)
  *
- * ```ts
+ * ```ts import.meta.vitest
  * import { NodeServices } from "@effect/platform-node"
  * import { Effect, Redacted } from "effect"
  * import * as Credentials from "effect-oci/Credentials"
  * import * as DockerConfig from "effect-oci/DockerConfig"
  *
- * const credentials = DockerConfig.make().pipe(
- *   Effect.map((docker) =>
- *     Credentials.firstOf(
- *       Credentials.static({ "ghcr.io": { _tag: "RegistryToken", token: Redacted.make("secret") } }),
- *       docker
- *     )
- *   ),
- *   Effect.provide(NodeServices.layer)
- * )
+ * const program = Effect.gen(function*() {
+ *   const own = Credentials.static({ "ghcr.io": { _tag: "RegistryToken", token: Redacted.make("secret") } })
+ *   const credentials = Credentials.firstOf(own, yield* DockerConfig.make())
+ *   return yield* credentials.lookup({ host: "ghcr.io", repository: "team/app" })
+ * })
+ *
+ * const found = await Effect.runPromise(Effect.provide(program, NodeServices.layer))
+ * found?._tag // => "RegistryToken"
  * ```
  *
  * @category constructors
@@ -248,6 +247,27 @@ export const explain = Effect.fnUntraced(function*(
 
 /**
  * Provides the credentials that docker and podman keep.
+ *
+ * **Example** (One file and no other)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect, FileSystem, Layer } from "effect"
+ * import * as Credentials from "effect-oci/Credentials"
+ * import * as DockerConfig from "effect-oci/DockerConfig"
+ *
+ * const layer = DockerConfig.layer({ file: "auth.json" }).pipe(Layer.provideMerge(NodeServices.layer))
+ *
+ * const program = Effect.gen(function*() {
+ *   const fs = yield* FileSystem.FileSystem
+ *   yield* fs.writeFileString("auth.json", `{ "auths": { "ghcr.io": { "username": "ada", "password": "secret" } } }`)
+ *   const credentials = yield* Credentials.Credentials
+ *   return yield* credentials.lookup({ host: "ghcr.io" })
+ * })
+ *
+ * const found = await Effect.runPromise(Effect.provide(program, layer))
+ * found?._tag // => "Basic"
+ * ```
  *
  * @category layers
  * @since 0.1.0

@@ -95,7 +95,7 @@ export interface Options {
  *
  * **Example** (Listing tags)
  *
- * ```ts
+ * ```ts import.meta.vitest
  * import { NodeHttpClient } from "@effect/platform-node"
  * import { Effect, Stream } from "effect"
  * import * as HttpRegistry from "effect-oci/HttpRegistry"
@@ -104,7 +104,9 @@ export interface Options {
  * const program = Effect.gen(function*() {
  *   const registry = yield* HttpRegistry.make({ host: "127.0.0.1:5000", plainHttp: true })
  *   return yield* Stream.runCollect(registry.tags(Reference.Repository.make("team/app")))
- * }).pipe(Effect.provide(NodeHttpClient.layerUndici))
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, NodeHttpClient.layerUndici)) // => ["1"]
  * ```
  *
  * @category constructors
@@ -145,6 +147,25 @@ export const make = Effect.fnUntraced(function*(
 
 /**
  * Provides the client of one registry as the `Registry` service.
+ *
+ * **Example** (A program for any registry, given one behind HTTP)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeHttpClient } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import * as HttpRegistry from "effect-oci/HttpRegistry"
+ * import * as Reference from "effect-oci/Reference"
+ * import * as Registry from "effect-oci/Registry"
+ *
+ * const program = Registry.Registry.use((registry) =>
+ *   registry.resolveManifest(Reference.Repository.make("team/app"), Reference.Tag.make("1"))
+ * )
+ *
+ * const layer = HttpRegistry.layer({ host: "ghcr.io" }).pipe(Layer.provide(NodeHttpClient.layerUndici))
+ *
+ * const { mediaType } = await Effect.runPromise(Effect.provide(program, layer))
+ * mediaType // => "application/vnd.oci.image.index.v1+json"
+ * ```
  *
  * @category layers
  * @since 0.1.0

@@ -47,6 +47,24 @@ const apiHost = (host: string): string => {
 /**
  * Makes a resolver that has one client per host, made when the host is first asked for.
  *
+ * **Example** (One client for each host)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeHttpClient } from "@effect/platform-node"
+ * import { Effect } from "effect"
+ * import * as HttpResolver from "effect-oci/HttpResolver"
+ * import * as Reference from "effect-oci/Reference"
+ *
+ * const host = Reference.Host.make("ghcr.io")
+ *
+ * const program = Effect.gen(function*() {
+ *   const resolver = yield* HttpResolver.make({ mirrors: { "docker.io": ["mirror.gcr.io"] } })
+ *   return (yield* resolver.resolve(host)) === (yield* resolver.resolve(host))
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, NodeHttpClient.layerUndici)) // => true
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -96,6 +114,25 @@ export const make = Effect.fnUntraced(function*(
 
 /**
  * Provides a resolver that has one client per host.
+ *
+ * **Example** (References that lead anywhere)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeHttpClient } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import * as HttpResolver from "effect-oci/HttpResolver"
+ * import * as Namespace from "effect-oci/Namespace"
+ *
+ * const layer = Namespace.layer.pipe(
+ *   Layer.provide(HttpResolver.layer({ plainHttp: ["registry.internal:5000"] })),
+ *   Layer.provide(NodeHttpClient.layerUndici)
+ * )
+ *
+ * const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("registry.internal:5000/team/app:1"))
+ *
+ * const { mediaType } = await Effect.runPromise(Effect.provide(program, layer))
+ * mediaType // => "application/vnd.oci.image.index.v1+json"
+ * ```
  *
  * @category layers
  * @since 0.1.0

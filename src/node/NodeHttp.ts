@@ -99,10 +99,33 @@ const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
  * Provides an HTTP client for registries. Its connections are closed with the layer. Hosts are asked for through the
  * proxies that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name, in upper or lower case; loopback never is.
  *
+ * **Example** (Trusting the certificates of one's own authority)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect, FileSystem, Layer } from "effect"
+ * import * as HttpResolver from "effect-oci/HttpResolver"
+ * import * as Namespace from "effect-oci/Namespace"
+ * import * as NodeHttp from "effect-oci/NodeHttp"
+ *
+ * const http = Layer.unwrap(Effect.gen(function*() {
+ *   const fs = yield* FileSystem.FileSystem
+ *   return NodeHttp.layer({ ca: [yield* fs.readFileString("ca.pem")] })
+ * }))
+ *
+ * const layer = Namespace.layer.pipe(Layer.provide(HttpResolver.layer()), Layer.provide(http))
+ *
+ * const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("registry.internal/team/app:1"))
+ *
+ * const { mediaType } = await Effect.runPromise(program.pipe(Effect.provide(layer), Effect.provide(NodeServices.layer)))
+ * mediaType // => "application/vnd.oci.image.index.v1+json"
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient> =>
-  NodeHttpClient.layerUndiciNoDispatcher.pipe(
+  // a client of its own: the layer is the same one for all, and would be built once, with whichever dispatcher comes first
+  Layer.fresh(NodeHttpClient.layerUndiciNoDispatcher).pipe(
     Layer.provide(Layer.effect(NodeHttpClient.Dispatcher, makeDispatcher(options)))
   )

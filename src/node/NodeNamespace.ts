@@ -19,11 +19,33 @@ import * as NodeHttp from "./NodeHttp.ts"
  * Without `credentials` it has those of docker and podman, as `DockerConfig` finds them; `Credentials.anonymous` keeps
  * it from looking.
  *
+ * **Example** (With a password, and a mirror)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Redacted } from "effect"
+ * import * as Credentials from "effect-oci/Credentials"
+ * import * as Namespace from "effect-oci/Namespace"
+ * import * as NodeNamespace from "effect-oci/NodeNamespace"
+ *
+ * const layer = NodeNamespace.layerOptions({
+ *   credentials: Credentials.static({
+ *     "ghcr.io": { _tag: "Basic", username: "ada", password: Redacted.make("secret") }
+ *   }),
+ *   mirrors: { "docker.io": ["mirror.gcr.io"] }
+ * })
+ *
+ * const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("docker.io/team/app:1"))
+ *
+ * const { mediaType } = await Effect.runPromise(Effect.provide(program, layer))
+ * mediaType // => "application/vnd.oci.image.index.v1+json"
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */
 export const layerOptions = (options: HttpResolver.Options & NodeHttp.Options = {}): Layer.Layer<Namespace.Namespace> =>
-  Namespace.layer.pipe(
+  // a namespace of its own: the layer is the same one for all, and would be built once, with whichever resolver comes first
+  Layer.fresh(Namespace.layer).pipe(
     Layer.provide(Layer.effect(
       Resolver.Resolver,
       Effect.gen(function*() {
@@ -37,6 +59,21 @@ export const layerOptions = (options: HttpResolver.Options & NodeHttp.Options = 
 /**
  * Provides a namespace over HTTP, by `undici`, with the defaults: HTTPS, loopback in plain HTTP, the credentials of
  * docker and podman.
+ *
+ * **Example** (Copying an image)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as Namespace from "effect-oci/Namespace"
+ * import * as NodeNamespace from "effect-oci/NodeNamespace"
+ *
+ * const copy = Namespace.Namespace.use((namespace) =>
+ *   namespace.copyManifest({ source: "ghcr.io/team/app:1", destination: "127.0.0.1:5000/mirror/app:1" })
+ * )
+ *
+ * const report = await Effect.runPromise(Effect.provide(copy, NodeNamespace.layer))
+ * report.root.mediaType // => "application/vnd.oci.image.index.v1+json"
+ * ```
  *
  * @category layers
  * @since 0.1.0

@@ -166,6 +166,30 @@ const tellLess = (
  *
  * When the scope closes, upload sessions stay open where the registry will find them again: where their id is a UUID.
  *
+ * **Example** (Two registries below one server)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as RegistryServer from "effect-oci/RegistryServer"
+ * import { HttpServer, HttpServerRequest } from "effect/http"
+ * import { createServer } from "node:http"
+ *
+ * const Server = Layer.unwrap(Effect.gen(function*() {
+ *   const open = yield* RegistryServer.make(yield* MemoryRegistry.make())
+ *   const frozen = yield* RegistryServer.make(yield* MemoryRegistry.make(), { changes: "none" })
+ *   return HttpServer.serve(Effect.flatMap(
+ *     HttpServerRequest.HttpServerRequest,
+ *     ({ headers }) => headers["host"]?.startsWith("frozen.") === true ? frozen : open
+ *   ))
+ * })).pipe(
+ *   Layer.provide(NodeHttpServer.layer(() => createServer({ requestTimeout: 0 }), { host: "127.0.0.1", port: 5000 }))
+ * )
+ *
+ * NodeRuntime.runMain(Layer.launch(Server))
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -220,7 +244,7 @@ export const make = Effect.fnUntraced(function*(
  *
  * **Example** (Serving a registry in memory)
  *
- * ```ts
+ * ```ts import.meta.vitest
  * import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
  * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
  * import * as RegistryServer from "effect-oci/RegistryServer"

@@ -218,6 +218,22 @@ const indexOf = (images: ReadonlyArray<Image>, repository: Reference.Repository)
 /**
  * Opens an archive. It stays open as long as the scope.
  *
+ * **Example** (What `docker save` has written)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect } from "effect"
+ * import * as DockerArchive from "effect-oci/DockerArchive"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { images } = yield* DockerArchive.make({ file: "saved.tar" })
+ *   return images.flatMap(({ names }) => names.map(({ repository, tag }) => `${repository}:${tag}`))
+ * })
+ *
+ * const names = await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
+ * names // => ["team/app:1"]
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -268,6 +284,21 @@ export const make = Effect.fnUntraced(function*(
 
 /**
  * Provides the archive as the `Registry` service.
+ *
+ * **Example** (Listing repositories)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect, Layer, Stream } from "effect"
+ * import * as DockerArchive from "effect-oci/DockerArchive"
+ * import * as Registry from "effect-oci/Registry"
+ *
+ * const layer = DockerArchive.layer({ file: "saved.tar" }).pipe(Layer.provide(NodeServices.layer))
+ *
+ * const program = Registry.Registry.use((registry) => Stream.runCollect(registry.repositories()))
+ *
+ * await Effect.runPromise(Effect.provide(program, layer)) // => ["team/app"]
+ * ```
  *
  * @category layers
  * @since 0.1.0

@@ -112,6 +112,26 @@ export interface LayoutRegistry extends Registry.Registry {
 /**
  * Makes a registry of what is in a folder. Nothing there is read or written before it is used.
  *
+ * **Example** (One image in a folder)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect } from "effect"
+ * import * as LayoutRegistry from "effect-oci/LayoutRegistry"
+ * import { Images } from "effect-oci/testing"
+ *
+ * const app = Images.repository("app")
+ *
+ * const program = Effect.gen(function*() {
+ *   const registry = yield* LayoutRegistry.make({ directory: "layout", form: "layout" })
+ *   yield* Images.pushImage(registry, app, ["a layer"], { tags: [Images.tag("1")] })
+ *   return yield* registry.roots(app)
+ * })
+ *
+ * const roots = await Effect.runPromise(Effect.provide(program, NodeServices.layer))
+ * roots.length // => 1
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -240,6 +260,26 @@ export const make = Effect.fnUntraced(function*(
 
 /**
  * Provides a registry of what is in a folder as the `Registry` service.
+ *
+ * **Example** (A registry in a folder)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect, Layer, Stream } from "effect"
+ * import * as LayoutRegistry from "effect-oci/LayoutRegistry"
+ * import * as Registry from "effect-oci/Registry"
+ * import { Images } from "effect-oci/testing"
+ *
+ * const layer = LayoutRegistry.layer({ directory: "registry" }).pipe(Layer.provide(NodeServices.layer))
+ *
+ * const program = Effect.gen(function*() {
+ *   const registry = yield* Registry.Registry
+ *   yield* Images.pushImage(registry, Images.repository("team/app"), ["a layer"], { tags: [Images.tag("1")] })
+ *   return yield* Stream.runCollect(registry.repositories())
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, layer)) // => ["team/app"]
+ * ```
  *
  * @category layers
  * @since 0.1.0

@@ -46,6 +46,28 @@ interface Content {
 /**
  * Makes an empty registry.
  *
+ * **Example** (Pushing a blob)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as BlobSource from "effect-oci/BlobSource"
+ * import * as Descriptor from "effect-oci/Descriptor"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as Reference from "effect-oci/Reference"
+ *
+ * const app = Reference.Repository.make("app")
+ * const bytes = new TextEncoder().encode("hello")
+ *
+ * const program = Effect.gen(function*() {
+ *   const registry = yield* MemoryRegistry.make()
+ *   const descriptor = yield* Descriptor.fromBytes(bytes)
+ *   yield* registry.pushBlob(app, descriptor, BlobSource.fromBytes(bytes))
+ *   return yield* registry.resolveBlob(app, descriptor.digest)
+ * })
+ *
+ * Effect.runSync(program).size // => 5
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -359,6 +381,18 @@ export const make = (options?: {
 
 /**
  * Provides an empty registry as the `Registry` service.
+ *
+ * **Example** (The registry of a test)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Stream } from "effect"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as Registry from "effect-oci/Registry"
+ *
+ * const program = Registry.Registry.use((registry) => Stream.runCount(registry.repositories()))
+ *
+ * Effect.runSync(Effect.provide(program, MemoryRegistry.layer())) // => 0
+ * ```
  *
  * @category layers
  * @since 0.1.0

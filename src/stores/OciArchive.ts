@@ -60,6 +60,25 @@ const failedOf = (name: string) => (operation: string, repository?: Repository) 
 /**
  * Opens an archive for reading. It stays open as long as the scope.
  *
+ * **Example** (What is in an archive)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect, Stream } from "effect"
+ * import * as OciArchive from "effect-oci/OciArchive"
+ * import { Images } from "effect-oci/testing"
+ *
+ * const app = Images.repository("app")
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* OciArchive.update({ file: "app.tar" }, (registry) => Images.pushSample(registry, app, [Images.tag("1")]))
+ *   const archive = yield* OciArchive.make({ file: "app.tar" })
+ *   return yield* Stream.runCollect(archive.tags(app))
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(NodeServices.layer))) // => ["1"]
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -89,6 +108,29 @@ export const make = Effect.fnUntraced(function*(
 
 /**
  * Provides the archive, for reading, as the `Registry` service.
+ *
+ * **Example** (An archive as the registry of a program)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import * as OciArchive from "effect-oci/OciArchive"
+ * import * as Registry from "effect-oci/Registry"
+ * import { Images } from "effect-oci/testing"
+ *
+ * const app = Images.repository("app")
+ *
+ * const layer = OciArchive.layer({ file: "image.tar" }).pipe(Layer.provideMerge(NodeServices.layer))
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* OciArchive.update({ file: "image.tar" }, (registry) => Images.pushSample(registry, app, [Images.tag("1")]))
+ *   const read = Registry.Registry.use((registry) => registry.resolveManifest(app, Images.tag("1")))
+ *   return yield* Effect.provide(read, layer)
+ * })
+ *
+ * const { mediaType } = await Effect.runPromise(Effect.provide(program, NodeServices.layer))
+ * mediaType // => "application/vnd.oci.image.index.v1+json"
+ * ```
  *
  * @category layers
  * @since 0.1.0

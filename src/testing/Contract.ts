@@ -7,7 +7,7 @@
  *
  * **Example** (Running it in Vitest)
  *
- * ```ts
+ * ```ts import.meta.vitest
  * import { describe, it } from "@effect/vitest"
  * import { Effect } from "effect"
  * import * as MemoryRegistry from "effect-oci/MemoryRegistry"

@@ -106,6 +106,25 @@ export interface Faulty {
  * Wraps a registry so that it has some faults; without any it only notes its calls. Of several faults that happen to one
  * call, those that make it wait or fail come first, in their order.
  *
+ * **Example** (The second push breaks off)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import { Faults, Images } from "effect-oci/testing"
+ *
+ * const app = Images.repository("app")
+ *
+ * const program = Effect.gen(function*() {
+ *   const faults = [Faults.breakAt(2, { operation: "pushBlob", calls: [2] })]
+ *   const { registry } = yield* Faults.make(yield* MemoryRegistry.make(), faults)
+ *   yield* Images.pushBlob(registry, app, "one")
+ *   return yield* Effect.flip(Images.pushBlob(registry, app, "two"))
+ * })
+ *
+ * Effect.runSync(program).message // => "memory/app: the connection was reset (pushBlob)"
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -143,6 +162,21 @@ export const make = (self: Registry.Registry, faults: ReadonlyArray<Fault> = [])
 
 /**
  * Gives the `Registry` service some faults.
+ *
+ * **Example** (A program whose registry is unwell)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Layer } from "effect"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as Registry from "effect-oci/Registry"
+ * import { Faults } from "effect-oci/testing"
+ *
+ * const layer = Faults.layer([Faults.throttle({ times: 1 }, { operation: "ping" })]).pipe(Layer.provide(MemoryRegistry.layer()))
+ *
+ * const program = Registry.Registry.use(({ ping }) => ping)
+ *
+ * Effect.runSync(Effect.flip(Effect.provide(program, layer))).message // => "memory: the registry asks for a pause (ping)"
+ * ```
  *
  * @category layers
  * @since 0.1.0

@@ -297,6 +297,21 @@ export const make = Effect.fnUntraced(function*(
 /**
  * Puts a cache in front of the `Registry` service. What it keeps goes to the registry that a layer provides.
  *
+ * **Example** (In front of the registry of a program)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Layer } from "effect"
+ * import * as CacheRegistry from "effect-oci/CacheRegistry"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as Registry from "effect-oci/Registry"
+ *
+ * const layer = CacheRegistry.layer({ store: MemoryRegistry.layer(), tagTimeToLive: "1 hour" }).pipe(
+ *   Layer.provide(MemoryRegistry.layer({ name: "upstream" }))
+ * )
+ *
+ * Effect.runSync(Effect.provide(Registry.Registry.useSync(({ name }) => name), layer)) // => "upstream"
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */

@@ -245,6 +245,19 @@ const common = (
 /**
  * Provides one registry made of those that some layers provide, as the `Registry` service.
  *
+ * **Example** (A folder in front of the world)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as Registry from "effect-oci/Registry"
+ * import * as UnionRegistry from "effect-oci/UnionRegistry"
+ *
+ * const layer = UnionRegistry.layer([MemoryRegistry.layer({ name: "near" }), MemoryRegistry.layer({ name: "far" })])
+ *
+ * Effect.runSync(Effect.provide(Registry.Registry.useSync(({ name }) => name), layer)) // => "near+far"
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */

@@ -70,6 +70,23 @@ export {
 /**
  * The `Registry` service, seen through a view.
  *
+ * **Example** (A registry that can only be read)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Layer } from "effect"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as Registry from "effect-oci/Registry"
+ * import { Images } from "effect-oci/testing"
+ * import * as View from "effect-oci/View"
+ *
+ * const layer = View.layer(View.readOnly).pipe(Layer.provide(MemoryRegistry.layer()))
+ *
+ * const program = Registry.Registry.use((registry) => Images.pushBlob(registry, Images.repository("app"), "hello"))
+ *
+ * const error = Effect.runSync(Effect.flip(Effect.provide(program, layer)))
+ * error.message // => "memory/app: the registry does not support this: it is only read here (pushBlob)"
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */

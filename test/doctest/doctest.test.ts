@@ -1,8 +1,50 @@
-import { assert, it } from "@effect/vitest"
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { examples, examplesIn, run } from "./examples.ts"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { vi } from "vitest"
+import { type Example, examples, examplesIn, read, run, sources } from "./examples.ts"
 
-for (const example of examples()) it(`${example.file}:${example.line}`, () => run(example))
+vi.mock("@effect/platform-node", async (original) => {
+  const { httpClient, httpServer, runMain } = await import("./world.ts")
+  return {
+    ...await original<object>(),
+    NodeHttpClient: httpClient,
+    NodeHttpServer: httpServer,
+    NodeRuntime: { runMain }
+  }
+})
+vi.mock("@effect/platform-node/NodeHttpClient", async () => (await import("./world.ts")).httpClient)
+
+const { end, files, settled } = await import("./world.ts")
+
+const directory = mkdtempSync(join(tmpdir(), "effect-oci-doctest-"))
+const home = process.cwd()
+beforeAll(() => {
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(directory, name), content)
+  process.chdir(directory)
+})
+afterAll(async () => {
+  process.chdir(home)
+  rmSync(directory, { recursive: true })
+  await Effect.runPromise(end)
+})
+
+const isSuite = ({ code }: Example): boolean => /^import .* from "@effect\/vitest"$/m.test(code)
+
+// one after the other: what is started is that of one example
+describe("examples", { concurrent: false }, () => {
+  for (const example of examples()) {
+    const name = `${example.file}:${example.line}`
+    if (isSuite(example)) describe(name, () => run(example).then(() => {}))
+    else it(name, () => run(example).then(settled))
+  }
+})
+
+it("every example is one of them", () => {
+  assert.deepStrictEqual(sources().filter((file) => /^[ *]*```(?:ts|js|tsx)$/m.test(read(file))), [])
+})
 
 it.effect("a wrong example fails", () =>
   Effect.gen(function*() {

@@ -11,10 +11,15 @@ export interface Example {
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 
+/** The files that may have examples. */
+export const sources = (): ReadonlyArray<string> => globSync(["README.md", "src/**/*.ts"], { cwd: root }).toSorted()
+
+export const read = (file: string): string => readFileSync(join(root, file), "utf8")
+
 export const examplesIn = (file: string): ReadonlyArray<Example> => {
   const indent = file.endsWith(".md") ? "" : String.raw` *\* ?`
   const fence = new RegExp(`^${indent}\`\`\`ts import\\.meta\\.vitest.*\\n([^]*?)^${indent}\`\`\`$`, "gm")
-  const text = readFileSync(join(root, file), "utf8")
+  const text = read(file)
   return Array.from(text.matchAll(fence), (match) => ({
     file,
     line: text.slice(0, match.index).split("\n").length,
@@ -22,8 +27,7 @@ export const examplesIn = (file: string): ReadonlyArray<Example> => {
   }))
 }
 
-export const examples = (): ReadonlyArray<Example> =>
-  globSync(["README.md", "src/**/*.ts"], { cwd: root }).toSorted().flatMap(examplesIn)
+export const examples = (): ReadonlyArray<Example> => sources().flatMap(examplesIn)
 
 /** Runs the example, which `plugin.ts` serves as a module. */
 export const run = ({ file, line }: Example): Promise<unknown> =>

@@ -48,6 +48,13 @@ describe("TLS", () => {
       assert.strictEqual(yield* ping(two, { insecure: [one] }), "UNABLE_TO_VERIFY_LEAF_SIGNATURE")
     }))
 
+  it.effect("is checked by one client of a program though another one does not", () =>
+    Effect.gen(function*() {
+      const host = yield* tls()
+      const within = Effect.provide(ping(host), NodeHttp.layer({ insecure: [host] }))
+      assert.strictEqual(yield* within, "UNABLE_TO_VERIFY_LEAF_SIGNATURE")
+    }))
+
   it.effect("shows a certificate of our own", () =>
     Effect.gen(function*() {
       const host = yield* tls({ ca: certificates.authority, requestCert: true, rejectUnauthorized: true })

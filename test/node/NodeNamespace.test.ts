@@ -55,6 +55,12 @@ describe("NodeNamespace", () => {
       assert.strictEqual(yield* read(login), digest)
     }).pipe(Effect.provide(NodeServices.layer)))
 
+  it.effect("is somebody else in each namespace of a program", () =>
+    Effect.gen(function*() {
+      const outer = NodeNamespace.layerOptions({ credentials: Credentials.anonymous })
+      assert.strictEqual(yield* Effect.provide(read(login), outer), digest)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
   it.effect("is nobody where docker knows nobody", () =>
     Effect.gen(function*() {
       assert.include(yield* read(() => undefined), "the registry asks for credentials")

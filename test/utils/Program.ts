@@ -1,5 +1,5 @@
 /**
- * The command as a process.
+ * The command, and other programs, as processes.
  */
 import { Effect } from "effect"
 import * as ChildProcess from "node:child_process"
@@ -34,11 +34,11 @@ const peakMemory = (pid: number | undefined): number => {
   return Number(/VmHWM:\s+(\d+) kB/.exec(Fs.readFileSync(status, "utf8"))?.[1] ?? 0) * 1024
 }
 
-/** Starts the command. It is killed if it outlives the scope. */
-export const start = (...args: ReadonlyArray<string>) =>
+/** Starts Node. It is killed if it outlives the scope. */
+export const startNode = (...args: ReadonlyArray<string>) =>
   Effect.map(
     Effect.acquireRelease(
-      Effect.sync(() => ChildProcess.spawn(process.execPath, [main, ...args], { stdio: ["ignore", "pipe", "pipe"] })),
+      Effect.sync(() => ChildProcess.spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] })),
       (child) => Effect.sync(() => void child.kill("SIGKILL"))
     ),
     (child): Running => {
@@ -66,6 +66,9 @@ export const start = (...args: ReadonlyArray<string>) =>
       }
     }
   )
+
+/** Starts the command. It is killed if it outlives the scope. */
+export const start = (...args: ReadonlyArray<string>) => startNode(main, ...args)
 
 /** Runs the command to its end. */
 export const run = (...args: ReadonlyArray<string>): Effect.Effect<Ended> =>

@@ -1,0 +1,261 @@
+/**
+ * The package as others get it: what is in it, and what it is to somebody who installs it in an empty folder. It needs no
+ * network: what the package asks for is what this repository has installed.
+ */
+import { assert, layer } from "@effect/vitest"
+import { Context, Effect, Layer } from "effect"
+import { Images } from "effect-oci/testing"
+import { execFile } from "node:child_process"
+import * as Fs from "node:fs"
+import { tmpdir } from "node:os"
+import { dirname, join, relative, resolve } from "node:path"
+import { fileURLToPath } from "node:url"
+import { rolldown } from "rolldown"
+import { examples } from "../doctest/examples.ts"
+import * as Served from "../utils/Served.ts"
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+const bin = join(root, "node_modules/.bin")
+
+/** Runs something to its end; what it says is its output, also where it fails. */
+const run = (folder: string, command: string, ...args: ReadonlyArray<string>) =>
+  Effect.callback<{ readonly code: unknown; readonly output: string }>((resume) => {
+    const child = execFile(
+      command,
+      args,
+      { cwd: folder, env: { ...process.env, PATH: `${bin}:${process.env["PATH"]}` }, maxBuffer: 64 * 1024 * 1024 },
+      (error, stdout, stderr) => resume(Effect.succeed({ code: error?.code ?? 0, output: stdout + stderr }))
+    )
+    return Effect.sync(() => child.kill())
+  })
+
+const succeed = Effect.fnUntraced(function*(...command: Parameters<typeof run>) {
+  const { code, output } = yield* run(...command)
+  assert.strictEqual(code, 0, output)
+  return output
+})
+
+/** The package, in a tarball, and installed. */
+class Package extends Context.Service<Package, {
+  /** The paths of the files in it. */
+  readonly files: ReadonlyArray<string>
+  /** A project that has nothing but this package, and what it asks for. */
+  readonly consumer: string
+  /** Where it is installed. */
+  readonly installed: string
+}>()("effect-oci/test/Package") {}
+
+const peers = ["effect", "@effect/platform-node", "@effect/vitest", "@types/node"]
+
+const make = Effect.gen(function*() {
+  const folder = yield* Effect.acquireRelease(
+    Effect.sync(() => Fs.realpathSync(Fs.mkdtempSync(join(tmpdir(), "effect-oci-package-")))),
+    (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true }))
+  )
+  const [stage, consumer] = [join(folder, "effect-oci"), join(folder, "consumer")]
+
+  // built apart, so that what is in dist by chance is of no matter
+  for (const name of ["package.json", "README.md", "LICENSE", "src", "test", "tsconfig.json"]) {
+    Fs.cpSync(join(root, name), join(stage, name), { recursive: true })
+  }
+  Fs.symlinkSync(join(root, "node_modules"), join(stage, "node_modules"))
+  yield* succeed(stage, "npm", "run", "build")
+  const packed = JSON.parse(yield* succeed(stage, "npm", "pack", "--json", "--offline", "--loglevel=error"))
+  const [{ filename, files }] = (Array.isArray(packed) ? packed : Object.values(packed)) as [
+    { readonly filename: string; readonly files: ReadonlyArray<{ readonly path: string }> }
+  ]
+
+  Fs.mkdirSync(consumer)
+  Fs.writeFileSync(join(consumer, "package.json"), JSON.stringify({ name: "consumer", private: true, type: "module" }))
+  // the peers come from here, not from a registry
+  yield* succeed(
+    consumer,
+    "npm",
+    "install",
+    "--offline",
+    "--legacy-peer-deps",
+    "--no-audit",
+    "--no-fund",
+    join(stage, filename)
+  )
+  for (const name of peers) {
+    const place = join(consumer, "node_modules", name)
+    Fs.mkdirSync(dirname(place), { recursive: true })
+    Fs.symlinkSync(join(root, "node_modules", name), place)
+  }
+  return Package.of({
+    files: files.map(({ path }) => path).sort(),
+    consumer,
+    installed: join(consumer, "node_modules/effect-oci")
+  })
+})
+
+/** Checks the types of some files of the consumer. */
+const typeCheck = Effect.fnUntraced(function*(
+  options: { readonly module: string; readonly moduleResolution?: string; readonly skipLibCheck?: boolean },
+  files: Readonly<Record<string, string>>
+) {
+  const folder = join((yield* Package).consumer, options.module)
+  Fs.mkdirSync(folder)
+  for (const [name, code] of Object.entries(files)) Fs.writeFileSync(join(folder, name), code)
+  const compilerOptions = {
+    target: "ES2022",
+    lib: ["ES2024", "DOM"], // effect's own types need those of the DOM
+    types: ["node"],
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    skipLibCheck: true,
+    noEmit: true,
+    ...options
+  }
+  Fs.writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions }))
+  const { code, output } = yield* run(folder, "tsc", "-p", ".")
+  assert.strictEqual(code, 0, output.slice(0, 5000))
+})
+
+/** `.`, `./Copy`, …: what can be imported. */
+const entryPoints = Object.keys(
+  (JSON.parse(Fs.readFileSync(join(root, "package.json"), "utf8")) as { readonly exports: object }).exports
+).filter((name) => name !== "./package.json")
+
+/** Bundles a program of the consumer, and tells how large it is, in bytes: all of it, and what it has of this package. */
+const bundle = Effect.fnUntraced(function*(name: string, program: string) {
+  const { consumer, installed } = yield* Package
+  const input = join(consumer, `${name}.js`)
+  Fs.writeFileSync(input, program)
+  const { output } = yield* Effect.promise(async () => {
+    await using build = await rolldown({ input, platform: "node" })
+    return await build.generate({ minify: true })
+  })
+  const chunks = output.flatMap((file) => file.type === "chunk" ? [file] : [])
+  const modules = chunks.flatMap((chunk) => Object.entries(chunk.modules))
+  return {
+    all: chunks.reduce((size, { code }) => size + code.length, 0),
+    own: modules.reduce((size, [id, { renderedLength }]) => id.startsWith(installed) ? size + renderedLength : size, 0)
+  }
+})
+
+const kindOf = (path: string) => path.replace(/^(src|dist)\/.*?((?:\.d)?\.[a-z]+(?:\.map)?)$/, "$1/*$2")
+
+layer(Layer.effect(Package, make), { timeout: 120_000, excludeTestServices: true })("the package", (it) => {
+  it.effect("has modules, their types, their sources, and what belongs to them", () =>
+    Effect.gen(function*() {
+      const all = (yield* Package).files
+      const files = all.filter((path) => !path.startsWith("dist/cli/"))
+      assert.deepStrictEqual([...new Set(files.map(kindOf))].sort(), [
+        "LICENSE",
+        "README.md",
+        "dist/*.d.ts",
+        "dist/*.d.ts.map",
+        "dist/*.js",
+        "dist/*.js.map",
+        "package.json",
+        "src/*.ts"
+      ])
+      const modules = (pattern: RegExp) => files.flatMap((path) => pattern.exec(path)?.[1] ?? [])
+      for (
+        const kind of [/^dist\/(.*)\.d\.ts$/, /^dist\/(.*)\.js\.map$/, /^dist\/(.*)\.d\.ts\.map$/, /^src\/(.*)\.ts$/]
+      ) {
+        assert.deepStrictEqual(modules(kind), modules(/^dist\/(.*)\.js$/), String(kind))
+      }
+    }))
+
+  it.effect("has the command in few files, with all that it uses, and the licenses of that", () =>
+    Effect.gen(function*() {
+      const { files, installed } = yield* Package
+      const command = files.filter((path) => path.startsWith("dist/cli/"))
+      assert.deepStrictEqual(command.filter((path) => !path.endsWith(".js")), ["dist/cli/LICENSES.txt"])
+      assert.isBelow(command.length, 80)
+      const imported = command.flatMap((path) =>
+        Array.from(
+          Fs.readFileSync(join(installed, path), "utf8").matchAll(
+            /(?:^|;)import(?:[^"';]*from)?["']([^."'][^"']*)["']/g
+          ),
+          ([, name]) => name ?? ""
+        )
+      )
+      assert.include(imported, "node:module")
+      assert.deepStrictEqual(imported.filter((name) => !name.startsWith("node:")), [])
+      const licenses = Fs.readFileSync(join(installed, "dist/cli/LICENSES.txt"), "utf8")
+      for (const name of ["effect", "@effect/platform-node", "undici"]) {
+        assert.match(licenses, new RegExp(`^${name} \\d`, "m"))
+      }
+    }))
+
+  it.effect("has nothing that is of this machine, or of its tests", () =>
+    Effect.gen(function*() {
+      const { files, installed } = yield* Package
+      const odd = files.filter((path) =>
+        /\.(?:test|bench)\.|(?:^|\/)(?:test|bench)\//.test(path) ||
+        Fs.readFileSync(join(installed, path), "utf8").includes(root)
+      )
+      assert.deepStrictEqual(odd, [])
+    }))
+
+  it.effect("has the sources that its source maps name", () =>
+    Effect.gen(function*() {
+      const { files, installed } = yield* Package
+      for (const path of files.filter((path) => path.endsWith(".map"))) {
+        const { sources } = JSON.parse(Fs.readFileSync(join(installed, path), "utf8")) as {
+          readonly sources: ReadonlyArray<string>
+        }
+        for (const source of sources) {
+          assert.include(files, relative(installed, resolve(installed, dirname(path), source)), path)
+        }
+      }
+    }))
+
+  it.effect("has types for every example of its documentation", () =>
+    typeCheck(
+      { module: "NodeNext", skipLibCheck: false },
+      Object.fromEntries(
+        examples().map(({ code, file, line }) => [`${file.replaceAll(/[/.]/g, "-")}-${line}.ts`, code])
+      )
+    ))
+
+  it.effect("has types for every module where a bundler resolves them", () =>
+    typeCheck({ module: "ESNext", moduleResolution: "Bundler" }, {
+      "all.ts": entryPoints.map((name, index) =>
+        `import * as _${index} from "effect-oci${name.slice(1)}"\nexport const x${index} = _${index}`
+      ).join("\n")
+    }))
+
+  it.effect("is bundled as far as it is used", () =>
+    Effect.gen(function*() {
+      const whole = yield* bundle("whole", `import * as Oci from "effect-oci"\nconsole.log(Oci)`)
+      const parse = "console.log(Reference.parse(process.argv[2]))"
+      const direct = yield* bundle("direct", `import * as Reference from "effect-oci/Reference"\n${parse}`)
+      const barrel = yield* bundle("barrel", `import { Reference } from "effect-oci"\n${parse}`)
+      const nothing = yield* bundle(
+        "nothing",
+        `import { Copy, HttpRegistry } from "effect-oci"\nimport "effect-oci/Namespace"`
+      )
+      assert.isAbove(whole.own, 300_000)
+      assert.isBelow(direct.own, whole.own / 20)
+      // the rest is Schema, of effect
+      assert.isBelow(direct.all, whole.all / 4)
+      assert.deepStrictEqual(barrel, direct)
+      assert.strictEqual(nothing.own, 0)
+    }))
+
+  it.effect("runs", () =>
+    Effect.gen(function*() {
+      const { consumer } = yield* Package
+      const example = examples().find(({ code }) => code.includes("Effect.runSync(program) // => 39"))
+      Fs.writeFileSync(join(consumer, "program.ts"), `${example?.code}\nconsole.log(Effect.runSync(program))`)
+      assert.strictEqual(yield* succeed(consumer, "node", "program.ts"), "39\n")
+    }))
+
+  it.effect("brings a command", () =>
+    Effect.gen(function*() {
+      const { consumer } = yield* Package
+      const [from, to] = [yield* Served.memory(), yield* Served.memory()]
+      const { index } = yield* Images.pushSample(from.registry, Images.repository("app"), [Images.tag("1")])
+      const command = join(consumer, "node_modules/.bin/effect-oci")
+      assert.include(yield* succeed(consumer, command, "--version"), "0.1.0")
+      const output = yield* succeed(consumer, command, "copy", `${from.host}/app:1`, `${to.host}/app:1`)
+      assert.include(output, `${to.host}/app@${index.digest}`)
+      const copied = yield* to.registry.resolveManifest(Images.repository("app"), Images.tag("1"))
+      assert.strictEqual(copied.digest, index.digest)
+    }))
+})
