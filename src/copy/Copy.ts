@@ -187,9 +187,10 @@ const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job) {
   }))
   const top = yield* walk.root(root.descriptor, root.manifest, root.presence, root.tags)
   if (!isPlanned(top)) return root
+  const nodes = Array.from(walk.nodes.values()).filter(isPlanned)
   yield* Job.attemptAll(
     job.targets,
-    (target) => Effect.andThen(pushTags(job, top, target), verify(job, walk, top, target))
+    (target) => Effect.andThen(pushTags(job, nodes, top, target), verify(job, walk, top, target))
   )
   return root
 })

@@ -105,6 +105,11 @@ export const plan = Effect.fnUntraced(
       manifest: (node) => Effect.sync(() => note(node, planManifest(node, target), node.tags.get(target)))
     }))
     yield* walk.root(root.descriptor, root.manifest, root.presence, root.tags)
+    // some get a tag after they were dealt with
+    for (const node of walk.nodes.values()) {
+      const tags = node.tags.get(target) ?? []
+      if (tags.length > 0) note(node, planManifest(node, target), tags)
+    }
     return result(root.descriptor, edgesOf(walk))
   }
 )
