@@ -21,8 +21,8 @@ import * as Scope from "../auth/Scope.ts"
 import * as Tokens from "../auth/Tokens.ts"
 import { resolve, withParameters } from "../auth/Urls.ts"
 import * as Limiter from "../Limiter.ts"
+import * as MediaType from "../MediaType.ts"
 import * as Metrics from "../Metrics.ts"
-import { tell } from "../Metrics.ts"
 import type { Repository } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
@@ -217,7 +217,11 @@ export const make = Effect.fnUntraced(function*(
     for (const [, text] of (headers["warning"] ?? "").matchAll(/299 - "((?:[^"\\]|\\.)*)"/g)) {
       if (text === undefined || warned.has(text)) continue
       warned.add(text)
-      yield* tell({ _tag: "Warning", registry: name, text: NoAnswer.printable(text.replaceAll(/\\(.)/g, "$1")) })
+      yield* Metrics.tell({
+        _tag: "Warning",
+        registry: name,
+        text: NoAnswer.printable(text.replaceAll(/\\(.)/g, "$1"))
+      })
     }
   })
 
@@ -282,7 +286,7 @@ export const make = Effect.fnUntraced(function*(
         return yield* error(call, new RegistryError.UnexpectedResponse({ detail }))
       }
     }
-    yield* tell({ _tag: "Requested", registry: name, method: request.method })
+    yield* Metrics.tell({ _tag: "Requested", registry: name, method: request.method })
   })
 
   const exchange = <R>(by: Client<R>, call: Call) =>
@@ -296,6 +300,11 @@ export const make = Effect.fnUntraced(function*(
         Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(call, "headers", duration)) })
       )
       if (isOwn(request)) yield* note(isRefusal(response) ? "refused" : "answered")
+      const { body } = request
+      // of a blob, or of a part of one, in one piece
+      if (body._tag === "Uint8Array" && body.contentType === MediaType.octetStream) {
+        yield* Metrics.moved("push", name, body.contentLength)
+      }
       return response
     })
 
@@ -336,13 +345,12 @@ export const make = Effect.fnUntraced(function*(
     bytes: Uint8Array,
     expected: ReadonlyArray<number>
   ) {
-    const whole = HttpClientRequest.bodyUint8Array(request, bytes, "application/octet-stream")
+    const whole = HttpClientRequest.bodyUint8Array(request, bytes, MediaType.octetStream)
     const received = yield* Effect.provideService(
       send(call, whole, expected),
       HeadersTimeout,
       yield* Outgoing.CommitTimeout
     )
-    yield* Metrics.moved("push", name, bytes.length)
     return { ...received, sent: bytes.length }
   })
 
@@ -394,7 +402,7 @@ export const make = Effect.fnUntraced(function*(
       const authorized = yield* conversation.opening
       const body = yield* Outgoing.watch((reason) => error(call, reason), { ...chunk, stream })
       const withBody = HttpClientRequest.bodyStream(authorized, body.stream, {
-        contentType: "application/octet-stream",
+        contentType: MediaType.octetStream,
         ...chunk.size === undefined ? {} : { contentLength: chunk.size }
       })
       yield* leave(call, withBody)
