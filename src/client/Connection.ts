@@ -18,6 +18,7 @@ import * as AddressPolicy from "../auth/AddressPolicy.ts"
 import type { Credentials } from "../auth/Credentials.ts"
 import * as NoAnswer from "../auth/NoAnswer.ts"
 import * as Scope from "../auth/Scope.ts"
+import * as Spans from "../auth/Spans.ts"
 import * as Tokens from "../auth/Tokens.ts"
 import { resolve, withParameters } from "../auth/Urls.ts"
 import * as Limiter from "../Limiter.ts"
@@ -127,9 +128,6 @@ const scopeOf = ({ from, operation, repository }: Call, { method }: HttpClientRe
   const push = Scope.repository(repository, "pull", "push")
   return from === undefined ? push : Scope.union(push, Scope.repository(from, "pull"))
 }
-
-// spans end at our door: what they are called is nothing to third parties
-const untraced = Effect.provideService(HttpClient.TracerPropagationEnabled, false)
 
 /**
  * Registries that do not know what stands before them leave out a port in their own addresses, or speak of plain HTTP:
@@ -295,9 +293,9 @@ export const make = Effect.fnUntraced(function*(
       const duration = yield* HeadersTimeout
       const note = yield* limiter.begin
       const response = yield* by.execute(request).pipe(
-        untraced,
         Effect.mapError(transport(call)),
-        Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(call, "headers", duration)) })
+        Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(call, "headers", duration)) }),
+        Spans.around(request)
       )
       if (isOwn(request)) yield* note(isRefusal(response) ? "refused" : "answered")
       const { body } = request
@@ -408,12 +406,12 @@ export const make = Effect.fnUntraced(function*(
       yield* leave(call, withBody)
       const note = yield* limiter.begin
       const response = yield* client.execute(withBody).pipe(
-        untraced,
         Effect.mapError(transport(call)),
         Effect.raceFirst(body.overdue),
         // the stream of a body loses its errors on the way through the client
         Effect.catch((failure) => Effect.flatMap(body.failure, (own) => Effect.fail(own ?? failure))),
-        Effect.ensuring(Effect.suspend(() => Metrics.moved("push", name, body.sent())))
+        Effect.ensuring(Effect.suspend(() => Metrics.moved("push", name, body.sent()))),
+        Spans.around(withBody)
       )
       if (isOwn(withBody)) yield* note(isRefusal(response) ? "refused" : "answered")
       // the body is gone: who can send it again does so, and finds another token

@@ -2,7 +2,7 @@
  * What a program can count of its registries, and what those learn of it.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Metric, Redacted, Stream } from "effect"
+import { Effect, Metric, Option, Redacted, Stream, Tracer } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as Copy from "effect-oci/Copy"
 import * as Credentials from "effect-oci/Credentials"
@@ -134,6 +134,61 @@ describe("metrics", () => {
       assert.strictEqual((yield* counted(whileTimeFlies(push)))[`oci.blob.io ${host} push`], 160_000)
     }))
 })
+
+it.effect("each request has a span below that of its operation, which tells where it went and what came of that", () =>
+  Effect.gen(function*() {
+    const spans: Array<Tracer.NativeSpan> = []
+    const tracer = Tracer.make({
+      span: (options) => {
+        const span = new Tracer.NativeSpan(options)
+        spans.push(span)
+        return span
+      }
+    })
+    const { registry } = yield* make({
+      [`GET ${blob}`]: { status: 307, headers: { location: "https://storage.test:8443/one?sig=secret" } },
+      "GET https://storage.test:8443/one": { status: 404 }
+    })
+    yield* Effect.withTracer(Effect.flip(Effect.scoped(registry.getBlob(name, digest))), tracer)
+    const [operation, ...requests] = spans
+    assert(operation?.name === "Registry.getBlob")
+    assert.deepInclude(Object.fromEntries(operation.attributes), { "oci.registry": host, "oci.digest": digest })
+    assert.deepStrictEqual<ReadonlyArray<object>>(
+      requests.map(({ attributes, kind, name, parent }) => ({
+        name,
+        kind,
+        isBelow: Option.getOrUndefined(parent)?.spanId === operation.spanId,
+        ...Object.fromEntries(attributes)
+      })),
+      [
+        {
+          name: "GET",
+          kind: "client",
+          isBelow: true,
+          "http.request.method": "GET",
+          "http.response.status_code": 307,
+          "server.address": host,
+          "server.port": 443,
+          "url.full": `https://${host}${blob}`,
+          "url.path": blob,
+          "url.scheme": "https"
+        },
+        {
+          name: "GET",
+          kind: "client",
+          isBelow: true,
+          "error.type": "404",
+          "http.request.method": "GET",
+          "http.response.status_code": 404,
+          "server.address": "storage.test",
+          "server.port": 8443,
+          "url.full": "https://storage.test:8443/one",
+          "url.path": "/one",
+          "url.scheme": "https"
+        }
+      ]
+    )
+  }))
 
 it.effect("no header tells anybody how this program traces itself: no registry, nor whoever it leads to", () =>
   Effect.gen(function*() {
