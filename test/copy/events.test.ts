@@ -6,7 +6,7 @@ import * as CopyPlan from "effect-oci/CopyPlan"
 import * as Descriptor from "effect-oci/Descriptor"
 import * as MediaType from "effect-oci/MediaType"
 import * as Registry from "effect-oci/Registry"
-import { Denied, ManifestBlobUnknown, Transport } from "effect-oci/RegistryError"
+import { ManifestBlobUnknown, Transport } from "effect-oci/RegistryError"
 import { TestClock } from "effect/testing"
 import { bytesOf, pushImage, pushManifest, pushReferrer, pushSample, repository, tag } from "../utils/images.ts"
 import { failing, override, recorded } from "../utils/registries.ts"
@@ -398,9 +398,9 @@ describe("a plan", () => {
       const { destination, ends, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
       const denying = override(destination.registry, {
-        resolveManifest: () => failing("resolveManifest", new Denied({}))
+        resolveManifest: () => failing("resolveManifest", new Transport({}))
       })
       const error = yield* Effect.flip(Copy.planCopy(ends({ destination: denying })))
-      assert.deepStrictEqual([error.end, error.reason._tag], ["destination", "Denied"])
+      assert.deepStrictEqual([error.end, error.reason._tag], ["destination", "Transport"])
     }))
 })
