@@ -40,6 +40,10 @@ const decodeOwnType = Schema.decodeUnknownOption(
   Schema.fromJsonString(Schema.Struct({ mediaType: Schema.NonEmptyString }))
 )
 
+/** The type that a manifest says that it is, if it does. */
+export const ownType = (bytes: Uint8Array): string | undefined =>
+  Option.getOrUndefined(decodeOwnType(new TextDecoder().decode(bytes)))?.mediaType
+
 /** A manifest to be written. */
 export interface Document {
   readonly mediaType: string
@@ -87,7 +91,7 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
       return yield* connection.error(call, new Hasher.DigestMismatch({ expected: wanted, actual: digest }))
     }
     const mediaType = contentType(headers)
-    const own = Option.getOrUndefined(decodeOwnType(new TextDecoder().decode(bytes)))?.mediaType
+    const own = ownType(bytes)
     if (own !== undefined && own !== mediaType) {
       const detail = `it comes as ${NoAnswer.printable(mediaType)}, and says of itself that it is another type`
       return yield* connection.error(call, new UnexpectedResponse({ status: 200, detail }))

@@ -1,6 +1,9 @@
 /**
  * Patience with a registry: what fails for a while is asked again, and a registry that asks for a pause gets one, from
  * everybody who uses the same client.
+ *
+ * What a registry says of how much it will still allow (`RateLimit-Remaining`, as Docker Hub does) is not heeded: no two
+ * mean the same by it, and the refusal that comes in the end says how long to wait.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"

@@ -308,7 +308,7 @@ const trial = Effect.gen(function*() {
   assert.deepStrictEqual(new Map(destination.content.tags), new Map([...tags, [one, root]]))
 })
 
-describe("whatever is copied, and wherever it fails, the destination is whole after every request", () => {
+describe("whatever is copied, and wherever it fails, the destination is whole after every request (C27)", () => {
   it.effect.each(seeds)(
     "and the next copy finishes what was left (seed %i)",
     (seed) => Random.withSeed(Effect.replicateEffect(trial, 5, { discard: true }), `copy ${seed}`)
