@@ -31,6 +31,7 @@ import type { Chunk } from "../Upload.ts"
 import * as Answer from "./Answer.ts"
 import * as KnownHosts from "./KnownHosts.ts"
 import * as Outgoing from "./Outgoing.ts"
+import * as Pauses from "./Pauses.ts"
 import * as Redirects from "./Redirects.ts"
 
 /**
@@ -66,6 +67,7 @@ export interface Received {
 export interface Connection {
   readonly name: string
   readonly limiter: Limiter.Limiter
+  readonly pauses: Pauses.Pauses
   readonly capabilities: Ref.Ref<Registry.Capabilities>
   readonly learn: (capabilities: Registry.Capabilities) => Effect.Effect<void>
   /** The URL of a path such as `/v2/`. */
@@ -172,6 +174,7 @@ export const make = Effect.fnUntraced(function*(
     ...KnownHosts.capabilities(name),
     ...options.capabilities
   })
+  const pauses = Pauses.make(name)
   const warned = new Set<string>()
   const registry = new URL(origin)
   const tokens = yield* Tokens.make({ host: name, registry, client, credentials })
@@ -271,8 +274,8 @@ export const make = Effect.fnUntraced(function*(
 
   // -- requests -------------------------------------------------------------------------------------------------------
 
-  // also where what follows is not to be interrupted
-  const permit = Effect.interruptible(Limiter.permit(limiter))
+  // also where what follows is not to be interrupted; by the time that there is one, there may be a pause
+  const permit = Effect.interruptible(Effect.andThen(Limiter.permit(limiter), pauses.over))
 
   /** Is about to send a request: not to where a registry must not lead us. */
   const leave = Effect.fnUntraced(function*(call: Call, request: HttpClientRequest.HttpClientRequest) {
@@ -355,6 +358,7 @@ export const make = Effect.fnUntraced(function*(
   return {
     name,
     limiter,
+    pauses,
     capabilities,
     learn: (news) => Ref.update(capabilities, (known) => ({ ...known, ...news, ...options.capabilities })),
     url: (path) => origin + path,
