@@ -506,16 +506,16 @@ describe("an upload", () => {
       assert.lengthOf(requests.filter(isToken), 14)
     }))
 
-  it.effect.each([["any", 2], ["once", 1]] as const)(
+  it.effect.each([["any", 2, true], ["any", 2, false], ["once", 1, true]] as const)(
     "whose token is refused is sent again only if its source can be read again: %s",
-    ([replay, puts]) =>
+    ([replay, puts, chunks]) =>
       Effect.gen(function*() {
         const { registry, requests } = yield* make({
           [`POST ${uploads}`]: guard(asks(push), ["Bearer 1"], { status: 202, headers: { location: session } }),
           [`PUT ${session}`]: guard(asks(push), ["Bearer 2"], { status: 201 }),
           [`DELETE ${session}`]: {},
           [`GET ${realm}`]: [token("1"), token("2")]
-        }, { credentials: known })
+        }, { credentials: known, capabilities: { chunks } })
         const source = replay === "any"
           ? BlobSource.fromBytes(bytes)
           : BlobSource.fromStream(bytes.length, Stream.make(bytes))
