@@ -118,6 +118,9 @@ interface Answered {
 
 type Client<R> = HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>
 
+// of which it is known that they were told already
+const warningLimit = 1000
+
 // of answers that are read only to free their connection, or for their error document
 const smallBody = 64 * 1024
 
@@ -215,14 +218,12 @@ export const make = Effect.fnUntraced(function*(
   // -- answers --------------------------------------------------------------------------------------------------------
 
   const noteWarnings = Effect.fnUntraced(function*(headers: Headers.Headers) {
-    for (const [, text] of (headers["warning"] ?? "").matchAll(/299 - "((?:[^"\\]|\\.)*)"/g)) {
-      if (text === undefined || warned.has(text)) continue
+    for (const [, quoted = ""] of (headers["warning"] ?? "").matchAll(/299 - "((?:[^"\\]|\\.)*)"/g)) {
+      const text = NoAnswer.printable(quoted.replaceAll(/\\(.)/g, "$1"))
+      if (text === "" || warned.has(text)) continue
+      if (warned.size === warningLimit) warned.clear()
       warned.add(text)
-      yield* Metrics.tell({
-        _tag: "Warning",
-        registry: name,
-        text: NoAnswer.printable(text.replaceAll(/\\(.)/g, "$1"))
-      })
+      yield* Metrics.tell({ _tag: "Warning", registry: name, text })
     }
   })
 
