@@ -52,11 +52,11 @@ export const push = Effect.fnUntraced(function*(job: Job.Job, found: Found, node
 /** The tags that had to wait, for more than what they point at does, or until they were found; those of the root come last. */
 export const pushTags = (
   job: Job.Job,
-  nodes: Iterable<ManifestNode>,
-  root: ManifestNode,
+  nodes: ReadonlyArray<ManifestNode>,
   target: Job.Target
 ): Effect.Effect<void, CopyError> =>
-  Effect.forEach([...Array.from(nodes).filter((node) => node !== root && !node.missing), root], (node) => {
+  // the root was the first that was found
+  Effect.forEach(nodes.filter(({ missing }) => !missing).toReversed(), (node) => {
     const tags = node.tags.get(target) ?? []
     return tags.length === 0 ? Effect.void : put(job, node, target, tags)
   }, { discard: true })
