@@ -1,6 +1,9 @@
 /**
  * Manifests over HTTP, one request each: read, looked up, written, deleted, without regard to referrers or to several
  * tags.
+ *
+ * A digest that is told must be that of the bytes, so that Docker's schema 1 is not read: its digest leaves out its
+ * signatures.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

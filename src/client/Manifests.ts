@@ -1,5 +1,7 @@
 /**
  * Manifests over HTTP (distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting Manifests").
+ *
+ * That a tag may not be moved is an error also where it points at the manifest already (ECR): who wants to know looks first.
  */
 import * as Effect from "effect/Effect"
 import * as Ref from "effect/Ref"
