@@ -8,8 +8,9 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
 /**
@@ -106,7 +107,7 @@ export const make = <E>(
 
 /**
  * The same source, whose beginning is fetched at once, whether anybody reads it yet or not: the first to open it there gets
- * that. It is let go of when the scope closes.
+ * that. It is let go of when they do so, or when the scope closes.
  *
  * @category combinators
  * @since 0.1.0
@@ -114,8 +115,9 @@ export const make = <E>(
 export const primed = Effect.fnUntraced(function*<E>(
   self: BlobSource<E>
 ): Effect.fn.Return<BlobSource<E>, never, Scope.Scope> {
-  const pull = yield* Stream.toPull(self.open(0))
-  const first = yield* Effect.forkScoped(pull, { startImmediately: true })
+  const own = yield* Scope.fork(yield* Effect.scope)
+  const pull = yield* Scope.provide(Stream.toPull(self.open(0)), own)
+  const first = yield* Effect.forkIn(pull, own, { startImmediately: true })
   let isTaken = false
   return {
     ...self,
@@ -128,7 +130,10 @@ export const primed = Effect.fnUntraced(function*<E>(
           next = pull
           return Fiber.join(first)
         })
-        return Stream.fromPull(Effect.succeed(Effect.suspend(() => next)))
+        return Stream.ensuring(
+          Stream.fromPull(Effect.succeed(Effect.suspend(() => next))),
+          Scope.close(own, Exit.void)
+        )
       })
     }
   }

@@ -197,8 +197,16 @@ export interface RelativeReference {
   readonly digest?: Digest.Digest
 }
 
+interface Login {
+  readonly found: string
+  readonly hidden: string
+}
+
+const invalidLogin = ({ found, hidden }: Login, expected: string): InvalidReference =>
+  new InvalidReference({ input: hidden, part: "registry", offset: 0, problem: `${expected} ${found}` })
+
 /** A URL, or a user before a host: what stands before the @ may be a password, which no error repeats. */
-const loginOf = (input: string, slash: number): { readonly found: string; readonly hidden: string } | undefined => {
+const loginOf = (input: string, slash: number): Login | undefined => {
   const scheme = /^[a-zA-Z][a-zA-Z0-9+.-]*:\/\//.exec(input)?.[0]
   const beforePath = slash < 0 ? "" : input.slice(0, slash)
   const at = scheme === undefined ? beforePath.lastIndexOf("@") : input.lastIndexOf("@")
@@ -237,10 +245,7 @@ export const parseRelative = (input: string): Result.Result<RelativeReference, I
     Result.fail(new InvalidReference({ input, part, offset: start + offset, problem }))
 
   const login = loginOf(input, slash)
-  if (login !== undefined) {
-    const problem = `a reference begins with a host, not with ${login.found}`
-    return Result.fail(new InvalidReference({ input: login.hidden, part: "registry", offset: 0, problem }))
-  }
+  if (login !== undefined) return Result.fail(invalidLogin(login, "a reference begins with a host, not with"))
   const registry = hasHost ? input.slice(0, slash) : undefined
   const registryProblem = registry === undefined ? undefined : problemOfHost(registry)
   if (registryProblem !== undefined) return fail("registry", 0, registryProblem)
@@ -318,9 +323,13 @@ export const parse = (input: string): Result.Result<Reference, InvalidReference>
  */
 export const parseHost = (input: string): Result.Result<Host, InvalidReference> => {
   const problem = problemOfHost(input)
-  return problem === undefined
-    ? Result.succeed(input as Host) // the brand says what problemOfHost has just checked
-    : Result.fail(new InvalidReference({ input, part: "registry", ...problem }))
+  if (problem === undefined) return Result.succeed(input as Host) // the brand says what problemOfHost has just checked
+  const login = loginOf(input, input.length)
+  return Result.fail(
+    login === undefined
+      ? new InvalidReference({ input, part: "registry", ...problem })
+      : invalidLogin(login, "a host is expected, not")
+  )
 }
 
 /**

@@ -175,13 +175,14 @@ const fill = Effect.fnUntraced(
       }
       return yield* self.commit(digest)
     }, Effect.scoped)
-    if (!canResume) return yield* Effect.asVoid(send(0))
+    if (replay === "once") return yield* Effect.asVoid(send(0))
 
     // who is not let in any longer has left nothing there, and is known again by now
     const sendFrom = (start: number) => {
       offset = start
       return Effect.retry(Effect.suspend(() => send(offset)), { times: 1, while: isReason("Unauthorized") })
     }
+    if (!self.resumable) return yield* Effect.asVoid(sendFrom(0))
     let isDisputed = false
     let next: Effect.Effect<number, RegistryError> = Effect.succeed(0)
     yield* retryWhile(Effect.suspend(() => Effect.flatMap(next, sendFrom)), (error) => {

@@ -66,3 +66,20 @@ describe("BlobSource", () => {
       assert.deepStrictEqual(opened, [0, 2])
     }))
 })
+
+it.effect("what is fetched at once is let go of with its first reader, and read anew by the next", () =>
+  Effect.gen(function*() {
+    const open: Array<string> = []
+    const source = BlobSource.make(3, () =>
+      Stream.fromIterable([1, 2, 3], { chunkSize: 1 }).pipe(
+        Stream.map((byte) => Uint8Array.of(byte)),
+        Stream.onStart(Effect.sync(() => void open.push("opened"))),
+        Stream.ensuring(Effect.sync(() => void open.push("closed")))
+      ))
+    const primed = yield* BlobSource.primed(source)
+    assert.deepStrictEqual(open, ["opened"])
+    yield* Stream.runDrain(Stream.take(primed.open(0), 1))
+    assert.deepStrictEqual(open, ["opened", "closed"])
+    assert.deepStrictEqual(yield* Stream.mkUint8Array(primed.open(0)), Uint8Array.of(1, 2, 3))
+    assert.deepStrictEqual(open, ["opened", "closed", "opened", "closed"])
+  }))

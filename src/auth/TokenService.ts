@@ -12,7 +12,8 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Headers from "effect/http/Headers"
-import * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Option from "effect/Option"
@@ -25,6 +26,7 @@ import * as AddressPolicy from "./AddressPolicy.ts"
 import type { Credential } from "./Credentials.ts"
 import * as NoAnswer from "./NoAnswer.ts"
 import * as RetryAfter from "./RetryAfter.ts"
+import * as Spans from "./Spans.ts"
 import { withParameters } from "./Urls.ts"
 
 /**
@@ -110,8 +112,14 @@ export const make = (registry: URL, client: HttpClient.HttpClient): (ask: Ask) =
   > =>
     Effect.gen(function*() {
       const here = new URL(request.url)
-      const response = yield* client.execute(request)
-      const bytes = yield* readLimited(response)
+      const unreachable = (error: HttpClientError.HttpClientError) =>
+        new RegistryError.TokenUnavailable({
+          service: here.origin,
+          problem: NoAnswer.transport(error).message,
+          isTemporary: true
+        })
+      const response = yield* client.execute(request).pipe(Effect.mapError(unreachable), Spans.around(request))
+      const bytes = yield* Effect.mapError(readLimited(response), unreachable)
       const { location } = response.headers
       const leads = response.status >= 300 && response.status < 400 && request.method === "GET" && redirects > 0
       if (!leads || location === undefined || !URL.canParse(location, request.url)) return { response, bytes }
@@ -121,14 +129,7 @@ export const make = (registry: URL, client: HttpClient.HttpClient): (ask: Ask) =
         there.origin === here.origin ? next : HttpClientRequest.removeHeader(next, "authorization"),
         redirects - 1
       )
-    }).pipe(Effect.catchTag("HttpClientError", (error) =>
-      Effect.fail(
-        new RegistryError.TokenUnavailable({
-          service: new URL(request.url).origin,
-          problem: NoAnswer.transport(error).message,
-          isTemporary: true
-        })
-      )))
+    })
 
   const get = (ask: Ask, url: URL) => {
     const { credential } = ask
@@ -188,7 +189,6 @@ export const make = (registry: URL, client: HttpClient.HttpClient): (ask: Ask) =
       const now = yield* Clock.currentTimeMillis
       return { value: Redacted.make(value), lifetime: lifetimeOf(expires_in, issued_at, response.headers, now) }
     },
-    Effect.provideService(HttpClient.TracerPropagationEnabled, false),
     (asking, ask) =>
       Effect.flatMap(TokenTimeout, (duration) =>
         Effect.timeoutOrElse(asking, {

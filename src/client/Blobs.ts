@@ -1,5 +1,8 @@
 /**
  * Reading and deleting blobs over HTTP (distribution-spec, "Pulling blobs", "Deleting Blobs").
+ *
+ * A registry that says to HEAD that it has no such blob is believed, also one that would get it from elsewhere for a GET
+ * (Harbor's proxies): who wants the blob reads it.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"

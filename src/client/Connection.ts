@@ -18,11 +18,12 @@ import * as AddressPolicy from "../auth/AddressPolicy.ts"
 import type { Credentials } from "../auth/Credentials.ts"
 import * as NoAnswer from "../auth/NoAnswer.ts"
 import * as Scope from "../auth/Scope.ts"
+import * as Spans from "../auth/Spans.ts"
 import * as Tokens from "../auth/Tokens.ts"
 import { resolve, withParameters } from "../auth/Urls.ts"
 import * as Limiter from "../Limiter.ts"
+import * as MediaType from "../MediaType.ts"
 import * as Metrics from "../Metrics.ts"
-import { tell } from "../Metrics.ts"
 import type { Repository } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
@@ -30,6 +31,7 @@ import type { Chunk } from "../Upload.ts"
 import * as Answer from "./Answer.ts"
 import * as KnownHosts from "./KnownHosts.ts"
 import * as Outgoing from "./Outgoing.ts"
+import * as Pauses from "./Pauses.ts"
 import * as Redirects from "./Redirects.ts"
 
 /**
@@ -65,6 +67,7 @@ export interface Received {
 export interface Connection {
   readonly name: string
   readonly limiter: Limiter.Limiter
+  readonly pauses: Pauses.Pauses
   readonly capabilities: Ref.Ref<Registry.Capabilities>
   readonly learn: (capabilities: Registry.Capabilities) => Effect.Effect<void>
   /** The URL of a path such as `/v2/`. */
@@ -115,6 +118,9 @@ interface Answered {
 
 type Client<R> = HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>
 
+// of which it is known that they were told already
+const warningLimit = 1000
+
 // of answers that are read only to free their connection, or for their error document
 const smallBody = 64 * 1024
 
@@ -127,9 +133,6 @@ const scopeOf = ({ from, operation, repository }: Call, { method }: HttpClientRe
   const push = Scope.repository(repository, "pull", "push")
   return from === undefined ? push : Scope.union(push, Scope.repository(from, "pull"))
 }
-
-// spans end at our door: what they are called is nothing to third parties
-const untraced = Effect.provideService(HttpClient.TracerPropagationEnabled, false)
 
 /**
  * Registries that do not know what stands before them leave out a port in their own addresses, or speak of plain HTTP:
@@ -174,6 +177,7 @@ export const make = Effect.fnUntraced(function*(
     ...KnownHosts.capabilities(name),
     ...options.capabilities
   })
+  const pauses = Pauses.make(name)
   const warned = new Set<string>()
   const registry = new URL(origin)
   const tokens = yield* Tokens.make({ host: name, registry, client, credentials })
@@ -214,10 +218,12 @@ export const make = Effect.fnUntraced(function*(
   // -- answers --------------------------------------------------------------------------------------------------------
 
   const noteWarnings = Effect.fnUntraced(function*(headers: Headers.Headers) {
-    for (const [, text] of (headers["warning"] ?? "").matchAll(/299 - "((?:[^"\\]|\\.)*)"/g)) {
-      if (text === undefined || warned.has(text)) continue
+    for (const [, quoted = ""] of (headers["warning"] ?? "").matchAll(/299 - "((?:[^"\\]|\\.)*)"/g)) {
+      const text = NoAnswer.printable(quoted.replaceAll(/\\(.)/g, "$1"))
+      if (text === "" || warned.has(text)) continue
+      if (warned.size === warningLimit) warned.clear()
       warned.add(text)
-      yield* tell({ _tag: "Warning", registry: name, text: NoAnswer.printable(text.replaceAll(/\\(.)/g, "$1")) })
+      yield* Metrics.tell({ _tag: "Warning", registry: name, text })
     }
   })
 
@@ -269,8 +275,8 @@ export const make = Effect.fnUntraced(function*(
 
   // -- requests -------------------------------------------------------------------------------------------------------
 
-  // also where what follows is not to be interrupted
-  const permit = Effect.interruptible(Limiter.permit(limiter))
+  // also where what follows is not to be interrupted; by the time that there is one, there may be a pause
+  const permit = Effect.interruptible(Effect.andThen(Limiter.permit(limiter), pauses.over))
 
   /** Is about to send a request: not to where a registry must not lead us. */
   const leave = Effect.fnUntraced(function*(call: Call, request: HttpClientRequest.HttpClientRequest) {
@@ -282,7 +288,7 @@ export const make = Effect.fnUntraced(function*(
         return yield* error(call, new RegistryError.UnexpectedResponse({ detail }))
       }
     }
-    yield* tell({ _tag: "Requested", registry: name, method: request.method })
+    yield* Metrics.tell({ _tag: "Requested", registry: name, method: request.method })
   })
 
   const exchange = <R>(by: Client<R>, call: Call) =>
@@ -291,11 +297,16 @@ export const make = Effect.fnUntraced(function*(
       const duration = yield* HeadersTimeout
       const note = yield* limiter.begin
       const response = yield* by.execute(request).pipe(
-        untraced,
         Effect.mapError(transport(call)),
-        Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(call, "headers", duration)) })
+        Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(call, "headers", duration)) }),
+        Spans.around(request)
       )
       if (isOwn(request)) yield* note(isRefusal(response) ? "refused" : "answered")
+      const { body } = request
+      // of a blob, or of a part of one, in one piece
+      if (body._tag === "Uint8Array" && body.contentType === MediaType.octetStream) {
+        yield* Metrics.moved("push", name, body.contentLength)
+      }
       return response
     })
 
@@ -336,19 +347,19 @@ export const make = Effect.fnUntraced(function*(
     bytes: Uint8Array,
     expected: ReadonlyArray<number>
   ) {
-    const whole = HttpClientRequest.bodyUint8Array(request, bytes, "application/octet-stream")
+    const whole = HttpClientRequest.bodyUint8Array(request, bytes, MediaType.octetStream)
     const received = yield* Effect.provideService(
       send(call, whole, expected),
       HeadersTimeout,
       yield* Outgoing.CommitTimeout
     )
-    yield* Metrics.moved("push", name, bytes.length)
     return { ...received, sent: bytes.length }
   })
 
   return {
     name,
     limiter,
+    pauses,
     capabilities,
     learn: (news) => Ref.update(capabilities, (known) => ({ ...known, ...news, ...options.capabilities })),
     url: (path) => origin + path,
@@ -394,18 +405,18 @@ export const make = Effect.fnUntraced(function*(
       const authorized = yield* conversation.opening
       const body = yield* Outgoing.watch((reason) => error(call, reason), { ...chunk, stream })
       const withBody = HttpClientRequest.bodyStream(authorized, body.stream, {
-        contentType: "application/octet-stream",
+        contentType: MediaType.octetStream,
         ...chunk.size === undefined ? {} : { contentLength: chunk.size }
       })
       yield* leave(call, withBody)
       const note = yield* limiter.begin
       const response = yield* client.execute(withBody).pipe(
-        untraced,
         Effect.mapError(transport(call)),
         Effect.raceFirst(body.overdue),
         // the stream of a body loses its errors on the way through the client
         Effect.catch((failure) => Effect.flatMap(body.failure, (own) => Effect.fail(own ?? failure))),
-        Effect.ensuring(Effect.suspend(() => Metrics.moved("push", name, body.sent())))
+        Effect.ensuring(Effect.suspend(() => Metrics.moved("push", name, body.sent()))),
+        Spans.around(withBody)
       )
       if (isOwn(withBody)) yield* note(isRefusal(response) ? "refused" : "answered")
       // the body is gone: who can send it again does so, and finds another token

@@ -1,6 +1,9 @@
 /**
  * Manifests over HTTP, one request each: read, looked up, written, deleted, without regard to referrers or to several
  * tags.
+ *
+ * A digest that is told must be that of the bytes, so that Docker's schema 1 is not read: its digest leaves out its
+ * signatures.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -39,6 +42,10 @@ const contentType = (headers: Connection.Received["headers"]): string =>
 const decodeOwnType = Schema.decodeUnknownOption(
   Schema.fromJsonString(Schema.Struct({ mediaType: Schema.NonEmptyString }))
 )
+
+/** The type that a manifest says that it is, if it does. */
+export const ownType = (bytes: Uint8Array): string | undefined =>
+  Option.getOrUndefined(decodeOwnType(new TextDecoder().decode(bytes)))?.mediaType
 
 /** A manifest to be written. */
 export interface Document {
@@ -87,7 +94,7 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
       return yield* connection.error(call, new Hasher.DigestMismatch({ expected: wanted, actual: digest }))
     }
     const mediaType = contentType(headers)
-    const own = Option.getOrUndefined(decodeOwnType(new TextDecoder().decode(bytes)))?.mediaType
+    const own = ownType(bytes)
     if (own !== undefined && own !== mediaType) {
       const detail = `it comes as ${NoAnswer.printable(mediaType)}, and says of itself that it is another type`
       return yield* connection.error(call, new UnexpectedResponse({ status: 200, detail }))

@@ -1,17 +1,21 @@
 /**
  * Manifests over HTTP (distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting Manifests").
+ *
+ * That a tag may not be moved is an error also where it points at the manifest already (ECR): who wants to know looks first.
  */
 import * as Effect from "effect/Effect"
 import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
+import * as NoAnswer from "../auth/NoAnswer.ts"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import * as Manifest from "../Manifest.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
+import { ManifestInvalid } from "../RegistryError.ts"
 import type * as Connection from "./Connection.ts"
-import type { Document, ManifestRequests } from "./ManifestRequests.ts"
+import * as ManifestRequests from "./ManifestRequests.ts"
 import type { Referrers } from "./Referrers.ts"
 
 type Manifests = Pick<
@@ -21,13 +25,13 @@ type Manifests = Pick<
 
 export const make = (
   connection: Connection.Connection,
-  requests: ManifestRequests,
+  requests: ManifestRequests.ManifestRequests,
   referrers: Referrers
 ): Manifests => {
   /** Pushes with several tags in one request where the host takes them, and one by one where not. */
   const putAll = Effect.fnUntraced(function*(
     repository: Repository,
-    manifest: Document,
+    manifest: ManifestRequests.Document,
     tags: ReadonlyArray<Tag>
   ) {
     const [first, ...others] = tags
@@ -67,6 +71,11 @@ export const make = (
       )
       if (expected !== undefined && digest !== expected) {
         return yield* connection.error(call, new Hasher.DigestMismatch({ expected, actual: digest }))
+      }
+      const own = ManifestRequests.ownType(bytes)
+      if (own !== undefined && own !== mediaType) {
+        const detail = `it says of itself that it is ${NoAnswer.printable(own)}`
+        return yield* connection.error(call, new ManifestInvalid({ detail }))
       }
       const headers = yield* putAll(repository, { mediaType, bytes, digest }, tags)
       const descriptor: Descriptor = { mediaType, digest, size: bytes.length }

@@ -1,43 +1,22 @@
 /**
- * Patience with a registry: what fails for a while is asked again, and a registry that asks for a pause gets one, from
- * everybody who uses the same client.
+ * Patience with a registry: what fails for a while is asked again, after the pause that the registry asks for.
  */
-import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { tell } from "../Metrics.ts"
-import { isRegistryError } from "../RegistryError.ts"
 import { retryWhile, worthRetrying } from "../Retries.ts"
 import type * as Connection from "./Connection.ts"
 
 /** The same connection, with patience. */
 export const patient = (connection: Connection.Connection): Connection.Connection => {
-  let pausedUntil = 0
-
-  const pause = Effect.gen(function*() {
-    const left = pausedUntil - (yield* Clock.currentTimeMillis)
-    if (left <= 0) return
-    yield* tell({ _tag: "Paused", registry: connection.name, duration: Duration.millis(left) })
-    // also where what follows is not to be interrupted
-    yield* Effect.interruptible(Effect.sleep(left))
-  })
-  const heed = (error: unknown) =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) =>
-      Effect.sync(() => {
-        if (!isRegistryError(error) || error.retryAfter === undefined || !worthRetrying(error)) return
-        pausedUntil = Math.max(pausedUntil, now + Duration.toMillis(error.retryAfter))
-      }))
-  const once = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.andThen(pause, Effect.tapError(effect, heed))
-
+  const { heed } = connection.pauses
   return {
     ...connection,
-    send: (...args) => retryWhile(once(connection.send(...args)), worthRetrying),
-    open: (...args) => retryWhile(once(connection.open(...args)), worthRetrying),
+    send: (...args) => retryWhile(Effect.tapError(connection.send(...args), heed), worthRetrying),
+    open: (...args) => retryWhile(Effect.tapError(connection.open(...args), heed), worthRetrying),
     // a body may be one that is read only once: whoever knows better calls again
     upload: (call, request, ...args) =>
       Effect.andThen(
-        retryWhile(once(connection.prepare(call, request)), worthRetrying),
-        once(connection.upload(call, request, ...args))
+        retryWhile(Effect.tapError(connection.prepare(call, request), heed), worthRetrying),
+        Effect.tapError(connection.upload(call, request, ...args), heed)
       )
   }
 }

@@ -38,6 +38,9 @@ export const follow = <E, R>(
     const next = left === 0 ? undefined : onward(request, response)
     return next === undefined
       ? Effect.succeed(response)
-      // the connection is free again once something of the body was read
-      : Effect.andThen(Effect.ignore(Stream.runDrain(Stream.take(response.stream, 1))), follow(send, next, left - 1))
+      : Effect.andThen(letGo(response), follow(send, next, left - 1))
   })
+
+/** The connection is free again once something of the body was read, or was waited for and given up. */
+const letGo = ({ stream }: HttpClientResponse.HttpClientResponse): Effect.Effect<void> =>
+  Stream.runDrain(Stream.take(stream, 1)).pipe(Effect.timeout("1 second"), Effect.ignore)

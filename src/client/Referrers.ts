@@ -1,6 +1,7 @@
 /**
  * Referrers over HTTP (distribution-spec, "Listing Referrers"), and for registries that do not list them the tag that
- * stands in for the list ("Referrers Tag Schema"): read, written and kept in order by the client.
+ * stands in for the list ("Referrers Tag Schema"): read, written and kept in order by the client. The tag of a subject that
+ * is deleted stays: what it lists is still there, and may be wanted.
  */
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"

@@ -186,10 +186,11 @@ const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job) {
       isPlanned(node) ? push(job, found, node, target) : target.settled.open(node.descriptor.digest)
   }))
   const top = yield* walk.root(root.descriptor, root.manifest, root.presence, root.tags)
-  if (!isPlanned(top)) return root
+  const nodes = Array.from(walk.nodes.values()).filter(isPlanned)
   yield* Job.attemptAll(
     job.targets,
-    (target) => Effect.andThen(pushTags(job, top, target), verify(job, walk, top, target))
+    (target) =>
+      Effect.andThen(pushTags(job, nodes, target), isPlanned(top) ? verify(job, nodes, top, target) : Effect.void)
   )
   return root
 })

@@ -16,7 +16,7 @@ import type { RegistryError } from "../RegistryError.ts"
 import * as Upload from "../Upload.ts"
 import { type CopyError, isCopyError } from "./CopyError.ts"
 import type { Outcome } from "./CopyReport.ts"
-import { failureOf, ifThere, type Place } from "./Ends.ts"
+import { failureOf, ifTold, type Place } from "./Ends.ts"
 import * as FanOut from "./FanOut.ts"
 import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
@@ -110,18 +110,11 @@ const locate = Effect.fnUntraced(
       if (started._tag === "Mounted") return yield* done(anonymousMount === true ? "mounted" : "present")
       return intoSession(target, node, started)
     }
-    const there = yield* isThere(registry.resolveBlob(repository, digest)).pipe(Job.atTarget(target, node))
-    if (there) return yield* done("present")
+    const there = yield* ifTold(registry.resolveBlob(repository, digest)).pipe(Job.atTarget(target, node))
+    if (there !== undefined) return yield* done("present")
     return size <= Upload.smallBlob && singlePost !== false ? atOnce(target, node) : intoNewSession(target, node)
   }
 )
-
-/** Is it there? A registry that denies may do so to all who ask for what is not there (Artifactory): a push will tell. */
-const isThere = (lookUp: Effect.Effect<unknown, RegistryError>): Effect.Effect<boolean, RegistryError> =>
-  ifThere(Effect.as(lookUp, true)).pipe(
-    Effect.map((found) => found === true),
-    Effect.catchReason("RegistryError", "Denied", () => Effect.succeed(false))
-  )
 
 const arrived = (job: Job.Job, target: Job.Target, node: Node, outcome: Outcome) =>
   Effect.andThen(

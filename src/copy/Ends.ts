@@ -72,3 +72,12 @@ export const ifThere = <A, R>(
     NameUnknown: absent
   })
 }
+
+/**
+ * What a registry has, as far as it tells: some deny what they do not have (Artifactory), and a push will show whether it
+ * denies that as well.
+ */
+export const ifTold = <A, R>(
+  effect: Effect.Effect<A, RegistryError, R>
+): Effect.Effect<A | undefined, RegistryError, R> =>
+  Effect.catchReason(ifThere(effect), "RegistryError", "Denied", () => Effect.undefined)

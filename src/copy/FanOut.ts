@@ -23,7 +23,7 @@ export interface Share<E> {
 
 /**
  * Makes shares of a source. What each gives first, from its beginning, is of one reading, which begins with the first of
- * them. Opened again, it reads by itself, from what `again` gives.
+ * them. Who lets go of it does not hold up the others any longer; opened again, it reads by itself, from what `again` gives.
  */
 export const split = Effect.fnUntraced(function*<E>(
   source: BlobSource<E>,
@@ -42,13 +42,14 @@ export const split = Effect.fnUntraced(function*<E>(
   )
   const pumping = yield* Effect.cached(Effect.forkIn(pump, scope))
   return queues.map((queue) => {
+    const leave = Effect.asVoid(Queue.shutdown(queue))
     let isTaken = false
     const open = (offset: number): Stream.Stream<Uint8Array, E> =>
       Stream.suspend(() => {
         if (isTaken || offset > 0) return again.open(offset)
         isTaken = true
-        return Stream.fromPull(Effect.as(pumping, Queue.take(queue)))
+        return Stream.ensuring(Stream.fromPull(Effect.as(pumping, Queue.take(queue))), leave)
       })
-    return { source: { ...again, open }, leave: Effect.asVoid(Queue.shutdown(queue)) }
+    return { source: { ...again, open }, leave }
   })
 })

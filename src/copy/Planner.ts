@@ -7,7 +7,7 @@ import type { Digest } from "../Digest.ts"
 import * as Upload from "../Upload.ts"
 import type { CopyError } from "./CopyError.ts"
 import { CopyPlan, type Edge, type Node as PlanNode } from "./CopyPlan.ts"
-import { format, ifThere } from "./Ends.ts"
+import { format, ifTold } from "./Ends.ts"
 import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
 import type { Node } from "./Options.ts"
@@ -36,7 +36,7 @@ const planBlob = Effect.fnUntraced(function*(job: Job.Job, node: Node, target: J
   const { digest, size } = node.descriptor
   const isSameRegistry = job.source.registry === registry
   const there = Job.isSamePlace(target) || (yield* Host.has(host.blobs, repository, digest)) ||
-    (yield* ifThere(registry.resolveBlob(repository, digest)).pipe(Job.atTarget(target, node))) !== undefined
+    (yield* ifTold(registry.resolveBlob(repository, digest)).pipe(Job.atTarget(target, node))) !== undefined
   if (there) return skip("the destination has it")
   const isLarge = size >= (yield* Upload.ResumptionThreshold)
   const most = isLarge ? 5 : 4
@@ -105,6 +105,11 @@ export const plan = Effect.fnUntraced(
       manifest: (node) => Effect.sync(() => note(node, planManifest(node, target), node.tags.get(target)))
     }))
     yield* walk.root(root.descriptor, root.manifest, root.presence, root.tags)
+    // some get a tag after they were dealt with
+    for (const node of walk.nodes.values()) {
+      const tags = node.tags.get(target) ?? []
+      if (tags.length > 0) note(node, planManifest(node, target), tags)
+    }
     return result(root.descriptor, edgesOf(walk))
   }
 )

@@ -33,10 +33,10 @@ const isDoubtful = ({ reason }: CopyError): boolean => reason._tag === "DigestIn
 /** Deals with a manifest at a destination, when its turn has come. */
 export const push = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: ManifestNode, target: Job.Target) {
   const { digest } = node.descriptor
-  const tags = node.tags.get(target) ?? []
   const blobs = node.isDeep || node.absent.has(target) ? node.blobs : []
   yield* target.dealt.pass([...blobs.map(({ descriptor }) => descriptor.digest), ...node.children])
   yield* target.settled.pass(node.referrers)
+  const tags = node.tags.get(target) ?? []
   if (node.missing || !node.absent.has(target) && (tags.length === 0 || target.tagIsLast)) {
     yield* Job.settle(job, target, node, node.missing ? "missing" : "present")
     return yield* target.settled.open(digest)
@@ -49,16 +49,23 @@ export const push = Effect.fnUntraced(function*(job: Job.Job, found: Found, node
     ),
     Effect.catchIf(isLack, (refusal) => putAgain(job, node, target, early, refusal))
   )
-  node.tags.set(target, tags.filter((tag) => !early.includes(tag)))
+  // it may have got more of them meanwhile
+  node.tags.set(target, (node.tags.get(target) ?? []).filter((tag) => !early.includes(tag)))
   yield* Job.settle(job, target, node, node.absent.has(target) ? "copied" : "present")
   yield* target.settled.open(digest)
 })
 
-/** The tags of the root, where they had to wait for more than the root does. */
-export const pushTags = (job: Job.Job, root: ManifestNode, target: Job.Target): Effect.Effect<void, CopyError> => {
-  const tags = root.tags.get(target) ?? []
-  return tags.length === 0 ? Effect.void : put(job, root, target, tags)
-}
+/** The tags that had to wait, for more than what they point at does, or until they were found; those of the root come last. */
+export const pushTags = (
+  job: Job.Job,
+  nodes: ReadonlyArray<ManifestNode>,
+  target: Job.Target
+): Effect.Effect<void, CopyError> =>
+  // the root was the first that was found
+  Effect.forEach(nodes.filter(({ missing }) => !missing).toReversed(), (node) => {
+    const tags = node.tags.get(target) ?? []
+    return tags.length === 0 ? Effect.void : put(job, node, target, tags)
+  }, { discard: true })
 
 const put = Effect.fnUntraced(
   function*(job: Job.Job, node: ManifestNode, target: Job.Target, tags: ReadonlyArray<Tag>) {
@@ -75,12 +82,12 @@ const put = Effect.fnUntraced(
   }
 )
 
-/** What a manifest refers to as its subject, of what is copied: as it says itself, and as the source lists it. */
+/** What a manifest refers to as its subject, of what is copied so far: as it says itself, and as the source lists it. */
 const subjectsOf = ({ nodes }: Found, { manifest, subjects }: ManifestNode): ReadonlySet<Digest> => {
   const own = manifest === undefined
     ? undefined
     : Result.getOrUndefined(Manifest.decode(manifest.descriptor.mediaType, manifest.bytes))?.content.subject?.digest
-  return own === undefined || !nodes.has(own) ? subjects : new Set([...subjects, own])
+  return new Set(own === undefined || !nodes.has(own) ? subjects : [...subjects, own])
 }
 
 const putBehindSubjects = Effect.fnUntraced(

@@ -12,7 +12,7 @@ import { sourceOf } from "./Delivery.ts"
 import { failure, failureOf, ifThere, type Place } from "./Ends.ts"
 import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
-import { digestsOf } from "./Options.ts"
+import { digestsOf, policiesFor } from "./Options.ts"
 import type { ManifestNode } from "./Walk.ts"
 
 /**
@@ -66,9 +66,10 @@ const sender = (job: Job.Job, target: Job.Target) => {
         Effect.fromResult(digestsOf(job.options)(descriptor.mediaType, bytes)),
         (reason) => failure(target.ends, "source", reason, place)
       )
+      const { externalLayers } = policiesFor(job.options, { ...place, role: "root" })
       let count = 0
       for (const blob of found.blobs) {
-        if (MediaType.isNonDistributable(blob.mediaType)) continue
+        if (externalLayers === "skip" && MediaType.isNonDistributable(blob.mediaType)) continue
         const isThere = (yield* ifThere(registry.resolveBlob(repository, blob.digest)).pipe(Job.atTarget(target))) !==
           undefined
         if (isThere && !isDoubted(blob.digest)) continue

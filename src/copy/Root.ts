@@ -11,7 +11,7 @@ import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import { type CopyError, DigestConflict, TagExists, TagMismatch, UnfitReference } from "./CopyError.ts"
-import { failure, ifThere } from "./Ends.ts"
+import { failure, ifThere, ifTold } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import { digestsOf } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
@@ -44,11 +44,12 @@ export const nothing: Omit<Root, "descriptor" | "named"> = {
 type Tags = ReadonlyMap<Tag, Descriptor | undefined>
 
 /** What the tags that a destination is to get point at by now. */
-const tagsAt = Effect.fnUntraced(function*(target: Job.Target) {
+const tagsAt = Effect.fnUntraced(function*(target: Job.Target, isMovable: boolean) {
   const { registry, repository, tags } = target
+  const lookUp = isMovable ? ifTold : ifThere
   const found = yield* Effect.forEach(
     tags,
-    (tag) => Effect.map(ifThere(registry.resolveManifest(repository, tag)), (there) => [tag, there] as const),
+    (tag) => Effect.map(lookUp(registry.resolveManifest(repository, tag)), (there) => [tag, there] as const),
     { concurrency: "unbounded" }
   ).pipe(Job.atTarget(target))
   return new Map(found)
@@ -117,7 +118,7 @@ export const find = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.Return<
   const { onTagExists = "replace", platforms = "all" } = job.options
   const lookups = yield* Effect.forEach(
     job.targets,
-    (target) => Effect.map(Effect.exit(tagsAt(target)), (exit) => [target, exit] as const),
+    (target) => Effect.map(Effect.exit(tagsAt(target, onTagExists === "replace")), (exit) => [target, exit] as const),
     { concurrency: "unbounded" }
   )
   const isTagged = lookups.some(([, exit]) =>

@@ -12,15 +12,15 @@ import { failure, type Place } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import { digestsOf, policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
-import type { Found, ManifestNode } from "./Walk.ts"
+import type { ManifestNode } from "./Walk.ts"
 
 // of blobs and manifests that are looked at at a time; a registry behind HTTP has a limit of its own
 const concurrency = 16
 
-/** Fails where a destination does not have what was copied. */
+/** Fails where a destination does not have what was copied: the root, and what else is among these manifests. */
 export const verify = Effect.fnUntraced(function*(
   job: Job.Job,
-  found: Found,
+  nodes: ReadonlyArray<ManifestNode>,
   root: ManifestNode,
   target: Job.Target
 ): Effect.fn.Return<void, CopyError> {
@@ -74,7 +74,7 @@ export const verify = Effect.fnUntraced(function*(
     })
 
   yield* manifest(root)
-  yield* Effect.forEach(found.nodes.values(), (node) =>
+  yield* Effect.forEach(nodes, (node) =>
     Effect.gen(function*() {
       if (node.role !== "referrer" && node.role !== "digestTag" || node.missing) return
       if (isNew(node.descriptor)) yield* manifest(node)

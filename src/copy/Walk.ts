@@ -14,7 +14,7 @@ import type { ManifestBytes } from "../Registry.ts"
 import { ManifestUnknown } from "../RegistryError.ts"
 import { type CopyError, TooDeep } from "./CopyError.ts"
 import type { Role } from "./CopyReport.ts"
-import { failure, ifThere } from "./Ends.ts"
+import { failure, ifThere, ifTold } from "./Ends.ts"
 import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
 import { digestsOf, isWanted, type Node, policiesFor } from "./Options.ts"
@@ -140,7 +140,7 @@ export const make = Effect.fnUntraced(function*(
       if (presence === "present") return
       const found = presence === "absent" ?
         undefined :
-        yield* ifThere(registry.resolveManifest(repository, digest)).pipe(
+        yield* ifTold(registry.resolveManifest(repository, digest)).pipe(
           Job.atTarget(target, node)
         )
       if (found === undefined) node.absent.add(target)

@@ -1,5 +1,5 @@
 import { assert, describe, it as patient } from "@effect/vitest"
-import { Cause, Deferred, Duration, Effect, Equal, Exit, Fiber, Logger, Redacted, Schema, Stream, Tracer } from "effect"
+import { Deferred, Duration, Effect, Equal, Exit, Fiber, Redacted, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as Copy from "effect-oci/Copy"
 import * as Credentials from "effect-oci/Credentials"
@@ -7,22 +7,13 @@ import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
-import { CredentialsUnavailable, RegistryError } from "effect-oci/RegistryError"
-import { HttpClient, HttpClientRequest } from "effect/http"
+import { CredentialsUnavailable } from "effect-oci/RegistryError"
+import { HttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
-import { inspect } from "node:util"
 import * as Scope from "../../src/auth/Scope.ts"
 import { bytesOf, pushManifest, repository, tag } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
-import {
-  type Answer,
-  digestOf,
-  make,
-  reasonOf,
-  type Script,
-  type Seen,
-  transportError
-} from "../utils/ScriptedServer.ts"
+import { type Answer, digestOf, make, reasonOf, type Script, type Seen } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")
 const digest = digestOf("content")
@@ -515,16 +506,16 @@ describe("an upload", () => {
       assert.lengthOf(requests.filter(isToken), 14)
     }))
 
-  it.effect.each([["any", 2], ["once", 1]] as const)(
+  it.effect.each([["any", 2, true], ["any", 2, false], ["once", 1, true]] as const)(
     "whose token is refused is sent again only if its source can be read again: %s",
-    ([replay, puts]) =>
+    ([replay, puts, chunks]) =>
       Effect.gen(function*() {
         const { registry, requests } = yield* make({
           [`POST ${uploads}`]: guard(asks(push), ["Bearer 1"], { status: 202, headers: { location: session } }),
           [`PUT ${session}`]: guard(asks(push), ["Bearer 2"], { status: 201 }),
           [`DELETE ${session}`]: {},
           [`GET ${realm}`]: [token("1"), token("2")]
-        }, { credentials: known })
+        }, { credentials: known, capabilities: { chunks } })
         const source = replay === "any"
           ? BlobSource.fromBytes(bytes)
           : BlobSource.fromStream(bytes.length, Stream.make(bytes))
@@ -758,71 +749,6 @@ describe("a token service", () => {
       const realm = "https://10.0.0.1/token"
       const { registry } = yield* make({ "GET /v2/": [bearer(`realm="${realm}"`), {}], [`GET ${realm}`]: token("t") })
       yield* Effect.provideService(registry.ping, HttpRegistry.AddressPolicy, () => true)
-    }))
-})
-
-describe("secrets", () => {
-  const script = (service: Script): Script => ({
-    "GET /v2/": guard(asks(), ["Bearer none"]),
-    [`HEAD ${blob}`]: guard(asks(pull), ["Bearer none"]),
-    [`GET ${realm}`]: token("t"),
-    [`POST ${realm}`]: token("t"),
-    ...service
-  })
-  it.effect.each<[what: string, credentials: Credentials.Credentials["Service"], service: Script]>([
-    ["Basic refused", known, { "GET /v2/": { status: 401, headers: { "www-authenticate": "Basic realm=r" } } }],
-    ["a token refused", known, { [`GET ${realm}`]: token(marker) }],
-    ["no token for a password", known, { [`GET ${realm}`]: { status: 401, body: marker } }],
-    ["no token for a refresh token", identity, { [`POST ${realm}`]: { status: 400, body: marker } }],
-    ["nonsense for a refresh token", identity, { [`POST ${realm}`]: { body: marker } }],
-    ["a token that is none", known, { [`GET ${realm}`]: token(`${marker}\n`) }],
-    ["no connection", identity, {
-      [`POST ${realm}`]: () => Effect.fail(transportError(HttpClientRequest.get(realm), new Error("refused")))
-    }],
-    ["a realm with a password", known, { "GET /v2/": bearer(`realm="https://a:${marker}@auth.test/?x=${marker}"`) }],
-    ["a realm in plain HTTP", known, { "GET /v2/": bearer(`realm="http://auth.test/${marker}?x=${marker}"`) }],
-    ["a realm that is no URL", known, { "GET /v2/": bearer(`realm="${marker}"`) }],
-    ["a registry token refused", static_({ _tag: "RegistryToken", token: Redacted.make(marker) }), {}]
-  ])("are in no error, log, span or JSON: %s", ([, credentials, service]) =>
-    Effect.gen(function*() {
-      const texts: Array<string> = []
-      const show = (value: unknown) =>
-        texts.push(inspect(value, { depth: 12, showHidden: true, getters: true }), JSON.stringify(value) ?? "")
-      const logger = Logger.make((entry) => void show([entry.message, entry.cause]))
-      const spans: Array<Tracer.NativeSpan> = []
-      const tracer = Tracer.make({
-        span: (options) => {
-          const span = new Tracer.NativeSpan(options)
-          spans.push(span)
-          return span
-        }
-      })
-      const { registry } = yield* make(script(service), { credentials })
-      for (const operation of [registry.ping, Effect.asVoid(registry.resolveBlob(name, digest))]) {
-        for (let time = 0; time < 2; time++) {
-          const exit = yield* operation.pipe(
-            Effect.tapCause(Effect.logError),
-            Effect.exit,
-            Effect.withTracer(tracer),
-            Effect.provide(Logger.layer([logger]))
-          )
-          assert(Exit.isFailure(exit))
-          const error = Cause.squash(exit.cause)
-          assert.instanceOf(error, RegistryError)
-          show(error)
-          texts.push(error.message, Cause.pretty(exit.cause))
-          texts.push(JSON.stringify(yield* Schema.encodeEffect(RegistryError)(error)))
-        }
-      }
-      for (const span of spans) {
-        show([span.name, [...span.attributes], span.status._tag === "Ended" && span.status.exit])
-      }
-      show(registry)
-      assert.isAbove(spans.length, 0)
-      for (const text of texts) {
-        assert.notInclude(text, marker)
-        assert.notInclude(text, btoa(`ada:${marker}`))
-      }
     }))
 })
 

@@ -129,6 +129,34 @@ describe.skipIf(!available)("CNCF distribution", () => {
       assert.deepStrictEqual(yield* Stream.runCollect(right.tags(name)), [tag("1")])
     }))
 
+  it.live("is pushed to, pulled from, mounted in and copied within by Basic authentication", () =>
+    Effect.gen(function*() {
+      const { host } = yield* make({ basicAuth: true })
+      const credentials = Credentials.basic(user.username, Redacted.make(user.password))
+      const registry = yield* connect({ host, credentials })
+      const [from, to] = [repository("team/from"), repository("team/to")]
+      const large = new Uint8Array(200_000).map((_, index) => index * 7)
+      const { digest, size } = yield* pushBlob(registry, from, large)
+      const { stream } = yield* registry.getBlob(from, digest)
+      assert.strictEqual(digestOf(yield* Stream.mkUint8Array(stream)), digest)
+
+      const mounted = yield* Effect.scoped(registry.startUpload(to, { mount: { digest, from } }))
+      assert.strictEqual(mounted._tag, "Mounted")
+      assert.strictEqual((yield* registry.resolveBlob(to, digest)).size, size)
+
+      const { arm64, index, onChild } = yield* pushSample(registry, from, [tag("1")])
+      yield* Effect.flatMap(
+        Namespace.Namespace,
+        (namespace) => namespace.copyManifest({ source: `${host}/team/from:1`, destination: `${host}/team/copy:1` })
+      ).pipe(
+        Effect.provide(NodeNamespace.layerOptions({ credentials }))
+      )
+      const copied = repository("team/copy")
+      assert.strictEqual((yield* registry.resolveManifest(copied, tag("1"))).digest, index.digest)
+      const listed = yield* Stream.runCollect(registry.referrers(copied, arm64.digest))
+      assert.deepStrictEqual(listed.map(({ digest }) => digest), [onChild.digest])
+    }))
+
   describe("with a token service", () => {
     const guarded = Effect.gen(function*() {
       const service = yield* TokenServer.make(user)

@@ -57,6 +57,17 @@ describe("waiting for the headers of an answer", () => {
       yield* assertTimeout(Effect.scoped(registry.startUpload(name)), "headers", minute)
     }))
 
+  it.effect("is not for the body of one that leads elsewhere", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({
+        "GET /v2/": { status: 307, headers: { location: "/moved" }, body: Stream.never },
+        "GET /moved": {}
+      })
+      const fiber = yield* Effect.forkChild(registry.ping)
+      yield* TestClock.adjust("1 second")
+      assert.isDefined(fiber.pollUnsafe())
+    }))
+
   it.effect("ends when a program says", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ "GET /v2/": () => Effect.never })

@@ -1,5 +1,6 @@
 import { assert, describe } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Effect, Redacted, Stream } from "effect"
+import * as Credentials from "effect-oci/Credentials"
 import * as HttpResolver from "effect-oci/HttpResolver"
 import { Host } from "effect-oci/Reference"
 import { HttpClient } from "effect/http"
@@ -13,10 +14,14 @@ const digest = digestOf(content)
 const blob = `/v2/team/app/blobs/${digest}`
 const manifest: Answer = { headers: { "content-type": "application/vnd.oci.image.index.v1+json" }, body: "{}" }
 
-const resolve = Effect.fnUntraced(function*(script: Script, mirrors: HttpResolver.Options["mirrors"]) {
+const resolve = Effect.fnUntraced(function*(
+  script: Script,
+  mirrors: Readonly<Record<string, ReadonlyArray<string>>>,
+  credentials: Credentials.Credentials["Service"] = Credentials.anonymous
+) {
   const { http, requests, sent } = client(script)
   const resolver = yield* Effect.provideService(
-    HttpResolver.make(mirrors === undefined ? {} : { mirrors }),
+    HttpResolver.make({ mirrors, credentials }),
     HttpClient.HttpClient,
     http
   )
@@ -50,6 +55,28 @@ describe("a host with mirrors", () => {
         assert.strictEqual(sent().at(-1), "GET /v2/team/app/manifests/1")
       })
   )
+
+  it.effect("does not tell its mirrors who we are to it (C6)", () =>
+    Effect.gen(function*() {
+      const challenge = { status: 401, headers: { "www-authenticate": "Basic realm=r" } }
+      const { registry, requests } = yield* resolve(
+        {
+          "GET https://one.test/v2/team/app/manifests/1": challenge,
+          "GET /v2/team/app/manifests/1": [challenge, manifest]
+        },
+        { "registry.test": ["one.test"] },
+        Credentials.static({
+          "registry.test": { _tag: "Basic", username: "ada", password: Redacted.make("secret") }
+        })
+      )
+      yield* registry.getManifest(name, tag("1"))
+      assert.deepStrictEqual(
+        requests.map((
+          { headers, url }
+        ) => [url.startsWith("https://one.test"), headers["authorization"] !== undefined]),
+        [[true, false], [false, false], [false, true]]
+      )
+    }))
 
   it.effect("fails as itself where nobody has it", () =>
     Effect.gen(function*() {

@@ -143,14 +143,6 @@ describe("a registry", () => {
     }))
 })
 
-it.effect("no header tells a registry how this program traces itself", () =>
-  Effect.gen(function*() {
-    const { registry, requests } = yield* make({ "GET /v2/": {} })
-    yield* Effect.withSpan(registry.ping, "parent")
-    assert.notProperty(requests[0]?.headers, "traceparent")
-    assert.notProperty(requests[0]?.headers, "b3")
-  }))
-
 it.effect("a client that sends a request again sends its body from the beginning", () =>
   Effect.gen(function*() {
     const big = new Uint8Array(100_000).fill(1)

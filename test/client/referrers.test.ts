@@ -176,7 +176,7 @@ describe("pushing a referrer", () => {
       })
   )
 
-  it.effect("begins the index behind the tag where there is none (C33, C35, C36)", () =>
+  it.effect("begins the index behind the tag where there is none (C31, C33, C35, C36)", () =>
     Effect.gen(function*() {
       const { registry, requests, sent } = yield* make({
         [put(sbom.digest)]: created,

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Schedule, Stream } from "effect"
+import { Deferred, Effect, Fiber, Schedule, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
+import * as Limiter from "effect-oci/Limiter"
 import * as Registry from "effect-oci/Registry"
 import { TestClock } from "effect/testing"
 import { bytesOf, repository } from "../utils/images.ts"
@@ -86,6 +87,45 @@ describe("a registry that asks for a pause", () => {
       yield* Fiber.join(second)
       assert.strictEqual(sent().length, 3)
       assert.deepStrictEqual(events, ["Requested", "Retried", "Paused", "Requested"])
+    }))
+
+  it.effect("gets it also from who was about to send a request, and waited for a permit", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* Effect.provide(
+        make({
+          "GET /v2/": [{ status: 429, headers: { "retry-after": "30" } }, {}],
+          [`HEAD ${blob}`]: { headers: { "content-length": "10" } }
+        }),
+        Limiter.layerFixed(1)
+      )
+      const both = yield* Effect.forkChild(
+        Effect.all([registry.ping, registry.resolveBlob(name, digest)], { concurrency: 2 })
+      )
+      yield* TestClock.adjust("29 seconds")
+      assert.deepStrictEqual(sent(), ["GET /v2/"])
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(both)
+      assert.lengthOf(sent(), 3)
+    }))
+
+  it.effect("gets all of it when it asks for more while it lasts", () =>
+    Effect.gen(function*() {
+      const asked = yield* Deferred.make<void>()
+      const refusal = (seconds: number) => ({ status: 429, headers: { "retry-after": `${seconds}` } })
+      const { registry, sent } = yield* make({
+        "GET /v2/": [refusal(10), {}],
+        [`HEAD ${blob}`]: [() => Effect.as(Deferred.await(asked), refusal(30)), { headers: { "content-length": "10" } }]
+      })
+      const both = yield* Effect.forkChild(
+        Effect.all([registry.ping, registry.resolveBlob(name, digest)], { concurrency: 2 })
+      )
+      yield* TestClock.adjust("5 seconds")
+      yield* Deferred.succeed(asked, undefined)
+      yield* TestClock.adjust("29 seconds")
+      assert.lengthOf(sent(), 2)
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(both)
+      assert.lengthOf(sent(), 4)
     }))
 
   it.effect("for longer than five minutes does not: the error says how long", () =>

@@ -6,9 +6,18 @@ import * as CopyPlan from "effect-oci/CopyPlan"
 import * as Descriptor from "effect-oci/Descriptor"
 import * as MediaType from "effect-oci/MediaType"
 import * as Registry from "effect-oci/Registry"
-import { Denied, DigestInvalid, ManifestBlobUnknown, Transport } from "effect-oci/RegistryError"
+import { DigestInvalid, ManifestBlobUnknown, Transport } from "effect-oci/RegistryError"
 import { TestClock } from "effect/testing"
-import { bytesOf, pushImage, pushManifest, pushReferrer, pushSample, repository, tag } from "../utils/images.ts"
+import {
+  bytesOf,
+  pushBlob,
+  pushImage,
+  pushManifest,
+  pushReferrer,
+  pushSample,
+  repository,
+  tag
+} from "../utils/images.ts"
 import { failing, override, recorded } from "../utils/registries.ts"
 
 const from = repository("team/app")
@@ -142,6 +151,8 @@ describe("the events of a copy", () => {
 })
 
 describe("a destination that lacks what it said to have", () => {
+  const external = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+
   /** A registry that says to have a blob that it does not have. */
   const lying = (registry: Registry.Registry, digest: Descriptor.Descriptor["digest"]) => {
     let isFound = false
@@ -178,6 +189,33 @@ describe("a destination that lacks what it said to have", () => {
         resolveBlob: (_, digest) => Effect.succeed({ mediaType: "application/octet-stream", digest, size: 3 })
       })
       yield* Copy.copyManifest(ends({ destination: stubborn }))
+      yield* destination.registry.resolveManifest(to, tag("1"))
+    }))
+
+  it.effect("gets what may not be distributed only if that is to be copied", () =>
+    Effect.gen(function*() {
+      const { destination, ends, source } = yield* setup
+      const licensed = yield* pushBlob(source.registry, from, "licensed", external)
+      const config = yield* pushBlob(source.registry, from, "{}", MediaType.imageConfig)
+      yield* pushManifest(
+        source.registry,
+        from,
+        { mediaType: MediaType.imageManifest, config, layers: [licensed] },
+        [tag("1")]
+      )
+      const isThere = Effect.isSuccess(destination.registry.resolveBlob(to, licensed.digest))
+      const lacking = override(destination.registry, {
+        capabilities: Effect.succeed({}),
+        resolveBlob: (_, digest) => Effect.succeed({ mediaType: "application/octet-stream", digest, size: 8 }),
+        pushManifest: (...args) =>
+          Effect.flatMap(isThere, (isThere) =>
+            isThere
+              ? destination.registry.pushManifest(...args)
+              : failing("pushManifest", new ManifestBlobUnknown({})))
+      })
+      yield* Effect.flip(Copy.copyManifest(ends({ destination: lacking })))
+      assert.isFalse(yield* isThere)
+      yield* Copy.copyManifest({ ...ends({ destination: lacking }), externalLayers: "copy" })
       yield* destination.registry.resolveManifest(to, tag("1"))
     }))
 
@@ -391,6 +429,20 @@ describe("a plan", () => {
       assert.isTrue(Exit.isFailure(yield* Effect.exit(destination.registry.resolveBlob(to, layer))))
     }))
 
+  it.effect("that leaves out a referrer is no less verified for the rest", () =>
+    Effect.gen(function*() {
+      const { destination, ends, source } = yield* setup
+      const { index, onChild, onIndex } = yield* pushSample(source.registry, from, [tag("1")])
+      const plan = CopyPlan.filter(
+        yield* Copy.planCopy(ends()),
+        ({ descriptor }) => descriptor.digest !== onIndex.digest
+      )
+      yield* Copy.copyManifest({ ...ends(), plan, verify: "deep" })
+      assert.strictEqual((yield* destination.registry.resolveManifest(to, tag("1"))).digest, index.digest)
+      yield* destination.registry.resolveManifest(to, onChild.digest)
+      yield* Effect.flip(destination.registry.resolveManifest(to, onIndex.digest))
+    }))
+
   it.effect("for what the source has no longer is not followed", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
@@ -419,9 +471,9 @@ describe("a plan", () => {
       const { destination, ends, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
       const denying = override(destination.registry, {
-        resolveManifest: () => failing("resolveManifest", new Denied({}))
+        resolveManifest: () => failing("resolveManifest", new Transport({}))
       })
       const error = yield* Effect.flip(Copy.planCopy(ends({ destination: denying })))
-      assert.deepStrictEqual([error.end, error.reason._tag], ["destination", "Denied"])
+      assert.deepStrictEqual([error.end, error.reason._tag], ["destination", "Transport"])
     }))
 })

@@ -77,6 +77,37 @@ describe("an error", () => {
       assert.strictEqual((yield* Effect.flip(copy(breaking, destination))).end, "source")
     }))
 
+  it.effect("is none where a destination denies to tell what it does not have (Artifactory)", () =>
+    Effect.gen(function*() {
+      const { destination, source } = yield* setup
+      const image = yield* pushImage(source, from, ["one"])
+      const index = yield* pushManifest(source, from, { mediaType: MediaType.imageIndex, manifests: [image] }, [
+        tag("1")
+      ])
+      const denied = <A>(effect: Effect.Effect<A, RegistryError>) =>
+        Effect.catch(effect, ({ operation }) => failing(operation, new Denied({ status: 403 })))
+      const discreet = override(destination, {
+        capabilities: Effect.succeed({}),
+        resolveBlob: (...args) => denied(destination.resolveBlob(...args)),
+        resolveManifest: (...args) => denied(destination.resolveManifest(...args))
+      })
+      yield* copy(source, discreet)
+      assert.strictEqual((yield* destination.resolveManifest(to, tag("1"))).digest, index.digest)
+    }))
+
+  it.effect("is one where it is denied to look whether a tag is there that is not to be moved", () =>
+    Effect.gen(function*() {
+      const { destination, source } = yield* setup
+      yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+      const discreet = override(destination, {
+        resolveManifest: () => failing("resolveManifest", new Denied({ status: 403 }))
+      })
+      for (const onTagExists of ["keep", "fail"] as const) {
+        const error = yield* Effect.flip(copy(source, discreet, { onTagExists }))
+        assert.strictEqual(error.reason._tag, "Denied")
+      }
+    }))
+
   it.effect("can be caught by its reason, and encoded", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup

@@ -1,101 +1,316 @@
+/**
+ * What a destination has, after every single request, of whatever is copied, and wherever that fails.
+ *
+ * The destination takes everything, so that only the order in which it gets things keeps it whole. The tests read manifests
+ * for themselves, and know what belongs together from how it was made.
+ */
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Effect, Exit, Schema, Stream } from "effect"
+import { Deferred, Effect, Exit, Random, Schedule, Stream } from "effect"
 import * as Copy from "effect-oci/Copy"
+import { isCopyError } from "effect-oci/CopyError"
 import type { Descriptor } from "effect-oci/Descriptor"
+import type { Digest } from "effect-oci/Digest"
+import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as MediaType from "effect-oci/MediaType"
-import * as MemoryRegistry from "effect-oci/MemoryRegistry"
-import type { Registry } from "effect-oci/Registry"
+import type { Capabilities, ManifestBytes, Registry } from "effect-oci/Registry"
 import { Transport } from "effect-oci/RegistryError"
 import { Faults } from "effect-oci/testing"
+import { ResumptionThreshold } from "effect-oci/Upload"
+import { noise, pick, seeds } from "../utils/BadNetwork.ts"
 import { pushImage, pushManifest, pushReferrer, repository, tag } from "../utils/images.ts"
-import { listReferrers } from "../utils/registries.ts"
+import { override } from "../utils/registries.ts"
+import { digestOf } from "../utils/ScriptedServer.ts"
+import * as Trusting from "../utils/Trusting.ts"
 
 const from = repository("team/app")
 const to = repository("mirror/app")
+const one = tag("1")
+const KiB = 1024
 
-/** How to grow an image: each step adds a manifest to those that are there, which it names by their places. */
-const Step = Schema.Struct({
-  kind: Schema.Literals(["image", "index", "referrer"]),
-  on: Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 6 }))).check(Schema.isMaxLength(3)),
-  layers: Schema.Array(Schema.Literals(["", "a", "b", "c"])).check(Schema.isMaxLength(3))
-})
-const Plan = Schema.Array(Step).check(Schema.isMaxLength(6))
+const amd64 = { os: "linux", architecture: "amd64" }
+const arm64 = { os: "linux", architecture: "arm64" }
 
-const build = Effect.fnUntraced(function*(registry: Registry, plan: typeof Plan.Type) {
+const some = <A>(options: ReadonlyArray<A>) =>
+  Effect.flatMap(
+    Random.nextIntBetween(0, 4),
+    (count) => Effect.map(Effect.replicateEffect(someOf(options), count), (found) => found.flat())
+  )
+const someOf = <A>(options: ReadonlyArray<A>) =>
+  Effect.map(Random.nextIntBetween(0, options.length - 1), (index) => options.slice(index, index + 1))
+
+const plain = ({ digest, mediaType, size }: Descriptor) => ({ mediaType, digest, size })
+const nowhere = (text: string) => ({ digest: digestOf(text), mediaType: MediaType.imageManifest, size: text.length })
+const external = {
+  mediaType: "application/vnd.oci.image.layer.nondistributable.v1.tar",
+  digest: digestOf("licensed"),
+  size: 8,
+  urls: ["https://example.com/licensed"]
+}
+
+const prefixOf = (digest: Digest): string => digest.replace(":", "-")
+
+// ---------------------------------------------------------------------------------------------------------------------
+// graphs
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * Fills a registry: with images that share layers, indexes within indexes, some of which list what is not there, referrers
+ * of all these, of each other and of nothing, those that contain what they refer to, and tags made of digests. The root
+ * lists some of that.
+ */
+const grow = Effect.fnUntraced(function*(registry: Registry) {
+  const layers = ["", "a", "b", noise(70 * KiB), noise(200 * KiB)]
   const made: Array<Descriptor> = [yield* pushImage(registry, from, ["base"])]
-  const referrers: Array<{ readonly subject: Descriptor; readonly referrer: Descriptor }> = []
-  for (const [place, { kind, layers, on }] of plan.entries()) {
-    const targets = on.flatMap((i) => made[i] ?? [])
-    const [subject] = targets
-    if (kind === "index") {
-      const manifests = targets.map(({ digest, mediaType, size }) => ({ mediaType, digest, size }))
-      made.push(yield* pushManifest(registry, from, { mediaType: MediaType.imageIndex, manifests, place }))
-    } else if (kind === "referrer" && subject !== undefined) {
-      const referrer = yield* pushReferrer(registry, from, subject, `number ${place}`)
-      referrers.push({ subject, referrer })
-      made.push(referrer)
+  const steps = yield* Random.nextIntBetween(0, 8)
+  for (let place = 0; place < steps; place++) {
+    const kind = yield* pick(["image", "image", "index", "sparse", "referrer", "referrer", "around", "odd"])
+    const targets = yield* some(made)
+    const subject = targets[0] ?? nowhere(`subject ${place}`)
+    if (kind === "image") {
+      made.push(yield* pushImage(registry, from, yield* some(layers), { extra: { place } }))
+    } else if (kind === "odd") {
+      const config = yield* Effect.map(pushImage(registry, from, []), plain)
+      made.push(
+        yield* pushManifest(registry, from, {
+          mediaType: MediaType.imageManifest,
+          config: { ...config, ...nowhere("never there"), mediaType: external.mediaType },
+          layers: [external],
+          place,
+          subject: plain(subject)
+        })
+      )
+    } else if (kind === "referrer") {
+      made.push(yield* pushReferrer(registry, from, subject, `number ${place}`))
     } else {
-      made.push(yield* pushImage(registry, from, layers, { extra: { place } }))
+      const manifests = yield* Effect.forEach(
+        targets,
+        (target) =>
+          Effect.map(pick([amd64, arm64, undefined]), (platform) => ({
+            ...plain(target),
+            ...platform === undefined ? {} : { platform }
+          }))
+      )
+      const lost = kind === "sparse" ? [{ ...nowhere(`image ${place}`), platform: arm64 }] : []
+      const around = kind === "around" ? { subject: plain(subject) } : {}
+      made.push(
+        yield* pushManifest(registry, from, {
+          mediaType: MediaType.imageIndex,
+          manifests: [...manifests, ...lost],
+          place,
+          ...around
+        })
+      )
     }
   }
-  const manifests = made.map(({ digest, mediaType, size }) => ({ mediaType, digest, size }))
-  const root = yield* pushManifest(registry, from, { mediaType: MediaType.imageIndex, manifests }, [tag("1")])
-  return { root, made, referrers }
+  const listed = [...made.slice(0, 1), ...yield* some(made), ...made.slice(-1)]
+  const manifests = listed.map((each, index) => ({ ...plain(each), platform: index === 0 ? amd64 : arm64 }))
+  const all = [...made, yield* pushManifest(registry, from, { mediaType: MediaType.imageIndex, manifests }, [one])]
+  for (const about of yield* some(all)) {
+    for (const each of yield* someOf(all)) {
+      const { bytes, descriptor } = yield* registry.getManifest(from, each.digest)
+      yield* registry.pushManifest(from, { mediaType: descriptor.mediaType, bytes }, [
+        tag(`${prefixOf(about.digest)}.sig`)
+      ])
+    }
+  }
+  // a registry may list what refers to nothing of that
+  const confused = new Map(
+    yield* Effect.forEach(
+      yield* some(all),
+      ({ digest }) => Effect.map(some([...all, nowhere("listed")]), (listed) => [digest, listed] as const)
+    )
+  )
+  return override(registry, {
+    referrers: (repository, digest) =>
+      Stream.concat(registry.referrers(repository, digest), Stream.fromIterable(confused.get(digest) ?? []))
+  })
 })
 
-/** A registry whose n-th operation fails. */
-const faulty = (registry: Registry, at: ReadonlyArray<number>) =>
-  Effect.map(
-    Faults.make(registry, [
-      Faults.fail(new Transport({ code: "ECONNRESET" }), {
-        operation: ["getManifest", "resolveManifest", "getBlob", "resolveBlob", "pushBlob", "pushManifest"],
-        calls: at
-      })
-    ]),
-    ({ registry }) => registry
-  )
+type Platforms = "all" | Extract<Copy.Platforms, { readonly _tag: "Index" }>
+const onlyAmd64: Platforms = { _tag: "Index", platforms: [amd64], index: "keep" }
 
-const faults = Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 41 }))).check(
-  Schema.isMaxLength(3)
-)
-const runs = process.env["EFFECT_OCI_LONG"] === undefined ? 100 : 2000
+/** What a manifest cannot be without, where only some platforms are wanted. */
+const partsOf = (manifest: ManifestBytes, platforms: Platforms) => {
+  const { config, layers = [], manifests = [] } = Trusting.read(manifest)
+  return {
+    blobs: [...config === undefined ? [] : [config], ...layers]
+      .filter(({ mediaType }) => mediaType !== external.mediaType)
+      .map(({ digest }) => digest),
+    manifests: manifests
+      .filter(({ platform }) => platforms === "all" || platform === undefined || platform.architecture === "amd64")
+      .map(({ digest }) => digest)
+  }
+}
 
-// a memory registry takes no manifest whose parts it does not have: what it accepts was pushed in order
-describe("whatever an image consists of, and wherever it fails", () => {
-  it.effect.prop(
-    "a copy sets the tag only when all is there, and the next one finishes it",
-    [
-      Arbitrary.schema(Plan),
-      Arbitrary.schema(faults),
-      Arbitrary.schema(faults),
-      Arbitrary.schema(Schema.Literals([1, 2, 8]))
-    ],
-    ([plan, sourceFaults, destinationFaults, concurrency]) =>
-      Effect.gen(function*() {
-        const source = yield* MemoryRegistry.make({ name: "source.test" })
-        const destination = yield* MemoryRegistry.make({ name: "destination.test" })
-        const { made, referrers, root } = yield* build(source, plan)
-        const copy = (source: Registry, destination: Registry) =>
-          Copy.copyManifest({
-            source: { registry: source, repository: from, tag: tag("1") },
-            destination: { registry: destination, repository: to, tag: tag("1") }
-          }).pipe(Effect.provideService(Copy.MaxInFlight, concurrency))
-        const isComplete = Effect.gen(function*() {
-          for (const { digest } of [root, ...made]) yield* destination.resolveManifest(to, digest)
-          for (const { referrer, subject } of referrers) {
-            assert.include(yield* listReferrers(destination, to, subject.digest), referrer.digest)
-          }
-        })
+const digestTagsOf = ({ tags }: Trusting.Content, digest: Digest) =>
+  Array.from(tags).filter(([tag]) => tag.startsWith(prefixOf(digest)))
 
-        const first = yield* Effect.exit(
-          copy(yield* faulty(source, sourceFaults), yield* faulty(destination, destinationFaults))
-        )
-        const tags = yield* Effect.orElseSucceed(Stream.runCollect(destination.tags(to)), () => [])
-        assert.strictEqual(tags.length, Exit.isSuccess(first) ? 1 : 0)
-        yield* copy(source, destination)
-        yield* isComplete
-        assert.strictEqual((yield* destination.resolveManifest(to, tag("1"))).digest, root.digest)
-      }),
-    { arbitrary: { runs } }
+/** All manifests that belong to a root; nothing where one of them that something contains is not there. */
+const belonging = Effect.fnUntraced(function*(
+  source: Registry,
+  content: Trusting.Content,
+  root: Digest,
+  platforms: Platforms
+) {
+  const { manifests } = content
+  const found = new Set<Digest>()
+  const contained = new Set([root])
+  const queue: Array<Digest> = [root]
+  for (const digest of queue) {
+    const manifest = manifests.get(digest)
+    if (manifest === undefined || found.has(digest)) continue
+    found.add(digest)
+    const { manifests: children } = partsOf(manifest, platforms)
+    children.forEach((child) => contained.add(child))
+    const referrers = yield* Stream.runCollect(source.referrers(from, digest))
+    const tagged = digestTagsOf(content, digest).map(([, digest]) => digest)
+    queue.push(...children, ...referrers.map(({ digest }) => digest), ...tagged)
+  }
+  return Array.from(contained).every((digest) => manifests.has(digest)) ? found : undefined
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// faults
+// ---------------------------------------------------------------------------------------------------------------------
+
+const reset = new Transport({ code: "ECONNRESET" })
+
+const once = Effect.map(Random.nextIntBetween(1, 12), (call) => ({ calls: [call] }))
+
+/** Something goes wrong at either end. `stop` ends the copy from outside. */
+const someFault = (end: "source" | "destination", stop: Effect.Effect<unknown>) =>
+  Effect.gen(function*() {
+    const which = yield* once
+    const at = yield* pick([0, 1, 70 * KiB, 150 * KiB])
+    const seed = yield* Random.nextInt
+    const isNoticed = yield* Random.nextBoolean
+    const everywhere = [
+      Faults.fail(reset, which),
+      Faults.wait(stop, which),
+      Faults.throttle({ times: 1 }),
+      Faults.wait(Effect.yieldNow, { calls: { share: 0.5, seed } }),
+      Faults.wait(Effect.replicateEffect(Effect.yieldNow, 9), { calls: { share: 0.5, seed } })
+    ] as const
+    if (end === "source") {
+      return yield* pick([
+        ...everywhere,
+        Faults.fail(reset, { ...which, operation: ["getManifest", "referrers"] }),
+        Faults.breakAt(at, which),
+        Faults.flipAt(at, which, { isNoticed }),
+        Faults.truncateAt(at, which, { isNoticed })
+      ])
+    }
+    const operation = yield* pick(["pushBlob", "append", "commit", "startUpload"])
+    return yield* pick([
+      ...everywhere,
+      Faults.fail(reset, { ...which, operation }),
+      Faults.fail(reset, { ...which, operation: "pushManifest" }),
+      Faults.breakAt(at, { ...which, operation }),
+      Faults.loseAnswer({ ...which, operation }),
+      Faults.loseAnswer({ ...which, operation: "pushManifest" }),
+      Faults.declineMounts(),
+      Faults.refuseSubjects(),
+      Faults.loseTags({ calls: { first: 1 } })
+    ])
+  })
+
+const someFaults = (end: "source" | "destination", stop: Effect.Effect<unknown>) =>
+  Effect.flatMap(Random.nextIntBetween(0, 4), (count) => Effect.replicateEffect(someFault(end, stop), count))
+
+const someCapabilities = pick<ReadonlyArray<Capabilities> & readonly [Capabilities, ...ReadonlyArray<Capabilities>]>([
+  {},
+  { selfMount: true },
+  { anonymousMount: true, singlePost: true },
+  { anonymousMount: false, selfMount: false, singlePost: false },
+  { referrers: true, singlePost: true, anonymousMount: true, selfMount: true, chunks: true }
+])
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** What is wrong with a destination: a manifest without a part, or the tag before the rest. */
+const wrongWith = (
+  { blobs, manifests, tags }: Trusting.Content,
+  all: ReadonlySet<Digest> | undefined,
+  platforms: Platforms
+): ReadonlyArray<string> => {
+  const parts = Array.from(manifests).flatMap(([digest, manifest]) => {
+    const { blobs: needed, manifests: children } = partsOf(manifest, platforms)
+    return [...needed.filter((blob) => !blobs.has(blob)), ...children.filter((child) => !manifests.has(child))]
+      .map((part) => `${digest} is there without ${part}`)
+  })
+  if (!tags.has(one)) return parts
+  if (all === undefined) return [...parts, "the tag is there, and cannot be"]
+  return [
+    ...parts,
+    ...Array.from(all).filter((digest) => !manifests.has(digest)).map((each) => `the tag before ${each}`)
+  ]
+}
+
+const trial = Effect.gen(function*() {
+  const source = yield* Trusting.make({ name: "source.test", repository: from })
+  const registry = yield* grow(source.registry)
+  const platforms = yield* pick<readonly [Platforms, Platforms]>(["all", onlyAmd64])
+  const root = source.content.tags.get(one)
+  assert(root !== undefined)
+  const all = yield* belonging(registry, source.content, root, platforms)
+
+  const wrong = new Set<string>()
+  const destination = yield* Trusting.make({
+    name: "destination.test",
+    repository: to,
+    capabilities: yield* someCapabilities,
+    changed: (content) => wrongWith(content, all, platforms).forEach((what) => wrong.add(what))
+  })
+  let stopped = yield* Deferred.make<void>()
+  const stop = Effect.suspend(() => Deferred.succeed(stopped, undefined))
+  const near = yield* Faults.make(registry, yield* someFaults("source", stop))
+  const faults = yield* someFaults("destination", stop)
+  const far = yield* Faults.make(destination.registry, faults)
+  const inFlight = yield* pick([1, 2, 8, 64])
+  const copy = (source: Registry, destination: Registry) =>
+    Copy.copyManifest({
+      source: { registry: source, repository: from, tag: one },
+      destination: { registry: destination, repository: to, tag: one },
+      platforms,
+      digestTags: "copy"
+    }).pipe(
+      Effect.provideService(Copy.MaxInFlight, inFlight),
+      Effect.provideService(ResumptionThreshold, 100 * KiB),
+      Effect.provideService(HttpRegistry.RetrySchedule, Schedule.recurs(1))
+    )
+  const assertWhole = () => {
+    assert.deepStrictEqual(Array.from(wrong), [])
+    assert.strictEqual(destination.sessions(), 0)
+  }
+
+  // what has gone wrong once does not do so again
+  const losesTags = faults.some(({ _tag }) => _tag === "LoseTags")
+  for (let attempt = 0; attempt < (all === undefined ? 3 : 12); attempt++) {
+    stopped = yield* Deferred.make<void>()
+    const copied = yield* Effect.exit(
+      Effect.raceFirst(copy(near.registry, far.registry), Effect.andThen(Deferred.await(stopped), Effect.interrupt))
+    )
+    assertWhole()
+    if (Exit.isSuccess(copied)) {
+      assert(all !== undefined)
+      assert(destination.content.tags.has(one) || losesTags)
+      break
+    }
+    const error = Exit.findErrorOption(copied)
+    assert(Exit.hasInterrupts(copied) || error._tag === "Some" && isCopyError(error.value), `no typed error: ${copied}`)
+  }
+
+  const again = yield* Effect.exit(copy(registry, destination.registry))
+  assertWhole()
+  assert.strictEqual(Exit.isSuccess(again), all !== undefined, `${again}`)
+  if (all === undefined) return
+  const tags = Array.from(all).flatMap((digest) => digestTagsOf(source.content, digest))
+  assert.deepStrictEqual(new Map(destination.content.tags), new Map([...tags, [one, root]]))
+})
+
+describe("whatever is copied, and wherever it fails, the destination is whole after every request (C27)", () => {
+  it.effect.each(seeds)(
+    "and the next copy finishes what was left (seed %i)",
+    (seed) => Random.withSeed(Effect.replicateEffect(trial, 5, { discard: true }), `copy ${seed}`)
   )
 })

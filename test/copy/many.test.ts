@@ -1,15 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Schedule, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as Copy from "effect-oci/Copy"
 import * as Descriptor from "effect-oci/Descriptor"
+import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Namespace from "effect-oci/Namespace"
 import type { Registry } from "effect-oci/Registry"
 import { Denied, Transport } from "effect-oci/RegistryError"
 import * as Resolver from "effect-oci/Resolver"
-import { ResumptionThreshold } from "effect-oci/Upload"
+import * as Upload from "effect-oci/Upload"
 import { split } from "../../src/copy/FanOut.ts"
 import { bytesOf, pushBlob, pushImage, pushManifest, pushSample, repository, tag } from "../utils/images.ts"
 import { failing, override, recorded } from "../utils/registries.ts"
@@ -55,6 +56,43 @@ describe("copying to several destinations", () => {
       assert.deepStrictEqual(a.calls.filter((call) => /^(push|start)/.test(call)), [])
       assert.isAbove(b.calls.filter((call) => call.startsWith("pushManifest")).length, 3)
     }))
+
+  it.effect("goes on for the others while one begins again", () =>
+    Effect.gen(function*() {
+      const { copy, destinations: [a, b], source } = yield* setup("a", "b")
+      assert(a !== undefined && b !== undefined)
+      const large = new Uint8Array(1_000_000)
+      yield* pushImage(source.registry, from, [large], { tags: [tag("1")] })
+      const isThere = yield* Deferred.make<void>()
+      let breaks = 0
+      const sessions = (registry: Registry, commit: (upload: Upload.Upload) => Upload.Upload["commit"]) =>
+        override(registry, {
+          capabilities: Effect.succeed({ anonymousMount: false, selfMount: false }),
+          startUpload: (repository, options) =>
+            Effect.map(
+              registry.startUpload(repository, options),
+              (started) => started._tag === "Upload" ? { ...started, commit: commit(started) } : started
+            )
+        })
+      const breaking = sessions(a.registry, (upload) => (digest, last) => {
+        if (last === undefined || last.size !== large.length) return upload.commit(digest, last)
+        if (breaks++ > 0) return Effect.andThen(Deferred.await(isThere), upload.commit(digest, last))
+        const first = Stream.runDrain(Stream.take(last.stream, 1))
+        return Effect.andThen(first, failing("commit", new Transport({ code: "ECONNRESET" })))
+      })
+      const steady = sessions(b.registry, (upload) => (digest, last) =>
+        Effect.tap(
+          upload.commit(digest, last),
+          () => last?.size === large.length ? Deferred.succeed(isThere, undefined) : Effect.void
+        ))
+      const exits = yield* Effect.provideService(
+        copy([breaking, steady]),
+        HttpRegistry.RetrySchedule,
+        Schedule.recurs(1)
+      )
+      for (const exit of exits) assert(Exit.isSuccess(exit))
+      assert.strictEqual(breaks, 2)
+    }), 5000)
 
   it.effect("goes on for the others where one fails, and tells why", () =>
     Effect.gen(function*() {
@@ -350,7 +388,7 @@ it.effect("large blobs leave something for small ones", () =>
       Copy.copyManifest({
         source: { registry: slow, repository: from, tag: tag("1") },
         destination: { registry: destination, repository: to, tag: tag("1") }
-      }).pipe(Effect.provideService(Copy.MaxInFlight, 6), Effect.provideService(ResumptionThreshold, 20))
+      }).pipe(Effect.provideService(Copy.MaxInFlight, 6), Effect.provideService(Upload.ResumptionThreshold, 20))
     )
     for (let i = 0; i < 200; i++) {
       yield* Effect.yieldNow

@@ -6,10 +6,12 @@ import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Platform } from "effect-oci/Platform"
 import type { Registry } from "effect-oci/Registry"
+import { Faults } from "effect-oci/testing"
 import {
   bytesOf,
   pushBlob,
   pushImage,
+  pushIndex,
   pushManifest,
   pushReferrer,
   pushSample,
@@ -333,6 +335,32 @@ describe("tags that are made of digests", () => {
       const { signature } = yield* push(source.registry)
       yield* copy()
       assert.isFalse(yield* isThere(destination.registry, signature.digest))
+    }))
+
+  it.effect("come along also where referrers are refused until their subject is there", () =>
+    Effect.gen(function*() {
+      const { destination, source } = yield* setup
+      const { image, name, signature } = yield* push(source.registry)
+      yield* pushReferrer(source.registry, from, image, "sbom")
+      const { registry } = yield* Faults.make(destination.registry, [Faults.refuseSubjects()])
+      yield* Copy.copyManifest({
+        source: { registry: source.registry, repository: from, tag: tag("1") },
+        destination: { registry, repository: to, tag: tag("1") },
+        digestTags: "copy"
+      })
+      assert.strictEqual((yield* registry.resolveManifest(to, name)).digest, signature.digest)
+      assert.strictEqual((yield* registry.resolveManifest(to, tag("1"))).digest, image.digest)
+    }))
+
+  it.effect("come along also where what they point at was copied before they were found", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const one = yield* pushImage(source.registry, from, ["one"])
+      const name = tag(`${one.digest.replace(":", "-")}.sig`)
+      const two = yield* pushImage(source.registry, from, ["two"], { tags: [name] })
+      yield* pushIndex(source.registry, from, [two, one], { tags: [tag("1")] })
+      yield* copy({ digestTags: "copy" })
+      assert.strictEqual((yield* destination.registry.resolveManifest(to, name)).digest, two.digest)
     }))
 
   it.effect("that came after the last copy come along with the next", () =>

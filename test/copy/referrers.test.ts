@@ -1,5 +1,5 @@
 import { assert, it } from "@effect/vitest"
-import { Effect, Result, Stream } from "effect"
+import { Deferred, Effect, Result, Stream } from "effect"
 import * as Copy from "effect-oci/Copy"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
@@ -151,6 +151,42 @@ it.effect("a registry that refuses both of two that refer to each other is not w
         manifest.digest === image.digest
           ? destination.pushManifest(repository, manifest, tags)
           : failing("pushManifest", new ManifestBlobUnknown({ status: 400 }))
+    })
+    assert.strictEqual((yield* Effect.flip(copy(confused, refusing))).reason._tag, "ManifestBlobUnknown")
+  }))
+
+it.effect("a registry that refuses one that is listed twice is not waited for, whenever the second list comes", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+    const elsewhere = yield* pushImage(yield* MemoryRegistry.make(), from, ["elsewhere"])
+    const twice = yield* pushReferrer(source, from, elsewhere, "listed twice")
+    const { digest, mediaType, size } = image
+    const bundle = yield* pushManifest(source, from, {
+      mediaType: MediaType.imageIndex,
+      manifests: [twice],
+      subject: { digest, mediaType, size }
+    })
+    const [refused, listed] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+    const after = (step: Deferred.Deferred<void>) =>
+      Effect.andThen(Deferred.await(step), Effect.replicateEffect(Effect.yieldNow, 20))
+    const listing = new Map([
+      [image.digest, Stream.make(twice, bundle)],
+      [
+        bundle.digest,
+        Stream.fromEffectDrain(after(refused)).pipe(
+          Stream.concat(Stream.make(twice)),
+          Stream.concat(Stream.fromEffectDrain(Deferred.succeed(listed, undefined)))
+        )
+      ]
+    ])
+    const confused = override(source, { referrers: (_, digest) => listing.get(digest) ?? Stream.empty })
+    const refusing = override(subjectsFirst(destination, []), {
+      pushManifest: (repository, manifest, tags) =>
+        subjectsFirst(destination, []).pushManifest(repository, manifest, tags).pipe(
+          Effect.tapError(() => Deferred.succeed(refused, undefined)),
+          manifest.digest === image.digest ? (push) => Effect.andThen(after(listed), push) : (push) => push
+        )
     })
     assert.strictEqual((yield* Effect.flip(copy(confused, refusing))).reason._tag, "ManifestBlobUnknown")
   }))

@@ -159,7 +159,7 @@ const survivable: ReadonlyArray<RegistryServer.Quirk> = [
   "noTagParameters"
 ]
 
-describe(`a registry with ${survivable.join(", ")} meets the contract through a client of ours:`, () => {
+describe(`a registry with ${survivable.join(", ")} meets the contract through a client of ours (C3):`, () => {
   for (const { effect, name } of Contract.without("sha512Tags")) {
     it.live(name, () =>
       Effect.gen(function*() {
