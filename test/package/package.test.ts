@@ -7,6 +7,7 @@ import { Context, Effect, Layer } from "effect"
 import { Images } from "effect-oci/testing"
 import { execFile } from "node:child_process"
 import * as Fs from "node:fs"
+import { SourceMap } from "node:module"
 import { tmpdir } from "node:os"
 import { dirname, join, relative, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -59,7 +60,7 @@ const make = Effect.gen(function*() {
     Fs.cpSync(join(root, name), join(stage, name), { recursive: true })
   }
   Fs.symlinkSync(join(root, "node_modules"), join(stage, "node_modules"))
-  yield* succeed(stage, "tsc", "-p", "src/tsconfig.json")
+  yield* succeed(stage, "npm", "run", "build")
   const packed = JSON.parse(yield* succeed(stage, "npm", "pack", "--json", "--offline", "--loglevel=error"))
   const [{ filename, files }] = (Array.isArray(packed) ? packed : Object.values(packed)) as [
     { readonly filename: string; readonly files: ReadonlyArray<{ readonly path: string }> }
@@ -182,6 +183,30 @@ layer(Layer.effect(Package, make), { timeout: 120_000, excludeTestServices: true
       }
     }))
 
+  it.effect("says of what its modules call when they are loaded that it has no effect, and where that was written", () =>
+    Effect.gen(function*() {
+      const { files, installed } = yield* Package
+      const read = (path: string) => Fs.readFileSync(join(installed, path), "utf8").split("\n")
+      let count = 0
+      for (const path of files.filter((path) => path.endsWith(".js"))) {
+        const map = new SourceMap(JSON.parse(Fs.readFileSync(join(installed, `${path}.map`), "utf8")))
+        const source = read(path.replace(/^dist/, "src").replace(/js$/, "ts"))
+        for (const [index, line] of read(path).entries()) {
+          assert.notMatch(line, /^(?:export )?(?:const \w+ = |class \w+ extends )[A-Z]\w*\.\w+\(/, path)
+          for (
+            const { 0: annotation, 1: name = "", index: column } of line.matchAll(/\/\*#__PURE__\*\/ (?:new )?(\w+)/g)
+          ) {
+            const entry = map.findEntry(index, column + annotation.length - name.length)
+            assert.isTrue("originalLine" in entry)
+            if (!("originalLine" in entry)) continue
+            assert.isTrue(source[entry.originalLine]?.startsWith(name, entry.originalColumn), `${path}: ${line}`)
+            count++
+          }
+        }
+      }
+      assert.isAbove(count, 500)
+    }))
+
   it.effect("has types for every example of its documentation", () =>
     typeCheck(
       { module: "NodeNext", skipLibCheck: false },
@@ -213,6 +238,10 @@ layer(Layer.effect(Package, make), { timeout: 120_000, excludeTestServices: true
       assert.isBelow(direct.all, whole.all / 4)
       assert.deepStrictEqual(barrel, direct)
       assert.strictEqual(nothing.own, 0)
+      // and of a module no more than that, either
+      const one = yield* bundle("one", `import { isDigest } from "effect-oci/Digest"\nconsole.log(isDigest(""))`)
+      const digest = yield* bundle("digest", `import * as Digest from "effect-oci/Digest"\nconsole.log(Digest)`)
+      assert.isBelow(one.own, digest.own / 1.5)
     }))
 
   it.effect("runs", () =>
