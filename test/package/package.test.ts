@@ -64,8 +64,7 @@ const make = Effect.gen(function*() {
     Fs.cpSync(join(root, name), join(stage, name), { recursive: true })
   }
   Fs.symlinkSync(join(root, "node_modules"), join(stage, "node_modules"))
-  yield* succeed(stage, "npm", "run", "build")
-  const packed = JSON.parse(yield* succeed(stage, "npm", "pack", "--json", "--offline", "--loglevel=error"))
+  const packed = JSON.parse(yield* succeed(stage, "npm", "pack", "--json", "--offline", "--silent"))
   const [{ filename, files }] = (Array.isArray(packed) ? packed : Object.values(packed)) as [
     { readonly filename: string; readonly files: ReadonlyArray<{ readonly path: string }> }
   ]
