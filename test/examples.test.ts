@@ -204,18 +204,25 @@ describe("examples", () => {
         const created = DateTime.formatIso(DateTime.subtract(now, { days }))
         const config = yield* Images.pushBlob(registry, app, JSON.stringify({ created }), MediaType.imageConfig)
         const content = { mediaType: MediaType.imageManifest, config, layers: [] }
-        yield* Images.pushManifest(registry, app, content, tags.map(Images.tag))
+        return yield* Images.pushManifest(registry, app, content, tags.map(Images.tag))
       })
       yield* push(40, "1.0", "1")
-      yield* push(20, "2.0", "latest")
+      const part = yield* push(50, "part")
+      yield* Images.pushIndex(registry, app, [yield* push(20, "2.0", "latest"), part], { tags: [Images.tag("index")] })
       yield* Images.pushImage(registry, app, ["without a date"], { tags: [Images.tag("undated")] })
       const tags = Stream.runCollect(registry.tags(app))
 
       const { stdout } = yield* run("prune", `${host}/team/app`, "30", "--dry-run")
-      assert.match(stdout, /^- 1 .*\n- 1\.0 .*\n {2}2\.0 .*\n {2}latest .*\n {2}undated {2}\?\n$/)
-      assert.strictEqual((yield* tags).length, 5)
+      assert.match(
+        stdout,
+        /^- 1 .*\n- 1\.0 .*\n {2}2\.0 .*\n {2}index .*\n {2}latest .*\n {2}part .*\n {2}undated {2}\?\n$/
+      )
+      assert.strictEqual((yield* tags).length, 7)
       yield* run("prune", `${host}/team/app`, "30")
-      assert.deepStrictEqual(yield* tags, ["2.0", "latest", "undated"].map(Images.tag))
+      assert.deepStrictEqual(yield* tags, ["2.0", "index", "latest", "part", "undated"].map(Images.tag))
+      const { ended } = yield* start("prune", `${host}/team/app`)
+      assert.strictEqual((yield* ended).code, 1)
+      assert.strictEqual((yield* tags).length, 5)
     }))
 
   it.live("object-store", () =>
