@@ -81,4 +81,5 @@ const annotate = (file: string) => {
 }
 
 const dist = fileURLToPath(new URL("../../dist", import.meta.url))
-for (const file of globSync("**/*.js", { cwd: dist })) annotate(`${dist}/${file}`)
+// nobody bundles the command
+for (const file of globSync("**/*.js", { cwd: dist, exclude: ["cli/**"] })) annotate(`${dist}/${file}`)

@@ -229,7 +229,7 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
         const { files, installed } = yield* Package
         const read = (path: string) => Fs.readFileSync(join(installed, path), "utf8").split("\n")
         let count = 0
-        for (const path of files.filter((path) => path.endsWith(".js"))) {
+        for (const path of files.filter((path) => /^dist\/(?!cli\/).*\.js$/.test(path))) {
           const map = new SourceMap(JSON.parse(Fs.readFileSync(join(installed, `${path}.map`), "utf8")))
           const source = read(path.replace(/^dist/, "src").replace(/js$/, "ts"))
           for (const [index, line] of read(path).entries()) {
