@@ -3,10 +3,12 @@
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, FileSystem, Path, Stream } from "effect"
+import { DateTime, Effect, FileSystem, Stream } from "effect"
 import * as MediaType from "effect-oci/MediaType"
 import type { Registry } from "effect-oci/Registry"
 import { Images } from "effect-oci/testing"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
 import { buffer, text } from "node:stream/consumers"
 import { fileURLToPath } from "node:url"
 import { temporaryFolder } from "./utils/layouts.ts"
@@ -15,12 +17,10 @@ import { listReferrers } from "./utils/registries.ts"
 import { listen } from "./utils/ScriptedServer.ts"
 import * as Served from "./utils/Served.ts"
 
+const folder = fileURLToPath(new URL("../examples", import.meta.url))
+
 const start = (name: string, ...args: ReadonlyArray<string>) =>
-  startNode(
-    "--conditions=effect-oci:source",
-    fileURLToPath(new URL(`../examples/${name}.ts`, import.meta.url)),
-    ...args
-  )
+  startNode("--conditions=effect-oci:source", Path.join(folder, `${name}.ts`), ...args)
 
 /** Runs an example to its end, which has to be a good one. */
 const run = Effect.fnUntraced(function*(name: string, ...args: ReadonlyArray<string>) {
@@ -46,7 +46,7 @@ const source = Effect.gen(function*() {
 
 const temporaryFile = Effect.fnUntraced(function*(name: string, content: string) {
   const fs = yield* FileSystem.FileSystem
-  const path = (yield* Path.Path).join(yield* temporaryFolder, name)
+  const path = Path.join(yield* temporaryFolder, name)
   yield* fs.writeFileString(path, content)
   return path
 })
@@ -82,6 +82,12 @@ const objectStore = Effect.gen(function*() {
 })
 
 describe("examples", () => {
+  it("are all here", () => {
+    const test = Fs.readFileSync(import.meta.filename, "utf8")
+    const examples = Fs.globSync("*.ts", { cwd: folder }).filter((name) => !name.endsWith(".test.ts"))
+    assert.deepStrictEqual(examples.filter((name) => !test.includes(`("${Path.basename(name, ".ts")}"`)), [])
+  })
+
   it.live("copy", () =>
     Effect.gen(function*() {
       const { host, index } = yield* source
@@ -198,18 +204,25 @@ describe("examples", () => {
         const created = DateTime.formatIso(DateTime.subtract(now, { days }))
         const config = yield* Images.pushBlob(registry, app, JSON.stringify({ created }), MediaType.imageConfig)
         const content = { mediaType: MediaType.imageManifest, config, layers: [] }
-        yield* Images.pushManifest(registry, app, content, tags.map(Images.tag))
+        return yield* Images.pushManifest(registry, app, content, tags.map(Images.tag))
       })
       yield* push(40, "1.0", "1")
-      yield* push(20, "2.0", "latest")
+      const part = yield* push(50, "part")
+      yield* Images.pushIndex(registry, app, [yield* push(20, "2.0", "latest"), part], { tags: [Images.tag("index")] })
       yield* Images.pushImage(registry, app, ["without a date"], { tags: [Images.tag("undated")] })
       const tags = Stream.runCollect(registry.tags(app))
 
       const { stdout } = yield* run("prune", `${host}/team/app`, "30", "--dry-run")
-      assert.match(stdout, /^- 1 .*\n- 1\.0 .*\n {2}2\.0 .*\n {2}latest .*\n {2}undated {2}\?\n$/)
-      assert.strictEqual((yield* tags).length, 5)
+      assert.match(
+        stdout,
+        /^- 1 .*\n- 1\.0 .*\n {2}2\.0 .*\n {2}index .*\n {2}latest .*\n {2}part .*\n {2}undated {2}\?\n$/
+      )
+      assert.strictEqual((yield* tags).length, 7)
       yield* run("prune", `${host}/team/app`, "30")
-      assert.deepStrictEqual(yield* tags, ["2.0", "latest", "undated"].map(Images.tag))
+      assert.deepStrictEqual(yield* tags, ["2.0", "index", "latest", "part", "undated"].map(Images.tag))
+      const { ended } = yield* start("prune", `${host}/team/app`)
+      assert.strictEqual((yield* ended).code, 1)
+      assert.strictEqual((yield* tags).length, 5)
     }))
 
   it.live("object-store", () =>

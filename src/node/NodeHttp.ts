@@ -1,6 +1,7 @@
 /**
- * HTTP as registries need it, on Node: by `undici`, through the proxies that the environment names, with certificates of
- * one's own.
+ * HTTP as registries need it, on Node and Deno: by `undici`, through the proxies that the environment names, with
+ * certificates of one's own. What Bun has under that name lacks what is needed here: there, `NodeHttpClient.layerNodeHttp`
+ * of `@effect/platform-node` serves in its place.
  *
  * @since 0.1.0
  */

@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import { existsSync } from "node:fs"
 import { type Declaration, declarations } from "./declarations.ts"
+import { read, sources } from "./examples.ts"
 
 const all = declarations()
 const named = all.filter(({ kind }) => kind !== "module")
@@ -36,5 +38,24 @@ describe("what the package exports", () => {
 
   it("has an example where it makes something", () => {
     assert.deepStrictEqual(failing(named.filter(isConstructor), /```ts import\.meta\.vitest/), [])
+  })
+})
+
+describe("a link", () => {
+  it("of a doc comment leads to a name of its module", () => {
+    const dead = sources().filter((file) => file.endsWith(".ts")).flatMap((file) => {
+      const text = read(file)
+      const code = text.replaceAll(/\/\*[^]*?\*\//g, "")
+      return Array.from(text.matchAll(/\{@link (\w+)/g), ([, name = ""]) => name)
+        .filter((name) => !new RegExp(String.raw`\b${name}\b`).test(code))
+        .map((name) => `${file} ${name}`)
+    })
+    assert.deepStrictEqual(dead, [])
+  })
+
+  it("of the README leads to a file", () => {
+    const targets = Array.from(read("README.md").matchAll(/\]\((?!https?:)([^)#]+)/g), ([, target = ""]) => target)
+    assert.isAbove(targets.length, 10)
+    assert.deepStrictEqual(targets.filter((target) => !existsSync(new URL(`../../${target}`, import.meta.url))), [])
   })
 })

@@ -7,11 +7,13 @@ import { Context, Effect, Layer } from "effect"
 import { Images } from "effect-oci/testing"
 import { execFile } from "node:child_process"
 import * as Fs from "node:fs"
+import { SourceMap } from "node:module"
 import { tmpdir } from "node:os"
 import { dirname, join, relative, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
 import { rolldown } from "rolldown"
 import { examples } from "../doctest/examples.ts"
+import { has } from "../utils/layouts.ts"
 import * as Served from "../utils/Served.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
@@ -34,6 +36,9 @@ const succeed = Effect.fnUntraced(function*(...command: Parameters<typeof run>) 
   assert.strictEqual(code, 0, output)
   return output
 })
+
+/** For processes that take a while where much else goes on, in milliseconds. */
+const patience = 120_000
 
 /** The package, in a tarball, and installed. */
 class Package extends Context.Service<Package, {
@@ -59,8 +64,7 @@ const make = Effect.gen(function*() {
     Fs.cpSync(join(root, name), join(stage, name), { recursive: true })
   }
   Fs.symlinkSync(join(root, "node_modules"), join(stage, "node_modules"))
-  yield* succeed(stage, "npm", "run", "build")
-  const packed = JSON.parse(yield* succeed(stage, "npm", "pack", "--json", "--offline", "--loglevel=error"))
+  const packed = JSON.parse(yield* succeed(stage, "npm", "pack", "--json", "--offline", "--silent"))
   const [{ filename, files }] = (Array.isArray(packed) ? packed : Object.values(packed)) as [
     { readonly filename: string; readonly files: ReadonlyArray<{ readonly path: string }> }
   ]
@@ -135,9 +139,45 @@ const bundle = Effect.fnUntraced(function*(name: string, program: string) {
   }
 })
 
+/** Other runtimes than Node, and what speaks HTTP there. What Bun has for undici lacks what `NodeHttp` needs. */
+const runtimes = [
+  { command: ["bun"], http: "NodeHttpClient.layerNodeHttp" },
+  { command: ["deno", "run", "--allow-all"], http: "NodeHttp.layer()" }
+] as const
+
+/** Copies an image, into a registry that it serves too, and asks there for the image. */
+const programOver = (http: string) => `
+  import { NodeHttpClient, NodeHttpServer } from "@effect/platform-node"
+  import { Effect, Layer } from "effect"
+  import { HttpServer } from "effect/http"
+  import { HttpResolver, MemoryRegistry, Namespace, RegistryServer } from "effect-oci"
+  import * as NodeHttp from "effect-oci/NodeHttp"
+  import { createServer } from "node:http"
+
+  const [source, destination] = process.argv.slice(2)
+
+  const program = Effect.gen(function*() {
+    const namespace = yield* Namespace.Namespace
+    const { destination: copied } = yield* namespace.copyManifest({ source, destination })
+    console.log(copied)
+
+    const app = yield* RegistryServer.make(yield* MemoryRegistry.make())
+    const listener = NodeHttpServer.layerServer(() => createServer(), { host: "127.0.0.1", port: 0 })
+    const context = yield* Layer.build(Layer.provideMerge(HttpServer.serve(app), listener))
+    const { address } = yield* Effect.provide(HttpServer.HttpServer, context)
+    const served = HttpServer.formatAddress(address)
+    yield* namespace.copyManifest({ source, destination: served.replace("http://", "") + "/app:1" })
+    const { headers, status } = yield* Effect.promise(() => fetch(served + "/v2/app/manifests/1"))
+    console.log("127.0.0.1 answers", status, "for", headers.get("docker-content-digest"))
+  })
+
+  const layer = Namespace.layer.pipe(Layer.provide(HttpResolver.layer()), Layer.provide(${http}))
+  await Effect.runPromise(Effect.scoped(Effect.provide(program, layer)))
+`
+
 const kindOf = (path: string) => path.replace(/^(src|dist)\/.*?((?:\.d)?\.[a-z]+(?:\.map)?)$/, "$1/*$2")
 
-layer(Layer.effect(Package, make), { timeout: 120_000, excludeTestServices: true })("the package", (it) => {
+layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: true })("the package", (it) => {
   it.effect("has modules, their types, their sources, and what belongs to them", () =>
     Effect.gen(function*() {
       const all = (yield* Package).files
@@ -158,29 +198,33 @@ layer(Layer.effect(Package, make), { timeout: 120_000, excludeTestServices: true
       ) {
         assert.deepStrictEqual(modules(kind), modules(/^dist\/(.*)\.js$/), String(kind))
       }
-    }))
+    }), patience)
 
-  it.effect("has the command in few files, with all that it uses, and the licenses of that", () =>
-    Effect.gen(function*() {
-      const { files, installed } = yield* Package
-      const command = files.filter((path) => path.startsWith("dist/cli/"))
-      assert.deepStrictEqual(command.filter((path) => !path.endsWith(".js")), ["dist/cli/LICENSES.txt"])
-      assert.isBelow(command.length, 80)
-      const imported = command.flatMap((path) =>
-        Array.from(
-          Fs.readFileSync(join(installed, path), "utf8").matchAll(
-            /(?:^|;)import(?:[^"';]*from)?["']([^."'][^"']*)["']/g
-          ),
-          ([, name]) => name ?? ""
+  it.effect(
+    "has the command in few files, with all that it uses, and the licenses of that",
+    () =>
+      Effect.gen(function*() {
+        const { files, installed } = yield* Package
+        const command = files.filter((path) => path.startsWith("dist/cli/"))
+        assert.deepStrictEqual(command.filter((path) => !path.endsWith(".js")), ["dist/cli/LICENSES.txt"])
+        assert.isBelow(command.length, 80)
+        const imported = command.flatMap((path) =>
+          Array.from(
+            Fs.readFileSync(join(installed, path), "utf8").matchAll(
+              /(?:^|;)import(?:[^"';]*from)?["']([^."'][^"']*)["']/g
+            ),
+            ([, name]) => name ?? ""
+          )
         )
-      )
-      assert.include(imported, "node:module")
-      assert.deepStrictEqual(imported.filter((name) => !name.startsWith("node:")), [])
-      const licenses = Fs.readFileSync(join(installed, "dist/cli/LICENSES.txt"), "utf8")
-      for (const name of ["effect", "@effect/platform-node", "undici"]) {
-        assert.match(licenses, new RegExp(`^${name} \\d`, "m"))
-      }
-    }))
+        assert.include(imported, "node:module")
+        assert.deepStrictEqual(imported.filter((name) => !name.startsWith("node:")), [])
+        const licenses = Fs.readFileSync(join(installed, "dist/cli/LICENSES.txt"), "utf8")
+        for (const name of ["effect", "@effect/platform-node", "undici"]) {
+          assert.match(licenses, new RegExp(`^${name} \\d`, "m"))
+        }
+      }),
+    patience
+  )
 
   it.effect("has nothing that is of this machine, or of its tests", () =>
     Effect.gen(function*() {
@@ -190,7 +234,7 @@ layer(Layer.effect(Package, make), { timeout: 120_000, excludeTestServices: true
         Fs.readFileSync(join(installed, path), "utf8").includes(root)
       )
       assert.deepStrictEqual(odd, [])
-    }))
+    }), patience)
 
   it.effect("has the sources that its source maps name", () =>
     Effect.gen(function*() {
@@ -203,7 +247,35 @@ layer(Layer.effect(Package, make), { timeout: 120_000, excludeTestServices: true
           assert.include(files, relative(installed, resolve(installed, dirname(path), source)), path)
         }
       }
-    }))
+    }), patience)
+
+  it.effect(
+    "says of what its modules call when they are loaded that it has no effect, and where that was written",
+    () =>
+      Effect.gen(function*() {
+        const { files, installed } = yield* Package
+        const read = (path: string) => Fs.readFileSync(join(installed, path), "utf8").split("\n")
+        let count = 0
+        for (const path of files.filter((path) => /^dist\/(?!cli\/).*\.js$/.test(path))) {
+          const map = new SourceMap(JSON.parse(Fs.readFileSync(join(installed, `${path}.map`), "utf8")))
+          const source = read(path.replace(/^dist/, "src").replace(/js$/, "ts"))
+          for (const [index, line] of read(path).entries()) {
+            assert.notMatch(line, /^(?:export )?(?:const \w+ = |class \w+ extends )[A-Z]\w*\.\w+\(/, path)
+            for (
+              const { 0: annotation, 1: name = "", index: column } of line.matchAll(/\/\*#__PURE__\*\/ (?:new )?(\w+)/g)
+            ) {
+              const entry = map.findEntry(index, column + annotation.length - name.length)
+              assert.isTrue("originalLine" in entry)
+              if (!("originalLine" in entry)) continue
+              assert.isTrue(source[entry.originalLine]?.startsWith(name, entry.originalColumn), `${path}: ${line}`)
+              count++
+            }
+          }
+        }
+        assert.isAbove(count, 500)
+      }),
+    patience
+  )
 
   it.effect("has types for every example of its documentation", () =>
     typeCheck(
@@ -211,14 +283,18 @@ layer(Layer.effect(Package, make), { timeout: 120_000, excludeTestServices: true
       Object.fromEntries(
         examples().map(({ code, file, line }) => [`${file.replaceAll(/[/.]/g, "-")}-${line}.ts`, code])
       )
-    ))
+    ), patience)
 
-  it.effect("has types for every module where a bundler resolves them", () =>
-    typeCheck({ module: "ESNext", moduleResolution: "Bundler" }, {
-      "all.ts": entryPoints.map((name, index) =>
-        `import * as _${index} from "effect-oci${name.slice(1)}"\nexport const x${index} = _${index}`
-      ).join("\n")
-    }))
+  it.effect(
+    "has types for every module where a bundler resolves them",
+    () =>
+      typeCheck({ module: "ESNext", moduleResolution: "Bundler" }, {
+        "all.ts": entryPoints.map((name, index) =>
+          `import * as _${index} from "effect-oci${name.slice(1)}"\nexport const x${index} = _${index}`
+        ).join("\n")
+      }),
+    patience
+  )
 
   it.effect("is bundled as far as it is used", () =>
     Effect.gen(function*() {
@@ -236,7 +312,11 @@ layer(Layer.effect(Package, make), { timeout: 120_000, excludeTestServices: true
       assert.isBelow(direct.all, whole.all / 4)
       assert.deepStrictEqual(barrel, direct)
       assert.strictEqual(nothing.own, 0)
-    }))
+      // and of a module no more than that, either
+      const one = yield* bundle("one", `import { isDigest } from "effect-oci/Digest"\nconsole.log(isDigest(""))`)
+      const digest = yield* bundle("digest", `import * as Digest from "effect-oci/Digest"\nconsole.log(Digest)`)
+      assert.isBelow(one.own, digest.own / 1.5)
+    }), patience)
 
   it.effect("runs", () =>
     Effect.gen(function*() {
@@ -244,7 +324,7 @@ layer(Layer.effect(Package, make), { timeout: 120_000, excludeTestServices: true
       const example = examples().find(({ code }) => code.includes("Effect.runSync(program) // => 39"))
       Fs.writeFileSync(join(consumer, "program.ts"), `${example?.code}\nconsole.log(Effect.runSync(program))`)
       assert.strictEqual(yield* succeed(consumer, "node", "program.ts"), "39\n")
-    }))
+    }), patience)
 
   it.effect("brings a command", () =>
     Effect.gen(function*() {
@@ -257,5 +337,26 @@ layer(Layer.effect(Package, make), { timeout: 120_000, excludeTestServices: true
       assert.include(output, `${to.host}/app@${index.digest}`)
       const copied = yield* to.registry.resolveManifest(Images.repository("app"), Images.tag("1"))
       assert.strictEqual(copied.digest, index.digest)
-    }))
+    }), patience)
+
+  for (const { command, http } of runtimes) {
+    it.effect.skipIf(!has(command[0]))(`copies over HTTP, and serves, on ${command[0]}`, () =>
+      Effect.gen(function*() {
+        const { consumer } = yield* Package
+        const [from, to] = [yield* Served.memory(), yield* Served.memory()]
+        const { index } = yield* Images.pushSample(from.registry, Images.repository("app"), [Images.tag("1")])
+        Fs.writeFileSync(join(consumer, `${command[0]}.mjs`), programOver(http))
+        const [file, ...args] = command
+        const output = yield* succeed(
+          consumer,
+          file,
+          ...args,
+          `${file}.mjs`,
+          `${from.host}/app:1`,
+          `${to.host}/app:1`
+        )
+        assert.include(output, `${to.host}/app:1@${index.digest}`)
+        assert.include(output, `127.0.0.1 answers 200 for ${index.digest}`)
+      }), patience)
+  }
 })
