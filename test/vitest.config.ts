@@ -10,6 +10,7 @@ export default defineConfig({
     include: ["test/**/*.test.ts", "examples/*.test.ts"],
     setupFiles: ["test/setup.ts"],
     sequence: { concurrent: true },
+    maxWorkers: "100%",
     testTimeout: 30_000
   }
 })

@@ -16,6 +16,8 @@ import { temporaryFolder } from "./layouts.ts"
 export interface Subject {
   readonly name: string
   readonly lacks?: ReadonlyArray<Contract.Need>
+  /** Another of its kind is there already, which differs from it little. */
+  readonly isVariant?: boolean
   readonly make: Effect.Effect<{ readonly registry: Registry; readonly origin?: Registry }, never, Scope.Scope>
 }
 
@@ -45,7 +47,11 @@ export const views: ReadonlyArray<Subject> = [
   },
   { name: "immutable", lacks: ["delete", "tagDelete", "retag"], make: ofOne(View.immutable) },
   { name: "sub", make: ofOne(View.sub(repository("team/of-one"))) },
-  { name: "sub of a sub", make: ofOne((registry) => View.sub(View.sub(registry, repository("a")), repository("b"))) },
+  {
+    name: "sub of a sub",
+    isVariant: true,
+    make: ofOne((registry) => View.sub(View.sub(registry, repository("a")), repository("b")))
+  },
   {
     name: "select of some",
     make: ofOne(View.select((repository) => repository.startsWith("contract/")))
@@ -55,22 +61,25 @@ export const views: ReadonlyArray<Subject> = [
   { name: "a cache", make: cached },
   ...(["sequential", "concurrent"] as const).flatMap((policy): ReadonlyArray<Subject> => [
     { name: `a ${policy} union`, lacks: ["ownErrors"], make: ofTwo({ policy }) },
-    { name: `a ${policy} union that writes to all`, lacks: ["ownErrors"], make: ofTwo({ policy, writes: "all" }) },
+    {
+      name: `a ${policy} union that writes to all`,
+      isVariant: true,
+      lacks: ["ownErrors"],
+      make: ofTwo({ policy, writes: "all" })
+    },
     {
       name: `a ${policy} union, of what its second registry has`,
+      isVariant: true,
       lacks: ["ownErrors", "mount", "delete", "tagDelete"],
       make: Effect.map(ofTwo({ policy }), ({ registry, second }) => ({ registry, origin: second }))
     }
   ])
 ]
 
-/** What holds content itself. A single layout is not among them: each promise to it wants one for itself. */
-export const stores: ReadonlyArray<Subject> = [
-  { name: "a registry in memory", make: Effect.map(MemoryRegistry.make(), (registry) => ({ registry })) },
-  {
-    name: "a registry in a folder",
-    make: Effect.gen(function*() {
-      return { registry: yield* LayoutRegistry.make({ directory: yield* temporaryFolder }) }
-    }).pipe(Effect.provide(NodeServices.layer))
-  }
-]
+/** A registry of layouts. A single layout is none of these: each promise to it wants one for itself. */
+export const folder: Subject = {
+  name: "a registry in a folder",
+  make: Effect.gen(function*() {
+    return { registry: yield* LayoutRegistry.make({ directory: yield* temporaryFolder }) }
+  }).pipe(Effect.provide(NodeServices.layer))
+}
