@@ -64,20 +64,20 @@ export const unlimited = (): Limiter => ({
 })
 
 /**
- * A limit that finds itself. While it is used up it grows by one with every answer, until the registry refuses for the
- * first time; from then on by one in as many answers as it allows. It is halved once for each burst of refusals: those of
+ * A limit that finds itself. While more than half of it is used it grows by one with every answer, until the registry
+ * refuses for the first time; from then on, while it is used up, by one in as many answers as it allows. It is halved once for each burst of refusals: those of
  * requests that were under way by then count no more.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const adaptive = (options?: {
-  /** Where it begins; 6 unless given. */
+  /** Where it begins; 8 unless given. */
   readonly start?: number
   /** Where it stops growing; 64 unless given. */
   readonly maximum?: number
 }): Limiter => {
-  const { maximum = 64, start = 6 } = options ?? {}
+  const { maximum = 64, start = 8 } = options ?? {}
   const permits = Semaphore.makeUnsafe(start)
   let limit = start
   let inUse = 0
@@ -103,8 +103,8 @@ export const adaptive = (options?: {
       return (outcome) =>
         Effect.suspend(() => {
           if (outcome === "answered") {
-            const isUsedUp = waiting > 0 || inUse >= Math.floor(limit)
-            return isUsedUp ? become(limit + (bursts === 0 ? 1 : 1 / limit)) : Effect.void
+            const isUsed = waiting > 0 || (bursts === 0 ? inUse * 2 > limit : inUse >= Math.floor(limit))
+            return isUsed ? become(limit + (bursts === 0 ? 1 : 1 / limit)) : Effect.void
           }
           if (burst !== bursts) return Effect.void
           bursts++

@@ -47,10 +47,10 @@ describe("a limit", () => {
     Effect.gen(function*() {
       const limiter = Limiter.adaptive({ start: 2 })
       yield* burst(limiter, answered(2))
-      assert.strictEqual(yield* limiter.limit, 3)
-      yield* burst(limiter, answered(3))
+      assert.strictEqual(yield* limiter.limit, 4)
       yield* burst(limiter, answered(4))
-      assert.strictEqual(yield* available(limiter), 5)
+      yield* burst(limiter, answered(8))
+      assert.strictEqual(yield* available(limiter), 16)
     }))
 
   it.effect("grows with every answer while others wait", () =>
@@ -68,9 +68,17 @@ describe("a limit", () => {
       yield* Fiber.join(queue)
     }))
 
-  it.effect("does not grow where it is not used up", () =>
+  it.effect("does not grow beyond twice what is used of it", () =>
     Effect.gen(function*() {
       const limiter = Limiter.adaptive({ start: 4 })
+      for (let i = 0; i < 10; i++) yield* burst(limiter, answered(3))
+      assert.strictEqual(yield* limiter.limit, 6)
+    }))
+
+  it.effect("does not grow where it is not used up, once there was a refusal", () =>
+    Effect.gen(function*() {
+      const limiter = Limiter.adaptive({ start: 8 })
+      yield* burst(limiter, refused(8))
       for (let i = 0; i < 10; i++) yield* burst(limiter, answered(3))
       assert.strictEqual(yield* limiter.limit, 4)
     }))
