@@ -27,7 +27,7 @@ import * as Flags from "./Flags.ts"
 import { misuse, readHost } from "./Names.ts"
 import { Failure } from "./Output.ts"
 
-// interrupting the command takes no longer than 1.8 seconds: what is under way by then gets most of that
+// interrupting the command takes no longer than 1.5 seconds: what is under way by then gets most of that
 const gracePeriod = Duration.seconds(1)
 
 // bodies may take as long as they flow; and clients that keep connections shall not find them closed under their hands

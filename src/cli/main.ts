@@ -18,8 +18,9 @@ if (major < 22 || major === 22 && minor < 19) {
 } else if (second === undefined && (first === "--version" || first === "-v")) {
   process.stdout.write(`effect-oci v${version}\n`, () => streams.end(0, process.exit))
 } else {
+  // V8 would let the chunks of blobs pile up in a growing young generation: kept small, it frees them soon
+  setFlagsFromString("--semi-space-growth-factor=1")
   // Deno has none
   module.enableCompileCache?.()
-  // V8 would let the chunks of blobs pile up in a growing young generation: kept small, it frees them soon
-  void import("./run.ts").then(() => setFlagsFromString("--semi-space-growth-factor=1"))
+  void import("./run.ts")
 }

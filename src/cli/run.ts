@@ -12,7 +12,7 @@ import * as streams from "./streams.ts"
 const end = Effect.sync(() => process.exit(130))
 let interrupted = false
 const interrupt = () => {
-  Effect.runFork(interrupted ? end : Effect.delay(end, "1800 millis"))
+  Effect.runFork(interrupted ? end : Effect.delay(end, "1500 millis"))
   interrupted = true
 }
 process.on("SIGINT", interrupt)

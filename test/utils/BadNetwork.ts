@@ -68,9 +68,9 @@ export const reasonsOf = (fates: ReadonlyArray<Fate>): ReadonlyArray<string> =>
 export const hasty = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   effect.pipe(
     Effect.provideService(HttpRegistry.RetrySchedule, Schedule.upTo(Schedule.spaced("1 millis"), { times: 4 })),
-    Effect.provideService(HttpRegistry.HeadersTimeout, Duration.millis(250)),
-    Effect.provideService(HttpRegistry.IdleTimeout, Duration.millis(250)),
-    Effect.provideService(HttpRegistry.CommitTimeout, Duration.millis(250)),
+    Effect.provideService(HttpRegistry.HeadersTimeout, Duration.seconds(1)),
+    Effect.provideService(HttpRegistry.IdleTimeout, Duration.seconds(1)),
+    Effect.provideService(HttpRegistry.CommitTimeout, Duration.seconds(1)),
     Effect.provideService(ResumptionThreshold, 80 * KiB)
   )
 
