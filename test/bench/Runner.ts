@@ -12,6 +12,8 @@ export interface Competitor {
   readonly command: string
   /** To a place that no run has used before. */
   readonly args: (place: string) => ReadonlyArray<string>
+  /** The environment, besides ours. */
+  readonly env?: (place: string) => Readonly<Record<string, string>>
 }
 
 export interface Measured {
@@ -33,12 +35,13 @@ const median = (values: ReadonlyArray<number>): number => {
 }
 
 /** Runs a command to its end, which has to be a good one. GNU time tells what it took. */
-export const run = ({ args, command, name }: Competitor, place: string): Effect.Effect<Measured> =>
+export const run = ({ args, command, env, name }: Competitor, place: string): Effect.Effect<Measured> =>
   Effect.callback((resume) => {
     const report = Path.join(Os.tmpdir(), `bench-${process.pid}-${Math.random()}`)
     const begun = performance.now()
     const child = ChildProcess.spawn("time", ["-o", report, "-f", "%U %S %M", command, ...args(place)], {
-      stdio: ["ignore", "ignore", "pipe"]
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, ...env?.(place) }
     })
     let stderr = ""
     child.stderr.on("data", (text: Buffer) => void (stderr = (stderr + text.toString()).slice(-2000)))

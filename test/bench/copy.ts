@@ -14,6 +14,9 @@ import * as NodeHttp from "effect-oci/NodeHttp"
 import * as Reference from "effect-oci/Reference"
 import type { Registry } from "effect-oci/Registry"
 import * as Crypto from "node:crypto"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as DockerRegistry from "../utils/DockerRegistry.ts"
 import * as Proxy from "../utils/Proxy.ts"
@@ -22,6 +25,8 @@ import { compare, type Competitor, isInstalled, type Row, run, table } from "./R
 
 const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url))
 const runs = Number(process.env["BENCH_RUNS"] ?? 5)
+
+const caches = Fs.mkdtempSync(Path.join(Os.tmpdir(), "bench-caches-"))
 
 // ---------------------------------------------------------------------------------------------------------------------
 // who takes part
@@ -64,7 +69,12 @@ const peers = (source: string, host: string, tuned = false): ReadonlyArray<Compe
         "--dest-tls-verify=false",
         `docker://${source}`,
         `docker://${to(place)}`
-      ]
+      ],
+      // where it keeps which blob it has seen where: else it mounts what the run before has copied
+      env: (place) => ({
+        _CONTAINERS_ROOTLESS_UID: "1000",
+        XDG_DATA_HOME: Path.join(caches, place)
+      })
     }
   ]
   const most = tuned ? ["64"] : []
@@ -311,5 +321,5 @@ NodeRuntime.runMain(
     Object.entries(scenarios).filter(([name]) => chosen.length === 0 || chosen.includes(name)),
     ([, scenario]) => Effect.scoped(scenario),
     { discard: true }
-  )
+  ).pipe(Effect.ensuring(Effect.sync(() => Fs.rmSync(caches, { recursive: true }))))
 )
