@@ -22,7 +22,8 @@ export const make = (registry: string): Pauses => {
   let until = 0
   const over: Pauses["over"] = Effect.gen(function*() {
     const left = until - (yield* Clock.currentTimeMillis)
-    if (left <= 0) return
+    // less is what floating-point numbers leave over, and no clock waits for it
+    if (left < 1) return
     yield* tell({ _tag: "Paused", registry, duration: Duration.millis(left) })
     yield* Effect.andThen(Effect.sleep(left), over)
   })
