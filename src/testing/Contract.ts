@@ -48,6 +48,7 @@ import type { Case, Need, Violation } from "./contract/Case.ts"
 import { general } from "./contract/General.ts"
 import { lists } from "./contract/Lists.ts"
 import { manifests } from "./contract/Manifests.ts"
+import { mounts } from "./contract/Mounts.ts"
 import { uploads } from "./contract/Uploads.ts"
 
 export {
@@ -65,7 +66,7 @@ export {
  * @category constants
  * @since 0.1.0
  */
-export const cases: ReadonlyArray<Case> = [...general, ...blobs, ...uploads, ...manifests, ...lists]
+export const cases: ReadonlyArray<Case> = [...general, ...blobs, ...uploads, ...mounts, ...manifests, ...lists]
 
 /**
  * The contract of a registry that lacks something.

@@ -1,5 +1,5 @@
 /**
- * What is promised of upload sessions and of mounts.
+ * What is promised of upload sessions.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -223,6 +223,16 @@ const settled = Effect.fnUntraced(function*(upload: Upload, expected: number) {
   return held
 })
 
+/** Interrupts a chunk of ten bytes when four of them have come. */
+const interruptAppend = Effect.fnUntraced(function*(registry: Registry, upload: Upload) {
+  const reached = yield* Deferred.make<void>()
+  const stream = stalling("0123", Deferred.succeed(reached, undefined))
+  const append = yield* Effect.forkScoped(upload.append({ offset: 0, size: 10, stream }))
+  yield* Effect.raceFirst(Deferred.await(reached), Fiber.join(append))
+  yield* askSomething(registry)
+  yield* Fiber.interrupt(append)
+})
+
 const interruptions: ReadonlyArray<Case> = [
   promise("a chunk that breaks fails with its own error", ["sessions", "chunks"], function*(registry) {
     const upload = yield* startUpload(registry, yield* fresh)
@@ -249,12 +259,7 @@ const interruptions: ReadonlyArray<Case> = [
     registry
   ) {
     const upload = yield* startUpload(registry, yield* fresh)
-    const reached = yield* Deferred.make<void>()
-    const stream = stalling("0123", Deferred.succeed(reached, undefined))
-    const append = yield* Effect.forkScoped(upload.append({ offset: 0, size: 10, stream }))
-    yield* Effect.raceFirst(Deferred.await(reached), Fiber.join(append))
-    yield* askSomething(registry)
-    yield* Fiber.interrupt(append)
+    yield* interruptAppend(registry, upload)
     yield* Expect.equal(yield* settled(upload, 4), 4)
   }),
   promise(
@@ -281,12 +286,7 @@ const interruptions: ReadonlyArray<Case> = [
       const name = yield* fresh
       const { digest } = yield* describeDigits
       const upload = yield* startUpload(registry, name)
-      const reached = yield* Deferred.make<void>()
-      const stream = stalling("0123", Deferred.succeed(reached, undefined))
-      const append = yield* Effect.forkScoped(upload.append({ offset: 0, size: 10, stream }))
-      yield* Effect.raceFirst(Deferred.await(reached), Fiber.join(append))
-      yield* askSomething(registry)
-      yield* Fiber.interrupt(append)
+      yield* interruptAppend(registry, upload)
       const held = yield* settled(upload, 4)
       yield* upload.append(chunk(held, digits.subarray(held)))
       yield* upload.commit(digest)
@@ -368,100 +368,4 @@ const lives: ReadonlyArray<Case> = [
   })
 ]
 
-const mounts: ReadonlyArray<Case> = [
-  promise("a blob is mounted from another repository", ["sessions", "mount"], function*(registry, origin) {
-    const [from, to] = [yield* fresh, yield* fresh]
-    const { digest } = yield* pushBlob(origin, from, "to be mounted")
-    const started = yield* registry.startUpload(to, { mount: { digest, from } })
-    yield* Expect.equal(started._tag, "Mounted")
-    yield* Expect.equal(yield* read(registry, to, digest), "to be mounted")
-  }),
-  promise("a mount tells the digest of what it mounted", ["sessions", "mount"], function*(registry, origin) {
-    const [from, to] = [yield* fresh, yield* fresh]
-    const { digest } = yield* pushBlob(origin, from, "to be mounted")
-    const mounted = yield* registry.startUpload(to, { mount: { digest, from } })
-    yield* Expect.equal("digest" in mounted ? mounted.digest : undefined, digest)
-  }),
-  promise("a blob that was mounted stays where it came from", ["sessions", "mount"], function*(registry, origin) {
-    const [from, to] = [yield* fresh, yield* fresh]
-    const { digest } = yield* pushBlob(origin, from, "in two places")
-    yield* registry.startUpload(to, { mount: { digest, from } })
-    yield* Expect.equal(yield* read(registry, from, digest), "in two places")
-  }),
-  promise(
-    "a blob that was mounted stays when it is deleted where it came from",
-    ["sessions", "mount", "delete", "repositories"],
-    function*(registry, origin) {
-      const [from, to] = [yield* fresh, yield* fresh]
-      const { digest } = yield* pushBlob(origin, from, "in one place")
-      yield* registry.startUpload(to, { mount: { digest, from } })
-      yield* registry.deleteBlob(from, digest)
-      yield* Expect.equal(yield* read(registry, to, digest), "in one place")
-    }
-  ),
-  promise("a blob that was asked for from anywhere is mounted, or can be uploaded", ["sessions"], function*(
-    registry,
-    origin
-  ) {
-    const name = yield* fresh
-    const { digest } = yield* pushBlob(origin, yield* fresh, "anywhere")
-    const started = yield* registry.startUpload(name, { mount: { digest } })
-    if (started._tag === "Upload") yield* started.commit(digest, chunk(0, "anywhere"))
-    yield* Expect.equal(yield* read(registry, name, digest), "anywhere")
-  }),
-  promise("a mount that is declined is a session", ["sessions"], function*(registry, origin) {
-    const [from, to] = [yield* fresh, yield* fresh]
-    yield* pushBlob(origin, from, "another")
-    // a content of its own: some registries mount what any repository has
-    const content = `not in ${from}`
-    const { digest } = yield* Descriptor.fromBytes(bytesOf(content))
-    const upload = yield* session(registry.startUpload(to, { mount: { digest, from } }))
-    yield* upload.commit(digest, chunk(0, content))
-    yield* Expect.equal(yield* read(registry, to, digest), content)
-  }),
-  promise("a mount from a repository that is not there is a session", ["sessions"], function*(registry) {
-    const [from, to] = [yield* fresh, yield* fresh]
-    const content = `not in ${from}`
-    const { digest } = yield* Descriptor.fromBytes(bytesOf(content))
-    const upload = yield* session(registry.startUpload(to, { mount: { digest, from } }))
-    yield* upload.commit(digest, chunk(0, content))
-    yield* Expect.equal(yield* read(registry, to, digest), content)
-  }),
-  promise("the session of a mount that was declined ends with its scope", ["sessions"], function*(registry) {
-    const [from, to] = [yield* fresh, yield* fresh]
-    const { digest } = yield* Descriptor.fromBytes(bytesOf(`not in ${from}`))
-    const started = session(registry.startUpload(to, { mount: { digest, from } }))
-    const id = yield* Effect.scoped(Effect.flatMap(started, ({ id }) => id))
-    yield* Expect.reason(registry.resumeUpload(to, id), "BlobUploadUnknown")
-  }),
-  promise(
-    "a registry mounts without being told from where if it says so, and only then",
-    ["sessions", "mount"],
-    function*(
-      registry,
-      origin
-    ) {
-      const [from, to] = [yield* fresh, yield* fresh]
-      const { digest } = yield* pushBlob(origin, from, `somewhere: ${from}`)
-      const started = yield* registry.startUpload(to, { mount: { digest } })
-      const { anonymousMount } = yield* registry.capabilities
-      yield* Expect.equal(anonymousMount ?? started._tag === "Mounted", started._tag === "Mounted")
-    }
-  ),
-  promise(
-    "a registry mounts what the repository itself has if it says so, and only then",
-    ["sessions", "mount"],
-    function*(
-      registry,
-      origin
-    ) {
-      const name = yield* fresh
-      const { digest } = yield* pushBlob(origin, name, "here already")
-      const started = yield* registry.startUpload(name, { mount: { digest, from: name } })
-      const { selfMount } = yield* registry.capabilities
-      yield* Expect.equal(selfMount ?? started._tag === "Mounted", started._tag === "Mounted")
-    }
-  )
-]
-
-export const uploads: ReadonlyArray<Case> = [...writing, ...progress, ...interruptions, ...lives, ...mounts]
+export const uploads: ReadonlyArray<Case> = [...writing, ...progress, ...interruptions, ...lives]
