@@ -118,7 +118,7 @@ describe("misuse is one clear line on stderr, and exit code 2", () => {
   it.live("says nothing that a terminal would obey", () =>
     Effect.gen(function*() {
       const { stderr } = yield* run("copy", "a.test/b:\u001b[2J\u009b1m\u202e", somewhere)
-      // oxlint-disable-next-line no-control-regex
+      // oxlint-disable-next-line no-control-regex -- none of them may be there
       assert.notMatch(stderr, /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/)
     }))
 })

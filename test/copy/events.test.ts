@@ -233,6 +233,43 @@ describe("a destination that lacks what it said to have", () => {
       yield* destination.registry.resolveManifest(to, tag("1"))
     }))
 
+  it.effect("does not come before a mount that is tried of one of its blobs has been answered", () =>
+    Effect.gen(function*() {
+      const { destination, ends, source } = yield* setup
+      const images = yield* Effect.forEach(
+        ["a", "b"],
+        (n) => pushImage(source.registry, from, [1, 2, 3, 4, 5, 6].map((m) => n + m))
+      )
+      yield* pushManifest(source.registry, from, { mediaType: MediaType.imageIndex, manifests: images }, [tag("1")])
+      let tried: string | undefined
+      let isAnswered = false
+      const early: Array<string> = []
+      const learning = override(destination.registry, {
+        capabilities: Effect.succeed({}),
+        startUpload: Effect.fnUntraced(function*(repository, options) {
+          if (options?.mount?.from === to) {
+            tried = options.mount.digest
+            yield* Effect.sleep("1 minute")
+            isAnswered = true
+          }
+          return yield* destination.registry.startUpload(repository, options)
+        }),
+        pushManifest: (repository, manifest, tags) => {
+          const refers = tried !== undefined && new TextDecoder().decode(manifest.bytes).includes(tried)
+          if (refers && !isAnswered) early.push(manifest.mediaType)
+          return destination.registry.pushManifest(repository, manifest, tags)
+        }
+      })
+      const slow = override(source.registry, {
+        getBlob: (...args) => Effect.delay(source.registry.getBlob(...args), "1 second")
+      })
+      const copying = yield* Effect.forkChild(Copy.copyManifest(ends({ source: slow, destination: learning })))
+      yield* TestClock.adjust("2 minutes")
+      yield* Fiber.join(copying)
+      assert.isDefined(tried)
+      assert.deepStrictEqual(early, [])
+    }))
+
   it.effect("is tried once more over a digest that is said to be wrong", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
