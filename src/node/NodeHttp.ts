@@ -86,15 +86,19 @@ const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
       }),
       (dispatcher) => Effect.promise(() => dispatcher.destroy())
     )
-  const checking = yield* make({})
+  const checking = (yield* make({})).compose(keepAfterHead)
   if (insecure.size === 0) return checking
-  const trusting = yield* make({ rejectUnauthorized: false })
+  const trusting = (yield* make({ rejectUnauthorized: false })).compose(keepAfterHead)
   return checking.compose((dispatch) => (request, handler) =>
     request.origin !== undefined && insecure.has(hostOf(request.origin))
       ? trusting.dispatch(request, handler)
       : dispatch(request, handler)
   )
 })
+
+// undici closes the connection behind every HEAD, in case a server sends a body: the next request would have to connect
+const keepAfterHead: Undici.Dispatcher.DispatcherComposeInterceptor = (dispatch) => (request, handler) =>
+  dispatch(request.method === "HEAD" ? { ...request, reset: false } : request, handler)
 
 /**
  * Provides an HTTP client for registries. Its connections are closed with the layer. Hosts are asked for through the

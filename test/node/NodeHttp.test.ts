@@ -6,7 +6,8 @@ import * as Http from "node:http"
 import * as Https from "node:https"
 import * as Net from "node:net"
 import * as certificates from "../utils/certificates.ts"
-import { listen, listening } from "../utils/ScriptedServer.ts"
+import { repository } from "../utils/images.ts"
+import { digestOf, listen, listening } from "../utils/ScriptedServer.ts"
 
 const ok: Http.RequestListener = (_, response) => void response.end()
 
@@ -62,6 +63,45 @@ describe("TLS", () => {
       const certificate = { cert: certificates.clientCertificate, key: certificates.clientKey }
       assert.strictEqual(yield* ping(host, { ca, certificate }), "pong")
       assert.notStrictEqual(yield* ping(host, { ca }), "pong")
+    }))
+})
+
+describe("a connection", () => {
+  /** A registry that answers each request with what a line of it says, and how often it was connected to. */
+  const serving = Effect.fnUntraced(function*(answer: (method: string) => string) {
+    let connections = 0
+    const host = yield* listening(() =>
+      Net.createServer((socket) => {
+        connections++
+        socket.on("data", (bytes) => socket.write(answer(bytes.toString().split(" ", 1)[0] ?? "")))
+        socket.on("error", () => socket.destroy())
+      })
+    )
+    const registry = yield* HttpRegistry.make({ host, plainHttp: true }).pipe(
+      Effect.provide(yield* Layer.build(NodeHttp.layer()))
+    )
+    return { registry, connections: () => connections }
+  })
+  const digest = digestOf("content")
+
+  const head = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n"
+
+  it.live("is used again after HEAD", () =>
+    Effect.gen(function*() {
+      const { connections, registry } = yield* serving((method) => method === "HEAD" ? head : `${head}content`)
+      for (let count = 0; count < 3; count++) yield* registry.resolveBlob(repository("app"), digest)
+      yield* registry.ping
+      assert.strictEqual(connections(), 1)
+    }))
+
+  it.live("is given up after HEAD when a body comes, which is no answer to anything", () =>
+    Effect.gen(function*() {
+      const { connections, registry } = yield* serving(() => `${head}content`)
+      for (let count = 0; count < 3; count++) {
+        const { size } = yield* registry.resolveBlob(repository("app"), digest)
+        assert.strictEqual(size, 7)
+      }
+      assert.strictEqual(connections(), 3)
     }))
 })
 

@@ -12,6 +12,7 @@ import { type Headers, HttpClient, HttpClientError, type HttpClientRequest, Http
 import { TestClock } from "effect/testing"
 import * as Crypto from "node:crypto"
 import * as Http from "node:http"
+import type * as Net from "node:net"
 import { bytesOf } from "./images.ts"
 
 /** The host that plays the registry. Its URLs stand in scripts and records as their path and query only. */
@@ -149,16 +150,16 @@ export const make = Effect.fnUntraced(function*(script: Script, options?: Partia
 })
 
 /** The host of a server on the loopback interface, which is there as long as the scope is open. */
-export const listening = Effect.fnUntraced(function*(make: () => Http.Server) {
+export const listening = Effect.fnUntraced(function*(make: () => Net.Server) {
   const server = yield* Effect.acquireRelease(
-    Effect.callback<Http.Server>((resume) => {
+    Effect.callback<Net.Server>((resume) => {
       const server = make()
       server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
     }),
     (server) =>
       Effect.callback<void>((resume) => {
         server.close(() => resume(Effect.void))
-        server.closeAllConnections()
+        if (server instanceof Http.Server) server.closeAllConnections()
       })
   )
   const address = server.address()
