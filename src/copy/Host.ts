@@ -44,6 +44,8 @@ export interface Host {
   readonly unmountable: Set<string>
   /** Repositories that were seen to before the first push. */
   readonly prepared: Map<Repository, Effect.Effect<void, RegistryError>>
+  /** Was it the source of a copy before? */
+  isMet: boolean
   /** Was it tried whether it mounts from the repository itself? */
   isTried: boolean
 }
@@ -73,6 +75,7 @@ export const of = (registry: Registry): Effect.Effect<Host> =>
       underWay: new Map(),
       unmountable: new Set(),
       prepared: new Map(),
+      isMet: false,
       isTried: false
     }
     hosts.set(registry, host)

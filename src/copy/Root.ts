@@ -66,20 +66,27 @@ const named = Effect.fnUntraced(function*(job: Job.Job, isLikelyThere: boolean):
   if (reference === undefined) {
     return yield* failure(ends, "source", new UnfitReference({ problem: "a source needs a tag or a digest" }))
   }
-  const manifest = isLikelyThere
-    ? undefined
-    : yield* registry.getManifest(repository, reference).pipe(Job.atSource(job))
-  const descriptor = manifest?.descriptor ??
-    (yield* registry.resolveManifest(repository, reference).pipe(Job.atSource(job)))
+  const read = () =>
+    Effect.map(
+      registry.getManifest(repository, reference),
+      (manifest) => ({ descriptor: manifest.descriptor, manifest })
+    )
+  const { descriptor, manifest } = yield* (isLikelyThere
+    ? registry.resolveManifest(repository, reference).pipe(
+      Effect.map((descriptor) => ({ descriptor, manifest: undefined })),
+      // an answer to HEAD does not say why
+      Effect.catchIf(({ isRetryable }) => !isRetryable, read)
+    )
+    : read()).pipe(Job.atSource(job))
   if (tag !== undefined && digest !== undefined && descriptor.digest !== digest) {
     const reason = new TagMismatch({ tag, expected: digest, actual: descriptor.digest })
     return yield* failure(ends, "source", reason)
   }
-  const read = manifest === undefined
+  const references = manifest === undefined
     ? undefined
     : digestsOf(job.options)(descriptor.mediaType, manifest.bytes)
-  if (read !== undefined && Result.isFailure(read)) {
-    return yield* failure(ends, "source", read.failure, { descriptor, path: [] })
+  if (references !== undefined && Result.isFailure(references)) {
+    return yield* failure(ends, "source", references.failure, { descriptor, path: [] })
   }
   return { descriptor, manifest }
 })
@@ -113,21 +120,34 @@ const presenceAt = (target: Job.Target, tags: Tags, { digest, mediaType }: Descr
   return isNew && !MediaType.isIndex(mediaType) ? "absent" : "unknown"
 }
 
-/** Finds out what a copy begins with. */
-export const find = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.Return<Root, CopyError> {
+type Lookups = ReadonlyArray<readonly [Job.Target, Exit.Exit<Tags, CopyError>]>
+
+/** What the tags of all destinations point at, and what the source names. What is wrong with the source is told first. */
+const bothEnds = Effect.fnUntraced(function*(job: Job.Job) {
   const { onTagExists = "replace", platforms = "all" } = job.options
-  const lookups = yield* Effect.forEach(
+  const lookUps: Effect.Effect<Lookups> = Effect.forEach(
     job.targets,
     (target) => Effect.map(Effect.exit(tagsAt(target, onTagExists === "replace")), (exit) => [target, exit] as const),
     { concurrency: "unbounded" }
   )
+  const isFirst = !job.sourceHost.isMet && !job.targets.some(({ registry }) => registry === job.source.registry)
+  job.sourceHost.isMet = true
+  // who was never asked has to be connected to: at both ends at once, for a request that may turn out to be one too many
+  if (isFirst || platforms !== "all") {
+    return yield* Effect.all([lookUps, named(job, platforms === "all")], { concurrency: 2 })
+  }
+  const lookups = yield* lookUps
   const isTagged = lookups.some(([, exit]) =>
     Exit.isSuccess(exit) && Array.from(exit.value.values()).some((there) => there !== undefined)
   )
   // a digest is known without a request
-  const isLikelyThere = platforms === "all" && (isTagged || job.source.tag === undefined)
-  // what is wrong with the source is told first, whatever is wrong with the destinations
-  const source = yield* named(job, isLikelyThere)
+  return [lookups, yield* named(job, isTagged || job.source.tag === undefined)] as const
+})
+
+/** Finds out what a copy begins with. */
+export const find = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.Return<Root, CopyError> {
+  const { onTagExists = "replace" } = job.options
+  const [lookups, source] = yield* bothEnds(job)
   const at = new Map<Job.Target, Tags>()
   for (const [target, exit] of lookups) yield* Job.attempt(target, Effect.map(exit, (tags) => at.set(target, tags)))
   const root = yield* prepared(job, source.descriptor, source.manifest)

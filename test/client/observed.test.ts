@@ -44,9 +44,12 @@ describe("metrics", () => {
         config: { mediaType: MediaType.empty, digest, size: 10 },
         layers: [{ mediaType: MediaType.imageLayer, digest: bigDigest, size: big.length }]
       })
-      const type = { headers: { "content-type": MediaType.imageManifest } }
+      const type = {
+        headers: { "content-type": MediaType.imageManifest, "docker-content-digest": digestOf(image) }
+      }
       const source = yield* make({
-        "GET /v2/team/app/manifests/1": { ...type, body: image },
+        "HEAD /v2/team/app/manifests/1": { ...type, body: image },
+        [`GET /v2/team/app/manifests/${digestOf(image)}`]: { ...type, body: image },
         [`GET ${blob}`]: { body: content },
         [`GET /v2/team/app/blobs/${bigDigest}`]: { body: big }
       })

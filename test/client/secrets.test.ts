@@ -328,7 +328,7 @@ describe("a secret is in no error, log, span, event, or JSON", () => {
   it.effect("of a copy", () =>
     Effect.gen(function*() {
       const { registry } = yield* make(
-        { "GET /v2/team/app/manifests/1": asks, [`GET ${realm}`]: token },
+        { "HEAD /v2/team/app/manifests/1": asks, "GET /v2/team/app/manifests/1": asks, [`GET ${realm}`]: token },
         { credentials: known }
       )
       const { error, texts } = yield* seen(Copy.copyManifest({

@@ -2,7 +2,7 @@
  * How many requests a copy takes: the budget, row by row.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Scope } from "effect"
+import { Deferred, Effect, type Scope } from "effect"
 import * as Copy from "effect-oci/Copy"
 import type { Descriptor } from "effect-oci/Descriptor"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
@@ -170,6 +170,45 @@ describe("a copy", () => {
       yield* pushImage(ends[0].store, from, ["small"], { tags: [tag("1")] })
       yield* copy(...ends, "1", to)
       assert.deepStrictEqual(about(ends, digestOf("small")), ["GET", "POST"])
+    }))
+
+  it.live("takes 1 more for the root, the first time that a registry is the source", () =>
+    Effect.gen(function*() {
+      const ends = [yield* served(), yield* served()] as const
+      const requests = Effect.fnUntraced(function*(version: string) {
+        const { digest } = yield* pushImage(ends[0].store, from, [padded(version)], { tags: [tag(version)] })
+        yield* copy(...ends, version, to, { referrers: false })
+        return [...about(ends, `/manifests/${version}`), ...about(ends, digest)].toSorted()
+      })
+      assert.deepStrictEqual(yield* requests("1"), ["GET", "HEAD", "HEAD", "PUT"])
+      assert.deepStrictEqual(yield* requests("2"), ["GET", "HEAD", "PUT"])
+    }))
+
+  it.effect("asks both ends at once, the first time, so that it connects to both at once", () =>
+    Effect.gen(function*() {
+      const asked = yield* Deferred.make<void>()
+      const [source, destination] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
+      yield* pushImage(source, from, ["a"], { tags: [tag("1")] })
+      const report = yield* Copy.copyManifest({
+        source: {
+          registry: {
+            ...source,
+            resolveManifest: (...args) =>
+              Effect.andThen(Deferred.succeed(asked, undefined), source.resolveManifest(...args))
+          },
+          repository: from,
+          tag: tag("1")
+        },
+        destination: {
+          registry: {
+            ...destination,
+            resolveManifest: (...args) => Effect.andThen(Deferred.await(asked), destination.resolveManifest(...args))
+          },
+          repository: to,
+          tag: tag("1")
+        }
+      })
+      assert.lengthOf(report.having("copied"), 3)
     }))
 
   it.live("takes 1 for a blob of the same registry", () =>
