@@ -10,7 +10,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 
 /**
@@ -84,6 +84,10 @@ export const adaptive = (options?: {
   let waiting = 0
   let bursts = 0
 
+  const release = Effect.suspend(() => {
+    inUse--
+    return Semaphore.release(permits, 1)
+  })
   const become = (next: number) =>
     Effect.suspend(() => {
       limit = Math.min(maximum, Math.max(1, next))
@@ -92,11 +96,15 @@ export const adaptive = (options?: {
   return {
     id: created++,
     limit: Effect.sync(() => Math.floor(limit)),
-    take: Effect.suspend(() => {
-      waiting++
-      return Effect.ensuring(Semaphore.takeScoped(permits, 1), Effect.sync(() => waiting--))
-    }).pipe(
-      Effect.andThen(Effect.acquireRelease(Effect.sync(() => inUse++), () => Effect.sync(() => inUse--)))
+    take: Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Effect.scope, (scope) => {
+        waiting++
+        return restore(Semaphore.take(permits, 1)).pipe(
+          Effect.ensuring(Effect.sync(() => waiting--)),
+          Effect.tap(() => Effect.sync(() => inUse++)),
+          Effect.andThen(Scope.addFinalizer(scope, release))
+        )
+      })
     ),
     begin: Effect.sync(() => {
       const burst = bursts

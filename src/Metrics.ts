@@ -5,27 +5,42 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import { Observer, type RegistryEvent } from "./Observer.ts"
 
-const counter = (name: string, description: string) => Metric.counter(name, { description, incremental: true })
+/** A counter for each registry, made once: its name and attributes make a key, which is long in the making. */
+const counter = (name: string, description: string, attributes: Readonly<Record<string, string>> = {}) => {
+  const known = new Map<string, Metric.Counter<number>>()
+  return (registry: string): Metric.Counter<number> => {
+    const found = known.get(registry) ??
+      Metric.counter(name, {
+        description,
+        incremental: true,
+        attributes: { "oci.registry": registry, ...attributes }
+      })
+    known.set(registry, found)
+    return found
+  }
+}
 
-const requests = counter("oci.requests", "Requests that were sent to a registry")
-const retries = counter("oci.retries", "Failures of a registry that were tried again")
-const pauses = counter("oci.pauses", "Times that something waited for as long as a registry asked for")
-const bytes = counter("oci.blob.io", "Bytes of blobs that were read from a registry (pull) or written to it (push)")
+const bytes = (direction: "pull" | "push") =>
+  counter("oci.blob.io", "Bytes of blobs that were read from a registry (pull) or written to it (push)", {
+    "oci.direction": direction,
+    unit: "By"
+  })
 
-const counters = { Requested: requests, Retried: retries, Paused: pauses } as const
+const counters = {
+  Requested: counter("oci.requests", "Requests that were sent to a registry"),
+  Retried: counter("oci.retries", "Failures of a registry that were tried again"),
+  Paused: counter("oci.pauses", "Times that something waited for as long as a registry asked for"),
+  pull: bytes("pull"),
+  push: bytes("push")
+}
 
 /** Counts an event, and tells whoever watches. */
 export const tell = (event: RegistryEvent): Effect.Effect<void> =>
-  Effect.gen(function*() {
-    if (event._tag !== "Warning") {
-      yield* Metric.update(Metric.withAttributes(counters[event._tag], { "oci.registry": event.registry }), 1)
-    }
-    yield* (yield* Observer)(event)
-  })
+  Effect.andThen(
+    event._tag === "Warning" ? Effect.void : Metric.update(counters[event._tag](event.registry), 1),
+    Effect.flatMap(Observer, (observe) => observe(event))
+  )
 
 /** Counts bytes of blobs. */
 export const moved = (direction: "pull" | "push", registry: string, count: number): Effect.Effect<void> =>
-  Metric.update(
-    Metric.withAttributes(bytes, { "oci.registry": registry, "oci.direction": direction, unit: "By" }),
-    count
-  )
+  Metric.update(counters[direction](registry), count)

@@ -193,7 +193,9 @@ export const make = Effect.fnUntraced(function*(
   const tooLate = (call: Call, phase: "headers" | "body", duration: Duration.Duration) =>
     error(call, new RegistryError.Timeout({ phase, after: duration }))
 
-  const isOwn = ({ url }: { readonly url: string }) => new URL(url).origin === registry.origin
+  // most are made from it
+  const isOwn = ({ url }: { readonly url: string }) =>
+    url.startsWith(`${registry.origin}/`) || new URL(url).origin === registry.origin
 
   /** Begins to speak about who we are: with the registry, not with whoever it sends us to. */
   const begin = (call: Call, request: HttpClientRequest.HttpClientRequest) => {

@@ -9,7 +9,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { Digest } from "../Digest.ts"
 import * as Limiter from "../Limiter.ts"
@@ -130,8 +130,9 @@ export const claim = (self: Host, digest: Digest): Effect.Effect<void, never, Sc
     if (other !== undefined) return Effect.andThen(restore(Deferred.await(other)), restore(claim(self, digest)))
     const own = Deferred.makeUnsafe<void>()
     self.underWay.set(digest, own)
-    return Effect.addFinalizer(() => {
+    const release = Effect.suspend(() => {
       self.underWay.delete(digest)
       return Deferred.succeed(own, undefined)
     })
+    return Effect.flatMap(Effect.scope, (scope) => Scope.addFinalizer(scope, release))
   })

@@ -11,7 +11,7 @@ import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as HttpClient from "effect/http/HttpClient"
+import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Tls from "node:tls"
 
@@ -130,7 +130,11 @@ const keepAfterHead: Undici.Dispatcher.DispatcherComposeInterceptor = (dispatch)
  * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient> =>
-  // a client of its own: the layer is the same one for all, and would be built once, with whichever dispatcher comes first
-  Layer.fresh(NodeHttpClient.layerUndiciNoDispatcher).pipe(
-    Layer.provide(Layer.effect(NodeHttpClient.Dispatcher, makeDispatcher(options)))
+  // not the layer of NodeHttpClient, which copies its whole context for each request
+  Layer.effect(
+    HttpClient.HttpClient,
+    Effect.flatMap(
+      makeDispatcher(options),
+      (dispatcher) => Effect.provideService(NodeHttpClient.makeUndici, NodeHttpClient.Dispatcher, dispatcher)
+    )
   )

@@ -45,14 +45,14 @@ const redirect = Effect.fnUntraced(function*(request: HttpClientRequest.HttpClie
   return HttpClientRequest.setUrl(request, `http://${yield* addressOf(url.host)}${url.pathname}${url.search}`)
 })
 
-const redirected = <E, R>(layer: Layer.Layer<HttpClient.HttpClient, E, R>) =>
-  Layer.effect(HttpClient.HttpClient, Effect.map(HttpClient.HttpClient, HttpClient.mapRequestInputEffect(redirect)))
-    .pipe(Layer.provide(layer))
+const redirected = HttpClient.mapRequestInputEffect(redirect)
 
 export const httpClient: typeof NodeHttpClient = {
   ...NodeHttpClient,
-  layerUndici: redirected(NodeHttpClient.layerUndici),
-  layerUndiciNoDispatcher: redirected(NodeHttpClient.layerUndiciNoDispatcher)
+  makeUndici: Effect.map(NodeHttpClient.makeUndici, redirected),
+  layerUndici: Layer.effect(HttpClient.HttpClient, Effect.map(HttpClient.HttpClient, redirected)).pipe(
+    Layer.provide(NodeHttpClient.layerUndici)
+  )
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
