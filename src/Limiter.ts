@@ -72,12 +72,12 @@ export const unlimited = (): Limiter => ({
  * @since 0.1.0
  */
 export const adaptive = (options?: {
-  /** Where it begins; 8 unless given. */
+  /** Where it begins; 16 unless given. */
   readonly start?: number
   /** Where it stops growing; 64 unless given. */
   readonly maximum?: number
 }): Limiter => {
-  const { maximum = 64, start = 8 } = options ?? {}
+  const { maximum = 64, start = 16 } = options ?? {}
   const permits = Semaphore.makeUnsafe(start)
   let limit = start
   let inUse = 0
