@@ -152,6 +152,11 @@ const ended = Effect.as(Effect.yieldNow, { bytes: new Uint8Array(), complete: tr
 const isEmpty = ({ headers, request, status }: HttpClientResponse.HttpClientResponse): boolean =>
   request.method === "HEAD" || status === 204 || headers["content-length"] === "0"
 
+/** Does an answer say that it has a body, and not more than fits in one piece? */
+const isSmall = ({ headers }: HttpClientResponse.HttpClientResponse): boolean =>
+  headers["content-encoding"] === undefined &&
+  (Answer.naturalHeader(headers["content-length"]) ?? Infinity) <= smallBody
+
 /** Does a registry say that too much is asked of it? */
 const isRefusal = ({ status }: HttpClientResponse.HttpClientResponse): boolean => status === 429 || status === 503
 
@@ -229,28 +234,38 @@ export const make = Effect.fnUntraced(function*(
     }
   })
 
+  /** A small body in one piece, which is far less work than a stream of it. */
+  const readSmall = Effect.fnUntraced(function*(call: Call, response: HttpClientResponse.HttpClientResponse) {
+    const duration = yield* Outgoing.IdleTimeout
+    const bytes = yield* response.arrayBuffer.pipe(
+      Effect.mapError(transport(call)),
+      Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(call, "body", duration)) })
+    )
+    return new Uint8Array(bytes)
+  })
+
+  const bodyOf = (call: Call, response: HttpClientResponse.HttpClientResponse): Registry.Blob["stream"] =>
+    isSmall(response) ? Stream.fromEffect(readSmall(call, response)) : Stream.unwrap(
+      Effect.map(Outgoing.IdleTimeout, (duration) =>
+        response.stream.pipe(
+          // where fetch is below, an answer without a body has no stream
+          Stream.catchIf(({ reason }) => reason._tag === "EmptyBodyError", () => Stream.empty),
+          Stream.mapError(transport(call)),
+          Stream.timeoutOrElse({ duration, orElse: () => Stream.fail(tooLate(call, "body", duration)) })
+        ))
+    )
+
   const readUpTo = Effect.fnUntraced(
     function*(call: Call, response: HttpClientResponse.HttpClientResponse, limit: number) {
+      if (isEmpty(response)) return yield* ended
       let size = 0
-      const bytes = yield* idleLimited(call, response.stream).pipe(
+      const bytes = yield* bodyOf(call, response).pipe(
         Stream.takeUntil((chunk) => (size += chunk.length) > limit),
         Stream.mkUint8Array
       )
       return { bytes, complete: size <= limit }
     }
   )
-
-  const idleLimited = (
-    call: Call,
-    stream: Stream.Stream<Uint8Array, HttpClientError.HttpClientError>
-  ): Registry.Blob["stream"] =>
-    Stream.unwrap(Effect.map(Outgoing.IdleTimeout, (duration) =>
-      stream.pipe(
-        // where fetch is below, an answer without a body has no stream
-        Stream.catchIf(({ reason }) => reason._tag === "EmptyBodyError", () => Stream.empty),
-        Stream.mapError(transport(call)),
-        Stream.timeoutOrElse({ duration, orElse: () => Stream.fail(tooLate(call, "body", duration)) })
-      )))
 
   const readError = (call: Call, response: HttpClientResponse.HttpClientResponse) =>
     Effect.match(readUpTo(call, response, smallBody), {
@@ -269,7 +284,7 @@ export const make = Effect.fnUntraced(function*(
 
   const receive = Effect.fnUntraced(
     function*(call: Call, response: HttpClientResponse.HttpClientResponse, limit: number) {
-      const { bytes, complete } = isEmpty(response) ? yield* ended : yield* readUpTo(call, response, limit)
+      const { bytes, complete } = yield* readUpTo(call, response, limit)
       if (!complete) return yield* error(call, new RegistryError.ContentTooLarge({ limit }))
       return { status: response.status, headers: response.headers, url: response.request.url, bytes }
     }
@@ -380,7 +395,7 @@ export const make = Effect.fnUntraced(function*(
       )
       const { headers, status } = response
       let count = 0
-      const stream = idleLimited(call, response.stream).pipe(
+      const stream = bodyOf(call, response).pipe(
         Stream.mapArray((chunks) => {
           for (const { length } of chunks) count += length
           return chunks

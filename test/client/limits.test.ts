@@ -77,9 +77,10 @@ describe("waiting for the headers of an answer", () => {
 })
 
 describe("a body that is downloaded", () => {
+  const digest = digestOf(large)
   const get = `GET /v2/team/app/blobs/${digest}`
-  const headers = { "content-length": "10" }
-  const parts = Stream.rechunk(Stream.fromIterable([content.subarray(0, 5), content.subarray(5)]), 1)
+  const headers = { "content-length": `${large.length}` }
+  const parts = Stream.rechunk(Stream.fromIterable([large.subarray(0, 50_000), large.subarray(50_000)]), 1)
   const read = (script: Script, onChunk: Effect.Effect<unknown> = Effect.void) =>
     Effect.gen(function*() {
       const { registry } = yield* make(script)
@@ -101,12 +102,21 @@ describe("a body that is downloaded", () => {
     return assertTimeout(Effect.provideService(idle, HttpRegistry.IdleTimeout, after), "body", after)
   })
 
+  it.effect("may stand still for a minute where it is small, too", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({
+        [`GET /v2/team/app/blobs/${digestOf(content)}`]: { headers: { "content-length": "10" }, body: Stream.never }
+      })
+      const reading = Effect.flatMap(registry.getBlob(name, digestOf(content)), ({ stream }) => Stream.runDrain(stream))
+      yield* assertTimeout(Effect.scoped(reading), "body", minute)
+    }))
+
   it.effect("may take as long as it likes while it moves", () =>
     Effect.gen(function*() {
       const body = Stream.mapEffect(parts, (chunk) => Effect.delay(Effect.succeed(chunk), "59 seconds"))
       const fiber = yield* Effect.forkChild(read({ [get]: { headers, body } }))
       yield* TestClock.adjust("118 seconds")
-      assert.deepStrictEqual(yield* Fiber.join(fiber), content)
+      assert.deepStrictEqual(yield* Fiber.join(fiber), large)
     }))
 
   it.effect("is not blamed for a slow reader", () =>

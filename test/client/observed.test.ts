@@ -98,29 +98,33 @@ describe("metrics", () => {
   it.effect("count the bytes of a download that broke off once each", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
-        [`GET ${blob}`]: [
-          { headers: { "content-length": "10" }, body: broken(content.subarray(0, 4)) },
-          { status: 206, headers: { "content-range": "bytes 4-9/10" }, body: content.subarray(4) }
+        [`GET /v2/team/app/blobs/${bigDigest}`]: [
+          { headers: { "content-length": `${big.length}` }, body: broken(big.subarray(0, 40_000)) },
+          {
+            status: 206,
+            headers: { "content-range": `bytes 40000-${big.length - 1}/${big.length}` },
+            body: big.subarray(40_000)
+          }
         ]
       })
       const read = Effect.scoped(
-        Effect.flatMap(registry.getBlob(name, digest), ({ stream }) => Stream.runDrain(stream))
+        Effect.flatMap(registry.getBlob(name, bigDigest), ({ stream }) => Stream.runDrain(stream))
       )
-      assert.strictEqual((yield* counted(whileTimeFlies(read)))[`oci.blob.io ${host} pull`], 10)
+      assert.strictEqual((yield* counted(whileTimeFlies(read)))[`oci.blob.io ${host} pull`], big.length)
     }))
 
   it.effect("count the bytes that a blob has come to when it is let go of", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
-        [`GET ${blob}`]: {
-          headers: { "content-length": "10" },
-          body: Stream.fromIterable([content.subarray(0, 4), content.subarray(4)]).pipe(Stream.rechunk(1))
+        [`GET /v2/team/app/blobs/${bigDigest}`]: {
+          headers: { "content-length": `${big.length}` },
+          body: Stream.fromIterable([big.subarray(0, 40_000), big.subarray(40_000)]).pipe(Stream.rechunk(1))
         }
       })
       const read = Effect.scoped(
-        Effect.flatMap(registry.getBlob(name, digest), ({ stream }) => Stream.runDrain(Stream.take(stream, 1)))
+        Effect.flatMap(registry.getBlob(name, bigDigest), ({ stream }) => Stream.runDrain(Stream.take(stream, 1)))
       )
-      assert.strictEqual((yield* counted(read))[`oci.blob.io ${host} pull`], 4)
+      assert.strictEqual((yield* counted(read))[`oci.blob.io ${host} pull`], 40_000)
     }))
 
   it.effect("count all bytes that were sent, also those that were sent again", () =>

@@ -1,10 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Schedule, Stream } from "effect"
+import { Deferred, Effect, Fiber, Queue, Schedule, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as Limiter from "effect-oci/Limiter"
 import * as Registry from "effect-oci/Registry"
 import { TestClock } from "effect/testing"
+import { noise } from "../utils/BadNetwork.ts"
 import { bytesOf, repository } from "../utils/images.ts"
 import { digestOf, make, reasonOf, transportError, whileTimeFlies } from "../utils/ScriptedServer.ts"
 
@@ -15,9 +16,9 @@ const blob = `/v2/team/app/blobs/${digest}`
 const uploads = "/v2/team/app/blobs/uploads/"
 
 /** A body that breaks off. */
-const broken = (text: string) =>
+const broken = (bytes: Uint8Array) =>
   Stream.concat(
-    Stream.succeed(bytesOf(text)),
+    Stream.succeed(bytes),
     Stream.suspend(() => Stream.fail(transportError({} as never, new Error("cut off")))) // only its cause is read
   )
 
@@ -116,11 +117,18 @@ describe("a registry that asks for a pause", () => {
         "GET /v2/": [refusal(10), {}],
         [`HEAD ${blob}`]: [() => Effect.as(Deferred.await(asked), refusal(30)), { headers: { "content-length": "10" } }]
       })
-      const both = yield* Effect.forkChild(
-        Effect.all([registry.ping, registry.resolveBlob(name, digest)], { concurrency: 2 })
+      const refused = yield* Queue.unbounded<Registry.RegistryEvent>()
+      const both = yield* Effect.all([registry.ping, registry.resolveBlob(name, digest)], { concurrency: 2 }).pipe(
+        Effect.provideService(
+          Registry.Observer,
+          (event) => event._tag === "Retried" ? Queue.offer(refused, event) : Effect.void
+        ),
+        Effect.forkChild
       )
+      yield* Queue.take(refused)
       yield* TestClock.adjust("5 seconds")
       yield* Deferred.succeed(asked, undefined)
+      yield* Queue.take(refused)
       yield* TestClock.adjust("29 seconds")
       assert.lengthOf(sent(), 2)
       yield* TestClock.adjust("2 seconds")
@@ -155,40 +163,64 @@ describe("an interruption", () => {
 })
 
 describe("a download that breaks off", () => {
+  // a small one comes in one piece
+  const big = noise(100_000)
+  const digest = digestOf(big)
+  const blob = `/v2/team/app/blobs/${digest}`
+  const part = (from: number, to: number) => ({
+    status: 206,
+    headers: { "content-range": `bytes ${from}-99999/100000`, "content-length": `${100_000 - from}` },
+    body: to === 100_000 ? big.subarray(from) : broken(big.subarray(from, to))
+  })
   const script = (...rest: ReadonlyArray<Parameters<typeof make>[0][string]>) => ({
-    [`GET ${blob}`]: [{ headers: { "content-length": "10" }, body: broken("0123") }, ...rest.flat()]
+    [`GET ${blob}`]: [
+      { headers: { "content-length": "100000" }, body: broken(big.subarray(0, 10_000)) },
+      ...rest.flat()
+    ]
   })
   const read = (registry: Registry.Registry) =>
     Effect.flatMap(registry.getBlob(name, digest), ({ stream }) => Stream.mkUint8Array(stream))
 
   it.effect("goes on where it was, and is verified as a whole", () =>
     Effect.gen(function*() {
-      const { registry, requests } = yield* make(script(
-        { status: 206, headers: { "content-range": "bytes 4-9/10", "content-length": "6" }, body: broken("45") },
-        { status: 206, headers: { "content-range": "bytes 6-9/10" }, body: "6789" }
-      ))
-      assert.deepStrictEqual(yield* whileTimeFlies(read(registry)), content)
-      assert.deepStrictEqual(requests.map(({ headers }) => headers["range"]), [undefined, "bytes=4-", "bytes=6-"])
+      const { registry, requests } = yield* make(script(part(10_000, 30_000), part(30_000, 100_000)))
+      assert.deepStrictEqual(yield* whileTimeFlies(read(registry)), big)
+      const ranges = requests.map(({ headers }) => headers["range"])
+      assert.deepStrictEqual(ranges, [undefined, "bytes=10000-", "bytes=30000-"])
+    }))
+
+  it.effect("begins again where it is small", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({
+        [`GET /v2/team/app/blobs/${digestOf(content)}`]: [
+          { headers: { "content-length": "10" }, body: broken(content.subarray(0, 4)) },
+          { body: content }
+        ]
+      })
+      const small = Effect.flatMap(
+        registry.getBlob(name, digestOf(content)),
+        ({ stream }) => Stream.mkUint8Array(stream)
+      )
+      assert.deepStrictEqual(yield* whileTimeFlies(small), content)
+      assert.lengthOf(sent(), 2)
     }))
 
   it.effect("goes on also where the registry knows no ranges", () =>
     Effect.gen(function*() {
-      const { registry } = yield* make(script({ body: content }))
-      assert.deepStrictEqual(yield* whileTimeFlies(read(registry)), content)
+      const { registry } = yield* make(script({ body: big }))
+      assert.deepStrictEqual(yield* whileTimeFlies(read(registry)), big)
     }))
 
   it.effect("fails with DigestMismatch where the rest is of something else", () =>
     Effect.gen(function*() {
-      const { registry } = yield* make(script(
-        { status: 206, headers: { "content-range": "bytes 4-9/10" }, body: "XXXXXX" }
-      ))
+      const { registry } = yield* make(script({ ...part(10_000, 100_000), body: noise(90_000) }))
       assert.strictEqual((yield* whileTimeFlies(reasonOf(read(registry))))._tag, "DigestMismatch")
     }))
 
   it.effect("fails with SizeMismatch where the blob has another length by now", () =>
     Effect.gen(function*() {
       const { registry } = yield* make(script(
-        { status: 206, headers: { "content-range": "bytes 4-11/12" }, body: "45678901" }
+        { status: 206, headers: { "content-range": "bytes 10000-100001/100002" }, body: noise(90_002) }
       ))
       assert.strictEqual((yield* whileTimeFlies(reasonOf(read(registry))))._tag, "SizeMismatch")
     }))
