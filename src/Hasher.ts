@@ -194,7 +194,7 @@ export const verifier = Effect.fnUntraced(function*(
       Stream.suspend(() => {
         let position = offset
         const isSeen = offset <= hashed
-        const inspect = Effect.fnUntraced(function*(chunks: ReadonlyArray<Uint8Array>) {
+        const inspect = (chunks: ReadonlyArray<Uint8Array>): Effect.Effect<void, DigestMismatch | SizeMismatch> => {
           const fresh: Array<Uint8Array> = []
           for (const chunk of chunks) {
             const end = position + chunk.length
@@ -205,11 +205,11 @@ export const verifier = Effect.fnUntraced(function*(
             position = end
           }
           if (position > expected.size) {
-            return yield* new SizeMismatch({ expected: expected.size, actual: position })
+            return Effect.fail(new SizeMismatch({ expected: expected.size, actual: position }))
           }
-          if (fresh.length > 0) yield* hash.update(fresh)
-          if (isSeen && position === expected.size) yield* verdict
-        })
+          const hashing = fresh.length > 0 ? hash.update(fresh) : Effect.void
+          return isSeen && position === expected.size ? Effect.andThen(hashing, verdict) : hashing
+        }
         const end = Effect.suspend((): Effect.Effect<void, DigestMismatch | SizeMismatch> =>
           position !== expected.size
             ? Effect.fail(new SizeMismatch({ expected: expected.size, actual: position }))
@@ -219,7 +219,7 @@ export const verifier = Effect.fnUntraced(function*(
         )
         return self.pipe(
           Stream.mapArrayEffect((chunks) => Effect.as(inspect(chunks), chunks)),
-          Stream.concat(Stream.fromEffectDrain(end))
+          Stream.onEnd(end)
         )
       })
   }

@@ -137,22 +137,26 @@ const resuming = (
   first: Registry.Blob["stream"],
   goOn: (read: number) => Registry.Blob["stream"]
 ): Registry.Blob["stream"] =>
-  Stream.unwrap(Effect.map(Retries.schedule(Retries.worthRetrying), (schedule) => {
+  Stream.suspend(() => {
     let read = 0
-    let isOpened = false
-    const attempt = Stream.suspend(() => {
-      const stream = isOpened ? goOn(read) : first
-      isOpened = true
-      return stream
+    const counted = Stream.mapArray<Uint8Array, Uint8Array>((chunks) => {
+      for (const { length } of chunks) read += length
+      return chunks
     })
-    return attempt.pipe(
-      Stream.mapArray((chunks) => {
-        for (const { length } of chunks) read += length
-        return chunks
-      }),
-      Stream.retry(schedule)
-    )
-  }))
+    // what does not break, as most does not, needs no schedule
+    return Stream.catch(counted(first), (error) => {
+      let failed: RegistryError.RegistryError | undefined = error
+      const attempt = Stream.suspend(() => {
+        if (failed === undefined) return counted(goOn(read))
+        const first = failed
+        failed = undefined
+        return Stream.fail(first)
+      })
+      return Stream.unwrap(
+        Effect.map(Retries.schedule(Retries.worthRetrying), (schedule) => Stream.retry(attempt, schedule))
+      )
+    })
+  })
 
 const part = <E>(
   stream: Stream.Stream<Uint8Array, E>,

@@ -83,7 +83,7 @@ export const watch = Effect.fnUntraced(function*<E>(
     phase = "body"
     return chunk.stream.pipe(
       Stream.mapArrayEffect((chunks) => Effect.as(count(chunks), chunks)),
-      Stream.concat(Stream.fromEffectDrain(end)),
+      Stream.onEnd(end),
       Stream.tapError((own) =>
         Effect.sync(() => {
           failure = own
