@@ -177,7 +177,8 @@ export interface Registry {
    */
   readonly resumeUpload: (repository: Repository, id: string) => Effect.Effect<Upload, RegistryError, Scope.Scope>
   /**
-   * Writes a manifest, and points tags at it. `digest`, where given, must be that of the bytes; else it is sha256.
+   * Writes a manifest, and points tags at it. `digest`, where given, must be that of the bytes; else it is sha256. What it
+   * contains has to be there, except for what {@link SparseIndex} accepts.
    *
    * Reasons: `ManifestInvalid`, `ManifestBlobUnknown`, `DigestMismatch`, `ContentTooLarge`, `NameInvalid`.
    */
@@ -232,6 +233,43 @@ export interface Registry {
  * @since 0.1.0
  */
 export const Registry: Context.Service<Registry, Registry> = Context.Service("effect-oci/Registry")
+
+/**
+ * Whether our own registries, in memory and in folders, take an index that lists manifests which they do not have. A copy
+ * that is to keep an index of which it copies only some platforms accepts that for itself; a registry behind HTTP decides
+ * on its own (distribution-spec, "Pushing Manifests"). A layout may be like that (image-spec, `image-layout.md`).
+ *
+ * **Example** (An index of an image that is elsewhere)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as MediaType from "effect-oci/MediaType"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as Registry from "effect-oci/Registry"
+ * import { Images } from "effect-oci/testing"
+ *
+ * const elsewhere = { mediaType: MediaType.imageManifest, digest: `sha256:${"0".repeat(64)}`, size: 2 }
+ * const bytes = new TextEncoder().encode(JSON.stringify({ schemaVersion: 2, manifests: [elsewhere] }))
+ *
+ * const program = Effect.gen(function*() {
+ *   const registry = yield* MemoryRegistry.make()
+ *   const push = registry.pushManifest(Images.repository("app"), { mediaType: MediaType.imageIndex, bytes })
+ *   const refused = yield* Effect.flip(push)
+ *   const { size } = yield* Effect.provideService(push, Registry.SparseIndex, "accept")
+ *   return [refused.reason._tag, size === bytes.length]
+ * })
+ *
+ * Effect.runSync(program) // => ["ManifestBlobUnknown", true]
+ * ```
+ *
+ * @default "refuse"
+ * @category references
+ * @since 0.1.0
+ */
+export const SparseIndex: Context.Reference<"refuse" | "accept"> = Context.Reference<"refuse" | "accept">(
+  "effect-oci/Registry/SparseIndex",
+  { defaultValue: () => "refuse" }
+)
 
 /**
  * Tells registries from other values.

@@ -5,7 +5,7 @@ import * as Descriptor from "effect-oci/Descriptor"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Registry from "effect-oci/Registry"
 import { Contract } from "effect-oci/testing"
-import { bytesOf, pushBlob, pushImage, repository, tag } from "./utils/images.ts"
+import { bytesOf, pushBlob, pushImage, pushIndex, repository, tag } from "./utils/images.ts"
 
 const app = repository("team/app")
 
@@ -37,6 +37,29 @@ describe("MemoryRegistry", () => {
         selfMount: true,
         chunks: true
       })
+    }))
+
+  it.effect("takes an index that lists manifests which are not there, if that is accepted", () =>
+    Effect.gen(function*() {
+      const registry = yield* MemoryRegistry.make()
+      const there = yield* pushImage(registry, app, ["there"])
+      const away = yield* Effect.flatMap(MemoryRegistry.make(), (other) => pushImage(other, app, ["away"]))
+      const push = pushIndex(registry, app, [there, away], { tags: [tag("1")] })
+      assert.strictEqual((yield* Effect.flip(push)).reason._tag, "ManifestBlobUnknown")
+      const index = yield* Effect.provideService(push, Registry.SparseIndex, "accept")
+      assert.strictEqual((yield* registry.resolveManifest(app, tag("1"))).digest, index.digest)
+      const missing = yield* Effect.flip(registry.resolveManifest(app, away.digest))
+      assert.strictEqual(missing.reason._tag, "ManifestUnknown")
+    }))
+
+  it.effect("lacks no blob of an image, whatever is accepted of an index", () =>
+    Effect.gen(function*() {
+      const registry = yield* MemoryRegistry.make()
+      const image = yield* pushImage(registry, app, ["layer"])
+      const { bytes, descriptor } = yield* registry.getManifest(app, image.digest)
+      const push = registry.pushManifest(repository("elsewhere"), { mediaType: descriptor.mediaType, bytes })
+      const error = yield* Effect.flip(Effect.provideService(push, Registry.SparseIndex, "accept"))
+      assert.strictEqual(error.reason._tag, "ManifestBlobUnknown")
     }))
 
   it.effect("lists tags by their characters' codes", () =>

@@ -8,6 +8,7 @@ import * as Hasher from "../Hasher.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
+import { SparseIndex } from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type { Files } from "./Files.ts"
 import type { LayoutFolder } from "./LayoutFolder.ts"
@@ -26,12 +27,7 @@ const decode = (mediaType: string, bytes: Uint8Array) =>
     )
     : Effect.undefined
 
-/** What has to be there before a manifest is. */
-const needed = (manifest: Manifest.Manifest | undefined): ReadonlyArray<Descriptor> => {
-  if (manifest === undefined) return []
-  const { blobs, manifests } = Manifest.references(manifest)
-  return [...blobs.filter(({ mediaType }) => !MediaType.isNonDistributable(mediaType)), ...manifests]
-}
+const nothing: Manifest.Digests = { blobs: [], manifests: [] }
 
 /** Stores a manifest, and points tags at it. */
 export const push = Effect.fnUntraced(
@@ -49,7 +45,11 @@ export const push = Effect.fnUntraced(
     }
     const manifest = yield* decode(mediaType, bytes)
     const descriptor: Descriptor = { mediaType, digest, size: bytes.length }
-    const needs = needed(manifest)
+    const { blobs, manifests } = manifest === undefined ? nothing : Manifest.references(manifest)
+    const needs = [
+      ...blobs.filter(({ mediaType }) => !MediaType.isNonDistributable(mediaType)),
+      ...(yield* SparseIndex) === "accept" ? [] : manifests
+    ]
     const check = Effect.forEach(needs, (need) =>
       Effect.flatMap(isThere(layout, need.digest), (isThere) =>
         isThere
@@ -64,7 +64,7 @@ export const push = Effect.fnUntraced(
     }
 
     const draft = yield* temporary
-    const children = new Set(manifest?._tag === "Index" ? needs.map(({ digest }) => digest) : [])
+    const children = new Set(manifests.map(({ digest }) => digest))
     yield* Effect.gen(function*() {
       yield* files.write(draft, bytes)
       yield* layout.create

@@ -269,9 +269,10 @@ export const make = (options?: {
       }
       const content = repositories.get(repository)
       const { blobs, manifests } = Manifest.references(decoded.success)
+      const isSparse = (yield* Registry.SparseIndex) === "accept"
       const missing = [
         ...blobs.filter((blob) => !content?.blobs.has(blob.digest) && !MediaType.isNonDistributable(blob.mediaType)),
-        ...manifests.filter((manifest) => !content?.manifests.has(manifest.digest))
+        ...manifests.filter((manifest) => !isSparse && !content?.manifests.has(manifest.digest))
       ]
       const [first] = missing
       if (first !== undefined) {

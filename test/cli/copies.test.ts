@@ -22,7 +22,7 @@ const setUp = Effect.gen(function*() {
   for (const version of ["v1.4.0", "v1.5.0", "v2.0.0"]) yield* pushImage(from, app, [version], { tags: [tag(version)] })
   const run = (...args: ReadonlyArray<string>) =>
     Effect.map(
-      Command.run("copy", ...args.map((arg) => arg.replace(/^oci:/, `oci:${folder}/`))),
+      Command.run("copy", ...args.map((arg) => arg.replace(/^(oci|oci-archive):/, `$1:${folder}/`))),
       ({ code, stderr, stdout }) => ({
         code,
         stdout: stdout.replaceAll(`${folder}/`, ""),
@@ -108,12 +108,24 @@ describe("copy", () => {
       const digest = yield* digestOf(yield* layout("rewritten"), "1")
       assert.strictEqual(rewritten.stdout, `oci:rewritten@${digest}\n`)
       assert.notStrictEqual(digest, index.digest)
-      for (const policy of ["fail", "keep"]) {
-        const refused = yield* run(`--index=${policy}`, ...one, `oci:${policy}:1`)
-        assert.strictEqual(refused.code, 1)
-        assert.include(refused.stderr, "; --index rewrite makes an index of those that are copied\n")
-        assert.deepStrictEqual(refused.stdout, "")
+      const refused = yield* run("--index=fail", ...one, "oci:fail:1")
+      assert.strictEqual(refused.code, 1)
+      assert.include(refused.stderr, "; --index rewrite makes an index of those that are copied\n")
+      assert.deepStrictEqual(refused.stdout, "")
+    }).pipe(withNode))
+
+  it.live("keeps an index of which some platforms are meant, in a folder and from there in an archive", () =>
+    Effect.gen(function*() {
+      const { amd64, arm64, index, layout, run } = yield* setUp
+      const some = ["--platform=linux/amd64", "--index=keep", "--no-referrers"]
+      for (const [from, to] of [["oci:from:1", "oci:kept:1"], ["oci:kept:1", "oci-archive:kept.tar:1"]] as const) {
+        const { code, stderr, stdout } = yield* run(...some, from, to)
+        assert.deepStrictEqual([code, stdout], [0, `${to.replace(/:1$/, "")}@${index.digest}\n`], stderr)
       }
+      const kept = yield* layout("kept")
+      assert.strictEqual((yield* kept.resolveManifest(app, amd64.digest)).digest, amd64.digest)
+      const missing = yield* Effect.flip(kept.resolveManifest(app, arm64.digest))
+      assert.strictEqual(missing.reason._tag, "ManifestUnknown")
     }).pipe(withNode))
 
   it.live("takes the referrers of a type along, or none", () =>

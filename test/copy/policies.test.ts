@@ -5,7 +5,7 @@ import * as Descriptor from "effect-oci/Descriptor"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Platform } from "effect-oci/Platform"
-import type { Registry } from "effect-oci/Registry"
+import { type Registry, SparseIndex } from "effect-oci/Registry"
 import { Faults } from "effect-oci/testing"
 import {
   bytesOf,
@@ -44,17 +44,11 @@ describe("some platforms of an index", () => {
   const some = (index: "keep" | "rewrite" | "fail", platforms: ReadonlyArray<Platform> = [arm64]) =>
     ({ _tag: "Index", platforms, index }) as const
 
-  it.effect("are copied within it as it is, to a registry that does not mind", () =>
+  it.effect("are copied within it as it is, which the registry is told", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [tag("1")])
-      // takes every manifest, whatever is there
-      const lenient = override(destination.registry, {
-        pushManifest: (repository, manifest, tags) =>
-          destination.registry.pushManifest(repository, { ...manifest, mediaType: "application/lenient" }, tags),
-        resolveManifest: destination.registry.resolveManifest
-      })
-      const report = yield* copy({ platforms: some("keep"), referrers: false, into: lenient })
+      const report = yield* copy({ platforms: some("keep"), referrers: false })
       assert.strictEqual(report.root.digest, sample.index.digest)
       assert.isTrue(yield* isThere(destination.registry, sample.arm64.digest))
       assert.isFalse(yield* isThere(destination.registry, sample.amd64.digest))
@@ -62,9 +56,13 @@ describe("some platforms of an index", () => {
 
   it.effect("are an error of their own where the registry wants the others too", () =>
     Effect.gen(function*() {
-      const { copy, source } = yield* setup
+      const { copy, destination, source } = yield* setup
       yield* pushSample(source.registry, from, [tag("1")])
-      const error = yield* Effect.flip(copy({ platforms: some("keep"), referrers: false }))
+      const strict = override(destination.registry, {
+        pushManifest: (...args) =>
+          Effect.provideService(destination.registry.pushManifest(...args), SparseIndex, "refuse")
+      })
+      const error = yield* Effect.flip(copy({ platforms: some("keep"), referrers: false, into: strict }))
       assert.strictEqual(error.reason._tag, "SparseIndexRefused")
     }))
 

@@ -6,7 +6,7 @@ import * as Descriptor from "effect-oci/Descriptor"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as MediaType from "effect-oci/MediaType"
 import * as Reference from "effect-oci/Reference"
-import type * as Registry from "effect-oci/Registry"
+import { type Registry, SparseIndex } from "effect-oci/Registry"
 import type { RegistryError } from "effect-oci/RegistryError"
 import { Contract } from "effect-oci/testing"
 import { TestClock } from "effect/testing"
@@ -17,6 +17,7 @@ import {
   bytesOf,
   pushBlob,
   pushImage,
+  pushIndex,
   pushManifest,
   pushReferrer,
   pushSample,
@@ -47,13 +48,13 @@ const asking = (directory: string, ask: Parameters<typeof Files.asking>[1], form
 const reason = <A, R>(effect: Effect.Effect<A, RegistryError, R>) =>
   Effect.map(Effect.flip(effect), ({ reason }) => reason._tag)
 
-const read = (registry: Registry.Registry, digest: Descriptor.Descriptor["digest"], name = app) =>
+const read = (registry: Registry, digest: Descriptor.Descriptor["digest"], name = app) =>
   Effect.scoped(Effect.flatMap(
     registry.getBlob(name, digest),
     ({ stream }) => Stream.mkString(Stream.decodeText(stream))
   ))
 
-const startUpload = (registry: Registry.Registry, name = app) =>
+const startUpload = (registry: Registry, name = app) =>
   Effect.map(registry.startUpload(name), (started) => {
     assert(started._tag === "Upload")
     return started
@@ -308,7 +309,7 @@ describe("LayoutRegistry", () => {
   })
 
   describe("lists in index.json", () => {
-    const entries = Effect.fnUntraced(function*<E>(push: (registry: Registry.Registry) => Effect.Effect<unknown, E>) {
+    const entries = Effect.fnUntraced(function*<E>(push: (registry: Registry) => Effect.Effect<unknown, E>) {
       const { directory, registry } = yield* make("layout")
       yield* push(registry)
       return entriesOf(directory).map((entry) => [entry.digest, tagOf(entry)])
@@ -428,6 +429,24 @@ describe("LayoutRegistry", () => {
         assert.lengthOf(entriesOf(directory), 1)
         const restarted = yield* LayoutRegistry.make({ directory, form: "layout" })
         assert.strictEqual((yield* restarted.resolveManifest(app, image.digest)).digest, image.digest)
+      })))
+
+    it.effect("an index that lists what is not there, if that is accepted, and that when it comes later", () =>
+      withNode(Effect.gen(function*() {
+        const { directory, registry } = yield* make("layout")
+        const elsewhere = yield* Effect.map(make("layout"), ({ registry }) => registry)
+        const there = yield* pushImage(registry, app, ["there"])
+        const away = yield* pushImage(elsewhere, app, ["away"])
+        const push = pushIndex(registry, app, [there, away], { tags: [tag("1")] })
+        assert.strictEqual(yield* reason(push), "ManifestBlobUnknown")
+        const index = yield* Effect.provideService(push, SparseIndex, "accept")
+        assert.deepStrictEqual(entriesOf(directory).map(({ digest }) => digest), [index.digest])
+        const restarted = yield* LayoutRegistry.make({ directory, form: "layout" })
+        assert.strictEqual((yield* restarted.resolveManifest(app, there.digest)).digest, there.digest)
+        assert.strictEqual(yield* reason(restarted.resolveManifest(app, away.digest)), "ManifestUnknown")
+        yield* pushImage(restarted, app, ["away"])
+        assert.strictEqual((yield* restarted.resolveManifest(app, away.digest)).digest, away.digest)
+        assertValid(directory)
       })))
 
     it.effect("what an index lacked when it comes later", () =>
