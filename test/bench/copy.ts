@@ -237,16 +237,19 @@ const again = Effect.gen(function*() {
   const near = yield* compare(every(source, destination), runs)
   const second = new Map(Array.from(counts, ([name, count]) => [name, count - (first.get(name) ?? 0)]))
   yield* show("again: everything is there", near, second)
-  const distant = yield* compare(
-    every(yield* Distance.make(source, roundTrip), yield* Distance.make(destination, roundTrip)).slice(0, 1),
-    runs
-  )
-  const [wall, begun] = [distant[0]?.wall ?? NaN, near[0]?.wall ?? NaN]
-  yield* Console.log(
-    `far away: ${wall.toFixed(2)} s, of which ${begun.toFixed(2)} s start: ${
-      ((wall - begun) / (roundTrip / 1000)).toFixed(1)
-    } round trips`
-  )
+  const [far, there] = [yield* Distance.make(source, roundTrip), yield* Distance.make(destination, roundTrip)]
+  const begun = near[0]?.wall ?? NaN
+  // the two connections are a round trip; a registry without the API for referrers is asked for their tag, too
+  for (const [what, flags] of [["with referrers", []], ["without referrers", ["--no-referrers"]]] as const) {
+    const competitor = ours(`${far}/again:1`, there, ...flags)
+    const [row] = yield* compare([{ ...competitor, args: () => competitor.args("effect-oci") }], runs)
+    const wall = row?.wall ?? NaN
+    yield* Console.log(
+      `far away, ${what}: ${wall.toFixed(2)} s, of which ${begun.toFixed(2)} s start: ${
+        ((wall - begun) / (roundTrip / 1000)).toFixed(1)
+      } round trips`
+    )
+  }
 })
 
 const mirror = Effect.gen(function*() {
