@@ -5,6 +5,7 @@ import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, FileSystem, Stream } from "effect"
 import * as MediaType from "effect-oci/MediaType"
+import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
 import { Images } from "effect-oci/testing"
 import * as Fs from "node:fs"
@@ -13,7 +14,7 @@ import { buffer, text } from "node:stream/consumers"
 import { fileURLToPath } from "node:url"
 import { temporaryFolder } from "./utils/layouts.ts"
 import { startNode } from "./utils/Program.ts"
-import { listReferrers } from "./utils/registries.ts"
+import { listReferrers, override } from "./utils/registries.ts"
 import { listen } from "./utils/ScriptedServer.ts"
 import * as Served from "./utils/Served.ts"
 
@@ -99,9 +100,17 @@ describe("examples", () => {
 
   it.live("progress", () =>
     Effect.gen(function*() {
-      const from = yield* Served.memory()
+      const store = yield* MemoryRegistry.make()
       const to = yield* Served.memory()
-      const { digest } = yield* Images.pushImage(from.registry, app, [new Uint8Array(3_000_000)], { tags: [one] })
+      const { digest } = yield* Images.pushImage(store, app, [new Uint8Array(3_000_000)], { tags: [one] })
+      // what is there at once has no progress to tell
+      const from = yield* Served.serve(override(store, {
+        getBlob: (...args) =>
+          Effect.map(store.getBlob(...args), ({ stream, ...blob }) => ({
+            ...blob,
+            stream: Stream.mapEffect(stream, (chunk) => Effect.delay(Effect.succeed(chunk), "10 millis"))
+          }))
+      }))
       const { stderr, stdout } = yield* run("progress", `${from.host}/team/app:1`, `${to.host}/mirror/app:1`)
       assert.match(stderr, /^sha256:[0-9a-f]{12} {2}[0-9]+ of 3000000 bytes$/m)
       assert.include(stderr, `${digest.slice(0, 19)}  copied\n`)
