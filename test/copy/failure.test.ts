@@ -10,6 +10,7 @@ import type { Registry } from "effect-oci/Registry"
 import { Denied, RegistryError, Transport } from "effect-oci/RegistryError"
 import { bytesOf, pushBlob, pushImage, pushManifest, pushSample, repository, tag } from "../utils/images.ts"
 import { failing, override } from "../utils/registries.ts"
+import { make } from "../utils/ScriptedServer.ts"
 
 const from = repository("team/app")
 const to = repository("mirror/app")
@@ -48,6 +49,19 @@ const corrupting = (registry: Registry, digest: Descriptor.Descriptor["digest"])
   })
 
 describe("an error", () => {
+  it.effect("of the source says why, which an answer to HEAD does not", () =>
+    Effect.gen(function*() {
+      const manifest = "/v2/team/app/manifests/1"
+      const errors = [{ code: "DENIED", message: "the team has left" }]
+      const { registry, sent } = yield* make({
+        [`HEAD ${manifest}`]: { status: 403 },
+        [`GET ${manifest}`]: { status: 403, body: { errors } }
+      })
+      const { reason } = yield* Effect.flip(copy(registry, yield* MemoryRegistry.make()))
+      assert.deepInclude(reason, { _tag: "Denied", detail: "the team has left" })
+      assert.deepStrictEqual(sent(), [`HEAD ${manifest}`, `GET ${manifest}`])
+    }))
+
   it.effect("names the end, the content, the path to it, and the reason", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
