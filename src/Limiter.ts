@@ -72,22 +72,19 @@ export const unlimited = (): Limiter => ({
  * @since 0.1.0
  */
 export const adaptive = (options?: {
-  /** Where it begins; 16 unless given. */
+  /** Where it begins; 16 unless given, and no more than the maximum. */
   readonly start?: number
   /** Where it stops growing; 64 unless given. */
   readonly maximum?: number
 }): Limiter => {
-  const { maximum = 64, start = 16 } = options ?? {}
+  const { maximum = 64 } = options ?? {}
+  const start = Math.min(options?.start ?? 16, maximum)
   const permits = Semaphore.makeUnsafe(start)
   let limit = start
   let inUse = 0
   let waiting = 0
   let bursts = 0
 
-  const release = Effect.suspend(() => {
-    inUse--
-    return Semaphore.release(permits, 1)
-  })
   const become = (next: number) =>
     Effect.suspend(() => {
       limit = Math.min(maximum, Math.max(1, next))
@@ -96,16 +93,17 @@ export const adaptive = (options?: {
   return {
     id: created++,
     limit: Effect.sync(() => Math.floor(limit)),
-    take: Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(Effect.scope, (scope) => {
-        waiting++
-        return restore(Semaphore.take(permits, 1)).pipe(
-          Effect.ensuring(Effect.sync(() => waiting--)),
-          Effect.tap(() => Effect.sync(() => inUse++)),
-          Effect.andThen(Scope.addFinalizer(scope, release))
-        )
-      })
-    ),
+    take: Effect.uninterruptibleMask((restore) => {
+      waiting++
+      return restore(Semaphore.takeScoped(permits, 1)).pipe(
+        Effect.ensuring(Effect.sync(() => waiting--)),
+        Effect.andThen(Effect.scope),
+        Effect.flatMap((scope) => {
+          inUse++
+          return Scope.addFinalizer(scope, Effect.sync(() => inUse--))
+        })
+      )
+    }),
     begin: Effect.sync(() => {
       const burst = bursts
       return (outcome) =>

@@ -53,6 +53,14 @@ describe("a limit", () => {
       assert.strictEqual(yield* available(limiter), 16)
     }))
 
+  it.effect("that finds itself never allows more than its maximum", () =>
+    Effect.gen(function*() {
+      const limiter = Limiter.adaptive({ maximum: 10 })
+      assert.strictEqual(yield* available(limiter), 10)
+      yield* burst(limiter, answered(10))
+      assert.strictEqual(yield* limiter.limit, 10)
+    }))
+
   it.effect("grows with every answer while others wait", () =>
     Effect.gen(function*() {
       const limiter = Limiter.adaptive({ start: 2 })

@@ -2,6 +2,7 @@
  * The way to one registry over HTTP: sends requests, follows redirects, says who we are to that registry and to nobody
  * else, waits no longer than allowed, reads no more than allowed, and turns what went wrong into `RegistryError`s.
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -121,7 +122,7 @@ type Client<R> = HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>
 // of which it is known that they were told already
 const warningLimit = 1000
 
-// of answers that are read only to free their connection, or for their error document
+// of what is read in one piece: small blobs, error documents, and answers that are read only to free their connection
 const smallBody = 64 * 1024
 
 /** What a request needs to be allowed, as registries see it: by its method and repositories. */
@@ -145,8 +146,13 @@ const atHome = (registry: URL, address: string): string => {
   return isTwisted ? address.replace(/^https?:\/\/[^/?#]*/i, registry.origin) : address
 }
 
-// a connection is free for the next request only after the turn in which an answer without a body came
-const ended = Effect.as(Effect.yieldNow, { bytes: new Uint8Array(), complete: true })
+// a connection is free for the next request only after the turn in which an answer ended
+const freed = Effect.yieldNow
+
+const nothing = Effect.as(freed, { bytes: new Uint8Array(), complete: true })
+
+// where fetch is below, an answer without a body has no stream
+const isBodiless = ({ reason }: HttpClientError.HttpClientError): boolean => reason._tag === "EmptyBodyError"
 
 /** Has an answer no body, so that none need be read? */
 const isEmpty = ({ headers, request, status }: HttpClientResponse.HttpClientResponse): boolean =>
@@ -234,38 +240,44 @@ export const make = Effect.fnUntraced(function*(
     }
   })
 
-  /** A small body in one piece, which is far less work than a stream of it. */
-  const readSmall = Effect.fnUntraced(function*(call: Call, response: HttpClientResponse.HttpClientResponse) {
-    const duration = yield* Outgoing.IdleTimeout
-    const bytes = yield* response.arrayBuffer.pipe(
-      Effect.mapError(transport(call)),
-      Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(call, "body", duration)) })
-    )
-    return new Uint8Array(bytes)
-  })
-
-  const bodyOf = (call: Call, response: HttpClientResponse.HttpClientResponse): Registry.Blob["stream"] =>
-    isSmall(response) ? Stream.fromEffect(readSmall(call, response)) : Stream.unwrap(
-      Effect.map(Outgoing.IdleTimeout, (duration) =>
-        response.stream.pipe(
-          // where fetch is below, an answer without a body has no stream
-          Stream.catchIf(({ reason }) => reason._tag === "EmptyBodyError", () => Stream.empty),
-          Stream.mapError(transport(call)),
-          Stream.timeoutOrElse({ duration, orElse: () => Stream.fail(tooLate(call, "body", duration)) })
-        ))
-    )
-
+  /** Reads a body, of which it takes somewhat more than the limit at the most. */
   const readUpTo = Effect.fnUntraced(
     function*(call: Call, response: HttpClientResponse.HttpClientResponse, limit: number) {
-      if (isEmpty(response)) return yield* ended
+      const duration = yield* Outgoing.IdleTimeout
+      const clock = yield* Clock.Clock
       let size = 0
-      const bytes = yield* bodyOf(call, response).pipe(
-        Stream.takeUntil((chunk) => (size += chunk.length) > limit),
+      let since = clock.currentTimeMillisUnsafe()
+      const reading = response.stream.pipe(
+        Stream.takeUntil((chunk) => {
+          since = clock.currentTimeMillisUnsafe()
+          return (size += chunk.length) > limit
+        }),
         Stream.mkUint8Array
       )
+      const overdue: Effect.Effect<never, RegistryError.RegistryError> = Effect.suspend(() => {
+        const left = since + Duration.toMillis(duration) - clock.currentTimeMillisUnsafe()
+        return left > 0 ? Effect.andThen(Effect.sleep(left), overdue) : Effect.fail(tooLate(call, "body", duration))
+      })
+      const bytes = yield* reading.pipe(
+        Effect.catchIf(isBodiless, () => Effect.succeed(new Uint8Array())),
+        Effect.mapError(transport(call)),
+        Effect.raceFirst(overdue)
+      )
+      yield* freed
       return { bytes, complete: size <= limit }
     }
   )
+
+  /** The body of an answer. A small one comes in one piece, which is far less work than a stream. */
+  const bodyOf = (call: Call, response: HttpClientResponse.HttpClientResponse): Registry.Blob["stream"] =>
+    isSmall(response)
+      ? Stream.fromEffect(Effect.map(readUpTo(call, response, smallBody), ({ bytes }) => bytes))
+      : Stream.unwrap(Effect.map(Outgoing.IdleTimeout, (duration) =>
+        response.stream.pipe(
+          Stream.catchIf(isBodiless, () => Stream.empty),
+          Stream.mapError(transport(call)),
+          Stream.timeoutOrElse({ duration, orElse: () => Stream.fail(tooLate(call, "body", duration)) })
+        )))
 
   const readError = (call: Call, response: HttpClientResponse.HttpClientResponse) =>
     Effect.match(readUpTo(call, response, smallBody), {
@@ -284,7 +296,7 @@ export const make = Effect.fnUntraced(function*(
 
   const receive = Effect.fnUntraced(
     function*(call: Call, response: HttpClientResponse.HttpClientResponse, limit: number) {
-      const { bytes, complete } = yield* readUpTo(call, response, limit)
+      const { bytes, complete } = isEmpty(response) ? yield* nothing : yield* readUpTo(call, response, limit)
       if (!complete) return yield* error(call, new RegistryError.ContentTooLarge({ limit }))
       return { status: response.status, headers: response.headers, url: response.request.url, bytes }
     }

@@ -44,7 +44,7 @@ export interface Host {
   readonly unmountable: Set<string>
   /** Repositories that were seen to before the first push. */
   readonly prepared: Map<Repository, Effect.Effect<void, RegistryError>>
-  /** Was it the source of a copy before? */
+  /** Did a copy ask it for something already? */
   isMet: boolean
   /** Was it tried whether it mounts from the repository itself? */
   isTried: boolean

@@ -5,6 +5,7 @@ import type * as Effect from "effect/Effect"
 import type * as Result from "effect/Result"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Manifest from "../Manifest.ts"
+import * as MediaType from "../MediaType.ts"
 import type { Platform } from "../Platform.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
@@ -59,7 +60,8 @@ export interface Policies {
   readonly externalLayers: "skip" | "copy"
   /**
    * What it means that the destination has a manifest. `manifest`: it is complete. `children`: so are its children,
-   * if they are there too. `deep`: it is complete when every child and every blob is there. `manifest` unless given.
+   * if they are there too. `deep`: it is complete when every child and every blob is there. `manifest` unless given; of an
+   * index that is kept with some of its platforms, at least `children`.
    */
   readonly trust: "manifest" | "children" | "deep"
 }
@@ -132,6 +134,11 @@ export const policiesFor = (options: Options, node: Node): Policies => {
   const { externalLayers = "skip", referrers = true, trust = "manifest" } = options
   return { referrers, externalLayers, trust, ...options.override?.(node) }
 }
+
+/** Is it an index that is to be kept though not all that it lists is copied, so that its being there says nothing of that? */
+export const isSparse = ({ platforms }: Options, { mediaType }: Descriptor): boolean =>
+  typeof platforms === "object" && platforms._tag === "Index" && platforms.index === "keep" &&
+  MediaType.isIndex(mediaType)
 
 /** Is this one of the referrers that are wanted? */
 export const isWanted = (filter: Policies["referrers"], { annotations = {}, artifactType }: Descriptor): boolean => {

@@ -16,6 +16,7 @@ import { type CopyError, SparseIndexRefused } from "./CopyError.ts"
 import { failure } from "./Ends.ts"
 import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
+import { isSparse } from "./Options.ts"
 import { restore } from "./Restore.ts"
 import type { Found, ManifestNode } from "./Walk.ts"
 
@@ -31,10 +32,6 @@ const isRefusal = (error: CopyError): boolean => isLack(error) || error.reason._
  * else pushes, or mounts, one of its blobs to the same repository.
  */
 const isDoubtful = ({ reason }: CopyError): boolean => reason._tag === "DigestInvalid"
-
-/** Is an index to be kept though not all that it lists is copied? */
-const isSparse = ({ options: { platforms } }: Job.Job): boolean =>
-  typeof platforms === "object" && platforms._tag === "Index" && platforms.index === "keep"
 
 /** Deals with a manifest at a destination, when its turn has come. */
 export const push = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: ManifestNode, target: Job.Target) {
@@ -81,7 +78,7 @@ const put = Effect.fnUntraced(
     const { bytes, descriptor } = node.manifest ??
       (yield* registry.getManifest(repository, digest).pipe(Job.atTarget(target, node)))
     yield* registry.pushManifest(repository, { mediaType: descriptor.mediaType, bytes, digest }, tags).pipe(
-      isSparse(job) ? Effect.provideService(SparseIndex, "accept") : identity,
+      isSparse(job.options, descriptor) ? Effect.provideService(SparseIndex, "accept") : identity,
       Job.atTarget(target, node),
       Effect.retry({ times: 1, while: isDoubtful })
     )
@@ -118,7 +115,7 @@ const putBehindSubjects = Effect.fnUntraced(
 /** A registry that misses something which it said to have gets that, and then the manifest again, once. */
 const putAgain = Effect.fnUntraced(
   function*(job: Job.Job, node: ManifestNode, target: Job.Target, tags: ReadonlyArray<Tag>, refusal: CopyError) {
-    if (isSparse(job)) {
+    if (isSparse(job.options, node.descriptor)) {
       return yield* failure(target.ends, "destination", new SparseIndexRefused({ others: [] }), node, refusal.operation)
     }
     const isRestored = yield* restore(job, node, target)

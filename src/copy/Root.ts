@@ -74,8 +74,8 @@ const named = Effect.fnUntraced(function*(job: Job.Job, isLikelyThere: boolean):
   const { descriptor, manifest } = yield* (isLikelyThere
     ? registry.resolveManifest(repository, reference).pipe(
       Effect.map((descriptor) => ({ descriptor, manifest: undefined })),
-      // an answer to HEAD does not say why
-      Effect.catchIf(({ isRetryable }) => !isRetryable, read)
+      // an answer to HEAD does not say why, and some registries know only GET
+      Effect.catchIf(({ isRetryable, reason }) => !isRetryable || reason._tag === "UnexpectedResponse", read)
     )
     : read()).pipe(Job.atSource(job))
   if (tag !== undefined && digest !== undefined && descriptor.digest !== digest) {
@@ -131,8 +131,9 @@ const bothEnds = Effect.fnUntraced(function*(job: Job.Job) {
     { concurrency: "unbounded" }
   )
   const isFirst = !job.sourceHost.isMet && !job.targets.some(({ registry }) => registry === job.source.registry)
-  job.sourceHost.isMet = true
-  // who was never asked has to be connected to: at both ends at once, for a request that may turn out to be one too many
+  for (const host of [job.sourceHost, ...job.targets.map(({ host }) => host)]) host.isMet = true
+  // who was never asked has to be connected to: at both ends at once, for a request that may turn out to be one too many.
+  // Platforms are looked for in what the source has, wherever that may be already
   if (isFirst || platforms !== "all") {
     return yield* Effect.all([lookUps, named(job, platforms === "all")], { concurrency: 2 })
   }

@@ -17,7 +17,7 @@ import type { Role } from "./CopyReport.ts"
 import { failure, ifThere, ifTold } from "./Ends.ts"
 import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
-import { digestsOf, isWanted, type Node, policiesFor } from "./Options.ts"
+import { digestsOf, isSparse, isWanted, type Node, policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
 import * as Waits from "./Waits.ts"
 
@@ -156,7 +156,8 @@ export const make = Effect.fnUntraced(function*(
       const { externalLayers, referrers, trust } = policiesFor(options, node)
       node.isDeep = trust === "deep"
       // children that are present may have referrers that are not
-      const isNeeded = node.absent.size > 0 || trust !== "manifest" ||
+      const isLoose = isSparse(options, node.descriptor)
+      const isNeeded = node.absent.size > 0 || trust !== "manifest" || isLoose ||
         referrers !== false && MediaType.isIndex(node.descriptor.mediaType)
       const content = isNeeded ? yield* contentOf(node) : undefined
       if (isNeeded && content === undefined) {
@@ -176,7 +177,7 @@ export const make = Effect.fnUntraced(function*(
       for (const child of node.children) yield* contains(node, child)
 
       const below = (target: Job.Target): Presence =>
-        node.absent.has(target) ? "absent" : trust === "manifest" ? "present" : "unknown"
+        isLoose ? "unknown" : node.absent.has(target) ? "absent" : trust === "manifest" ? "present" : "unknown"
       const lacking = node.isDeep ? targets : Array.from(node.absent)
       yield* Effect.all([
         Effect.sync(() => leaveOut(node, found.blobs)),

@@ -96,7 +96,8 @@ const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
   )
 })
 
-// undici closes the connection behind every HEAD, in case a server sends a body: the next request would have to connect
+// Behind every HEAD, undici closes the connection, in case a server sends a body, and the next request would have to
+// connect anew. As to other clients, what such a server sends is the next answer, or none, which is asked for again.
 const keepAfterHead: Undici.Dispatcher.DispatcherComposeInterceptor = (dispatch) => (request, handler) =>
   dispatch(request.method === "HEAD" ? { ...request, reset: false } : request, handler)
 

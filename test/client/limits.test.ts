@@ -119,6 +119,19 @@ describe("a body that is downloaded", () => {
       assert.deepStrictEqual(yield* Fiber.join(fiber), large)
     }))
 
+  it.effect("may take as long as it likes while it moves where it is small, too", () =>
+    Effect.gen(function*() {
+      const pieces = Stream.rechunk(Stream.fromIterable([content.subarray(0, 5), content.subarray(5)]), 1)
+      const body = Stream.mapEffect(pieces, (chunk) => Effect.delay(Effect.succeed(chunk), "59 seconds"))
+      const { registry } = yield* make({
+        [`GET /v2/team/app/blobs/${digestOf(content)}`]: { headers: { "content-length": "10" }, body }
+      })
+      const { stream } = yield* registry.getBlob(name, digestOf(content))
+      const fiber = yield* Effect.forkChild(Stream.mkUint8Array(stream))
+      yield* TestClock.adjust("118 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), content)
+    }))
+
   it.effect("is not blamed for a slow reader", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ [get]: { headers, body: parts } })

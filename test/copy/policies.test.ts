@@ -38,6 +38,7 @@ const setup = Effect.gen(function*() {
 const isThere = (registry: Registry, digest: Descriptor.Descriptor["digest"]) =>
   Effect.map(Effect.exit(registry.resolveManifest(to, digest)), Exit.isSuccess)
 
+const amd64: Platform = { os: "linux", architecture: "amd64" }
 const arm64: Platform = { os: "linux", architecture: "arm64" }
 
 describe("some platforms of an index", () => {
@@ -52,6 +53,26 @@ describe("some platforms of an index", () => {
       assert.strictEqual(report.root.digest, sample.index.digest)
       assert.isTrue(yield* isThere(destination.registry, sample.arm64.digest))
       assert.isFalse(yield* isThere(destination.registry, sample.amd64.digest))
+    }))
+
+  it.effect("come to an index that was kept for others before", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const sample = yield* pushSample(source.registry, from, [tag("1")])
+      yield* copy({ platforms: some("keep", [amd64]), referrers: false })
+      yield* copy({ platforms: some("keep"), referrers: false })
+      assert.isTrue(yield* isThere(destination.registry, sample.arm64.digest))
+    }))
+
+  it.effect("are looked for again below an index that is kept, which no registry does", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const sample = yield* pushSample(source.registry, from, [tag("1")])
+      yield* copy({ platforms: some("keep"), referrers: false })
+      yield* destination.registry.deleteManifest(to, sample.index.digest)
+      yield* destination.registry.deleteManifest(to, sample.arm64.digest)
+      yield* copy({ platforms: some("keep"), referrers: false })
+      assert.isTrue(yield* isThere(destination.registry, sample.arm64.digest))
     }))
 
   it.effect("are an error of their own where the registry wants the others too", () =>

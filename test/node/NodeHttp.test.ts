@@ -94,6 +94,20 @@ describe("a connection", () => {
       assert.strictEqual(connections(), 1)
     }))
 
+  it.live("is given up where a body comes late after HEAD, and what was asked there is asked on another", () =>
+    Effect.gen(function*() {
+      let isLate = true
+      const { connections, registry } = yield* serving((method) => {
+        if (method === "HEAD") return head
+        const late = isLate ? "content" : ""
+        isLate = false
+        return `${late}${head}content`
+      })
+      yield* registry.resolveBlob(repository("app"), digest)
+      yield* registry.ping
+      assert.strictEqual(connections(), 2)
+    }))
+
   it.live("is given up after HEAD when a body comes, which is no answer to anything", () =>
     Effect.gen(function*() {
       const { connections, registry } = yield* serving(() => `${head}content`)

@@ -48,9 +48,6 @@ export type Script = Readonly<Record<string, Step | ReadonlyArray<Step>>>
 export const transportError = (request: HttpClientRequest.HttpClientRequest, cause: unknown) =>
   new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request, cause }) })
 
-const collected = (stream: Stream.Stream<Uint8Array, HttpClientError.HttpClientError>) =>
-  Effect.map(Stream.mkUint8Array(stream), ({ buffer }) => buffer)
-
 const respond = (
   request: HttpClientRequest.HttpClientRequest,
   { body, headers = {}, status = 200 }: Answer
@@ -64,11 +61,7 @@ const respond = (
     ? Stream.empty
     : Stream.succeed(bytes)
   const response = HttpClientResponse.fromWeb(request, new Response(null, { status, headers: present }))
-  return Object.defineProperties(response, {
-    stream: { value: stream },
-    // there are no other streams in a script
-    arrayBuffer: { value: collected(stream as Stream.Stream<Uint8Array, HttpClientError.HttpClientError>) }
-  })
+  return Object.defineProperty(response, "stream", { value: stream })
 }
 
 /** A client that gets its answers from a script, and a record of what it was asked. What no line answers is a defect. */
