@@ -20,27 +20,27 @@ const counter = (name: string, description: string, attributes: Readonly<Record<
   }
 }
 
-const bytes = (direction: "pull" | "push") =>
+const events = {
+  Requested: counter("oci.requests", "Requests that were sent to a registry"),
+  Retried: counter("oci.retries", "Failures of a registry that were tried again"),
+  Paused: counter("oci.pauses", "Times that something waited for as long as a registry asked for")
+}
+
+const blobs = (direction: "pull" | "push") =>
   counter("oci.blob.io", "Bytes of blobs that were read from a registry (pull) or written to it (push)", {
     "oci.direction": direction,
     unit: "By"
   })
 
-const counters = {
-  Requested: counter("oci.requests", "Requests that were sent to a registry"),
-  Retried: counter("oci.retries", "Failures of a registry that were tried again"),
-  Paused: counter("oci.pauses", "Times that something waited for as long as a registry asked for"),
-  pull: bytes("pull"),
-  push: bytes("push")
-}
+const bytes = { pull: blobs("pull"), push: blobs("push") }
 
 /** Counts an event, and tells whoever watches. */
 export const tell = (event: RegistryEvent): Effect.Effect<void> =>
   Effect.andThen(
-    event._tag === "Warning" ? Effect.void : Metric.update(counters[event._tag](event.registry), 1),
+    event._tag === "Warning" ? Effect.void : Metric.update(events[event._tag](event.registry), 1),
     Effect.flatMap(Observer, (observe) => observe(event))
   )
 
 /** Counts bytes of blobs. */
 export const moved = (direction: "pull" | "push", registry: string, count: number): Effect.Effect<void> =>
-  Metric.update(counters[direction](registry), count)
+  Metric.update(bytes[direction](registry), count)

@@ -32,6 +32,7 @@ import type { Chunk } from "../Upload.ts"
 import * as Answer from "./Answer.ts"
 import * as KnownHosts from "./KnownHosts.ts"
 import * as Outgoing from "./Outgoing.ts"
+import { overdue } from "./Overdue.ts"
 import * as Pauses from "./Pauses.ts"
 import * as Redirects from "./Redirects.ts"
 
@@ -254,14 +255,13 @@ export const make = Effect.fnUntraced(function*(
         }),
         Stream.mkUint8Array
       )
-      const overdue: Effect.Effect<never, RegistryError.RegistryError> = Effect.suspend(() => {
-        const left = since + Duration.toMillis(duration) - clock.currentTimeMillisUnsafe()
-        return left > 0 ? Effect.andThen(Effect.sleep(left), overdue) : Effect.fail(tooLate(call, "body", duration))
-      })
       const bytes = yield* reading.pipe(
         Effect.catchIf(isBodiless, () => Effect.succeed(new Uint8Array())),
         Effect.mapError(transport(call)),
-        Effect.raceFirst(overdue)
+        Effect.raceFirst(overdue(
+          () => since + Duration.toMillis(duration) - clock.currentTimeMillisUnsafe(),
+          () => tooLate(call, "body", duration)
+        ))
       )
       yield* freed
       return { bytes, complete: size <= limit }

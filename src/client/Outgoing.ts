@@ -10,6 +10,7 @@ import * as Stream from "effect/Stream"
 import { SizeMismatch } from "../Hasher.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type { Chunk } from "../Upload.ts"
+import { overdue } from "./Overdue.ts"
 
 /**
  * How long a body may stand still, in either direction.
@@ -101,13 +102,11 @@ export const watch = Effect.fnUntraced(function*<E>(
         }))
     })))
 
-  const overdue: Effect.Effect<never, RegistryError.RegistryError> = Effect.suspend(() => {
-    const after = phase === "body" ? idle : commit
+  const allowed = () => phase === "body" ? idle : commit
+  const left = () => {
     const waited = since === undefined ? 0 : clock.currentTimeMillisUnsafe() - since
-    const left = Duration.toMillis(after) - waited
-    return left > 0
-      ? Effect.andThen(Effect.sleep(left), overdue)
-      : Effect.fail(fail(new RegistryError.Timeout({ phase, after })))
-  })
-  return { stream, overdue, failure: Effect.sync(() => failure), sent: () => sent }
+    return Duration.toMillis(allowed()) - waited
+  }
+  const late = () => fail(new RegistryError.Timeout({ phase, after: allowed() }))
+  return { stream, overdue: overdue(left, late), failure: Effect.sync(() => failure), sent: () => sent }
 })

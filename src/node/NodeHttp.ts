@@ -56,6 +56,11 @@ const loopback = "localhost,127.0.0.1,::1"
 
 const hostOf = (origin: string | URL): string => new URL(origin).host
 
+// Behind every HEAD, undici closes the connection, in case a server sends a body, and the next request would have to
+// connect anew. As to other clients, what such a server sends is the next answer, or none, which is asked for again.
+const keepAfterHead: Undici.Dispatcher.DispatcherComposeInterceptor = (dispatch) => (request, handler) =>
+  dispatch(request.method === "HEAD" ? { ...request, reset: false } : request, handler)
+
 const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
   const { Agent, EnvHttpProxyAgent } = yield* Effect.map(
     Effect.promise(() => import("@effect/platform-node/Undici")),
@@ -85,21 +90,16 @@ const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
         })
       }),
       (dispatcher) => Effect.promise(() => dispatcher.destroy())
-    )
-  const checking = (yield* make({})).compose(keepAfterHead)
+    ).pipe(Effect.map((dispatcher) => dispatcher.compose(keepAfterHead)))
+  const checking = yield* make({})
   if (insecure.size === 0) return checking
-  const trusting = (yield* make({ rejectUnauthorized: false })).compose(keepAfterHead)
+  const trusting = yield* make({ rejectUnauthorized: false })
   return checking.compose((dispatch) => (request, handler) =>
     request.origin !== undefined && insecure.has(hostOf(request.origin))
       ? trusting.dispatch(request, handler)
       : dispatch(request, handler)
   )
 })
-
-// Behind every HEAD, undici closes the connection, in case a server sends a body, and the next request would have to
-// connect anew. As to other clients, what such a server sends is the next answer, or none, which is asked for again.
-const keepAfterHead: Undici.Dispatcher.DispatcherComposeInterceptor = (dispatch) => (request, handler) =>
-  dispatch(request.method === "HEAD" ? { ...request, reset: false } : request, handler)
 
 /**
  * Provides an HTTP client for registries. Its connections are closed with the layer. Hosts are asked for through the

@@ -10,7 +10,7 @@ import type { Registry } from "effect-oci/Registry"
 import { Denied, RegistryError, Transport } from "effect-oci/RegistryError"
 import { bytesOf, pushBlob, pushImage, pushManifest, pushSample, repository, tag } from "../utils/images.ts"
 import { failing, override } from "../utils/registries.ts"
-import { make } from "../utils/ScriptedServer.ts"
+import { make, whileTimeFlies } from "../utils/ScriptedServer.ts"
 
 const from = repository("team/app")
 const to = repository("mirror/app")
@@ -49,6 +49,14 @@ const corrupting = (registry: Registry, digest: Descriptor.Descriptor["digest"])
   })
 
 describe("an error", () => {
+  it.effect("of a registry that cannot answer to HEAD is that of its answer to GET", () =>
+    Effect.gen(function*() {
+      const manifest = "/v2/team/app/manifests/1"
+      const { registry } = yield* make({ [`HEAD ${manifest}`]: { status: 500 }, [`GET ${manifest}`]: { status: 403 } })
+      const { reason } = yield* whileTimeFlies(Effect.flip(copy(registry, yield* MemoryRegistry.make())))
+      assert.strictEqual(reason._tag, "Denied")
+    }))
+
   it.effect("of the source says why, which an answer to HEAD does not", () =>
     Effect.gen(function*() {
       const manifest = "/v2/team/app/manifests/1"

@@ -184,6 +184,18 @@ describe("a copy", () => {
       assert.deepStrictEqual(yield* requests("2"), ["GET", "HEAD", "PUT"])
     }))
 
+  it.live("takes no more for the root where the source was a destination before", () =>
+    Effect.gen(function*() {
+      const [first, middle, last] = [yield* served(), yield* served(), yield* served()]
+      const { digest } = yield* pushImage(first.store, from, [padded("a")], { tags: [tag("1")] })
+      yield* copy(first, middle, "1", from, { referrers: false })
+      forget(first, middle)
+      yield* copy(middle, last, "1", to, { referrers: false })
+      const ends = [middle, last]
+      const ofRoot = [...about(ends, "/manifests/1"), ...about(ends, digest)].toSorted()
+      assert.deepStrictEqual(ofRoot, ["GET", "HEAD", "PUT"])
+    }))
+
   it.effect("asks both ends at once, the first time, so that it connects to both at once", () =>
     Effect.gen(function*() {
       const asked = yield* Deferred.make<void>()
