@@ -4,9 +4,7 @@
 import type * as HttpClientError from "effect/http/HttpClientError"
 import * as Predicate from "effect/Predicate"
 import * as RegistryError from "../RegistryError.ts"
-
-/** Cut to what may stand in an error: one line of printable characters. */
-export const printable = (text: string): string => text.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, " ").trim().slice(0, 200)
+import { excerpt } from "../Text.ts"
 
 const codeOf = (cause: unknown): string | undefined => {
   if (!Predicate.isObject(cause)) return undefined
@@ -20,6 +18,6 @@ const codeOf = (cause: unknown): string | undefined => {
 export const transport = (error: HttpClientError.HttpClientError): RegistryError.Transport => {
   const cause = error.reason.cause
   const code = codeOf(cause)
-  const detail = cause instanceof Error ? printable(cause.message) : error.reason._tag
+  const detail = cause instanceof Error ? excerpt(cause.message) : error.reason._tag
   return new RegistryError.Transport({ ...code === undefined ? {} : { code }, ...detail === "" ? {} : { detail } })
 }

@@ -9,9 +9,9 @@ import * as Effect from "effect/Effect"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { printable } from "../auth/NoAnswer.ts"
 import * as RetryAfter from "../auth/RetryAfter.ts"
 import * as RegistryError from "../RegistryError.ts"
+import { excerpt } from "../Text.ts"
 
 /** A header that holds a number of bytes. */
 export const naturalHeader = (value: string | undefined): number | undefined =>
@@ -72,7 +72,7 @@ export const reasonOf = Effect.fnUntraced(function*(
     ? "the answer is a web page: is this a registry?"
     : first === undefined
     ? undefined
-    : printable(first.message === undefined || first.message === "" ? first.code : first.message)
+    : excerpt(first.message === undefined || first.message === "" ? first.code : first.message)
   const answer = { status, ...detail === undefined ? {} : { detail } }
 
   const retryAfter = RetryAfter.parse(headers["retry-after"], yield* Clock.currentTimeMillis)

@@ -28,6 +28,7 @@ import * as Metrics from "../Metrics.ts"
 import type { Repository } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
+import { excerpt } from "../Text.ts"
 import type { Chunk } from "../Upload.ts"
 import * as Answer from "./Answer.ts"
 import * as KnownHosts from "./KnownHosts.ts"
@@ -233,7 +234,7 @@ export const make = Effect.fnUntraced(function*(
 
   const noteWarnings = Effect.fnUntraced(function*(headers: Headers.Headers) {
     for (const [, quoted = ""] of (headers["warning"] ?? "").matchAll(/299 - "((?:[^"\\]|\\.)*)"/g)) {
-      const text = NoAnswer.printable(quoted.replaceAll(/\\(.)/g, "$1"))
+      const text = excerpt(quoted.replaceAll(/\\(.)/g, "$1"))
       if (text === "" || warned.has(text)) continue
       if (warned.size === warningLimit) warned.clear()
       warned.add(text)

@@ -10,7 +10,6 @@ import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as NoAnswer from "../auth/NoAnswer.ts"
 import * as Urls from "../auth/Urls.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
@@ -18,6 +17,7 @@ import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import { type RegistryError, UnexpectedResponse } from "../RegistryError.ts"
+import { excerpt } from "../Text.ts"
 import { naturalHeader } from "./Answer.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
@@ -96,7 +96,7 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
     const mediaType = contentType(headers)
     const own = ownType(bytes)
     if (own !== undefined && own !== mediaType) {
-      const detail = `it comes as ${NoAnswer.printable(mediaType)}, and says of itself that it is another type`
+      const detail = `it comes as ${excerpt(mediaType)}, and says of itself that it is another type`
       return yield* connection.error(call, new UnexpectedResponse({ status: 200, detail }))
     }
     return {

@@ -6,7 +6,6 @@
 import * as Effect from "effect/Effect"
 import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
-import * as NoAnswer from "../auth/NoAnswer.ts"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
@@ -14,6 +13,7 @@ import * as Manifest from "../Manifest.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import { ManifestInvalid } from "../RegistryError.ts"
+import { excerpt } from "../Text.ts"
 import type * as Connection from "./Connection.ts"
 import * as ManifestRequests from "./ManifestRequests.ts"
 import type { Referrers } from "./Referrers.ts"
@@ -74,7 +74,7 @@ export const make = (
       }
       const own = ManifestRequests.ownType(bytes)
       if (own !== undefined && own !== mediaType) {
-        const detail = `it says of itself that it is ${NoAnswer.printable(own)}`
+        const detail = `it says of itself that it is ${excerpt(own)}`
         return yield* connection.error(call, new ManifestInvalid({ detail }))
       }
       const headers = yield* putAll(repository, { mediaType, bytes, digest }, tags)

@@ -1,10 +1,10 @@
 /**
- * One at a time, for each key.
+ * Locks by key: effects with the same key run one after another.
  */
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 
-/** Makes what lets no two effects with the same key run at once. Keys that nobody uses are forgotten. */
+/** Creates a lock per key. Unused keys are removed. */
 export const make = () => {
   const locks = new Map<string, { readonly semaphore: Semaphore.Semaphore; users: number }>()
   return (key: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

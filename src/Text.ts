@@ -1,0 +1,19 @@
+/**
+ * Text that another party wrote, where it becomes prose: in an error, a warning, or what the command prints.
+ */
+
+/** Maximum length of a text from another party within a sentence, in UTF-16 code units. */
+const maximumLength = 200
+
+// control, format (with the bidirectional marks and overrides), line and paragraph separators, unpaired surrogates
+const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]+/gu
+
+/** Replaces characters that are not printable on one line by a space. */
+export const printable = (text: string): string => text.replace(unprintable, " ")
+
+/** Returns a text as it may stand in a sentence: printable, trimmed, on one line, of 200 characters at most. */
+export const excerpt = (text: string): string => {
+  const line = printable(text.slice(0, 4 * maximumLength)).trim()
+  // never half of a surrogate pair
+  return line.length <= maximumLength ? line : line.slice(0, maximumLength).replace(/[\ud800-\udbff]$/, "")
+}
