@@ -221,8 +221,11 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
       destination: yield* openFor("destination", options.destination)
     }
   })
+  // what one copy learns of a registry the next one uses
+  const known = Copy.makeKnownRegistries()
+  const knowing = Effect.provideService(Copy.KnownRegistries, known)
   const copyManifest = Effect.fn("Namespace.copyManifest")(function*(options: CopyOptions) {
-    return yield* Copy.copyManifest(yield* openBoth(options))
+    return yield* knowing(Copy.copyManifest(yield* openBoth(options)))
   })
 
   const openBlob = Effect.fnUntraced(function*(end: End) {
@@ -270,15 +273,18 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
 
   return Namespace.of({
     copyManifest,
-    copyEvents: (options) => Stream.unwrap(Effect.map(openBoth(options), Copy.copyEvents)),
+    copyEvents: (options) =>
+      Stream.unwrap(Effect.map(openBoth(options), Copy.copyEvents)).pipe(
+        Stream.provideService(Copy.KnownRegistries, known)
+      ),
     planCopy: Effect.fn("Namespace.planCopy")(function*(options) {
-      return yield* Copy.planCopy(yield* openBoth(options))
+      return yield* knowing(Copy.planCopy(yield* openBoth(options)))
     }),
     copyToMany: Effect.fn("Namespace.copyToMany")(function*({ destinations, ...options }) {
       const source = yield* openFor("source", options.source)
       const opened = yield* Effect.forEach(destinations, (end) => Effect.exit(openFor("destination", end)))
       const ends = opened.flatMap((exit) => Exit.isSuccess(exit) ? [exit.value] : [])
-      const copied = (yield* Copy.copyToMany({ ...options, source, destinations: ends })).values()
+      const copied = (yield* knowing(Copy.copyToMany({ ...options, source, destinations: ends }))).values()
       return opened.map((exit) =>
         Exit.isSuccess(exit) ? copied.next().value ?? Exit.interrupt() : Exit.failCause(exit.cause)
       )
@@ -295,7 +301,7 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
         { concurrency: options?.concurrency ?? copiesAtOnce, unordered: true }
       ),
     copyBlob: Effect.fn("Namespace.copyBlob")(function*(options) {
-      return yield* Copy.copyBlob(yield* openBoth(options))
+      return yield* knowing(Copy.copyBlob(yield* openBoth(options)))
     }),
     getBlob: Effect.fn("Namespace.getBlob")(function*(end, options) {
       const { digest, registry, repository } = yield* openBlob(end)

@@ -74,10 +74,21 @@ export const ifThere = <A, R>(
 }
 
 /**
- * What a registry has, as far as it tells: some deny what they do not have (Artifactory), and a push will show whether it
- * denies that as well.
+ * Returns what a registry has, as far as it tells: some refuse to say what they do not have (Artifactory denies it), and
+ * some know no HEAD. A push will show whether it refuses that as well. A registry that cannot be reached, or that asks for
+ * a pause, has not refused anything.
  */
 export const ifTold = <A, R>(
   effect: Effect.Effect<A, RegistryError, R>
-): Effect.Effect<A | undefined, RegistryError, R> =>
-  Effect.catchReason(ifThere(effect), "RegistryError", "Denied", () => Effect.undefined)
+): Effect.Effect<A | undefined, RegistryError, R> => {
+  const unknown = () => Effect.undefined
+  return Effect.catchReasons(ifThere(effect), "RegistryError", {
+    Denied: unknown,
+    DigestInvalid: unknown,
+    ManifestInvalid: unknown,
+    NameInvalid: unknown,
+    Unauthorized: unknown,
+    UnexpectedResponse: unknown,
+    Unsupported: unknown
+  })
+}
