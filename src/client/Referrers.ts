@@ -13,6 +13,7 @@ import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import * as KeyedLock from "../KeyedLock.ts"
+import * as LargeManifest from "../LargeManifest.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import { type Repository, Tag } from "../Reference.ts"
@@ -67,12 +68,12 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
   const unexpected = (repository: Repository, detail: string) =>
     connection.error(callOf(repository), new RegistryError.UnexpectedResponse({ detail }))
 
-  const decodeList = (repository: Repository, bytes: Uint8Array) => {
-    const index = Manifest.decode(MediaType.imageIndex, bytes)
+  const decodeList = Effect.fnUntraced(function*(repository: Repository, bytes: Uint8Array) {
+    const index = yield* Effect.result(LargeManifest.decode(MediaType.imageIndex, bytes))
     return Result.isSuccess(index) && index.success._tag === "Index"
-      ? Effect.succeed(index.success.content)
-      : Effect.fail(unexpected(repository, "the list of referrers is not an image index"))
-  }
+      ? index.success.content
+      : yield* unexpected(repository, "the list of referrers is not an image index")
+  })
 
   // -- reading --------------------------------------------------------------------------------------------------------
 

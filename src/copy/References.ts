@@ -6,6 +6,7 @@ import { hasProperty } from "effect/Predicate"
 import * as Result from "effect/Result"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
+import * as LargeManifest from "../LargeManifest.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { ManifestBytes } from "../Registry.ts"
@@ -61,7 +62,7 @@ export const read = (
   { bytes, descriptor: { mediaType } }: ManifestBytes
 ): Effect.Effect<Answer, Manifest.ManifestError> =>
   manifestDigests === undefined
-    ? Effect.fromResult(Manifest.digests(mediaType, bytes))
+    ? LargeManifest.digests(mediaType, bytes)
     : Effect.flatMap(
       Effect.try({
         try: () => checked(mediaType, manifestDigests(mediaType, bytes)),
