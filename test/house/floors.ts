@@ -41,7 +41,7 @@ const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<s
   [/^effect\/(cli|http|http-api|process)\//, ["auth", "client", "server", "node", "cli"]],
   [/^@effect\/platform-node/, ["node", "cli"]]
 ]
-const nodeRooms = ["Hasher", "node", "cli"]
+const nodeRooms = ["node", "cli"]
 
 const src = fileURLToPath(new URL("../../src", import.meta.url))
 
