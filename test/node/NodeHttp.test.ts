@@ -10,9 +10,6 @@ import * as certificates from "../utils/certificates.ts"
 import { repository } from "../utils/images.ts"
 import { digestOf, listen, listening } from "../utils/ScriptedServer.ts"
 
-const warnings: Array<string> = []
-process.on("warning", ({ name }) => warnings.push(name))
-
 const ok: Http.RequestListener = (_, response) => void response.end()
 
 const ping = (
@@ -209,5 +206,3 @@ describe("a proxy of the environment", () => {
       assert.deepStrictEqual(asked, [])
     }))
 })
-
-it.live("nothing of it is experimental", () => Effect.sync(() => assert.notInclude(warnings, "ExperimentalWarning")))
