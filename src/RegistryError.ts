@@ -287,9 +287,10 @@ export class Transport extends Schema.TaggedError<Transport>("effect-oci/Registr
   detail: Schema.optionalKey(Schema.String)
 }) {
   get isRetryable(): boolean {
-    return true
+    return this.code !== "ERR_INVALID_PROXY"
   }
   override get message(): string {
+    if (this.code === "ERR_INVALID_PROXY") return say("the proxy cannot be used", this)
     // the codes of the HTTP parser begin so
     if (this.code?.startsWith("HPE_") === true) return "what answered does not speak HTTP"
     return transportSentences.get(this.code ?? "") ?? say("the connection failed", this)
