@@ -141,7 +141,7 @@ export const make = Effect.fnUntraced(function*(
   const { directory, durability = "power-loss", form = "registry" } = options
   const name = options.name ?? (form === "layout" ? `oci:${directory}` : directory)
   const files = yield* Files.make(directory, { isDurable: durability === "power-loss" })
-  const uploads = LayoutUploads.make(files, files.join(directory, LayoutFolder.ours, "uploads"))
+  const uploads = LayoutUploads.make(files, files.join(files.root, LayoutFolder.ours, "uploads"))
   const tree = LayoutTree.make({ files, form, owner: yield* Owner.make, temporary: uploads.temporary })
 
   const failed = (operation: string, repository?: Repository) => (reason: RegistryError.Reason) =>

@@ -337,7 +337,10 @@ describe("blob", () => {
     Effect.gen(function*() {
       const { at, index, run } = yield* setUp
       const { code, stderr } = yield* run("manifest", "get", `oci:images@${index.digest}`, "-o", at("none/out"))
-      assert.deepStrictEqual([code, stderr], [1, "effect-oci: none/out cannot be written (NotFound)\n"])
+      assert.deepStrictEqual([code, stderr], [
+        1,
+        "effect-oci: cannot write none/out: there is no such file or folder\n"
+      ])
     }).pipe(withNode))
 })
 
