@@ -107,6 +107,27 @@ export interface LayoutRegistry extends Registry.Registry {
   readonly roots: (
     repository: Repository
   ) => Effect.Effect<ReadonlyArray<Descriptor>, RegistryError.RegistryError>
+  /**
+   * Names in `index.json`, with the manifests that have them: full references, as containerd, docker and podman write
+   * them, or tags. They tell images with the same tag apart.
+   *
+   * Reasons: `NameUnknown`.
+   */
+  readonly names: (
+    repository: Repository
+  ) => Effect.Effect<ReadonlyArray<NamedManifest>, RegistryError.RegistryError>
+}
+
+/**
+ * A manifest, and one of its names.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface NamedManifest {
+  readonly descriptor: Descriptor
+  /** Full reference, such as `docker.io/team/app:1`, or tag. */
+  readonly name: string
 }
 
 /**
@@ -254,6 +275,12 @@ export const make = Effect.fnUntraced(function*(
         Effect.flatMap(({ index }) => index),
         Effect.map(LayoutIndex.roots),
         Effect.mapError(failed("roots", repository))
+      ),
+    names: (repository) =>
+      tree.find(repository).pipe(
+        Effect.flatMap(({ index }) => index),
+        Effect.map(LayoutIndex.named),
+        Effect.mapError(failed("names", repository))
       )
   }
 })

@@ -102,7 +102,8 @@ export const make = Effect.fnUntraced(function*(
       capabilities: Effect.succeed({ referrers: true }),
       ping: Effect.void
     }),
-    roots: (repository) => Effect.mapError(Effect.map(layout.index, LayoutIndex.roots), failed("roots", repository))
+    roots: (repository) => Effect.mapError(Effect.map(layout.index, LayoutIndex.roots), failed("roots", repository)),
+    names: (repository) => Effect.mapError(Effect.map(layout.index, LayoutIndex.named), failed("names", repository))
   }
 })
 
