@@ -110,6 +110,29 @@ export interface KnownRegistries {
 /**
  * Creates a value of {@link KnownRegistries} that knows nothing yet.
  *
+ * **Example** (Two copies that share what they learn)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as Copy from "effect-oci/Copy"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import { Images } from "effect-oci/testing"
+ *
+ * const program = Effect.gen(function*() {
+ *   const [source, destination] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
+ *   yield* Images.pushImage(source, Images.repository("app"), ["layer"], { tags: [Images.tag("1")] })
+ *   const copy = (name: string) =>
+ *     Copy.copyManifest({
+ *       source: { registry: source, repository: Images.repository("app"), tag: Images.tag("1") },
+ *       destination: { registry: destination, repository: Images.repository(name), tag: Images.tag("1") }
+ *     })
+ *   yield* copy("one")
+ *   return (yield* copy("two")).having("mounted").length
+ * })
+ *
+ * Effect.runSync(Effect.provideService(program, Copy.KnownRegistries, Copy.makeKnownRegistries())) // => 2
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */

@@ -67,7 +67,8 @@ export const make = <E>(concurrency: number): TaskPool<E> => {
         // whoever adds a task may hold permits, which the worker does not
         Effect.updateContext<never, never>(() => context)
       )
-      start = Effect.asVoid(Effect.forkIn(worker, scope))
+      // at once, so that a copy between registries in memory can be run by `Effect.runSync`
+      start = Effect.asVoid(Effect.forkIn(worker, scope, { startImmediately: true }))
       yield* add(tasks)
       yield* Deferred.await(ended)
     }, Effect.scoped)

@@ -169,6 +169,14 @@ describe("a pool of tasks", () => {
       assert.deepStrictEqual([done, counter.most, counter.running], [127, 3, 0])
     }))
 
+  it.effect("starts hundreds of them at once", () =>
+    Effect.gen(function*() {
+      const { counted, counter } = counting()
+      const pool = TaskPool.make<never>(512)
+      yield* pool.run(Array.from({ length: 2000 }, () => counted(Effect.void)))
+      assert.strictEqual(counter.most, 512)
+    }))
+
   it.effect("takes no task from a list before there is room for it", () =>
     Effect.gen(function*() {
       const pool = TaskPool.make<string>(2)
