@@ -35,24 +35,22 @@ export const make = <E>(concurrency: number): TaskPool<E> => {
     return undefined
   }
 
-  /** Starts a worker if there may be something for it to do. It starts the next one itself. */
-  const hire = Effect.suspend(() => {
-    if (lists.length === 0 || running >= concurrency) return Effect.void
-    running++
-    return start
-  })
-
   const work = Effect.gen(function*() {
-    for (let task = next(); task !== undefined; task = next()) {
-      yield* hire
-      yield* task
-    }
+    for (let task = next(); task !== undefined; task = next()) yield* task
   })
 
   const add: TaskPool<E>["add"] = (tasks) =>
     Effect.suspend(() => {
       lists.push(tasks[Symbol.iterator]())
-      return hire
+      // each begins with a task, in their order, before the next one starts
+      return Effect.whileLoop({
+        while: () => lists.length > 0 && running < concurrency,
+        body: () => {
+          running++
+          return start
+        },
+        step: () => {}
+      })
     })
 
   return {
