@@ -3,7 +3,6 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as CredentialHelper from "../auth/CredentialHelper.ts"
 import type { Credential, Place } from "../auth/Credentials.ts"
 import * as Keys from "../auth/Keys.ts"
 import type { Host, Repository } from "../Reference.ts"
@@ -79,9 +78,10 @@ export const read = Effect.fnUntraced(function*(ends: ReadonlyArray<End>, readsS
       const host = yield* hostOf(end)
       const repositories = yield* repositoriesOf(end, host, ends)
       const password = yield* Password.read(given, prefix)
+      const { credentialOf } = yield* Effect.promise(() => import("../auth/CredentialHelper.ts"))
       const credential: GivenCredential = {
         flag: `--${prefix}username`,
-        credential: CredentialHelper.credentialOf(given.username.value, password),
+        credential: credentialOf(given.username.value, password),
         isFor: (place) =>
           sameHost(place.host, host) &&
           (repositories === undefined || repositories.some((name) => name === place.repository))
