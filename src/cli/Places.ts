@@ -61,6 +61,8 @@ export const changed: Role = { needs: "nothing", isWritten: true }
 export interface Named {
   /** As it was written. */
   readonly input: string
+  /** The registry and the repository, unless it is in a folder or an archive. */
+  readonly registry?: { readonly host: Reference.Host; readonly repository: Reference.Repository }
   /** Works on what it names. What was written to an archive is in its file by the end. */
   readonly use: <A, E, R>(
     role: Role,
@@ -330,6 +332,7 @@ const readRegistry = Effect.fnUntraced(function*(input: string) {
   const format: Place["format"] = (part) => Reference.format({ registry, repository, ...part })
   const named: Named = {
     input,
+    registry: { host: registry, repository },
     use: Effect.fnUntraced(function*({ needs }, work) {
       const end = needs !== "nothing" && isUnnamed(reference)
         ? new Reference.Reference({ registry, repository, tag: latest })
