@@ -11,14 +11,15 @@ import * as MediaType from "./MediaType.ts"
 import { Platform } from "./Platform.ts"
 
 /**
- * Schema of a descriptor. Fields that are not declared here survive decoding and encoding.
+ * Schema of a descriptor. Fields that are not declared here survive decoding and encoding. A media type that is absent is
+ * blank, and a platform that lacks its operating system or architecture is absent.
  *
  * @category schemas
  * @since 0.1.0
  */
 export const Descriptor = Schema.StructWithRest(
   Schema.Struct({
-    mediaType: Schema.String,
+    mediaType: Schema.String.pipe(Schema.withDecodingDefaultTypeKey(Effect.succeed(""))),
     digest: Digest.Digest,
     /** In bytes. */
     size: Schema.Natural,
@@ -26,7 +27,7 @@ export const Descriptor = Schema.StructWithRest(
     annotations: Schema.optionalKey(Schema.Record(Schema.String, Schema.String)),
     data: Schema.optionalKey(Schema.String),
     artifactType: Schema.optionalKey(Schema.String),
-    platform: Schema.optionalKey(Platform)
+    platform: Schema.optionalKey(Platform).pipe(Schema.catchDecoding(() => Effect.succeedNone))
   }),
   [Schema.Record(Schema.String, Schema.Json)]
 )

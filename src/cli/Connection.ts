@@ -3,7 +3,6 @@
  */
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -19,8 +18,8 @@ import { Observer, type RegistryEvent } from "../Observer.ts"
 import * as Resolver from "../Resolver.ts"
 import * as Flags from "./Flags.ts"
 import { misuse, readHost } from "./Names.ts"
+import * as Output from "./Output.ts"
 import { Failure } from "./Output.ts"
-import * as Words from "./Words.ts"
 
 const readMirror = (text: string) =>
   Result.flatMap(Flags.readPair(text), ([host, mirror]) => Result.map(readHost(host), () => [host, mirror] as const))
@@ -129,11 +128,11 @@ const observing = Effect.gen(function*() {
   return (event: RegistryEvent): Effect.Effect<void> => {
     switch (event._tag) {
       case "Warning":
-        return Console.error(Words.foreign(`warning from ${event.registry}: ${event.text}`))
+        return Output.note(`warning from ${event.registry}: ${event.text}`)
       case "Paused":
-        return Console.error(`${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`)
+        return Output.note(`${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`)
       case "Retried":
-        return isWatched ? Console.error(Words.oneLine(`${event.error.message}: trying again`)) : Effect.void
+        return isWatched ? Output.note(`${event.error.message}: trying again`) : Effect.void
       case "Requested":
         return Effect.void
     }

@@ -15,6 +15,9 @@ const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Unkno
 // of a config that is worth looking at, in bytes
 const limit = 4 * 1024 * 1024
 
+/** Returns a document as JSON, if it is JSON. */
+export const parse = (bytes: Uint8Array): unknown => Result.getOrUndefined(decodeJson(new TextDecoder().decode(bytes)))
+
 /** A field of JSON, if it is there. */
 export const field = (json: unknown, ...names: ReadonlyArray<string>): unknown => {
   const [name, ...below] = names
@@ -31,6 +34,6 @@ export const read = Effect.fnUntraced(
       Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
       Effect.scoped
     )
-    return Result.getOrUndefined(decodeJson(new TextDecoder().decode(bytes)))
+    return parse(bytes)
   }
 )

@@ -15,7 +15,7 @@ import type { CopyEvent } from "../copy/CopyEvent.ts"
 import type { CopyReport, Entry, Outcome } from "../copy/CopyReport.ts"
 import type { Digest } from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
-import { foreign, lasting, plural, seconds, size } from "./Words.ts"
+import { lasting, oneLine, plural, seconds, size } from "./Words.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
 // words
@@ -55,9 +55,9 @@ export const conclusion = (report: CopyReport, elapsed: Duration.Duration): stri
 const remark = (event: CopyEvent): string | undefined => {
   switch (event._tag) {
     case "Warned":
-      return foreign(`warning from ${event.registry}: ${event.text}`)
+      return oneLine(`warning from ${event.registry}: ${event.text}`)
     case "Paused":
-      return `${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`
+      return oneLine(`${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`)
     default:
       return undefined
   }

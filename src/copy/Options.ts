@@ -2,7 +2,7 @@
  * What a copy is asked for.
  */
 import type * as Effect from "effect/Effect"
-import type * as Result from "effect/Result"
+import * as Result from "effect/Result"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
@@ -148,5 +148,12 @@ export const isWanted = (filter: Policies["referrers"], { annotations = {}, arti
     Object.entries(wanted).every(([key, value]) => annotations[key] === value)
 }
 
-/** What a manifest refers to. */
-export const digestsOf = ({ manifestDigests = Manifest.digests }: Options): ManifestDigests => manifestDigests
+/** References of a manifest of an unknown type, which is copied as it is. */
+export const opaque: Manifest.Digests = { blobs: [], manifests: [] }
+
+/** Returns what a manifest refers to, which is {@link opaque} for types that are unknown. */
+export const digestsOf = ({ manifestDigests = Manifest.digests }: Options): ManifestDigests => (mediaType, bytes) =>
+  Result.orElse(
+    manifestDigests(mediaType, bytes),
+    (error) => error.kind === "UnknownMediaType" ? Result.succeed(opaque) : Result.fail(error)
+  )

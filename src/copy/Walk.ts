@@ -12,12 +12,14 @@ import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import { ManifestUnknown } from "../RegistryError.ts"
+import { excerpt } from "../Text.ts"
+import * as Children from "./Children.ts"
 import { type CopyError, TooDeep } from "./CopyError.ts"
 import type { Role } from "./CopyReport.ts"
 import { failure, ifThere, ifTold } from "./Ends.ts"
 import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
-import { digestsOf, isSparse, isWanted, type Node, policiesFor } from "./Options.ts"
+import { digestsOf, isSparse, isWanted, type Node, opaque, policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
 import * as Waits from "./Waits.ts"
 
@@ -86,6 +88,7 @@ export const make = Effect.fnUntraced(function*(
   const waits = Waits.make()
   const { blob: dealWithBlob, manifest: dealWithManifest } = companion({ nodes, waits })
   const externals = new Map<Digest.Digest, { readonly node: Node; readonly targets: Set<Job.Target> }>()
+  const known = new Map(overlay)
   const read = (digest: Digest.Digest) => source.registry.getManifest(source.repository, digest)
 
   const addNode = (descriptor: Descriptor, role: ManifestNode["role"], path: ReadonlyArray<Digest.Digest>) => {
@@ -96,7 +99,7 @@ export const make = Effect.fnUntraced(function*(
       tags: new Map(),
       absent: new Set(),
       subjects: new Set(),
-      manifest: overlay.get(descriptor.digest),
+      manifest: known.get(descriptor.digest),
       missing: false,
       isDeep: false,
       containedIn: role === "child" ? path : undefined,
@@ -125,11 +128,26 @@ export const make = Effect.fnUntraced(function*(
     return node.manifest
   })
 
-  const referencesOf = (node: ManifestNode, { bytes, descriptor }: ManifestBytes) =>
-    Effect.mapError(
+  const referencesOf = Effect.fnUntraced(function*(node: ManifestNode, { bytes, descriptor }: ManifestBytes) {
+    const found = yield* Effect.mapError(
       Effect.fromResult(digestsOf(options)(descriptor.mediaType, bytes)),
       (reason) => failure({ source, destination: source }, "source", reason, node)
     )
+    if (found === opaque) {
+      yield* job.emit({
+        _tag: "Warned",
+        registry: source.registry.name,
+        text:
+          `${descriptor.digest} has an unknown type (${
+            excerpt(descriptor.mediaType)
+          }): it is copied as it is, without ` +
+          "what it may refer to"
+      })
+    }
+    const { read, ...sorted } = yield* Children.sort(source, found).pipe(Job.atSource(job, node))
+    for (const [digest, manifest] of read) known.set(digest, manifest)
+    return sorted
+  })
 
   const presenceAt = Effect.fnUntraced(
     function*(node: ManifestNode, target: Job.Target, presumed: (target: Job.Target) => Presence) {
