@@ -95,6 +95,7 @@ export const plan = Effect.fnUntraced(
       return result(kept, [])
     }
     const walk = yield* Walk.make(job, root.overlay, () => ({
+      discovered: () => Effect.void,
       blob: (node, targets) =>
         Effect.suspend(() => {
           const { digest } = node.descriptor

@@ -49,6 +49,8 @@ export interface ManifestNode extends Node {
 
 /** Who comes along. */
 export interface Companion {
+  /** Takes note of content that is not a blob to deliver, before it is dealt with. */
+  readonly discovered: (node: Node) => Effect.Effect<void>
   /** Deals with a blob at the destinations that may lack it. */
   readonly blob: (node: Node, targets: ReadonlyArray<Job.Target>, isNew: boolean) => Effect.Effect<void, CopyError>
   /** Deals with a manifest at a destination. By now, everything that it refers to is known. */
@@ -86,7 +88,7 @@ export const make = Effect.fnUntraced(function*(
   const { options, source, targets } = job
   const nodes = new Map<Digest.Digest, ManifestNode>()
   const waits = Waits.make()
-  const { blob: dealWithBlob, manifest: dealWithManifest } = companion({ nodes, waits })
+  const { blob: dealWithBlob, discovered, manifest: dealWithManifest } = companion({ nodes, waits })
   const externals = new Map<Digest.Digest, { readonly node: Node; readonly targets: Set<Job.Target> }>()
   const known = new Map(overlay)
   const read = (digest: Digest.Digest) => source.registry.getManifest(source.repository, digest)
@@ -170,6 +172,7 @@ export const make = Effect.fnUntraced(function*(
       if (node.path.length > depthLimit) {
         return yield* failure({ source, destination: source }, "source", new TooDeep({ limit: depthLimit }), node)
       }
+      yield* discovered(node)
       yield* Job.attemptAll(targets, (target) => presenceAt(node, target, presumed))
       const { externalLayers, referrers, trust } = policiesFor(options, node)
       node.isDeep = trust === "deep"
@@ -339,10 +342,10 @@ export const make = Effect.fnUntraced(function*(
       for (const [target, missing] of tags) node.tags.set(target, missing)
       yield* visit(node, presence)
       for (const { node, targets } of externals.values()) {
-        yield* Job.attemptAll(
-          Array.from(targets).filter(({ taken }) => !taken.has(node.descriptor.digest)),
-          (target) => Job.settle(job, target, node, "external")
-        )
+        const lacking = Array.from(targets).filter(({ taken }) => !taken.has(node.descriptor.digest))
+        if (lacking.length === 0) continue
+        yield* discovered(node)
+        yield* Job.attemptAll(lacking, (target) => Job.settle(job, target, node, "external"))
       }
       return node
     })
