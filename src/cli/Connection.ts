@@ -11,6 +11,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stdio from "effect/Stdio"
+import * as Stream from "effect/Stream"
+import * as ExternalBlobs from "../ExternalBlobs.ts"
 import * as Limiter from "../Limiter.ts"
 import * as Namespace from "../Namespace.ts"
 import type * as NodeNamespace from "../node/NodeNamespace.ts"
@@ -112,13 +114,18 @@ const namespace = Effect.fnUntraced(function*(settings: Settings) {
   const scope = yield* Effect.scope
   const overHttp = yield* Effect.promise(() => import("../node/NodeNamespace.ts")).pipe(
     Effect.flatMap(({ layerOptions }) => Layer.buildWithScope(layerOptions(settled), scope)),
-    Effect.map((context) => Context.get(context, Namespace.Namespace)),
     Effect.cached
   )
   const resolver = Resolver.Resolver.of({
-    resolve: (host) => Effect.flatMap(overHttp, ({ registry }) => registry(host))
+    resolve: (host) => Effect.flatMap(overHttp, (context) => Context.get(context, Namespace.Namespace).registry(host))
   })
-  return Namespace.make({ resolver })
+  const externalBlobs: ExternalBlobs.Open = (descriptor, options) =>
+    Stream.unwrap(
+      Effect.map(overHttp, (context) =>
+        Context.get(context, ExternalBlobs.ExternalBlobs)?.(descriptor, options) ??
+          Stream.die("it comes with the namespace"))
+    )
+  return Namespace.make({ resolver, externalBlobs })
 })
 
 /** Says on stderr what registries warn of, and why it takes long; on a terminal also what is tried again. */

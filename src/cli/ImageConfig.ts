@@ -6,7 +6,7 @@ import { isObject } from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import type { Descriptor } from "../Descriptor.ts"
+import { type Descriptor, inlineContent } from "../Descriptor.ts"
 import type * as Namespace from "../Namespace.ts"
 import * as Places from "./Places.ts"
 
@@ -28,12 +28,14 @@ export const field = (json: unknown, ...names: ReadonlyArray<string>): unknown =
 
 /** The config of a manifest as JSON, if it is JSON at all. */
 export const read = Effect.fnUntraced(
-  function*(namespace: Namespace.Namespace["Service"], place: Places.Place, { digest, mediaType, size }: Descriptor) {
+  function*(namespace: Namespace.Namespace["Service"], place: Places.Place, config: Descriptor) {
+    const { digest, mediaType, size } = config
     if (size > limit || !mediaType.endsWith("+json")) return undefined
-    const bytes = yield* namespace.getBlob(Places.withPart(place, { digest }).end).pipe(
-      Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
-      Effect.scoped
-    )
+    const bytes = (yield* inlineContent(config)) ??
+      (yield* namespace.getBlob(Places.withPart(place, { digest }).end).pipe(
+        Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
+        Effect.scoped
+      ))
     return parse(bytes)
   }
 )

@@ -6,9 +6,11 @@
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
+import * as ExternalBlobs from "../ExternalBlobs.ts"
 import * as Reference from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
 import * as Resolver from "../Resolver.ts"
+import * as HttpExternalBlobs from "./HttpExternalBlobs.ts"
 import * as HttpRegistry from "./HttpRegistry.ts"
 import * as Mirrors from "./Mirrors.ts"
 
@@ -138,4 +140,19 @@ export const make = Effect.fnUntraced(function*(
  * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<Resolver.Resolver, never, HttpClient.HttpClient> =>
-  Layer.effect(Resolver.Resolver, make(options))
+  Layer.merge(Layer.effect(Resolver.Resolver, make(options)), layerExternalBlobs(options))
+
+/**
+ * Provides copies with external layers over HTTP: see `ExternalBlobs`. They come from the `urls` of their descriptor, to
+ * which no credentials are sent, and which the `AddressPolicy` has to allow. {@link layer} does so as well.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerExternalBlobs = (
+  options?: Pick<Options, "transformClient">
+): Layer.Layer<never, never, HttpClient.HttpClient> =>
+  Layer.effect(
+    ExternalBlobs.ExternalBlobs,
+    Effect.map(HttpClient.HttpClient, (client) => HttpExternalBlobs.make(options?.transformClient?.(client) ?? client))
+  )

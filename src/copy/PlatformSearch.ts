@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import type { Descriptor } from "../Descriptor.ts"
+import { type Descriptor, inlineContent } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
@@ -36,11 +36,12 @@ export const decode = <E>({ explain }: Search<E>, { bytes, descriptor }: Manifes
 export const platformOf = Effect.fnUntraced(function*<E>({ explain, source }: Search<E>, config: Place) {
   const { digest, mediaType, size } = config.descriptor
   if (size > configLimit || !/\.(?:config|image)\.v1\+json$/.test(mediaType)) return undefined
-  const bytes = yield* source.registry.getBlob(source.repository, digest).pipe(
-    Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
-    Effect.scoped,
-    Effect.mapError(explain(config))
-  )
+  const bytes = (yield* inlineContent(config.descriptor)) ??
+    (yield* source.registry.getBlob(source.repository, digest).pipe(
+      Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
+      Effect.scoped,
+      Effect.mapError(explain(config))
+    ))
   return Result.getOrUndefined(Platform.fromJson(new TextDecoder().decode(bytes)))
 })
 

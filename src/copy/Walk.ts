@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import type { Descriptor } from "../Descriptor.ts"
+import { type Descriptor, inlineContent } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import type * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
@@ -124,6 +124,14 @@ export const make = Effect.fnUntraced(function*(
       )
       if (found !== undefined) return found
     }
+    const content = MediaType.isManifest(node.descriptor.mediaType)
+      ? yield* inlineContent(node.descriptor)
+      : undefined
+    if (content !== undefined) {
+      const { mediaType, size } = node.descriptor
+      node.manifest = { descriptor: { mediaType, digest, size }, bytes: content }
+      return node.manifest
+    }
     node.manifest = yield* (node.role === "referrer" ? ifThere(read(digest)) : read(digest)).pipe(
       Job.atSource(job, node)
     )
@@ -192,7 +200,7 @@ export const make = Effect.fnUntraced(function*(
       const path = [...node.path, node.descriptor.digest]
       node.blobs = distinct(found.blobs)
         .map((descriptor) => ({ descriptor, role: "blob" as const, path }))
-        .filter(({ descriptor }) => externalLayers === "copy" || !MediaType.isNonDistributable(descriptor.mediaType))
+        .filter(({ descriptor }) => externalLayers !== "skip" || !MediaType.isNonDistributable(descriptor.mediaType))
       const children = distinct(Platforms.among(options.platforms, found.manifests))
       node.children = children.map(({ digest }) => digest)
       for (const child of node.children) yield* contains(node, child)
