@@ -15,6 +15,7 @@ import * as Schema from "effect/Schema"
 import { Descriptor } from "./Descriptor.ts"
 import * as Digest from "./Digest.ts"
 import * as MediaType from "./MediaType.ts"
+import { printable } from "./Text.ts"
 
 const noDescriptors: Effect.Effect<ReadonlyArray<Descriptor>> = Effect.succeed([])
 
@@ -120,9 +121,11 @@ export class ManifestError extends Schema.TaggedError<ManifestError>("effect-oci
   }
   override get message(): string {
     const mediaType = JSON.stringify(this.mediaType.slice(0, 100))
-    return this.kind === "UnknownMediaType"
-      ? `${mediaType} is not a type of manifest that is known here`
-      : `not a manifest of type ${mediaType}: ${this.problem}`
+    return printable(
+      this.kind === "UnknownMediaType"
+        ? `${mediaType} is not a type of manifest that is known here`
+        : `not a manifest of type ${mediaType}: ${this.problem}`
+    )
   }
 }
 

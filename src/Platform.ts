@@ -7,6 +7,7 @@
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { printable } from "./Text.ts"
 
 const Declared = Schema.Struct({
   architecture: Schema.NonEmptyString,
@@ -43,7 +44,7 @@ export class InvalidPlatform extends Schema.TaggedError<InvalidPlatform>("effect
   { input: Schema.String, problem: Schema.String }
 ) {
   override get message(): string {
-    return `invalid platform ${JSON.stringify(this.input.slice(0, 100))}: ${this.problem}`
+    return printable(`invalid platform ${JSON.stringify(this.input.slice(0, 100))}: ${this.problem}`)
   }
 }
 

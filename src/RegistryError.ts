@@ -15,6 +15,7 @@ import * as Duration from "effect/Duration"
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Hasher from "./Hasher.ts"
+import { printable } from "./Text.ts"
 
 const TypeId = "~effect-oci/RegistryError"
 
@@ -26,7 +27,7 @@ const answer = {
 }
 
 const say = (what: string, { detail }: { readonly detail?: string }): string =>
-  detail === undefined || detail === "" || detail === what ? what : `${what}: ${detail}`
+  detail === undefined || detail === "" || detail === what ? what : `${what}: ${printable(detail)}`
 
 /**
  * `BLOB_UNKNOWN`: the repository has no such blob.
@@ -555,7 +556,7 @@ export class RegistryError extends Schema.TaggedError<RegistryError>("effect-oci
 
   override get message(): string {
     const where = this.repository === undefined ? this.registry : `${this.registry}/${this.repository}`
-    return `${where}: ${this.reason.message} (${this.operation})`
+    return printable(`${where}: ${this.reason.message} (${this.operation})`)
   }
 }
 
