@@ -2,7 +2,6 @@
  * `effect-oci logout HOST`
  */
 import * as Command from "effect/cli/Command"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as DockerConfig from "../auth/DockerConfig.ts"
 import * as DockerLogin from "../auth/DockerLogin.ts"
@@ -17,7 +16,7 @@ export const LogoutCommand = Command.make(
     const { changed, source } = yield* Effect.mapError(DockerLogin.logout(host), notKept)
     const others = (yield* Effect.mapError(DockerConfig.explain({ host }), notKept))
       .filter((looked) => looked.found === "entry" && looked.source !== source)
-    for (const other of others) yield* Console.error(`${other.source} still has credentials for ${host}`)
+    for (const other of others) yield* Output.note(`${other.source} still has credentials for ${host}`)
     yield* json
       ? Output.json({ host, source, changed })
       : Output.line(changed ? `logged out of ${host}: ${source}` : `not logged in to ${host}: ${source}`)
