@@ -18,7 +18,7 @@ import * as TagFilter from "./TagFilter.ts"
 
 const flags = {
   platform: Flags.platform(
-    "Only the image for this platform, such as linux/arm64. May be repeated, with --index"
+    "Only the image for this platform, such as linux/arm64 or windows(10.0.17763)/amd64. May be repeated, with --index"
   ).pipe(Flag.atLeast(0)),
   index: Flag.Literals("index", ["keep", "rewrite", "fail"]).pipe(
     Flag.withMetavar("keep|rewrite|fail"),

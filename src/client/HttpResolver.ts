@@ -162,6 +162,26 @@ export const layer = (options?: Options): Layer.Layer<Resolver.Resolver, never, 
  * Provides copies with external layers over HTTP: see `ExternalBlobs`. They come from the `urls` of their descriptor, to
  * which no credentials are sent, and which the `AddressPolicy` has to allow. {@link layer} does so as well.
  *
+ * **Example** (For a resolver of one's own)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeHttpClient } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import { ExternalBlobs } from "effect-oci/ExternalBlobs"
+ * import * as HttpResolver from "effect-oci/HttpResolver"
+ * import * as Namespace from "effect-oci/Namespace"
+ * import * as Resolver from "effect-oci/Resolver"
+ *
+ * const external = HttpResolver.layerExternalBlobs().pipe(Layer.provide(NodeHttpClient.layerUndici))
+ * const resolver = Layer.succeed(Resolver.Resolver, Resolver.static({}))
+ *
+ * const layer = Namespace.layer.pipe(Layer.provide(resolver), Layer.provideMerge(external))
+ *
+ * const program = Effect.map(ExternalBlobs, (open) => open !== undefined)
+ *
+ * await Effect.runPromise(Effect.provide(program, layer)) // => true
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */
