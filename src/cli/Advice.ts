@@ -46,9 +46,7 @@ const elsewhere = "try again, and if that does not help get it from elsewhere: w
 const tipForTransport = ({ code = "" }: Transport, { host = "the host" }: Case): string => {
   if (code === "ENOTFOUND") return `check how ${host} is written, and whether a proxy is needed (HTTPS_PROXY)`
   if (code === "ECONNREFUSED") return "check the port, and that the registry runs"
-  if (/^ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)$|^HPE_/.test(code)) {
-    return `--plain-http ${host} if it is a registry in plain HTTP`
-  }
+  if (code.startsWith("HPE_")) return `--plain-http ${host} if it is a registry in plain HTTP`
   if (/CERT|SIGNED|ISSUER|LEAF_SIGNATURE/.test(code)) {
     return `--ca-file FILE names the authority of its certificate, --insecure ${host} leaves it unchecked`
   }
@@ -104,6 +102,7 @@ const tips: Tips = {
     }, and ask for less at a time: --concurrency 1`,
   // on the way
   Transport: tipForTransport,
+  SchemeMismatch: ({ used }, { host = "HOST" }) => used === "http" ? `--tls ${host}` : `--plain-http ${host}`,
   Timeout: () => `${again}; --concurrency 1 asks less of a slow registry`,
   UnexpectedResponse: (_, { host = "the host" }) => `see that ${host} is a registry: what is at /v2/ has to answer`,
   DigestMismatch: () => elsewhere,

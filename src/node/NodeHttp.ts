@@ -13,7 +13,11 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import type * as Net from "node:net"
 import * as Tls from "node:tls"
+import * as AddressPolicy from "../auth/AddressPolicy.ts"
+import * as Lookup from "./Lookup.ts"
 
 /**
  * How long making a connection may take.
@@ -61,7 +65,8 @@ const hostOf = (origin: string | URL): string => new URL(origin).host
 const keepAfterHead: Undici.Dispatcher.DispatcherComposeInterceptor = (dispatch) => (request, handler) =>
   dispatch(request.method === "HEAD" ? { ...request, reset: false } : request, handler)
 
-const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
+/** Returns what makes a dispatcher that resolves names by a lookup. */
+const dispatcherOf = Effect.fnUntraced(function*(options: Options) {
   const { Agent, EnvHttpProxyAgent } = yield* Effect.map(
     Effect.promise(() => import("@effect/platform-node/Undici")),
     // a bundler cannot tell the others from the outside
@@ -71,11 +76,12 @@ const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
   const timeout = Duration.toMillis(yield* ConnectTimeout)
   const insecure = new Set((options.insecure ?? []).map((host) => hostOf(`https://${host}`)))
 
-  const make = (tls: { readonly rejectUnauthorized?: boolean }) =>
+  const make = (lookup: Net.LookupFunction, tls: { readonly rejectUnauthorized?: boolean }) =>
     Effect.acquireRelease(
       Effect.sync((): Undici.Dispatcher => {
         const connect = {
           timeout,
+          lookup,
           ...options.ca === undefined ? {} : { ca: [...Tls.getCACertificates(), ...options.ca] },
           ...options.certificate,
           ...tls
@@ -91,19 +97,62 @@ const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
       }),
       (dispatcher) => Effect.promise(() => dispatcher.destroy())
     ).pipe(Effect.map((dispatcher) => dispatcher.compose(keepAfterHead)))
-  const checking = yield* make({})
-  if (insecure.size === 0) return checking
-  const trusting = yield* make({ rejectUnauthorized: false })
-  return checking.compose((dispatch) => (request, handler) =>
-    request.origin !== undefined && insecure.has(hostOf(request.origin))
-      ? trusting.dispatch(request, handler)
-      : dispatch(request, handler)
+  return Effect.fnUntraced(function*(lookup: Net.LookupFunction) {
+    const checking = yield* make(lookup, {})
+    if (insecure.size === 0) return checking
+    const trusting = yield* make(lookup, { rejectUnauthorized: false })
+    return checking.compose((dispatch) => (request, handler) =>
+      request.origin !== undefined && insecure.has(hostOf(request.origin))
+        ? trusting.dispatch(request, handler)
+        : dispatch(request, handler)
+    )
+  })
+})
+
+/**
+ * Makes a client that resolves the names of registries as they are, and those that a registry has led to as its policy
+ * allows. Each registry has connections of its own to where it leads, because a connection that is open is not looked up
+ * again.
+ */
+const makeClient = Effect.fnUntraced(function*(options: Options) {
+  const scope = yield* Effect.scope
+  const lookups = Lookup.make(yield* Lookup.SystemLookup)
+  const makeDispatcher = yield* dispatcherOf(options)
+  // not the layer of NodeHttpClient, which copies its whole context for each request
+  const clientBy = (lookup: Net.LookupFunction) =>
+    Effect.flatMap(
+      makeDispatcher(lookup),
+      (dispatcher) => Effect.provideService(NodeHttpClient.makeUndici, NodeHttpClient.Dispatcher, dispatcher)
+    )
+  const own = yield* clientBy(lookups.own)
+  const led = new Map<AddressPolicy.Lead["mayLead"], Map<string, HttpClient.HttpClient>>()
+
+  const clientFor = Effect.fnUntraced(function*(lead: AddressPolicy.Lead) {
+    const ofPolicy = led.get(lead.mayLead) ?? new Map<string, HttpClient.HttpClient>()
+    led.set(lead.mayLead, ofPolicy)
+    const known = ofPolicy.get(lead.registry.origin)
+    if (known !== undefined) return known
+    const made = yield* Scope.provide(clientBy(lookups.led(lead)), scope)
+    ofPolicy.set(lead.registry.origin, made)
+    return made
+  }, Effect.uninterruptible)
+
+  return HttpClient.transform(
+    own,
+    (sending, request) =>
+      Effect.flatMap(
+        AddressPolicy.LedBy,
+        (lead) => lead === undefined ? sending : Effect.flatMap(clientFor(lead), (client) => client.execute(request))
+      )
   )
 })
 
 /**
  * Provides an HTTP client for registries. Its connections are closed with the layer. Hosts are asked for through the
  * proxies that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name, in upper or lower case; loopback never is.
+ *
+ * `AddressPolicy` is applied to the addresses that a name stands for if a registry gave that name. A host that is asked for
+ * through a proxy is resolved by the proxy, which is not checked.
  *
  * **Example** (Trusting the certificates of one's own authority)
  *
@@ -131,11 +180,4 @@ const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
  * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient> =>
-  // not the layer of NodeHttpClient, which copies its whole context for each request
-  Layer.effect(
-    HttpClient.HttpClient,
-    Effect.flatMap(
-      makeDispatcher(options),
-      (dispatcher) => Effect.provideService(NodeHttpClient.makeUndici, NodeHttpClient.Dispatcher, dispatcher)
-    )
-  )
+  Layer.effect(HttpClient.HttpClient, makeClient(options))
