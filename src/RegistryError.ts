@@ -43,9 +43,13 @@ const afterAll = (
   { attempts = 1, elapsed }: { readonly attempts?: number; readonly elapsed?: Duration.Duration }
 ): string => {
   if (attempts < 2) return sentence
-  const millis = elapsed === undefined ? 0 : Duration.toMillis(elapsed)
-  const whole = Duration.millis(millis < 1000 ? Math.round(millis) : Math.round(millis / 1000) * 1000)
-  return `${sentence}; tried ${attempts} times${elapsed === undefined ? "" : ` in ${Duration.format(whole)}`}`
+  return `${sentence}; tried ${attempts} times${elapsed === undefined ? "" : ` in ${rounded(elapsed)}`}`
+}
+
+/** Returns a duration in whole seconds, or in whole milliseconds below one second. */
+const rounded = (duration: Duration.Duration): string => {
+  const millis = Duration.toMillis(duration)
+  return Duration.format(Duration.millis(millis < 1000 ? Math.round(millis) : Math.round(millis / 1000) * 1000))
 }
 
 /**
@@ -405,7 +409,7 @@ export class Timeout extends Schema.TaggedError<Timeout>("effect-oci/RegistryErr
   }
   override get message(): string {
     const what = { headers: "no answer", body: "no more of the body", commit: "no word that the blob is stored" }
-    return afterAll(`${what[this.phase]} came within ${Duration.format(this.after)}`, this)
+    return afterAll(`${what[this.phase]} came within ${rounded(this.after)}`, this)
   }
 }
 

@@ -31,8 +31,8 @@ export const RetrySchedule: Context.Reference<Schedule.Schedule<unknown, Registr
 
 /**
  * How long an operation may go on without any progress, over all its attempts, the pauses between them and those that
- * the registry asks for. Every byte of a body that arrives or is sent is progress, so that a transfer that moves is never
- * cut off. Waiting for a permit does not count, and neither does a single wait whose own limit is longer.
+ * the registry asks for. Every byte of a body that arrives or is sent is progress, so that a transfer that moves is
+ * never cut off. Waiting for a permit does not count, and neither does a single wait whose own limit is longer.
  *
  * @default 5 minutes
  * @category references

@@ -110,14 +110,14 @@ export interface ResolvedAddress {
 }
 
 /**
- * Decides whether a registry may lead us to an address: by a redirect, a token realm, an upload location or a link. It is
- * asked before a request is sent, and again, with `resolved`, for each address that the name in it stands for, by
+ * Decides whether a registry may lead us to an address: by a redirect, a token realm, an upload location or a link. It
+ * is asked before a request is sent, and again, with `resolved`, for each address that the name in it stands for, by
  * transports that can (`NodeHttp`). A name that a proxy resolves is not checked again.
  *
- * By default a registry may lead to every name except `localhost`, and to public IP addresses. It may lead to a private,
- * link-local or loopback address only if its own is of the same kind, and from loopback also to a private one. So a
- * registry at a public address cannot lead inwards by a name either, and one in a private network may lead to others
- * there.
+ * By default a registry may lead to every name except `localhost`, and to public IP addresses. It may lead to a
+ * private, link-local or loopback address only if its own is of the same kind, and from loopback also to a private one.
+ * So a registry at a public address cannot lead inwards by a name either, and one in a private network may lead to
+ * others there.
  *
  * @category references
  * @since 0.1.0
@@ -158,9 +158,9 @@ export class AddressRefused extends Data.Error<{ readonly hostname: string; read
 }
 
 /**
- * Returns what there is to say against following a registry to an address: that it is none of HTTP, that the policy does
- * not allow it, or that a registry in HTTPS leads to plain HTTP, other than on this machine. Returns `undefined` if it may
- * be followed.
+ * Returns what there is to say against following a registry to an address: that it is none of HTTP, that the policy
+ * does not allow it, or that a registry in HTTPS leads to plain HTTP, other than on this machine. Returns `undefined`
+ * if it may be followed.
  */
 export const objection = (registry: URL, address: URL): Effect.Effect<string | undefined> =>
   Effect.map(AddressPolicy, (mayLead) => {

@@ -2,9 +2,9 @@
  * What a registry or token service says in the body of an error response, in whatever form (distribution-spec, "Error
  * Codes": a body may have any format).
  *
- * Understood are the error document of the specification, also without codes (Artifactory) or with numbers for them, the
- * JSON objects of AWS, GitHub, Google, Docker Hub, OAuth 2 (RFC 6749, 5.2) and RFC 9457, the XML of object stores, web
- * pages by their title, and plain text.
+ * Understood are the error document of the specification, also without codes (Artifactory) or with numbers for them,
+ * the JSON objects of AWS, GitHub, Google, Docker Hub, OAuth 2 (RFC 6749, 5.2) and RFC 9457, the XML of object stores,
+ * web pages by their title, and plain text.
  */
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
@@ -104,7 +104,7 @@ const unescape = (text: string): string =>
 
 /** Returns the text of the first element of that name, without its markup. */
 const element = (markup: string, name: string): string | undefined => {
-  const start = new RegExp(`<${name}(?:\\s[^>]*)?>`, "i").exec(markup)
+  const start = new RegExp(`<${name}(?:\\s[^<>]*)?>`, "i").exec(markup)
   if (start === null) return undefined
   const rest = markup.slice(start.index + start[0].length).slice(0, textLimit)
   const [inner = ""] = rest.split(new RegExp(`</${name}\\s*>`, "i"), 1)
@@ -123,9 +123,26 @@ const xmlText = (markup: string): string | undefined => {
   return code === undefined || message === undefined ? message ?? code : `${code}: ${message}`
 }
 
-/** Phrases that only repeat the status. */
-const bareStatus =
-  /^(?:http(?:\/[\d.]+)? ?)?(?:error ?)?[\d:, -]*(?:bad request|unauthorized|forbidden|(?:page )?not found|method not allowed|too many requests|internal server error|not implemented|bad gateway|service (?:temporarily )?unavailable|gateway time-?out|error)?[.! ]*$/i
+const phrases = [
+  "bad gateway",
+  "bad request",
+  "error",
+  "forbidden",
+  "gateway time-?out",
+  "internal server error",
+  "method not allowed",
+  "(?:page )?not found",
+  "not implemented",
+  "service (?:temporarily )?unavailable",
+  "too many requests",
+  "unauthorized"
+]
+
+/** Texts that only repeat the status. */
+const bareStatus = new RegExp(
+  `^(?:http(?:/[\\d.]+)? ?)?(?:error ?)?[\\d:, -]*(?:${phrases.join("|")})?[.! ]*$`,
+  "i"
+)
 
 /** Decodes UTF-8. Returns `undefined` for what is not a text, such as a compressed body. */
 const decodeText = (bytes: Uint8Array): string | undefined => {
@@ -150,5 +167,5 @@ export const parse = (contentType: string | undefined, bytes: Uint8Array): Error
   const isPage = contentType?.toLowerCase().includes("html") === true || /^<(?:!doctype html|html)\b/i.test(text)
   if (isPage) return { text: pageTitle(text) }
   const said = /^<(?:\?xml|error)\b/i.test(text) ? xmlText(text) : text.slice(0, textLimit)
-  return said === undefined || bareStatus.test(said) ? {} : { text: said }
+  return said === undefined || said.length < 100 && bareStatus.test(said) ? {} : { text: said }
 }

@@ -37,8 +37,6 @@ const remainder = 6
 /** Fields of reasons that hold text. */
 const proseFields: ReadonlySet<string> = new Set(["detail", "path", "problem", "service", "source"])
 
-const escape = (text: string): string => text.replaceAll(/[\\^$.*+?()[\]{}|/]/g, "\\$&")
-
 /** Returns the parts of a Base64 text that are the same wherever in the encoded bytes the secret begins. */
 const inBase64 = (secret: string): ReadonlyArray<string> => {
   const bytes = new TextEncoder().encode(secret)
@@ -58,56 +56,86 @@ const entity: Readonly<Record<string, string>> = {
   "'": "&#39;"
 }
 
-interface Pattern {
-  /** Texts of which each stands for the secret. */
-  readonly needles: ReadonlyArray<string>
-  readonly find: RegExp
+/** A text that stands for a secret, and the characters around it that belong to it. */
+interface Needle {
+  readonly text: string
+  readonly before?: RegExp
+  readonly after?: RegExp
+  /** True if letters and digits beside it mean that it is something else. */
+  readonly isWord: boolean
 }
 
-const patternOf = (secret: string): Pattern => {
+// what is encoded together with a secret
+const base64Character = /[A-Za-z0-9+/=_%-]/
+
+// what may follow in a secret that is recognised by its first characters
+const otherCharacter = /[^\s"'<>,;]/
+
+const wordCharacter = /[\p{L}\p{N}]/u
+
+const needlesOf = (secret: string): ReadonlyArray<Needle> => {
   const start = secret.slice(0, significant)
+  const percent = encodeURIComponent(start)
+  const plain = [
+    start,
+    percent,
+    percent.replaceAll(/%../g, (code) => code.toLowerCase()),
+    percent.replaceAll("%20", "+"),
+    start.replaceAll(/[&<>"']/g, (character) => entity[character] ?? character)
+  ]
   const base64 = inBase64(start).flatMap((text) => {
     const url = text.replaceAll("+", "-").replaceAll("/", "_")
     return [text, url, encodeURIComponent(text)]
   })
-  const percent = encodeURIComponent(start)
-  const plain = [start, percent, percent.replaceAll("%20", "+"), start.replaceAll(/[&<>"']/g, (c) => entity[c] ?? c)]
-  const needles = Array.from(new Set([...plain, ...base64]))
-  // the rest of a long secret, and of what is encoded together with it
-  const rest = secret.length > significant ? "[^\\s\"'<>,;]*" : ""
-  const word = "[A-Za-z0-9+/=_%-]*"
-  const choices = [
-    ...Array.from(new Set(plain), (text) =>
-      secret.length < wordLength
-        ? `(?<![\\p{L}\\p{N}])${escape(text)}(?![\\p{L}\\p{N}])`
-        : escape(text) + rest),
-    ...Array.from(new Set(base64), (text) => word + escape(text) + word)
+  return [
+    ...Array.from(new Set(plain), (text) => ({
+      text,
+      ...secret.length > significant ? { after: otherCharacter } : {},
+      isWord: secret.length < wordLength
+    })),
+    ...Array.from(new Set(base64), (text) => ({
+      text,
+      before: base64Character,
+      after: base64Character,
+      isWord: false
+    }))
   ]
-  return { needles, find: new RegExp(choices.join("|"), "giu") }
 }
 
-/** Returns the length of the text before a secret of which the end is cut off. */
-const beforeCut = (text: string, { needles }: Pattern): number => {
-  for (const needle of needles) {
-    for (let length = Math.min(needle.length - 1, text.length); length >= remainder; length--) {
-      if (text.endsWith(needle.slice(0, length))) return text.length - length
-    }
+/** Returns a text with a mark for every occurrence of a needle. */
+const strikeNeedle = (text: string, { after, before, isWord, text: needle }: Needle): string => {
+  let struck = ""
+  let done = 0
+  for (let at = text.indexOf(needle); at >= 0; at = text.indexOf(needle, at)) {
+    let [start, end] = [at, at + needle.length]
+    while (start > done && before?.test(text[start - 1] ?? "") === true) start--
+    while (end < text.length && after?.test(text[end] ?? "") === true) end++
+    at = end
+    if (isWord && (wordCharacter.test(text[start - 1] ?? "") || wordCharacter.test(text[end] ?? ""))) continue
+    struck += text.slice(done, start) + mark
+    done = end
   }
-  return text.length
+  return struck + text.slice(done)
+}
+
+/** Returns a text with a mark in place of the beginning of a needle at its end, where it was cut. */
+const strikeCut = (text: string, { text: needle }: Needle): string => {
+  for (let length = Math.min(needle.length - 1, text.length); length >= remainder; length--) {
+    if (text.endsWith(needle.slice(0, length))) return text.slice(0, -length) + mark
+  }
+  return text
 }
 
 /** Creates an empty set of secrets. */
 export const make = (): Secrets => {
-  const patterns = new Map<string, Pattern | undefined>()
+  const known = new Map<string, ReadonlyArray<Needle> | undefined>()
 
   const strike = (text: string): string => {
     let struck = text
-    for (const [secret, known] of patterns) {
-      const pattern = known ?? patternOf(secret)
-      patterns.set(secret, pattern)
-      struck = struck.replace(pattern.find, mark)
-      const end = beforeCut(struck, pattern)
-      if (end < struck.length) struck = struck.slice(0, end) + mark
+    for (const [secret, made] of known) {
+      const needles = made ?? needlesOf(secret)
+      known.set(secret, needles)
+      struck = needles.reduce(strikeCut, needles.reduce(strikeNeedle, struck))
     }
     return struck
   }
@@ -116,16 +144,16 @@ export const make = (): Secrets => {
     add: (redacted) => {
       const secret = Redacted.value(redacted)
       if (secret === "") return
-      const known = patterns.get(secret)
+      const needles = known.get(secret)
       // the last that was used is the last to be forgotten
-      patterns.delete(secret)
-      patterns.set(secret, known)
-      const [oldest] = patterns.keys()
-      if (patterns.size > capacity && oldest !== undefined) patterns.delete(oldest)
+      known.delete(secret)
+      known.set(secret, needles)
+      const [oldest] = known.keys()
+      if (known.size > capacity && oldest !== undefined) known.delete(oldest)
     },
     strike,
     strikeReason: (reason) => {
-      if (patterns.size === 0) return reason
+      if (known.size === 0) return reason
       const texts = Object.entries(reason).filter((entry): entry is [string, string] =>
         proseFields.has(entry[0]) && typeof entry[1] === "string"
       )

@@ -4,7 +4,8 @@
  *
  * Which service that is, is said by the registry alone, in an answer that came from the registry's own origin. The
  * credentials go there and nowhere else: to an address that the registry's may lead to (`AddressPolicy`) and that may
- * receive them (`TokenRealms`), by HTTPS, or by plain HTTP where the registry is spoken to in plain HTTP itself, or the service is on this machine.
+ * receive them (`TokenRealms`), by HTTPS, or by plain HTTP where the registry is spoken to in plain HTTP itself, or the
+ * service is on this machine.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"

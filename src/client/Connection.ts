@@ -173,7 +173,9 @@ const nothing = Effect.as(freed, { bytes: new Uint8Array(), complete: true })
 // where fetch is below, an answer without a body has no stream
 const isBodiless = ({ reason }: HttpClientError.HttpClientError): boolean => reason._tag === "EmptyBodyError"
 
-/** Returns what makes a signed address, or that of an upload session, secret, and should not be repeated in an error. */
+/**
+ * Returns what makes a signed address, or that of an upload session, secret, and should not be repeated in an error.
+ */
 const secretsIn = (url: string): ReadonlyArray<Redacted.Redacted> => {
   const { password, searchParams } = new URL(url)
   const values = Array.from(searchParams).filter(([name]) =>
@@ -298,8 +300,8 @@ export const make = Effect.fnUntraced(function*(
   })
 
   /**
-   * Reads a body, of which it takes somewhat more than the limit at the most. One that is `wanted` may take as long as it
-   * likes while it moves.
+   * Reads a body, of which it takes somewhat more than the limit at the most. One that is `wanted` may take as long as
+   * it likes while it moves.
    */
   const readUpTo = Effect.fnUntraced(
     function*(call: Call, response: HttpClientResponse.HttpClientResponse, limit: number, wanted = true) {
@@ -404,7 +406,7 @@ export const make = Effect.fnUntraced(function*(
     const progress = yield* Retries.Progress
     if (progress === undefined || Duration.toMillis(duration) > progress.limit) return duration
     const left = Retries.leftOf(progress, yield* Clock.currentTimeMillis)
-    return Duration.min(duration, Duration.millis(Math.max(0, left)))
+    return Duration.min(duration, Duration.millis(Math.max(0, Math.round(left))))
   })
 
   /** Sends a request through the client, and tells the transport if the registry has led to it. */

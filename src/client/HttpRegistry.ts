@@ -6,9 +6,9 @@
  *
  * Who we are is said when the registry asks, and from then on with every request: by a name and password, or by a token
  * from the service that the registry names, which is renewed before it expires. Nothing of it goes to any other origin,
- * and credentials for a token only to a service that the registry itself named; `AddressPolicy` says where that may be, and
- * `TokenRealms` which services may receive them.
- * A body that can be read only once is not sent again when its token is refused.
+ * and credentials for a token only to a service that the registry itself named; `AddressPolicy` says where that may be,
+ * and `TokenRealms` which services may receive them. A body that can be read only once is not sent again when its token
+ * is refused.
  *
  * What concerns every request (a proxy's headers, a limit) is a transformation of that client: see
  * `transformClient`.

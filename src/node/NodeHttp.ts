@@ -111,8 +111,8 @@ const dispatcherOf = Effect.fnUntraced(function*(options: Options) {
 
 /**
  * Makes a client that resolves the names of registries as they are, and those that a registry has led to as its policy
- * allows. Each registry has connections of its own to where it leads, because a connection that is open is not looked up
- * again.
+ * allows. Each registry has connections of its own to where it leads, because a connection that is open is not looked
+ * up again.
  */
 const makeClient = Effect.fnUntraced(function*(options: Options) {
   const scope = yield* Effect.scope
@@ -151,8 +151,8 @@ const makeClient = Effect.fnUntraced(function*(options: Options) {
  * Provides an HTTP client for registries. Its connections are closed with the layer. Hosts are asked for through the
  * proxies that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name, in upper or lower case; loopback never is.
  *
- * `AddressPolicy` is applied to the addresses that a name stands for if a registry gave that name. A host that is asked for
- * through a proxy is resolved by the proxy, which is not checked.
+ * `AddressPolicy` is applied to the addresses that a name stands for if a registry gave that name. A host that is asked
+ * for through a proxy is resolved by the proxy, which is not checked.
  *
  * **Example** (Trusting the certificates of one's own authority)
  *

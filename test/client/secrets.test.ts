@@ -343,6 +343,46 @@ describe("a secret is in no error, log, span, event, or JSON", () => {
       assertKept(texts)
     }))
 
+  const echoes: Readonly<Record<string, (seen: Seen) => string>> = {
+    "the header": ({ headers }) => headers["authorization"] ?? "",
+    "the password": () => marker,
+    "the password in Base64": () => btoa(marker),
+    "the header, encoded for an address": ({ headers }) => encodeURIComponent(headers["authorization"] ?? ""),
+    "the header at the place where a message is cut": ({ headers }) =>
+      `${"x".repeat(175)} ${headers["authorization"] ?? ""}`
+  }
+  for (
+    const [scheme, credentials] of [["password", known], ["token", identity], [
+      "registry token",
+      registryToken
+    ]] as const
+  ) {
+    it.effect.each(Object.entries(echoes))(
+      `of a registry that repeats ${scheme} and %s`,
+      ([, echo]) =>
+        Effect.gen(function*() {
+          const { registry } = yield* make({
+            "GET /v2/": (seen) =>
+              Effect.succeed(
+                seen.headers["authorization"] === undefined
+                  ? scheme === "password" ? basic : asks
+                  : {
+                    status: 403,
+                    headers: { warning: `299 - "${echo(seen)}"` },
+                    body: { errors: [{ code: "DENIED", message: echo(seen) }] }
+                  }
+              ),
+            [`POST ${realm}`]: token
+          }, { credentials })
+          const { error, texts } = yield* seen(registry.ping)
+          assert.instanceOf(error, RegistryError.RegistryError)
+          assert.include(error.message, "<redacted>")
+          texts.push(error.message)
+          assertKept(texts)
+        })
+    )
+  }
+
   it.effect("of a copy", () =>
     Effect.gen(function*() {
       const { registry } = yield* make(
