@@ -9,15 +9,21 @@ import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type * as Undici from "@effect/platform-node/Undici"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientError from "effect/http/HttpClientError"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import type * as Net from "node:net"
 import * as Tls from "node:tls"
 import * as AddressPolicy from "../auth/AddressPolicy.ts"
 import * as Lookup from "./Lookup.ts"
+import * as ProxyChoice from "./ProxyChoice.ts"
 
 /**
  * How long making a connection may take.
@@ -46,17 +52,22 @@ export interface Options {
   readonly insecure?: ReadonlyArray<string>
 }
 
-const variable = (name: string) =>
-  Config.String(name.toLowerCase()).pipe(Config.orElse(() => Config.String(name)), Config.withDefault(""))
+const variable = (name: string): Config.Config<ProxyChoice.Variable | undefined> =>
+  Config.option(Config.Redacted(name)).pipe(
+    Config.map((value) =>
+      Option.isNone(value) || Redacted.value(value.value) === "" ? undefined : { name, value: value.value }
+    )
+  )
 
-const proxies = Config.all({
-  httpProxy: variable("HTTP_PROXY"),
-  httpsProxy: variable("HTTPS_PROXY"),
-  noProxy: variable("NO_PROXY")
+/** A variable in lower case or, if it is not set so, in upper case. */
+const eitherCase = (name: string) =>
+  Config.all([variable(name.toLowerCase()), variable(name)]).pipe(Config.map(([lower, upper]) => lower ?? upper))
+
+const environment: Config.Config<ProxyChoice.Environment> = Config.all({
+  httpProxy: eitherCase("HTTP_PROXY"),
+  httpsProxy: eitherCase("HTTPS_PROXY"),
+  noProxy: Config.map(eitherCase("NO_PROXY"), (list) => list === undefined ? "" : Redacted.value(list.value))
 })
-
-// what runs on this machine is not asked for through another
-const loopback = "localhost,127.0.0.1,::1"
 
 const hostOf = (origin: string | URL): string => new URL(origin).host
 
@@ -65,49 +76,74 @@ const hostOf = (origin: string | URL): string => new URL(origin).host
 const keepAfterHead: Undici.Dispatcher.DispatcherComposeInterceptor = (dispatch) => (request, handler) =>
   dispatch(request.method === "HEAD" ? { ...request, reset: false } : request, handler)
 
-/** Returns what makes a dispatcher that resolves names by a lookup. */
-const dispatcherOf = Effect.fnUntraced(function*(options: Options) {
-  const { Agent, EnvHttpProxyAgent } = yield* Effect.map(
+/** The dispatchers for one way to check certificates: a direct one, and one for each proxy. */
+const makeDispatchers = Effect.fnUntraced(function*(
+  options: Options,
+  { choose, proxies }: ProxyChoice.Chooser,
+  lookup: Net.LookupFunction,
+  tls: { readonly rejectUnauthorized?: boolean }
+) {
+  const { Agent, ProxyAgent } = yield* Effect.map(
     Effect.promise(() => import("@effect/platform-node/Undici")),
     // a bundler cannot tell the others from the outside
     (module) => module.default
   )
-  const { httpProxy, httpsProxy, noProxy } = yield* Effect.orDie(proxies)
   const timeout = Duration.toMillis(yield* ConnectTimeout)
-  const insecure = new Set((options.insecure ?? []).map((host) => hostOf(`https://${host}`)))
+  const ca = options.ca === undefined ? {} : { ca: [...Tls.getCACertificates(), ...options.ca] }
+  const connect = { timeout, lookup, ...ca, ...options.certificate, ...tls }
+  const scoped = (make: () => Undici.Dispatcher) =>
+    Effect.acquireRelease(Effect.sync(make), (dispatcher) => Effect.promise(() => dispatcher.destroy()))
 
-  const make = (lookup: Net.LookupFunction, tls: { readonly rejectUnauthorized?: boolean }) =>
-    Effect.acquireRelease(
-      Effect.sync((): Undici.Dispatcher => {
-        const connect = {
-          timeout,
-          lookup,
-          ...options.ca === undefined ? {} : { ca: [...Tls.getCACertificates(), ...options.ca] },
-          ...options.certificate,
-          ...tls
-        }
-        return httpProxy === "" && httpsProxy === "" ? new Agent({ connect }) : new EnvHttpProxyAgent({
-          connect,
-          requestTls: connect,
-          proxyTls: { timeout },
-          httpProxy,
-          httpsProxy,
-          noProxy: noProxy === "" ? loopback : `${noProxy},${loopback}`
-        })
-      }),
-      (dispatcher) => Effect.promise(() => dispatcher.destroy())
-    ).pipe(Effect.map((dispatcher) => dispatcher.compose(keepAfterHead)))
-  return Effect.fnUntraced(function*(lookup: Net.LookupFunction) {
-    const checking = yield* make(lookup, {})
-    if (insecure.size === 0) return checking
-    const trusting = yield* make(lookup, { rejectUnauthorized: false })
-    return checking.compose((dispatch) => (request, handler) =>
-      request.origin !== undefined && insecure.has(hostOf(request.origin))
-        ? trusting.dispatch(request, handler)
-        : dispatch(request, handler)
+  const direct = (yield* scoped(() => new Agent({ connect }))).compose(keepAfterHead)
+  if (proxies.length === 0) return direct
+  const through = new Map<ProxyChoice.Choice, Undici.Dispatcher>()
+  for (const proxy of proxies) {
+    const { authorization, url } = proxy
+    const agent = yield* scoped(() =>
+      new ProxyAgent({
+        uri: url.href,
+        ...authorization === undefined ? {} : { token: Redacted.value(authorization) },
+        requestTls: connect,
+        proxyTls: { timeout, ...ca }
+      })
     )
+    through.set(proxy, agent.compose(keepAfterHead))
+  }
+  return direct.compose((dispatch) => (request, handler) => {
+    const proxy = request.origin === undefined ? undefined : through.get(choose(new URL(request.origin)))
+    return proxy === undefined ? dispatch(request, handler) : proxy.dispatch(request, handler)
   })
 })
+
+const makeDispatcher = Effect.fnUntraced(function*(
+  options: Options,
+  chooser: ProxyChoice.Chooser,
+  lookup: Net.LookupFunction
+) {
+  const insecure = new Set((options.insecure ?? []).map((host) => hostOf(`https://${host}`)))
+  const checking = yield* makeDispatchers(options, chooser, lookup, {})
+  if (insecure.size === 0) return checking
+  const trusting = yield* makeDispatchers(options, chooser, lookup, { rejectUnauthorized: false })
+  return checking.compose((dispatch) => (request, handler) =>
+    request.origin !== undefined && insecure.has(hostOf(request.origin))
+      ? trusting.dispatch(request, handler)
+      : dispatch(request, handler)
+  )
+})
+
+/** The proxy of a request cannot be used. */
+class ProxyUnusable extends Data.Error<{ readonly code: "ERR_INVALID_PROXY"; readonly message: string }> {}
+
+/** Fails requests whose proxy cannot be used, rather than to send them directly. */
+const refuseWithoutProxy = ({ choose }: ProxyChoice.Chooser) =>
+  HttpClient.mapRequestEffect((request: HttpClientRequest.HttpClientRequest) => {
+    const choice = URL.canParse(request.url) ? choose(new URL(request.url)) : undefined
+    if (choice?._tag !== "Unusable") return Effect.succeed(request)
+    const cause = new ProxyUnusable({ code: "ERR_INVALID_PROXY", message: choice.problem })
+    return Effect.fail(
+      new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request, cause }) })
+    )
+  })
 
 /**
  * Makes a client that resolves the names of registries as they are, and those that a registry has led to as its policy
@@ -117,27 +153,28 @@ const dispatcherOf = Effect.fnUntraced(function*(options: Options) {
 const makeClient = Effect.fnUntraced(function*(options: Options) {
   const scope = yield* Effect.scope
   const lookups = Lookup.make(yield* Lookup.SystemLookup)
-  const makeDispatcher = yield* dispatcherOf(options)
+  const chooser = ProxyChoice.make(yield* Effect.orDie(environment))
   // not the layer of NodeHttpClient, which copies its whole context for each request
   const clientBy = (lookup: Net.LookupFunction) =>
     Effect.flatMap(
-      makeDispatcher(lookup),
+      makeDispatcher(options, chooser, lookup),
       (dispatcher) => Effect.provideService(NodeHttpClient.makeUndici, NodeHttpClient.Dispatcher, dispatcher)
     )
   const own = yield* clientBy(lookups.own)
-  const led = new Map<AddressPolicy.Lead["mayLead"], Map<string, HttpClient.HttpClient>>()
+  const led = new Map<AddressPolicy.Lead["mayLead"], Map<string, Effect.Effect<HttpClient.HttpClient>>>()
 
   const clientFor = Effect.fnUntraced(function*(lead: AddressPolicy.Lead) {
-    const ofPolicy = led.get(lead.mayLead) ?? new Map<string, HttpClient.HttpClient>()
+    const ofPolicy = led.get(lead.mayLead) ?? new Map<string, Effect.Effect<HttpClient.HttpClient>>()
     led.set(lead.mayLead, ofPolicy)
-    const known = ofPolicy.get(lead.registry.origin)
-    if (known !== undefined) return known
-    const made = yield* Scope.provide(clientBy(lookups.led(lead)), scope)
-    ofPolicy.set(lead.registry.origin, made)
-    return made
-  }, Effect.uninterruptible)
+    const { origin } = lead.registry
+    const made = ofPolicy.get(origin) ?? (yield* Effect.cached(
+      Effect.uninterruptible(Scope.provide(clientBy(lookups.led(lead)), scope))
+    ))
+    ofPolicy.set(origin, made)
+    return yield* made
+  })
 
-  return HttpClient.transform(
+  const client = HttpClient.transform(
     own,
     (sending, request) =>
       Effect.flatMap(
@@ -145,11 +182,18 @@ const makeClient = Effect.fnUntraced(function*(options: Options) {
         (lead) => lead === undefined ? sending : Effect.flatMap(clientFor(lead), (client) => client.execute(request))
       )
   )
+  return refuseWithoutProxy(chooser)(client)
 })
 
 /**
- * Provides an HTTP client for registries. Its connections are closed with the layer. Hosts are asked for through the
- * proxies that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name, in upper or lower case; loopback never is.
+ * Provides an HTTP client for registries. Its connections are closed with the layer.
+ *
+ * **Details**
+ *
+ * Requests go through the proxies that `HTTP_PROXY` and `HTTPS_PROXY` name, in lower or upper case, except to hosts that
+ * `NO_PROXY` names and to loopback. A proxy is `http://host:port`, `https://host:port` or `host:port`. `NO_PROXY` lists
+ * names (`example.com` with all below it, `.example.com`), IP addresses, networks (`10.0.0.0/8`), each but a network with a
+ * port or without, or is `*`. If a variable names no proxy that can be used, the requests that are meant for it fail.
  *
  * `AddressPolicy` is applied to the addresses that a name stands for if a registry gave that name. A host that is asked
  * for through a proxy is resolved by the proxy, which is not checked.
