@@ -78,6 +78,8 @@ export interface Connection {
   /** An address that an answer from `base` gives, if it is one. */
   readonly locate: (address: string | undefined, base: string) => string | undefined
   readonly error: (call: Call, reason: RegistryError.Reason) => RegistryError.RegistryError
+  /** Reports an omission, or another thing that is wrong and does not fail the operation, to the `Observer`. */
+  readonly warn: (text: string) => Effect.Effect<void>
   /**
    * Sends a request and reads the answer, of at most `limit` bytes. Any status but the expected ones is an error.
    */
@@ -396,6 +398,7 @@ export const make = Effect.fnUntraced(function*(
     locate: (address = "", base) =>
       address !== "" && URL.canParse(address, base) ? atHome(registry, resolve(address, base)) : undefined,
     error,
+    warn: (text) => Metrics.tell({ _tag: "Warning", registry: name, text }),
     send,
     open: Effect.fnUntraced(function*(call, request, expected) {
       // what a blob holds is let go of at its end, also where the scope stays open
