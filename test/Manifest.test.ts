@@ -259,6 +259,34 @@ describe("Manifest", () => {
     })
   })
 
+  describe("mediaTypeOf", () => {
+    const typeOf = (contentType: string, content: string | object) =>
+      Result.getOrUndefined(Manifest.mediaTypeOf(contentType, bytesOf(content)))
+
+    it.each([
+      ["", index, MediaType.imageIndex],
+      ["text/plain", image, MediaType.imageManifest],
+      ["application/json; charset=utf-8", { ...image, mediaType: MediaType.dockerManifest }, MediaType.dockerManifest],
+      ["text/html", index, MediaType.imageIndex],
+      [`${MediaType.imageIndex}; charset=utf-8`, index, MediaType.imageIndex],
+      [MediaType.imageManifest, "no JSON", MediaType.imageManifest],
+      ["application/vnd.example.thing+json", { things: [] }, "application/vnd.example.thing+json"],
+      ["application/vnd.example.thing+json", { mediaType: "a/b" }, "a/b"],
+      ["application/json", { mediaType: "", things: [] }, undefined],
+      ["application/json", { ...image, ...index }, undefined],
+      ["application/json", [], undefined],
+      ["application/vnd.example.thing+json", "no JSON", undefined],
+      ["text/html", "<html>", undefined]
+    ])("of a document that came as %s, %j, is %s", (contentType, content, expected) => {
+      assert.strictEqual(typeOf(contentType, content), expected)
+    })
+
+    it("is none where the header names another type of manifest than the document", () => {
+      const found = Manifest.mediaTypeOf(MediaType.imageIndex, bytesOf({ mediaType: MediaType.imageManifest }))
+      assert.isTrue(Result.isFailure(found) && found.failure.kind === "Malformed")
+    })
+  })
+
   describe("toReferrer", () => {
     it("is the descriptor of the manifest, with artifactType and all annotations", () => {
       const annotations = { "org.example.a": "1", "": "" }

@@ -2,6 +2,7 @@ import { assert, describe } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as MediaType from "effect-oci/MediaType"
+import * as Registry from "effect-oci/Registry"
 import { bytesOf, repository, tag } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
 import { digestOf, make, reasonOf } from "../utils/ScriptedServer.ts"
@@ -226,14 +227,35 @@ describe("reading a manifest", () => {
       assert.deepStrictEqual(yield* registry.resolveManifest(name, tag("latest")), descriptor)
     }))
 
-  it.effect("fails where its digest is another than the registry says (C10)", () =>
+  it.effect("warns where its digest is another than the registry says of a tag: the bytes decide (C10)", () =>
     Effect.gen(function*() {
       const told = digestOf("another")
       const { registry } = yield* make({
         [`GET ${path}`]: { headers: { ...headers, "docker-content-digest": told }, body: manifest }
       })
-      const reason = yield* reasonOf(registry.getManifest(name, tag("latest")))
-      assert.deepInclude(reason, { _tag: "DigestMismatch", expected: told, actual: manifestDigest })
+      const warnings: Array<string> = []
+      const { descriptor } = yield* registry.getManifest(name, tag("latest")).pipe(
+        Effect.provideService(Registry.Observer, (event) =>
+          Effect.sync(() => {
+            if (event._tag === "Warning") warnings.push(event.text)
+          }))
+      )
+      assert.strictEqual(descriptor.digest, manifestDigest)
+      assert.deepStrictEqual(warnings, [`team/app:latest has the digest ${manifestDigest}, the answer says ${told}`])
+    }))
+
+  it.effect("fails where a signed manifest of Docker's schema 1 has another digest than the registry says (C10)", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({
+        [`GET ${path}`]: {
+          headers: {
+            "content-type": "application/vnd.docker.distribution.manifest.v1+prettyjws",
+            "docker-content-digest": digestOf("another")
+          },
+          body: { schemaVersion: 1, fsLayers: [] }
+        }
+      })
+      assert.strictEqual((yield* reasonOf(registry.getManifest(name, tag("latest"))))._tag, "DigestMismatch")
     }))
 
   it.effect("fails where its digest is another than was asked for, whatever the registry says (C11)", () =>
@@ -291,9 +313,36 @@ describe("reading a manifest", () => {
   it.effect("fails where it says another type of itself than it comes as (C9)", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
-        "GET /v2/team/app/manifests/1": { headers: { "content-type": "text/plain" }, body: { mediaType: image } }
+        "GET /v2/team/app/manifests/1": {
+          headers: { "content-type": MediaType.imageIndex },
+          body: { mediaType: image }
+        }
       })
       assert.strictEqual((yield* reasonOf(registry.getManifest(name, tag("1"))))._tag, "UnexpectedResponse")
+    }))
+
+  it.effect.each([null, "text/plain; charset=utf-8", "application/octet-stream", "application/json", "text/html"])(
+    "takes the type that it says of itself, or shows, where it comes as %s",
+    (type) =>
+      Effect.gen(function*() {
+        const answerOf = (body: object) => ({ headers: { "content-type": type }, body })
+        const { registry } = yield* make({
+          "GET /v2/team/app/manifests/1": answerOf({ mediaType: image }),
+          "GET /v2/team/app/manifests/2": answerOf({ schemaVersion: 2, manifests: [] }),
+          "HEAD /v2/team/app/manifests/2": { headers: { "content-type": type, "docker-content-digest": digestOf("") } }
+        })
+        assert.strictEqual((yield* registry.getManifest(name, tag("1"))).descriptor.mediaType, image)
+        assert.strictEqual((yield* registry.resolveManifest(name, tag("2"))).mediaType, MediaType.imageIndex)
+      })
+  )
+
+  it.effect("may be of any type where it is asked for by its digest", () =>
+    Effect.gen(function*() {
+      const body = bytesOf("any content")
+      const { registry } = yield* make({
+        [`GET /v2/team/app/manifests/${digestOf(body)}`]: { headers: { "content-type": "a/b" }, body }
+      })
+      assert.strictEqual((yield* registry.getManifest(name, digestOf(body))).descriptor.mediaType, "a/b")
     }))
 
   it.effect.each([{ mediaType: image }, { schemaVersion: 2 }, "no JSON"])(
