@@ -27,7 +27,7 @@ export const field = (json: unknown, ...names: ReadonlyArray<string>): unknown =
 export const read = Effect.fnUntraced(
   function*(namespace: Namespace.Namespace["Service"], place: Places.Place, { digest, mediaType, size }: Descriptor) {
     if (size > limit || !mediaType.endsWith("+json")) return undefined
-    const bytes = yield* namespace.getBlob(Places.withPart(place, { digest }).end).pipe(
+    const bytes = yield* namespace.getBlob(Places.withPart(place, { digest }).end, { size }).pipe(
       Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
       Effect.scoped
     )

@@ -13,6 +13,7 @@ import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Ref from "effect/Ref"
+import * as Result from "effect/Result"
 import * as EffectScope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as AddressPolicy from "../auth/AddressPolicy.ts"
@@ -31,6 +32,7 @@ import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 import type { Chunk } from "../Upload.ts"
 import * as Answer from "./Answer.ts"
+import * as Encoding from "./Encoding.ts"
 import * as KnownHosts from "./KnownHosts.ts"
 import * as Outgoing from "./Outgoing.ts"
 import { overdue } from "./Overdue.ts"
@@ -89,6 +91,11 @@ export interface Connection {
     expected: ReadonlyArray<number>,
     limit?: number
   ) => Effect.Effect<Received, RegistryError.RegistryError>
+  /** Sends HEAD. A refusal that may be one of the method alone, by the registry or where it leads, is a `Result`. */
+  readonly head: (
+    call: Call,
+    request: HttpClientRequest.HttpClientRequest
+  ) => Effect.Effect<Result.Result<Received, RegistryError.RegistryError>, RegistryError.RegistryError>
   /** Sends a request, and leaves the body of the answer to be streamed while the scope is open. */
   readonly open: (
     call: Call,
@@ -283,10 +290,12 @@ export const make = Effect.fnUntraced(function*(
         )))
 
   const readError = (call: Call, response: HttpClientResponse.HttpClientResponse) =>
-    Effect.match(readUpTo(call, response, smallBody), {
-      onFailure: () => new Uint8Array(),
-      onSuccess: ({ bytes }) => bytes
-    })
+    readUpTo(call, response, smallBody).pipe(
+      Effect.flatMap(({ bytes }) =>
+        Encoding.document({ bytes, headers: response.headers }, smallBody, (reason) => error(call, reason))
+      ),
+      Effect.orElseSucceed(() => new Uint8Array())
+    )
 
   const judge = Effect.fnUntraced(
     function*(call: Call, { body, isKnown, response }: Answered, expected: ReadonlyArray<number>) {
@@ -342,10 +351,14 @@ export const make = Effect.fnUntraced(function*(
       return response
     })
 
-  const forMirror = (request: HttpClientRequest.HttpClientRequest) =>
-    mirrorOf !== undefined && (request.method === "GET" || request.method === "HEAD")
-      ? HttpClientRequest.setUrl(request, withParameters(request.url, [["ns", mirrorOf]]))
-      : request
+  /** Asks for the body as it is, because it is hashed; and for that of another host, if this is a mirror. */
+  const forReading = (request: HttpClientRequest.HttpClientRequest) => {
+    if (request.method !== "GET" && request.method !== "HEAD") return request
+    const plain = HttpClientRequest.setHeader(request, "accept-encoding", "identity")
+    return mirrorOf === undefined
+      ? plain
+      : HttpClientRequest.setUrl(plain, withParameters(plain.url, [["ns", mirrorOf]]))
+  }
 
   /** Sends a request, and again for as long as the registry asks who we are and there is something to answer. */
   const converse = Effect.fnUntraced(function*<R>(
@@ -354,7 +367,7 @@ export const make = Effect.fnUntraced(function*(
     request: HttpClientRequest.HttpClientRequest
   ) {
     const execute = (request: HttpClientRequest.HttpClientRequest) => Redirects.follow(exchange(by, call), request)
-    const conversation = begin(call, forMirror(request))
+    const conversation = begin(call, forReading(request))
     let response = yield* execute(yield* conversation.opening)
     while (response.status === 401 && isOwn(response.request)) {
       // before anything else is asked: a connection that is not read to its end may be the only one
@@ -370,6 +383,27 @@ export const make = Effect.fnUntraced(function*(
     yield* permit
     const response = yield* judge(call, yield* converse(client, call, request), expected)
     return yield* receive(call, response, limit)
+  }, Effect.scoped)
+
+  /** Returns true if the answer to HEAD may be a refusal of the method alone. */
+  const isRefusedHead = ({ headers, request, status }: HttpClientResponse.HttpClientResponse): boolean =>
+    status >= 400 && !isOwn(request) || status === 400 || status === 403 || status === 405 ||
+    status === 401 && headers["www-authenticate"] === undefined
+
+  const head: Connection["head"] = Effect.fnUntraced(function*(call, request) {
+    yield* permit
+    let last: HttpClientRequest.HttpClientRequest = request
+    const watched = HttpClient.tapRequest(client, (next) =>
+      Effect.sync(() => {
+        last = next
+      }))
+    const answered = yield* Effect.result(converse(watched, call, request))
+    if (answered._tag === "Failure") {
+      return isOwn(last) ? yield* answered.failure : Result.fail(answered.failure)
+    }
+    const judged = yield* Effect.result(judge(call, answered.success, [200]))
+    if (judged._tag === "Success") return Result.succeed(yield* receive(call, judged.success, smallBody))
+    return isRefusedHead(answered.success.response) ? Result.fail(judged.failure) : yield* judged.failure
   }, Effect.scoped)
 
   /** Sends a body as one piece. */
@@ -400,6 +434,7 @@ export const make = Effect.fnUntraced(function*(
     error,
     warn: (text) => Metrics.tell({ _tag: "Warning", registry: name, text }),
     send,
+    head,
     open: Effect.fnUntraced(function*(call, request, expected) {
       // what a blob holds is let go of at its end, also where the scope stays open
       const own = yield* EffectScope.fork(yield* Effect.scope)

@@ -21,6 +21,8 @@ import { excerpt } from "../Text.ts"
 import * as Answer from "./Answer.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
+import * as Encoding from "./Encoding.ts"
+import * as Heads from "./Heads.ts"
 
 /**
  * How large a manifest may be that is read, in bytes. The specification wants at least 4 MiB.
@@ -78,7 +80,10 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
   const getManifest: ManifestRequests["getManifest"] = Effect.fnUntraced(function*(repository, reference) {
     const call = { operation: "getManifest", repository, target: "manifest" } as const
     const request = HttpClientRequest.get(urlOf(repository, reference), { headers: { accept } })
-    const { bytes, headers } = yield* connection.send(call, request, [200], yield* ManifestLimit)
+    const limit = yield* ManifestLimit
+    const received = yield* connection.send(call, request, [200], limit)
+    const { headers } = received
+    const bytes = yield* Encoding.document(received, limit, (reason) => connection.error(call, reason))
     const unexpected = (detail: string) => connection.error(call, new UnexpectedResponse({ status: 200, detail }))
 
     const wanted = Digest.isDigest(reference) ? reference : DigestHeader.read(headers)
@@ -111,25 +116,25 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
     }
   })
 
-  const resolveManifest: ManifestRequests["resolveManifest"] = Effect.fnUntraced(function*(repository, reference) {
+  const head = Heads.make(connection)
+
+  const resolveManifest: ManifestRequests["resolveManifest"] = (repository, reference) => {
     const call = { operation: "resolveManifest", repository, target: "manifest" } as const
     const request = HttpClientRequest.head(urlOf(repository, reference), { headers: { accept } })
-    const headers = yield* connection.send(call, request, [200]).pipe(
-      Effect.map((received) => received.headers),
-      Effect.catchReason("RegistryError", "Unsupported", () => Effect.undefined)
-    )
-    if (headers !== undefined && Digest.isDigest(reference)) {
-      yield* DigestHeader.agree(connection, call, reference, headers)
-    }
-    const digest = headers === undefined ? undefined : DigestHeader.read(headers)
-    const size = Answer.naturalHeader(headers?.["content-length"])
-    const mediaType = headers === undefined ? "" : contentType(headers)
-    // older registries tell neither, and some know no HEAD, or no types: then the manifest itself has to say
-    if (headers === undefined || digest === undefined || size === undefined || MediaType.isGeneric(mediaType)) {
-      return (yield* getManifest(repository, reference)).descriptor
-    }
-    return { mediaType, digest: Digest.isDigest(reference) ? reference : digest, size }
-  })
+    // some registries know no HEAD, and others tell by it neither digest nor type: then the manifest itself has to say
+    const read = Effect.map(Effect.suspend(() => getManifest(repository, reference)), ({ descriptor }) => descriptor)
+    const answer = Effect.fnUntraced(function*(headers: Connection.Received["headers"]) {
+      if (Digest.isDigest(reference)) yield* DigestHeader.agree(connection, call, reference, headers)
+      const digest = DigestHeader.read(headers)
+      const size = Encoding.labelOf(headers) === undefined
+        ? Answer.naturalHeader(headers["content-length"])
+        : undefined
+      const mediaType = contentType(headers)
+      if (digest === undefined || size === undefined || MediaType.isGeneric(mediaType)) return yield* read
+      return { mediaType, digest: Digest.isDigest(reference) ? reference : digest, size }
+    })
+    return head(call, request, { answer, refusal: read })
+  }
 
   const put: ManifestRequests["put"] = Effect.fnUntraced(function*(repository, reference, manifest, options) {
     const call = { operation: "pushManifest", repository, target: "repository" } as const

@@ -9,6 +9,7 @@ import * as Stream from "effect/Stream"
 import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 import type * as Connection from "./Connection.ts"
+import * as Encoding from "./Encoding.ts"
 import * as Items from "./Items.ts"
 
 // in bytes; a registry that knows no pages sends all its names at once
@@ -87,7 +88,8 @@ export const list = <A>(
         visited.add(url)
         const request = HttpClientRequest.get(url, { headers: { accept } })
         const received = yield* connection.send(call, request, [200], pageLimit)
-        const page = yield* Items.pageOf(connection, options, received.bytes)
+        const document = yield* Encoding.document(received, pageLimit, (reason) => connection.error(call, reason))
+        const page = yield* Items.pageOf(connection, options, document)
         yield* onPage
         return [[page], yield* nextOf(url, received)] as const
       })

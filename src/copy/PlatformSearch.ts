@@ -32,7 +32,7 @@ export const decode = <E>({ explain }: Search<E>, { bytes, descriptor }: Manifes
 export const platformOf = Effect.fnUntraced(function*<E>({ explain, source }: Search<E>, config: Place) {
   const { digest, mediaType, size } = config.descriptor
   if (size > configLimit || !/\.(?:config|image)\.v1\+json$/.test(mediaType)) return undefined
-  const bytes = yield* source.registry.getBlob(source.repository, digest).pipe(
+  const bytes = yield* source.registry.getBlob(source.repository, digest, { size }).pipe(
     Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
     Effect.scoped,
     Effect.mapError(explain(config))

@@ -1,11 +1,12 @@
 import { assert, describe } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Effect, Schedule, Stream } from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as MediaType from "effect-oci/MediaType"
 import * as Registry from "effect-oci/Registry"
+import { HttpClientRequest } from "effect/http"
 import { bytesOf, repository, tag } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
-import { digestOf, make, reasonOf } from "../utils/ScriptedServer.ts"
+import { digestOf, make, reasonOf, transportError } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")
 const content = bytesOf("0123456789")
@@ -71,11 +72,75 @@ describe("reading a blob", () => {
       assert.deepStrictEqual(sent(), [`GET ${blob}`, `HEAD ${blob}`, `GET ${blob}`])
     }))
 
-  it.effect("fails where nothing says how long it is", () =>
+  const silent = { headers: { "content-length": null }, body: content }
+
+  it.effect("is as long as the caller says where nothing else does", () =>
     Effect.gen(function*() {
-      const silent = { headers: { "content-length": null }, body: content }
+      const { registry, sent } = yield* make({ [`GET ${blob}`]: silent, [`HEAD ${blob}`]: silent })
+      const { descriptor, stream } = yield* registry.getBlob(name, digest, { size: 10 })
+      assert.strictEqual(descriptor.size, 10)
+      assert.deepStrictEqual(yield* Stream.mkUint8Array(stream), content)
+      assert.strictEqual((yield* registry.resolveBlob(name, digest, { size: 10 })).size, 10)
+      assert.deepStrictEqual(sent(), [`GET ${blob}`, `HEAD ${blob}`])
+    }))
+
+  it.effect("fails where the caller says another length than it has", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({ [`GET ${blob}`]: silent })
+      const { stream } = yield* registry.getBlob(name, digest, { size: 9 })
+      assert.strictEqual((yield* reasonOf(Stream.runDrain(stream)))._tag, "SizeMismatch")
+    }))
+
+  it.effect("is as long as a range of it says where HEAD does not", () =>
+    Effect.gen(function*() {
+      const { registry, requests } = yield* make({
+        [`GET ${blob}`]: {
+          status: 206,
+          headers: { "content-range": "bytes 0-0/10", "content-length": null },
+          body: "0"
+        },
+        [`HEAD ${blob}`]: silent
+      })
+      assert.strictEqual((yield* registry.resolveBlob(name, digest)).size, 10)
+      assert.strictEqual(requests[1]?.headers["range"], "bytes=0-0")
+    }))
+
+  it.effect("is counted where nothing says how long it is", () =>
+    Effect.gen(function*() {
       const { registry } = yield* make({ [`GET ${blob}`]: silent, [`HEAD ${blob}`]: silent })
-      assert.strictEqual((yield* reasonOf(registry.getBlob(name, digest)))._tag, "UnexpectedResponse")
+      const { descriptor, stream } = yield* registry.getBlob(name, digest)
+      assert.strictEqual(descriptor.size, 10)
+      assert.deepStrictEqual(yield* Stream.mkUint8Array(stream), content)
+    }))
+
+  it.effect("that is empty, and whose length nothing says, has no first byte", () =>
+    Effect.gen(function*() {
+      const empty = `/v2/team/app/blobs/${digestOf("")}`
+      const { registry } = yield* make({
+        [`GET ${empty}`]: { status: 416 },
+        [`HEAD ${empty}`]: { headers: { "content-length": null } }
+      })
+      assert.strictEqual((yield* registry.resolveBlob(name, digestOf(""))).size, 0)
+    }))
+
+  it.effect("resumes where it breaks, with the length that the caller knows", () =>
+    Effect.gen(function*() {
+      const broken = Stream.concat(
+        Stream.succeed(content.subarray(0, 4)),
+        Stream.fail(transportError(HttpClientRequest.get("https://registry.test/"), "broken"))
+      )
+      const { registry, requests } = yield* make({
+        [`GET ${blob}`]: [
+          { headers: { "content-length": null }, body: broken },
+          { status: 206, headers: { "content-range": "bytes 4-9/10", "content-length": null }, body: "456789" }
+        ]
+      })
+      const { stream } = yield* registry.getBlob(name, digest, { size: 10 })
+      const read = Stream.mkUint8Array(stream).pipe(
+        Effect.provideService(HttpRegistry.RetrySchedule, Schedule.recurs(1))
+      )
+      assert.deepStrictEqual(yield* read, content)
+      assert.strictEqual(requests[1]?.headers["range"], "bytes=4-")
     }))
 
   it.effect("follows a redirect to where the content is (C2)", () =>
