@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Reference from "../Reference.ts"
-import type { Registry } from "../Registry.ts"
+import type { Capabilities, Registry } from "../Registry.ts"
 import * as Resolver from "../Resolver.ts"
 import * as HttpRegistry from "./HttpRegistry.ts"
 import * as Mirrors from "./Mirrors.ts"
@@ -21,6 +21,11 @@ import * as Mirrors from "./Mirrors.ts"
 export interface Options extends Pick<HttpRegistry.Options, "credentials" | "transformClient"> {
   /** Hosts, with their port where a reference has one, that are spoken to in plain HTTP. Loopback always is. */
   readonly plainHttp?: ReadonlyArray<string>
+  /**
+   * What hosts, with their port where a reference has one, can do and cannot do, whatever their answers say; see
+   * `HttpRegistry.Options`. What is not given is learnt.
+   */
+  readonly capabilities?: Readonly<Record<string, Capabilities>>
   /**
    * Registries from which the content of a host is read rather than from the host itself, the first first: `mirror.gcr.io`
    * or, where they have it below a name of their own, `harbor.example.com/hub`. One that does not have it, or fails, is
@@ -78,10 +83,13 @@ export const make = Effect.fnUntraced(function*(
 
   const mirrors = new Map(Object.entries(options.mirrors ?? {}).map(([host, of]) => [apiHost(host), of] as const))
 
+  const capabilities = new Map(Object.entries(options.capabilities ?? {}).map(([host, of]) => [apiHost(host), of]))
+
   const client = (host: string, more?: Pick<HttpRegistry.Options, "mirrorOf">) =>
     HttpRegistry.make({
       host,
       plainHttp: isLoopback(host) || plainHttp.has(host),
+      capabilities: capabilities.get(host) ?? {},
       ...options.credentials === undefined ? {} : { credentials: options.credentials },
       ...options.transformClient === undefined ? {} : { transformClient: options.transformClient },
       ...more
