@@ -16,7 +16,9 @@ import * as Limiter from "../Limiter.ts"
 import * as Namespace from "../Namespace.ts"
 import type * as NodeNamespace from "../node/NodeNamespace.ts"
 import { Observer, type RegistryEvent } from "../Observer.ts"
+import type * as Registry from "../Registry.ts"
 import * as Resolver from "../Resolver.ts"
+import * as Capabilities from "./Capabilities.ts"
 import * as Flags from "./Flags.ts"
 import { misuse, readHost } from "./Names.ts"
 import { Failure } from "./Output.ts"
@@ -56,6 +58,7 @@ export const flags = {
     "Read what HOST has from MIRROR first, which may be host/path. May be repeated; the first comes first",
     readMirror
   ).pipe(Flag.atLeast(0)),
+  capabilities: Capabilities.flag,
   concurrency: Flags.positive(
     "concurrency",
     "How many requests are under way at each registry at a time; found out on the way unless given"
@@ -70,6 +73,7 @@ export interface Settings {
   readonly certFile: Option.Option<string>
   readonly keyFile: Option.Option<string>
   readonly mirror: ReadonlyArray<readonly [host: string, mirror: string]>
+  readonly capabilities: ReadonlyArray<readonly [host: string, capabilities: Registry.Capabilities]>
   readonly concurrency: Option.Option<number>
 }
 
@@ -85,7 +89,7 @@ const readPem = Effect.fnUntraced(function*(flag: string, path: string) {
 
 /** How `NodeNamespace` is to be made. */
 export const options = Effect.fnUntraced(
-  function*({ caFile, certFile, insecure, keyFile, mirror, plainHttp }: Settings) {
+  function*({ caFile, capabilities, certFile, insecure, keyFile, mirror, plainHttp }: Settings) {
     if (Option.isSome(certFile) !== Option.isSome(keyFile)) {
       return yield* misuse("--cert-file and --key-file belong together")
     }
@@ -95,6 +99,7 @@ export const options = Effect.fnUntraced(
       plainHttp,
       insecure,
       mirrors,
+      capabilities: Capabilities.byHost(capabilities),
       ...Option.isNone(caFile) ? {} : { ca: [yield* readPem("ca-file", caFile.value)] },
       ...Option.isNone(certFile) || Option.isNone(keyFile) ? {} : {
         certificate: {

@@ -38,7 +38,7 @@ const usage = ({ args = [], commandPath = [], subcommands }: HelpDoc.HelpDoc): s
 
 /** Flags that are about how registries are spoken to stand behind the others. */
 const isAboutConnections = ({ name }: HelpDoc.FlagDoc): boolean =>
-  /^(?:plain-http|insecure|ca-file|cert-file|key-file|mirror|concurrency)$/.test(name)
+  /^(?:plain-http|insecure|ca-file|cert-file|key-file|mirror|capabilities|concurrency)$/.test(name)
 
 const verbs = (
   { commands, group }: HelpDoc.SubcommandGroupDoc,
