@@ -16,6 +16,7 @@ import { ManifestInvalid } from "../RegistryError.ts"
 import type * as Connection from "./Connection.ts"
 import type * as ManifestRequests from "./ManifestRequests.ts"
 import type { Referrers } from "./Referrers.ts"
+import * as TagDeletion from "./TagDeletion.ts"
 
 type Manifests = Pick<
   Registry.Registry,
@@ -97,6 +98,6 @@ export const make = (
       yield* requests.remove("deleteManifest", repository, digest)
       if (subject !== undefined) yield* referrers.removed(repository, subject, digest)
     }),
-    deleteTag: (repository, tag) => requests.remove("deleteTag", repository, tag)
+    deleteTag: TagDeletion.make(connection, requests)
   }
 }
