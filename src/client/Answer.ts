@@ -6,15 +6,22 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import type { Headers } from "effect/http/Headers"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import type * as ErrorBody from "../auth/ErrorBody.ts"
 import * as RetryAfter from "../auth/RetryAfter.ts"
+import * as MediaType from "../MediaType.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 
 /** A header that holds a number of bytes. */
 export const naturalHeader = (value: string | undefined): number | undefined =>
   value !== undefined && /^[0-9]{1,15}$/.test(value.trim()) ? Number(value) : undefined
+
+/** Returns true for a web page, by its type or by its beginning. */
+export const isWebPage = (headers: Headers, bytes: Uint8Array = new Uint8Array()): boolean =>
+  /^(?:text\/html|application\/xhtml\+xml)$/.test(MediaType.fromContentType(headers["content-type"] ?? "")) ||
+  /^\s*<(?:!doctype html|html)/i.test(new TextDecoder().decode(bytes.subarray(0, 1000)))
 
 /** What a request was for: it decides what "not found" means. */
 export type Target = "blob" | "manifest" | "upload" | "referrers" | "repository" | "registry"

@@ -14,6 +14,7 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Redacted from "effect/Redacted"
 import * as Ref from "effect/Ref"
+import * as Result from "effect/Result"
 import * as EffectScope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as AddressPolicy from "../auth/AddressPolicy.ts"
@@ -36,6 +37,7 @@ import * as Retries from "../Retries.ts"
 import { excerpt } from "../Text.ts"
 import type { Chunk } from "../Upload.ts"
 import * as Answer from "./Answer.ts"
+import * as Encoding from "./Encoding.ts"
 import * as KnownHosts from "./KnownHosts.ts"
 import * as Outgoing from "./Outgoing.ts"
 import { overdue } from "./Overdue.ts"
@@ -83,6 +85,8 @@ export interface Connection {
   /** An address that an answer from `base` gives, if it is one. */
   readonly locate: (address: string | undefined, base: string) => string | undefined
   readonly error: (call: Call, reason: RegistryError.Reason) => RegistryError.RegistryError
+  /** Reports an omission, or another thing that is wrong and does not fail the operation, to the `Observer`. */
+  readonly warn: (text: string) => Effect.Effect<void>
   /**
    * Sends a request and reads the answer, of at most `limit` bytes. Any status but the expected ones is an error.
    */
@@ -92,6 +96,11 @@ export interface Connection {
     expected: ReadonlyArray<number>,
     limit?: number
   ) => Effect.Effect<Received, RegistryError.RegistryError>
+  /** Sends HEAD. A refusal that may be one of the method alone, by the registry or where it leads, is a `Result`. */
+  readonly head: (
+    call: Call,
+    request: HttpClientRequest.HttpClientRequest
+  ) => Effect.Effect<Result.Result<Received, RegistryError.RegistryError>, RegistryError.RegistryError>
   /** Sends a request, and leaves the body of the answer to be streamed while the scope is open. */
   readonly open: (
     call: Call,
@@ -343,10 +352,12 @@ export const make = Effect.fnUntraced(function*(
         )))
 
   const readError = (call: Call, response: HttpClientResponse.HttpClientResponse) =>
-    Effect.match(readUpTo(call, response, smallBody, false), {
-      onFailure: () => new Uint8Array(),
-      onSuccess: ({ bytes }) => bytes
-    })
+    readUpTo(call, response, smallBody, false).pipe(
+      Effect.flatMap(({ bytes }) =>
+        Encoding.document({ bytes, headers: response.headers }, smallBody, (reason) => error(call, reason))
+      ),
+      Effect.orElseSucceed(() => new Uint8Array())
+    )
 
   const judge = Effect.fnUntraced(
     function*(call: Call, { body, isKnown, response }: Answered, expected: ReadonlyArray<number>) {
@@ -441,10 +452,14 @@ export const make = Effect.fnUntraced(function*(
       return response
     })
 
-  const forMirror = (request: HttpClientRequest.HttpClientRequest) =>
-    mirrorOf !== undefined && (request.method === "GET" || request.method === "HEAD")
-      ? HttpClientRequest.setUrl(request, withParameters(request.url, [["ns", mirrorOf]]))
-      : request
+  /** Asks for the body as it is, because it is hashed; and for that of another host, if this is a mirror. */
+  const forReading = (request: HttpClientRequest.HttpClientRequest) => {
+    if (request.method !== "GET" && request.method !== "HEAD") return request
+    const plain = HttpClientRequest.setHeader(request, "accept-encoding", "identity")
+    return mirrorOf === undefined
+      ? plain
+      : HttpClientRequest.setUrl(plain, withParameters(plain.url, [["ns", mirrorOf]]))
+  }
 
   /** Sends a request, and again for as long as the registry asks who we are and there is something to answer. */
   const converse = Effect.fnUntraced(function*<R>(
@@ -453,7 +468,7 @@ export const make = Effect.fnUntraced(function*(
     request: HttpClientRequest.HttpClientRequest
   ) {
     const follow = (request: HttpClientRequest.HttpClientRequest) => Redirects.follow(exchange(by, call), request)
-    const conversation = begin(call, forMirror(request))
+    const conversation = begin(call, forReading(request))
     let response = yield* follow(yield* conversation.opening)
     while (response.status === 401 && isOwn(response.request)) {
       // before anything else is asked: a connection that is not read to its end may be the only one
@@ -469,6 +484,27 @@ export const make = Effect.fnUntraced(function*(
     yield* permit(call)
     const response = yield* judge(call, yield* converse(client, call, request), expected)
     return yield* receive(call, response, limit)
+  }, Effect.scoped)
+
+  /** Returns true if the answer to HEAD may be a refusal of the method alone. */
+  const isRefusedHead = ({ headers, request, status }: HttpClientResponse.HttpClientResponse): boolean =>
+    status >= 400 && !isOwn(request) || status === 400 || status === 403 || status === 405 ||
+    status === 401 && headers["www-authenticate"] === undefined
+
+  const head: Connection["head"] = Effect.fnUntraced(function*(call, request) {
+    yield* permit(call)
+    let last: HttpClientRequest.HttpClientRequest = request
+    const watched = HttpClient.tapRequest(client, (next) =>
+      Effect.sync(() => {
+        last = next
+      }))
+    const answered = yield* Effect.result(converse(watched, call, request))
+    if (answered._tag === "Failure") {
+      return isOwn(last) ? yield* answered.failure : Result.fail(answered.failure)
+    }
+    const judged = yield* Effect.result(judge(call, answered.success, [200]))
+    if (judged._tag === "Success") return Result.succeed(yield* receive(call, judged.success, smallBody))
+    return isRefusedHead(answered.success.response) ? Result.fail(judged.failure) : yield* judged.failure
   }, Effect.scoped)
 
   /** Sends a body as one piece. */
@@ -497,7 +533,9 @@ export const make = Effect.fnUntraced(function*(
     locate: (address = "", base) =>
       address !== "" && URL.canParse(address, base) ? atHome(registry, resolve(address, base)) : undefined,
     error,
+    warn: (text) => Metrics.tell({ _tag: "Warning", registry: name, text }),
     send,
+    head,
     open: Effect.fnUntraced(function*(call, request, expected) {
       // what a blob holds is let go of at its end, also where the scope stays open
       const own = yield* EffectScope.fork(yield* Effect.scope)

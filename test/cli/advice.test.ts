@@ -56,3 +56,44 @@ describe("every reason has a sentence and something to try:", () => {
     )
   }
 })
+
+describe("what to try after a refused deletion fits it:", () => {
+  const advice = (operation: string, reason: RegistryError.Reason) =>
+    Effect.map(
+      Advice.sentence(new RegistryError.RegistryError({ operation, registry: "registry.test", reason })),
+      (sentence) => sentence.slice(sentence.lastIndexOf("; ") + 2)
+    )
+
+  it.effect("deletion is off, of manifests and of tags", () =>
+    Effect.gen(function*() {
+      const reason = new RegistryError.Unsupported({ status: 405 })
+      assert.include(
+        yield* advice("deleteManifest", reason),
+        "ask the administrator of the registry to enable deletion"
+      )
+      assert.include(yield* advice("deleteTag", reason), "effect-oci manifest delete with the digest")
+    }).pipe(withNode))
+
+  it.effect("it is denied", () =>
+    Effect.gen(function*() {
+      const reason = new RegistryError.Denied({ status: 403 })
+      assert.notInclude(
+        yield* Advice.sentence(
+          new RegistryError.RegistryError({ operation: "getBlob", registry: "registry.test", reason })
+        ),
+        "deleting needs"
+      )
+      assert.include(
+        yield* Advice.sentence(
+          new RegistryError.RegistryError({ operation: "deleteTag", registry: "registry.test", reason })
+        ),
+        "deleting needs a permission of its own"
+      )
+    }).pipe(withNode))
+
+  it.effect("the content is in use", () =>
+    Effect.gen(function*() {
+      const reason = new RegistryError.UnexpectedResponse({ status: 409 })
+      assert.include(yield* advice("deleteManifest", reason), "it may be protected, or an image index may refer to it")
+    }).pipe(withNode))
+})

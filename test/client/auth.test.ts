@@ -449,6 +449,8 @@ describe("a token", () => {
       const { registry, requests } = yield* make({
         [`HEAD ${blob}`]: guard(asks(pull), ["Bearer t"], { status: 307, headers: { location: "https://cdn.test/b" } }),
         "HEAD https://cdn.test/b": bearer("realm=\"https://evil.test/token\""),
+        [`GET ${blob}`]: guard(asks(pull), ["Bearer t"], { status: 307, headers: { location: "https://cdn.test/b" } }),
+        "GET https://cdn.test/b": bearer("realm=\"https://evil.test/token\""),
         [`POST ${uploads}`]: guard(asks(push), ["Bearer t"], {
           status: 202,
           headers: { location: "https://up.test/1" }
