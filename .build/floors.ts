@@ -28,7 +28,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "LargeManifest",
     "Reference"
   ],
-  ["BlobSource", "RegistryError", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
+  ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
   ["Resolver"],
   ["stores"],
   ["views"],

@@ -22,6 +22,7 @@ import type { CopyReport } from "./copy/CopyReport.ts"
 import * as PlatformSearch from "./copy/PlatformSearch.ts"
 import type { Descriptor } from "./Descriptor.ts"
 import type { Digest } from "./Digest.ts"
+import * as ExternalBlobs from "./ExternalBlobs.ts"
 import type { ManifestError } from "./Manifest.ts"
 import * as Platform from "./Platform.ts"
 import * as Reference from "./Reference.ts"
@@ -124,13 +125,16 @@ export class Namespace extends Context.Service<Namespace, {
   readonly copyBlob: (
     options: Pick<CopyOptions, "source" | "destination">
   ) => Effect.Effect<CopyReport, CopyError>
-  /** Opens a blob, or a range of it. */
+  /** Opens a blob, or a range of it. `size` is used if the registry does not tell how long the blob is. */
   readonly getBlob: (
     end: End,
-    options?: { readonly range?: Range }
+    options?: { readonly range?: Range | undefined; readonly size?: number | undefined }
   ) => Effect.Effect<Blob, NamespaceError, Scope.Scope>
-  /** Tells whether a blob is there, and how long it is. */
-  readonly resolveBlob: (end: End) => Effect.Effect<Descriptor, NamespaceError>
+  /** Tells whether a blob is there, and how long it is. `size` is used if the registry does not tell. */
+  readonly resolveBlob: (
+    end: End,
+    options?: { readonly size?: number | undefined }
+  ) => Effect.Effect<Descriptor, NamespaceError>
   /** Reads a manifest. */
   readonly getManifest: (end: End, options?: ForPlatform) => Effect.Effect<ManifestBytes, NamespaceError>
   /** Tells what a tag points at, or whether a manifest is there. */
@@ -195,7 +199,20 @@ export class Namespace extends Context.Service<Namespace, {
  * @category constructors
  * @since 0.1.0
  */
-export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Service"] }): Namespace["Service"] => {
+export const make = (options: {
+  readonly resolver: Resolver.Resolver["Service"]
+  /** Gets external layers for copies, unless the program provides something else for that. */
+  readonly externalBlobs?: ExternalBlobs.Open | undefined
+}): Namespace["Service"] => {
+  const { externalBlobs, resolver } = options
+  // what one copy learns of a registry the next one uses
+  const known = Copy.makeKnownRegistries()
+  const within = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.flatMap(ExternalBlobs.ExternalBlobs, (own) =>
+      effect.pipe(
+        Effect.provideService(ExternalBlobs.ExternalBlobs, own ?? externalBlobs),
+        Effect.provideService(Copy.KnownRegistries, known)
+      ))
   const open = Effect.fnUntraced(function*(end: End): Effect.fn.Return<
     Copy.End,
     Resolver.ResolveError | Reference.InvalidReference
@@ -221,11 +238,8 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
       destination: yield* openFor("destination", options.destination)
     }
   })
-  // what one copy learns of a registry the next one uses
-  const known = Copy.makeKnownRegistries()
-  const knowing = Effect.provideService(Copy.KnownRegistries, known)
   const copyManifest = Effect.fn("Namespace.copyManifest")(function*(options: CopyOptions) {
-    return yield* knowing(Copy.copyManifest(yield* openBoth(options)))
+    return yield* within(Copy.copyManifest(yield* openBoth(options)))
   })
 
   const openBlob = Effect.fnUntraced(function*(end: End) {
@@ -274,17 +288,22 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
   return Namespace.of({
     copyManifest,
     copyEvents: (options) =>
-      Stream.unwrap(Effect.map(openBoth(options), Copy.copyEvents)).pipe(
-        Stream.provideService(Copy.KnownRegistries, known)
-      ),
+      Stream.unwrap(Effect.gen(function*() {
+        const opened = yield* openBoth(options)
+        const own = yield* ExternalBlobs.ExternalBlobs
+        return Copy.copyEvents(opened).pipe(
+          Stream.provideService(ExternalBlobs.ExternalBlobs, own ?? externalBlobs),
+          Stream.provideService(Copy.KnownRegistries, known)
+        )
+      })),
     planCopy: Effect.fn("Namespace.planCopy")(function*(options) {
-      return yield* knowing(Copy.planCopy(yield* openBoth(options)))
+      return yield* within(Copy.planCopy(yield* openBoth(options)))
     }),
     copyToMany: Effect.fn("Namespace.copyToMany")(function*({ destinations, ...options }) {
       const source = yield* openFor("source", options.source)
       const opened = yield* Effect.forEach(destinations, (end) => Effect.exit(openFor("destination", end)))
       const ends = opened.flatMap((exit) => Exit.isSuccess(exit) ? [exit.value] : [])
-      const copied = (yield* knowing(Copy.copyToMany({ ...options, source, destinations: ends }))).values()
+      const copied = (yield* within(Copy.copyToMany({ ...options, source, destinations: ends }))).values()
       return opened.map((exit) =>
         Exit.isSuccess(exit) ? copied.next().value ?? Exit.interrupt() : Exit.failCause(exit.cause)
       )
@@ -301,15 +320,15 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
         { concurrency: options?.concurrency ?? copiesAtOnce, unordered: true }
       ),
     copyBlob: Effect.fn("Namespace.copyBlob")(function*(options) {
-      return yield* knowing(Copy.copyBlob(yield* openBoth(options)))
+      return yield* within(Copy.copyBlob(yield* openBoth(options)))
     }),
     getBlob: Effect.fn("Namespace.getBlob")(function*(end, options) {
       const { digest, registry, repository } = yield* openBlob(end)
       return yield* registry.getBlob(repository, digest, options)
     }),
-    resolveBlob: Effect.fn("Namespace.resolveBlob")(function*(end) {
+    resolveBlob: Effect.fn("Namespace.resolveBlob")(function*(end, options) {
       const { digest, registry, repository } = yield* openBlob(end)
-      return yield* registry.resolveBlob(repository, digest)
+      return yield* registry.resolveBlob(repository, digest, options)
     }),
     getManifest: Effect.fn("Namespace.getManifest")(function*(end, options) {
       return options?.platform === undefined ? yield* manifestAt(end) : yield* image(end, options.platform)
@@ -396,5 +415,7 @@ const nameOf = (end: End): string => isPlace(end) ? end.registry.name : String(e
  */
 export const layer: Layer.Layer<Namespace, never, Resolver.Resolver> = Layer.effect(
   Namespace,
-  Effect.map(Resolver.Resolver, (resolver) => make({ resolver }))
+  Effect.gen(function*() {
+    return make({ resolver: yield* Resolver.Resolver, externalBlobs: yield* ExternalBlobs.ExternalBlobs })
+  })
 )

@@ -73,6 +73,16 @@ export const ifThere = <A, R>(
   })
 }
 
+const refusals: ReadonlySet<RegistryError["reason"]["_tag"]> = new Set([
+  "Denied",
+  "DigestInvalid",
+  "ManifestInvalid",
+  "NameInvalid",
+  "Unauthorized",
+  "UnexpectedResponse",
+  "Unsupported"
+])
+
 /**
  * Returns what a registry has, as far as it tells: some refuse to say what they do not have (Artifactory denies it), and
  * some know no HEAD. A push will show whether it refuses that as well. A registry that cannot be reached, or that asks for
@@ -80,15 +90,5 @@ export const ifThere = <A, R>(
  */
 export const ifTold = <A, R>(
   effect: Effect.Effect<A, RegistryError, R>
-): Effect.Effect<A | undefined, RegistryError, R> => {
-  const unknown = () => Effect.undefined
-  return Effect.catchReasons(ifThere(effect), "RegistryError", {
-    Denied: unknown,
-    DigestInvalid: unknown,
-    ManifestInvalid: unknown,
-    NameInvalid: unknown,
-    Unauthorized: unknown,
-    UnexpectedResponse: unknown,
-    Unsupported: unknown
-  })
-}
+): Effect.Effect<A | undefined, RegistryError, R> =>
+  Effect.catchIf(ifThere(effect), ({ reason }) => refusals.has(reason._tag), () => Effect.undefined)

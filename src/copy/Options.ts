@@ -60,10 +60,11 @@ export interface Policies {
   /** Which of the referrers are copied. Default: all. */
   readonly referrerFilter: ReferrerFilter
   /**
-   * Layers that may not be distributed: `skip` leaves them where they are, to be had from their `urls`; `copy` copies those
-   * that the source has. `skip` unless given.
+   * Layers that may not be distributed. `skip` leaves them where they are, which their `urls` say. `copy` copies them from
+   * the source, and fails if it does not have one. `fetch` does the same, and gets what the source does not have from the
+   * `urls`: see `ExternalBlobs`. Default: `skip`.
    */
-  readonly externalLayers: "skip" | "copy"
+  readonly externalLayers: "skip" | "copy" | "fetch"
   /**
    * What it means that the destination has a manifest. `manifest`: it is complete. `children`: so are its children,
    * if they are there too. `deep`: it is complete when every child and every blob is there. `manifest` unless given; of an

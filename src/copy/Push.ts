@@ -8,13 +8,16 @@
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Result from "effect/Result"
+import * as BlobSource from "../BlobSource.ts"
 import type { Digest } from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
+import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import { SparseIndex } from "../Registry.ts"
 import { type CopyError, SparseIndexRefused } from "./CopyError.ts"
 import type { Outcome } from "./CopyReport.ts"
 import { failure } from "./Ends.ts"
+import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
 import * as ManifestPush from "./ManifestPush.ts"
 import { isSparse } from "./Options.ts"
@@ -33,6 +36,11 @@ const isRefusal = (error: CopyError): boolean => isLack(error) || error.reason._
  * else pushes, or mounts, one of its blobs to the same repository.
  */
 const isDoubtful = ({ reason }: CopyError): boolean => reason._tag === "DigestInvalid"
+
+/** Returns true if a registry may not know the type of a manifest. */
+const isRefusedType = ({ reason, status = 0 }: CopyError): boolean =>
+  reason._tag === "ManifestInvalid" || reason._tag === "Unsupported" ||
+  reason._tag === "UnexpectedResponse" && status >= 400 && status < 500
 
 /** Deals with a manifest at a destination, once everything that it waits for is dealt with. */
 export const push = (job: Job.Job, found: Found, node: ManifestNode, target: Job.Target): Effect.Effect<void> => {
@@ -59,6 +67,14 @@ const pushNow = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: Ma
   yield* Effect.matchEffect(put(job, found, node, target, early), {
     onSuccess: landed,
     onFailure: Effect.fnUntraced(function*(refusal) {
+      if (isRefusedType(refusal) && node.role === "child" && tags.length === 0) {
+        const { bytes, descriptor } = yield* found.manifestOf(node, target)
+        // it may be a blob as well as a manifest
+        if (!MediaType.isManifest(descriptor.mediaType)) {
+          yield* pushAsBlob(node, target, bytes)
+          return yield* landed("copied")
+        }
+      }
       const subjects = isRefusal(refusal) ? yield* subjectsOf(found, node, target) : []
       const late = subjects.length === 0 ? undefined : lateFor(found, node, subjects)
       if (late !== undefined) return yield* pushBehind(job, found, node, target, subjects, late)
@@ -66,6 +82,16 @@ const pushNow = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: Ma
       yield* landed(yield* putAgain(job, found, node, target, early, refusal))
     })
   })
+})
+
+/** Pushes as a blob what a registry does not take as a manifest, because it does not know the type. */
+const pushAsBlob = Effect.fnUntraced(function*(node: ManifestNode, target: Job.Target, bytes: Uint8Array) {
+  const { host, registry, repository } = target
+  const { digest } = node.descriptor
+  yield* registry.pushBlob(repository, { digest, size: bytes.length }, BlobSource.fromBytes(bytes)).pipe(
+    Job.atTarget(target, node)
+  )
+  yield* Host.learn(host.blobs, repository, digest)
 })
 
 const settle = Effect.fnUntraced(function*(

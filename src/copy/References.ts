@@ -12,6 +12,7 @@ import * as MediaType from "../MediaType.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
+import * as Children from "./Children.ts"
 import type { CopyError } from "./CopyError.ts"
 import { type Ends, failure, failureOf, type Place } from "./Ends.ts"
 import type { ManifestDigests, Options, Referenced } from "./Options.ts"
@@ -56,12 +57,15 @@ const checked = (mediaType: string, answer: unknown): Result.Result<Answer, Mani
   return Result.succeed({ blobs: lists.blobs, manifests: lists.manifests })
 }
 
+/** References of a manifest of an unknown type, which is copied as it is. */
+const opaque: Answer = { blobs: [], manifests: [] }
+
 /** Returns what a manifest refers to, as far as that can be told without its registry. */
 export const read = (
   { manifestDigests }: Options,
   { bytes, descriptor: { mediaType } }: ManifestBytes
-): Effect.Effect<Answer, Manifest.ManifestError> =>
-  manifestDigests === undefined
+): Effect.Effect<Answer, Manifest.ManifestError> => {
+  const found = manifestDigests === undefined
     ? LargeManifest.digests(mediaType, bytes)
     : Effect.flatMap(
       Effect.try({
@@ -70,18 +74,29 @@ export const read = (
       }),
       Effect.fromResult
     )
+  return Effect.catchIf(found, ({ kind }) => kind === "UnknownMediaType", () => Effect.succeed(opaque))
+}
 
 const isComplete = (content: Referenced): content is Descriptor =>
   content.mediaType !== undefined && content.size !== undefined
 
-/** Returns what a manifest at one of the ends refers to. Sizes and types that are not known are looked up there. */
+/** What a manifest refers to, and what was found out besides. */
+export interface References extends Children.Sorted {
+  /** True if the type of the manifest is unknown, so that it may refer to more. */
+  readonly isOpaque: boolean
+}
+
+/**
+ * Returns what a manifest at one of the ends refers to. Sizes and types that are not known are looked up there, and so are
+ * children that may be blobs.
+ */
 export const of = Effect.fnUntraced(function*(
   options: Options,
   ends: Ends,
   end: keyof Ends,
   place: Place,
   manifest: ManifestBytes
-): Effect.fn.Return<Manifest.Digests, CopyError> {
+): Effect.fn.Return<References, CopyError> {
   const { registry, repository } = ends[end]
   const found = yield* Effect.mapError(read(options, manifest), (reason) => failure(ends, end, reason, place))
   const complete = (
@@ -102,8 +117,12 @@ export const of = Effect.fnUntraced(function*(
   const blobs = found.blobs.every(isComplete)
     ? found.blobs
     : found.blobs.map((blob) => ({ ...blob, mediaType: blob.mediaType ?? MediaType.octetStream }))
-  return {
-    blobs: yield* complete(blobs, (digest) => registry.resolveBlob(repository, digest)),
-    manifests: yield* complete(found.manifests, (digest) => registry.resolveManifest(repository, digest))
-  }
+  const sorted = yield* Effect.mapError(
+    Children.sort(ends[end], {
+      blobs: yield* complete(blobs, (digest) => registry.resolveBlob(repository, digest)),
+      manifests: yield* complete(found.manifests, (digest) => registry.resolveManifest(repository, digest))
+    }),
+    failureOf(ends, end, place)
+  )
+  return { ...sorted, isOpaque: found === opaque }
 })

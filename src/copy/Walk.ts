@@ -5,13 +5,14 @@
  */
 import * as Effect from "effect/Effect"
 import * as Iterable from "effect/Iterable"
-import type { Descriptor } from "../Descriptor.ts"
+import { type Descriptor, inlineContent } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import type * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import { ManifestUnknown } from "../RegistryError.ts"
+import { excerpt } from "../Text.ts"
 import { type CopyError, TooDeep } from "./CopyError.ts"
 import type { Role } from "./CopyReport.ts"
 import { failure, ifThere, ifTold } from "./Ends.ts"
@@ -51,6 +52,8 @@ export interface ManifestNode extends Node {
 
 /** Who comes along. */
 export interface Companion {
+  /** Takes note of content that is not a blob to deliver, before it is dealt with. */
+  readonly discovered: (node: Node) => Effect.Effect<void>
   /** Deals with a blob at the destinations that may lack it. */
   readonly blob: (node: Node, targets: ReadonlyArray<Job.Target>, isNew: boolean) => Effect.Effect<void, CopyError>
   /** Deals with a manifest at a destination. Everything that it refers to is known so far, and not dealt with yet. */
@@ -87,6 +90,7 @@ const concurrency = 256
 // of manifests whose content is kept until they are pushed, in bytes; others are read again
 const heldLimit = 64 * 1024 * 1024
 
+const noReferences: Manifest.Digests = { blobs: [], manifests: [] }
 const noTags: ManifestNode["tags"] = new Map()
 const noTargets: ManifestNode["absent"] = new Set()
 
@@ -109,7 +113,7 @@ export const make = Effect.fnUntraced(function*(
     release: contents.release
   }
   const { tasks, waits } = found
-  const { blob: dealWithBlob, manifest: dealWithManifest } = companion(found)
+  const { blob: dealWithBlob, discovered, manifest: dealWithManifest } = companion(found)
   const externals = new Map<Digest, { readonly node: Node; readonly targets: Set<Job.Target> }>()
   const digestTags = yield* Referrers.digestTags(job)
 
@@ -133,6 +137,21 @@ export const make = Effect.fnUntraced(function*(
     return node
   }
 
+  const referencesOf = Effect.fnUntraced(function*(node: ManifestNode, manifest: ManifestBytes) {
+    const { isOpaque, read, ...digests } = yield* References.of(options, ends, "source", node, manifest)
+    const { digest, mediaType } = manifest.descriptor
+    const what = `${digest} has an unknown type (${excerpt(mediaType)})`
+    if (isOpaque) {
+      yield* job.emit({
+        _tag: "Warned",
+        registry: source.registry.name,
+        text: `${what}: it is copied as it is, without what it may refer to`
+      })
+    }
+    for (const [child, content] of read) contents.remember(child, content)
+    return digests
+  })
+
   const presenceAt = Effect.fnUntraced(
     function*(node: ManifestNode, target: Job.Target, presumed: (target: Job.Target) => Job.Presence) {
       const { digest } = node.descriptor
@@ -155,6 +174,7 @@ export const make = Effect.fnUntraced(function*(
       if (node.path.length > depthLimit) {
         return yield* failure(ends, "source", new TooDeep({ limit: depthLimit }), node)
       }
+      yield* discovered(node)
       yield* Job.attemptAll(targets, (target) => presenceAt(node, target, presumed))
       const { externalLayers, referrers, trust } = policiesFor(options, node)
       node.isDeep = trust === "deep"
@@ -168,13 +188,11 @@ export const make = Effect.fnUntraced(function*(
         if (node.containedIn !== undefined) return yield* isMissing(node, node.containedIn)
         return yield* Job.attemptAll(targets, (target) => dealWithManifest(node, target))
       }
-      const refersTo: Manifest.Digests = content === undefined
-        ? { blobs: [], manifests: [] }
-        : yield* References.of(options, ends, "source", node, content)
+      const refersTo = content === undefined ? noReferences : yield* referencesOf(node, content)
       const path = [...node.path, node.descriptor.digest]
       node.blobs = distinct(refersTo.blobs)
         .map((descriptor) => ({ descriptor, role: "blob" as const, path }))
-        .filter(({ descriptor }) => externalLayers === "copy" || !MediaType.isNonDistributable(descriptor.mediaType))
+        .filter(({ descriptor }) => externalLayers !== "skip" || !MediaType.isNonDistributable(descriptor.mediaType))
       const children = distinct(Platforms.among(options.platforms, refersTo.manifests))
       node.children = children.map(({ digest }) => digest)
       for (const child of node.children) yield* contains(node, child)
@@ -284,10 +302,10 @@ export const make = Effect.fnUntraced(function*(
         return yield* failure(ends, "source", new TooDeep({ limit: depthLimit }), node)
       }
       for (const { node, targets } of externals.values()) {
-        yield* Job.attemptAll(
-          Array.from(targets).filter(({ taken }) => !taken.has(node.descriptor.digest)),
-          (target) => Job.settle(job, target, node, "external")
-        )
+        const lacking = Array.from(targets).filter(({ taken }) => !taken.has(node.descriptor.digest))
+        if (lacking.length === 0) continue
+        yield* discovered(node)
+        yield* Job.attemptAll(lacking, (target) => Job.settle(job, target, node, "external"))
       }
       return node
     })
@@ -297,6 +315,7 @@ export const make = Effect.fnUntraced(function*(
 /** What a walk keeps of the content of manifests. */
 const contentsOf = (job: Job.Job, overlay: ReadonlyMap<Digest, ManifestBytes>) => {
   const { source, targets } = job
+  const early = new Map<Digest, ManifestBytes>()
   let held = 0
 
   const hold = (node: ManifestNode, manifest: ManifestBytes): void => {
@@ -309,6 +328,12 @@ const contentsOf = (job: Job.Job, overlay: ReadonlyMap<Digest, ManifestBytes>) =
 
   return {
     hold,
+    /** Keeps a manifest that was read before its turn. */
+    remember: (digest: Digest, manifest: ManifestBytes): void => {
+      if (early.has(digest) || held + manifest.bytes.length > heldLimit) return
+      held += manifest.bytes.length
+      early.set(digest, manifest)
+    },
     /** Reads a manifest: at the source, or if no destination lacks it, at one of those. */
     read: Effect.fnUntraced(function*(node: ManifestNode) {
       const { digest } = node.descriptor
@@ -320,6 +345,16 @@ const contentsOf = (job: Job.Job, overlay: ReadonlyMap<Digest, ManifestBytes>) =
           Job.atTarget(target, node)
         )
         if (found !== undefined) return found
+      }
+      node.manifest = early.get(digest)
+      early.delete(digest)
+      if (node.manifest !== undefined) return node.manifest
+      const { mediaType, size } = node.descriptor
+      const bytes = MediaType.isManifest(mediaType) ? yield* inlineContent(node.descriptor) : undefined
+      if (bytes !== undefined) {
+        const manifest = { descriptor: { mediaType, digest, size }, bytes }
+        hold(node, manifest)
+        return manifest
       }
       const found = yield* (node.role === "referrer" ? ifThere(atSource(node)) : atSource(node)).pipe(
         Job.atSource(job, node)
