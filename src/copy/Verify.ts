@@ -49,7 +49,9 @@ export const verify = Effect.fnUntraced(function*(
         Effect.scoped,
         Job.atTarget(target, place)
       )
-      : Effect.asVoid(registry.resolveBlob(repository, place.descriptor.digest, { size: place.descriptor.size })).pipe(Job.atTarget(target, place))
+      : Effect.asVoid(registry.resolveBlob(repository, place.descriptor.digest, { size: place.descriptor.size })).pipe(
+        Job.atTarget(target, place)
+      )
 
   const manifest = (place: Place): Effect.Effect<void, CopyError> =>
     Effect.gen(function*() {
