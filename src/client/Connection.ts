@@ -366,8 +366,10 @@ export const make = Effect.fnUntraced(function*(
       const read = body ?? (yield* readError(call, response))
       for (const secret of secretsIn(response.request.url)) secrets.add(secret)
       const said = ErrorBody.parse(response.headers["content-type"], read)
-      if (registry.protocol === "http:" && isOwn(response.request) && expectsTls.test(said.text ?? "")) {
-        return yield* error(call, new RegistryError.SchemeMismatch({ used: "http" }))
+      if (registry.protocol === "http:" && response.status === 400 && isOwn(response.request)) {
+        // an answer to HEAD has no text
+        const isTls = expectsTls.test(said.text ?? "") || !hasAnswered && read.length === 0 && (yield* speaksTls)
+        if (isTls) return yield* error(call, new RegistryError.SchemeMismatch({ used: "http" }))
       }
       const text = said.text === undefined ? {} : { text: secrets.strike(said.text) }
       return yield* error(call, yield* Answer.reasonOf(call.target, response, { ...said, ...text }, isKnown))
@@ -429,7 +431,8 @@ export const make = Effect.fnUntraced(function*(
     response: HttpClientResponse.HttpClientResponse
   ) {
     if (!isOwn(response.request)) return
-    hasAnswered = true
+    // with 400, servers refuse plain HTTP at a port for TLS
+    if (response.status !== 400) hasAnswered = true
     yield* note(isRefusal(response) ? "refused" : "answered")
   })
 
