@@ -116,8 +116,16 @@ export const open = Effect.fnUntraced(function*(
 ): Effect.fn.Return<ArchiveFile, Storage | ContentTooLarge, FileSystem.FileSystem | Scope.Scope> {
   const fs = yield* FileSystem.FileSystem
   const refused = Effect.mapError(refusal(path))
-  // opening a pipe would wait for its writer
+  // to open a pipe for reading would wait for its writer
   const { type } = yield* refused(fs.stat(path))
+  if (type === "FIFO") {
+    // a writer that waits for a reader continues, and finds the pipe closed
+    yield* Effect.ignore(Effect.scoped(fs.open(path, { flag: "r+" })))
+    return yield* new Storage({
+      path,
+      problem: "it is a pipe, and an archive is read in any order: it has to be a file"
+    })
+  }
   if (type !== "File") return yield* new Storage({ path, problem: "it is not a file" })
   const file = yield* refused(fs.open(path))
   const size = ByteSize.toNumberUnsafe((yield* refused(file.stat)).size)

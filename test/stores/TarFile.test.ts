@@ -155,6 +155,22 @@ describe("TarFile", () => {
         assert.strictEqual((yield* problemOf(TarFile.open(folder))).problem, "it is not a file")
       }).pipe(withNode))
 
+    it.effect.skipIf(process.platform === "win32")(
+      "a pipe, whether or not it has a writer, which does not wait",
+      () =>
+        Effect.gen(function*() {
+          const pipe = Path.join(yield* temporaryFolder, "pipe")
+          ChildProcess.execFileSync("mknod", [pipe, "p"])
+          assert.include((yield* problemOf(TarFile.open(pipe))).problem, "it is a pipe")
+          const writer = ChildProcess.spawn("cp", ["/dev/zero", pipe], { stdio: "ignore" })
+          const ended = Effect.callback<void>((resume) => void writer.once("close", () => resume(Effect.void)))
+          const isWaiting = Effect.repeat(Effect.flip(TarFile.open(pipe)), {
+            until: () => writer.exitCode !== null || writer.signalCode !== null
+          })
+          yield* Effect.raceFirst(ended, isWaiting)
+        }).pipe(withNode)
+    )
+
     it.effect("what is not there", () =>
       Effect.gen(function*() {
         const path = Path.join(yield* temporaryFolder, "none.tar")
