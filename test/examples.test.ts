@@ -7,11 +7,13 @@ import { DateTime, Effect, FileSystem, Stream } from "effect"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
-import { Images } from "effect-oci/testing"
+import * as NodeHttp from "effect-oci/NodeHttp"
+import { Contract, Images } from "effect-oci/testing"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { buffer, text } from "node:stream/consumers"
 import { fileURLToPath } from "node:url"
+import { makeObjectStore } from "../examples/support/object-store.ts"
 import { temporaryFolder } from "./utils/layouts.ts"
 import { startNode } from "./utils/Program.ts"
 import { listReferrers, override } from "./utils/registries.ts"
@@ -61,23 +63,27 @@ const objectStore = Effect.gen(function*() {
   const store = yield* listen((request, response) => {
     const { headers, method, url = "" } = request
     if (method === "PUT") {
+      // an object that was not sent whole is none
       void buffer(request).then((bytes) => {
         objects.set(url, { type: headers["content-type"], bytes })
         response.writeHead(201).end()
-      })
+      }, () => {})
       return
     }
     const { bytes, type = "" } = objects.get(url) ?? {}
     if (bytes === undefined) return response.writeHead(404).end()
-    const offset = Number(/^bytes=(\d+)-$/.exec(headers.range ?? "")?.[1] ?? 0)
+    const [, from = 0, to = ""] = /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? "") ?? []
+    const offset = Number(from)
+    const end = to === "" ? bytes.length : Math.min(bytes.length, Number(to) + 1)
+    if (offset > 0 && offset >= bytes.length) return response.writeHead(416).end()
     response.writeHead(headers.range === undefined ? 200 : 206, {
       "content-type": type,
-      "content-length": bytes.length - offset,
+      "content-length": end - offset,
       ...headers.range === undefined ? {} : {
-        "content-range": `bytes ${offset}-${bytes.length - 1}/${bytes.length}`
+        "content-range": `bytes ${offset}-${end - 1}/${bytes.length}`
       }
     })
-    return response.end(method === "HEAD" ? undefined : bytes.subarray(offset))
+    return response.end(method === "HEAD" ? undefined : bytes.subarray(offset, end))
   })
   return { objects, store }
 })
@@ -244,6 +250,26 @@ describe("examples", () => {
       assert.isTrue(objects.has("/bucket/manifests/team/app/1"))
       assert.strictEqual(yield* digestAt(to.registry, "mirror/app"), index.digest)
     }))
+
+  describe("object-store keeps the contract of registries:", () => {
+    const cases = Contract.without(
+      "ping",
+      "tags",
+      "referrers",
+      "delete",
+      "tagDelete",
+      "sessions",
+      "mount",
+      "repositories",
+      "kinds",
+      "sha512Tags"
+    )
+    it.live.each(cases)("$name", ({ effect }) =>
+      Effect.gen(function*() {
+        const { store } = yield* objectStore
+        yield* effect(yield* makeObjectStore(`http://${store}/bucket`))
+      }).pipe(Effect.provide(NodeHttp.layer())))
+  })
 
   it.live("otlp", () =>
     Effect.gen(function*() {
