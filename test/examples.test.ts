@@ -6,8 +6,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, FileSystem, Stream } from "effect"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
-import type { Registry } from "effect-oci/Registry"
 import * as NodeHttp from "effect-oci/NodeHttp"
+import type { Registry } from "effect-oci/Registry"
 import { Contract, Images } from "effect-oci/testing"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -238,6 +238,34 @@ describe("examples", () => {
       const { ended } = yield* start("prune", `${host}/team/app`)
       assert.strictEqual((yield* ended).code, 1)
       assert.strictEqual((yield* tags).length, 5)
+    }))
+
+  it.live("prune, which keeps what refers to an image that stays, and what has no date", () =>
+    Effect.gen(function*() {
+      const { host, registry } = yield* Served.memory()
+      const now = yield* DateTime.now
+      const push = Effect.fnUntraced(function*(created: string, tags: ReadonlyArray<string>, extra: object = {}) {
+        const config = yield* Images.pushBlob(registry, app, JSON.stringify({ created }), MediaType.imageConfig)
+        const content = { mediaType: MediaType.imageManifest, config, layers: [], ...extra }
+        return yield* Images.pushManifest(registry, app, content, tags.map(Images.tag))
+      })
+      const daysAgo = (days: number) => DateTime.formatIso(DateTime.subtract(now, { days }))
+      const signatureTag = ({ digest }: { readonly digest: string }) => `${digest.replace(":", "-")}.sig`
+      const young = yield* push(daysAgo(1), ["young"])
+      const old = yield* push(daysAgo(40), ["old"])
+      yield* push(daysAgo(41), [signatureTag(young)])
+      yield* push(daysAgo(42), [signatureTag(old)])
+      const sbom = yield* push(daysAgo(43), ["sbom"], { subject: young })
+      yield* push(daysAgo(44), [signatureTag(sbom)])
+      yield* push("1970-01-01T00:00:00Z", ["reproducible"])
+      const dated = yield* push(daysAgo(45), [])
+      const undated = yield* Images.pushImage(registry, app, ["without a date"])
+      yield* Images.pushIndex(registry, app, [dated, undated], { tags: [Images.tag("mixed")] })
+      yield* run("prune", `${host}/team/app`, "30")
+      assert.deepStrictEqual(
+        yield* Stream.runCollect(registry.tags(app)),
+        ["young", signatureTag(young), "sbom", signatureTag(sbom), "reproducible", "mixed"].sort().map(Images.tag)
+      )
     }))
 
   it.live("object-store", () =>

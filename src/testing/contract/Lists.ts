@@ -53,20 +53,24 @@ const tags: ReadonlyArray<Case> = [
     const found = yield* Effect.replicateEffect(glance, 20)
     yield* Expect.equal(found.map(({ length }) => length), found.map(() => 1))
   }),
-  promise("tags that were there before are listed while others are pushed, each once", ["tags", "push"], function*(registry) {
-    const name = yield* fresh
-    const before = ["a1", "m1", "z1"].map(tag)
-    yield* pushImage(registry, name, ["layer"], { tags: before })
-    const others = Array.from({ length: 20 }, (_, index) => tag(`${index % 2 === 0 ? "b" : "y"}${index}`))
-    const pushing = yield* Effect.forkScoped(
-      Effect.forEach(others, (tag) => pushImage(registry, name, [tag], { tags: [tag] }), { discard: true })
-    )
-    const found = yield* Stream.runCollect(Stream.tap(registry.tags(name), () => Effect.yieldNow))
-    yield* Expect.members(new Set(found), found)
-    yield* Expect.equal(found.filter((tag) => before.includes(tag)).length, before.length)
-    yield* Fiber.join(pushing)
-    yield* Expect.members(yield* Stream.runCollect(registry.tags(name)), [...before, ...others])
-  }),
+  promise(
+    "tags that were there before are listed while others are pushed, each once",
+    ["tags", "push"],
+    function*(registry) {
+      const name = yield* fresh
+      const before = ["a1", "m1", "z1"].map(tag)
+      yield* pushImage(registry, name, ["layer"], { tags: before })
+      const others = Array.from({ length: 20 }, (_, index) => tag(`${index % 2 === 0 ? "b" : "y"}${index}`))
+      const pushing = yield* Effect.forkScoped(
+        Effect.forEach(others, (tag) => pushImage(registry, name, [tag], { tags: [tag] }), { discard: true })
+      )
+      const found = yield* Stream.runCollect(Stream.tap(registry.tags(name), () => Effect.yieldNow))
+      yield* Expect.members(new Set(found), found)
+      yield* Expect.equal(found.filter((tag) => before.includes(tag)).length, before.length)
+      yield* Fiber.join(pushing)
+      yield* Expect.members(yield* Stream.runCollect(registry.tags(name)), [...before, ...others])
+    }
+  ),
   promise("tags of a repository that is not there are not listed", ["tags", "repositories"], function*(registry) {
     yield* Expect.reason(Stream.runCollect(registry.tags(yield* fresh)), "NameUnknown")
   })
@@ -104,18 +108,22 @@ const referrers: ReadonlyArray<Case> = [
     const two = yield* pushReferrer(origin, name, image, "two")
     yield* Expect.members(digestsOf(yield* referrersOf(registry, name, image.digest)), [one.digest, two.digest])
   }),
-  promise("a referrer is listed with its type, artifact type, size and annotations", ["referrers"], function*(registry, origin) {
-    const name = yield* fresh
-    const image = yield* pushImage(origin, name, ["layer"])
-    const { digest, size } = yield* pushReferrer(origin, name, image, "one")
-    yield* Expect.equal(yield* referrersOf(registry, name, image.digest), [{
-      mediaType: MediaType.imageManifest,
-      digest,
-      size,
-      artifactType: "application/vnd.example.sbom",
-      annotations: { "org.example.content": "one" }
-    }])
-  }),
+  promise(
+    "a referrer is listed with its type, artifact type, size and annotations",
+    ["referrers"],
+    function*(registry, origin) {
+      const name = yield* fresh
+      const image = yield* pushImage(origin, name, ["layer"])
+      const { digest, size } = yield* pushReferrer(origin, name, image, "one")
+      yield* Expect.equal(yield* referrersOf(registry, name, image.digest), [{
+        mediaType: MediaType.imageManifest,
+        digest,
+        size,
+        artifactType: "application/vnd.example.sbom",
+        annotations: { "org.example.content": "one" }
+      }])
+    }
+  ),
   promise("a referrer without an artifact type is listed with the type of its config", ["referrers"], function*(
     registry,
     origin
@@ -157,13 +165,17 @@ const referrers: ReadonlyArray<Case> = [
     yield* pushReferrer(origin, name, one, "about one")
     yield* Expect.equal(yield* referrersOf(registry, name, two.digest), [])
   }),
-  promise("a referrer in one repository is none in another", ["referrers", "repositories"], function*(registry, origin) {
-    const [here, elsewhere] = [yield* fresh, yield* fresh]
-    const image = yield* pushImage(origin, here, ["layer"])
-    yield* pushImage(origin, elsewhere, ["layer"])
-    yield* pushReferrer(origin, elsewhere, image, "about it")
-    yield* Expect.equal(yield* referrersOf(registry, here, image.digest), [])
-  }),
+  promise(
+    "a referrer in one repository is none in another",
+    ["referrers", "repositories"],
+    function*(registry, origin) {
+      const [here, elsewhere] = [yield* fresh, yield* fresh]
+      const image = yield* pushImage(origin, here, ["layer"])
+      yield* pushImage(origin, elsewhere, ["layer"])
+      yield* pushReferrer(origin, elsewhere, image, "about it")
+      yield* Expect.equal(yield* referrersOf(registry, here, image.digest), [])
+    }
+  ),
   promise("a repository that is not there has no referrers", ["referrers"], function*(registry) {
     yield* Expect.equal(yield* referrersOf(registry, yield* fresh, nowhere), [])
   }),
