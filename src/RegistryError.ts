@@ -16,7 +16,7 @@ import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Digest from "./Digest.ts"
 import * as Hasher from "./Hasher.ts"
-import { excerpt } from "./Text.ts"
+import { excerpt, printable } from "./Text.ts"
 
 const TypeId = "~effect-oci/RegistryError"
 
@@ -28,7 +28,7 @@ const answer = {
 }
 
 const say = (what: string, { detail }: { readonly detail?: string }): string =>
-  detail === undefined || detail === "" || detail === what ? what : `${what}: ${detail}`
+  detail === undefined || detail === "" || detail === what ? what : `${what}: ${printable(detail)}`
 
 /**
  * `BLOB_UNKNOWN`: the repository has no such blob.
@@ -289,9 +289,10 @@ export class Transport extends Schema.TaggedError<Transport>("effect-oci/Registr
   detail: Schema.optionalKey(Schema.String)
 }) {
   get isRetryable(): boolean {
-    return true
+    return this.code !== "ERR_INVALID_PROXY"
   }
   override get message(): string {
+    if (this.code === "ERR_INVALID_PROXY") return say("the proxy cannot be used", this)
     // the codes of the HTTP parser begin so
     if (this.code?.startsWith("HPE_") === true) return "what answered does not speak HTTP"
     return transportSentences.get(this.code ?? "") ?? say("the connection failed", this)
@@ -587,7 +588,7 @@ export class RegistryError extends Schema.TaggedError<RegistryError>("effect-oci
 
   override get message(): string {
     const where = this.repository === undefined ? this.registry : `${this.registry}/${this.repository}`
-    return `${where}: ${this.reason.message} (${this.operation})`
+    return printable(`${where}: ${this.reason.message} (${this.operation})`)
   }
 }
 

@@ -3,12 +3,15 @@
  *
  * @since 0.1.0
  */
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
+import * as ExternalBlobs from "../ExternalBlobs.ts"
 import * as Reference from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
 import * as Resolver from "../Resolver.ts"
+import * as HttpExternalBlobs from "./HttpExternalBlobs.ts"
 import * as HttpRegistry from "./HttpRegistry.ts"
 import * as Mirrors from "./Mirrors.ts"
 
@@ -21,6 +24,11 @@ import * as Mirrors from "./Mirrors.ts"
 export interface Options extends Pick<HttpRegistry.Options, "credentials" | "transformClient"> {
   /** Hosts, with their port where a reference has one, that are spoken to in plain HTTP. Loopback always is. */
   readonly plainHttp?: ReadonlyArray<string>
+  /**
+   * Hosts, with their port if a reference has one, that are spoken to in HTTPS although they are loopback. A host that is
+   * also among `plainHttp` does not resolve.
+   */
+  readonly tls?: ReadonlyArray<string> | undefined
   /**
    * Registries from which the content of a host is read rather than from the host itself, the first first: `mirror.gcr.io`
    * or, where they have it below a name of their own, `harbor.example.com/hub`. One that does not have it, or fails, is
@@ -37,6 +45,13 @@ export interface Options extends Pick<HttpRegistry.Options, "credentials" | "tra
  */
 export const isLoopback = (host: string): boolean =>
   /^(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?$/i.test(host)
+
+/** A host is named for plain HTTP and for HTTPS. */
+class ContradictorySettings extends Data.TaggedError("ContradictorySettings")<{ readonly host: string }> {
+  override get message(): string {
+    return `${this.host} is named for plain HTTP (plainHttp) and for HTTPS (tls)`
+  }
+}
 
 // names are not sensitive to case, and Docker Hub is called by some under which its registry does not answer
 const apiHost = (host: string): string => {
@@ -75,17 +90,20 @@ export const make = Effect.fnUntraced(function*(
   const registries = new Map<string, Registry>()
 
   const plainHttp = new Set((options.plainHttp ?? []).map(apiHost))
+  const tls = new Set((options.tls ?? []).map(apiHost))
 
   const mirrors = new Map(Object.entries(options.mirrors ?? {}).map(([host, of]) => [apiHost(host), of] as const))
 
-  const client = (host: string, more?: Pick<HttpRegistry.Options, "mirrorOf">) =>
-    HttpRegistry.make({
+  const client = Effect.fnUntraced(function*(host: string, more?: Pick<HttpRegistry.Options, "mirrorOf">) {
+    if (plainHttp.has(host) && tls.has(host)) return yield* new ContradictorySettings({ host })
+    return yield* HttpRegistry.make({
       host,
-      plainHttp: isLoopback(host) || plainHttp.has(host),
+      plainHttp: plainHttp.has(host) || isLoopback(host) && !tls.has(host),
       ...options.credentials === undefined ? {} : { credentials: options.credentials },
       ...options.transformClient === undefined ? {} : { transformClient: options.transformClient },
       ...more
     }).pipe(Effect.provideService(HttpClient.HttpClient, http))
+  })
 
   const mirror = Effect.fnUntraced(function*(name: string, of: string) {
     const slash = name.indexOf("/")
@@ -138,4 +156,39 @@ export const make = Effect.fnUntraced(function*(
  * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<Resolver.Resolver, never, HttpClient.HttpClient> =>
-  Layer.effect(Resolver.Resolver, make(options))
+  Layer.merge(Layer.effect(Resolver.Resolver, make(options)), layerExternalBlobs(options))
+
+/**
+ * Provides copies with external layers over HTTP: see `ExternalBlobs`. They come from the `urls` of their descriptor, to
+ * which no credentials are sent, and which the `AddressPolicy` has to allow. {@link layer} does so as well.
+ *
+ * **Example** (For a resolver of one's own)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeHttpClient } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import { ExternalBlobs } from "effect-oci/ExternalBlobs"
+ * import * as HttpResolver from "effect-oci/HttpResolver"
+ * import * as Namespace from "effect-oci/Namespace"
+ * import * as Resolver from "effect-oci/Resolver"
+ *
+ * const external = HttpResolver.layerExternalBlobs().pipe(Layer.provide(NodeHttpClient.layerUndici))
+ * const resolver = Layer.succeed(Resolver.Resolver, Resolver.static({}))
+ *
+ * const layer = Namespace.layer.pipe(Layer.provide(resolver), Layer.provideMerge(external))
+ *
+ * const program = Effect.map(ExternalBlobs, (open) => open !== undefined)
+ *
+ * await Effect.runPromise(Effect.provide(program, layer)) // => true
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerExternalBlobs = (
+  options?: Pick<Options, "transformClient">
+): Layer.Layer<never, never, HttpClient.HttpClient> =>
+  Layer.effect(
+    ExternalBlobs.ExternalBlobs,
+    Effect.map(HttpClient.HttpClient, (client) => HttpExternalBlobs.make(options?.transformClient?.(client) ?? client))
+  )
