@@ -99,6 +99,11 @@ const reasons: ReadonlyArray<readonly [reason: RegistryError.Reason, message: st
     new RegistryError.Storage({ path: "/srv/app", problem: "too many files are open", code: "EMFILE" }),
     "/srv/app: too many files are open",
     true
+  ],
+  [
+    new RegistryError.AmbiguousTag({ tag: "1", candidates: [{ digest: a, name: "reg.io/a:1" }, { digest: b }] }),
+    `several images have the tag 1: reg.io/a:1 (${a}), ${b}`,
+    false
   ]
 ]
 
