@@ -50,7 +50,9 @@ export const tag = (description: string): Flag.Flag<Tag> => parsed("tag", "TAG",
 export const output = Flag.String("output").pipe(
   Flag.withAlias("o"),
   Flag.withMetavar("FILE"),
-  Flag.withDescription("Write to this file instead of stdout; it is there when all of it is"),
+  Flag.withDescription(
+    "Write to this file, pipe or device instead of stdout; a file is replaced when all of the content is there"
+  ),
   Flag.optional
 )
 

@@ -55,6 +55,7 @@ describe("what a registry fails for", () => {
     [new RegistryError.Storage({ path: "/srv", problem: detail, code: "EIO" }), 500, "UNKNOWN"],
     [new RegistryError.Storage({ path: "/srv", problem: detail, code: "EMFILE" }), 503, "UNKNOWN"],
     [new RegistryError.Storage({ path: "/srv", problem: detail, code: "ENOSPC" }), 507, "UNKNOWN"],
+    [new RegistryError.AmbiguousTag({ tag: "1", candidates: [] }), 500, "UNKNOWN"],
     [new RegistryError.CredentialsUnavailable({ source: "config.json", problem: detail }), 502, "UNKNOWN"],
     [new RegistryError.TokenUnavailable({ problem: detail, isTemporary: true }), 503, "UNKNOWN"],
     [new RegistryError.TokenUnavailable({ problem: detail, isTemporary: false }), 502, "UNKNOWN"]

@@ -842,6 +842,13 @@ describe("the contract", () => {
       assert.deepStrictEqual(yield* Contract.violations(registry, { cases: Contract.without("chunks") }), [])
     }))
 
+  it.effect("can be kept without ping, tags and referrers", () =>
+    Effect.gen(function*() {
+      const { ping: _, referrers: __, tags: ___, ...operations } = yield* MemoryRegistry.make()
+      const cases = Contract.without("ping", "tags", "referrers")
+      assert.deepStrictEqual(yield* Contract.violations(Registry.make(operations), { cases }), [])
+    }))
+
   it.effect("fills a registry that cannot be written to through another", () =>
     Effect.gen(function*() {
       const origin = yield* MemoryRegistry.make()

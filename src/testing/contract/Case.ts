@@ -16,6 +16,12 @@ import { isMismatch } from "./Expect.ts"
  * @since 0.1.0
  */
 export type Need =
+  /** The registry answers a ping. */
+  | "ping"
+  /** Tags are listed. */
+  | "tags"
+  /** Referrers are listed. */
+  | "referrers"
   /** Blobs and manifests can be written. */
   | "push"
   /** There are upload sessions. */

@@ -292,7 +292,7 @@ const deleting: ReadonlyArray<Case> = [
     yield* hasNoManifest(registry, name, tag("1"))
     yield* hasNoManifest(registry, name, digest)
   }),
-  promise("a manifest that is deleted takes its tags along", ["delete"], function*(registry, origin) {
+  promise("a manifest that is deleted takes its tags along", ["delete", "tags"], function*(registry, origin) {
     const name = yield* fresh
     const { digest } = yield* pushImage(origin, name, ["one"], { tags: [tag("1"), tag("1.1")] })
     yield* pushImage(origin, name, ["two"], { tags: [tag("2")] })
@@ -311,7 +311,7 @@ const deleting: ReadonlyArray<Case> = [
     yield* pushImage(origin, name, ["layer"])
     yield* Expect.reason(registry.deleteManifest(name, nowhere), "ManifestUnknown")
   }),
-  promise("a tag that was deleted is not there", ["tagDelete"], function*(registry, origin) {
+  promise("a tag that was deleted is not there", ["tagDelete", "tags"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: [tag("1"), tag("2")] })
     yield* registry.deleteTag(name, tag("1"))
