@@ -117,7 +117,8 @@ const tips: Tips = {
       : `check the name; some registries say so of what one may not see: ${logIn(about)}`,
   SizeInvalid: () => again,
   Unauthorized: (_, about) => logIn(about),
-  Denied: (_, about) => `check that this user may do it, or be another: ${logIn(about)}`,
+  Denied: (_, about) =>
+    `check that this user may do it${about.search?.origin === undefined ? `, or be another: ${logIn(about)}` : ""}`,
   Unsupported: (_, about) => tipForUnsupported(about),
   TooManyRequests: ({ retryAfter }) =>
     `wait${
