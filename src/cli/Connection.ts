@@ -3,7 +3,6 @@
  */
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -15,8 +14,10 @@ import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as Stdio from "effect/Stdio"
+import * as Stream from "effect/Stream"
 import type * as Credentials from "../auth/Credentials.ts"
 import * as Keys from "../auth/Keys.ts"
+import * as ExternalBlobs from "../ExternalBlobs.ts"
 import * as Limiter from "../Limiter.ts"
 import * as Namespace from "../Namespace.ts"
 import type * as NodeNamespace from "../node/NodeNamespace.ts"
@@ -27,10 +28,10 @@ import { CredentialSearch } from "./CredentialSearch.ts"
 import * as Flags from "./Flags.ts"
 import * as GivenCredentials from "./GivenCredentials.ts"
 import { misuse, readHost } from "./Names.ts"
+import * as Output from "./Output.ts"
 import { Failure } from "./Output.ts"
 import * as Password from "./Password.ts"
 import type * as Places from "./Places.ts"
-import * as Words from "./Words.ts"
 
 const readMirror = (text: string) =>
   Result.flatMap(Flags.readPair(text), ([host, mirror]) => Result.map(readHost(host), () => [host, mirror] as const))
@@ -147,7 +148,7 @@ const environmentCredentials = Effect.fnUntraced(function*({ anonymous, fromConf
   return yield* fromConfig.pipe(Effect.catch(({ message }) => {
     const [, variable = "a variable"] = /"(OCI_[A-Z_]+)"/.exec(message) ?? []
     const warning = `warning: credentials of the environment are ignored: ${variable} is missing`
-    return Effect.as(Console.error(warning), anonymous)
+    return Effect.as(Output.note(warning), anonymous)
   }))
 })
 
@@ -191,12 +192,18 @@ const namespace = Effect.fnUntraced(function*(
     const { layerOptions } = yield* Effect.promise(() => import("../node/NodeNamespace.ts"))
     const credentials = yield* makeCredentials(settings, given)
     const context = yield* Layer.buildWithScope(layerOptions({ ...settled, credentials }), scope)
-    return Context.get(context, Namespace.Namespace)
+    return context
   }).pipe(Effect.provideContext(yield* Effect.context<HttpServices>()), Effect.cached)
   const resolver = Resolver.Resolver.of({
-    resolve: (host) => Effect.flatMap(overHttp, ({ registry }) => registry(host))
+    resolve: (host) => Effect.flatMap(overHttp, (context) => Context.get(context, Namespace.Namespace).registry(host))
   })
-  return Namespace.make({ resolver })
+  const externalBlobs: ExternalBlobs.Open = (descriptor, options) =>
+    Stream.unwrap(
+      Effect.map(overHttp, (context) =>
+        Context.get(context, ExternalBlobs.ExternalBlobs)?.(descriptor, options) ??
+          Stream.die("it comes with the namespace"))
+    )
+  return Namespace.make({ resolver, externalBlobs })
 })
 
 type HttpServices = FileSystem.FileSystem | Path.Path | ChildProcessSpawner
@@ -208,11 +215,11 @@ const observing = Effect.gen(function*() {
   return (event: RegistryEvent): Effect.Effect<void> => {
     switch (event._tag) {
       case "Warning":
-        return Console.error(Words.foreign(`warning: ${event.registry}: ${event.text}`))
+        return Output.note(`warning: ${event.registry}: ${event.text}`)
       case "Paused":
-        return Console.error(`${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`)
+        return Output.note(`${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`)
       case "Retried":
-        return isWatched ? Console.error(Words.oneLine(`${event.error.message}: trying again`)) : Effect.void
+        return isWatched ? Output.note(`${event.error.message}: trying again`) : Effect.void
       case "Requested":
         return Effect.void
     }

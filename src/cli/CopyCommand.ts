@@ -5,7 +5,6 @@ import * as Cause from "effect/Cause"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Clock from "effect/Clock"
-import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -41,7 +40,7 @@ const copyOne = Effect.fnUntraced(
       Progress.shown(namespace.copyEvents({ ...options, source: source.end, destination: destination.end }))
     )
     const result = destination.format({ digest: report.root.digest })
-    yield* Console.error(Progress.conclusion(report, elapsed))
+    yield* Output.note(Progress.conclusion(report, elapsed))
     return input.json ? Output.json(yield* Effect.orDie(encodeReport(report))) : Output.line(result)
   }
 )
@@ -74,7 +73,7 @@ const tell = Effect.fnUntraced(
   ): Effect.fn.Return<Told, never, FileSystem.FileSystem | Path.Path> {
     const names = { source: source.format(source.end), destination: destination.format(destination.end) }
     if (Exit.isSuccess(exit)) {
-      yield* Console.error(`${names.destination}: ${Progress.conclusion(exit.value, elapsed)}`)
+      yield* Output.note(`${names.destination}: ${Progress.conclusion(exit.value, elapsed)}`)
       const report = yield* Effect.orDie(encodeReport(exit.value))
       const { digest } = exit.value.root
       return { line: destination.format({ ...destination.end, digest }), json: { ...names, report } }

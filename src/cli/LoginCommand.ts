@@ -4,7 +4,6 @@
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Prompt from "effect/cli/Prompt"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -47,7 +46,7 @@ const check = Effect.fnUntraced(function*(host: Host, credential: DockerLogin.Lo
     Effect.catchReasons("RegistryError", { Unauthorized: refused, Denied: refused }),
     Effect.provide(Layer.fresh(layerOptions({ ...options, mirrors: {}, credentials })))
   )
-  if (!isAsked) yield* Console.error(`${host} does not ask who one is: the name and password could not be checked`)
+  if (!isAsked) yield* Output.note(`${host} does not ask who one is: the name and password could not be checked`)
 })
 
 export const LoginCommand = Command.make(
@@ -76,7 +75,7 @@ export const LoginCommand = Command.make(
     const first = (yield* Effect.mapError(DockerConfig.explain({ host }, options), notKept))
       .find(({ found }) => found === "entry" || found === "helper")
     if (first !== undefined && first.source !== source && first.program !== source) {
-      yield* Console.error(`${first.source} comes before it, and has other credentials for ${host}`)
+      yield* Output.note(`${first.source} comes before it, and has other credentials for ${host}`)
     }
     yield* json
       ? Output.json({ host, username, source })

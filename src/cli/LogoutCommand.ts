@@ -2,7 +2,6 @@
  * `effect-oci logout HOST`
  */
 import * as Command from "effect/cli/Command"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as DockerConfig from "../auth/DockerConfig.ts"
@@ -20,7 +19,7 @@ export const LogoutCommand = Command.make(
     const { changed, source } = yield* Effect.mapError(DockerLogin.logout(host, options), notKept)
     const others = (yield* Effect.mapError(DockerConfig.explain({ host }, options), notKept))
       .filter((looked) => looked.found === "entry" && looked.source !== source)
-    for (const other of others) yield* Console.error(`${other.source} still has credentials for ${host}`)
+    for (const other of others) yield* Output.note(`${other.source} still has credentials for ${host}`)
     yield* json
       ? Output.json({ host, source, changed })
       : Output.line(changed ? `logged out of ${host}: ${source}` : `not logged in to ${host}: ${source}`)

@@ -26,7 +26,7 @@ export const plan = Effect.fnUntraced(
         input,
         (source, destinations) => Effect.forEach(destinations, (destination) => planPair({ source, destination }))
       )
-    if (!input.json) return yield* Output.line(plans.map(CopyPlan.format).join("\n\n"))
+    if (!input.json) return yield* Output.text(plans.map(CopyPlan.format).join("\n\n").split("\n"))
     const encoded = yield* Effect.orDie(encode(plans))
     yield* Output.json(input.allTags || plans.length > 1 ? encoded : encoded[0])
   }

@@ -15,7 +15,7 @@ import * as Places from "./Places.ts"
 import * as Words from "./Words.ts"
 
 const line = ({ artifactType, digest, mediaType, size }: Descriptor): string =>
-  `${digest}  ${Words.foreign(artifactType ?? mediaType)}  ${Words.size(size)}`
+  [digest, artifactType || mediaType, Words.size(size)].filter((column) => column !== "").join("  ")
 
 export const ReferrersCommand = Command.make(
   "referrers",

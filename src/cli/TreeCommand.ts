@@ -39,7 +39,7 @@ export const TreeCommand = Command.make(
         })
         const name = place.format(place.end)
         if (json) return yield* Output.json({ reference: name, ...content })
-        yield* Output.line(mermaid ? Tree.mermaid(name, content) : Tree.text(name, content))
+        yield* Output.text(mermaid ? Tree.mermaid(name, content) : Tree.text(name, content))
       })
     )
   })

@@ -272,7 +272,11 @@ export const make = (options?: {
       const isSparse = (yield* Registry.SparseIndex) === "accept"
       const missing = [
         ...blobs.filter((blob) => !content?.blobs.has(blob.digest) && !MediaType.isNonDistributable(blob.mediaType)),
-        ...manifests.filter((manifest) => !isSparse && !content?.manifests.has(manifest.digest))
+        ...manifests.filter(({ digest, mediaType }) =>
+          !isSparse && !content?.manifests.has(digest) &&
+          // what has an unknown type may be a blob
+          (MediaType.isManifest(mediaType) || !content?.blobs.has(digest))
+        )
       ]
       const [first] = missing
       if (first !== undefined) {
