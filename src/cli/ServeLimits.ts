@@ -13,6 +13,11 @@ const size = (name: string, description: string) => Flags.size(name, description
 /** The flags, for the definition of the verb. */
 export const flags = {
   maxBlob: size("max-blob", "Maximum size of a blob. Default: 100GiB"),
+  maxRepository: size("max-repository", "Maximum size of all content of one repository. Default: any"),
+  maxTotal: size(
+    "max-total",
+    "Maximum size of all content. Default: any in a folder, half of the machine's memory without"
+  ),
   maxUploads: count("max-uploads", "Maximum number of open upload sessions. Default: 10000"),
   maxClientUploads: count(
     "max-client-uploads",
