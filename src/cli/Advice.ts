@@ -6,12 +6,15 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
+import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import type { Place } from "../auth/Credentials.ts"
 import * as DockerConfig from "../auth/DockerConfig.ts"
+import { isLoopback } from "../client/HttpResolver.ts"
 import { isCopyError, type Reason as CopyReason } from "../copy/CopyError.ts"
 import * as Reference from "../Reference.ts"
 import { isRegistryError, type Transport } from "../RegistryError.ts"
+import { CredentialSearch } from "./CredentialSearch.ts"
 import { type Reason as NamespaceReason, Trouble } from "./Trouble.ts"
 import * as Words from "./Words.ts"
 
@@ -28,6 +31,17 @@ interface Case {
   readonly repository?: string
   readonly operation?: string
   readonly end?: "source" | "destination"
+  /** True if the content is part of an index that is copied. */
+  readonly isPart?: boolean
+  /** After a refusal: where credentials were looked for. */
+  readonly search?: Looked
+}
+
+/** Where credentials were looked for: in a flag or variable, or else in these places. */
+interface Looked {
+  readonly origin: string | undefined
+  readonly file: string | undefined
+  readonly places: ReadonlyArray<DockerConfig.Looked>
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -37,7 +51,12 @@ interface Case {
 /** What to try, for each reason. */
 type Tips = { readonly [T in Reason["_tag"]]: (reason: Extract<Reason, { readonly _tag: T }>, about: Case) => string }
 
-const logIn = ({ host = "HOST" }: Case): string => `effect-oci login ${host}`
+const logIn = ({ host = "HOST", search }: Case): string => {
+  if (search?.origin !== undefined) return `check the name and the password of ${search.origin}`
+  const login = `effect-oci login ${search?.file === undefined ? "" : `--authfile ${search.file} `}${host}`
+  const helper = search?.places.find(({ found }) => found === "helper")
+  return helper === undefined ? login : `${login}, or see to it that ${helper.program} works`
+}
 
 const again = "try again"
 
@@ -45,7 +64,9 @@ const elsewhere = "try again, and if that does not help get it from elsewhere: w
 
 const tipForTransport = ({ code = "" }: Transport, { host = "the host" }: Case): string => {
   if (code === "ENOTFOUND") return `check how ${host} is written, and whether a proxy is needed (HTTPS_PROXY)`
+  if (code === "ERR_INVALID_PROXY") return "correct this variable, or unset it"
   if (code === "ECONNREFUSED") return "check the port, and that the registry runs"
+  if (code.startsWith("HPE_") && isLoopback(host)) return `--tls ${host} if it is a registry in HTTPS`
   if (/^ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)$|^HPE_/.test(code)) {
     return `--plain-http ${host} if it is a registry in plain HTTP`
   }
@@ -65,8 +86,6 @@ const tipForUnsupported = (about: Case): string => {
     case "deleteManifest":
     case "deleteBlob":
       return "whoever runs the registry has to allow it"
-    case "repositories":
-      return "many registries list repositories on their web site only"
     default:
       return "the registry may be too old for it, or be read-only"
   }
@@ -84,7 +103,9 @@ const tips: Tips = {
       : "the destination has lost content, or refuses it: try --trust deep",
   ManifestInvalid: () => "it may not take manifests of this type: an index, or an artifact",
   ManifestUnknown: (_, about) =>
-    about.repository === undefined
+    about.end === "source" && about.isPart === true
+      ? "the source has only some images of this index: --platform OS/ARCH copies one that it has"
+      : about.repository === undefined
       ? "effect-oci tags lists what there is"
       : `effect-oci tags ${about.host}/${about.repository} lists what there is`,
   NameInvalid: () => "some registries want names of a certain form, such as PROJECT/NAME",
@@ -119,6 +140,7 @@ const tips: Tips = {
       : code === "EACCES" || code === "EPERM"
       ? "check who may write there"
       : "check the path",
+  AmbiguousTag: () => "name one of them by its digest, or by its full name: oci:DIR:docker.io/team/app:1",
   // hosts and references
   UnknownHost: () => "check how the host is written",
   ResolveFailed: () => "check how the host, and its mirrors, are written",
@@ -137,8 +159,28 @@ const tips: Tips = {
   TooDeep: () => "see what it is: effect-oci tree"
 }
 
+/** Reasons with which registries without a catalog answer a request for it. */
+const noCatalog: ReadonlySet<string> = new Set([
+  "Denied",
+  "ManifestUnknown",
+  "NameInvalid",
+  "NameUnknown",
+  "Unauthorized",
+  "UnexpectedResponse",
+  "Unsupported"
+])
+
+const tipForCatalog = (about: Case): string => {
+  const { host = "the registry", reason } = about
+  const login = reason._tag === "Unauthorized" || reason._tag === "Denied" ? `${logIn(about)}, unless ` : ""
+  return `${login}${host} does not list its repositories, as most public registries do not: see its web site`
+}
+
 // every reason has its own function, which the type of the table says and the compiler cannot follow
-const tipOf = (about: Case): string => (tips[about.reason._tag] as Tips[Reason["_tag"]])(about.reason as never, about)
+const tipOf = (about: Case): string =>
+  about.operation === "repositories" && noCatalog.has(about.reason._tag)
+    ? tipForCatalog(about)
+    : (tips[about.reason._tag] as Tips[Reason["_tag"]])(about.reason as never, about)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // who we were
@@ -159,15 +201,28 @@ const found = ({ found, key, program, source }: DockerConfig.Looked): string => 
   }
 }
 
-/** Where credentials were looked for, and what was there. */
-const credentials = Effect.fnUntraced(function*({ host, reason, repository }: Case) {
-  if (host === undefined || reason._tag !== "Unauthorized" && reason._tag !== "Denied") return ""
+/** Finds out where credentials were looked for, after a refusal. */
+const searched = Effect.fnUntraced(function*({ host, reason, repository }: Case) {
+  if (host === undefined || reason._tag !== "Unauthorized" && reason._tag !== "Denied") return undefined
   const place: Place = { host, ...repository === undefined ? {} : { repository } }
-  const looked = yield* Effect.orElseSucceed(DockerConfig.explain(place), () => [])
+  const { file, origin } = yield* Ref.get(yield* CredentialSearch)
+  const looked = yield* Effect.orElseSucceed(DockerConfig.explain(place, { file }), () => [])
   const last = looked.findIndex(({ found }) => found === "entry")
-  const asked = last < 0 ? looked : looked.slice(0, last + 1)
-  return asked.length === 0 ? "" : `; credentials for ${host} were looked for in ${asked.map(found).join(", ")}`
+  const search: Looked = {
+    file,
+    origin: yield* origin(place),
+    places: last < 0 ? looked : looked.slice(0, last + 1)
+  }
+  return search
 })
+
+/** Where credentials were looked for, and what was there. */
+const credentials = ({ host, search }: Case): string => {
+  if (search === undefined) return ""
+  if (search.origin !== undefined) return `; the credentials for ${host} are those of ${search.origin}`
+  const { places } = search
+  return places.length === 0 ? "" : `; credentials for ${host} were looked for in ${places.map(found).join(", ")}`
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // sentences
@@ -184,8 +239,15 @@ const placeOf = (reference: string): Pick<Case, "host" | "repository"> =>
 
 const caseOf = (error: unknown): Case | undefined => {
   if (isCopyError(error)) {
-    const { end, operation, reason, reference } = error
-    return { reason, reference, end, ...placeOf(reference), ...operation === undefined ? {} : { operation } }
+    const { end, operation, path, reason, reference } = error
+    return {
+      reason,
+      reference,
+      end,
+      isPart: path.length > 0,
+      ...placeOf(reference),
+      ...operation === undefined ? {} : { operation }
+    }
   }
   if (error instanceof Trouble) {
     const { operation, reason, reference } = error
@@ -214,7 +276,9 @@ export const sentence = Effect.fnUntraced(
   function*(error: unknown): Effect.fn.Return<string, never, FileSystem.FileSystem | Path.Path> {
     const about = caseOf(error)
     if (about === undefined) return messageOf(error)
-    return Words.oneLine(`${messageOf(error)}${yield* credentials(about)}; ${tipOf(about)}`)
+    const search = yield* searched(about)
+    const whole = search === undefined ? about : { ...about, search }
+    return Words.oneLine(`${messageOf(error)}${credentials(whole)}; ${tipOf(whole)}`)
   }
 )
 

@@ -160,7 +160,7 @@ export const CopyCommand = Command.make(
     ),
     dryRun: Flags.onOff("dry-run", "Copy nothing, and print what would be done, as plan does"),
     json: Flags.json,
-    connection: Connection.flags
+    connection: Connection.copyFlags
   },
   Effect.fnUntraced(function*(input) {
     const options: Copy.Options = { ...yield* CopyFlags.options(input), verify: input.verify }
@@ -168,7 +168,7 @@ export const CopyCommand = Command.make(
     yield* yield* copy(input, options)
   })
 ).pipe(
-  Connection.provideUnwatched,
+  Connection.provideCopyUnwatched,
   Command.withAlias("cp"),
   Command.withShortDescription("Copy an image from one registry, folder or archive to others"),
   Command.withDescription(

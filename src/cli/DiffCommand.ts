@@ -100,7 +100,7 @@ export const DiffCommand = Command.make(
     if (exitCode && !difference.isSame) return yield* new Output.Told({})
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("left", "right"),
   Command.withShortDescription("What differs between two images"),
   Command.withDescription(
     "Compares two images: their platforms, and of each what differs in annotations, config and layers. What only the first has is " +

@@ -134,7 +134,7 @@ export const ManifestInspectCommand = Command.make(
     )
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("image"),
   Command.withAlias("show"),
   Command.withShortDescription("Show what a manifest says, and the config of its image"),
   Command.withDescription(

@@ -55,7 +55,7 @@ export const conclusion = (report: CopyReport, elapsed: Duration.Duration): stri
 const remark = (event: CopyEvent): string | undefined => {
   switch (event._tag) {
     case "Warned":
-      return foreign(`warning from ${event.registry}: ${event.text}`)
+      return foreign(`warning: ${event.registry}: ${event.text}`)
     case "Paused":
       return `${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`
     default:

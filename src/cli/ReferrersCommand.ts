@@ -47,7 +47,7 @@ export const ReferrersCommand = Command.make(
     )
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("image"),
   Command.withAlias("discover"),
   Command.withShortDescription("What refers to an image: signatures, SBOMs, attestations"),
   Command.withDescription(

@@ -36,7 +36,7 @@ export const ResolveCommand = Command.make(
     )
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("image"),
   Command.withAlias("digest"),
   Command.withShortDescription("The digest that a tag points at"),
   Command.withDescription(

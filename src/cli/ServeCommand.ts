@@ -140,7 +140,7 @@ export const ServeCommand = Command.make(
     yield* drain(server, Duration.seconds(grace))
   }, Effect.scoped)
 ).pipe(
-  Connection.provide,
+  Connection.provide("proxy"),
   Command.withShortDescription("Serve a registry over HTTP"),
   Command.withDescription(
     "Serves a registry over HTTP until interrupted. Prints its address once it listens, and logs each request as one line " +

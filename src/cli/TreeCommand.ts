@@ -44,7 +44,7 @@ export const TreeCommand = Command.make(
     )
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("image"),
   Command.withShortDescription("What an image consists of, and what refers to it"),
   Command.withDescription(
     "Shows an image as a tree: the platforms of an index, the config and layers of each with their sizes, and what refers to " +

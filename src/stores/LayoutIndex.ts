@@ -10,11 +10,15 @@ import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Reference from "../Reference.ts"
+import { AmbiguousTag } from "../RegistryError.ts"
 
 /** What the manifest is called: a tag, or a whole reference with one. */
 const refName = "org.opencontainers.image.ref.name"
 /** What containerd and docker call it: a whole reference. */
 const containerName = "io.containerd.image.name"
+
+/** Maximum number of images that an error about an ambiguous tag lists. */
+const candidateLimit = 10
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -69,6 +73,19 @@ const makeEntry = (text: string, value: unknown): Entry => {
 
 const written = ({ space }: Pick<LayoutIndex, "space">, fields: Fields): Entry =>
   makeEntry(space + JSON.stringify(fields), fields)
+
+/** Makes an index of manifests and the names that they have. */
+export const make = (
+  manifests: ReadonlyArray<{ readonly descriptor: Descriptor; readonly tag?: Reference.Tag; readonly name?: string }>
+): LayoutIndex => ({
+  ...empty,
+  entries: manifests.map(({ descriptor, name, tag }) =>
+    written(empty, {
+      ...plain(descriptor),
+      ...tag === undefined ? {} : { annotations: { [refName]: tag, [containerName]: name } }
+    })
+  )
+})
 
 /** An index without manifests. */
 export const empty: LayoutIndex = {
@@ -169,31 +186,71 @@ export const format = ({ after, before, entries }: LayoutIndex): string =>
 // asking
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** What a tag names: what is called exactly that, or else what stands first. */
-const byTag = (self: LayoutIndex, tag: Reference.Tag): Entry | undefined =>
-  self.entries.find((entry) => entry.tag === tag && entry.isExact) ?? self.entries.find((entry) => entry.tag === tag)
+/**
+ * Everything that each tag names: the entries that are called exactly that, or else those whose name has the tag. There
+ * is one entry for each digest, so that more than one make the tag ambiguous.
+ */
+const tables = new WeakMap<LayoutIndex, ReadonlyMap<Reference.Tag, ReadonlyArray<Entry>>>()
 
-/** What every tag names, of an index that is asked for one after the other. */
-const tables = new WeakMap<LayoutIndex, ReadonlyMap<Reference.Tag, Entry>>()
-
-const tableOf = (self: LayoutIndex): ReadonlyMap<Reference.Tag, Entry> => {
+const tableOf = (self: LayoutIndex): ReadonlyMap<Reference.Tag, ReadonlyArray<Entry>> => {
   const known = tables.get(self)
   if (known !== undefined) return known
-  const table = new Map<Reference.Tag, Entry>()
+  const table = new Map<Reference.Tag, Array<Entry>>()
   for (const entry of self.entries) {
     if (entry.tag === undefined) continue
-    const other = table.get(entry.tag)
-    if (other === undefined || entry.isExact && !other.isExact) table.set(entry.tag, entry)
+    const others = table.get(entry.tag)
+    const [first] = others ?? []
+    if (others === undefined || entry.isExact && first?.isExact === false) table.set(entry.tag, [entry])
+    else if (
+      entry.isExact === first?.isExact && others.length < candidateLimit &&
+      others.every((other) => isAnother(entry, other))
+    ) others.push(entry)
   }
   tables.set(self, table)
   return table
 }
 
+/** What a tag names first. */
+const byTag = (self: LayoutIndex, tag: Reference.Tag): Entry | undefined => tableOf(self).get(tag)?.[0]
+
+/** The names of an entry, the longest kind first. BuildKit separates several of them by commas. */
+const namesIn = ({ fields }: Entry): ReadonlyArray<string> => {
+  const { [containerName]: long, [refName]: short } = annotationsOf(fields)
+  const names = [long, short].flatMap((name) => typeof name === "string" ? name.split(",") : [])
+  return Array.from(new Set(names.map((name) => name.trim()).filter((name) => name !== "")))
+}
+
 const digestOf = ({ descriptor }: Entry): Digest.Digest | undefined => Result.getOrUndefined(descriptor)?.digest
 
+/** Returns true if two entries are of different content, as far as both make sense. */
+const isAnother = (entry: Entry, other: Entry): boolean => {
+  const [one, two] = [digestOf(entry), digestOf(other)]
+  return one !== undefined && two !== undefined && one !== two
+}
+
+/** All manifests that a tag names, with their full names, if it names several. */
+export const ambiguity = (self: LayoutIndex, tag: Reference.Tag): AmbiguousTag | undefined => {
+  const entries = tableOf(self).get(tag) ?? []
+  return entries.length < 2 ? undefined : new AmbiguousTag({
+    tag,
+    candidates: entries.flatMap((entry) => {
+      const digest = digestOf(entry)
+      const [name] = namesIn(entry)
+      return digest === undefined ? [] : [{ digest, ...name === undefined ? {} : { name } }]
+    })
+  })
+}
+
 /** What a tag names, if anything; or what is wrong with the entry that it names. */
-export const resolve = (self: LayoutIndex, tag: Reference.Tag): Result.Result<Descriptor | undefined, string> =>
-  tableOf(self).get(tag)?.descriptor ?? Result.succeed(undefined)
+export const resolve = (
+  self: LayoutIndex,
+  tag: Reference.Tag
+): Result.Result<Descriptor | undefined, string | AmbiguousTag> => {
+  const ambiguous = ambiguity(self, tag)
+  return ambiguous === undefined
+    ? byTag(self, tag)?.descriptor ?? Result.succeed(undefined)
+    : Result.fail(ambiguous)
+}
 
 /** What is listed under a digest, with a tag or without. */
 export const find = (self: LayoutIndex, digest: Digest.Digest): Descriptor | undefined => {
@@ -212,16 +269,18 @@ export const roots = (self: LayoutIndex): ReadonlyArray<Descriptor> => {
   return Array.from(found.values())
 }
 
-/** Everything that is listed and makes sense, with the longest name that it has there. */
-export const named = (
-  self: LayoutIndex
-): ReadonlyArray<{ readonly descriptor: Descriptor; readonly name: string | undefined }> =>
-  self.entries.flatMap(({ descriptor, fields }) => {
-    const { [containerName]: long, [refName]: short } = annotationsOf(fields)
-    const name = [long, short].find((name) => typeof name === "string")
-    return Result.isSuccess(descriptor)
-      ? [{ descriptor: descriptor.success, name: typeof name === "string" ? name : undefined }]
-      : []
+/** A manifest, and one of its names. */
+export interface Named {
+  readonly descriptor: Descriptor
+  /** Whole reference or tag, as the tool that wrote the index has put it there. */
+  readonly name: string
+}
+
+/** Every name in the index, of what makes sense, with the manifest that has it. */
+export const named = (self: LayoutIndex): ReadonlyArray<Named> =>
+  self.entries.flatMap((entry) => {
+    const descriptor = Result.getOrUndefined(entry.descriptor)
+    return descriptor === undefined ? [] : namesIn(entry).map((name) => ({ descriptor, name }))
   })
 
 /** All tags, in order. */

@@ -72,6 +72,11 @@ export const push = Effect.fnUntraced(
       yield* layout.change({
         prepare: Effect.andThen(check, files.rename(draft, path)),
         edit: Effect.fnUntraced(function*(index) {
+          for (const tag of tags) {
+            // which of the images would lose the tag is for the user to decide
+            const ambiguity = LayoutIndex.ambiguity(index, tag)
+            if (ambiguity !== undefined) return yield* ambiguity
+          }
           const isListed = tags.length > 0 || (yield* layout.catalog.find(index, digest))?.mediaType === mediaType
           const tagged = tags.reduce((index, tag) => LayoutIndex.point(index, tag, descriptor), index)
           const listed = isListed ? tagged : LayoutIndex.add(tagged, descriptor)
