@@ -66,9 +66,12 @@ const tipForTransport = ({ code = "" }: Transport, { host = "the host" }: Case):
   if (code === "ENOTFOUND") return `check how ${host} is written, and whether a proxy is needed (HTTPS_PROXY)`
   if (code === "ERR_INVALID_PROXY") return "correct this variable, or unset it"
   if (code === "ECONNREFUSED") return "check the port, and that the registry runs"
-  if (code.startsWith("HPE_") && isLoopback(host)) return `--tls ${host} if it is a registry in HTTPS`
-  if (/^ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)$|^HPE_/.test(code)) {
-    return `--plain-http ${host} if it is a registry in plain HTTP`
+  if (code.startsWith("HPE_")) return `--plain-http ${host} if it is a registry in plain HTTP`
+  if (/^CERT_(?:HAS_EXPIRED|NOT_YET_VALID|REVOKED)$/.test(code)) {
+    return `ask the administrator of ${host} to renew it, and check the clock; --insecure ${host} leaves it unchecked`
+  }
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
+    return `use a name that the certificate has; --insecure ${host} leaves it unchecked`
   }
   if (/CERT|SIGNED|ISSUER|LEAF_SIGNATURE/.test(code)) {
     return `--ca-file FILE names the authority of its certificate, --insecure ${host} leaves it unchecked`
@@ -133,6 +136,12 @@ const tips: Tips = {
     }, and ask for less at a time: --concurrency 1`,
   // on the way
   Transport: tipForTransport,
+  SchemeMismatch: ({ used }, { host = "HOST" }) =>
+    used === "https"
+      ? `--plain-http ${host} if it is a registry in plain HTTP`
+      : isLoopback(host)
+      ? `--tls ${host}`
+      : `leave out --plain-http ${host}`,
   Timeout: () => `${again}; --concurrency 1 asks less of a slow registry`,
   UnexpectedResponse: ({ status = 0 }, about) =>
     isDeletion(about) && status >= 400 && status < 500

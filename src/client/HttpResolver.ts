@@ -21,7 +21,7 @@ import * as Mirrors from "./Mirrors.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Options extends Pick<HttpRegistry.Options, "credentials" | "transformClient"> {
+export interface Options extends Pick<HttpRegistry.Options, "credentials" | "tokenRealms" | "transformClient"> {
   /** Hosts, with their port where a reference has one, that are spoken to in plain HTTP. Loopback always is. */
   readonly plainHttp?: ReadonlyArray<string>
   /**
@@ -110,6 +110,7 @@ export const make = Effect.fnUntraced(function*(
       plainHttp: plainHttp.has(host) || isLoopback(host) && !tls.has(host),
       capabilities: capabilities.get(host) ?? {},
       ...options.credentials === undefined ? {} : { credentials: options.credentials },
+      tokenRealms: options.tokenRealms,
       ...options.transformClient === undefined ? {} : { transformClient: options.transformClient },
       ...more
     }).pipe(Effect.provideService(HttpClient.HttpClient, http))
