@@ -501,13 +501,13 @@ export const make = Effect.fnUntraced(function*(
       Effect.sync(() => {
         last = next
       }))
-    const answered = yield* Effect.result(converse(watched, call, request))
-    if (answered._tag === "Failure") {
-      return isOwn(last) ? yield* answered.failure : Result.fail(answered.failure)
+    const conversed = yield* Effect.result(converse(watched, call, request))
+    if (conversed._tag === "Failure") {
+      return isOwn(last) ? yield* conversed.failure : Result.fail(conversed.failure)
     }
-    const judged = yield* Effect.result(judge(call, answered.success, [200]))
+    const judged = yield* Effect.result(judge(call, conversed.success, [200]))
     if (judged._tag === "Success") return Result.succeed(yield* receive(call, judged.success, smallBody))
-    return isRefusedHead(answered.success.response) ? Result.fail(judged.failure) : yield* judged.failure
+    return isRefusedHead(conversed.success.response) ? Result.fail(judged.failure) : yield* judged.failure
   }, Effect.scoped)
 
   /** Sends a body as one piece. */
@@ -536,7 +536,7 @@ export const make = Effect.fnUntraced(function*(
     locate: (address = "", base) =>
       address !== "" && URL.canParse(address, base) ? atHome(registry, resolve(address, base)) : undefined,
     error,
-    warn: (text) => Metrics.tell({ _tag: "Warning", registry: name, text }),
+    warn: (text) => Metrics.tell({ _tag: "Warning", registry: name, text: secrets.strike(text) }),
     send,
     head,
     open: Effect.fnUntraced(function*(call, request, expected) {
