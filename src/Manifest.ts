@@ -9,13 +9,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { isObject } from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { Descriptor } from "./Descriptor.ts"
 import * as Digest from "./Digest.ts"
 import * as MediaType from "./MediaType.ts"
-import { printable } from "./Text.ts"
+import { excerpt, printable } from "./Text.ts"
 
 const noDescriptors: Effect.Effect<ReadonlyArray<Descriptor>> = Effect.succeed([])
 
@@ -209,32 +208,60 @@ const decodeObject = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Rec
  */
 export const isDocument = (bytes: Uint8Array): boolean => Option.isSome(decodeObject(new TextDecoder().decode(bytes)))
 
+/** Returns the type of a document that has the fields of one type, and none of another. */
+const shapeOf = (document: Readonly<Record<string, unknown>>): string | undefined => {
+  const isIndex = "manifests" in document
+  const isImage = "layers" in document || "config" in document
+  if (isIndex === isImage) return undefined
+  return isIndex ? MediaType.imageIndex : MediaType.imageManifest
+}
+
 /**
- * Returns the media type that a document has by itself: that of its `mediaType` field, or else the OCI type whose fields
- * it has. It is `undefined` for what is no manifest.
+ * Returns the media type of a manifest that came with a `Content-Type`, or without one.
  *
- * **Example** (A manifest that came without a type)
+ * **Details**
+ *
+ * A type of a manifest in the header counts, unless the document's own `mediaType` field contradicts it (`Malformed`).
+ * After any other header, for example `application/json` or `text/plain`, the type is what the document says itself, or
+ * what its fields show: an index has `manifests`, an image has `config` and `layers`. A JSON object that shows neither is
+ * of the type in the header, if that says anything (see `MediaType.isGeneric`). Otherwise the bytes are not a manifest
+ * (`UnknownMediaType`).
+ *
+ * **Example** (A manifest from a file server)
  *
  * ```ts import.meta.vitest
+ * import { Result } from "effect"
  * import * as Manifest from "effect-oci/Manifest"
- * import * as MediaType from "effect-oci/MediaType"
  *
  * const bytes = new TextEncoder().encode(`{ "schemaVersion": 2, "manifests": [] }`)
  *
- * Manifest.detect(bytes) === MediaType.imageIndex // => true
- * Manifest.detect(new TextEncoder().encode("<html>")) // => undefined
+ * Manifest.mediaTypeOf("text/plain; charset=utf-8", bytes) // => Result.succeed("application/vnd.oci.image.index.v1+json")
+ * Result.isFailure(Manifest.mediaTypeOf("text/html", new TextEncoder().encode("<html>"))) // => true
  * ```
  *
  * @category accessors
  * @since 0.1.0
  */
-export const detect = (bytes: Uint8Array): string | undefined => {
-  const fields = Option.getOrUndefined(decodeObject(new TextDecoder().decode(bytes)))
-  if (fields === undefined) return undefined
-  const { config, layers, manifests, mediaType } = fields
-  if (typeof mediaType === "string" && mediaType !== "") return mediaType
-  if (Array.isArray(manifests)) return MediaType.imageIndex
-  return isObject(config) || Array.isArray(layers) ? MediaType.imageManifest : undefined
+export const mediaTypeOf = (contentType: string, bytes: Uint8Array): Result.Result<string, ManifestError> => {
+  const declared = MediaType.fromContentType(contentType)
+  const document = Option.getOrUndefined(decodeObject(new TextDecoder().decode(bytes)))
+  const field = document?.["mediaType"]
+  const own = typeof field === "string" && field !== "" ? field : undefined
+  if (MediaType.isManifest(declared)) {
+    return own === undefined || own === declared ? Result.succeed(declared) : Result.fail(
+      new ManifestError({
+        kind: "Malformed",
+        mediaType: declared,
+        problem: `its mediaType field says ${JSON.stringify(excerpt(own))}`
+      })
+    )
+  }
+  const shown = document === undefined
+    ? undefined
+    : own ?? shapeOf(document) ?? (MediaType.isGeneric(declared) ? undefined : declared)
+  return shown === undefined
+    ? Result.fail(new ManifestError({ kind: "UnknownMediaType", mediaType: declared, problem: "not a manifest" }))
+    : Result.succeed(shown)
 }
 
 /**

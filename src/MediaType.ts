@@ -138,6 +138,17 @@ export const isNonDistributable = (mediaType: string): boolean =>
   mediaType === "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 
 /**
+ * Returns true for a type that says nothing of the content, such as the default of a file server. Registries send
+ * manifests with such types; see `Manifest.mediaTypeOf`.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isGeneric = (mediaType: string): boolean =>
+  mediaType === "" || mediaType.startsWith("text/") ||
+  /^(?:application\/(?:json|octet-stream|x-octet-stream|xml|xhtml\+xml)|binary\/octet-stream)$/.test(mediaType)
+
+/**
  * A `Content-Type` without its parameters, in lower case (RFC 9110 section 8.3.1: types are case-insensitive).
  *
  * **Example** (Reading a header)

@@ -125,13 +125,16 @@ export class Namespace extends Context.Service<Namespace, {
   readonly copyBlob: (
     options: Pick<CopyOptions, "source" | "destination">
   ) => Effect.Effect<CopyReport, CopyError>
-  /** Opens a blob, or a range of it. */
+  /** Opens a blob, or a range of it. `size` is used if the registry does not tell how long the blob is. */
   readonly getBlob: (
     end: End,
-    options?: { readonly range?: Range }
+    options?: { readonly range?: Range | undefined; readonly size?: number | undefined }
   ) => Effect.Effect<Blob, NamespaceError, Scope.Scope>
-  /** Tells whether a blob is there, and how long it is. */
-  readonly resolveBlob: (end: End) => Effect.Effect<Descriptor, NamespaceError>
+  /** Tells whether a blob is there, and how long it is. `size` is used if the registry does not tell. */
+  readonly resolveBlob: (
+    end: End,
+    options?: { readonly size?: number | undefined }
+  ) => Effect.Effect<Descriptor, NamespaceError>
   /** Reads a manifest. */
   readonly getManifest: (end: End, options?: ForPlatform) => Effect.Effect<ManifestBytes, NamespaceError>
   /** Tells what a tag points at, or whether a manifest is there. */
@@ -317,9 +320,9 @@ export const make = (options: {
       const { digest, registry, repository } = yield* openBlob(end)
       return yield* registry.getBlob(repository, digest, options)
     }),
-    resolveBlob: Effect.fn("Namespace.resolveBlob")(function*(end) {
+    resolveBlob: Effect.fn("Namespace.resolveBlob")(function*(end, options) {
       const { digest, registry, repository } = yield* openBlob(end)
-      return yield* registry.resolveBlob(repository, digest)
+      return yield* registry.resolveBlob(repository, digest, options)
     }),
     getManifest: Effect.fn("Namespace.getManifest")(function*(end, options) {
       return options?.platform === undefined ? yield* manifestAt(end) : yield* image(end, options.platform)

@@ -112,21 +112,27 @@ export interface Registry {
   readonly ping: Effect.Effect<void, RegistryError>
 
   /**
-   * Opens a blob, or a range of it. Closing the scope lets go of what is not read by then.
+   * Opens a blob, or a range of it. Closing the scope lets go of what is not read by then. `size` is what the caller knows,
+   * for example from a descriptor: it is used if the registry does not tell how long the blob is.
    *
    * Reasons: `BlobUnknown`, `NameUnknown`, `RangeNotSatisfiable`.
    */
   readonly getBlob: (
     repository: Repository,
     digest: Digest,
-    options?: { readonly range?: Range }
+    options?: { readonly range?: Range | undefined; readonly size?: number | undefined }
   ) => Effect.Effect<Blob, RegistryError, Scope.Scope>
   /**
-   * Tells whether a blob is there, and how long it is.
+   * Tells whether a blob is there, and how long it is. `size` is what the caller knows, for example from a descriptor: it
+   * is used if the registry does not tell.
    *
    * Reasons: `BlobUnknown`, `NameUnknown`.
    */
-  readonly resolveBlob: (repository: Repository, digest: Digest) => Effect.Effect<Descriptor, RegistryError>
+  readonly resolveBlob: (
+    repository: Repository,
+    digest: Digest,
+    options?: { readonly size?: number | undefined }
+  ) => Effect.Effect<Descriptor, RegistryError>
   /**
    * Reads a manifest, by tag or by digest, and verifies it.
    *
@@ -379,8 +385,8 @@ export const make = (
     ping: span("ping")(self.ping),
     getBlob: (repository, digest, options) =>
       span("getBlob", of(repository, { "oci.digest": digest }))(self.getBlob(repository, digest, options)),
-    resolveBlob: (repository, digest) =>
-      span("resolveBlob", of(repository, { "oci.digest": digest }))(self.resolveBlob(repository, digest)),
+    resolveBlob: (repository, digest, options) =>
+      span("resolveBlob", of(repository, { "oci.digest": digest }))(self.resolveBlob(repository, digest, options)),
     getManifest: (repository, reference) =>
       span("getManifest", of(repository, { "oci.reference": reference }))(self.getManifest(repository, reference)),
     resolveManifest: (repository, reference) =>
@@ -435,7 +441,7 @@ export const blobSource = Effect.fnUntraced(function*(
     Stream.unwrap(Effect.gen(function*() {
       if (offset > 0 && offset >= size) return Stream.empty
       // hashed here: a range is not hashed below. Of nothing, there is none
-      const blob = yield* self.getBlob(repository, digest, size === 0 ? {} : { range: { offset } })
+      const blob = yield* self.getBlob(repository, digest, size === 0 ? { size } : { range: { offset }, size })
       if (blob.descriptor.size === size) return blob.stream
       return yield* failure(new Hasher.SizeMismatch({ expected: size, actual: blob.descriptor.size }))
     }))

@@ -118,18 +118,20 @@ export const write = Effect.fnUntraced(function*<E>(
   reopen: Effect.Effect<Mounted | Upload, RegistryError, Scope.Scope>
 ): Effect.fn.Return<void, RegistryError | E> {
   const isLarge = source.size >= (yield* ResumptionThreshold)
+  const pieces: Pieces = { largest: Infinity, isDeclined: false }
   let session: Mounted | Upload = self
   let restarts = 0
 
   const isLost = (error: RegistryError): boolean =>
-    (losses.has(error.reason._tag) || session._tag === "Upload" && !session.resumable && worthRetrying(error)) &&
+    (losses.has(error.reason._tag) || pieces.isDeclined ||
+      session._tag === "Upload" && !session.resumable && worthRetrying(error)) &&
     (restarts++ === 0 || !isLarge)
   const restart = Effect.gen(function*() {
     session = yield* reopen
-    if (session._tag === "Upload") yield* fill(session, digest, source, isLarge)
+    if (session._tag === "Upload") yield* fill(session, digest, source, isLarge, pieces)
   }).pipe(Effect.scoped)
 
-  const filled = fill(self, digest, source, isLarge)
+  const filled = fill(self, digest, source, isLarge, pieces)
   yield* (source.replay === "once" ? filled : Effect.catchIf(
     filled,
     (error) => isRegistryError(error) && isLost(error),
@@ -141,36 +143,56 @@ export const write = Effect.fnUntraced(function*<E>(
 
 const losses: ReadonlySet<string> = new Set(["BlobUploadUnknown", "BlobUploadInvalid", "Unsupported"])
 
+/** How a blob is cut into pieces, as far as the registry's answers say. */
+interface Pieces {
+  /** No piece may be larger, in bytes. */
+  largest: number
+  /** True after the registry refused the first of several pieces. */
+  isDeclined: boolean
+}
+
+// statuses that say of a request that there is no such request
+const noSuchRequest: ReadonlySet<number | undefined> = new Set([400, 404, 405])
+
 const fill = Effect.fnUntraced(
   function*<E>(
     self: Upload,
     digest: Digest,
     source: BlobSource<E>,
-    isLarge: boolean
+    isLarge: boolean,
+    pieces: Pieces
   ): Effect.fn.Return<void, RegistryError | SourceFailure<E>> {
     const { replay, size } = source
     const canResume = replay === "any" && self.resumable
-    const inChunks = isLarge && canResume || size > self.maximumChunk
-    const chunkSize = Math.max(self.minimumChunk, self.maximumChunk)
+    const largest = () => Math.min(self.maximumChunk, pieces.largest)
+    const inChunks = () => isLarge && canResume && !pieces.isDeclined || size > largest()
 
-    // where what was sent last began
+    // where what was sent last began, and how much it was
     let offset = 0
+    let length = 0
 
     const send = Effect.fnUntraced(function*(start: number) {
       offset = start
-      if (!inChunks) {
+      if (!inChunks()) {
+        length = size - offset
         const stream = size > smallBlob ? source.open(start) : Stream.fromEffect(collect(source, start))
         return yield* self.commit(digest, {
           offset,
-          size: size - offset,
+          size: length,
           stream: Stream.mapError(stream, sourceFailure)
         })
       }
-      const pieces = yield* piecesOf(source, start)
+      const next = yield* piecesOf(source, start)
       while (offset < size) {
-        const length = Math.min(chunkSize, size - offset)
+        length = Math.min(Math.max(self.minimumChunk, largest()), size - offset)
         // the last one takes all there is, so that a source that is too long is found out
-        yield* self.append({ offset, size: length, stream: pieces(offset + length < size ? length : Infinity) })
+        yield* self.append({ offset, size: length, stream: next(offset + length < size ? length : Infinity) }).pipe(
+          Effect.tapError((error) => {
+            const isFirst = offset === 0 && size <= largest()
+            if (isRegistryError(error) && isFirst && noSuchRequest.has(error.status)) pieces.isDeclined = true
+            return Effect.void
+          })
+        )
         offset += length
       }
       return yield* self.commit(digest)
@@ -178,15 +200,23 @@ const fill = Effect.fnUntraced(
     if (replay === "once") return yield* Effect.asVoid(send(0))
 
     // who is not let in any longer has left nothing there, and is known again by now
-    const sendFrom = (start: number) => {
+    const sendFrom = (start: number): Effect.Effect<Descriptor, RegistryError | SourceFailure<E>> => {
       offset = start
-      return Effect.retry(Effect.suspend(() => send(offset)), { times: 1, while: isReason("Unauthorized") })
+      return Effect.retry(Effect.suspend(() => send(offset)), { times: 1, while: isReason("Unauthorized") }).pipe(
+        Effect.catchIf(isReason("ContentTooLarge"), (error) => {
+          const smaller = self.resumable ? smallerChunk(length) : undefined
+          if (smaller === undefined) return Effect.fail(error)
+          pieces.largest = smaller
+          return Effect.flatMap(self.status, sendFrom)
+        })
+      )
     }
     if (!self.resumable) return yield* Effect.asVoid(sendFrom(0))
     let isDisputed = false
     let next: Effect.Effect<number, RegistryError> = Effect.succeed(0)
     yield* retryWhile(Effect.suspend(() => Effect.flatMap(next, sendFrom)), (error) => {
       next = self.status
+      if (pieces.isDeclined) return false
       if (!isReason("BlobUploadInvalid")(error) || isDisputed) return worthRetrying(error)
       // where the session is may be a misunderstanding, but not for ever
       isDisputed = true
@@ -197,6 +227,28 @@ const fill = Effect.fnUntraced(
 
 const isReason = (tag: RegistryError["reason"]["_tag"]) => (error: { readonly _tag: string }): boolean =>
   isRegistryError(error) && error.reason._tag === tag
+
+// in bytes; a registry that refuses less is not asked to take still less
+const smallestChunk = 1024 * 1024
+
+/**
+ * Returns the size of the chunk to send after one of this size was too large for the registry: half of it, and 1 MiB at
+ * least. Returns nothing after a chunk of 1 MiB or less. In bytes.
+ *
+ * **Example** (After a refusal)
+ *
+ * ```ts import.meta.vitest
+ * import * as Upload from "effect-oci/Upload"
+ *
+ * Upload.smallerChunk(20_000_000) // => 10_000_000
+ * Upload.smallerChunk(500_000) // => undefined
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const smallerChunk = (size: number): number | undefined =>
+  size > smallestChunk ? Math.max(smallestChunk, Math.ceil(size / 2)) : undefined
 
 /**
  * What is no larger than this may be sent before it is known whether it can be taken in one request, or is there already.

@@ -275,22 +275,6 @@ describe("Manifest", () => {
     })
   })
 
-  describe("detect", () => {
-    it.each<readonly [content: string | object, expected: string | undefined]>([
-      [{ mediaType: "a/b", manifests: [] }, "a/b"],
-      [{ mediaType: "", ...index }, MediaType.imageIndex],
-      [image, MediaType.imageManifest],
-      [{ config }, MediaType.imageManifest],
-      [{}, undefined],
-      [{ errors: [] }, undefined],
-      ["[]", undefined],
-      ["<html>", undefined],
-      ["", undefined]
-    ])("tells the type of %j", (content, expected) => {
-      assert.strictEqual(Manifest.detect(bytesOf(content)), expected)
-    })
-  })
-
   describe("artifactType", () => {
     it.each([
       ["of an image is its own", MediaType.imageManifest, { ...image, artifactType: "a/b" }, "a/b"],
@@ -307,6 +291,34 @@ describe("Manifest", () => {
       ["of an artifact is its own", MediaType.artifactManifest, { artifactType: "a/b" }, "a/b"]
     ])("%s", (_, mediaType, content, expected) => {
       assert.strictEqual(Manifest.artifactType(decode(mediaType, content)), expected)
+    })
+  })
+
+  describe("mediaTypeOf", () => {
+    const typeOf = (contentType: string, content: string | object) =>
+      Result.getOrUndefined(Manifest.mediaTypeOf(contentType, bytesOf(content)))
+
+    it.each([
+      ["", index, MediaType.imageIndex],
+      ["text/plain", image, MediaType.imageManifest],
+      ["application/json; charset=utf-8", { ...image, mediaType: MediaType.dockerManifest }, MediaType.dockerManifest],
+      ["text/html", index, MediaType.imageIndex],
+      [`${MediaType.imageIndex}; charset=utf-8`, index, MediaType.imageIndex],
+      [MediaType.imageManifest, "no JSON", MediaType.imageManifest],
+      ["application/vnd.example.thing+json", { things: [] }, "application/vnd.example.thing+json"],
+      ["application/vnd.example.thing+json", { mediaType: "a/b" }, "a/b"],
+      ["application/json", { mediaType: "", things: [] }, undefined],
+      ["application/json", { ...image, ...index }, undefined],
+      ["application/json", [], undefined],
+      ["application/vnd.example.thing+json", "no JSON", undefined],
+      ["text/html", "<html>", undefined]
+    ])("of a document that came as %s, %j, is %s", (contentType, content, expected) => {
+      assert.strictEqual(typeOf(contentType, content), expected)
+    })
+
+    it("is none where the header names another type of manifest than the document", () => {
+      const found = Manifest.mediaTypeOf(MediaType.imageIndex, bytesOf({ mediaType: MediaType.imageManifest }))
+      assert.isTrue(Result.isFailure(found) && found.failure.kind === "Malformed")
     })
   })
 

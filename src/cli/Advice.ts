@@ -67,8 +67,12 @@ const tipForTransport = ({ code = "" }: Transport, { host = "the host" }: Case):
   if (code === "ERR_INVALID_PROXY") return "correct this variable, or unset it"
   if (code === "ECONNREFUSED") return "check the port, and that the registry runs"
   if (code.startsWith("HPE_") && isLoopback(host)) return `--tls ${host} if it is a registry in HTTPS`
-  if (/^ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)$|^HPE_/.test(code)) {
-    return `--plain-http ${host} if it is a registry in plain HTTP`
+  if (code.startsWith("HPE_")) return `--plain-http ${host} if it is a registry in plain HTTP`
+  if (/^CERT_(?:HAS_EXPIRED|NOT_YET_VALID|REVOKED)$/.test(code)) {
+    return `ask the administrator of ${host} to renew it, and check the clock; --insecure ${host} leaves it unchecked`
+  }
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
+    return `use a name that the certificate has; --insecure ${host} leaves it unchecked`
   }
   if (/CERT|SIGNED|ISSUER|LEAF_SIGNATURE/.test(code)) {
     return `--ca-file FILE names the authority of its certificate, --insecure ${host} leaves it unchecked`
@@ -79,13 +83,18 @@ const tipForTransport = ({ code = "" }: Transport, { host = "the host" }: Case):
   return again
 }
 
+const isDeletion = ({ operation = "" }: Case): boolean => operation.startsWith("delete")
+
+const enableDeletion = "ask the administrator of the registry to enable deletion"
+
 const tipForUnsupported = (about: Case): string => {
   switch (about.operation) {
     case "deleteTag":
-      return "registries before OCI 1.1 remove no single tag: effect-oci manifest delete with the digest removes all on it"
+      return `${enableDeletion}; if it deletes manifests but no single tag, ` +
+        "effect-oci manifest delete with the digest deletes all tags on it"
     case "deleteManifest":
     case "deleteBlob":
-      return "whoever runs the registry has to allow it"
+      return enableDeletion
     default:
       return "the registry may be too old for it, or be read-only"
   }
@@ -117,7 +126,10 @@ const tips: Tips = {
       : `check the name; some registries say so of what one may not see: ${logIn(about)}`,
   SizeInvalid: () => again,
   Unauthorized: (_, about) => logIn(about),
-  Denied: (_, about) => `check that this user may do it, or be another: ${logIn(about)}`,
+  Denied: (_, about) =>
+    isDeletion(about)
+      ? `deleting needs a permission of its own, and protected or immutable tags refuse it to all; ${logIn(about)}`
+      : `check that this user may do it, or be another: ${logIn(about)}`,
   Unsupported: (_, about) => tipForUnsupported(about),
   TooManyRequests: ({ retryAfter }) =>
     `wait${
@@ -125,8 +137,17 @@ const tips: Tips = {
     }, and ask for less at a time: --concurrency 1`,
   // on the way
   Transport: tipForTransport,
+  SchemeMismatch: ({ used }, { host = "HOST" }) =>
+    used === "https"
+      ? `--plain-http ${host} if it is a registry in plain HTTP`
+      : isLoopback(host)
+      ? `--tls ${host}`
+      : `leave out --plain-http ${host}`,
   Timeout: () => `${again}; --concurrency 1 asks less of a slow registry`,
-  UnexpectedResponse: (_, { host = "the host" }) => `see that ${host} is a registry: what is at /v2/ has to answer`,
+  UnexpectedResponse: ({ status = 0 }, about) =>
+    isDeletion(about) && status >= 400 && status < 500
+      ? "the registry keeps it: it may be protected, or an image index may refer to it"
+      : `see that ${about.host ?? "the host"} is a registry: what is at /v2/ has to answer`,
   DigestMismatch: () => elsewhere,
   SizeMismatch: () => elsewhere,
   UnsupportedAlgorithm: () => "sha256 and sha512 are known here",

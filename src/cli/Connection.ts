@@ -23,7 +23,9 @@ import * as Namespace from "../Namespace.ts"
 import type * as NodeNamespace from "../node/NodeNamespace.ts"
 import { Observer, type RegistryEvent } from "../Observer.ts"
 import type { Host } from "../Reference.ts"
+import type * as Registry from "../Registry.ts"
 import * as Resolver from "../Resolver.ts"
+import * as Capabilities from "./Capabilities.ts"
 import { CredentialSearch } from "./CredentialSearch.ts"
 import * as Flags from "./Flags.ts"
 import * as GivenCredentials from "./GivenCredentials.ts"
@@ -73,6 +75,7 @@ export const commonFlags = {
     "Read what HOST has from MIRROR first, which may be host/path. May be repeated; the first comes first",
     readMirror
   ).pipe(Flag.atLeast(0)),
+  capabilities: Capabilities.flag,
   concurrency: Flags.positive(
     "concurrency",
     "How many requests are under way at each registry at a time; found out on the way unless given"
@@ -102,6 +105,7 @@ export interface Settings {
   readonly certFile: Option.Option<string>
   readonly keyFile: Option.Option<string>
   readonly mirror: ReadonlyArray<readonly [host: string, mirror: string]>
+  readonly capabilities: ReadonlyArray<readonly [host: string, capabilities: Registry.Capabilities]>
   readonly concurrency: Option.Option<number>
   readonly authfile: Option.Option<string>
 }
@@ -118,7 +122,7 @@ const readPem = Effect.fnUntraced(function*(flag: string, path: string) {
 
 /** How `NodeNamespace` is to be made. */
 export const options = Effect.fnUntraced(
-  function*({ caFile, certFile, insecure, keyFile, mirror, plainHttp, tls }: Settings) {
+  function*({ caFile, capabilities, certFile, insecure, keyFile, mirror, plainHttp, tls }: Settings) {
     const both = plainHttp.find((host) => tls.some((other) => Keys.placeOf(other) === Keys.placeOf(host)))
     if (both !== undefined) return yield* misuse(`--plain-http and --tls contradict each other for ${both}`)
     if (Option.isSome(certFile) !== Option.isSome(keyFile)) {
@@ -131,6 +135,7 @@ export const options = Effect.fnUntraced(
       tls,
       insecure,
       mirrors,
+      capabilities: Capabilities.byHost(capabilities),
       ...Option.isNone(caFile) ? {} : { ca: [yield* readPem("ca-file", caFile.value)] },
       ...Option.isNone(certFile) || Option.isNone(keyFile) ? {} : {
         certificate: {

@@ -38,7 +38,7 @@ const usage = ({ args = [], commandPath = [], subcommands }: HelpDoc.HelpDoc): s
 
 /** Flags that are about how registries are spoken to stand behind the others. */
 const isAboutConnections = ({ name }: HelpDoc.FlagDoc): boolean =>
-  /^(?:plain-http|tls|insecure|ca-file|cert-file|key-file|mirror|concurrency)$/.test(name)
+  /^(?:plain-http|tls|insecure|ca-file|cert-file|key-file|mirror|capabilities|concurrency)$/.test(name)
 
 /** Flags that are about credentials stand between the two. */
 const isAboutCredentials = ({ name }: HelpDoc.FlagDoc): boolean =>

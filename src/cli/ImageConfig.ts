@@ -32,7 +32,7 @@ export const read = Effect.fnUntraced(
     const { digest, mediaType, size } = config
     if (size > limit || !mediaType.endsWith("+json")) return undefined
     const bytes = (yield* inlineContent(config)) ??
-      (yield* namespace.getBlob(Places.withPart(place, { digest }).end).pipe(
+      (yield* namespace.getBlob(Places.withPart(place, { digest }).end, { size }).pipe(
         Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
         Effect.scoped
       ))

@@ -11,16 +11,39 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
-import type * as Digest from "../Digest.ts"
+import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import * as Retries from "../Retries.ts"
-import { naturalHeader } from "./Answer.ts"
+import * as Answer from "./Answer.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
+import * as Encoding from "./Encoding.ts"
+import * as Heads from "./Heads.ts"
+
+/** Whether the body of a blob that is labelled with a coding is the blob itself, or the blob encoded like this. */
+type Form = "plain" | "encoded"
+
+/** What is known of a blob besides its digest. */
+interface Known {
+  readonly size: number
+  readonly form?: Form
+}
+
+// in bytes; a body may have no end
+const unknownSizeLimit = 2 ** 37
+
+/** Reads the range that an answer contains. */
+const rangeOf = (headers: Connection.Received["headers"]) => {
+  const [, first, last, total] =
+    /^bytes ([0-9]{1,15})-([0-9]{1,15})\/(?:([0-9]{1,15})|\*)$/.exec(headers["content-range"] ?? "") ?? []
+  return first === undefined
+    ? undefined
+    : { first: Number(first), last: Number(last), total: total === undefined ? undefined : Number(total) }
+}
 
 type Blobs = Pick<Registry.Registry, "getBlob" | "resolveBlob" | "deleteBlob">
 
@@ -33,46 +56,132 @@ export const make = (connection: Connection.Connection): Blobs => {
     size
   })
 
-  const resolveBlob: Blobs["resolveBlob"] = Effect.fnUntraced(function*(repository, digest) {
-    const call = callOf("resolveBlob", repository)
-    const { headers } = yield* connection.send(call, HttpClientRequest.head(urlOf(repository, digest)), [200])
-    const size = naturalHeader(headers["content-length"])
-    yield* DigestHeader.agree(connection, call, digest, headers)
-    const isPage = MediaType.fromContentType(headers["content-type"] ?? "") === "text/html"
-    if (size === undefined || isPage) {
-      const detail = isPage ? "the answer is a web page" : "the answer to HEAD does not say how long the blob is"
-      return yield* connection.error(call, new RegistryError.UnexpectedResponse({ status: 200, detail }))
+  const head = Heads.make(connection)
+
+  /** The body of an answer, decoded if it is encoded. */
+  const bodyOf = (
+    call: Connection.Call,
+    { headers, stream }: { readonly headers: Connection.Received["headers"]; readonly stream: Registry.Blob["stream"] },
+    form: Form | undefined
+  ) => {
+    const label = Encoding.labelOf(headers)
+    return label === undefined || form !== "encoded"
+      ? stream
+      : Encoding.decode(stream, label, (reason) => connection.error(call, reason))
+  }
+
+  const unexpected = (call: Connection.Call, status: number, detail: string) =>
+    connection.error(call, new RegistryError.UnexpectedResponse({ status, detail }))
+
+  // -- what is known of a blob ----------------------------------------------------------------------------------------
+
+  /** Reads a whole blob, to learn what the headers do not tell: its size, and whether it is encoded on the way. */
+  const examine = Effect.fnUntraced(
+    function*(
+      repository: Repository,
+      digest: Digest.Digest,
+      expected?: number
+    ): Effect.fn.Return<Known, RegistryError.RegistryError> {
+      const call = callOf("getBlob", repository)
+      const fail = (reason: RegistryError.Reason) => connection.error(call, reason)
+      const tooLarge = fail(new RegistryError.ContentTooLarge({ limit: unknownSizeLimit }))
+      const read = Effect.fnUntraced(function*(form: Form) {
+        const answer = yield* connection.open(call, HttpClientRequest.get(urlOf(repository, digest)), [200])
+        if (Answer.isWebPage(answer.headers)) return yield* unexpected(call, 200, "the answer is a web page")
+        const label = Encoding.labelOf(answer.headers)
+        const hasher = yield* Hasher.Hasher
+        const hash = yield* Effect.mapError(hasher.make(Digest.algorithm(digest)), fail)
+        let size = 0
+        yield* Stream.runForEachArray(bodyOf(call, answer, form), (chunks) => {
+          for (const { length } of chunks) size += length
+          return size > unknownSizeLimit ? Effect.fail(tooLarge) : hash.update(chunks)
+        })
+        return { size, label, isRight: (yield* hash.digest) === digest }
+      }, Effect.scoped)
+      const plain = yield* read("plain")
+      if (plain.isRight || plain.label === undefined) return { size: plain.size, form: "plain" }
+      return { size: expected ?? (yield* read("encoded")).size, form: "encoded" }
     }
-    return describe(digest, size)
+  )
+
+  /** Learns the size of a blob from an answer to GET of its first byte, or else of all of it. */
+  const measure = Effect.fnUntraced(function*(repository: Repository, digest: Digest.Digest) {
+    const call = callOf("resolveBlob", repository)
+    const request = HttpClientRequest.get(urlOf(repository, digest), { headers: { range: "bytes=0-0" } })
+    const size = yield* connection.open(call, request, [200, 206]).pipe(
+      Effect.flatMap(({ headers, status }) =>
+        Encoding.labelOf(headers) !== undefined
+          ? Effect.undefined
+          : status === 206
+          ? Effect.succeed(rangeOf(headers)?.total)
+          : Answer.isWebPage(headers)
+          ? unexpected(call, 200, "the answer is a web page")
+          : Effect.succeed(Answer.naturalHeader(headers["content-length"]))
+      ),
+      Effect.scoped,
+      // of nothing, there is no first byte
+      Effect.catchReason("RegistryError", "RangeNotSatisfiable", () => Effect.succeed(0))
+    )
+    return size === undefined ? yield* examine(repository, digest) : { size }
   })
 
-  /** One answer with a part of a blob; `size` is of the whole blob, if the answer or anybody before it has said. */
+  const resolveBlob: Blobs["resolveBlob"] = (repository, digest, options) => {
+    const call = callOf("resolveBlob", repository)
+    const measured = Effect.suspend(() => measure(repository, digest))
+    const answer = Effect.fnUntraced(function*(headers: Connection.Received["headers"]) {
+      yield* DigestHeader.agree(connection, call, digest, headers)
+      if (Answer.isWebPage(headers)) return yield* unexpected(call, 200, "the answer is a web page")
+      const size = Encoding.labelOf(headers) === undefined
+        ? Answer.naturalHeader(headers["content-length"])
+        : undefined
+      const known = size ?? options?.size
+      return known === undefined ? yield* measured : { size: known }
+    })
+    const request = HttpClientRequest.head(urlOf(repository, digest))
+    return Effect.map(head(call, request, { answer, refusal: measured }), ({ size }) => describe(digest, size))
+  }
+
+  // -- reading --------------------------------------------------------------------------------------------------------
+
+  /**
+   * Sends one request for a part of a blob, and returns what is known of the blob then: nothing if neither the answer nor
+   * the caller knows its size, or if only its digest can tell whether its body is encoded.
+   */
   const openOnce = Effect.fnUntraced(
-    function*(repository: Repository, digest: Digest.Digest, range: Registry.Range, known?: number) {
+    function*(repository: Repository, digest: Digest.Digest, range: Registry.Range, known?: Known) {
       const call = callOf("getBlob", repository)
       const { length, offset } = range
-      const isWhole = offset === 0 && length === undefined
-      const headers = isWhole ? {} : { range: `bytes=${offset}-${length === undefined ? "" : offset + length - 1}` }
+      const isPart = offset > 0 || length !== undefined
+      // a range of an encoded body could not be decoded
+      const isRanged = isPart && known?.form !== "encoded"
       const answer = yield* connection.open(
         call,
-        HttpClientRequest.get(urlOf(repository, digest), { headers }),
-        isWhole ? [200] : [200, 206]
+        HttpClientRequest.get(urlOf(repository, digest), {
+          headers: isRanged ? { range: `bytes=${offset}-${length === undefined ? "" : offset + length - 1}` } : {}
+        }),
+        isRanged ? [200, 206] : [200]
       )
+      const isLabelled = Encoding.labelOf(answer.headers) !== undefined
+      /** A label is right or wrong; it is wrong if the blob is as long as the body. */
+      const learn = (told: number | undefined): Known | undefined => {
+        const size = isLabelled ? known?.size : told ?? known?.size
+        const form = !isLabelled || told === size ? "plain" : known?.form
+        return size === undefined || form === undefined ? undefined : { size, form }
+      }
       if (answer.status === 200) {
-        const size = naturalHeader(answer.headers["content-length"]) ?? known
+        const learnt = learn(Answer.naturalHeader(answer.headers["content-length"]))
         // a registry that knows no ranges: let go by what was not asked for
-        if (size !== undefined && offset > 0 && offset >= size) return yield* unsatisfiable(call)
-        return { size, stream: isWhole ? answer.stream : part(answer.stream, offset, length) }
+        if (learnt !== undefined && offset > 0 && offset >= learnt.size) return yield* unsatisfiable(call)
+        const body = bodyOf(call, answer, learnt?.form)
+        return { known: learnt, isLabelled, stream: isPart ? part(body, offset, length) : body }
       }
-      const [, first, last, total] =
-        /^bytes ([0-9]{1,15})-([0-9]{1,15})\/(?:([0-9]{1,15})|\*)$/.exec(answer.headers["content-range"] ?? "") ?? []
-      const size = total === undefined ? known : Number(total)
-      const end = size === undefined ? Number(last) + 1 : length === undefined ? size : Math.min(offset + length, size)
-      if (first === undefined || Number(first) !== offset || end <= offset || Number(last) + 1 < end) {
-        const detail = "the answer is another range of the blob than was asked for"
-        return yield* connection.error(call, new RegistryError.UnexpectedResponse({ status: 206, detail }))
+      const { first, last = 0, total } = rangeOf(answer.headers) ?? {}
+      const size = total ?? known?.size
+      const end = size === undefined ? last + 1 : length === undefined ? size : Math.min(offset + length, size)
+      if (first !== offset || end <= offset || last + 1 < end) {
+        return yield* unexpected(call, 206, "the answer is another range of the blob than was asked for")
       }
-      return { size, stream: part(answer.stream, 0, end - offset) }
+      return { known: learn(total), isLabelled, stream: part(answer.stream, 0, end - offset) }
     }
   )
 
@@ -83,40 +192,51 @@ export const make = (connection: Connection.Connection): Blobs => {
     repository: Repository,
     digest: Digest.Digest,
     { length, offset }: Registry.Range,
-    size: number
+    known: Known
   ) =>
   (read: number): Registry.Blob["stream"] =>
     Stream.unwrap(
       Effect.gen(function*() {
         const from = offset + read
-        if (from >= size || length !== undefined && read >= length) return Stream.empty
+        if (from >= known.size || length !== undefined && read >= length) return Stream.empty
         const range = { offset: from, ...length === undefined ? {} : { length: length - read } }
-        const opened = yield* openOnce(repository, digest, range, size)
-        if (opened.size === size || opened.size === undefined) return opened.stream
-        const reason = new Hasher.SizeMismatch({ expected: size, actual: opened.size })
+        const opened = yield* openOnce(repository, digest, range, known)
+        const actual = opened.known?.size ?? known.size
+        if (actual === known.size) return opened.stream
+        const reason = new Hasher.SizeMismatch({ expected: known.size, actual })
         return yield* connection.error(callOf("getBlob", repository), reason)
         // the stream that goes on here is what retries
       }).pipe(Effect.provideService(Retries.RetrySchedule, Schedule.recurs(0)))
     )
 
   /** Opens a part of a blob, and knows how long the whole is. Its stream goes on by another request where it breaks. */
-  const open = Effect.fnUntraced(function*(repository: Repository, digest: Digest.Digest, range: Registry.Range) {
+  const open = Effect.fnUntraced(function*(
+    repository: Repository,
+    digest: Digest.Digest,
+    range: Registry.Range,
+    size: number | undefined
+  ) {
     const { length, offset } = range
     if (offset < 0 || length !== undefined && length < 1) return yield* unsatisfiable(callOf("getBlob", repository))
-    const goOn = (size: number) => rest(repository, digest, range, size)
     const own = yield* Scope.fork(yield* Effect.scope)
-    const opened = yield* Scope.provide(openOnce(repository, digest, range), own)
-    if (opened.size !== undefined) return { size: opened.size, stream: resuming(opened.stream, goOn(opened.size)) }
-    // to ask for the size takes a connection and a permit, which this may be the only one to have
+    const first = yield* Scope.provide(
+      openOnce(repository, digest, range, size === undefined ? undefined : { size }),
+      own
+    )
+    const goOn = (known: Known, { stream }: { readonly stream: Registry.Blob["stream"] }) => ({
+      size: known.size,
+      stream: resuming(stream, rest(repository, digest, range, known))
+    })
+    if (first.known !== undefined) return goOn(first.known, first)
+    // to ask for more takes a connection and a permit, which this may be the only one to have
     yield* Scope.close(own, Exit.void)
-    const { size } = yield* resolveBlob(repository, digest)
-    const { stream } = yield* openOnce(repository, digest, range, size)
-    return { size, stream: resuming(stream, goOn(size)) }
+    const known = yield* first.isLabelled ? examine(repository, digest, size) : resolveBlob(repository, digest)
+    return goOn(known, yield* openOnce(repository, digest, range, known))
   })
 
   return {
     getBlob: Effect.fnUntraced(function*(repository, digest, options) {
-      const { size, stream } = yield* open(repository, digest, options?.range ?? { offset: 0 })
+      const { size, stream } = yield* open(repository, digest, options?.range ?? { offset: 0 }, options?.size)
       const call = callOf("getBlob", repository)
       const verified = options?.range !== undefined ? stream : Stream.mapError(
         Hasher.verify({ digest, size })(stream),
@@ -133,30 +253,33 @@ export const make = (connection: Connection.Connection): Blobs => {
 }
 
 /** A stream that goes on from where it broke, when and as often as the schedule of retries says. */
-const resuming = (
+export const resuming = (
   first: Registry.Blob["stream"],
   goOn: (read: number) => Registry.Blob["stream"]
 ): Registry.Blob["stream"] =>
-  Stream.suspend(() => {
+  Stream.unwrap(Effect.gen(function*() {
+    const { progress, watch } = yield* Retries.watchTransfer
     let read = 0
-    const counted = Stream.mapArray<Uint8Array, Uint8Array>((chunks) => {
-      for (const { length } of chunks) read += length
-      return chunks
-    })
+    const counted = (stream: Registry.Blob["stream"], isFirst: boolean) =>
+      watch(stream, isFirst, (chunks) => {
+        for (const { length } of chunks) read += length
+      })
     // what does not break, as most does not, needs no schedule
-    return Stream.catch(counted(first), (error) => {
+    return Stream.catch(counted(first, true), (error) => {
       let failed: RegistryError.RegistryError | undefined = error
       const attempt = Stream.suspend(() => {
-        if (failed === undefined) return counted(goOn(read))
+        if (failed === undefined) {
+          return counted(Stream.provideService(goOn(read), Retries.Progress, progress), false)
+        }
         const first = failed
         failed = undefined
         return Stream.fail(first)
       })
       return Stream.unwrap(
-        Effect.map(Retries.schedule(Retries.worthRetrying), (schedule) => Stream.retry(attempt, schedule))
+        Effect.map(Retries.schedule(Retries.worthRetrying, progress), (schedule) => Stream.retry(attempt, schedule))
       )
     })
-  })
+  }))
 
 const part = <E>(
   stream: Stream.Stream<Uint8Array, E>,

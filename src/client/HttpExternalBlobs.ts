@@ -17,9 +17,9 @@ import { SizeMismatch } from "../Hasher.ts"
 import * as Metrics from "../Metrics.ts"
 import * as Reference from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
-import * as Retries from "../Retries.ts"
 import { excerpt } from "../Text.ts"
 import * as Answer from "./Answer.ts"
+import * as Blobs from "./Blobs.ts"
 import { HeadersTimeout } from "./Connection.ts"
 import * as Outgoing from "./Outgoing.ts"
 import * as Redirects from "./Redirects.ts"
@@ -62,7 +62,7 @@ export const make = (client: HttpClient.HttpClient): ExternalBlobs.Open => {
         return yield* fail(new RegistryError.UnexpectedResponse({ detail: `it leads to ${to.origin}: ${objection}` }))
       }
       yield* Metrics.tell({ _tag: "Requested", registry: to.host, method: request.method })
-      return yield* streaming.execute(request).pipe(
+      return yield* AddressPolicy.led(origin)(streaming.execute(request)).pipe(
         Effect.mapError((cause) => fail(NoAnswer.transport(cause))),
         Effect.timeoutOrElse({
           duration,
@@ -76,19 +76,16 @@ export const make = (client: HttpClient.HttpClient): ExternalBlobs.Open => {
     return yield* Effect.mapError(contentOf(response, size, offset), fail)
   })
 
-  /** Reads on from where a transfer broke off, as often as the schedule of retries says. */
+  /** Reads a layer from `position` on, resumes if the transfer breaks off, and moves `position` along. */
   const resuming = (registry: string, url: URL, descriptor: Descriptor, position: { offset: number }) =>
-    Stream.suspend(() => Stream.unwrap(openOnce(registry, url, descriptor, position.offset))).pipe(
-      Stream.mapArray((chunks) => {
+    Stream.suspend(() => {
+      const start = position.offset
+      const open = (read: number) => Stream.unwrap(openOnce(registry, url, descriptor, start + read))
+      return Stream.mapArray(Blobs.resuming(open(0), open), (chunks) => {
         for (const { length } of chunks) position.offset += length
         return chunks
-      }),
-      (attempt) =>
-        Stream.unwrap(Effect.map(
-          Retries.schedule(Retries.worthRetrying),
-          (schedule) => Stream.retry(attempt, schedule)
-        ))
-    )
+      })
+    })
 
   return (descriptor, { offset, registry }) =>
     Stream.suspend(() => {

@@ -9,7 +9,7 @@ import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as ExternalBlobs from "../ExternalBlobs.ts"
 import * as Reference from "../Reference.ts"
-import type { Registry } from "../Registry.ts"
+import type { Capabilities, Registry } from "../Registry.ts"
 import * as Resolver from "../Resolver.ts"
 import * as HttpExternalBlobs from "./HttpExternalBlobs.ts"
 import * as HttpRegistry from "./HttpRegistry.ts"
@@ -21,9 +21,14 @@ import * as Mirrors from "./Mirrors.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Options extends Pick<HttpRegistry.Options, "credentials" | "transformClient"> {
+export interface Options extends Pick<HttpRegistry.Options, "credentials" | "tokenRealms" | "transformClient"> {
   /** Hosts, with their port where a reference has one, that are spoken to in plain HTTP. Loopback always is. */
   readonly plainHttp?: ReadonlyArray<string>
+  /**
+   * Capabilities of hosts, with their port if a reference has one. They override what the answers of a host say; what is
+   * not given is learnt.
+   */
+  readonly capabilities?: Readonly<Record<string, Capabilities>> | undefined
   /**
    * Hosts, with their port if a reference has one, that are spoken to in HTTPS although they are loopback. A host that is
    * also among `plainHttp` does not resolve.
@@ -94,12 +99,18 @@ export const make = Effect.fnUntraced(function*(
 
   const mirrors = new Map(Object.entries(options.mirrors ?? {}).map(([host, of]) => [apiHost(host), of] as const))
 
+  const capabilities = new Map(
+    Object.entries(options.capabilities ?? {}).map(([host, of]) => [apiHost(host), of] as const)
+  )
+
   const client = Effect.fnUntraced(function*(host: string, more?: Pick<HttpRegistry.Options, "mirrorOf">) {
     if (plainHttp.has(host) && tls.has(host)) return yield* new ContradictorySettings({ host })
     return yield* HttpRegistry.make({
       host,
       plainHttp: plainHttp.has(host) || isLoopback(host) && !tls.has(host),
+      capabilities: capabilities.get(host) ?? {},
       ...options.credentials === undefined ? {} : { credentials: options.credentials },
+      tokenRealms: options.tokenRealms,
       ...options.transformClient === undefined ? {} : { transformClient: options.transformClient },
       ...more
     }).pipe(Effect.provideService(HttpClient.HttpClient, http))

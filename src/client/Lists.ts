@@ -1,42 +1,43 @@
 /**
  * Lists of tags and repositories over HTTP (distribution-spec, "Listing Tags"; `_catalog` as CNCF distribution has it).
  */
-import * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 import { Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
-import * as RegistryError from "../RegistryError.ts"
+import type { RegistryError } from "../RegistryError.ts"
 import type * as Connection from "./Connection.ts"
+import type { JsonArray } from "./JsonArray.ts"
 import * as Pages from "./Pages.ts"
 
-/** Of a registry that does not know `last`, as CNCF distribution 2.8, `after` itself comes along. */
-const behind = <A extends string>(names: ReadonlyArray<A>, after: string | undefined): ReadonlyArray<A> =>
-  after !== undefined && names.some((name) => name === after) ? names.filter((name) => name > after) : names
+/** Leaves out names up to `after`, because CNCF distribution 2.8 ignores `last` and returns `after` as well. */
+const upTo = (after: string) => (page: JsonArray): (name: string) => boolean => {
+  const isIncluded = page.includes(JSON.stringify(after))
+  return (name) => isIncluded && name <= after
+}
 
-const json = <S extends Schema.ConstraintDecoder<unknown>>(schema: S) =>
-  Schema.decodeUnknownEffect(Schema.fromJsonString(Schema.toCodecGoJson(schema)))
-const decodeTags = json(Schema.Struct({ tags: Schema.Array(Tag) }))
-const decodeRepositories = json(Schema.Struct({ repositories: Schema.Array(Repository) }))
+const decodeTag = Schema.decodeUnknownOption(Tag)
+const decodeRepository = Schema.decodeUnknownOption(Repository)
 
 export const make = (connection: Connection.Connection): Pick<Registry.Registry, "tags" | "repositories"> => {
-  const list = <A extends string, P>(
+  const list = <A extends string>(
     call: Connection.Call,
     path: string,
     after: string | undefined,
-    decode: (text: string) => Effect.Effect<P, Schema.SchemaError>,
-    items: (page: P) => ReadonlyArray<A>
-  ): Stream.Stream<A, RegistryError.RegistryError> => {
+    items: "tags" | "repositories",
+    decode: (value: unknown) => Option.Option<A>
+  ): Stream.Stream<A, RegistryError> => {
     const query = new URLSearchParams({ n: `${Pages.pageSize}`, ...after === undefined ? {} : { last: after } })
-    return Pages.pages(connection, call, `${connection.url(path)}?${query}`, {
-      decode: (page) =>
-        Effect.mapBoth(decode(new TextDecoder().decode(page.bytes)), {
-          onSuccess: (decoded) => behind(items(decoded), after),
-          onFailure: () => {
-            const detail = "the answer is not a list of names"
-            return connection.error(call, new RegistryError.UnexpectedResponse({ status: page.status, detail }))
-          }
-        })
+    return Pages.list(connection, {
+      call,
+      url: `${connection.url(path)}?${query}`,
+      name: call.repository === undefined ? items : `${items} of ${call.repository}`,
+      field: items,
+      decode,
+      key: (name) => name,
+      ...after === undefined ? {} : { isExcluded: upTo(after) },
+      otherwise: "the answer is not a list of names"
     })
   }
   return {
@@ -45,16 +46,16 @@ export const make = (connection: Connection.Connection): Pick<Registry.Registry,
         { operation: "tags", repository, target: "repository" },
         `/v2/${repository}/tags/list`,
         options?.after,
-        decodeTags,
-        ({ tags }) => tags
+        "tags",
+        decodeTag
       ),
     repositories: (options) =>
       list(
         { operation: "repositories", target: "registry" },
         "/v2/_catalog",
         options?.after,
-        decodeRepositories,
-        ({ repositories }) => repositories
+        "repositories",
+        decodeRepository
       )
   }
 }

@@ -2,25 +2,27 @@
  * Manifests over HTTP, one request each: read, looked up, written, deleted, without regard to referrers or to several
  * tags.
  *
- * A digest that is told must be that of the bytes, so that Docker's schema 1 is not read: its digest leaves out its
- * signatures.
+ * A manifest that is asked for by digest must have it. If the digest that an answer by tag tells is wrong, the bytes decide,
+ * with a warning; but Docker's schema 1 is not read, because its digest leaves out its signatures.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
-import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
+import * as Result from "effect/Result"
 import * as Urls from "../auth/Urls.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
+import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import { type RegistryError, UnexpectedResponse } from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
-import { naturalHeader } from "./Answer.ts"
+import * as Answer from "./Answer.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
+import * as Encoding from "./Encoding.ts"
+import * as Heads from "./Heads.ts"
 
 /**
  * How large a manifest may be that is read, in bytes. The specification wants at least 4 MiB.
@@ -39,13 +41,9 @@ const accept = [...MediaType.manifests, "*/*;q=0.1"].join(", ")
 const contentType = (headers: Connection.Received["headers"]): string =>
   MediaType.fromContentType(headers["content-type"] ?? MediaType.octetStream)
 
-const decodeOwnType = Schema.decodeUnknownOption(
-  Schema.fromJsonString(Schema.Struct({ mediaType: Schema.NonEmptyString }))
-)
-
-/** The type that a manifest says that it is, if it does. */
-export const ownType = (bytes: Uint8Array): string | undefined =>
-  Option.getOrUndefined(decodeOwnType(new TextDecoder().decode(bytes)))?.mediaType
+// the digest of Docker's schema 1 leaves out its signatures
+const isSigned = (mediaType: string): boolean =>
+  mediaType === "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
 /** A manifest to be written. */
 export interface Document {
@@ -82,7 +80,12 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
   const getManifest: ManifestRequests["getManifest"] = Effect.fnUntraced(function*(repository, reference) {
     const call = { operation: "getManifest", repository, target: "manifest" } as const
     const request = HttpClientRequest.get(urlOf(repository, reference), { headers: { accept } })
-    const { bytes, headers } = yield* connection.send(call, request, [200], yield* ManifestLimit)
+    const limit = yield* ManifestLimit
+    const received = yield* connection.send(call, request, [200], limit)
+    const { headers } = received
+    const bytes = yield* Encoding.document(received, limit, (reason) => connection.error(call, reason))
+    const unexpected = (detail: string) => connection.error(call, new UnexpectedResponse({ status: 200, detail }))
+
     const wanted = Digest.isDigest(reference) ? reference : DigestHeader.read(headers)
     const digest = yield* Hasher.digest(bytes, wanted === undefined ? "sha256" : Digest.algorithm(wanted)).pipe(
       // what a tag's answer says may be left aside (distribution-spec, "Pulling manifests"), the digest asked for may not
@@ -90,39 +93,48 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
         wanted === reference ? Effect.fail(connection.error(call, reason)) : Effect.orDie(Hasher.digest(bytes))
       )
     )
-    if (wanted !== undefined && Digest.algorithm(wanted) === Digest.algorithm(digest) && digest !== wanted) {
-      return yield* connection.error(call, new Hasher.DigestMismatch({ expected: wanted, actual: digest }))
+    const mediaType = Manifest.mediaTypeOf(headers["content-type"] ?? "", bytes)
+    if (Result.isFailure(mediaType) && mediaType.failure.kind === "Malformed") {
+      const declared = excerpt(mediaType.failure.mediaType)
+      return yield* unexpected(`it comes as ${declared}, and says of itself that it is another type`)
     }
-    const mediaType = contentType(headers)
-    const own = ownType(bytes)
-    if (own !== undefined && own !== mediaType) {
-      const detail = `it comes as ${excerpt(mediaType)}, and says of itself that it is another type`
-      return yield* connection.error(call, new UnexpectedResponse({ status: 200, detail }))
+    // content with the digest that was asked for, or told, is what it is: a registry has more types than are known here
+    if (Result.isFailure(mediaType) && digest !== wanted) {
+      const kind = Answer.isWebPage(headers, bytes) ? "a web page" : excerpt(contentType(headers))
+      return yield* unexpected(`the answer is not a manifest, but ${kind}`)
+    }
+    if (wanted !== undefined && Digest.algorithm(wanted) === Digest.algorithm(digest) && digest !== wanted) {
+      if (wanted === reference || isSigned(contentType(headers))) {
+        return yield* connection.error(call, new Hasher.DigestMismatch({ expected: wanted, actual: digest }))
+      }
+      yield* connection.warn(`${repository}:${reference} has the digest ${digest}, the answer says ${wanted}`)
     }
     return {
-      descriptor: { mediaType, digest, size: bytes.length },
+      descriptor: { mediaType: Result.getOrElse(mediaType, () => contentType(headers)), digest, size: bytes.length },
       bytes,
       etag: headers["etag"]
     }
   })
 
-  const resolveManifest: ManifestRequests["resolveManifest"] = Effect.fnUntraced(function*(repository, reference) {
+  const head = Heads.make(connection)
+
+  const resolveManifest: ManifestRequests["resolveManifest"] = (repository, reference) => {
     const call = { operation: "resolveManifest", repository, target: "manifest" } as const
     const request = HttpClientRequest.head(urlOf(repository, reference), { headers: { accept } })
-    const headers = yield* connection.send(call, request, [200]).pipe(
-      Effect.map((received) => received.headers),
-      Effect.catchReason("RegistryError", "Unsupported", () => Effect.undefined)
-    )
-    const digest = headers === undefined ? undefined : DigestHeader.read(headers)
-    const size = naturalHeader(headers?.["content-length"])
-    // older registries tell neither, and some know no HEAD: then the manifest itself has to say
-    if (headers === undefined || digest === undefined || size === undefined) {
-      return (yield* getManifest(repository, reference)).descriptor
-    }
-    if (!Digest.isDigest(reference)) return { mediaType: contentType(headers), digest, size }
-    yield* DigestHeader.agree(connection, call, reference, headers)
-    return { mediaType: contentType(headers), digest: reference, size }
-  })
+    // some registries know no HEAD, and others tell by it neither digest nor type: then the manifest itself has to say
+    const read = Effect.map(Effect.suspend(() => getManifest(repository, reference)), ({ descriptor }) => descriptor)
+    const answer = Effect.fnUntraced(function*(headers: Connection.Received["headers"]) {
+      if (Digest.isDigest(reference)) yield* DigestHeader.agree(connection, call, reference, headers)
+      const digest = DigestHeader.read(headers)
+      const size = Encoding.labelOf(headers) === undefined
+        ? Answer.naturalHeader(headers["content-length"])
+        : undefined
+      const mediaType = contentType(headers)
+      if (digest === undefined || size === undefined || MediaType.isGeneric(mediaType)) return yield* read
+      return { mediaType, digest: Digest.isDigest(reference) ? reference : digest, size }
+    })
+    return head(call, request, { answer, refusal: read })
+  }
 
   const put: ManifestRequests["put"] = Effect.fnUntraced(function*(repository, reference, manifest, options) {
     const call = { operation: "pushManifest", repository, target: "repository" } as const

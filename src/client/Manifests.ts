@@ -13,10 +13,10 @@ import * as Manifest from "../Manifest.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import { ManifestInvalid } from "../RegistryError.ts"
-import { excerpt } from "../Text.ts"
 import type * as Connection from "./Connection.ts"
-import * as ManifestRequests from "./ManifestRequests.ts"
+import type * as ManifestRequests from "./ManifestRequests.ts"
 import type { Referrers } from "./Referrers.ts"
+import * as TagDeletion from "./TagDeletion.ts"
 
 type Manifests = Pick<
   Registry.Registry,
@@ -72,10 +72,9 @@ export const make = (
       if (expected !== undefined && digest !== expected) {
         return yield* connection.error(call, new Hasher.DigestMismatch({ expected, actual: digest }))
       }
-      const own = ManifestRequests.ownType(bytes)
-      if (own !== undefined && own !== mediaType) {
-        const detail = `it says of itself that it is ${excerpt(own)}`
-        return yield* connection.error(call, new ManifestInvalid({ detail }))
+      const own = Manifest.mediaTypeOf(mediaType, bytes)
+      if (Result.isFailure(own) && own.failure.kind === "Malformed") {
+        return yield* connection.error(call, new ManifestInvalid({ detail: own.failure.problem }))
       }
       const headers = yield* putAll(repository, { mediaType, bytes, digest }, tags)
       const descriptor: Descriptor = { mediaType, digest, size: bytes.length }
@@ -99,6 +98,6 @@ export const make = (
       yield* requests.remove("deleteManifest", repository, digest)
       if (subject !== undefined) yield* referrers.removed(repository, subject, digest)
     }),
-    deleteTag: (repository, tag) => requests.remove("deleteTag", repository, tag)
+    deleteTag: TagDeletion.make(connection, requests)
   }
 }

@@ -33,7 +33,8 @@ export const make = (upstream: Registry.Registry, mirrors: ReadonlyArray<Mirror>
     ...upstream,
     getBlob: (repository, digest, options) =>
       firstOf(repository, (registry, name) => registry.getBlob(name, digest, options)),
-    resolveBlob: (repository, digest) => firstOf(repository, (registry, name) => registry.resolveBlob(name, digest)),
+    resolveBlob: (repository, digest, options) =>
+      firstOf(repository, (registry, name) => registry.resolveBlob(name, digest, options)),
     getManifest: (repository, reference) =>
       firstOf(repository, (registry, name) => registry.getManifest(name, reference)),
     resolveManifest: (repository, reference) =>

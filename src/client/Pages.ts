@@ -4,9 +4,13 @@
 import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as RegistryError from "../RegistryError.ts"
+import { excerpt } from "../Text.ts"
 import type * as Connection from "./Connection.ts"
+import * as Encoding from "./Encoding.ts"
+import * as Items from "./Items.ts"
 
 // in bytes; a registry that knows no pages sends all its names at once
 const pageLimit = 32 * 1024 * 1024
@@ -15,16 +19,23 @@ const pageCountLimit = 100_000
 /** How many entries a page is asked to have: no registry takes more than 1000. */
 export const pageSize = 1000
 
-/** The target of `rel="next"` among the links of a header, as it stands there. */
-export const nextLink = (header: string | undefined): string | undefined => {
-  for (
-    const [, target, parameters] of (header ?? "").matchAll(
-      /<([^>]*)>((?:\s*;\s*[\w*-]+\s*=?\s*(?:"[^"]*"|[^\s",;]*))*)/g
-    )
-  ) {
-    if (/;\s*rel\s*=\s*(?:"(?:[^"]*\s)?next(?:\s[^"]*)?"|next(?=\s|;|$))/i.test(parameters ?? "")) return target
+const wellFormed = /<([^>]*)>((?:\s*;\s*[\w*-]+\s*=?\s*(?:"[^"]*"|[^\s",;]*))*)/g
+const bare = /^[\s,]*([^\s<>",;]+)\s*((?:;\s*[\w*-]+\s*=?\s*(?:"[^"]*"|[^\s",;]*)\s*)+)[\s,]*$/
+const relation = /(?:^|[;\s,])rel\s*=\s*(?:(["'])(?:[^"']*\s)?next(?:\s[^"']*)?\1|next(?=[\s;,]|$))/i
+
+/**
+ * Returns the target of `rel="next"` among the links of a header, as it stands there, if there is one. A target without
+ * angle brackets counts too (quay.io). Fails with what cannot be read of a header that names a next page.
+ */
+export const nextLink = (header: string | undefined): Result.Result<string | undefined, string> => {
+  const text = header ?? ""
+  for (const [, target, parameters] of text.matchAll(wellFormed)) {
+    if (relation.test(parameters ?? "")) return Result.succeed(target)
   }
-  return undefined
+  const others = text.replaceAll(wellFormed, "")
+  if (!relation.test(others)) return Result.succeed(undefined)
+  const target = bare.exec(others)?.[1]
+  return target === undefined ? Result.fail(others) : Result.succeed(target)
 }
 
 /**
@@ -37,37 +48,51 @@ const samePath = (here: string, next: string): string => {
   return isOther ? from.origin + from.pathname + to.search : next
 }
 
-export const pages = <A>(
+/** A list that comes in pages. */
+export interface List<A> extends Items.Items<A> {
+  readonly url: string
+  readonly accept?: string
+  /** Runs after each page that is one. */
+  readonly onPage?: Effect.Effect<void>
+}
+
+/** Lists the items of all pages; see `Items`. */
+export const list = <A>(
   connection: Connection.Connection,
-  call: Connection.Call,
-  url: string,
-  options: {
-    readonly accept?: string
-    readonly decode: (page: Connection.Received) => Effect.Effect<ReadonlyArray<A>, RegistryError.RegistryError>
-  }
+  options: List<A>
 ): Stream.Stream<A, RegistryError.RegistryError> =>
   Stream.suspend(() => {
-    const seen = new Set<string>()
-    return Stream.paginate(
+    const { accept = "application/json", call, onPage = Effect.void, url } = options
+    const visited = new Set<string>()
+    const unexpected = (detail: string) => connection.error(call, new RegistryError.UnexpectedResponse({ detail }))
+
+    const nextOf = Effect.fnUntraced(function*(here: string, { headers, url }: Connection.Received) {
+      const link = nextLink(headers["link"])
+      if (Result.isFailure(link)) {
+        return yield* unexpected(`the Link to the next page cannot be read: ${excerpt(link.failure)}`)
+      }
+      if (link.success === undefined) return Option.none<string>()
+      yield* connection.learn({ pages: true })
+      const located = connection.locate(link.success, url)
+      if (located === undefined) return yield* unexpected("Link is no URL")
+      const next = samePath(here, located)
+      if (visited.has(next) || visited.size >= pageCountLimit) {
+        return yield* unexpected("the pages of the list lead in a circle")
+      }
+      return Option.some(next)
+    })
+
+    const pages = Stream.paginate(
       url,
       Effect.fnUntraced(function*(url: string) {
-        seen.add(url)
-        const request = HttpClientRequest.get(url, { headers: { accept: options.accept ?? "application/json" } })
-        const page = yield* connection.send(call, request, [200], pageLimit)
-        const items = yield* options.decode(page)
-        const link = nextLink(page.headers["link"])
-        if (link === undefined) return [items, Option.none<string>()] as const
-        yield* connection.learn({ pages: true })
-        const located = connection.locate(link, page.url)
-        if (located === undefined) {
-          return yield* connection.error(call, new RegistryError.UnexpectedResponse({ detail: "Link is no URL" }))
-        }
-        const next = samePath(url, located)
-        if (seen.has(next) || seen.size >= pageCountLimit) {
-          const detail = "the pages of the list lead in a circle"
-          return yield* connection.error(call, new RegistryError.UnexpectedResponse({ detail }))
-        }
-        return [items, Option.some(next)] as const
+        visited.add(url)
+        const request = HttpClientRequest.get(url, { headers: { accept } })
+        const received = yield* connection.send(call, request, [200], pageLimit)
+        const document = yield* Encoding.document(received, pageLimit, (reason) => connection.error(call, reason))
+        const page = yield* Items.pageOf(connection, options, document)
+        yield* onPage
+        return [[page], yield* nextOf(url, received)] as const
       })
     )
+    return Items.stream(connection, options, pages)
   })

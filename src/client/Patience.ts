@@ -11,6 +11,7 @@ export const patient = (connection: Connection.Connection): Connection.Connectio
   return {
     ...connection,
     send: (...args) => retryWhile(Effect.tapError(connection.send(...args), heed), worthRetrying),
+    head: (...args) => retryWhile(Effect.tapError(connection.head(...args), heed), worthRetrying),
     open: (...args) => retryWhile(Effect.tapError(connection.open(...args), heed), worthRetrying),
     // a body may be one that is read only once: whoever knows better calls again
     upload: (call, request, ...args) =>

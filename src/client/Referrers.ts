@@ -4,12 +4,14 @@
  * is deleted stays: what it lists is still there, and may be wanted.
  */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Random from "effect/Random"
 import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import type { Descriptor } from "../Descriptor.ts"
+import { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import * as KeyedLock from "../KeyedLock.ts"
@@ -19,6 +21,7 @@ import { type Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type * as Connection from "./Connection.ts"
+import * as Items from "./Items.ts"
 import type { ManifestRequests } from "./ManifestRequests.ts"
 import * as Pages from "./Pages.ts"
 
@@ -59,7 +62,23 @@ const roundLimit = 8
 const outOfStep = (round: number) =>
   Effect.flatMap(Random.nextIntBetween(0, 50 * 2 ** round), (millis) => Effect.sleep(millis))
 
-const encodeIndex = Schema.encodeEffect(Schema.fromJsonString(Manifest.ImageIndex))
+const decodeDescriptor = Schema.decodeUnknownOption(Schema.toCodecGoJson(Descriptor))
+
+const refusals: ReadonlySet<string> = new Set(["Unauthorized", "Denied", "TooManyRequests"])
+
+/** Returns true if a registry answers in this way because it does not list referrers ("Listing Referrers"). */
+const isNoList = ({ reason, status = 0 }: RegistryError.RegistryError): boolean =>
+  [400, 404, 405, 406, 501].includes(status) && !refusals.has(reason._tag) ||
+  // a page of a web site, or the way to one
+  reason._tag === "UnexpectedResponse" && status >= 200 && status < 400
+
+// entries stay as they are written, whatever they are
+const Index = Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown))
+const decodeIndex = Schema.decodeUnknownOption(Index)
+const encodeIndex = Schema.encodeEffect(Index)
+
+const isOf = (digest: Digest.Digest) => (entry: unknown): boolean =>
+  Predicate.hasProperty(entry, "digest") && entry.digest === digest
 
 export const make = (connection: Connection.Connection, requests: ManifestRequests): Referrers => {
   const callOf = (repository: Repository) => ({ operation: "referrers", repository, target: "referrers" } as const)
@@ -67,33 +86,34 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
   const unexpected = (repository: Repository, detail: string) =>
     connection.error(callOf(repository), new RegistryError.UnexpectedResponse({ detail }))
 
-  const decodeList = (repository: Repository, bytes: Uint8Array) => {
-    const index = Manifest.decode(MediaType.imageIndex, bytes)
-    return Result.isSuccess(index) && index.success._tag === "Index"
-      ? Effect.succeed(index.success.content)
-      : Effect.fail(unexpected(repository, "the list of referrers is not an image index"))
-  }
-
   // -- reading --------------------------------------------------------------------------------------------------------
 
-  const fromApi = (repository: Repository, digest: Digest.Digest, artifactType: string | undefined) => {
+  const itemsOf = (repository: Repository, digest: Digest.Digest): Items.Items<Descriptor> => ({
+    call: callOf(repository),
+    name: `referrers of ${digest}`,
+    field: "manifests",
+    decode: decodeDescriptor,
+    key: (descriptor) => descriptor.digest,
+    mayLackField: ({ mediaType, schemaVersion }) => schemaVersion === 2 || mediaType === MediaType.imageIndex,
+    otherwise: "the list of referrers is not an image index"
+  })
+
+  const fromApi = (
+    repository: Repository,
+    digest: Digest.Digest,
+    artifactType: string | undefined,
+    onPage: Effect.Effect<void>
+  ) => {
     const query = artifactType === undefined ? "" : `?artifactType=${encodeURIComponent(artifactType)}`
-    return Pages.pages(
-      connection,
-      callOf(repository),
-      connection.url(`/v2/${repository}/referrers/${digest}${query}`),
-      {
-        accept: MediaType.imageIndex,
-        decode: (page) =>
-          Effect.tap(
-            Effect.map(decodeList(repository, page.bytes), ({ manifests }) => manifests),
-            () => connection.learn({ referrers: true })
-          )
-      }
-    )
+    return Pages.list(connection, {
+      ...itemsOf(repository, digest),
+      url: connection.url(`/v2/${repository}/referrers/${digest}${query}`),
+      accept: MediaType.imageIndex,
+      onPage
+    })
   }
 
-  /** The index behind the tag; none where there is no such tag. */
+  /** Reads the index behind the tag; nothing if there is no such tag. */
   const tagged = (repository: Repository, digest: Digest.Digest) =>
     Effect.catchReasons(requests.getManifest(repository, tagOf(digest)), "RegistryError", {
       ManifestUnknown: () => Effect.undefined,
@@ -102,14 +122,13 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
 
   const fromTag = Effect.fnUntraced(function*(repository: Repository, digest: Digest.Digest) {
     const found = yield* tagged(repository, digest)
-    if (found === undefined || found.descriptor.mediaType !== MediaType.imageIndex) return []
-    return yield* Effect.orElseSucceed(
-      Effect.map(decodeList(repository, found.bytes), ({ manifests }) => manifests),
-      (): ReadonlyArray<Descriptor> => []
-    )
+    if (found === undefined || found.descriptor.mediaType !== MediaType.imageIndex) return Stream.empty
+    const items = itemsOf(repository, digest)
+    const page = yield* Effect.option(Items.pageOf(connection, items, found.bytes))
+    return Option.isNone(page) ? Stream.empty : Items.stream(connection, items, Stream.succeed(page.value))
   })
 
-  /** Asks the registry for the list, and something else where it leaves that to a tag. */
+  /** Asks the registry for the list, and something else if it has no such list. */
   const fromApiOr = (
     repository: Repository,
     digest: Digest.Digest,
@@ -117,17 +136,18 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
     orElse: ReturnType<Referrers["list"]>
   ) => {
     let hasAnswered = false
-    return fromApi(repository, digest, artifactType).pipe(
-      Stream.tap(() =>
-        Effect.sync(() => {
-          hasAnswered = true
-        })
-      ),
+    const answered = Effect.andThen(
+      Effect.sync(() => {
+        hasAnswered = true
+      }),
+      connection.learn({ referrers: true })
+    )
+    return fromApi(repository, digest, artifactType, answered).pipe(
       Stream.catchIf(
-        (error) => error.status === 404 && !hasAnswered,
+        (error) => !hasAnswered && isNoList(error),
         ({ reason }) =>
-          // a registry that names what it does not know may list referrers all the same
-          reason._tag === "Unsupported"
+          // a registry that names what is wrong with the request may list referrers all the same
+          reason._tag === "Unsupported" || reason._tag === "UnexpectedResponse"
             ? Stream.concat(Stream.fromEffectDrain(connection.learn({ referrers: false })), orElse)
             : orElse
       )
@@ -136,7 +156,7 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
 
   const list: Referrers["list"] = (repository, digest, options) =>
     Stream.unwrap(Effect.map(Ref.get(connection.capabilities), ({ referrers }) => {
-      const byTag = Stream.unwrap(Effect.map(fromTag(repository, digest), (found) => Stream.fromArray(found)))
+      const byTag = Stream.unwrap(fromTag(repository, digest))
       const found = referrers === false ? byTag : fromApiOr(repository, digest, options?.artifactType, byTag)
       // a registry may filter by type or not, and a tag knows no filter
       return options?.artifactType === undefined
@@ -148,10 +168,7 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
   const knowsReferrers = Effect.fnUntraced(function*(repository: Repository, subject: Digest.Digest) {
     const { referrers } = yield* Ref.get(connection.capabilities)
     if (referrers !== undefined) return referrers
-    yield* Stream.runDrain(Stream.take(fromApiOr(repository, subject, undefined, Stream.empty), 1)).pipe(
-      // it says 200, but not what referrers there are
-      Effect.catchReason("RegistryError", "UnexpectedResponse", () => Effect.void)
-    )
+    yield* Stream.runDrain(Stream.take(fromApiOr(repository, subject, undefined, Stream.empty), 1))
     return (yield* Ref.get(connection.capabilities)).referrers === true
   })
 
@@ -167,24 +184,27 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
   const update = (
     repository: Repository,
     subject: Digest.Digest,
-    change: (manifests: ReadonlyArray<Descriptor>) => ReadonlyArray<Descriptor>
+    change: (manifests: ReadonlyArray<unknown>) => ReadonlyArray<unknown>
   ) => {
     const step = Effect.gen(function*() {
       const found = yield* tagged(repository, subject)
-      if (found !== undefined && found.descriptor.mediaType !== MediaType.imageIndex) {
+      const content = found === undefined
+        ? { schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [] }
+        : found.descriptor.mediaType === MediaType.imageIndex
+        ? Option.getOrUndefined(decodeIndex(new TextDecoder().decode(found.bytes)))
+        : undefined
+      const before = content?.["manifests"] ?? []
+      if (content === undefined || !Array.isArray(before)) {
         return yield* unexpected(repository, `the tag ${tagOf(subject)} is not the image index that lists referrers`)
       }
-      const content = found === undefined
-        ? { schemaVersion: 2 as const, mediaType: MediaType.imageIndex, manifests: [] }
-        : yield* decodeList(repository, found.bytes)
-      const manifests = change(content.manifests)
-      if (manifests === content.manifests) return true
+      const manifests = change(before)
+      if (manifests === before) return true
       const condition = found === undefined
         ? { "if-none-match": "*" }
         : found.etag === undefined
         ? {}
         : { "if-match": found.etag }
-      const put = (manifests: ReadonlyArray<Descriptor>) =>
+      const put = (manifests: ReadonlyArray<unknown>) =>
         write(repository, subject, { ...content, manifests }, condition)
       yield* put(manifests).pipe(
         // registries that look whether a list is complete would refuse it for good over one entry that is gone
@@ -193,7 +213,7 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
           "ManifestBlobUnknown",
           () =>
             Effect.flatMap(
-              Effect.filter(manifests, ({ digest }) => isThere(repository, digest), { concurrency: 6 }),
+              Effect.filter(manifests, (entry) => isThere(repository, entry), { concurrency: 6 }),
               put
             )
         ),
@@ -211,17 +231,21 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
     return locked(`${repository}@${subject}`)(steps(0))
   }
 
-  const isThere = (repository: Repository, digest: Digest.Digest) =>
-    requests.resolveManifest(repository, digest).pipe(
-      Effect.as(true),
-      Effect.catchReason("RegistryError", "ManifestUnknown", () => Effect.succeed(false))
-    )
+  const isThere = (repository: Repository, entry: unknown) =>
+    Option.match(decodeDescriptor(entry), {
+      onNone: () => Effect.succeed(false),
+      onSome: ({ digest }) =>
+        requests.resolveManifest(repository, digest).pipe(
+          Effect.as(true),
+          Effect.catchReason("RegistryError", "ManifestUnknown", () => Effect.succeed(false))
+        )
+    })
 
   const write = Effect.fnUntraced(
     function*(
       repository: Repository,
       subject: Digest.Digest,
-      index: typeof Manifest.ImageIndex.Type,
+      index: typeof Index.Type,
       headers: Readonly<Record<string, string>>
     ) {
       const bytes = new TextEncoder().encode(yield* Effect.orDie(encodeIndex(index)))
@@ -235,11 +259,12 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
   return {
     list,
     pushed: Effect.fnUntraced(function*(repository, subject, referrer, listed) {
-      if (listed && (yield* knowsReferrers(repository, subject))) return
+      // if the list cannot be read now, the answer to the push is believed
+      if (listed && (yield* Effect.orElseSucceed(knowsReferrers(repository, subject), () => true))) return
       yield* update(
         repository,
         subject,
-        (manifests) => manifests.some(({ digest }) => digest === referrer.digest) ? manifests : [...manifests, referrer]
+        (manifests) => manifests.some(isOf(referrer.digest)) ? manifests : [...manifests, referrer]
       )
     }),
     subjectToUpdate: Effect.fnUntraced(function*(repository, digest) {
@@ -248,12 +273,15 @@ export const make = (connection: Connection.Connection, requests: ManifestReques
       const { bytes, descriptor } = yield* requests.getManifest(repository, digest)
       const manifest = Manifest.decode(descriptor.mediaType, bytes)
       const subject = Result.isSuccess(manifest) ? manifest.success.content.subject?.digest : undefined
-      return subject === undefined || (yield* knowsReferrers(repository, subject)) ? undefined : subject
+      const isListed = subject !== undefined &&
+        // if the list cannot be read now, the tag shows whether there is anything to update
+        (yield* Effect.orElseSucceed(knowsReferrers(repository, subject), () => false))
+      return isListed ? undefined : subject
     }),
     removed: (repository, subject, digest) =>
-      update(repository, subject, (manifests) =>
-        manifests.some((listed) => listed.digest === digest)
-          ? manifests.filter((listed) => listed.digest !== digest)
-          : manifests)
+      update(repository, subject, (manifests) => {
+        const isRemoved = isOf(digest)
+        return manifests.some(isRemoved) ? manifests.filter((entry) => !isRemoved(entry)) : manifests
+      })
   }
 }

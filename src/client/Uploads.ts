@@ -119,6 +119,17 @@ export const make = (connection: Connection.Connection): Uploads => {
       const detail = "the session has moved to another address"
       return yield* connection.error(of, new RegistryError.BlobUploadInvalid({ status: received.status, detail }))
     })
+    /** Remembers for the host that a chunk was too large. */
+    const tooLarge = ({ size = 0 }: Upload.Chunk<unknown>) => (error: unknown) => {
+      const smaller = RegistryError.isRegistryError(error) && error.reason._tag === "ContentTooLarge"
+        ? Upload.smallerChunk(size)
+        : undefined
+      return Effect.flatMap(
+        Ref.get(connection.capabilities),
+        ({ maximumChunk = Infinity }) =>
+          smaller !== undefined && smaller < maximumChunk ? connection.learn({ maximumChunk: smaller }) : Effect.void
+      )
+    }
     const follows = (of: Connection.Call, { offset }: Upload.Chunk<unknown>) => {
       const detail = `the upload is at ${session.held}, the chunk begins at ${offset}`
       return offset === session.held
@@ -151,7 +162,8 @@ export const make = (connection: Connection.Connection): Uploads => {
             RegistryError.isRegistryError(error) && error.reason._tag === "Unsupported"
               ? connection.learn({ chunks: false })
               : Effect.void
-          )
+          ),
+          Effect.tapError(tooLarge(chunk))
         )
         yield* connection.learn({ chunks: true })
         yield* move(of, received)
@@ -163,7 +175,7 @@ export const make = (connection: Connection.Connection): Uploads => {
         const chunk = last ?? { offset: session.held, size: 0, stream: Stream.empty }
         yield* follows(of, chunk)
         const request = HttpClientRequest.put(Urls.withParameters(session.location, [["digest", digest]]))
-        const received = yield* send(of, request, chunk, [201, 204])
+        const received = yield* send(of, request, chunk, [201, 204]).pipe(Effect.tapError(tooLarge(chunk)))
         session.committed = true
         yield* DigestHeader.agree(connection, of, digest, received.headers)
         return { mediaType: MediaType.octetStream, digest, size: chunk.offset + received.sent }

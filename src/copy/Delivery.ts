@@ -111,7 +111,7 @@ const locate = Effect.fnUntraced(
       if (started._tag === "Mounted") return yield* done(anonymousMount === true ? "mounted" : "present")
       return intoSession(target, node, started)
     }
-    const there = yield* ifTold(registry.resolveBlob(repository, digest)).pipe(Job.atTarget(target, node))
+    const there = yield* ifTold(registry.resolveBlob(repository, digest, { size })).pipe(Job.atTarget(target, node))
     if (there !== undefined) return yield* done("present")
     return size <= Upload.smallBlob && singlePost !== false ? atOnce(target, node) : intoNewSession(target, node)
   }

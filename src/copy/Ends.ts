@@ -73,11 +73,15 @@ export const ifThere = <A, R>(
   })
 }
 
+/** Returns true if a registry refuses to say what it has. */
+const isUntold = ({ reason, status = 0 }: RegistryError): boolean =>
+  reason._tag === "Denied" || reason._tag === "Unsupported" ||
+  reason._tag === "UnexpectedResponse" && status >= 400 && status < 500
+
 /**
  * What a registry has, as far as it tells: some deny what they do not have (Artifactory), and a push will show whether it
  * denies that as well.
  */
 export const ifTold = <A, R>(
   effect: Effect.Effect<A, RegistryError, R>
-): Effect.Effect<A | undefined, RegistryError, R> =>
-  Effect.catchReason(ifThere(effect), "RegistryError", "Denied", () => Effect.undefined)
+): Effect.Effect<A | undefined, RegistryError, R> => Effect.catchIf(ifThere(effect), isUntold, () => Effect.undefined)

@@ -36,7 +36,7 @@ const planBlob = Effect.fnUntraced(function*(job: Job.Job, node: Node, target: J
   const { digest, size } = node.descriptor
   const isSameRegistry = job.source.registry === registry
   const there = Job.isSamePlace(target) || (yield* Host.has(host.blobs, repository, digest)) ||
-    (yield* ifTold(registry.resolveBlob(repository, digest)).pipe(Job.atTarget(target, node))) !== undefined
+    (yield* ifTold(registry.resolveBlob(repository, digest, { size })).pipe(Job.atTarget(target, node))) !== undefined
   if (there) return skip("the destination has it")
   const isLarge = size >= (yield* Upload.ResumptionThreshold)
   const most = isLarge ? 5 : 4

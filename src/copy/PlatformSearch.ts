@@ -37,7 +37,7 @@ export const platformOf = Effect.fnUntraced(function*<E>({ explain, source }: Se
   const { digest, mediaType, size } = config.descriptor
   if (size > configLimit || !/\.(?:config|image)\.v1\+json$/.test(mediaType)) return undefined
   const bytes = (yield* inlineContent(config.descriptor)) ??
-    (yield* source.registry.getBlob(source.repository, digest).pipe(
+    (yield* source.registry.getBlob(source.repository, digest, { size }).pipe(
       Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
       Effect.scoped,
       Effect.mapError(explain(config))

@@ -71,7 +71,9 @@ const sender = (job: Job.Job, target: Job.Target) => {
       let count = 0
       for (const blob of found.blobs) {
         if (externalLayers === "skip" && MediaType.isNonDistributable(blob.mediaType)) continue
-        const isThere = (yield* ifThere(registry.resolveBlob(repository, blob.digest)).pipe(Job.atTarget(target))) !==
+        const isThere = (yield* ifThere(registry.resolveBlob(repository, blob.digest, { size: blob.size })).pipe(
+          Job.atTarget(target)
+        )) !==
           undefined
         if (isThere && !isDoubted(blob.digest)) continue
         yield* sendBlob({ descriptor: blob, path })

@@ -74,8 +74,12 @@ const named = Effect.fnUntraced(function*(job: Job.Job, isLikelyThere: boolean):
   const { descriptor, manifest } = yield* (isLikelyThere
     ? registry.resolveManifest(repository, reference).pipe(
       Effect.map((descriptor) => ({ descriptor, manifest: undefined })),
-      // an answer to HEAD does not say why, and some registries know only GET
-      Effect.catchIf(({ isRetryable, reason }) => !isRetryable || reason._tag === "UnexpectedResponse", read)
+      // an answer to HEAD does not say why; one to GET, by which some registries are resolved, does
+      Effect.catchIf(
+        ({ isRetryable, operation, reason }) =>
+          operation !== "getManifest" && (!isRetryable || reason._tag === "UnexpectedResponse"),
+        read
+      )
     )
     : read()).pipe(Job.atSource(job))
   if (tag !== undefined && digest !== undefined && descriptor.digest !== digest) {

@@ -41,12 +41,14 @@ export const verify = Effect.fnUntraced(function*(
 
   const blob = (place: Place) =>
     verify === "deep"
-      ? registry.getBlob(repository, place.descriptor.digest).pipe(
+      ? registry.getBlob(repository, place.descriptor.digest, { size: place.descriptor.size }).pipe(
         Effect.flatMap(({ stream }) => Stream.runDrain(stream)),
         Effect.scoped,
         Job.atTarget(target, place)
       )
-      : registry.resolveBlob(repository, place.descriptor.digest).pipe(Job.atTarget(target, place))
+      : registry.resolveBlob(repository, place.descriptor.digest, { size: place.descriptor.size }).pipe(
+        Job.atTarget(target, place)
+      )
 
   const manifest = (place: Place): Effect.Effect<void, CopyError> =>
     Effect.gen(function*() {

@@ -2,6 +2,7 @@
  * Reading an image layout, wherever its files are: in a folder, or in an archive.
  */
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
@@ -88,7 +89,9 @@ const missing = ({ digest }: Descriptor) =>
 
 /** Returns the type of a manifest that is listed without one. */
 const typeOf = (bytes: Uint8Array | undefined): string =>
-  (bytes === undefined ? undefined : Manifest.detect(bytes)) ?? MediaType.octetStream
+  bytes === undefined
+    ? MediaType.octetStream
+    : Result.getOrElse(Manifest.mediaTypeOf("", bytes), () => MediaType.octetStream)
 
 /** Makes the operations that read, of a registry that finds the layout of a repository. */
 export const operations = (

@@ -295,10 +295,10 @@ const spoiled = (self: Registry.Registry, faults: ReadonlyArray<Fault>): Registr
         self.getBlob(repository, digest, options),
         (blob) => ({ ...blob, stream: read(repository, digest, blob, options?.range === undefined) })
       ),
-    resolveBlob: (repository, digest) =>
+    resolveBlob: (repository, digest, options) =>
       Effect.suspend(() => {
         const [claim] = dueToResolving({ operation: "resolveBlob", registry, repository, reference: digest })
-        const resolved = self.resolveBlob(repository, digest)
+        const resolved = self.resolveBlob(repository, digest, options)
         return claim === undefined
           ? resolved
           : Effect.map(ifThere(resolved), (descriptor) => descriptor ?? claim.descriptor)

@@ -72,10 +72,10 @@ export const around = (self: Registry.Registry, { effect, stream }: Hooks): Regi
         (blob) => ({ ...blob, stream: stream({ operation: "read", ...call }, blob.stream) })
       )
     },
-    resolveBlob: (repository, digest) =>
+    resolveBlob: (repository, digest, options) =>
       effect(
         { operation: "resolveBlob", registry, repository, reference: digest },
-        Effect.suspend(() => self.resolveBlob(repository, digest))
+        Effect.suspend(() => self.resolveBlob(repository, digest, options))
       ),
     getManifest: (repository, reference) =>
       effect(

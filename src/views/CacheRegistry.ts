@@ -234,7 +234,7 @@ export const make = Effect.fnUntraced(function*(
       const isWhole = range === undefined || range.offset === 0 && range.length === undefined
       if (!isWhole && !fills.has(repository, digest)) return yield* upstream.getBlob(repository, digest, options)
     }
-    return yield* fills.getBlob(repository, digest, range)
+    return yield* fills.getBlob(repository, digest, options)
   })
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -255,8 +255,8 @@ export const make = Effect.fnUntraced(function*(
     capabilities: upstream.capabilities,
     ping: upstream.ping,
     getBlob,
-    resolveBlob: (repository, digest) =>
-      Effect.catch(store.resolveBlob(repository, digest), () => upstream.resolveBlob(repository, digest)),
+    resolveBlob: (repository, digest, options) =>
+      Effect.catch(store.resolveBlob(repository, digest), () => upstream.resolveBlob(repository, digest, options)),
     getManifest: Effect.fnUntraced(function*(repository, reference) {
       const digest = isDigest(reference)
         ? reference

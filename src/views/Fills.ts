@@ -37,7 +37,7 @@ export interface Fills {
   readonly getBlob: (
     repository: Repository,
     digest: Digest.Digest,
-    range?: Range
+    options?: Parameters<Registry["getBlob"]>[2]
   ) => Effect.Effect<Blob, RegistryError, Scope.Scope>
   /** The blob is not to be there any more, neither now nor when it has come. */
   readonly forget: (repository: Repository, digest: Digest.Digest) => Effect.Effect<void>
@@ -68,13 +68,13 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
 
   /** The blob at upstream. Its bytes go through the window, and are verified before that. */
   const sourceOf = Effect.fnUntraced(
-    function*(repository: Repository, digest: Digest.Digest, { opened, window }: Fill) {
+    function*(repository: Repository, digest: Digest.Digest, { opened, window }: Fill, known: number | undefined) {
       // hashed here: a range is not hashed below. Of nothing, there is none
       const { descriptor, stream } = yield* Effect.catchReason(
-        upstream.getBlob(repository, digest, { range: { offset: 0 } }),
+        upstream.getBlob(repository, digest, { range: { offset: 0 }, size: known }),
         "RegistryError",
         "RangeNotSatisfiable",
-        () => upstream.getBlob(repository, digest)
+        () => upstream.getBlob(repository, digest, { size: known })
       )
       const { size } = descriptor
       const verifier = yield* Effect.mapError(
@@ -89,7 +89,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
         first = undefined
         if (offset === 0 && unread !== undefined) return unread
         return offset > 0 && offset >= size ? Stream.empty : Stream.unwrap(
-          Effect.map(upstream.getBlob(repository, digest, { range: { offset } }), ({ stream }) => stream)
+          Effect.map(upstream.getBlob(repository, digest, { range: { offset }, size }), ({ stream }) => stream)
         )
       }
       return BlobSource.make(size, (offset) =>
@@ -124,7 +124,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   )
 
   const run = Effect.fnUntraced(
-    function*(repository: Repository, digest: Digest.Digest, fill: Fill): Effect.fn.Return<
+    function*(repository: Repository, digest: Digest.Digest, fill: Fill, size: number | undefined): Effect.fn.Return<
       Outcome,
       RegistryError,
       Scope.Scope
@@ -135,7 +135,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
         yield* Deferred.succeed(fill.opened, present.value)
         return { _tag: "Stored" }
       }
-      const source = yield* sourceOf(repository, digest, fill)
+      const source = yield* sourceOf(repository, digest, fill, size)
       const told = BlobSource.make(
         source.size,
         (offset) => Stream.mapError(source.open(offset), (error) => new Failed({ error }))
@@ -158,8 +158,8 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     Effect.scoped
   )
 
-  const start = (repository: Repository, digest: Digest.Digest, fill: Fill) =>
-    run(repository, digest, fill).pipe(
+  const start = (repository: Repository, digest: Digest.Digest, fill: Fill, size: number | undefined) =>
+    run(repository, digest, fill, size).pipe(
       Effect.onExit((exit) =>
         Effect.gen(function*() {
           if (!fill.isForgotten) fills.delete(keyOf(repository, digest))
@@ -174,7 +174,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
 
   /** A place in a fill, which is begun where there is none. */
   const join = Effect.fnUntraced(
-    function*(repository: Repository, digest: Digest.Digest, position: number) {
+    function*(repository: Repository, digest: Digest.Digest, position: number, size: number | undefined) {
       const key = keyOf(repository, digest)
       const current = fills.get(key)
       const fill = current ?? {
@@ -185,7 +185,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       }
       fills.set(key, fill)
       const place = yield* fill.window.join(position)
-      if (current === undefined) yield* start(repository, digest, fill)
+      if (current === undefined) yield* start(repository, digest, fill, size)
       return { fill, place }
     },
     Effect.uninterruptible
@@ -210,7 +210,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     if (!isUntouched) return yield* ended.error
     return range.offset === 0 && range.length === descriptor.size
       ? (yield* blobSource(upstream, repository, descriptor)).open(0)
-      : (yield* upstream.getBlob(repository, digest, { range })).stream
+      : (yield* upstream.getBlob(repository, digest, { range, size: descriptor.size })).stream
   })
 
   return {
@@ -224,9 +224,10 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
         return Effect.ignore(store.deleteBlob(repository, digest))
       }),
     has: (repository, digest) => fills.has(keyOf(repository, digest)),
-    getBlob: Effect.fnUntraced(function*(repository, digest, range) {
+    getBlob: Effect.fnUntraced(function*(repository, digest, options) {
+      const range = options?.range
       const { length = Infinity, offset } = range ?? { offset: 0 }
-      const { fill, place } = yield* join(repository, digest, offset)
+      const { fill, place } = yield* join(repository, digest, offset, options?.size)
       const descriptor = yield* Deferred.await(fill.opened)
       const { size } = descriptor
       if (range !== undefined && (offset < 0 || offset >= size || length < 1)) {

@@ -22,10 +22,14 @@ export const blob = Effect.fnUntraced(function*(
   descriptor: Pick<Descriptor, "digest" | "size">,
   sources: Sources
 ) {
-  if ((yield* ifThere(target.resolveBlob(repository, descriptor.digest))) !== undefined) return
+  if ((yield* ifThere(target.resolveBlob(repository, descriptor.digest, { size: descriptor.size }))) !== undefined) {
+    return
+  }
   for (const source of sources) {
     if (source === target) continue
-    if ((yield* ifThere(source.resolveBlob(repository, descriptor.digest))) === undefined) continue
+    if ((yield* ifThere(source.resolveBlob(repository, descriptor.digest, { size: descriptor.size }))) === undefined) {
+      continue
+    }
     return yield* Effect.flatMap(
       Registry.blobSource(source, repository, descriptor),
       (bytes) => Effect.asVoid(target.pushBlob(repository, descriptor, bytes))

@@ -73,8 +73,8 @@ export const select: {
     capabilities: Effect.map(self.capabilities, (capabilities) => ({ ...capabilities, anonymousMount: false })),
     getBlob: (repository, digest, options) =>
       check("getBlob", repository, "read", () => self.getBlob(repository, digest, options)),
-    resolveBlob: (repository, digest) =>
-      check("resolveBlob", repository, "read", () => self.resolveBlob(repository, digest)),
+    resolveBlob: (repository, digest, options) =>
+      check("resolveBlob", repository, "read", () => self.resolveBlob(repository, digest, options)),
     getManifest: (repository, reference) =>
       check("getManifest", repository, "read", () => self.getManifest(repository, reference)),
     resolveManifest: (repository, reference) =>

@@ -92,8 +92,8 @@ export const sub: {
         effect("getBlob", repository, (repository) => self.getBlob(repository, digest, options)),
         (blob) => ({ ...blob, stream: Stream.mapError(blob.stream, translate) })
       ),
-    resolveBlob: (repository, digest) =>
-      effect("resolveBlob", repository, (repository) => self.resolveBlob(repository, digest)),
+    resolveBlob: (repository, digest, options) =>
+      effect("resolveBlob", repository, (repository) => self.resolveBlob(repository, digest, options)),
     getManifest: (repository, reference) =>
       effect("getManifest", repository, (repository) => self.getManifest(repository, reference)),
     resolveManifest: (repository, reference) =>

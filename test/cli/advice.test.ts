@@ -14,6 +14,22 @@ const assertSentence = (sentence: string, message: string) => {
   assert.notMatch(sentence, /[\p{Cc}\p{Zl}\p{Zp}]/u)
 }
 
+describe("a registry that is spoken to with the wrong scheme", () => {
+  it.effect.each(
+    [
+      ["localhost:5000", "http", "; --tls localhost:5000"],
+      ["127.0.0.1:5000", "http", "; --tls 127.0.0.1:5000"],
+      ["registry.test:5000", "http", "; leave out --plain-http registry.test:5000"],
+      ["registry.test:5000", "https", "; --plain-http registry.test:5000 if it is a registry in plain HTTP"]
+    ] as const
+  )("has the flag for the other one: %s, %s", ([registry, used, tip]) =>
+    Effect.gen(function*() {
+      const reason = new RegistryError.SchemeMismatch({ used })
+      const error = new RegistryError.RegistryError({ operation: "ping", registry, reason })
+      assert.isTrue((yield* Advice.sentence(error)).endsWith(tip))
+    }).pipe(withNode))
+})
+
 describe("every reason has a sentence and something to try:", () => {
   for (const reason of RegistryError.Reason.members) {
     it.effect.prop(
@@ -39,4 +55,45 @@ describe("every reason has a sentence and something to try:", () => {
       { arbitrary: { runs: 5 } }
     )
   }
+})
+
+describe("what to try after a refused deletion fits it:", () => {
+  const advice = (operation: string, reason: RegistryError.Reason) =>
+    Effect.map(
+      Advice.sentence(new RegistryError.RegistryError({ operation, registry: "registry.test", reason })),
+      (sentence) => sentence.slice(sentence.lastIndexOf("; ") + 2)
+    )
+
+  it.effect("deletion is off, of manifests and of tags", () =>
+    Effect.gen(function*() {
+      const reason = new RegistryError.Unsupported({ status: 405 })
+      assert.include(
+        yield* advice("deleteManifest", reason),
+        "ask the administrator of the registry to enable deletion"
+      )
+      assert.include(yield* advice("deleteTag", reason), "effect-oci manifest delete with the digest")
+    }).pipe(withNode))
+
+  it.effect("it is denied", () =>
+    Effect.gen(function*() {
+      const reason = new RegistryError.Denied({ status: 403 })
+      assert.notInclude(
+        yield* Advice.sentence(
+          new RegistryError.RegistryError({ operation: "getBlob", registry: "registry.test", reason })
+        ),
+        "deleting needs"
+      )
+      assert.include(
+        yield* Advice.sentence(
+          new RegistryError.RegistryError({ operation: "deleteTag", registry: "registry.test", reason })
+        ),
+        "deleting needs a permission of its own"
+      )
+    }).pipe(withNode))
+
+  it.effect("the content is in use", () =>
+    Effect.gen(function*() {
+      const reason = new RegistryError.UnexpectedResponse({ status: 409 })
+      assert.include(yield* advice("deleteManifest", reason), "it may be protected, or an image index may refer to it")
+    }).pipe(withNode))
 })

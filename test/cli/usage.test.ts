@@ -93,6 +93,17 @@ describe("misuse is one clear line on stderr, and exit code 2", () => {
     [["copy", app, somewhere, "--concurrency", "0"], "--concurrency: \"0\" is not a number from 1 on"],
     [["copy", app, somewhere, "--concurrency", "many"], "--concurrency: \"many\" is not a number from 1 on"],
     [["copy", app, somewhere, "--mirror", "docker.io"], "--mirror: \"docker.io\" is not HOST=MIRROR"],
+    [["copy", app, somewhere, "--capabilities", "vm:1"], "--capabilities: \"vm:1\" is not HOST,NAME=VALUE"],
+    [["copy", app, somewhere, "--capabilities", "vm:1,speed=1"], "--capabilities: \"vm:1,speed=1\" is not HOST"],
+    [["copy", app, somewhere, "--capabilities", "vm:1,chunks=20MB"], "--capabilities: \"vm:1,chunks=20MB\" is not"],
+    [
+      ["copy", app, somewhere, "--capabilities", "vm:1,maximumChunk=0"],
+      "--capabilities: \"vm:1,maximumChunk=0\" is not"
+    ],
+    [
+      ["copy", app, somewhere, "--capabilities", "http://vm,chunks=false"],
+      "--capabilities: \"http://vm\" is not a host"
+    ],
     [["copy", app, somewhere, "--cert-file", "c.pem"], "--cert-file and --key-file belong together"],
 
     [["plan", app], "the argument DESTINATION is missing"],

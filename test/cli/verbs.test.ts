@@ -371,6 +371,22 @@ describe("tag", () => {
     }).pipe(withNode))
 })
 
+describe("a flag of a connection", () => {
+  it.live("--capabilities sets what a host can do", () =>
+    Effect.gen(function*() {
+      const { run } = yield* setUp
+      const asked: Array<string> = []
+      const digest = `sha256:${"a".repeat(64)}`
+      const host = yield* listen((request, response) => {
+        asked.push(`${request.method} ${request.url}`)
+        response.writeHead(404).end()
+      })
+      yield* run("referrers", `${host}/app@${digest}`, "--capabilities", `${host},referrers=false,maximumChunk=5MiB`)
+      assert.isFalse(asked.some((line) => line.includes("/referrers/")))
+      assert.include(asked, `GET /v2/app/manifests/${digest.replace(":", "-")}`)
+    }).pipe(withNode))
+})
+
 describe("delete", () => {
   it.effect("removes a tag and leaves the manifest, or the manifest by its digest", () =>
     Effect.gen(function*() {

@@ -19,8 +19,7 @@ const lacks: ReadonlyArray<Contract.Need> = [
   "nonDistributable",
   "mediaTypes",
   "tagOrder",
-  "tagsAfter",
-  "tagDelete"
+  "tagsAfter"
 ]
 
 const registry = Effect.flatMap(DockerRegistry, ({ host }) => connect({ host }))

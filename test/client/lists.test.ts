@@ -1,5 +1,6 @@
 import { assert, describe } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Effect, Result, Stream } from "effect"
+import * as Registry from "effect-oci/Registry"
 import { nextLink } from "../../src/client/Pages.ts"
 import { repository, tag } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
@@ -38,9 +39,26 @@ describe("the next page in a Link header", () => {
     ["</b>; norel=next", undefined],
     ["</b>", undefined],
     ["", undefined],
-    [undefined, undefined]
+    [undefined, undefined],
+    ["</v2/a?last=1>; rel='next'", "/v2/a?last=1"],
+    ["/v2/a?last=1&n=2; rel=\"next\"", "/v2/a?last=1&n=2"],
+    ["https://other.test/a;rel=next", "https://other.test/a"],
+    ["/c; title=\"a\"; rel=next", "/c"],
+    ["</b>; rel=\"prev\", /c; rel=\"next\"", "/c"],
+    ["/b; rel=\"prev\"", undefined]
   ])("of %s is %s", (header, target) => {
-    assert.strictEqual(nextLink(header), target)
+    assert.deepStrictEqual(nextLink(header), Result.succeed(target))
+  })
+
+  it.each([
+    "</v2/a?last=1; rel=\"next\"",
+    "</v2/a> rel=\"next\"",
+    "/a b; rel=next",
+    "; rel=next",
+    "\"/a\"; rel=next",
+    "/a; rel=prev, /b; rel=next"
+  ])("cannot be read of %s", (header) => {
+    assert.isTrue(Result.isFailure(nextLink(header)))
   })
 })
 
@@ -109,7 +127,73 @@ describe("listing tags", () => {
       assert.strictEqual(reason._tag, "UnexpectedResponse")
     }))
 
-  it.effect.each(["<html>", "", "[]", "{}", `{"tags":[1]}`, `{"tags":["../../etc"]}`, `{"tags":{"1":{}}}`])(
+  it.effect("goes on behind a bare URL in Link (quay.io)", () =>
+    Effect.gen(function*() {
+      const { tags } = yield* tagsOf({
+        [first]: page(["1"], `${list}?page=2; rel="next"`),
+        [`GET ${list}?page=2`]: page(["2"])
+      })
+      assert.deepStrictEqual(tags, ["1", "2"])
+    }))
+
+  it.effect("fails where Link names a next page and cannot be read: a list is never cut silently", () =>
+    Effect.gen(function*() {
+      const reason = yield* reasonOf(tagsOf({ [first]: page(["1"], `<${list}?page=2; rel="next"`) }))
+      assert.deepInclude(reason, {
+        _tag: "UnexpectedResponse",
+        detail: `the Link to the next page cannot be read: <${list}?page=2; rel="next"`
+      })
+    }))
+
+  it.effect("skips what is no tag, and says so once for all pages", () =>
+    Effect.gen(function*() {
+      const warnings: Array<string> = []
+      const { tags } = yield* tagsOf({
+        [first]: { headers: { link: `<${list}?page=2>; rel="next"` }, body: { tags: ["1", "sha256:ab", 7] } },
+        [`GET ${list}?page=2`]: { body: { tags: ["-ot", "2", null, { a: ["]"] }] } }
+      }).pipe(Effect.provideService(Registry.Observer, (event) =>
+        Effect.sync(() => {
+          if (event._tag === "Warning") warnings.push(event.text)
+        })))
+      assert.deepStrictEqual(tags, ["1", "2"])
+      assert.deepStrictEqual(warnings, [`tags of team/app: 5 invalid entries skipped: "sha256:ab"`])
+    }))
+
+  it.effect("lists a tag once that comes twice", () =>
+    Effect.gen(function*() {
+      const { tags } = yield* tagsOf({
+        [first]: page(["1", "2", "1"], `<${list}?page=2>; rel="next"`),
+        [`GET ${list}?page=2`]: page(["2", "3"])
+      })
+      assert.deepStrictEqual(tags, ["1", "2", "3"])
+    }))
+
+  it.effect("reads a list of many batches whole, in its order", () =>
+    Effect.gen(function*() {
+      const all = Array.from({ length: 1001 }, (_, index) => `v${index}`)
+      assert.deepStrictEqual((yield* tagsOf({ [first]: page(all) })).tags, all)
+    }))
+
+  it.effect("begins behind a tag in all batches of a list that a registry does not cut there", () =>
+    Effect.gen(function*() {
+      const all = Array.from({ length: 1000 }, (_, index) => `v${1000 + index}`)
+      const { tags } = yield* tagsOf({ [`${first}&last=v1900`]: page(all) }, { after: "v1900" })
+      assert.deepStrictEqual(tags, all.slice(901))
+    }))
+
+  it.effect.each([
+    "<html>",
+    "",
+    "[]",
+    "{}",
+    `{"tags":{"1":{}}}`,
+    `{"tags":["1"`,
+    `{"tags":["1",]}`,
+    `{"tags":[1 2]}`,
+    `{"tags":[]]}`,
+    `{"tags":["1"],"tags":["2"]}`,
+    `{"tags":${"[".repeat(200)}${"]".repeat(200)}}`
+  ])(
     "fails where the answer is no list: %s",
     (body) =>
       Effect.gen(function*() {

@@ -27,7 +27,46 @@ describe("a web server that says yes to everything", () => {
   it.effect("has no manifest", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ [`HEAD ${manifests}${digest}`]: page, [`GET ${manifests}${digest}`]: page })
-      assert.strictEqual((yield* reasonOf(registry.resolveManifest(name, digest)))._tag, "DigestMismatch")
+      for (
+        const operation of [
+          Effect.asVoid(registry.resolveManifest(name, digest)),
+          Effect.asVoid(registry.getManifest(name, digest))
+        ]
+      ) {
+        assert.deepInclude(yield* reasonOf(operation), {
+          _tag: "UnexpectedResponse",
+          detail: "the answer is not a manifest, but a web page"
+        })
+      }
+    }))
+
+  it.effect("has no manifest behind a tag, whatever it calls its page", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({
+        [`HEAD ${manifests}1`]: { headers: { "content-type": "text/plain", "content-length": "30" } },
+        [`GET ${manifests}1`]: { headers: { "content-type": "text/plain" }, body: "<!DOCTYPE html><title>app</title>" }
+      })
+      for (
+        const operation of [
+          Effect.asVoid(registry.resolveManifest(name, tag("1"))),
+          Effect.asVoid(registry.getManifest(name, tag("1")))
+        ]
+      ) {
+        assert.deepInclude(yield* reasonOf(operation), {
+          _tag: "UnexpectedResponse",
+          detail: "the answer is not a manifest, but a web page"
+        })
+      }
+    }))
+
+  it.effect("has no manifest behind a tag in a document of another kind", () =>
+    Effect.gen(function*() {
+      const answer = { headers: { "content-type": "application/json" }, body: { status: "up" } }
+      const { registry } = yield* make({ [`GET ${manifests}1`]: answer })
+      assert.deepInclude(yield* reasonOf(registry.getManifest(name, tag("1"))), {
+        _tag: "UnexpectedResponse",
+        detail: "the answer is not a manifest, but application/json"
+      })
     }))
 
   it.effect("takes no manifest", () =>
@@ -134,7 +173,11 @@ describe("a registry", () => {
         }),
         [`HEAD ${manifests}${gone.digest}`]: { status: 404 },
         [`HEAD ${manifests}${digestOf(referrer)}`]: {
-          headers: { "docker-content-digest": digestOf(referrer), "content-length": `${referrer.length}` }
+          headers: {
+            "content-type": MediaType.imageIndex,
+            "docker-content-digest": digestOf(referrer),
+            "content-length": `${referrer.length}`
+          }
         }
       })
       yield* registry.pushManifest(name, { mediaType: MediaType.imageIndex, bytes: referrer })

@@ -1,10 +1,12 @@
 import { assert, describe } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Effect, Schedule, Stream } from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as MediaType from "effect-oci/MediaType"
+import * as Registry from "effect-oci/Registry"
+import { HttpClientRequest } from "effect/http"
 import { bytesOf, repository, tag } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
-import { digestOf, make, reasonOf } from "../utils/ScriptedServer.ts"
+import { digestOf, make, reasonOf, transportError } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")
 const content = bytesOf("0123456789")
@@ -70,11 +72,75 @@ describe("reading a blob", () => {
       assert.deepStrictEqual(sent(), [`GET ${blob}`, `HEAD ${blob}`, `GET ${blob}`])
     }))
 
-  it.effect("fails where nothing says how long it is", () =>
+  const silent = { headers: { "content-length": null }, body: content }
+
+  it.effect("is as long as the caller says where nothing else does", () =>
     Effect.gen(function*() {
-      const silent = { headers: { "content-length": null }, body: content }
+      const { registry, sent } = yield* make({ [`GET ${blob}`]: silent, [`HEAD ${blob}`]: silent })
+      const { descriptor, stream } = yield* registry.getBlob(name, digest, { size: 10 })
+      assert.strictEqual(descriptor.size, 10)
+      assert.deepStrictEqual(yield* Stream.mkUint8Array(stream), content)
+      assert.strictEqual((yield* registry.resolveBlob(name, digest, { size: 10 })).size, 10)
+      assert.deepStrictEqual(sent(), [`GET ${blob}`, `HEAD ${blob}`])
+    }))
+
+  it.effect("fails where the caller says another length than it has", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({ [`GET ${blob}`]: silent })
+      const { stream } = yield* registry.getBlob(name, digest, { size: 9 })
+      assert.strictEqual((yield* reasonOf(Stream.runDrain(stream)))._tag, "SizeMismatch")
+    }))
+
+  it.effect("is as long as a range of it says where HEAD does not", () =>
+    Effect.gen(function*() {
+      const { registry, requests } = yield* make({
+        [`GET ${blob}`]: {
+          status: 206,
+          headers: { "content-range": "bytes 0-0/10", "content-length": null },
+          body: "0"
+        },
+        [`HEAD ${blob}`]: silent
+      })
+      assert.strictEqual((yield* registry.resolveBlob(name, digest)).size, 10)
+      assert.strictEqual(requests[1]?.headers["range"], "bytes=0-0")
+    }))
+
+  it.effect("is counted where nothing says how long it is", () =>
+    Effect.gen(function*() {
       const { registry } = yield* make({ [`GET ${blob}`]: silent, [`HEAD ${blob}`]: silent })
-      assert.strictEqual((yield* reasonOf(registry.getBlob(name, digest)))._tag, "UnexpectedResponse")
+      const { descriptor, stream } = yield* registry.getBlob(name, digest)
+      assert.strictEqual(descriptor.size, 10)
+      assert.deepStrictEqual(yield* Stream.mkUint8Array(stream), content)
+    }))
+
+  it.effect("that is empty, and whose length nothing says, has no first byte", () =>
+    Effect.gen(function*() {
+      const empty = `/v2/team/app/blobs/${digestOf("")}`
+      const { registry } = yield* make({
+        [`GET ${empty}`]: { status: 416 },
+        [`HEAD ${empty}`]: { headers: { "content-length": null } }
+      })
+      assert.strictEqual((yield* registry.resolveBlob(name, digestOf(""))).size, 0)
+    }))
+
+  it.effect("resumes where it breaks, with the length that the caller knows", () =>
+    Effect.gen(function*() {
+      const broken = Stream.concat(
+        Stream.succeed(content.subarray(0, 4)),
+        Stream.fail(transportError(HttpClientRequest.get("https://registry.test/"), "broken"))
+      )
+      const { registry, requests } = yield* make({
+        [`GET ${blob}`]: [
+          { headers: { "content-length": null }, body: broken },
+          { status: 206, headers: { "content-range": "bytes 4-9/10", "content-length": null }, body: "456789" }
+        ]
+      })
+      const { stream } = yield* registry.getBlob(name, digest, { size: 10 })
+      const read = Stream.mkUint8Array(stream).pipe(
+        Effect.provideService(HttpRegistry.RetrySchedule, Schedule.recurs(1))
+      )
+      assert.deepStrictEqual(yield* read, content)
+      assert.strictEqual(requests[1]?.headers["range"], "bytes=4-")
     }))
 
   it.effect("follows a redirect to where the content is (C2)", () =>
@@ -226,14 +292,35 @@ describe("reading a manifest", () => {
       assert.deepStrictEqual(yield* registry.resolveManifest(name, tag("latest")), descriptor)
     }))
 
-  it.effect("fails where its digest is another than the registry says (C10)", () =>
+  it.effect("warns where its digest is another than the registry says of a tag: the bytes decide (C10)", () =>
     Effect.gen(function*() {
       const told = digestOf("another")
       const { registry } = yield* make({
         [`GET ${path}`]: { headers: { ...headers, "docker-content-digest": told }, body: manifest }
       })
-      const reason = yield* reasonOf(registry.getManifest(name, tag("latest")))
-      assert.deepInclude(reason, { _tag: "DigestMismatch", expected: told, actual: manifestDigest })
+      const warnings: Array<string> = []
+      const { descriptor } = yield* registry.getManifest(name, tag("latest")).pipe(
+        Effect.provideService(Registry.Observer, (event) =>
+          Effect.sync(() => {
+            if (event._tag === "Warning") warnings.push(event.text)
+          }))
+      )
+      assert.strictEqual(descriptor.digest, manifestDigest)
+      assert.deepStrictEqual(warnings, [`team/app:latest has the digest ${manifestDigest}, the answer says ${told}`])
+    }))
+
+  it.effect("fails where a signed manifest of Docker's schema 1 has another digest than the registry says (C10)", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({
+        [`GET ${path}`]: {
+          headers: {
+            "content-type": "application/vnd.docker.distribution.manifest.v1+prettyjws",
+            "docker-content-digest": digestOf("another")
+          },
+          body: { schemaVersion: 1, fsLayers: [] }
+        }
+      })
+      assert.strictEqual((yield* reasonOf(registry.getManifest(name, tag("latest"))))._tag, "DigestMismatch")
     }))
 
   it.effect("fails where its digest is another than was asked for, whatever the registry says (C11)", () =>
@@ -291,9 +378,36 @@ describe("reading a manifest", () => {
   it.effect("fails where it says another type of itself than it comes as (C9)", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
-        "GET /v2/team/app/manifests/1": { headers: { "content-type": "text/plain" }, body: { mediaType: image } }
+        "GET /v2/team/app/manifests/1": {
+          headers: { "content-type": MediaType.imageIndex },
+          body: { mediaType: image }
+        }
       })
       assert.strictEqual((yield* reasonOf(registry.getManifest(name, tag("1"))))._tag, "UnexpectedResponse")
+    }))
+
+  it.effect.each([null, "text/plain; charset=utf-8", "application/octet-stream", "application/json", "text/html"])(
+    "takes the type that it says of itself, or shows, where it comes as %s",
+    (type) =>
+      Effect.gen(function*() {
+        const answerOf = (body: object) => ({ headers: { "content-type": type }, body })
+        const { registry } = yield* make({
+          "GET /v2/team/app/manifests/1": answerOf({ mediaType: image }),
+          "GET /v2/team/app/manifests/2": answerOf({ schemaVersion: 2, manifests: [] }),
+          "HEAD /v2/team/app/manifests/2": { headers: { "content-type": type, "docker-content-digest": digestOf("") } }
+        })
+        assert.strictEqual((yield* registry.getManifest(name, tag("1"))).descriptor.mediaType, image)
+        assert.strictEqual((yield* registry.resolveManifest(name, tag("2"))).mediaType, MediaType.imageIndex)
+      })
+  )
+
+  it.effect("may be of any type where it is asked for by its digest", () =>
+    Effect.gen(function*() {
+      const body = bytesOf("any content")
+      const { registry } = yield* make({
+        [`GET /v2/team/app/manifests/${digestOf(body)}`]: { headers: { "content-type": "a/b" }, body }
+      })
+      assert.strictEqual((yield* registry.getManifest(name, digestOf(body))).descriptor.mediaType, "a/b")
     }))
 
   it.effect.each([{ mediaType: image }, { schemaVersion: 2 }, "no JSON"])(

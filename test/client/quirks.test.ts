@@ -321,6 +321,89 @@ describe("any registry", () => {
       assert.deepInclude(yield* registry.capabilities, { chunks: false })
     }))
 
+  it.effect.each([400, 404])(
+    "may answer the first chunk with %i: the blob goes whole in a new session",
+    (status) =>
+      Effect.gen(function*() {
+        const { registry, requests } = yield* make({
+          [`POST ${uploads}`]: opened,
+          [`PATCH ${session}`]: { status },
+          [`PUT ${session}`]: { status: 201 },
+          [`DELETE ${session}`]: {}
+        })
+        yield* pushBig(registry)
+        assert.deepStrictEqual(requests.map(({ method }) => method), ["POST", "PATCH", "POST", "PUT", "DELETE"])
+        assert.strictEqual(requests[3]?.body.length, big.length)
+      })
+  )
+
+  it.effect("may refuse a chunk that is not the first: that is no refusal of chunks", () =>
+    Effect.gen(function*() {
+      const { registry, requests } = yield* make({
+        [`POST ${uploads}`]: opened,
+        [`PATCH ${session}`]: [{ status: 202 }, { status: 404 }, { status: 202 }],
+        [`GET ${session}`]: { status: 404 },
+        [`PUT ${session}`]: { status: 201 },
+        [`DELETE ${session}`]: {}
+      }, { capabilities: { maximumChunk: 60_000 } })
+      yield* pushBig(registry)
+      assert.deepStrictEqual(
+        requests.map(({ method }) => method),
+        ["POST", "PATCH", "PATCH", "POST", "PATCH", "PATCH", "PUT", "DELETE"]
+      )
+    }))
+
+  const MiB = 1024 * 1024
+
+  /** A session that takes no more than so much in a request. */
+  const limited = (limit: number): Script => {
+    let held = 0
+    return {
+      [`POST ${uploads}`]: () =>
+        Effect.sync(() => {
+          held = 0
+          return opened
+        }),
+      [`PATCH ${session}`]: ({ receive }) =>
+        Effect.map(receive, ({ length }) => {
+          if (length > limit) return { status: 413 }
+          held += length
+          return { status: 202 }
+        }),
+      [`GET ${session}`]: () =>
+        Effect.sync(() => ({ status: 204, headers: held === 0 ? {} : { range: `0-${held - 1}` } })),
+      [`PUT ${session}`]: ({ receive }) =>
+        Effect.map(receive, ({ length }) => ({ status: length > limit ? 413 : 201 })),
+      [`DELETE ${session}`]: {}
+    }
+  }
+  const pushMiB = (registry: Registry, size: number) => {
+    const bytes = new Uint8Array(size * MiB)
+    return registry.pushBlob(name, { digest: digestOf(bytes), size: bytes.length }, BlobSource.fromBytes(bytes))
+  }
+
+  it.effect.each([40, 10])(
+    "may find a request too large: the blob goes in halves of it, and the next as well (%i MiB)",
+    (size) =>
+      Effect.gen(function*() {
+        const { registry, requests } = yield* make(limited(3 * MiB))
+        yield* pushMiB(registry, size)
+        const refused = requests.filter(({ body }) => body.length > 3 * MiB).length
+        assert.strictEqual(refused, size === 40 ? 4 : 2)
+        assert.deepInclude(yield* registry.capabilities, { maximumChunk: 2.5 * MiB })
+        yield* pushMiB(registry, size)
+        assert.strictEqual(requests.filter(({ body }) => body.length > 3 * MiB).length, refused)
+      })
+  )
+
+  it.effect("may find even a MiB too large: that is an error", () =>
+    Effect.gen(function*() {
+      const { registry, requests } = yield* make(limited(MiB - 1))
+      assert.strictEqual((yield* reasonOf(pushMiB(registry, 4)))._tag, "ContentTooLarge")
+      const sizes = requests.map(({ body }) => body.length / MiB).filter((size) => size > 0)
+      assert.deepStrictEqual(sizes, [4, 2, 1])
+    }))
+
   it.effect("does what the program says that it does", () =>
     Effect.gen(function*() {
       const { registry } = yield* make(

@@ -2,10 +2,14 @@ import { assert, describe } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import * as Digest from "effect-oci/Digest"
 import * as MediaType from "effect-oci/MediaType"
+import * as Registry from "effect-oci/Registry"
+import * as PerfHooks from "node:perf_hooks"
 import { tagOf } from "../../src/client/Referrers.ts"
 import { bytesOf, repository } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
 import { type Answer, digestOf, keeping, make, reasonOf, type Script, whileTimeFlies } from "../utils/ScriptedServer.ts"
+
+const isLong = process.env["EFFECT_OCI_LONG"] !== undefined
 
 const name = repository("team/app")
 const subject = { mediaType: MediaType.imageManifest, digest: digestOf("the subject"), size: 11 }
@@ -126,9 +130,98 @@ describe("listing referrers", () => {
       })
   )
 
-  it.effect("fails where the answer is no index", () =>
+  const page = { headers: { "content-type": "text/html; charset=utf-8" }, body: "<!doctype html><title>app</title>" }
+
+  it.effect.each(
+    [
+      ["400", { status: 400 }],
+      ["405", { status: 405 }],
+      ["406", { status: 406 }],
+      ["501", { status: 501 }],
+      ["405 and a code", { status: 405, body: { errors: [{ code: "UNSUPPORTED", message: "no" }] } }],
+      ["a web page", page],
+      ["a list that is no index", { body: "[]" }],
+      ["an object that is no index", { body: { errors: [] } }],
+      ["a redirect that leads nowhere", { status: 302 }]
+    ] as const
+  )("looks behind the tag after %s, and remembers it", ([, answer]) =>
     Effect.gen(function*() {
-      assert.strictEqual((yield* reasonOf(list({ [api]: { body: "[]" } })))._tag, "UnexpectedResponse")
+      const { registry, sent } = yield* make({ [api]: answer, [`GET ${fallback}`]: index(one) })
+      for (const _ of [1, 2]) {
+        assert.deepStrictEqual(yield* Stream.runCollect(registry.referrers(name, subject.digest)), [one])
+      }
+      assert.deepStrictEqual(sent(), [api, `GET ${fallback}`, `GET ${fallback}`])
+      assert.deepInclude(yield* registry.capabilities, { referrers: false })
+    }))
+
+  it.effect("looks behind the tag after a redirect to a web page", () =>
+    Effect.gen(function*() {
+      const { found, referrers } = yield* list({
+        [api]: { status: 302, headers: { location: "https://www.test/login" } },
+        "GET https://www.test/login": page,
+        [`GET ${fallback}`]: index(one)
+      })
+      assert.deepStrictEqual(found, [one.digest])
+      assert.isFalse(referrers)
+    }))
+
+  it.effect("looks behind the tag of one digest that the registry finds invalid, and asks it for others", () =>
+    Effect.gen(function*() {
+      const body = { errors: [{ code: "DIGEST_INVALID" }] }
+      const { found, referrers } = yield* list({ [api]: { status: 400, body }, [`GET ${fallback}`]: index(one) })
+      assert.deepStrictEqual(found, [one.digest])
+      assert.isUndefined(referrers)
+    }))
+
+  it.effect("takes an index without manifests for an empty one", () =>
+    Effect.gen(function*() {
+      const { found, referrers } = yield* list({ [api]: { body: { schemaVersion: 2 } } })
+      assert.deepStrictEqual(found, [])
+      assert.isTrue(referrers)
+    }))
+
+  it.effect.each([["the API", index], ["the tag", index]] as const)(
+    "skips an entry that is none, and lists one once that comes twice: from %s",
+    ([from, indexOf]) =>
+      Effect.gen(function*() {
+        const warnings: Array<string> = []
+        const answer = indexOf(one, { digest: "nonsense" }, two, one, {})
+        const script: Script = from === "the API"
+          ? { [api]: answer }
+          : { [api]: missing, [`GET ${fallback}`]: answer }
+        const { found } = yield* list(script).pipe(Effect.provideService(Registry.Observer, (event) =>
+          Effect.sync(() => {
+            if (event._tag === "Warning") warnings.push(event.text)
+          })))
+        assert.deepStrictEqual(found, [one.digest, two.digest])
+        assert.deepStrictEqual(warnings, [
+          `referrers of ${subject.digest}: 2 invalid entries skipped: {"digest":"nonsense"}`
+        ])
+      })
+  )
+
+  it.live("lets the event loop run, however long the list is", () =>
+    Effect.gen(function*() {
+      const count = isLong ? 100_000 : 20_000
+      const body = JSON.stringify({
+        schemaVersion: 2,
+        manifests: Array.from({ length: count }, (_, number) => ({
+          ...one,
+          digest: `sha256:${number.toString(16).padStart(64, "0")}`
+        }))
+      })
+      const { registry } = yield* make({ [api]: { ...index(), body: bytesOf(body) } })
+      const longestStretch = Effect.gen(function*() {
+        const delays = PerfHooks.monitorEventLoopDelay({ resolution: 1 })
+        yield* Effect.sleep("20 millis")
+        delays.enable()
+        assert.strictEqual(yield* Stream.runCount(registry.referrers(name, subject.digest)), count)
+        delays.disable()
+        return delays.max / 1e6
+      })
+      // other processes delay it as well, but hardly each time
+      const stretches = yield* Effect.replicateEffect(longestStretch, 5)
+      assert.isBelow(Math.min(...stretches), 100)
     }))
 })
 
@@ -175,6 +268,42 @@ describe("pushing a referrer", () => {
         assert.deepStrictEqual(indexed(bytes).manifests, [listed])
       })
   )
+
+  it.effect.each([400, 405, 406, 501])(
+    "is not left to a registry that says it lists it and answers %i when it is asked",
+    (status) =>
+      Effect.gen(function*() {
+        const { registry } = yield* make({
+          [put(sbom.digest)]: { status: 201, headers: { "oci-subject": subject.digest } },
+          [api]: { status },
+          ...keeping(fallback)
+        })
+        yield* registry.pushManifest(name, sbom)
+        const { bytes } = yield* registry.getManifest(name, tagOf(subject.digest))
+        assert.deepStrictEqual(indexed(bytes).manifests, [listed])
+      })
+  )
+
+  it.effect.each([401, 403, 429, 500])(
+    "is left to a registry that says it lists it and answers %i when it is asked",
+    (status) =>
+      Effect.gen(function*() {
+        const { registry, sent } = yield* make({
+          [put(sbom.digest)]: { status: 201, headers: { "oci-subject": subject.digest } },
+          [api]: { status }
+        })
+        yield* registry.pushManifest(name, sbom)
+        assert.deepStrictEqual(sent(), [put(sbom.digest), api])
+      })
+  )
+
+  it.effect("keeps entries of the index behind the tag that are none", () =>
+    Effect.gen(function*() {
+      const odd = { digest: "nonsense", size: -1 }
+      const { registry, requests } = yield* make({ [put(sbom.digest)]: created, ...keeping(fallback, index(odd, one)) })
+      yield* registry.pushManifest(name, sbom)
+      assert.deepStrictEqual(indexed(requests[2]?.body).manifests, [odd, one, listed])
+    }))
 
   it.effect("begins the index behind the tag where there is none (C31, C33, C35, C36)", () =>
     Effect.gen(function*() {

@@ -117,6 +117,18 @@ describe("HttpResolver", () => {
     }).pipe(Effect.provide(layer)))
 })
 
+it.effect("a host can do what the program says, the others what is known of them", () =>
+  Effect.gen(function*() {
+    const resolver = yield* HttpResolver.make({
+      capabilities: { "Registry.Example.com:5000": { maximumChunk: 5_000_000 }, "ghcr.io": { chunks: true } }
+    }).pipe(Effect.provideService(HttpClient.HttpClient, client({}).http))
+    const capabilitiesOf = (host: string) =>
+      Effect.flatMap(resolver.resolve(Reference.Host.make(host)), ({ capabilities }) => capabilities)
+    assert.deepStrictEqual(yield* capabilitiesOf("registry.example.com:5000"), { maximumChunk: 5_000_000 })
+    assert.deepStrictEqual(yield* capabilitiesOf("ghcr.io"), { chunks: true })
+    assert.deepStrictEqual(yield* capabilitiesOf("europe-docker.pkg.dev"), { chunks: false })
+  }))
+
 describe("HttpRegistry", () => {
   const http = Layer.succeed(HttpClient.HttpClient, client({ "GET /v2/": {} }).http)
 

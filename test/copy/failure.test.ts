@@ -7,7 +7,7 @@ import * as Hasher from "effect-oci/Hasher"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
-import { Denied, RegistryError, Transport } from "effect-oci/RegistryError"
+import { Denied, RegistryError, Transport, UnexpectedResponse, Unsupported } from "effect-oci/RegistryError"
 import { bytesOf, pushBlob, pushImage, pushManifest, pushSample, repository, tag } from "../utils/images.ts"
 import { failing, override } from "../utils/registries.ts"
 import { make, whileTimeFlies } from "../utils/ScriptedServer.ts"
@@ -99,23 +99,30 @@ describe("an error", () => {
       assert.strictEqual((yield* Effect.flip(copy(breaking, destination))).end, "source")
     }))
 
-  it.effect("is none where a destination denies to tell what it does not have (Artifactory)", () =>
-    Effect.gen(function*() {
-      const { destination, source } = yield* setup
-      const image = yield* pushImage(source, from, ["one"])
-      const index = yield* pushManifest(source, from, { mediaType: MediaType.imageIndex, manifests: [image] }, [
-        tag("1")
-      ])
-      const denied = <A>(effect: Effect.Effect<A, RegistryError>) =>
-        Effect.catch(effect, ({ operation }) => failing(operation, new Denied({ status: 403 })))
-      const discreet = override(destination, {
-        capabilities: Effect.succeed({}),
-        resolveBlob: (...args) => denied(destination.resolveBlob(...args)),
-        resolveManifest: (...args) => denied(destination.resolveManifest(...args))
+  it.effect.each([
+    new Denied({ status: 403 }),
+    new Unsupported({ status: 405 }),
+    new UnexpectedResponse({ status: 400 })
+  ])(
+    "is none where a destination refuses to tell what it does not have (Artifactory): $_tag",
+    (reason) =>
+      Effect.gen(function*() {
+        const { destination, source } = yield* setup
+        const image = yield* pushImage(source, from, ["one"])
+        const index = yield* pushManifest(source, from, { mediaType: MediaType.imageIndex, manifests: [image] }, [
+          tag("1")
+        ])
+        const denied = <A>(effect: Effect.Effect<A, RegistryError>) =>
+          Effect.catch(effect, ({ operation }) => failing(operation, reason))
+        const discreet = override(destination, {
+          capabilities: Effect.succeed({}),
+          resolveBlob: (...args) => denied(destination.resolveBlob(...args)),
+          resolveManifest: (...args) => denied(destination.resolveManifest(...args))
+        })
+        yield* copy(source, discreet)
+        assert.strictEqual((yield* destination.resolveManifest(to, tag("1"))).digest, index.digest)
       })
-      yield* copy(source, discreet)
-      assert.strictEqual((yield* destination.resolveManifest(to, tag("1"))).digest, index.digest)
-    }))
+  )
 
   it.effect("is one where it is denied to look whether a tag is there that is not to be moved", () =>
     Effect.gen(function*() {

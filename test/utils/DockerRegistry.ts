@@ -28,14 +28,16 @@ const htpasswd = `${user.username}:$2b$04$abcdefghijklmnopqrstuu8koV0eAd2T1JkwqF
 /** How it knows who asks: by a password of its own, or by the tokens of a service. Anybody may do anything without. */
 export interface Options {
   readonly basicAuth?: boolean
+  /** Whether manifests and blobs can be deleted; they can unless it is given. */
+  readonly isDeleting?: boolean
   /** The address of a `TokenServer`. */
   readonly realm?: string
 }
 
-const configuration = (directory: string, { basicAuth = false, realm }: Options) => ({
+const configuration = (directory: string, { basicAuth = false, isDeleting = true, realm }: Options) => ({
   version: 0.1,
   log: { level: "info", formatter: "json" },
-  storage: { filesystem: { rootdirectory: Path.join(directory, "data") }, delete: { enabled: true } },
+  storage: { filesystem: { rootdirectory: Path.join(directory, "data") }, delete: { enabled: isDeleting } },
   http: { addr: "127.0.0.1:0", secret: "any" },
   ...realm === undefined ? {} : {
     auth: {
