@@ -129,7 +129,7 @@ const tips: Tips = {
   Denied: (_, about) =>
     isDeletion(about)
       ? `deleting needs a permission of its own, and protected or immutable tags refuse it to all; ${logIn(about)}`
-      : `check that this user may do it, or be another: ${logIn(about)}`,
+      : `check that this user may do it${about.search?.origin === undefined ? `, or be another: ${logIn(about)}` : ""}`,
   Unsupported: (_, about) => tipForUnsupported(about),
   TooManyRequests: ({ retryAfter }) =>
     `wait${
