@@ -41,6 +41,8 @@ export interface LayoutFolder extends LayoutReader.Layout {
   readonly blobPath: (digest: Digest) => string
   /** The path of a blob that is to be put there. */
   readonly makePath: (digest: Digest) => Effect.Effect<string, Storage>
+  /** What is known of each file that is a blob. */
+  readonly blobs: Effect.Effect<ReadonlyArray<FileSystem.File.Info>, Storage>
   readonly exists: Effect.Effect<boolean, Reason>
   /** Makes an empty layout, unless one is there. */
   readonly create: Effect.Effect<void, Reason>
@@ -347,6 +349,16 @@ export const make = (options: {
     )
   })
 
+  const blobs = Effect.gen(function*() {
+    const folders = (yield* files.list(blobsPath)).map((name) => files.join(blobsPath, name))
+    const names = yield* Effect.forEach(
+      folders,
+      (folder) => Effect.map(files.list(folder), (names) => names.map((name) => files.join(folder, name)))
+    )
+    const found = yield* Effect.forEach(names.flat(), files.stat, { concurrency: 16 })
+    return found.filter((info) => info !== undefined).filter(({ type }) => type === "File")
+  })
+
   const makePath = Effect.fnUntraced(function*(digest: Digest) {
     const path = blobPath(digest)
     const isNew = yield* files.makeFolder(files.dirname(path))
@@ -358,6 +370,7 @@ export const make = (options: {
     ...layout,
     blobPath,
     makePath,
+    blobs,
     exists: Effect.suspend(isThere),
     create,
     change: (change_) => Effect.andThen(existing, change(change_))

@@ -166,6 +166,27 @@ const replaced = (self: LayoutIndex, place: Place, entry: Entry): LayoutIndex =>
 const appended = (self: LayoutIndex, entry: Entry): LayoutIndex =>
   inserted(self, (SortedMap.lastKey(self.entries) ?? 0) + 1, entry)
 
+/** Collects the entries of an index. */
+const builder = () => {
+  const entries = SortedMap.builder<Place, Entry>()
+  const tagged = SortedMap.builder<string, Place>()
+  const listed = SortedMap.builder<string, Place>()
+  let place = 0
+  let bytes = 0
+  return {
+    count: () => place,
+    add: (entry: Entry) => {
+      place++
+      bytes += entry.bytes
+      entries.add(place, entry)
+      const [tag, digest] = [tagKey(entry, place), digestKey(entry, place)]
+      if (tag !== undefined) tagged.add(tag, place)
+      if (digest !== undefined) listed.add(digest, place)
+    },
+    build: () => ({ entries: entries.build(), tagged: tagged.build(), listed: listed.build(), bytes })
+  }
+}
+
 /** Returns an entry with its place. */
 const at = (
   self: LayoutIndex,
@@ -202,7 +223,7 @@ const parseJson = (json: string): Result.Result<unknown, unknown> => Result.try(
 const spaceLimit = 100
 
 /** Number of entries that are read without a pause. */
-const entriesAtATime = 500
+const entriesAtATime = 200
 
 interface List {
   readonly index: LayoutIndex
@@ -212,14 +233,12 @@ interface List {
 
 /** Reads a list of entries that begins here, if it is JSON. */
 const parseList = function*(json: string, start: number): Generator<void, List | undefined> {
+  const before = json.slice(0, start + 1)
   const first = JsonText.endOfSpace(json, start + 1)
-  const space = json.slice(start + 1, first)
-  let index = makeEmpty(json.slice(0, start + 1), "", space.length > spaceLimit ? "" : space)
-  if (json[first] === "]") {
-    return { index: makeEmpty(json.slice(0, start + 1), json.slice(start + 1), ""), end: first + 1 }
-  }
+  if (json[first] === "]") return { index: makeEmpty(before, json.slice(start + 1), ""), end: first + 1 }
+  const entries = builder()
   let from = start + 1
-  for (let count = 1;; count++) {
+  while (true) {
     const end = JsonText.endOfValue(json, JsonText.endOfSpace(json, from))
     const next = JsonText.endOfSpace(json, end)
     const isLast = json[next] !== ","
@@ -227,10 +246,14 @@ const parseList = function*(json: string, start: number): Generator<void, List |
     const text = json.slice(from, isLast ? end : next)
     const value = parseJson(text)
     if (Result.isFailure(value) || isLast && json[next] !== "]") return undefined
-    index = appended(index, makeEntry(text, value.success))
-    if (isLast) return { index: { ...index, after: json.slice(end) }, end: next + 1 }
+    entries.add(makeEntry(text, value.success))
+    if (isLast) {
+      const space = json.slice(start + 1, first)
+      const empty = makeEmpty(before, json.slice(end), space.length > spaceLimit ? "" : space)
+      return { index: { ...empty, ...entries.build() }, end: next + 1 }
+    }
     from = next + 1
-    if (count % entriesAtATime === 0) yield
+    if (entries.count() % entriesAtATime === 0) yield
   }
 }
 

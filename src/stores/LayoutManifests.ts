@@ -13,10 +13,20 @@ import * as LayoutFolder from "./LayoutFolder.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import { manifestLimit } from "./LayoutReader.ts"
+import type { LayoutUsage } from "./LayoutUsage.ts"
 import * as ManifestCheck from "./ManifestCheck.ts"
 
 const isThere = (layout: LayoutFolder.LayoutFolder, digest: Digest.Digest) =>
   Effect.map(layout.size(digest), (size) => size !== undefined)
+
+/** Where manifests are written and deleted. */
+export interface Target {
+  readonly files: Files
+  readonly layout: LayoutFolder.LayoutFolder
+  /** Tells it from others: the repository, unless all share one layout. */
+  readonly key: string
+  readonly usage: LayoutUsage
+}
 
 /** Number of entries that are changed without a pause. */
 const entriesAtATime = 200
@@ -79,11 +89,12 @@ const checkRoom = Effect.fnUntraced(function*(
   yield* LayoutFolder.checkSize(index, yield* list(index), LayoutFormat.pushLimit)
 })
 
+/** Reads what has not been read of the manifests that are there, so that no change has to wait for that. */
+const prepareCatalog = (layout: LayoutFolder.LayoutFolder) => Effect.flatMap(layout.index, layout.catalog.parents)
+
 /** Stores a manifest, and points tags at it. */
 export const push = Effect.fnUntraced(
-  function*({ files, layout, manifest: { bytes, mediaType, ...rest }, tags, temporary }: {
-    readonly files: Files
-    readonly layout: LayoutFolder.LayoutFolder
+  function*({ files, key, layout, usage }: Target, { manifest: { bytes, mediaType, ...rest }, tags, temporary }: {
     readonly temporary: Effect.Effect<string, RegistryError.Storage>
     readonly manifest: { readonly mediaType: string; readonly bytes: Uint8Array; readonly digest?: Digest.Digest }
     readonly tags: ReadonlyArray<Tag>
@@ -100,8 +111,10 @@ export const push = Effect.fnUntraced(
     const children = manifest === undefined ? [] : Manifest.references(manifest).manifests.map(({ digest }) => digest)
     const list = (index: LayoutIndex.LayoutIndex) =>
       Effect.flatMap(listed(layout, index, descriptor, tags), (index) => withoutChildren(index, children))
-    if (yield* layout.exists) yield* checkRoom(layout, tags, list)
-    else yield* ManifestCheck.checkReferences(references, () => Effect.undefined)
+    if (yield* layout.exists) {
+      if (tags.length === 0) yield* prepareCatalog(layout)
+      yield* checkRoom(layout, tags, list)
+    } else yield* ManifestCheck.checkReferences(references, () => Effect.undefined)
 
     const draft = yield* temporary
     yield* Effect.gen(function*() {
@@ -110,7 +123,7 @@ export const push = Effect.fnUntraced(
       const path = yield* layout.makePath(digest)
       yield* layout.change({
         limit: LayoutFormat.pushLimit,
-        prepare: Effect.andThen(check, files.rename(draft, path)),
+        prepare: Effect.andThen(check, usage.adding(key, path, bytes.length, files.rename(draft, path))),
         edit: (index) =>
           Effect.map(list(index), (index) => ({
             index,
@@ -122,6 +135,11 @@ export const push = Effect.fnUntraced(
     return descriptor
   }
 )
+
+const removeBlob = ({ files, key, layout, usage }: Target, digest: Digest.Digest) => {
+  const path = layout.blobPath(digest)
+  return usage.removing(key, path, files.remove(path))
+}
 
 /** Returns what only one manifest contains, of what is there. */
 const orphansOf = Effect.fnUntraced(function*(
@@ -144,31 +162,36 @@ const orphansOf = Effect.fnUntraced(function*(
 })
 
 /** Removes a manifest and every tag on it. What it contains stays. */
-export const deleteManifest = (files: Files, layout: LayoutFolder.LayoutFolder, digest: Digest.Digest) =>
-  layout.change({
-    limit: LayoutFormat.indexLimit,
-    edit: Effect.fnUntraced(function*(index) {
-      const found = yield* layout.catalog.find(index, digest)
-      const isListed = LayoutIndex.find(index, digest) !== undefined
-      if (found === undefined || !isListed && !(yield* isThere(layout, digest))) {
-        return yield* new RegistryError.ManifestUnknown({})
-      }
-      let next = yield* inSteps(index, (index) => LayoutIndex.without(index, digest, entriesAtATime))
-      const orphans = yield* orphansOf(layout, index, found)
-      for (const [position, child] of orphans.entries()) {
-        next = LayoutIndex.add(next, child)
-        if (position % entriesAtATime === entriesAtATime - 1) yield* Effect.yieldNow
-      }
-      return {
-        index: next,
-        value: undefined,
-        after: files.remove(layout.blobPath(digest))
-      }
+export const deleteManifest = (target: Target, digest: Digest.Digest) => {
+  const { layout } = target
+  return Effect.andThen(
+    prepareCatalog(layout),
+    layout.change({
+      limit: LayoutFormat.indexLimit,
+      edit: Effect.fnUntraced(function*(index) {
+        const found = yield* layout.catalog.find(index, digest)
+        const isListed = LayoutIndex.find(index, digest) !== undefined
+        if (found === undefined || !isListed && !(yield* isThere(layout, digest))) {
+          return yield* new RegistryError.ManifestUnknown({})
+        }
+        let next = yield* inSteps(index, (index) => LayoutIndex.without(index, digest, entriesAtATime))
+        const orphans = yield* orphansOf(layout, index, found)
+        for (const [position, child] of orphans.entries()) {
+          next = LayoutIndex.add(next, child)
+          if (position % entriesAtATime === entriesAtATime - 1) yield* Effect.yieldNow
+        }
+        return {
+          index: next,
+          value: undefined,
+          after: removeBlob(target, digest)
+        }
+      })
     })
-  })
+  )
+}
 
 /** Removes a tag. The manifest stays. */
-export const deleteTag = (layout: LayoutFolder.LayoutFolder, tag: Tag) =>
+export const deleteTag = ({ layout }: Target, tag: Tag) =>
   layout.change({
     limit: LayoutFormat.indexLimit,
     edit: (index) =>
@@ -178,14 +201,19 @@ export const deleteTag = (layout: LayoutFolder.LayoutFolder, tag: Tag) =>
   })
 
 /** Removes a blob. */
-export const deleteBlob = (files: Files, layout: LayoutFolder.LayoutFolder, digest: Digest.Digest) =>
-  layout.change({
-    limit: LayoutFormat.indexLimit,
-    edit: Effect.fnUntraced(function*(index) {
-      if (!(yield* isThere(layout, digest))) return yield* new RegistryError.BlobUnknown({})
-      if ((yield* layout.catalog.find(index, digest)) !== undefined) {
-        return yield* new RegistryError.BlobUnknown({ detail: "it is a manifest" })
-      }
-      return { index, value: undefined, after: files.remove(layout.blobPath(digest)) }
+export const deleteBlob = (target: Target, digest: Digest.Digest) => {
+  const { layout } = target
+  return Effect.andThen(
+    prepareCatalog(layout),
+    layout.change({
+      limit: LayoutFormat.indexLimit,
+      edit: Effect.fnUntraced(function*(index) {
+        if (!(yield* isThere(layout, digest))) return yield* new RegistryError.BlobUnknown({})
+        if ((yield* layout.catalog.find(index, digest)) !== undefined) {
+          return yield* new RegistryError.BlobUnknown({ detail: "it is a manifest" })
+        }
+        return { index, value: undefined, after: removeBlob(target, digest) }
+      })
     })
-  })
+  )
+}

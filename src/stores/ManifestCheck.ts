@@ -23,6 +23,9 @@ const referrerLimit = 512 * 1024
 /** Largest number of levels, and of values, that the JSON of a manifest may have: parsing more would block others. */
 const shapeLimits: JsonText.Shape = { depth: 100, values: 200_000 }
 
+/** Size of a manifest that takes a while to parse, in bytes. */
+const largeSize = 256 * 1024
+
 const invalid = (detail: string) => new ManifestInvalid({ detail })
 
 const isTooLarge = (manifest: Manifest.Manifest, descriptor: Descriptor): boolean =>
@@ -61,7 +64,7 @@ export const check = Effect.fnUntraced(function*(
   }
   if (tags.length > tagLimit) return yield* new ContentTooLarge({ detail: `one push may have ${tagLimit} tags` })
   // parsing a large manifest takes a while: others go first
-  yield* Effect.yieldNow
+  if (bytes.length > largeSize) yield* Effect.yieldNow
   return yield* decode(descriptor, bytes)
 })
 

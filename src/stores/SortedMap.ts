@@ -44,6 +44,16 @@ const chunkOf = <K extends Key, V>({ chunks }: SortedMap<K, V>, key: K): number 
 
 const placeIn = <K extends Key>(keys: ReadonlyArray<K>, key: K): number => countWhile(keys, (other) => other < key)
 
+/** Returns the chunks that take the place of one that may be too large. One that grew at its end stays full. */
+const split = <K extends Key, V>({ keys, values }: Chunk<K, V>, place: number): ReadonlyArray<Chunk<K, V>> => {
+  if (keys.length <= chunkSize) return [{ keys, values }]
+  const at = place === keys.length - 1 ? place : keys.length >>> 1
+  return [
+    { keys: keys.slice(0, at), values: values.slice(0, at) },
+    { keys: keys.slice(at), values: values.slice(at) }
+  ]
+}
+
 const replaceChunk = <K extends Key, V>(
   { chunks }: SortedMap<K, V>,
   position: number,
@@ -62,16 +72,6 @@ export const get = <K extends Key, V>(self: SortedMap<K, V>, key: K): V | undefi
   return chunk.keys[place] === key ? chunk.values[place] : undefined
 }
 
-/** Splits a chunk that became too large. One that grew at its end stays full, so that appending fills chunks. */
-const split = <K extends Key, V>({ keys, values }: Chunk<K, V>, place: number): ReadonlyArray<Chunk<K, V>> => {
-  if (keys.length <= chunkSize) return [{ keys, values }]
-  const at = place === keys.length - 1 ? place : keys.length >>> 1
-  return [
-    { keys: keys.slice(0, at), values: values.slice(0, at) },
-    { keys: keys.slice(at), values: values.slice(at) }
-  ]
-}
-
 /** Adds an entry, or replaces the value of its key. */
 export const set = <K extends Key, V>(self: SortedMap<K, V>, key: K, value: V): SortedMap<K, V> => {
   const position = chunkOf(self, key)
@@ -87,6 +87,38 @@ export const set = <K extends Key, V>(self: SortedMap<K, V>, key: K, value: V): 
   keys.splice(place, 0, key)
   values.splice(place, 0, value)
   return { size: self.size + 1, chunks: replaceChunk(self, position, ...split({ keys, values }, place)) }
+}
+
+/** Collects entries for a map, without a copy for each. */
+export interface Builder<K extends Key, V> {
+  /** Adds an entry whose key is not there yet. */
+  readonly add: (key: K, value: V) => void
+  /** Returns the map. Nothing may be added after that. */
+  readonly build: () => SortedMap<K, V>
+}
+
+/** Creates a builder. */
+export const builder = <K extends Key, V>(): Builder<K, V> => {
+  const chunks: Array<{ readonly keys: Array<K>; readonly values: Array<V> }> = []
+  let size = 0
+  return {
+    add: (key, value) => {
+      size++
+      const position = chunkOf({ size, chunks }, key)
+      const chunk = chunks[position]
+      if (chunk === undefined) {
+        chunks.push({ keys: [key], values: [value] })
+        return
+      }
+      const place = placeIn(chunk.keys, key)
+      chunk.keys.splice(place, 0, key)
+      chunk.values.splice(place, 0, value)
+      if (chunk.keys.length <= chunkSize) return
+      const at = place === chunkSize ? place : chunkSize >>> 1
+      chunks.splice(position + 1, 0, { keys: chunk.keys.splice(at), values: chunk.values.splice(at) })
+    },
+    build: () => ({ size, chunks })
+  }
 }
 
 /** Removes an entry, if it is there. */
