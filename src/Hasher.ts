@@ -1,8 +1,8 @@
 /**
  * Computing digests, and verifying content against them while it flows.
  *
- * The hashes themselves come from the {@link Hasher} reference. Its default is `node:crypto`, which Node, Bun and Deno
- * have; a program can replace it, for example by one that hashes on a worker.
+ * The hashes themselves come from the {@link Hasher} reference. Its default uses `node:crypto` if the runtime has it, as
+ * Node, Bun and Deno do. A program can replace it, for example by one that hashes on a worker, or for a browser.
  *
  * @since 0.1.0
  */
@@ -11,7 +11,6 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as Crypto from "node:crypto"
 import * as Digest from "./Digest.ts"
 
 /**
@@ -93,33 +92,56 @@ export class SizeMismatch extends Schema.TaggedError<SizeMismatch>("effect-oci/H
   }
 }
 
-const nodeHasher: Hasher = {
-  make: (algorithm) => {
-    if (algorithm !== "sha256" && algorithm !== "sha512") {
-      return Effect.fail(new UnsupportedAlgorithm({ algorithm }))
-    }
-    return Effect.sync(() => {
-      const hash = Crypto.createHash(algorithm)
-      return {
-        update: (chunks) =>
-          Effect.sync(() => {
-            for (const chunk of chunks) hash.update(chunk)
-          }),
-        digest: Effect.sync(() => Digest.fromHash(algorithm, hash.digest()))
-      }
-    })
+/** What is used of `node:crypto`. */
+interface Crypto {
+  readonly createHash: (algorithm: string) => {
+    readonly update: (chunk: Uint8Array) => unknown
+    readonly digest: () => Uint8Array
   }
 }
 
 /**
- * Who computes hashes.
+ * Returns the crypto module of the runtime, if it has one. It is not imported, so that bundles for browsers contain no
+ * `node:` import.
+ */
+const runtimeCrypto = (): Crypto | undefined => {
+  // browsers have no `process`
+  const { process } = globalThis as {
+    readonly process?: { readonly getBuiltinModule?: (name: "node:crypto") => Crypto | undefined }
+  }
+  return process?.getBuiltinModule?.("node:crypto")
+}
+
+const makeDefault = (): Hasher => {
+  const crypto = runtimeCrypto()
+  return {
+    make: (algorithm) => {
+      if (crypto === undefined || algorithm !== "sha256" && algorithm !== "sha512") {
+        return Effect.fail(new UnsupportedAlgorithm({ algorithm }))
+      }
+      return Effect.sync(() => {
+        const hash = crypto.createHash(algorithm)
+        return {
+          update: (chunks) =>
+            Effect.sync(() => {
+              for (const chunk of chunks) hash.update(chunk)
+            }),
+          digest: Effect.sync(() => Digest.fromHash(algorithm, hash.digest()))
+        }
+      })
+    }
+  }
+}
+
+/**
+ * The implementation that computes digests.
  *
- * @default sha256 and sha512 by `node:crypto`
+ * @default sha256 and sha512 by `node:crypto`, and none if the runtime does not have it
  * @category references
  * @since 0.1.0
  */
 export const Hasher: Context.Reference<Hasher> = Context.Reference("effect-oci/Hasher", {
-  defaultValue: () => nodeHasher
+  defaultValue: makeDefault
 })
 
 /**

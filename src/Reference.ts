@@ -101,9 +101,13 @@ const problemOfTag = (input: string): Problem | undefined => {
 
 // `examples` is a pattern for generated values: a part of the grammar that stays short
 const checked = (problemOf: (input: string) => Problem | undefined, examples: string) =>
-  Schema.String.check(Schema.makeFilter<string>((input) => problemOf(input)?.problem, {
-    arbitraryConstraint: { patterns: [{ source: examples, flags: "" }] }
-  }))
+  Schema.String.check(Schema.makeFilter<string>(
+    (input) => {
+      const found = problemOf(input)
+      return found === undefined ? undefined : `${found.problem} (character ${found.offset + 1})`
+    },
+    { arbitraryConstraint: { patterns: [{ source: examples, flags: "" }] } }
+  ))
 
 /**
  * A registry's host: a name or address, with a port or without.
@@ -330,6 +334,54 @@ export const parseHost = (input: string): Result.Result<Host, InvalidReference> 
       ? new InvalidReference({ input, part: "registry", ...problem })
       : invalidLogin(login, "a host is expected, not")
   )
+}
+
+/**
+ * Parses the name of a repository. Use it for names that come from users or files: the error says which character is
+ * wrong. `Repository.make` is for constants.
+ *
+ * **Example** (Finding the wrong character)
+ *
+ * ```ts import.meta.vitest
+ * import { Result } from "effect"
+ * import * as Reference from "effect-oci/Reference"
+ *
+ * Result.getOrThrow(Reference.parseRepository("team/app")) // => "team/app"
+ * Result.getOrThrow(Result.flip(Reference.parseRepository("team/App"))).offset // => 5
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const parseRepository = (input: string): Result.Result<Repository, InvalidReference> => {
+  const problem = problemOfRepository(input)
+  return problem === undefined
+    ? Result.succeed(input as Repository) // the brand says what problemOfRepository has just checked
+    : Result.fail(new InvalidReference({ input, part: "repository", ...problem }))
+}
+
+/**
+ * Parses a tag. Use it for tags that come from users or files: the error says which character is wrong. `Tag.make` is
+ * for constants.
+ *
+ * **Example** (Finding the wrong character)
+ *
+ * ```ts import.meta.vitest
+ * import { Result } from "effect"
+ * import * as Reference from "effect-oci/Reference"
+ *
+ * Result.getOrThrow(Reference.parseTag("1.0")) // => "1.0"
+ * Result.getOrThrow(Result.flip(Reference.parseTag("1.0+build"))).offset // => 3
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const parseTag = (input: string): Result.Result<Tag, InvalidReference> => {
+  const problem = problemOfTag(input)
+  return problem === undefined
+    ? Result.succeed(input as Tag) // the brand says what problemOfTag has just checked
+    : Result.fail(new InvalidReference({ input, part: "tag", ...problem }))
 }
 
 /**

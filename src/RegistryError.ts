@@ -14,7 +14,9 @@
 import * as Duration from "effect/Duration"
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as Digest from "./Digest.ts"
 import * as Hasher from "./Hasher.ts"
+import { excerpt } from "./Text.ts"
 
 const TypeId = "~effect-oci/RegistryError"
 
@@ -287,9 +289,10 @@ export class Transport extends Schema.TaggedError<Transport>("effect-oci/Registr
   detail: Schema.optionalKey(Schema.String)
 }) {
   get isRetryable(): boolean {
-    return true
+    return this.code !== "ERR_INVALID_PROXY"
   }
   override get message(): string {
+    if (this.code === "ERR_INVALID_PROXY") return say("the proxy cannot be used", this)
     // the codes of the HTTP parser begin so
     if (this.code?.startsWith("HPE_") === true) return "what answered does not speak HTTP"
     return transportSentences.get(this.code ?? "") ?? say("the connection failed", this)
@@ -478,6 +481,35 @@ export class Storage extends Schema.TaggedError<Storage>("effect-oci/RegistryErr
 const busyCodes: ReadonlySet<string> = new Set(["EAGAIN", "EBUSY", "EINTR", "EMFILE", "ENFILE", "ETIMEDOUT"])
 
 /**
+ * An image layout or an archive has several images with this tag, for example two repositories that were saved
+ * together. Their digests tell them apart, and so do the full names, if the layout has them.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class AmbiguousTag
+  extends Schema.TaggedError<AmbiguousTag>("effect-oci/RegistryError/AmbiguousTag")("AmbiguousTag", {
+    tag: Schema.String,
+    /** The first of the images. */
+    candidates: Schema.Array(Schema.Struct({
+      /** Full name, as the layout has it. */
+      name: Schema.optionalKey(Schema.String),
+      digest: Digest.Digest
+    }))
+  })
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    const candidates = this.candidates.map(({ digest, name }) =>
+      name === undefined ? digest : `${excerpt(name)} (${digest})`
+    )
+    return `several images have the tag ${excerpt(this.tag)}: ${candidates.join(", ")}`
+  }
+}
+
+/**
  * Schema of every reason that a {@link RegistryError} can have.
  *
  * @category schemas
@@ -508,7 +540,8 @@ export const Reason = Schema.Union([
   ContentTooLarge,
   CredentialsUnavailable,
   TokenUnavailable,
-  Storage
+  Storage,
+  AmbiguousTag
 ])
 
 /**

@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type { Host } from "./Reference.ts"
 import type { Registry } from "./Registry.ts"
+import { excerpt } from "./Text.ts"
 
 /**
  * No registry is known under this host.
@@ -38,7 +39,8 @@ export class ResolveFailed extends Schema.TaggedError<ResolveFailed>("effect-oci
   { host: Schema.String, cause: Schema.Defect() }
 ) {
   override get message(): string {
-    return `no registry could be had for the host ${this.host}`
+    const sentence = `no registry could be had for the host ${this.host}`
+    return this.cause instanceof Error ? `${sentence}: ${excerpt(this.cause.message)}` : sentence
   }
 }
 

@@ -362,10 +362,16 @@ describe("Reference", () => {
       Effect.all([
         new TestSchema.Asserts(Reference.Host).decoding().failEffect(
           "team",
-          "a host has a dot, a port or brackets, or is localhost"
+          "a host has a dot, a port or brackets, or is localhost (character 1)"
         ),
-        new TestSchema.Asserts(Reference.Repository).decoding().failEffect("App", `upper-case letter "A"`),
-        new TestSchema.Asserts(Reference.Tag).decoding().failEffect("a:b", `character ":" is not allowed`)
+        new TestSchema.Asserts(Reference.Repository).decoding().failEffect(
+          "team/App",
+          `upper-case letter "A" (character 6)`
+        ),
+        new TestSchema.Asserts(Reference.Tag).decoding().failEffect(
+          "a:b",
+          `character ":" is not allowed (character 2)`
+        )
       ], { discard: true }))
   })
 
@@ -378,5 +384,20 @@ describe("Reference", () => {
   ])("parseHost does not take %j for a host", (input, offset, problem) => {
     const error = failure(input, Reference.parseHost)
     assert.deepStrictEqual([error.part, error.offset, error.problem], ["registry", offset, problem])
+  })
+
+  it("parseRepository and parseTag return what the schemas accept", () => {
+    assert.strictEqual<string>(Result.getOrThrow(Reference.parseRepository("team/app")), "team/app")
+    assert.strictEqual<string>(Result.getOrThrow(Reference.parseTag("1.0")), "1.0")
+  })
+
+  it("parseRepository says which character of a repository is wrong", () => {
+    const { offset, part, problem } = failure("Team/App", Reference.parseRepository)
+    assert.deepStrictEqual([part, offset, problem], ["repository", 0, `upper-case letter "T"`])
+  })
+
+  it("parseTag says which character of a tag is wrong", () => {
+    const { offset, part, problem } = failure("1.0+build", Reference.parseTag)
+    assert.deepStrictEqual([part, offset, problem], ["tag", 3, `character "+" is not allowed`])
   })
 })

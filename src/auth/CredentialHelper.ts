@@ -7,13 +7,16 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as PlatformError from "effect/PlatformError"
+import * as Predicate from "effect/Predicate"
 import * as ChildProcess from "effect/process/ChildProcess"
 import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as RegistryError from "../RegistryError.ts"
 import type { Credential } from "./Credentials.ts"
+import * as GoJson from "./GoJson.ts"
 
 /**
  * How long a credential helper may take.
@@ -30,8 +33,15 @@ export const HelperTimeout: Context.Reference<Duration.Duration> = Context.Refer
 // far above any token, and far below what hurts
 const outputLimit = 1024 * 1024
 
-const Answer = Schema.fromJsonString(Schema.Struct({ Username: Schema.String, Secret: Schema.String }))
-const decodeAnswer = Schema.decodeEffect(Answer)
+const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Unknown))
+
+/** Reads what a helper printed. Names of fields match regardless of case, as in Go. */
+const answerOf = (printed: string) => {
+  const json = Result.getOrUndefined(decodeJson(printed))
+  if (!GoJson.isFields(json)) return undefined
+  const [username, secret] = [GoJson.field(json, "Username"), GoJson.field(json, "Secret")]
+  return Predicate.isString(username) && Predicate.isString(secret) ? { username, secret } : undefined
+}
 
 /** Can this be part of a program's name? A path could name any program. */
 export const isName = (name: string): boolean => /^[a-zA-Z0-9_][a-zA-Z0-9_.+-]*$/.test(name)
@@ -105,22 +115,25 @@ export const get = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Credential | undefined, RegistryError.CredentialsUnavailable> {
   const printed = yield* ask(spawner, name, "get", server)
   if (printed === undefined) return undefined
-  const { Secret, Username } = yield* Effect.mapError(
-    decodeAnswer(printed),
-    () =>
-      new RegistryError.CredentialsUnavailable({
-        source: programOf(name),
-        problem: "what it printed is not JSON with a Username and a Secret"
-      })
-  )
-  if (Secret === "") return undefined
-  return Username === identityUser
-    ? { _tag: "IdentityToken", token: Redacted.make(Secret) }
-    : { _tag: "Basic", username: Username, password: Redacted.make(Secret) }
+  const answer = answerOf(printed)
+  if (answer === undefined) {
+    return yield* new RegistryError.CredentialsUnavailable({
+      source: programOf(name),
+      problem: "what it printed is not JSON with a Username and a Secret"
+    })
+  }
+  if (answer.secret === "") return undefined
+  return credentialOf(answer.username, Redacted.make(answer.secret))
 })
 
 /** The name under which docker keeps an identity token. */
 export const identityUser = "<token>"
+
+/** Returns what a name and a password stand for: under docker's name for it, the password is an identity token. */
+const credentialOf = (username: string, password: Redacted.Redacted): Credential =>
+  username === identityUser
+    ? { _tag: "IdentityToken", token: password }
+    : { _tag: "Basic", username, password }
 
 const encodeEntry = Schema.encodeEffect(
   Schema.fromJsonString(Schema.Struct({ ServerURL: Schema.String, Username: Schema.String, Secret: Schema.String }))

@@ -14,8 +14,12 @@
  * entry of `auths`, a `registrytoken` comes before an `identitytoken`, and that before name and password. Keys may be
  * written as docker writes them (`https://index.docker.io/v1/`).
  *
- * Files are read when credentials are asked for: a file that is missing has none, and one that is broken fails then, by
- * its name. What a helper gave is kept for {@link HelperTimeToLive}, or until a registry refuses it.
+ * Files are read when credentials are looked up. As in Go, names of fields match regardless of case. A file that is missing,
+ * empty, `null` or a folder has no credentials. A file that is not a JSON object fails the lookup with its name. An entry
+ * that is not as docker and podman write it, and a helper that is missing or fails, give no credentials: the `Observer`
+ * receives a `Warning` that names them, once, and the lookup continues.
+ *
+ * What a helper gave is kept for {@link HelperTimeToLive}, or until a registry refuses it.
  *
  * @since 0.1.0
  */
@@ -33,10 +37,12 @@ import * as Predicate from "effect/Predicate"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
+import * as Metrics from "../Metrics.ts"
+import type { CredentialsUnavailable } from "../RegistryError.ts"
 import * as CredentialHelper from "./CredentialHelper.ts"
 import * as Credentials from "./Credentials.ts"
 import * as DockerFiles from "./DockerFiles.ts"
+import * as GoJson from "./GoJson.ts"
 import * as Keys from "./Keys.ts"
 
 export {
@@ -46,7 +52,7 @@ export {
 
 /**
  * How long what a credential helper gave is used. Helpers do not say how long it is good for; where a registry refuses
- * it before, the helper is asked again. That a helper has nothing is kept for a minute at most, a failure not at all.
+ * it before, the helper is asked again. That a helper has nothing, or that it failed, is kept for a minute at most.
  *
  * @default 1 hour
  * @category references
@@ -68,15 +74,6 @@ export interface Options {
   readonly file?: string
 }
 
-const Login = Schema.Struct({
-  auth: DockerFiles.given(Schema.String),
-  username: DockerFiles.given(Schema.String),
-  password: DockerFiles.given(Schema.String),
-  identitytoken: DockerFiles.given(Schema.String),
-  registrytoken: DockerFiles.given(Schema.String)
-})
-const decodeLogin = Schema.decodeUnknownEffect(Schema.NullOr(Login))
-
 const passwordOf = (auth: string): Credentials.Credential | undefined => {
   const [, username, password] = /^([^:]*):(.*)$/s.exec(Result.getOrElse(Base64.decodeString(auth), () => "")) ?? []
   return username === undefined || password === undefined
@@ -85,20 +82,33 @@ const passwordOf = (auth: string): Credentials.Credential | undefined => {
     : { _tag: "Basic", username, password: Redacted.make(password.replace(/^\0+|\0+$/g, "")) }
 }
 
+const fieldNames = ["auth", "username", "password", "identitytoken", "registrytoken"] as const
+
 const readLogin = Effect.fnUntraced(function*(name: string, place: string, entry: unknown) {
-  const login = yield* Effect.mapError(
-    decodeLogin(entry),
-    () => DockerFiles.broken(name, `the entry for ${place} is not as docker and podman write it`)
+  const fields = entry ?? {}
+  const malformed = DockerFiles.broken(name, `the entry for ${place} is not as docker and podman write it`)
+  if (!GoJson.isFields(fields)) return yield* malformed
+  const [auth, username, password, identitytoken, registrytoken] = fieldNames.map((field) =>
+    GoJson.field(fields, field) ?? ""
   )
-  const { auth, identitytoken, password, registrytoken, username } = login ?? {}
-  if (registrytoken) return { _tag: "RegistryToken", token: Redacted.make(registrytoken) } as const
-  if (identitytoken) return { _tag: "IdentityToken", token: Redacted.make(identitytoken) } as const
-  if (auth) {
+  if (
+    !Predicate.isString(auth) || !Predicate.isString(username) || !Predicate.isString(password) ||
+    !Predicate.isString(identitytoken) || !Predicate.isString(registrytoken)
+  ) return yield* malformed
+  if (registrytoken !== "") return { _tag: "RegistryToken", token: Redacted.make(registrytoken) } as const
+  if (identitytoken !== "") return { _tag: "IdentityToken", token: Redacted.make(identitytoken) } as const
+  if (auth !== "") {
     return passwordOf(auth) ??
       (yield* DockerFiles.broken(name, `auth in the entry for ${place} is not a name and a password in Base64`))
   }
-  return username ? { _tag: "Basic", username, password: Redacted.make(password ?? "") } as const : undefined
+  return username === "" ? undefined : { _tag: "Basic", username, password: Redacted.make(password) } as const
 })
+
+/** How long it is kept that a helper has nothing. */
+const shorter = (timeToLive: Duration.Duration) => Duration.min(timeToLive, Duration.minutes(1))
+
+/** Number of distinct warnings to remember, so that each is reported once. */
+const warningLimit = 1000
 
 /** The keys that are asked for in a config, and the helper that is asked first, if its name is not empty. */
 const asking = ({ credHelpers, credsStore }: DockerFiles.Source, place: Credentials.Place) => {
@@ -148,31 +158,44 @@ export const make = Effect.fnUntraced(function*(
   const asked = yield* Cache.makeWith(
     Effect.fnUntraced(function*({ helper, place }: { readonly helper: string; readonly place: string }) {
       const timeToLive = yield* HelperTimeToLive
-      return { timeToLive, credential: yield* CredentialHelper.get(spawner, helper, Keys.address(place)) }
+      const given = yield* Effect.result(CredentialHelper.get(spawner, helper, Keys.address(place)))
+      return { given, timeToLive: Result.getOrUndefined(given) === undefined ? shorter(timeToLive) : timeToLive }
     }),
     {
       capacity: 1000,
-      timeToLive: Exit.match({
-        onFailure: () => Duration.zero,
-        onSuccess: ({ credential, timeToLive }) =>
-          credential === undefined ? Duration.min(timeToLive, Duration.minutes(1)) : timeToLive
-      })
+      timeToLive: Exit.match({ onFailure: () => Duration.zero, onSuccess: ({ timeToLive }) => timeToLive })
     }
   )
 
+  const warned = new Set<string>()
+  /** Reports why there are no credentials, once for each reason. */
+  const passOver = Effect.fnUntraced(function*({ host }: Credentials.Place, { message }: CredentialsUnavailable) {
+    if (warned.has(message)) return undefined
+    if (warned.size === warningLimit) warned.clear()
+    warned.add(message)
+    yield* Metrics.tell({ _tag: "Warning", registry: host, text: message })
+    return undefined
+  })
+
   const ask = Effect.fnUntraced(function*(source: DockerFiles.Source, helper: string, place: string) {
-    if (CredentialHelper.isName(helper)) return (yield* Cache.get(asked, { helper, place })).credential
-    return yield* DockerFiles.broken(
-      source.name,
-      "it names a credential helper by other characters than letters, digits and ._+-"
-    )
+    if (!CredentialHelper.isName(helper)) {
+      return yield* DockerFiles.broken(
+        source.name,
+        "it names a credential helper by other characters than letters, digits and ._+-"
+      )
+    }
+    return yield* Effect.fromResult((yield* Cache.get(asked, { helper, place })).given)
   })
 
   const lookupIn = Effect.fnUntraced(function*(source: DockerFiles.Source, place: Credentials.Place) {
+    const lenient = Effect.catch((error: CredentialsUnavailable) => passOver(place, error))
+    for (const problem of source.problems) yield* passOver(place, DockerFiles.broken(source.name, problem))
     for (const { helper, key } of asking(source, place)) {
-      const given = helper === "" ? undefined : yield* ask(source, helper, key)
+      const given = helper === "" ? undefined : yield* lenient(ask(source, helper, key))
       if (given !== undefined) return given
-      const login = source.auths.has(key) ? yield* readLogin(source.name, key, source.auths.get(key)) : undefined
+      const login = source.auths.has(key)
+        ? yield* lenient(readLogin(source.name, key, source.auths.get(key)))
+        : undefined
       if (login !== undefined) return login
     }
     return undefined

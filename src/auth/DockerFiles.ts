@@ -6,9 +6,12 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
+import type * as PlatformError from "effect/PlatformError"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { CredentialsUnavailable } from "../RegistryError.ts"
+import * as GoJson from "./GoJson.ts"
 import * as Keys from "./Keys.ts"
 
 /** A config, and what it is called in errors. */
@@ -17,6 +20,8 @@ export interface Source {
   readonly auths: Keys.Table<unknown>
   readonly credHelpers: Keys.Table<string>
   readonly credsStore: string
+  /** What was ignored, because it is not as docker and podman write it. */
+  readonly problems: ReadonlyArray<string>
 }
 
 /** A place where a config may be. */
@@ -26,50 +31,56 @@ export interface Candidate {
   readonly source: Effect.Effect<Source | undefined, CredentialsUnavailable>
 }
 
-/** Go writes null for what is empty. */
-export const given = <S extends Schema.Constraint>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
-
-// entries stay unread until they are needed, so that one that is broken does not hide the others
-const File = Schema.Struct({
-  auths: given(Schema.Record(Schema.String, Schema.Unknown)),
-  credHelpers: given(Schema.Record(Schema.String, Schema.String)),
-  credsStore: given(Schema.String)
-})
 const decodeJson = Schema.decodeEffect(Schema.fromJsonString(Schema.Unknown))
-const decodeFile = Schema.decodeUnknownEffect(File)
 
 export const broken = (source: string, problem: string): CredentialsUnavailable =>
   new CredentialsUnavailable({ source, problem })
 
-/** The JSON of a config. */
-export const parseJson = (name: string, text: string): Effect.Effect<unknown, CredentialsUnavailable> =>
-  Effect.mapError(decodeJson(text), () => broken(name, "it is not JSON"))
-
-/** What a config says. */
-export const read = Effect.fnUntraced(
-  function*(name: string, json: unknown): Effect.fn.Return<Source, CredentialsUnavailable> {
-    const file = yield* Effect.mapError(
-      decodeFile(json),
-      () => broken(name, "auths, credHelpers or credsStore are not as docker and podman write them")
-    )
-    return {
-      name,
-      auths: Keys.table(file.auths ?? {}),
-      credHelpers: Keys.table(file.credHelpers ?? {}),
-      credsStore: file.credsStore ?? ""
-    }
+/** Parses the text of a config. A text that is blank, and `null`, have no fields. */
+export const parse = Effect.fnUntraced(
+  function*(name: string, text: string): Effect.fn.Return<GoJson.Fields, CredentialsUnavailable> {
+    const json = text.trim() === ""
+      ? null
+      : yield* Effect.mapError(decodeJson(text.trim()), () => broken(name, "it is not JSON"))
+    if (json === null) return {}
+    return GoJson.isFields(json) ? json : yield* broken(name, "it is not a JSON object")
   }
 )
 
-/** The text of a file, if there is one. */
-export const readText = Effect.fnUntraced(
-  function*(fs: FileSystem.FileSystem, file: string): Effect.fn.Return<string | undefined, CredentialsUnavailable> {
-    return yield* Effect.catchTag(fs.readFileString(file), "PlatformError", ({ reason }) =>
-      reason._tag === "NotFound"
-        ? Effect.undefined
-        : Effect.fail(broken(file, `it cannot be read (${reason._tag})`)))
+/** Reads a config. Entries of `auths` stay as they are, so that one that is broken does not hide the others. */
+export const read = (name: string, fields: GoJson.Fields): Source => {
+  const problems: Array<string> = []
+  const tableOf = (field: string): GoJson.Fields => {
+    const value = GoJson.field(fields, field) ?? {}
+    if (GoJson.isFields(value)) return value
+    problems.push(`${field} is not an object`)
+    return {}
   }
-)
+  const credHelpers: Record<string, string> = {}
+  for (const [key, helper] of Object.entries(tableOf("credHelpers"))) {
+    if (Predicate.isString(helper)) credHelpers[key] = helper
+    else if (helper !== null) problems.push(`the entry for ${Keys.placeOf(key)} in credHelpers is not a name`)
+  }
+  const credsStore = GoJson.field(fields, "credsStore") ?? ""
+  if (!Predicate.isString(credsStore)) problems.push("credsStore is not a name")
+  return {
+    name,
+    auths: Keys.table(tableOf("auths")),
+    credHelpers: Keys.table(credHelpers),
+    credsStore: Predicate.isString(credsStore) ? credsStore : "",
+    problems
+  }
+}
+
+/** A config that is a folder, or in what is not a folder: it has no entries. */
+const noFile = (name: string): Source => ({
+  ...read(name, {}),
+  problems: ["it is not a file"]
+})
+
+/** Converts the failure to read a file. */
+export const unreadable = (file: string) => ({ reason }: PlatformError.PlatformError): CredentialsUnavailable =>
+  broken(file, `it cannot be read (${reason._tag})`)
 
 const variable = (name: string) => Config.String(name).pipe(Config.withDefault(""))
 
@@ -109,26 +120,31 @@ export const candidates = Effect.fnUntraced(
     FileSystem.FileSystem | Path.Path
   > {
     const fs = yield* FileSystem.FileSystem
-    const parse = (name: string, text: string) => Effect.flatMap(parseJson(name, text), (json) => read(name, json))
+    const sourceOf = (name: string, text: string) => Effect.map(parse(name, text), (fields) => read(name, fields))
     const load = (file: string): Candidate => ({
       name: file,
-      source: Effect.flatMap(
-        readText(fs, file),
-        (text) => text === undefined ? Effect.undefined : parse(file, text)
-      )
+      source: Effect.matchEffect(fs.readFileString(file), {
+        onSuccess: (text) => sourceOf(file, text),
+        onFailure: (error) =>
+          error.reason._tag === "NotFound"
+            ? Effect.undefined
+            : error.reason._tag === "BadResource"
+            ? Effect.succeed(noFile(file))
+            : Effect.fail(unreadable(file)(error))
+      })
     })
     if (file !== undefined) return [load(file)]
     const { files, inline } = yield* locate
     const text = Redacted.value(inline)
     return [
-      ...text === "" ? [] : [{ name: "DOCKER_AUTH_CONFIG", source: parse("DOCKER_AUTH_CONFIG", text) }],
+      ...text === "" ? [] : [{ name: "DOCKER_AUTH_CONFIG", source: sourceOf("DOCKER_AUTH_CONFIG", text) }],
       ...files.map(load)
     ]
   }
 )
 
-/** The file that logins are written to, if there is a place for one. */
-export const loginFile: Effect.Effect<string | undefined, CredentialsUnavailable, Path.Path> = Effect.map(
-  locate,
-  ({ files }) => files[0]
-)
+/** Returns the file that logins are written to, if there is a place for one. */
+export const loginFile = (
+  file: string | undefined
+): Effect.Effect<string | undefined, CredentialsUnavailable, Path.Path> =>
+  file === undefined ? Effect.map(locate, ({ files }) => files[0]) : Effect.succeed(file)

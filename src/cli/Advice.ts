@@ -28,6 +28,8 @@ interface Case {
   readonly repository?: string
   readonly operation?: string
   readonly end?: "source" | "destination"
+  /** True if the content is part of an index that is copied. */
+  readonly isPart?: boolean
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -65,8 +67,6 @@ const tipForUnsupported = (about: Case): string => {
     case "deleteManifest":
     case "deleteBlob":
       return "whoever runs the registry has to allow it"
-    case "repositories":
-      return "many registries list repositories on their web site only"
     default:
       return "the registry may be too old for it, or be read-only"
   }
@@ -84,7 +84,9 @@ const tips: Tips = {
       : "the destination has lost content, or refuses it: try --trust deep",
   ManifestInvalid: () => "it may not take manifests of this type: an index, or an artifact",
   ManifestUnknown: (_, about) =>
-    about.repository === undefined
+    about.end === "source" && about.isPart === true
+      ? "the source has only some images of this index: --platform OS/ARCH copies one that it has"
+      : about.repository === undefined
       ? "effect-oci tags lists what there is"
       : `effect-oci tags ${about.host}/${about.repository} lists what there is`,
   NameInvalid: () => "some registries want names of a certain form, such as PROJECT/NAME",
@@ -119,6 +121,7 @@ const tips: Tips = {
       : code === "EACCES" || code === "EPERM"
       ? "check who may write there"
       : "check the path",
+  AmbiguousTag: () => "name one of them by its digest, or by its full name: oci:DIR:docker.io/team/app:1",
   // hosts and references
   UnknownHost: () => "check how the host is written",
   ResolveFailed: () => "check how the host, and its mirrors, are written",
@@ -137,8 +140,28 @@ const tips: Tips = {
   TooDeep: () => "see what it is: effect-oci tree"
 }
 
+/** Reasons with which registries without a catalog answer a request for it. */
+const noCatalog: ReadonlySet<string> = new Set([
+  "Denied",
+  "ManifestUnknown",
+  "NameInvalid",
+  "NameUnknown",
+  "Unauthorized",
+  "UnexpectedResponse",
+  "Unsupported"
+])
+
+const tipForCatalog = (about: Case): string => {
+  const { host = "the registry", reason } = about
+  const login = reason._tag === "Unauthorized" || reason._tag === "Denied" ? `${logIn(about)}, unless ` : ""
+  return `${login}${host} does not list its repositories, as most public registries do not: see its web site`
+}
+
 // every reason has its own function, which the type of the table says and the compiler cannot follow
-const tipOf = (about: Case): string => (tips[about.reason._tag] as Tips[Reason["_tag"]])(about.reason as never, about)
+const tipOf = (about: Case): string =>
+  about.operation === "repositories" && noCatalog.has(about.reason._tag)
+    ? tipForCatalog(about)
+    : (tips[about.reason._tag] as Tips[Reason["_tag"]])(about.reason as never, about)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // who we were
@@ -184,8 +207,15 @@ const placeOf = (reference: string): Pick<Case, "host" | "repository"> =>
 
 const caseOf = (error: unknown): Case | undefined => {
   if (isCopyError(error)) {
-    const { end, operation, reason, reference } = error
-    return { reason, reference, end, ...placeOf(reference), ...operation === undefined ? {} : { operation } }
+    const { end, operation, path, reason, reference } = error
+    return {
+      reason,
+      reference,
+      end,
+      isPart: path.length > 0,
+      ...placeOf(reference),
+      ...operation === undefined ? {} : { operation }
+    }
   }
   if (error instanceof Trouble) {
     const { operation, reason, reference } = error

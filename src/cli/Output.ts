@@ -2,15 +2,15 @@
  * What the command prints as its result. All else that it says goes to stderr.
  */
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
-import * as Path from "effect/Path"
 import type { PlatformError } from "effect/PlatformError"
 import { isObject } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Sink from "effect/Sink"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
+import { Storage } from "../RegistryError.ts"
+import * as OutputFile from "../stores/OutputFile.ts"
 
 /** Something that the command cannot do, in a sentence. */
 export class Failure extends Schema.TaggedError<Failure>("effect-oci/cli/Failure")("Failure", {
@@ -64,26 +64,18 @@ const encodeJson = Schema.encodeEffect(Schema.fromJsonString(Schema.Unknown))
 /** Prints JSON. */
 export const json = (value: unknown) => Effect.flatMap(Effect.orDie(encodeJson(value)), line)
 
-/** Writes bytes to a file, which is there, or replaced, when all of it is. */
-const toFile = Effect.fnUntraced(
-  function*<E, R>(file: string, content: Stream.Stream<Uint8Array, E, R>) {
-    const fs = yield* FileSystem.FileSystem
-    const path = yield* Path.Path
-    const refusal = ({ reason }: PlatformError) =>
-      new Failure({ message: `${file} cannot be written (${reason._tag})` })
-    const refused = Effect.mapError(refusal)
-    const directory = path.dirname(file)
-    const folder = yield* refused(fs.makeTempDirectoryScoped({ directory, prefix: `.${path.basename(file)}.` }))
-    const draft = path.join(folder, "draft")
-    yield* Stream.run(content, Sink.mapError(fs.sink(draft, { flag: "wx" }), refusal))
-    yield* refused(fs.rename(draft, file))
-  },
-  Effect.scoped
-)
+/** Writes bytes to a file. */
+const toFile = <E, R>(file: string, content: Stream.Stream<Uint8Array, E, R>) =>
+  OutputFile.write(file, content).pipe(
+    Effect.catchIf(
+      (error) => error instanceof Storage,
+      ({ message }) => Effect.fail(new Failure({ message: `cannot write ${message}` }))
+    )
+  )
 
 /** Does the flag `--output` name a file? */
 export const isFile = (output: Option.Option<string>): output is Option.Some<string> =>
-  Option.isSome(output) && output.value !== "-"
+  Option.isSome(output) && !["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].includes(output.value)
 
 /** Writes bytes to where the flag `--output` says. */
 export const to = <E, R>(output: Option.Option<string>, content: Stream.Stream<Uint8Array, E, R>) =>

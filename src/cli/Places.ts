@@ -4,17 +4,19 @@
  * - `host/repository[:tag][@digest]`
  * - `oci:DIR[:tag][@digest]`: an image layout in a folder
  * - `oci-archive:FILE[:tag][@digest]`: one in a tar archive
+ * - `oci:DIR:host/name[:tag]` and `oci-archive:FILE:host/name[:tag]`: an image in one of these, to read, by its full name
  * - `docker-archive:FILE[:name[:tag]][@digest]`: what `docker save` wrote, to read
  *
  * Of a folder or file, what follows the last colon is a tag unless there is a slash or backslash in it, and what follows
  * the last `@` a digest if it begins with `sha256:` or `sha512:`. So `oci:C:\images` is a folder, and so is `oci:a:b/`,
- * while `oci:a:b` is the tag `b` in the folder `a`. The file of a `docker-archive` ends at the first colon that is not
+ * while `oci:a:b` is the tag `b` in the folder `a`. A full name needs a layout or an archive that exists, and no folder or
+ * file that is called like all of it. The file of a `docker-archive` ends at the first colon that is not
  * that of a drive.
  */
 import type * as CliError from "effect/cli/CliError"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import type * as FileSystem from "effect/FileSystem"
+import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -22,8 +24,9 @@ import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import type * as Namespace from "../Namespace.ts"
 import * as Reference from "../Reference.ts"
+import * as RegistryError from "../RegistryError.ts"
 import type { DockerArchive } from "../stores/DockerArchive.ts"
-import type { LayoutRegistry } from "../stores/LayoutRegistry.ts"
+import type { LayoutRegistry, NamedManifest } from "../stores/LayoutRegistry.ts"
 import { misuse as invalid, readReference } from "./Names.ts"
 import * as Trouble from "./Trouble.ts"
 
@@ -128,13 +131,14 @@ const readDockerArchive = Effect.fnUntraced(function*(input: string, prefix: str
   const { part, rest } = yield* readDigest(input, input.slice(prefix.length))
   const [, path = rest, name] = /^((?:[a-zA-Z]:(?=[/\\]))?[^:]*):(.*)$/s.exec(rest) ?? []
   if (path === "") return yield* misuse(input, "the path is missing")
-  if (name === undefined) return { path, part, repository: undefined }
-  const { repository, tag } = yield* Effect.mapError(
+  if (name === undefined) return { path, part, name: undefined }
+  const reference = yield* Effect.mapError(
     Effect.fromResult(Reference.parseRelative(name)),
     ({ message }) => misuse(input, message)
   )
+  const { tag } = reference
   const named: Part = { ...part, ...tag === undefined ? {} : { tag } }
-  return { path, part: named, repository }
+  return { path, part: named, name: reference }
 })
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -177,52 +181,125 @@ const soleImage = Effect.fnUntraced(
 
 const isUnnamed = ({ digest, tag }: Part): boolean => digest === undefined && tag === undefined
 
+/** A name without what Docker leaves out, to compare it with others. */
+const canonical = ({ registry, repository, tag = latest }: Reference.RelativeReference): string => {
+  const host: string = registry ?? "docker.io"
+  return `${host}/${host === "docker.io" ? repository.replace(/^library\/(?=[^/]+$)/, "") : repository}:${tag}`
+}
+
+/** The image that has a full name. */
+const imageCalled = Effect.fnUntraced(function*(
+  registry: string,
+  wanted: Reference.RelativeReference,
+  named: ReadonlyArray<NamedManifest>
+) {
+  const found = named.filter(({ name }) =>
+    Result.match(Reference.parseRelative(name), {
+      onFailure: () => false,
+      onSuccess: (reference) => canonical(reference) === canonical(wanted)
+    })
+  )
+  const [first, ...others] = new Map(found.map((image) => [image.descriptor.digest, image])).values()
+  const fail = (reason: RegistryError.Reason) =>
+    new RegistryError.RegistryError({ operation: "resolveManifest", registry, reason })
+  if (first === undefined) {
+    return yield* fail(new RegistryError.ManifestUnknown({ detail: `no image is called ${canonical(wanted)}` }))
+  }
+  if (others.length === 0) return first.descriptor.digest
+  const candidates = [first, ...others].map(({ descriptor, name }) => ({ digest: descriptor.digest, name }))
+  return yield* fail(new RegistryError.AmbiguousTag({ tag: wanted.tag ?? latest, candidates }))
+})
+
+/** Splits a path at the full name of an image, if the path leads nowhere and what is before the name is a layout. */
+const splitName = Effect.fnUntraced(function*(prefix: string, path: string, tag: Reference.Tag | undefined) {
+  const fs = yield* FileSystem.FileSystem
+  const { join } = yield* Path.Path
+  const exists = (path: string) => Effect.orElseSucceed(fs.exists(path), () => false)
+  if (!path.includes(":") || (yield* exists(path))) return undefined
+  for (let at = path.indexOf(":"); at >= 0; at = path.indexOf(":", at + 1)) {
+    const before = path.slice(0, at)
+    const name = Reference.parseRelative(path.slice(at + 1) + (tag === undefined ? "" : `:${tag}`))
+    if (Result.isFailure(name) || before === "") continue
+    if (yield* exists(prefix === "oci:" ? join(before, "index.json") : before)) {
+      return { path: before, name: name.success }
+    }
+  }
+  return undefined
+})
+
 const readLayout = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "oci-archive:") {
-  const { part, path } = yield* readPath(input, prefix)
-  const { name, repository } = nameOf(yield* Path.Path, prefix, path)
-  const format = formatOf(prefix + path)
-  const place = Effect.fnUntraced(function*({ needs }: Role, registry: LayoutRegistry) {
-    const whole = needs === "image" && isUnnamed(part)
-      ? yield* soleImage(input, format, yield* registry.roots(repository))
-      : part
-    const place: Place = { end: { registry, repository, ...whole }, format }
-    return place
-  })
-  const named: Named = {
-    input,
-    use: (role, work) => {
-      const workIn = (registry: LayoutRegistry) => Effect.flatMap(place(role, registry), work)
-      if (prefix === "oci:") {
-        return layouts.pipe(
-          Effect.flatMap(({ make }) => make({ directory: path, form: "layout", name })),
-          Effect.flatMap(workIn),
-          Trouble.at(format(part))
-        )
-      }
-      return ociArchives.pipe(
-        Effect.flatMap(({ make, update }) =>
-          role.isWritten
-            ? update({ file: path, name }, workIn)
-            : Effect.scoped(Effect.flatMap(make({ file: path, name }), workIn))
-        ),
-        Trouble.at(format(part))
+  const whole = yield* readPath(input, prefix)
+  const paths = yield* Path.Path
+  /** What to do in the folder or file at a path; with the name of the image there, if the argument ends in one. */
+  const workAt = <A, E, R>(
+    path: string,
+    part: Part,
+    name: Reference.RelativeReference | undefined,
+    role: Role,
+    work: (place: Place) => Effect.Effect<A, E, R>
+  ) => {
+    const { name: registryName, repository } = nameOf(paths, prefix, path)
+    const format = formatOf(prefix + path)
+    const workIn = Effect.fnUntraced(function*(registry: LayoutRegistry) {
+      const chosen = name !== undefined && part.digest === undefined
+        ? yield* told(input, format, {
+          digest: yield* imageCalled(registry.name, name, yield* registry.names(repository))
+        })
+        : role.needs === "image" && isUnnamed(part)
+        ? yield* soleImage(input, format, yield* registry.roots(repository))
+        : part
+      return yield* work({ end: { registry, repository, ...chosen }, format })
+    })
+    if (prefix === "oci:") {
+      return layouts.pipe(
+        Effect.flatMap(({ make }) => make({ directory: path, form: "layout", name: registryName })),
+        Effect.flatMap(workIn),
+        Trouble.at(name === undefined ? format(part) : input)
       )
     }
+    const options = { file: path, name: registryName }
+    return ociArchives.pipe(
+      Effect.flatMap(({ make, update }) =>
+        role.isWritten ? update(options, workIn) : Effect.scoped(Effect.flatMap(make(options), workIn))
+      ),
+      Trouble.at(name === undefined ? format(part) : input)
+    )
+  }
+  const named: Named = {
+    input,
+    use: Effect.fnUntraced(function*(role, work) {
+      const split = yield* splitName(prefix, whole.path, whole.part.tag)
+      if (split === undefined) return yield* workAt(whole.path, whole.part, undefined, role, work)
+      if (role.needs !== "image") {
+        return yield* misuse(input, "a full name selects an image to read; here, name it by its tag or digest")
+      }
+      const { digest } = whole.part
+      return yield* workAt(split.path, digest === undefined ? {} : { digest }, split.name, role, work)
+    })
   }
   return named
 })
 
 const readDocker = Effect.fnUntraced(function*(input: string, prefix: string) {
-  const { part, path, repository } = yield* readDockerArchive(input, prefix)
+  const { name, part, path } = yield* readDockerArchive(input, prefix)
+  const repository = name?.repository
   const format = formatOf(prefix + path + (repository === undefined ? "" : `:${repository}`))
-  const place = Effect.fnUntraced(function*({ needs }: Role, { images, ...registry }: DockerArchive) {
-    const [first] = images.flatMap(({ names }) => names)
-    const whole = needs !== "image" || !isUnnamed(part)
-      ? part
-      : repository === undefined
+  const choose = Effect.fnUntraced(function*({ needs }: Role, { images, name: registryName }: DockerArchive) {
+    const named = images.flatMap(({ descriptor, names }) => names.map(({ name }) => ({ descriptor, name })))
+    // only a host tells images apart whose names are otherwise the same
+    if (needs === "image" && name?.registry !== undefined && part.digest === undefined) {
+      return { digest: yield* imageCalled(registryName, name, named) }
+    }
+    if (needs !== "image" || !isUnnamed(part)) return part
+    return repository === undefined
       ? yield* soleImage(input, format, images.map(({ descriptor }) => descriptor))
       : yield* told(input, format, { tag: latest })
-    const end = { registry, repository: repository ?? first?.repository ?? anyRepository, ...whole }
+  })
+  const place = Effect.fnUntraced(function*(role: Role, archive: DockerArchive) {
+    const { images, ...registry } = archive
+    const [first] = images.flatMap(({ names }) => names)
+    const chosen = yield* choose(role, archive)
+    const end = { registry, repository: repository ?? first?.repository ?? anyRepository, ...chosen }
     const place: Place = { end, format }
     return place
   })

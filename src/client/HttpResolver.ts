@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
@@ -22,6 +23,11 @@ export interface Options extends Pick<HttpRegistry.Options, "credentials" | "tra
   /** Hosts, with their port where a reference has one, that are spoken to in plain HTTP. Loopback always is. */
   readonly plainHttp?: ReadonlyArray<string>
   /**
+   * Hosts, with their port if a reference has one, that are spoken to in HTTPS although they are loopback. A host that is
+   * also among `plainHttp` does not resolve.
+   */
+  readonly tls?: ReadonlyArray<string> | undefined
+  /**
    * Registries from which the content of a host is read rather than from the host itself, the first first: `mirror.gcr.io`
    * or, where they have it below a name of their own, `harbor.example.com/hub`. One that does not have it, or fails, is
    * passed over. Those without a name of their own are told what they are mirrors of.
@@ -37,6 +43,13 @@ export interface Options extends Pick<HttpRegistry.Options, "credentials" | "tra
  */
 export const isLoopback = (host: string): boolean =>
   /^(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?$/i.test(host)
+
+/** A host is named for plain HTTP and for HTTPS. */
+class ContradictorySettings extends Data.TaggedError("ContradictorySettings")<{ readonly host: string }> {
+  override get message(): string {
+    return `${this.host} is named for plain HTTP (plainHttp) and for HTTPS (tls)`
+  }
+}
 
 // names are not sensitive to case, and Docker Hub is called by some under which its registry does not answer
 const apiHost = (host: string): string => {
@@ -75,17 +88,20 @@ export const make = Effect.fnUntraced(function*(
   const registries = new Map<string, Registry>()
 
   const plainHttp = new Set((options.plainHttp ?? []).map(apiHost))
+  const tls = new Set((options.tls ?? []).map(apiHost))
 
   const mirrors = new Map(Object.entries(options.mirrors ?? {}).map(([host, of]) => [apiHost(host), of] as const))
 
-  const client = (host: string, more?: Pick<HttpRegistry.Options, "mirrorOf">) =>
-    HttpRegistry.make({
+  const client = Effect.fnUntraced(function*(host: string, more?: Pick<HttpRegistry.Options, "mirrorOf">) {
+    if (plainHttp.has(host) && tls.has(host)) return yield* new ContradictorySettings({ host })
+    return yield* HttpRegistry.make({
       host,
-      plainHttp: isLoopback(host) || plainHttp.has(host),
+      plainHttp: plainHttp.has(host) || isLoopback(host) && !tls.has(host),
       ...options.credentials === undefined ? {} : { credentials: options.credentials },
       ...options.transformClient === undefined ? {} : { transformClient: options.transformClient },
       ...more
     }).pipe(Effect.provideService(HttpClient.HttpClient, http))
+  })
 
   const mirror = Effect.fnUntraced(function*(name: string, of: string) {
     const slash = name.indexOf("/")

@@ -9,11 +9,17 @@ import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type * as Undici from "@effect/platform-node/Undici"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientError from "effect/http/HttpClientError"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Tls from "node:tls"
+import * as ProxyChoice from "./ProxyChoice.ts"
 
 /**
  * How long making a connection may take.
@@ -42,17 +48,22 @@ export interface Options {
   readonly insecure?: ReadonlyArray<string>
 }
 
-const variable = (name: string) =>
-  Config.String(name.toLowerCase()).pipe(Config.orElse(() => Config.String(name)), Config.withDefault(""))
+const variable = (name: string): Config.Config<ProxyChoice.Variable | undefined> =>
+  Config.option(Config.Redacted(name)).pipe(
+    Config.map((value) =>
+      Option.isNone(value) || Redacted.value(value.value) === "" ? undefined : { name, value: value.value }
+    )
+  )
 
-const proxies = Config.all({
-  httpProxy: variable("HTTP_PROXY"),
-  httpsProxy: variable("HTTPS_PROXY"),
-  noProxy: variable("NO_PROXY")
+/** A variable in lower case or, if it is not set so, in upper case. */
+const eitherCase = (name: string) =>
+  Config.all([variable(name.toLowerCase()), variable(name)]).pipe(Config.map(([lower, upper]) => lower ?? upper))
+
+const environment: Config.Config<ProxyChoice.Environment> = Config.all({
+  httpProxy: eitherCase("HTTP_PROXY"),
+  httpsProxy: eitherCase("HTTPS_PROXY"),
+  noProxy: Config.map(eitherCase("NO_PROXY"), (list) => list === undefined ? "" : Redacted.value(list.value))
 })
-
-// what runs on this machine is not asked for through another
-const loopback = "localhost,127.0.0.1,::1"
 
 const hostOf = (origin: string | URL): string => new URL(origin).host
 
@@ -61,39 +72,49 @@ const hostOf = (origin: string | URL): string => new URL(origin).host
 const keepAfterHead: Undici.Dispatcher.DispatcherComposeInterceptor = (dispatch) => (request, handler) =>
   dispatch(request.method === "HEAD" ? { ...request, reset: false } : request, handler)
 
-const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
-  const { Agent, EnvHttpProxyAgent } = yield* Effect.map(
+/** The dispatchers for one way to check certificates: a direct one, and one for each proxy. */
+const makeDispatchers = Effect.fnUntraced(function*(
+  options: Options,
+  { choose, proxies }: ProxyChoice.Chooser,
+  tls: { readonly rejectUnauthorized?: boolean }
+) {
+  const { Agent, ProxyAgent } = yield* Effect.map(
     Effect.promise(() => import("@effect/platform-node/Undici")),
     // a bundler cannot tell the others from the outside
     (module) => module.default
   )
-  const { httpProxy, httpsProxy, noProxy } = yield* Effect.orDie(proxies)
   const timeout = Duration.toMillis(yield* ConnectTimeout)
-  const insecure = new Set((options.insecure ?? []).map((host) => hostOf(`https://${host}`)))
+  const ca = options.ca === undefined ? {} : { ca: [...Tls.getCACertificates(), ...options.ca] }
+  const connect = { timeout, ...ca, ...options.certificate, ...tls }
+  const scoped = (make: () => Undici.Dispatcher) =>
+    Effect.acquireRelease(Effect.sync(make), (dispatcher) => Effect.promise(() => dispatcher.destroy()))
 
-  const make = (tls: { readonly rejectUnauthorized?: boolean }) =>
-    Effect.acquireRelease(
-      Effect.sync((): Undici.Dispatcher => {
-        const connect = {
-          timeout,
-          ...options.ca === undefined ? {} : { ca: [...Tls.getCACertificates(), ...options.ca] },
-          ...options.certificate,
-          ...tls
-        }
-        return httpProxy === "" && httpsProxy === "" ? new Agent({ connect }) : new EnvHttpProxyAgent({
-          connect,
-          requestTls: connect,
-          proxyTls: { timeout },
-          httpProxy,
-          httpsProxy,
-          noProxy: noProxy === "" ? loopback : `${noProxy},${loopback}`
-        })
-      }),
-      (dispatcher) => Effect.promise(() => dispatcher.destroy())
-    ).pipe(Effect.map((dispatcher) => dispatcher.compose(keepAfterHead)))
-  const checking = yield* make({})
+  const direct = (yield* scoped(() => new Agent({ connect }))).compose(keepAfterHead)
+  if (proxies.length === 0) return direct
+  const through = new Map<ProxyChoice.Choice, Undici.Dispatcher>()
+  for (const proxy of proxies) {
+    const { authorization, url } = proxy
+    const agent = yield* scoped(() =>
+      new ProxyAgent({
+        uri: url.href,
+        ...authorization === undefined ? {} : { token: Redacted.value(authorization) },
+        requestTls: connect,
+        proxyTls: { timeout, ...ca }
+      })
+    )
+    through.set(proxy, agent.compose(keepAfterHead))
+  }
+  return direct.compose((dispatch) => (request, handler) => {
+    const proxy = request.origin === undefined ? undefined : through.get(choose(new URL(request.origin)))
+    return proxy === undefined ? dispatch(request, handler) : proxy.dispatch(request, handler)
+  })
+})
+
+const makeDispatcher = Effect.fnUntraced(function*(options: Options, chooser: ProxyChoice.Chooser) {
+  const insecure = new Set((options.insecure ?? []).map((host) => hostOf(`https://${host}`)))
+  const checking = yield* makeDispatchers(options, chooser, {})
   if (insecure.size === 0) return checking
-  const trusting = yield* make({ rejectUnauthorized: false })
+  const trusting = yield* makeDispatchers(options, chooser, { rejectUnauthorized: false })
   return checking.compose((dispatch) => (request, handler) =>
     request.origin !== undefined && insecure.has(hostOf(request.origin))
       ? trusting.dispatch(request, handler)
@@ -101,9 +122,29 @@ const makeDispatcher = Effect.fnUntraced(function*(options: Options) {
   )
 })
 
+/** The proxy of a request cannot be used. */
+class ProxyUnusable extends Data.Error<{ readonly code: "ERR_INVALID_PROXY"; readonly message: string }> {}
+
+/** Fails requests whose proxy cannot be used, rather than to send them directly. */
+const refuseWithoutProxy = ({ choose }: ProxyChoice.Chooser) =>
+  HttpClient.mapRequestEffect((request: HttpClientRequest.HttpClientRequest) => {
+    const choice = URL.canParse(request.url) ? choose(new URL(request.url)) : undefined
+    if (choice?._tag !== "Unusable") return Effect.succeed(request)
+    const cause = new ProxyUnusable({ code: "ERR_INVALID_PROXY", message: choice.problem })
+    return Effect.fail(
+      new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request, cause }) })
+    )
+  })
+
 /**
- * Provides an HTTP client for registries. Its connections are closed with the layer. Hosts are asked for through the
- * proxies that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name, in upper or lower case; loopback never is.
+ * Provides an HTTP client for registries. Its connections are closed with the layer.
+ *
+ * **Details**
+ *
+ * Requests go through the proxies that `HTTP_PROXY` and `HTTPS_PROXY` name, in lower or upper case, except to hosts that
+ * `NO_PROXY` names and to loopback. A proxy is `http://host:port`, `https://host:port` or `host:port`. `NO_PROXY` lists
+ * names (`example.com` with all below it, `.example.com`), IP addresses, networks (`10.0.0.0/8`), each but a network with a
+ * port or without, or is `*`. If a variable names no proxy that can be used, the requests that are meant for it fail.
  *
  * **Example** (Trusting the certificates of one's own authority)
  *
@@ -134,8 +175,10 @@ export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient>
   // not the layer of NodeHttpClient, which copies its whole context for each request
   Layer.effect(
     HttpClient.HttpClient,
-    Effect.flatMap(
-      makeDispatcher(options),
-      (dispatcher) => Effect.provideService(NodeHttpClient.makeUndici, NodeHttpClient.Dispatcher, dispatcher)
-    )
+    Effect.gen(function*() {
+      const chooser = ProxyChoice.make(yield* Effect.orDie(environment))
+      const dispatcher = yield* makeDispatcher(options, chooser)
+      const client = yield* Effect.provideService(NodeHttpClient.makeUndici, NodeHttpClient.Dispatcher, dispatcher)
+      return refuseWithoutProxy(chooser)(client)
+    })
   )

@@ -122,6 +122,8 @@ const ofReason = (reason: Reason, isRead: boolean): Refusal => {
       return full.has(reason.code ?? "")
         ? make(507, "UNKNOWN", "this registry has no room left")
         : make(reason.isRetryable ? 503 : 500, "UNKNOWN", "this registry cannot get at what it keeps")
+    case "AmbiguousTag":
+      return make(500, "UNKNOWN", message)
     case "CredentialsUnavailable":
       return make(502, "UNKNOWN", "this registry has no credentials for the one behind it")
     case "TokenUnavailable":

@@ -54,7 +54,12 @@ export interface Options {
 export interface Image {
   readonly descriptor: Descriptor
   /** What it is called. */
-  readonly names: ReadonlyArray<{ readonly repository: Reference.Repository; readonly tag: Reference.Tag }>
+  readonly names: ReadonlyArray<{
+    readonly repository: Reference.Repository
+    readonly tag: Reference.Tag
+    /** The name as it stands in the archive, such as `docker.io/library/alpine:3`. */
+    readonly name: string
+  }>
 }
 
 /**
@@ -81,7 +86,7 @@ const readName = (name: string): Image["names"] => {
   const parsed = Result.getOrUndefined(Reference.parseRelative(name))
   if (parsed?.tag === undefined) return []
   const repository = familiar(parsed.repository)
-  return isRepository(repository) ? [{ repository, tag: parsed.tag }] : []
+  return isRepository(repository) ? [{ repository, tag: parsed.tag, name }] : []
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -197,9 +202,14 @@ const readImages = Effect.fnUntraced(function*(tar: TarFile.TarFile): Effect.fn.
 const readLayout = Effect.fnUntraced(function*(tar: TarFile.TarFile): Effect.fn.Return<Opened, RegistryError.Reason> {
   const layout = yield* LayoutArchive.make(tar)
   const images = new Map<Digest.Digest, Image>()
-  for (const { descriptor, name } of LayoutIndex.named(yield* layout.index)) {
-    const names = [...images.get(descriptor.digest)?.names ?? [], ...name === undefined ? [] : readName(name)]
-    images.set(descriptor.digest, { descriptor, names })
+  const index = yield* layout.index
+  for (const descriptor of LayoutIndex.roots(index)) images.set(descriptor.digest, { descriptor, names: [] })
+  for (const { descriptor, name } of LayoutIndex.named(index)) {
+    const known = images.get(descriptor.digest)?.names ?? []
+    const names = readName(name).filter(({ repository, tag }) =>
+      !known.some((other) => other.repository === repository && other.tag === tag)
+    )
+    images.set(descriptor.digest, { descriptor, names: [...known, ...names] })
   }
   return { images: Array.from(images.values()), content: layout }
 })
@@ -210,10 +220,10 @@ const readLayout = Effect.fnUntraced(function*(tar: TarFile.TarFile): Effect.fn.
 
 /** The index of a repository: its tags, and everything else without one. */
 const indexOf = (images: ReadonlyArray<Image>, repository: Reference.Repository): LayoutIndex.LayoutIndex =>
-  images.reduce((index, { descriptor, names }) => {
-    const tags = names.filter((name) => name.repository === repository).map(({ tag }) => tag)
-    return tags.reduce((index, tag) => LayoutIndex.point(index, tag, descriptor), LayoutIndex.add(index, descriptor))
-  }, LayoutIndex.empty)
+  LayoutIndex.make(images.flatMap(({ descriptor, names }) => {
+    const own = names.filter((name) => name.repository === repository)
+    return own.length === 0 ? [{ descriptor }] : own.map(({ name, tag }) => ({ descriptor, tag, name }))
+  }))
 
 /**
  * Opens an archive. It stays open as long as the scope.

@@ -29,6 +29,7 @@ const sentences: Readonly<Record<string, string>> = {
   ENFILE: "too many files are open",
   ENOENT: "there is no such file or folder",
   ENOSPC: "no space is left on the device",
+  EPIPE: "its reader has closed it",
   ENOTDIR: "a part of its path is not a folder",
   EPERM: "permission is denied",
   EROFS: "the file system is read-only",
@@ -61,6 +62,7 @@ export interface OpenFile {
 }
 
 export interface Files {
+  /** Absolute path of the folder. */
   readonly root: string
   readonly join: (...parts: ReadonlyArray<string>) => string
   readonly dirname: (path: string) => string
@@ -92,6 +94,8 @@ export interface Files {
   /** Takes nothing for granted any more. */
   readonly forget: Effect.Effect<void>
   readonly rename: (from: string, to: string) => Effect.Effect<void, Storage>
+  /** Puts a draft in the place of a file, if there is one. A link to the file stays, and so do its permissions. */
+  readonly replace: (draft: string, path: string) => Effect.Effect<void, Storage>
   /** Gives a file a second name. A symbolic link is none. */
   readonly link: (from: string, to: string) => Effect.Effect<void, Storage>
   readonly copy: (from: string, to: string) => Effect.Effect<void, Storage>
@@ -131,12 +135,25 @@ export const ofBytes = (bytes: Uint8Array): OpenFile => ({
   read: (offset, end) => offset < end ? Stream.succeed(bytes.subarray(offset, end)) : Stream.empty
 })
 
+/** Gives a draft the owner, as far as the system permits that, and the permissions of the file that it replaces. */
+export const keepPermissions = Effect.fnUntraced(function*(draft: string, { gid, mode, uid }: FileSystem.File.Info) {
+  const fs = yield* FileSystem.FileSystem
+  const owner = Option.all({ uid, gid })
+  if (Option.isSome(owner)) yield* Effect.ignore(fs.chown(draft, owner.value.uid, owner.value.gid))
+  yield* Effect.ignore(fs.chmod(draft, mode & 0o777))
+})
+
+/**
+ * Makes the files below a folder. The folder may be written in any way, because its path is resolved here, once:
+ * everything else compares paths as text.
+ */
 export const make = Effect.fnUntraced(function*(
-  root: string,
+  folder: string,
   options: { readonly isDurable: boolean }
 ): Effect.fn.Return<Files, never, FileSystem.FileSystem | Path.Path> {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
+  const root = path.resolve(folder)
 
   const refused = <A, R>(at: string, effect: Effect.Effect<A, PlatformError, R>) => Effect.mapError(effect, refusal(at))
   const ifThere = <A, R>(at: string, effect: Effect.Effect<A, PlatformError, R>) =>
@@ -271,6 +288,12 @@ export const make = Effect.fnUntraced(function*(
     write,
     makeFolder,
     forget: Effect.sync(() => insideFolders.clear()),
+    replace: Effect.fnUntraced(function*(draft, to) {
+      yield* writable(to)
+      const info = yield* stat(to)
+      if (info !== undefined) yield* Effect.provideService(keepPermissions(draft, info), FileSystem.FileSystem, fs)
+      yield* refused(to, fs.rename(draft, info === undefined ? to : yield* refused(to, fs.realPath(to))))
+    }),
     rename: (from, to) => Effect.andThen(writable(to), refused(to, fs.rename(from, to))),
     link: Effect.fnUntraced(function*(from, to) {
       const { type } = yield* refused(from, fs.lstat(from))

@@ -240,7 +240,7 @@ export const make = (options: {
         if (!(yield* isHeld)) {
           return yield* new Storage({ path, problem: "another process took over while it was written", code: "EBUSY" })
         }
-        yield* files.rename(draft, path)
+        yield* files.replace(draft, path)
       }).pipe(Effect.onError(() => Effect.ignore(files.remove(draft))))
     }
   )

@@ -10,13 +10,20 @@ import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Reference from "../Reference.ts"
-import * as JsonText from "./JsonText.ts"
+import { AmbiguousTag } from "../RegistryError.ts"
+import * as JsonScan from "./JsonScan.ts"
 import * as SortedMap from "./SortedMap.ts"
 
 /** What the manifest is called: a tag, or a whole reference with one. */
 const refName = "org.opencontainers.image.ref.name"
 /** What containerd and docker call it: a whole reference. */
 const containerName = "io.containerd.image.name"
+
+/** Maximum number of images that an error about an ambiguous tag lists. */
+const candidateLimit = 10
+
+/** Maximum number of entries of one tag that are looked at to find those. */
+const sameTagLimit = 1000
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -234,13 +241,13 @@ interface List {
 /** Reads a list of entries that begins here, if it is JSON. */
 const parseList = function*(json: string, start: number): Generator<void, List | undefined> {
   const before = json.slice(0, start + 1)
-  const first = JsonText.endOfSpace(json, start + 1)
+  const first = JsonScan.endOfSpace(json, start + 1)
   if (json[first] === "]") return { index: makeEmpty(before, json.slice(start + 1), ""), end: first + 1 }
   const entries = builder()
   let from = start + 1
   while (true) {
-    const end = JsonText.endOfValue(json, JsonText.endOfSpace(json, from))
-    const next = JsonText.endOfSpace(json, end)
+    const end = JsonScan.endOfValue(json, JsonScan.endOfSpace(json, from))
+    const next = JsonScan.endOfSpace(json, end)
     const isLast = json[next] !== ","
     // what stands after an entry belongs to it, unless it is the last
     const text = json.slice(from, isLast ? end : next)
@@ -266,29 +273,29 @@ interface Field {
 
 /** Reads the name of a field that begins here. */
 const parseName = (json: string, start: number): Field | undefined => {
-  const end = JsonText.endOfString(json, start)
+  const end = JsonScan.endOfString(json, start)
   const name = parseJson(json.slice(start, end))
-  const colon = JsonText.endOfSpace(json, end)
+  const colon = JsonScan.endOfSpace(json, end)
   return Result.isFailure(name) || typeof name.success !== "string" || json[colon] !== ":"
     ? undefined
-    : { name: name.success, start: JsonText.endOfSpace(json, colon + 1) }
+    : { name: name.success, start: JsonScan.endOfSpace(json, colon + 1) }
 }
 
 const notJson = Result.fail("it is not JSON")
 
 /** Reads an index in steps, or says what is wrong with it. */
 export const parsing = function*(json: string): Generator<void, Result.Result<LayoutIndex, string>> {
-  const start = JsonText.endOfSpace(json, 0)
+  const start = JsonScan.endOfSpace(json, 0)
   if (json[start] !== "{") return Result.isSuccess(parseJson(json)) ? Result.fail("it is not a JSON object") : notJson
   let found: Result.Result<LayoutIndex, string> | undefined
-  let at = JsonText.endOfSpace(json, start + 1)
+  let at = JsonScan.endOfSpace(json, start + 1)
   let isMore = json[at] !== "}"
   while (isMore) {
     const field = parseName(json, at)
     if (field === undefined) return notJson
     const isList = field.name === "manifests" && json[field.start] === "["
     const list = isList ? yield* parseList(json, field.start) : undefined
-    const end = list?.end ?? JsonText.endOfValue(json, field.start)
+    const end = list?.end ?? JsonScan.endOfValue(json, field.start)
     const value = isList ? undefined : parseJson(json.slice(field.start, end))
     if (isList ? list === undefined : value === undefined || Result.isFailure(value)) return notJson
     // of fields of the same name the last one counts, to JSON.parse too
@@ -296,11 +303,11 @@ export const parsing = function*(json: string): Generator<void, Result.Result<La
     else if (field.name === "manifests") {
       found = json.startsWith("null", field.start) ? undefined : Result.fail("its manifests are not a list")
     }
-    at = JsonText.endOfSpace(json, end)
+    at = JsonScan.endOfSpace(json, end)
     isMore = json[at] === ","
-    if (isMore) at = JsonText.endOfSpace(json, at + 1)
+    if (isMore) at = JsonScan.endOfSpace(json, at + 1)
   }
-  return json[at] === "}" && JsonText.endOfSpace(json, at + 1) === json.length ? found ?? withoutList(json) : notJson
+  return json[at] === "}" && JsonScan.endOfSpace(json, at + 1) === json.length ? found ?? withoutList(json) : notJson
 }
 
 /** Go writes null for an empty list. */
@@ -346,15 +353,65 @@ export const size = ({ after, before, bytes, entries }: LayoutIndex): number =>
 // asking
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** What a tag names: what is called exactly that, or else what stands first. */
+/** What a tag names first: what is called exactly that, or else what stands first. */
 const byTag = (self: LayoutIndex, tag: Reference.Tag) => at(self, firstPlace(self.tagged, `${tag} `))
+
+/** The names of an entry, the longest kind first. BuildKit separates several of them by commas. */
+const namesIn = (entry: Entry): ReadonlyArray<string> => {
+  const { [containerName]: long, [refName]: short } = annotationsOf(fieldsOf(entry))
+  const names = [long, short].flatMap((name) => typeof name === "string" ? name.split(",") : [])
+  return Array.from(new Set(names.map((name) => name.trim()).filter((name) => name !== "")))
+}
+
+/** Returns true if two entries are of different content, as far as both make sense. */
+const isAnother = (entry: Entry, other: Entry): boolean => {
+  const [one, two] = [digestOf(entry), digestOf(other)]
+  return one !== undefined && two !== undefined && one !== two
+}
+
+/**
+ * Everything that a tag names: the entries that are called exactly that, or else those whose name has the tag. There is
+ * one entry for each digest, so that more than one make the tag ambiguous.
+ */
+const candidatesOf = (self: LayoutIndex, tag: Reference.Tag): ReadonlyArray<Entry> => {
+  const found: Array<Entry> = []
+  let seen = 0
+  for (const place of placesOf(self.tagged, tag)) {
+    const entry = SortedMap.get(self.entries, place)
+    const [first] = found
+    if (entry === undefined || ++seen > sameTagLimit || found.length === candidateLimit) break
+    if (first !== undefined && first.isExact !== entry.isExact) break
+    if (found.every((other) => isAnother(entry, other))) found.push(entry)
+  }
+  return found
+}
+
+/** All manifests that a tag names, with their full names, if it names several. */
+export const ambiguity = (self: LayoutIndex, tag: Reference.Tag): AmbiguousTag | undefined => {
+  const entries = candidatesOf(self, tag)
+  return entries.length < 2 ? undefined : new AmbiguousTag({
+    tag,
+    candidates: entries.flatMap((entry) => {
+      const digest = digestOf(entry)
+      const [name] = namesIn(entry)
+      return digest === undefined ? [] : [{ digest, ...name === undefined ? {} : { name } }]
+    })
+  })
+}
 
 /** Returns true if a tag is there. */
 export const hasTag = (self: LayoutIndex, tag: Reference.Tag): boolean => byTag(self, tag) !== undefined
 
 /** What a tag names, if anything; or what is wrong with the entry that it names. */
-export const resolve = (self: LayoutIndex, tag: Reference.Tag): Result.Result<Descriptor | undefined, string> =>
-  byTag(self, tag)?.entry.descriptor ?? Result.succeed(undefined)
+export const resolve = (
+  self: LayoutIndex,
+  tag: Reference.Tag
+): Result.Result<Descriptor | undefined, string | AmbiguousTag> => {
+  const ambiguous = ambiguity(self, tag)
+  return ambiguous === undefined
+    ? byTag(self, tag)?.entry.descriptor ?? Result.succeed(undefined)
+    : Result.fail(ambiguous)
+}
 
 /** What is listed under a digest, with a tag or without. */
 export const find = (self: LayoutIndex, digest: Digest.Digest): Descriptor | undefined => {
@@ -383,16 +440,18 @@ export const added = function*(before: LayoutIndex, after: LayoutIndex): Generat
   }
 }
 
-/** Everything that is listed and makes sense, with the longest name that it has there. */
-export const named = (
-  self: LayoutIndex
-): ReadonlyArray<{ readonly descriptor: Descriptor; readonly name: string | undefined }> =>
+/** A manifest, and one of its names. */
+export interface Named {
+  readonly descriptor: Descriptor
+  /** Whole reference or tag, as the tool that wrote the index has put it there. */
+  readonly name: string
+}
+
+/** Every name in the index, of what makes sense, with the manifest that has it. */
+export const named = (self: LayoutIndex): ReadonlyArray<Named> =>
   Array.from(SortedMap.entries(self.entries)).flatMap(([, entry]) => {
-    const { [containerName]: long, [refName]: short } = annotationsOf(fieldsOf(entry))
-    const name = [long, short].find((name) => typeof name === "string")
-    return Result.isSuccess(entry.descriptor)
-      ? [{ descriptor: entry.descriptor.success, name: typeof name === "string" ? name : undefined }]
-      : []
+    const descriptor = Result.getOrUndefined(entry.descriptor)
+    return descriptor === undefined ? [] : namesIn(entry).map((name) => ({ descriptor, name }))
   })
 
 /** Returns all tags after a name, in order. */
@@ -448,6 +507,18 @@ export const retype = (self: LayoutIndex, { digest, mediaType }: Descriptor, mos
     if (++count >= most) break
   }
   return index
+}
+
+/** Makes an index of manifests and the names that they have. */
+export const make = (
+  manifests: ReadonlyArray<{ readonly descriptor: Descriptor; readonly tag?: Reference.Tag; readonly name?: string }>
+): LayoutIndex => {
+  const entries = builder()
+  for (const { descriptor, name, tag } of manifests) {
+    const annotations = tag === undefined ? {} : { annotations: { [refName]: tag, [containerName]: name } }
+    entries.add(written(empty, { ...plain(descriptor), ...annotations }))
+  }
+  return { ...empty, ...entries.build() }
 }
 
 /** Lists a manifest, unless it is. Of two types for the same bytes the later one counts. */

@@ -53,6 +53,9 @@ const listed = Effect.fnUntraced(function*(
 ) {
   let next = index
   for (const [position, tag] of tags.entries()) {
+    // which of the images would lose the tag is for the user to decide
+    const ambiguity = LayoutIndex.ambiguity(index, tag)
+    if (ambiguity !== undefined) return yield* ambiguity
     next = LayoutIndex.point(next, tag, descriptor)
     if (position % entriesAtATime === entriesAtATime - 1) yield* Effect.yieldNow
   }

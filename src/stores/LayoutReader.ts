@@ -74,7 +74,9 @@ const lookUp = Effect.fnUntraced(
       : yield* Effect.mapError(
         Effect.fromResult(LayoutIndex.resolve(index, reference)),
         (problem) =>
-          new RegistryError.Storage({ path: layout.indexPath, problem: `the entry ${reference}: ${problem}` })
+          typeof problem === "string"
+            ? new RegistryError.Storage({ path: layout.indexPath, problem: `the entry ${reference}: ${problem}` })
+            : problem
       )
     return found ?? (yield* new RegistryError.ManifestUnknown({}))
   }

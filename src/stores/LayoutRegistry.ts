@@ -134,6 +134,27 @@ export interface LayoutRegistry extends Registry.Registry {
   readonly roots: (
     repository: Repository
   ) => Effect.Effect<ReadonlyArray<Descriptor>, RegistryError.RegistryError>
+  /**
+   * Names in `index.json`, with the manifests that have them: full references, as containerd, docker and podman write
+   * them, or tags. They tell images with the same tag apart.
+   *
+   * Reasons: `NameUnknown`.
+   */
+  readonly names: (
+    repository: Repository
+  ) => Effect.Effect<ReadonlyArray<NamedManifest>, RegistryError.RegistryError>
+}
+
+/**
+ * A manifest, and one of its names.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface NamedManifest {
+  readonly descriptor: Descriptor
+  /** Full reference, such as `docker.io/team/app:1`, or tag. */
+  readonly name: string
 }
 
 /**
@@ -168,7 +189,7 @@ export const make = Effect.fnUntraced(function*(
   const { directory, durability = "power-loss", form = "registry" } = options
   const name = options.name ?? (form === "layout" ? `oci:${directory}` : directory)
   const files = yield* Files.make(directory, { isDurable: durability === "power-loss" })
-  const uploads = LayoutUploads.make(files, files.join(directory, LayoutFolder.ours, "uploads"))
+  const uploads = LayoutUploads.make(files, files.join(files.root, LayoutFolder.ours, "uploads"))
   const tree = LayoutTree.make({ files, form, owner: yield* Owner.make, temporary: uploads.temporary })
 
   const everything = form === "layout"
@@ -297,6 +318,12 @@ export const make = Effect.fnUntraced(function*(
         Effect.flatMap(({ index }) => index),
         Effect.map(LayoutIndex.roots),
         Effect.mapError(failed("roots", repository))
+      ),
+    names: (repository) =>
+      tree.find(repository).pipe(
+        Effect.flatMap(({ index }) => index),
+        Effect.map(LayoutIndex.named),
+        Effect.mapError(failed("names", repository))
       )
   }
 })

@@ -9,7 +9,7 @@ import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import { SparseIndex } from "../Registry.ts"
 import { ContentTooLarge, ManifestBlobUnknown, ManifestInvalid, type Reason } from "../RegistryError.ts"
-import * as JsonText from "./JsonText.ts"
+import * as JsonScan from "./JsonScan.ts"
 
 /** Largest length of a media type, in characters: each of its two names may have 127 (RFC 6838, section 4.2). */
 const mediaTypeLimit = 255
@@ -21,7 +21,7 @@ const tagLimit = 1000
 const referrerLimit = 512 * 1024
 
 /** Largest number of levels, and of values, that the JSON of a manifest may have: parsing more would block others. */
-const shapeLimits: JsonText.Shape = { depth: 100, values: 200_000 }
+const shapeLimits: JsonScan.Shape = { depth: 100, values: 200_000 }
 
 /** Size of a manifest that takes a while to parse, in bytes. */
 const largeSize = 256 * 1024
@@ -35,7 +35,7 @@ const isTooLarge = (manifest: Manifest.Manifest, descriptor: Descriptor): boolea
 const decode = Effect.fnUntraced(function*(descriptor: Descriptor, bytes: Uint8Array) {
   const { mediaType } = descriptor
   if (!MediaType.isManifest(mediaType)) return undefined
-  if (JsonText.exceeds(bytes, shapeLimits)) {
+  if (JsonScan.exceeds(bytes, shapeLimits)) {
     return yield* invalid(
       `its JSON may have ${shapeLimits.depth} levels and ${shapeLimits.values} values, and has more of one of them`
     )

@@ -15,10 +15,9 @@
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
 import * as Tar from "effect/encoding/Tar"
-import * as FileSystem from "effect/FileSystem"
+import type * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Path from "effect/Path"
-import type { PlatformError } from "effect/PlatformError"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -33,6 +32,7 @@ import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import * as LayoutReader from "./LayoutReader.ts"
 import * as LayoutRegistry from "./LayoutRegistry.ts"
+import * as OutputFile from "./OutputFile.ts"
 import * as TarFile from "./TarFile.ts"
 
 /**
@@ -102,7 +102,8 @@ export const make = Effect.fnUntraced(function*(
       capabilities: Effect.succeed({ referrers: true }),
       ping: Effect.void
     }),
-    roots: (repository) => Effect.mapError(Effect.map(layout.index, LayoutIndex.roots), failed("roots", repository))
+    roots: (repository) => Effect.mapError(Effect.map(layout.index, LayoutIndex.roots), failed("roots", repository)),
+    names: (repository) => Effect.mapError(Effect.map(layout.index, LayoutIndex.named), failed("names", repository))
   }
 })
 
@@ -217,9 +218,18 @@ const pack = (files: Files.Files) => {
   )
 }
 
+/** Packs a layout, and gives what is wrong with its files as a reason. */
+const packed = (files: Files.Files, file: string) =>
+  Stream.catchTag(
+    pack(files),
+    "TarError",
+    ({ message }) => Stream.fail(new RegistryError.Storage({ path: file, problem: message }))
+  )
+
 /**
  * Writes an archive. What is pushed to the registry is added to what is in the file, if there is one; the file is
  * replaced when `use` has succeeded and has changed anything. Where it fails or is interrupted the file stays as it was.
+ * A device or a pipe is written to when `use` has succeeded, and nothing is read from it.
  *
  * @category combinators
  * @since 0.1.0
@@ -228,23 +238,17 @@ export const update = Effect.fnUntraced(function*<A, E, R>(
   options: Options,
   use: (registry: LayoutRegistry.LayoutRegistry) => Effect.Effect<A, E, R>
 ): Effect.fn.Return<A, E | RegistryError.RegistryError, R | FileSystem.FileSystem | Path.Path> {
-  const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const name = nameOf(options)
   const failed = failedOf(name)
-  const refused = Effect.mapError((error: PlatformError) => failed("update")(Files.refusal(options.file)(error)))
+  const fail = Effect.mapError(failed("update"))
 
-  const isThere = yield* refused(fs.exists(options.file))
-  const file = isThere ? yield* refused(fs.realPath(options.file)) : options.file
+  const target = yield* fail(OutputFile.locate(options.file))
   // a file without content is a place for one
-  const isEmpty = !isThere || (yield* refused(fs.stat(file))).size === ByteSize.zero
-  const beside = yield* Files.make(path.dirname(file), { isDurable: true })
+  const isEmpty = target._tag === "Device" || target.info === undefined || target.info.size === ByteSize.zero
 
   return yield* Effect.scoped(Effect.gen(function*() {
-    const folder = yield* Effect.acquireRelease(
-      refused(fs.makeTempDirectory({ directory: beside.root, prefix: `.${path.basename(file)}.` })),
-      (folder) => Effect.ignore(fs.remove(folder, { recursive: true }))
-    )
+    const folder = yield* fail(OutputFile.temporaryFolder(target))
     const files = yield* Files.make(path.join(folder, "layout"), { isDurable: false })
     const registry = yield* LayoutRegistry.make({
       directory: files.root,
@@ -252,30 +256,11 @@ export const update = Effect.fnUntraced(function*<A, E, R>(
       durability: "process-end",
       name
     })
-    if (!isEmpty) {
-      const tar = yield* Effect.mapError(TarFile.open(file), failed("update"))
-      yield* unpack(tar, files, registry, failed)
-    }
-    const before = yield* Effect.mapError(stateOf(files), failed("update"))
+    if (!isEmpty) yield* unpack(yield* fail(TarFile.open(target.path)), files, registry, failed)
+    const before = yield* fail(stateOf(files))
     const value = yield* use(registry)
-
-    yield* Effect.gen(function*() {
-      if ((yield* stateOf(files)) === before) return
-      const draft = path.join(folder, "archive.tar")
-      yield* Effect.scoped(Effect.gen(function*() {
-        const into = yield* beside.create(draft)
-        yield* Stream.runForEach(
-          pack(files),
-          (bytes) => Effect.uninterruptible(Effect.mapError(into.writeAll(bytes), Files.refusal(draft)))
-        )
-        yield* beside.sync(draft, into)
-      }))
-      yield* beside.rename(draft, file)
-      yield* beside.syncFolder(beside.root)
-    }).pipe(
-      Effect.catchTag("TarError", ({ message }) => new RegistryError.Storage({ path: file, problem: message })),
-      Effect.mapError(failed("update"))
-    )
+    const isChanged = (yield* fail(stateOf(files))) !== before
+    if (isChanged) yield* fail(OutputFile.writeTarget(target, folder, packed(files, target.path)))
     return value
   }))
 })

@@ -24,6 +24,9 @@ describe("DockerConfig", () => {
     [{ auth: "MDAwMDo=", identitytoken: "refresh" }, "IdentityToken refresh"],
     [{ identitytoken: "refresh", registrytoken: "bearer" }, "RegistryToken bearer"],
     [{ auth: null, identitytoken: null, username: "ada", password: "pass" }, "ada:pass"],
+    [{ Auth: "YWRhOnBhc3M=" }, "ada:pass"],
+    [{ identityToken: "refresh", auth: "MDAwMDo=" }, "IdentityToken refresh"],
+    [{ Username: "bob", username: "ada", password: "pass" }, "ada:pass"],
     [{}, undefined],
     [null, undefined],
     [{ email: "ada@example.com" }, undefined]
@@ -45,6 +48,42 @@ describe("DockerConfig", () => {
       for (const host of ["docker.io", "index.docker.io", "registry-1.docker.io"]) {
         assert.strictEqual(yield* lookup(host, "library/busybox"), "hub:pass")
       }
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect.each([
+    { Auths: { "reg.io": basic("ada") } },
+    { AUTHS: {}, auths: { "reg.io": basic("ada") } },
+    { auths: { "reg.io": basic("ada") }, AUTHS: {} },
+    `\uFEFF${JSON.stringify({ auths: { "reg.io": basic("ada") } })}\n`
+  ])("knows the fields of a config as Go does: %j", (config) =>
+    Effect.gen(function*() {
+      const { lookup } = yield* make({ files: { ".docker/config.json": config } })
+      assert.strictEqual(yield* lookup("reg.io"), "ada:pass")
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("knows the names of helpers regardless of their case, and what they print", () =>
+    Effect.gen(function*() {
+      const { lookup } = yield* make({
+        files: { ".docker/config.json": { credshelpers: {}, CredHelpers: { "one.io": "lower" }, CREDSSTORE: "lower" } },
+        helpers: { lower: `read server; printf '{"username":"ada","SECRET":"pass"}'` }
+      })
+      assert.strictEqual(yield* lookup("one.io"), "ada:pass")
+      assert.strictEqual(yield* lookup("two.io"), "ada:pass")
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect.each<Home>([
+    { files: { ".docker/config.json": "" } },
+    { files: { ".docker/config.json": " \r\n\t" } },
+    { files: { ".docker/config.json": "null" } },
+    { files: { ".docker/config.json": "{}" } },
+    { files: { ".docker/config.json": { auths: null, credHelpers: null, credsStore: null } } },
+    { files: { ".docker/config.json": { credHelpers: { "reg.io": null } } } },
+    { env: { DOCKER_AUTH_CONFIG: " " } }
+  ])("takes a config without entries for one: %j", (home) =>
+    Effect.gen(function*() {
+      const { lookup, warnings } = yield* make(home)
+      assert.isUndefined(yield* lookup("reg.io"))
+      assert.deepStrictEqual(warnings, [])
     }).pipe(Effect.provide(NodeServices.layer)))
 
   it.effect("takes the longest key, as podman writes them", () =>
@@ -234,7 +273,7 @@ printf '{"Username":"store","Secret":"pass"}'`
       assert.strictEqual(yield* count, 3)
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("run again soon when they had nothing, and at once when they failed", () =>
+  it.effect("run again soon when they had nothing, or failed", () =>
     Effect.gen(function*() {
       const { calls, lookup } = yield* make({
         files: { ".docker/config.json": { credHelpers: { "none.io": "nobody", "fails.io": "fails" } } },
@@ -247,8 +286,10 @@ printf '{"Username":"store","Secret":"pass"}'`
       yield* TestClock.adjust("1 second")
       yield* lookup("none.io")
       assert.deepStrictEqual(yield* calls, ["none.io", "none.io"])
-      yield* Effect.flip(lookup("fails.io"))
-      yield* Effect.flip(lookup("fails.io"))
+      for (let count = 0; count < 3; count++) yield* lookup("fails.io")
+      assert.deepStrictEqual(yield* calls, ["none.io", "none.io", "call"])
+      yield* TestClock.adjust("1 minute")
+      yield* lookup("fails.io")
       assert.deepStrictEqual(yield* calls, ["none.io", "none.io", "call", "call"])
     }).pipe(Effect.provide(NodeServices.layer)))
 
@@ -271,38 +312,35 @@ printf '{"Username":"store","Secret":"pass"}'`
 
   it.effect("are stopped when they hang", () =>
     Effect.gen(function*() {
-      const { lookup, running } = yield* make({
+      const { lookup, running, warnings } = yield* make({
         files: { ".docker/config.json": { credsStore: "hangs" } },
         helpers: { hangs: `echo ${secretOf("hangs")}; exec sleep 1000` }
       })
-      const fiber = yield* Effect.forkChild(Effect.flip(lookup("reg.io")))
+      const fiber = yield* Effect.forkChild(lookup("reg.io"))
       const helper = yield* running
       yield* TestClock.adjust("29 seconds")
       assert.isUndefined(fiber.pollUnsafe())
       assert.isTrue(yield* helper.isRunning)
       yield* TestClock.adjust("1 second")
-      const error = yield* Fiber.join(fiber)
-      assert.strictEqual(
-        error.message,
-        "no credentials from docker-credential-hangs: it did not answer within 30s"
-      )
+      assert.isUndefined(yield* Fiber.join(fiber))
+      assert.deepStrictEqual(warnings, ["no credentials from docker-credential-hangs: it did not answer within 30s"])
       assert.isFalse(yield* helper.isRunning)
     }).pipe(Effect.provide(NodeServices.layer)))
 
   it.effect("have as much time as HelperTimeout says, and are killed where they do not heed a signal", () =>
     Effect.gen(function*() {
-      const { lookup, running } = yield* make({
+      const { lookup, running, warnings } = yield* make({
         files: { ".docker/config.json": { credsStore: "hangs" } },
         helpers: { hangs: `trap "" TERM; sleep 1000 & wait; sleep 1000` }
       })
       const fiber = yield* lookup("reg.io").pipe(
-        Effect.flip,
         Effect.provideService(DockerConfig.HelperTimeout, Duration.seconds(2)),
         Effect.forkChild
       )
       const helper = yield* running
       yield* TestClock.adjust("2 seconds")
-      assert.strictEqual((yield* Fiber.join(fiber)).problem, "it did not answer within 2s")
+      assert.isUndefined(yield* Fiber.join(fiber))
+      assert.deepStrictEqual(warnings, ["no credentials from docker-credential-hangs: it did not answer within 2s"])
       assert.isFalse(yield* helper.isRunning)
     }).pipe(Effect.provide(NodeServices.layer)))
 
@@ -323,7 +361,6 @@ describe("what is broken", () => {
   const docker = (content: unknown, rest: Home = {}): Home => ({ files: { ".docker/config.json": content }, ...rest })
   const file = "~/.docker/config.json"
   const helper = (script: string): Home => docker({ credsStore: "broken" }, { helpers: { broken: script } })
-  const shape = "auths, credHelpers or credsStore are not as docker and podman write them"
   const entry = "the entry for reg.io is not as docker and podman write it"
   const auth = "auth in the entry for reg.io is not a name and a password in Base64"
   const name = "it names a credential helper by other characters than letters, digits and ._+-"
@@ -331,23 +368,10 @@ describe("what is broken", () => {
   const program = "docker-credential-broken"
   const secret = secretOf("secret")
 
-  const rows: ReadonlyArray<readonly [what: string, home: Home, source: string, problem: string]> = [
-    ["an empty file", docker(""), file, "it is not JSON"],
+  type Rows = ReadonlyArray<readonly [what: string, home: Home, source: string, problem: string]>
+  const errors: Rows = [
     ["a file that is cut", docker(`{"auths":{"reg.io":{"auth":"${secret}`), file, "it is not JSON"],
-    ["a file that is no object", docker([secret]), file, shape],
-    ["auths that are no object", docker({ auths: secret }), file, shape],
-    ["helpers that are no names", docker({ credHelpers: { "reg.io": [secret] } }), file, shape],
-    ["a store that is no name", docker({ credsStore: { secret } }), file, shape],
-    ["an entry that is no object", docker({ auths: { "reg.io": secret } }), file, entry],
-    ["an entry of numbers", docker({ auths: { "reg.io": { username: secret, password: 1 } } }), file, entry],
-    ["auth that is not Base64", docker({ auths: { "reg.io": { auth: `${secret}%` } } }), file, auth],
-    [
-      "auth without a colon",
-      docker({ auths: { "https://reg.io/v1/": { auth: Buffer.from(secret).toString("base64") } } }),
-      file,
-      auth
-    ],
-    ["a directory", { files: { ".docker/config.json/file": "" } }, file, "it cannot be read (BadResource)"],
+    ["a file that is no object", docker([secret]), file, "it is not a JSON object"],
     [
       "podman's file",
       { files: { "run/containers/auth.json": secret }, env: { XDG_RUNTIME_DIR: "~/run" } },
@@ -366,7 +390,34 @@ describe("what is broken", () => {
       "~/auth.json",
       "it is not JSON"
     ],
-    ["a variable", { env: { DOCKER_AUTH_CONFIG: secret } }, "DOCKER_AUTH_CONFIG", "it is not JSON"],
+    ["a variable", { env: { DOCKER_AUTH_CONFIG: secret } }, "DOCKER_AUTH_CONFIG", "it is not JSON"]
+  ]
+  const warnings: Rows = [
+    ["a directory", { files: { ".docker/config.json/file": "" } }, file, "it is not a file"],
+    [
+      "a file instead of the directory",
+      { files: { own: secret }, env: { DOCKER_CONFIG: "~/own" } },
+      "~/own/config.json",
+      "it is not a file"
+    ],
+    ["auths that are no object", docker({ auths: secret }), file, "auths is not an object"],
+    ["helpers that are no object", docker({ credHelpers: [secret] }), file, "credHelpers is not an object"],
+    [
+      "helpers that are no names",
+      docker({ credHelpers: { "reg.io": [secret] } }),
+      file,
+      "the entry for reg.io in credHelpers is not a name"
+    ],
+    ["a store that is no name", docker({ credsStore: { secret } }), file, "credsStore is not a name"],
+    ["an entry that is no object", docker({ auths: { "reg.io": secret } }), file, entry],
+    ["an entry of numbers", docker({ auths: { "reg.io": { username: secret, password: 1 } } }), file, entry],
+    ["auth that is not Base64", docker({ auths: { "reg.io": { auth: `${secret}%` } } }), file, auth],
+    [
+      "auth without a colon",
+      docker({ auths: { "https://reg.io/v1/": { auth: Buffer.from(secret).toString("base64") } } }),
+      file,
+      auth
+    ],
     ["a helper's name that is a path", docker({ credsStore: `../${secret}` }), file, name],
     ["a helper's name that is a path of Windows", docker({ credHelpers: { "reg.io": `a\\${secret}` } }), file, name],
     ["a helper that is missing", docker({ credsStore: "broken" }), program, "there is no such program on the PATH"],
@@ -386,7 +437,48 @@ describe("what is broken", () => {
     ["a helper that prints without end", helper(`yes ${secret} | head -c 3000000`), program, output]
   ]
 
-  it.effect.each(rows)(
+  const assertNoSecret = (...texts: ReadonlyArray<string>) => {
+    for (const text of texts) assert.notInclude(text, marker)
+  }
+
+  it.effect.each(warnings)(
+    "is a warning that names it, once, and no credentials: %s",
+    ([, home, source, problem]) =>
+      Effect.gen(function*() {
+        const { credentials, home: directory, lookup, warnings } = yield* make(home)
+        for (let count = 0; count < 3; count++) assert.isUndefined(yield* lookup("reg.io", "team/app"))
+        assert.deepStrictEqual(
+          warnings.map((text) => text.replaceAll(directory, "~")),
+          [`no credentials from ${source}: ${problem}`]
+        )
+        assertNoSecret(...warnings, inspect(credentials, { depth: 20, showHidden: true }))
+      }).pipe(Effect.provide(NodeServices.layer))
+  )
+
+  it.effect("does not hide what else there is", () =>
+    Effect.gen(function*() {
+      const { lookup, warnings } = yield* make({
+        files: {
+          ".docker/config.json": {
+            auths: {
+              "reg.io": basic("ada"),
+              "number.io": 5,
+              "number.io/team": basic("team"),
+              "podman.io": basic("no")
+            },
+            credHelpers: { "podman.io": 5, "reg.io": "missing" },
+            credsStore: false
+          },
+          ".config/containers/auth.json": { auths: { "number.io": basic("podman") } }
+        }
+      })
+      assert.strictEqual(yield* lookup("reg.io"), "ada:pass")
+      assert.strictEqual(yield* lookup("number.io", "team/app"), "team:pass")
+      assert.strictEqual(yield* lookup("number.io"), "podman:pass")
+      assert.lengthOf(warnings, 4)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect.each(errors)(
     "is one error that names it, and says nothing of what it contains: %s",
     ([, home, source, problem]) =>
       Effect.gen(function*() {
@@ -396,17 +488,13 @@ describe("what is broken", () => {
         assert.strictEqual(reason.source.replaceAll(directory, "~"), source)
         assert.strictEqual(reason.problem, problem)
         const error = new RegistryError.RegistryError({ operation: "getBlob", registry: "reg.io", reason })
-        for (
-          const text of [
-            inspect(error, { depth: 20, showHidden: true }),
-            String(error.stack),
-            JSON.stringify(error),
-            yield* Schema.encodeEffect(Schema.fromJsonString(RegistryError.RegistryError))(error),
-            inspect(credentials, { depth: 20, showHidden: true })
-          ]
-        ) {
-          assert.notInclude(text, marker)
-        }
+        assertNoSecret(
+          inspect(error, { depth: 20, showHidden: true }),
+          String(error.stack),
+          JSON.stringify(error),
+          yield* Schema.encodeEffect(Schema.fromJsonString(RegistryError.RegistryError))(error),
+          inspect(credentials, { depth: 20, showHidden: true })
+        )
       }).pipe(Effect.provide(NodeServices.layer))
   )
 
@@ -419,7 +507,7 @@ describe("what is broken", () => {
         }
       })
       assert.strictEqual(yield* lookup("reg.io"), "ada:pass")
-      assert.include((yield* Effect.flip(lookup("broken.io"))).source, "config.json")
+      assert.include((yield* Effect.flip(lookup("broken.io"))).source, "auth.json")
       assert.include((yield* Effect.flip(lookup("other.io"))).source, "auth.json")
     }).pipe(Effect.provide(NodeServices.layer)))
 })

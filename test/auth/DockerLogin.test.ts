@@ -1,6 +1,7 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted } from "effect"
+import { Effect, Fiber, Redacted } from "effect"
+import { TestClock } from "effect/testing"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { type Login, login, logout } from "../../src/auth/DockerLogin.ts"
@@ -11,6 +12,13 @@ const ada = (password = "secret"): Login => ({ _tag: "Basic", username: "ada", p
 const withNode = Effect.provide(NodeServices.layer)
 
 const config = ".docker/config.json"
+
+/** Lets seconds pass, in steps between which files can be read. */
+const waited = (seconds: number) =>
+  Effect.repeat(
+    Effect.andThen(TestClock.adjust("20 millis"), Effect.promise(() => Fs.promises.stat("/"))),
+    { times: seconds * 50 - 1 }
+  )
 
 const setUp = Effect.fnUntraced(function*(home: Parameters<typeof make>[0]) {
   const user = yield* make(home)
@@ -57,6 +65,63 @@ describe("login", () => {
       assert.isTrue(Fs.lstatSync(at(config)).isSymbolicLink())
       assert.strictEqual(Fs.statSync(at(config)).mode & 0o777, 0o640)
       assert.deepStrictEqual(Fs.readdirSync(at("real")), ["config.json"])
+    }).pipe(withNode))
+
+  it.effect("leaves the rest of the file as it is, to the byte", () =>
+    Effect.gen(function*() {
+      const before = `{ "detachKeys" : "ctrl-\\u0065,}{",\r\n  "size": 12345678901234567890, "rate": 1.0,
+  "auths": {"other.io": { "auth":"${basic("bob").auth}" , "n": 1e400, "nested": {"a,b": ["]", {}]} }, "reg.io":{} } ,
+"2": null, "1" :[ true ]\n}\n`
+      const { at, login, logout } = yield* setUp({ files: { [config]: before } })
+      yield* login("reg.io")
+      const [head = "", tail = ""] = before.trim().split(/\{"other\.io".*\{\} \}/s)
+      const other = `"other.io": { "auth":"${basic("bob").auth}" , "n": 1e400, "nested": {"a,b": ["]", {}]} }`
+      const entry = `"reg.io": {\n\t\t\t"auth": "${basic("ada", "secret").auth}"\n\t\t}`
+      assert.strictEqual(
+        Fs.readFileSync(at(config), "utf8"),
+        `${head}{\n\t\t${other},\n\t\t${entry}\n\t}${tail}`
+      )
+      yield* logout("reg.io")
+      assert.strictEqual(Fs.readFileSync(at(config), "utf8"), `${head}{\n\t\t${other}\n\t}${tail}`)
+    }).pipe(withNode))
+
+  it.effect.each<readonly [before: string, after: object]>([
+    ["", {}],
+    [" \n", {}],
+    ["null", {}],
+    ["{ }", {}],
+    [`{"auths":null}`, {}],
+    [`{"Auths":{"x.io":{}}}`, { Auths: { "x.io": {}, "reg.io": basic("ada", "secret") } }],
+    [`{"other":1}`, { other: 1 }]
+  ])("takes a file as it is read: %j", ([before, after]) =>
+    Effect.gen(function*() {
+      const { json, login, lookup } = yield* setUp({ files: { [config]: before } })
+      yield* login("reg.io")
+      assert.deepStrictEqual(
+        json(),
+        "Auths" in after ? after : { ...after, auths: { "reg.io": basic("ada", "secret") } }
+      )
+      assert.strictEqual(yield* lookup("reg.io"), "ada:secret")
+    }).pipe(withNode))
+
+  it.effect("makes the file that a link leads to, if it is not there yet", () =>
+    Effect.gen(function*() {
+      const { at, json, login } = yield* setUp({ files: { "real/other": "" } })
+      Fs.mkdirSync(at(".docker"))
+      Fs.symlinkSync("../real/config.json", at(config))
+      yield* login("reg.io")
+      assert.isTrue(Fs.lstatSync(at(config)).isSymbolicLink())
+      assert.property(json("real/config.json").auths, "reg.io")
+    }).pipe(withNode))
+
+  it.effect("writes to the file that it is given", () =>
+    Effect.gen(function*() {
+      const { at, inside, json } = yield* setUp({ env: { REGISTRY_AUTH_FILE: "~/own.json" } })
+      yield* inside(login("reg.io", ada(), { file: at("given.json") }))
+      assert.deepStrictEqual(json("given.json"), { auths: { "reg.io": basic("ada", "secret") } })
+      yield* inside(logout("reg.io", { file: at("given.json") }))
+      assert.deepStrictEqual(json("given.json"), { auths: {} })
+      assert.isFalse(Fs.existsSync(at("own.json")))
     }).pipe(withNode))
 
   it.effect("calls Docker Hub as docker does, and forgets it under other names", () =>
@@ -116,7 +181,8 @@ describe("login", () => {
   it.effect.each<readonly [text: string, problem: string]>([
     ["{ nope", "it is not JSON"],
     ["[]", "it is not a JSON object"],
-    [`{ "auths": [] }`, "auths, credHelpers or credsStore are not as docker and podman write them"],
+    [`{ "auths": [] }`, "auths is not an object"],
+    [`{ "credsStore": 5 }`, "credsStore is not a name"],
     [`{ "credsStore": "../evil" }`, "it names a credential helper by other characters"]
   ])("leaves a file alone that is broken: %s", ([text, problem]) =>
     Effect.gen(function*() {
@@ -137,6 +203,35 @@ describe("login", () => {
       assert.strictEqual(error.message, "no credentials from docker-credential-safe: it ended with exit code 3")
       assert.notInclude(JSON.stringify(error), "secret")
       assert.deepStrictEqual(json(), before)
+    }).pipe(withNode))
+})
+
+describe("several at the same time", () => {
+  it.live("all last, and leave nothing else behind", () =>
+    Effect.gen(function*() {
+      const { at, json, login, logout } = yield* setUp({
+        files: { [config]: { auths: { "old.io": basic("old") }, other: 1 } }
+      })
+      const hosts = Array.from({ length: 20 }, (_, n) => `reg${n}.io`)
+      yield* Effect.all([...hosts.map((host) => login(host)), logout("old.io")], { concurrency: "unbounded" })
+      assert.sameMembers(Object.keys(json().auths), hosts)
+      assert.strictEqual(json().other, 1)
+      assert.deepStrictEqual(Fs.readdirSync(at(".docker")), ["config.json"])
+    }).pipe(withNode))
+
+  it.effect("wait for a lock, until its holder has not moved for 10 seconds", () =>
+    Effect.gen(function*() {
+      const { at, json, login } = yield* setUp({ files: { [config]: {}, [`${config}.lock`]: "someone" } })
+      const logins = yield* Effect.forkChild(Effect.all([login("a.io"), login("b.io")], { concurrency: 2 }))
+      yield* waited(9)
+      assert.isUndefined(logins.pollUnsafe())
+      assert.deepStrictEqual(json(), {})
+      Fs.writeFileSync(at(`${config}.lock`), "another")
+      yield* waited(9)
+      assert.isUndefined(logins.pollUnsafe())
+      yield* Effect.raceFirst(Fiber.join(logins), Effect.forever(waited(1)))
+      assert.sameMembers(Object.keys(json().auths), ["a.io", "b.io"])
+      assert.deepStrictEqual(Fs.readdirSync(at(".docker")), ["config.json"])
     }).pipe(withNode))
 })
 

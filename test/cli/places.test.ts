@@ -4,6 +4,7 @@ import { Effect, Schema } from "effect"
 import { CopyReport } from "effect-oci/CopyReport"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as OciArchive from "effect-oci/OciArchive"
+import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Places from "../../src/cli/Places.ts"
@@ -153,6 +154,89 @@ describe("effect-oci copy", () => {
       assert.strictEqual(named?.code, 0, named?.stderr)
       assert.strictEqual(named?.stdout, only?.stdout)
       assertValid(at("copy"))
+    }).pipe(withNode))
+
+  describe("of images that have the same tag", () => {
+    /** A layout and its archive, with two images under the tag 1, as containerd and docker write them. */
+    const twoImages = Effect.gen(function*() {
+      const { at, folder, layout, run } = yield* setUp
+      const one = yield* pushImage(layout, app, ["one"])
+      const two = yield* pushImage(layout, app, ["two"])
+      const entry = (descriptor: typeof one, name: string) => ({
+        ...descriptor,
+        annotations: { "io.containerd.image.name": name, "org.opencontainers.image.ref.name": "1" }
+      })
+      const manifests = [entry(one, "docker.io/team/app:1"), entry(two, "quay.io/team/app:1")]
+      Fs.writeFileSync(at("layout/index.json"), JSON.stringify({ schemaVersion: 2, manifests }))
+      ChildProcess.execFileSync("tar", ["-C", at("layout"), "-cf", at("two.tar"), "."])
+      return { at, folder, one, two, run }
+    })
+
+    for (
+      const [kind, name, plain] of [
+        ["oci", "layout", ":1"],
+        ["oci-archive", "two.tar", ":1"],
+        ["docker-archive", "two.tar", ":team/app:1"]
+      ] as const
+    ) {
+      it.live(`names both, and takes the one that is named in full: ${kind}`, () =>
+        Effect.gen(function*() {
+          const { at, one, run, two } = yield* twoImages
+          const source = `${kind}:${at(name)}`
+          const both = yield* run(`${source}${plain}`, `oci:${at("copy")}:1`)
+          assert.deepStrictEqual([both.code, both.stdout], [1, ""])
+          assert.include(
+            both.stderr,
+            `several images have the tag 1: docker.io/team/app:1 (${one.digest}), quay.io/team/app:1 (${two.digest})`
+          )
+          const first = yield* run(`${source}:docker.io/team/app:1`, `oci:${at("copy")}:1`)
+          assert.strictEqual(first.stdout, `oci:${at("copy")}@${one.digest}\n`, first.stderr)
+          const second = yield* run(`${source}:quay.io/team/app:1`, `oci:${at("copy")}:2`)
+          assert.strictEqual(second.stdout, `oci:${at("copy")}@${two.digest}\n`, second.stderr)
+          const none = yield* run(`${source}:quay.io/team/other:1`, `oci:${at("copy")}:3`)
+          assert.strictEqual(none.code, 1)
+          assert.include(none.stderr, "no image is called quay.io/team/other:1")
+        }).pipe(withNode))
+    }
+
+    it.live("does not take the tag from either", () =>
+      Effect.gen(function*() {
+        const { at, run } = yield* twoImages
+        const before = Fs.readFileSync(at("layout/index.json"))
+        const { digest } = yield* OciArchive.update({ file: at("other.tar") }, (registry) =>
+          pushImage(registry, app, ["other"], { tags: [tag("1")] }))
+        const { code, stderr } = yield* run(`oci-archive:${at("other.tar")}@${digest}`, `oci:${at("layout")}:1`)
+        assert.strictEqual(code, 1)
+        assert.include(stderr, "several images have the tag 1")
+        assert.deepStrictEqual(Fs.readFileSync(at("layout/index.json")), before)
+      }).pipe(withNode))
+
+    it.live("does not write under a full name", () =>
+      Effect.gen(function*() {
+        const { at, folder, run } = yield* twoImages
+        const before = Fs.readdirSync(folder)
+        const { code, stderr } = yield* run(
+          `oci:${at("layout")}:docker.io/team/app:1`,
+          `oci:${at("layout")}:quay.io/x/y:1`
+        )
+        assert.strictEqual(code, 2)
+        assert.include(stderr, "a full name selects an image to read; here, name it by its tag or digest")
+        assert.deepStrictEqual(Fs.readdirSync(folder), before)
+      }).pipe(withNode))
+  })
+
+  it.live("suggests a platform where only some images of an index are there", () =>
+    Effect.gen(function*() {
+      const { amd64, arm64, at, run } = yield* setUp
+      Fs.rmSync(Path.join(at("layout"), "blobs", ...arm64.digest.split(":")))
+      const all = yield* run(`oci:${at("layout")}:1`, `oci:${at("copy")}:1`)
+      assert.strictEqual(all.code, 1)
+      assert.include(
+        all.stderr,
+        "the source has only some images of this index: --platform OS/ARCH copies one that it has"
+      )
+      const one = yield* run("--platform=linux/amd64", `oci:${at("layout")}:1`, `oci:${at("copy")}:1`)
+      assert.strictEqual(one.stdout, `oci:${at("copy")}@${amd64.digest}\n`, one.stderr)
     }).pipe(withNode))
 
   it.live("says in one line what is wrong with a folder or file", () =>

@@ -337,7 +337,10 @@ describe("blob", () => {
     Effect.gen(function*() {
       const { at, index, run } = yield* setUp
       const { code, stderr } = yield* run("manifest", "get", `oci:images@${index.digest}`, "-o", at("none/out"))
-      assert.deepStrictEqual([code, stderr], [1, "effect-oci: none/out cannot be written (NotFound)\n"])
+      assert.deepStrictEqual([code, stderr], [
+        1,
+        "effect-oci: cannot write none/out: there is no such file or folder\n"
+      ])
     }).pipe(withNode))
 })
 
@@ -648,6 +651,18 @@ describe("plan", () => {
 })
 
 describe("catalog", () => {
+  for (const status of [401, 403, 404, 405]) {
+    it.effect(`says that a registry has none, which answers ${status}`, () =>
+      Effect.gen(function*() {
+        const { run } = yield* setUp
+        const host = yield* listen((_, response) => void response.writeHead(status).end("none"))
+        const { code, stderr } = yield* run("catalog", host)
+        assert.strictEqual(code, 1)
+        assert.match(stderr, /^[^\n]+\n$/)
+        assert.include(stderr, `${host} does not list its repositories, as most public registries do not`)
+      }).pipe(withNode))
+  }
+
   it.effect("lists the repositories of a registry", () =>
     Effect.gen(function*() {
       const { result, run } = yield* setUp

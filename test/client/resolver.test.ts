@@ -69,6 +69,29 @@ describe("a host", () => {
       assert.strictEqual(yield* pinged("registry.lan", options), "https://registry.lan/v2/")
     }))
 
+  it.effect("that is this machine is spoken to in HTTPS where the program says so, by name and port", () =>
+    Effect.gen(function*() {
+      const options = { tls: ["LOCALHOST:5000"] }
+      assert.strictEqual(yield* pinged("localhost:5000", options), "https://localhost:5000/v2/")
+      assert.strictEqual(yield* pinged("localhost:5001", options), "http://localhost:5001/v2/")
+      assert.strictEqual(yield* pinged("ghcr.io", { tls: ["ghcr.io"] }), "https://ghcr.io/v2/")
+    }))
+
+  it.effect("does not resolve if the program says both", () =>
+    Effect.gen(function*() {
+      const options = { plainHttp: ["docker.io", "localhost:5000"], tls: ["index.docker.io", "localhost:5000"] }
+      for (
+        const [name, host] of [["docker.io", "registry-1.docker.io"], ["localhost:5000", "localhost:5000"]] as const
+      ) {
+        const error = yield* Effect.flip(pinged(name, options))
+        assert.strictEqual(
+          error.message,
+          `no registry could be had for the host ${host}: ${host} is named for plain HTTP (plainHttp) and for HTTPS (tls)`
+        )
+      }
+      assert.strictEqual(yield* pinged("localhost:5001", options), "http://localhost:5001/v2/")
+    }))
+
   it.effect.each(["docker.io", "index.docker.io"])(
     "of Docker Hub is where its registry answers: %s",
     (host) =>

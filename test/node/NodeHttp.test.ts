@@ -5,6 +5,7 @@ import * as NodeHttp from "effect-oci/NodeHttp"
 import * as Http from "node:http"
 import * as Https from "node:https"
 import * as Net from "node:net"
+import { inspect } from "node:util"
 import * as certificates from "../utils/certificates.ts"
 import { repository } from "../utils/images.ts"
 import { digestOf, listen, listening } from "../utils/ScriptedServer.ts"
@@ -156,6 +157,44 @@ describe("a proxy of the environment", () => {
       const { asked, url } = yield* proxy("")
       assert.strictEqual(yield* ping("registry.test", { env: { http_proxy: url }, plainHttp: true }), "pong")
       assert.lengthOf(asked, 1)
+    }))
+
+  it.effect("is named without a scheme, too, and gets its name and password decoded", () =>
+    Effect.gen(function*() {
+      const sent: Array<string | undefined> = []
+      const host = yield* listen((request, response) => {
+        sent.push(request.headers["proxy-authorization"])
+        response.end()
+      })
+      for (const url of [host, `ada:p%40%zz%C3%A9@${host}`, `http://ada@${host}/`]) {
+        assert.strictEqual(yield* ping("registry.test", { env: { HTTP_PROXY: url }, plainHttp: true }), "pong")
+      }
+      const basic = (login: string) => `Basic ${Buffer.from(login).toString("base64")}`
+      assert.deepStrictEqual(sent, [undefined, basic("ada:p@%zzé"), basic("ada:")])
+    }))
+
+  it.effect("that cannot be used is an error that names its variable alone, for what is meant for it, at once", () =>
+    Effect.gen(function*() {
+      const env = { HTTP_PROXY: "socks5://ada:marker@127.0.0.1:1", https_proxy: "ftp://ada:marker@proxy.test" }
+      const refused = (host: string, plainHttp: boolean) =>
+        HttpRegistry.make({ host, plainHttp }).pipe(
+          Effect.flatMap((registry) => Effect.flip(registry.ping)),
+          Effect.map((error) => {
+            assert.notInclude(inspect(error, { depth: 20 }), "marker")
+            return error.message
+          }),
+          Effect.provide(Layer.provide(NodeHttp.layer(), ConfigProvider.layer(ConfigProvider.fromEnv({ env }))))
+        )
+      assert.strictEqual(
+        yield* refused("registry.test", true),
+        "registry.test: the proxy cannot be used: HTTP_PROXY names a SOCKS proxy: only those of HTTP are supported (ping)"
+      )
+      assert.strictEqual(
+        yield* refused("registry.test", false),
+        "registry.test: the proxy cannot be used: https_proxy is not the address of a proxy, such as " +
+          "http://proxy.example.com:3128 (ping)"
+      )
+      assert.strictEqual(yield* ping(yield* listen(ok), { env, plainHttp: true }), "pong")
     }))
 
   it.effect("is not asked for loopback, nor for what NO_PROXY names", () =>

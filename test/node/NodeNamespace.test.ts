@@ -1,13 +1,16 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, FileSystem, Redacted } from "effect"
+import { ConfigProvider, Effect, FileSystem, Redacted, Schedule } from "effect"
 import * as Credentials from "effect-oci/Credentials"
+import * as HttpRegistry from "effect-oci/HttpRegistry"
 import type * as HttpResolver from "effect-oci/HttpResolver"
 import * as MediaType from "effect-oci/MediaType"
 import * as Namespace from "effect-oci/Namespace"
 import * as NodeNamespace from "effect-oci/NodeNamespace"
+import * as Https from "node:https"
+import * as certificates from "../utils/certificates.ts"
 import { bytesOf } from "../utils/images.ts"
-import { digestOf, listen } from "../utils/ScriptedServer.ts"
+import { digestOf, listen, listening } from "../utils/ScriptedServer.ts"
 
 const bytes = bytesOf(`{"schemaVersion":2}`)
 const digest = digestOf(bytes)
@@ -81,4 +84,24 @@ describe("NodeNamespace", () => {
         "the registry asks for credentials"
       )
     }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("speaks TLS to a registry on this machine, if told to, and plain HTTP otherwise", () =>
+    Effect.gen(function*() {
+      const host = yield* listening(() =>
+        Https.createServer({ cert: certificates.serverCertificate, key: certificates.serverKey }, (_, response) => {
+          response.writeHead(200, { "content-length": bytes.length, "content-type": MediaType.imageManifest }).end(
+            bytes
+          )
+        })
+      )
+      const get = (options: Parameters<typeof NodeNamespace.layerOptions>[0]) =>
+        Namespace.Namespace.use((namespace) => namespace.getManifest(`${host}/team/app:1`)).pipe(
+          Effect.provide(
+            NodeNamespace.layerOptions({ ca: [certificates.authority], credentials: Credentials.anonymous, ...options })
+          ),
+          Effect.provideService(HttpRegistry.RetrySchedule, Schedule.recurs(0))
+        )
+      assert.strictEqual((yield* get({ tls: [host] })).descriptor.digest, digest)
+      assert.strictEqual((yield* Effect.flip(get({})))._tag, "RegistryError")
+    }))
 })

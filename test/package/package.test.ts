@@ -60,7 +60,7 @@ const make = Effect.gen(function*() {
   const [stage, consumer] = [join(folder, "effect-oci"), join(folder, "consumer")]
 
   // built apart, so that what is in dist by chance is of no matter
-  for (const name of ["package.json", "README.md", "LICENSE", "src", "test", "tsconfig.json"]) {
+  for (const name of ["package.json", "README.md", "LICENSE", ".build", "src", "tsconfig.json"]) {
     Fs.cpSync(join(root, name), join(stage, name), { recursive: true })
   }
   Fs.symlinkSync(join(root, "node_modules"), join(stage, "node_modules"))

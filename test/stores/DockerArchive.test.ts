@@ -135,7 +135,7 @@ describe("DockerArchive", () => {
       Effect.gen(function*() {
         const archive = yield* open(...saved({ tags: [name] }))
         const [image] = archive.images
-        assert.deepStrictEqual(image?.names, [{ repository: repository(repositoryName), tag: tag(tagName) }])
+        assert.deepStrictEqual(image?.names, [{ repository: repository(repositoryName), tag: tag(tagName), name }])
         assert.deepStrictEqual(yield* Stream.runCollect(archive.repositories()), [repository(repositoryName)])
         const found = yield* archive.resolveManifest(repository(repositoryName), tag(tagName))
         assert.strictEqual(found.digest, image?.descriptor.digest)

@@ -89,8 +89,20 @@ describe("LayoutIndex", () => {
       assert.deepStrictEqual(resolve(pretty(named(a, "docker.io/library/app:1"), named(b, "1")), "1"), b)
     })
 
-    it("by what stands first, of several with the same name", () => {
-      assert.deepStrictEqual(resolve(pretty(named(a, "1"), named(b, "1")), "1"), a)
+    it("by what stands first, of several entries of one manifest", () => {
+      assert.deepStrictEqual(resolve(pretty(named(a, "1"), named(a, "1")), "1"), a)
+    })
+
+    it.each([["1", "1"], ["x.io/app:1", "y.io/app:1"]])("by no tag that several have: %s and %s", (one, other) => {
+      const error = Result.getOrThrow(
+        Result.flip(LayoutIndex.resolve(pretty(named(a, one), named(b, other)), tag("1")))
+      )
+      assert(typeof error !== "string")
+      assert.deepStrictEqual(error.candidates, [{ digest: a.digest, name: one }, { digest: b.digest, name: other }])
+      assert.strictEqual(
+        error.message,
+        `several images have the tag 1: ${one} (${a.digest}), ${other} (${b.digest})`
+      )
     })
 
     it("not by anything else", () => {
@@ -140,11 +152,6 @@ describe("LayoutIndex", () => {
         named(b, name, { "io.containerd.image.name": name }),
         { ...a, annotations: { "org.opencontainers.image.created": "2026-01-01T00:00:00Z" } }
       ])
-    })
-
-    it("elsewhere also where others would answer to it next", () => {
-      const index = pretty(named(a, "x.io/app:1"), named(b, "y.io/app:1"))
-      assert.deepStrictEqual(resolve(LayoutIndex.point(index, tag("1"), c), "1"), c)
     })
 
     it("where it points already, without a change", () => {

@@ -4,6 +4,7 @@
 import { ConfigProvider, Deferred, Effect, FileSystem, Path, Redacted } from "effect"
 import type * as Credentials from "effect-oci/Credentials"
 import * as DockerConfig from "effect-oci/DockerConfig"
+import { Observer, type RegistryEvent } from "effect-oci/Registry"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 
 /** What a user has. */
@@ -50,8 +51,11 @@ export const make = Effect.fnUntraced(function*({ env = {}, file, files = {}, he
   const environment = ConfigProvider.fromEnv({
     env: { HOME: home, ...Object.fromEntries(Object.entries(env).map(([name, value]) => [name, inHome(value)])) }
   })
+  const warnings: Array<string> = []
+  const observe = (event: RegistryEvent) => Effect.sync(() => event._tag === "Warning" && warnings.push(event.text))
   const inside = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     effect.pipe(
+      Effect.provideService(Observer, observe),
       Effect.provideService(ChildProcessSpawner.ChildProcessSpawner, homeSpawner),
       Effect.provideService(ConfigProvider.ConfigProvider, environment)
     )
@@ -63,7 +67,9 @@ export const make = Effect.fnUntraced(function*({ env = {}, file, files = {}, he
     /** Runs something as this user. */
     inside,
     running: Deferred.await(running),
-    lookup: (host: string, repository?: string) => Effect.map(lookup(credentials, host, repository), show),
+    lookup: (host: string, repository?: string) => inside(Effect.map(lookup(credentials, host, repository), show)),
+    /** What was warned of, so far. */
+    warnings,
     /** What helpers have written into the file `calls`. */
     calls: Effect.map(
       Effect.orElseSucceed(fs.readFileString(path.join(home, "calls")), () => ""),

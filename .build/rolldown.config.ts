@@ -21,7 +21,6 @@ const licenses: Plugin = {
   }
 }
 
-// oxlint-disable-next-line import/no-default-export -- rolldown takes nothing else
 export default defineConfig({
   input: "src/cli/main.ts",
   platform: "node",

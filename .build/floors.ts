@@ -41,9 +41,9 @@ const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<s
   [/^effect\/(cli|http|http-api|process)\//, ["auth", "client", "server", "node", "cli"]],
   [/^@effect\/platform-node/, ["node", "cli"]]
 ]
-const nodeRooms = ["Hasher", "node", "cli"]
+const nodeRooms = ["node", "cli"]
 
-const src = fileURLToPath(new URL("../../src", import.meta.url))
+const src = fileURLToPath(new URL("../src", import.meta.url))
 
 const roomOf = (file: string): string => basename(relative(src, file).split(/[\\/]/, 1)[0] ?? "", ".ts")
 
@@ -52,7 +52,7 @@ const floorOf = (room: string): number => floors.findIndex((rooms) => rooms.incl
 /** Says what is wrong with importing `specifier` in `file`. */
 const verdict = (file: string, specifier: string): string | undefined => {
   const room = roomOf(file)
-  if (floorOf(room) < 0) return `${room} is not one of the rooms in test/house/floors.ts`
+  if (floorOf(room) < 0) return `${room} is not one of the rooms in .build/floors.ts`
   if (!specifier.startsWith(".")) {
     const allowed = isBuiltin(specifier) ? nodeRooms : outside.find(([pattern]) => pattern.test(specifier))?.[1]
     if (allowed === undefined || allowed.includes(room)) return undefined
@@ -61,7 +61,7 @@ const verdict = (file: string, specifier: string): string | undefined => {
       : `${specifier} is for ${allowed.join(", ")}, not for ${room}`
   }
   const target = roomOf(resolve(dirname(file), specifier))
-  if (floorOf(target) < 0) return `${target} is not one of the rooms in test/house/floors.ts`
+  if (floorOf(target) < 0) return `${target} is not one of the rooms in .build/floors.ts`
   if (target === "index") return "import from the module itself, not from the index"
   if (target === room) return undefined
   if (strangers.includes(room) && strangers.includes(target)) return `${room} and ${target} meet at Registry`
