@@ -17,8 +17,8 @@ const mediaTypeLimit = 255
 /** Largest number of tags that one push may point at a manifest. */
 const tagLimit = 1000
 
-/** Largest size of the descriptor of a referrer in a list, with its annotations, in bytes: clients limit their lists. */
-const referrerLimit = 512 * 1024
+/** Largest size of the descriptor of a referrer in a list, with its annotations, in bytes: clients read lists of some 4 MiB. */
+const referrerLimit = 2 * 1024 * 1024
 
 /** Largest number of levels, and of values, that the JSON of a manifest may have: parsing more would block others. */
 const shapeLimits: JsonScan.Shape = { depth: 100, values: 200_000 }

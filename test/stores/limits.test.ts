@@ -109,10 +109,10 @@ describe("a registry", () => {
             subject: { mediaType: image.mediaType, digest: image.digest, size: image.size },
             annotations: { "org.example.much": "x".repeat(size) }
           })
-        yield* push(500 * 1024)
+        yield* push(2_000_000)
         assert.include(
-          yield* refusal(push(600 * 1024)),
-          "annotations of a manifest with a subject may have 524288 bytes"
+          yield* refusal(push(2_200_000)),
+          "annotations of a manifest with a subject may have 2097152 bytes"
         )
       })
     )
