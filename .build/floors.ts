@@ -17,7 +17,7 @@ interface Source {
 /** From the ground up. A room is a folder or a module directly in `src`. */
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["Text", "KeyedLock", "Digest", "Hasher", "MediaType", "Platform", "Descriptor", "Manifest", "Reference"],
-  ["BlobSource", "RegistryError", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
+  ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
   ["Resolver"],
   ["stores"],
   ["views"],

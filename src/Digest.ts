@@ -10,6 +10,7 @@
 import type * as Brand from "effect/Brand"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { printable } from "./Text.ts"
 
 /**
  * A well-formed digest.
@@ -30,7 +31,8 @@ export class InvalidDigest extends Schema.TaggedError<InvalidDigest>("effect-oci
   { input: Schema.String, offset: Schema.Int, problem: Schema.String }
 ) {
   override get message(): string {
-    return `invalid digest ${JSON.stringify(this.input.slice(0, 300))}: ${this.problem} (character ${this.offset + 1})`
+    const input = JSON.stringify(this.input.slice(0, 300))
+    return printable(`invalid digest ${input}: ${this.problem} (character ${this.offset + 1})`)
   }
 }
 

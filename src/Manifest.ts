@@ -7,39 +7,65 @@
  *
  * @since 0.1.0
  */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { isObject } from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { Descriptor } from "./Descriptor.ts"
+import * as Digest from "./Digest.ts"
 import * as MediaType from "./MediaType.ts"
+import { printable } from "./Text.ts"
+
+const noDescriptors: Effect.Effect<ReadonlyArray<Descriptor>> = Effect.succeed([])
+
+// Go writes null for a list without elements, or omits it
+const Descriptors = Schema.Array(Descriptor).pipe(Schema.withDecodingDefaultTypeKey(noDescriptors))
+
+/**
+ * Schema of the manifest that another one refers to. Only its digest is needed: some tools (cosign) omit the rest.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Subject = Schema.StructWithRest(
+  Schema.Struct({
+    digest: Digest.Digest,
+    mediaType: Schema.optionalKey(Schema.String),
+    /** In bytes. */
+    size: Schema.optionalKey(Schema.Natural)
+  }),
+  [Schema.Record(Schema.String, Schema.Json)]
+)
 
 const common = {
-  schemaVersion: Schema.optionalKey(Schema.Literal(2)),
+  schemaVersion: Schema.optionalKey(Schema.Int),
   mediaType: Schema.optionalKey(Schema.String),
   artifactType: Schema.optionalKey(Schema.String),
-  subject: Schema.optionalKey(Descriptor),
+  subject: Schema.optionalKey(Subject),
   annotations: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
 }
 const unknownFields = [Schema.Record(Schema.String, Schema.Json)] as const
 
 /**
- * Schema of an image manifest, of OCI or Docker.
+ * Schema of an image manifest, of OCI or Docker. An image without layers may omit their list.
  *
  * @category schemas
  * @since 0.1.0
  */
 export const ImageManifest = Schema.StructWithRest(
-  Schema.Struct({ ...common, config: Descriptor, layers: Schema.Array(Descriptor) }),
+  Schema.Struct({ ...common, config: Descriptor, layers: Descriptors }),
   unknownFields
 )
 
 /**
- * Schema of an image index, or Docker manifest list.
+ * Schema of an image index, or Docker manifest list. An index without manifests may omit their list.
  *
  * @category schemas
  * @since 0.1.0
  */
 export const ImageIndex = Schema.StructWithRest(
-  Schema.Struct({ ...common, manifests: Schema.Array(Descriptor) }),
+  Schema.Struct({ ...common, manifests: Descriptors }),
   unknownFields
 )
 
@@ -95,9 +121,11 @@ export class ManifestError extends Schema.TaggedError<ManifestError>("effect-oci
   }
   override get message(): string {
     const mediaType = JSON.stringify(this.mediaType.slice(0, 100))
-    return this.kind === "UnknownMediaType"
-      ? `${mediaType} is not a type of manifest that is known here`
-      : `not a manifest of type ${mediaType}: ${this.problem}`
+    return printable(
+      this.kind === "UnknownMediaType"
+        ? `${mediaType} is not a type of manifest that is known here`
+        : `not a manifest of type ${mediaType}: ${this.problem}`
+    )
   }
 }
 
@@ -129,9 +157,13 @@ const oneLine = (message: string): string => message.slice(0, 300).replace(/\s*\
 // a document that reads as both image and index means different things to different readers (CVE-2021-41190)
 const foreignFields = { Image: ["manifests"], Index: ["layers", "config"], Artifact: ["manifests", "layers"] } as const
 
+const isEmpty = (value: unknown): boolean =>
+  value === undefined || value === null || Array.isArray(value) && value.length === 0
+
 /**
  * Decodes a manifest. Its `mediaType` field, where there is one, must be the type it came as (distribution-spec,
- * "Pulling manifests"). `null` in place of a list or an optional field, as Go writes it, is understood.
+ * "Pulling manifests"). A list that is `null` or absent, as Go writes it, is empty, and an optional field that is `null`
+ * is absent.
  *
  * **Example** (Decoding an image index)
  *
@@ -163,8 +195,46 @@ export const decode = (mediaType: string, bytes: Uint8Array): Result.Result<Mani
   if (own !== undefined && own !== "" && own !== mediaType) {
     return fail(`its mediaType field says ${JSON.stringify(own.slice(0, 100))}`)
   }
-  const foreign = foreignFields[manifest._tag].find((field) => (manifest.content[field] ?? null) !== null)
+  const foreign = foreignFields[manifest._tag].find((field) => !isEmpty(manifest.content[field]))
   return foreign === undefined ? Result.succeed(manifest) : fail(`it has a field ${foreign}, which that type has not`)
+}
+
+const decodeObject = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)))
+
+/**
+ * Returns true if these bytes are a JSON object, as manifests of all types are, known or not.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isDocument = (bytes: Uint8Array): boolean => Option.isSome(decodeObject(new TextDecoder().decode(bytes)))
+
+/**
+ * Returns the media type that a document has by itself: that of its `mediaType` field, or else the OCI type whose fields
+ * it has. It is `undefined` for what is no manifest.
+ *
+ * **Example** (A manifest that came without a type)
+ *
+ * ```ts import.meta.vitest
+ * import * as Manifest from "effect-oci/Manifest"
+ * import * as MediaType from "effect-oci/MediaType"
+ *
+ * const bytes = new TextEncoder().encode(`{ "schemaVersion": 2, "manifests": [] }`)
+ *
+ * Manifest.detect(bytes) === MediaType.imageIndex // => true
+ * Manifest.detect(new TextEncoder().encode("<html>")) // => undefined
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const detect = (bytes: Uint8Array): string | undefined => {
+  const fields = Option.getOrUndefined(decodeObject(new TextDecoder().decode(bytes)))
+  if (fields === undefined) return undefined
+  const { config, layers, manifests, mediaType } = fields
+  if (typeof mediaType === "string" && mediaType !== "") return mediaType
+  if (Array.isArray(manifests)) return MediaType.imageIndex
+  return isObject(config) || Array.isArray(layers) ? MediaType.imageManifest : undefined
 }
 
 /**

@@ -22,6 +22,7 @@ import type { CopyReport } from "./copy/CopyReport.ts"
 import * as PlatformSearch from "./copy/PlatformSearch.ts"
 import type { Descriptor } from "./Descriptor.ts"
 import type { Digest } from "./Digest.ts"
+import * as ExternalBlobs from "./ExternalBlobs.ts"
 import type { ManifestError } from "./Manifest.ts"
 import * as Platform from "./Platform.ts"
 import * as Reference from "./Reference.ts"
@@ -195,7 +196,17 @@ export class Namespace extends Context.Service<Namespace, {
  * @category constructors
  * @since 0.1.0
  */
-export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Service"] }): Namespace["Service"] => {
+export const make = (options: {
+  readonly resolver: Resolver.Resolver["Service"]
+  /** Gets external layers for copies, unless the program provides something else for that. */
+  readonly externalBlobs?: ExternalBlobs.Open | undefined
+}): Namespace["Service"] => {
+  const { externalBlobs, resolver } = options
+  const withExternalBlobs = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.flatMap(
+      ExternalBlobs.ExternalBlobs,
+      (own) => Effect.provideService(effect, ExternalBlobs.ExternalBlobs, own ?? externalBlobs)
+    )
   const open = Effect.fnUntraced(function*(end: End): Effect.fn.Return<
     Copy.End,
     Resolver.ResolveError | Reference.InvalidReference
@@ -222,7 +233,7 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
     }
   })
   const copyManifest = Effect.fn("Namespace.copyManifest")(function*(options: CopyOptions) {
-    return yield* Copy.copyManifest(yield* openBoth(options))
+    return yield* withExternalBlobs(Copy.copyManifest(yield* openBoth(options)))
   })
 
   const openBlob = Effect.fnUntraced(function*(end: End) {
@@ -270,7 +281,12 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
 
   return Namespace.of({
     copyManifest,
-    copyEvents: (options) => Stream.unwrap(Effect.map(openBoth(options), Copy.copyEvents)),
+    copyEvents: (options) =>
+      Stream.unwrap(Effect.gen(function*() {
+        const opened = yield* openBoth(options)
+        const own = yield* ExternalBlobs.ExternalBlobs
+        return Stream.provideService(Copy.copyEvents(opened), ExternalBlobs.ExternalBlobs, own ?? externalBlobs)
+      })),
     planCopy: Effect.fn("Namespace.planCopy")(function*(options) {
       return yield* Copy.planCopy(yield* openBoth(options))
     }),
@@ -278,7 +294,7 @@ export const make = ({ resolver }: { readonly resolver: Resolver.Resolver["Servi
       const source = yield* openFor("source", options.source)
       const opened = yield* Effect.forEach(destinations, (end) => Effect.exit(openFor("destination", end)))
       const ends = opened.flatMap((exit) => Exit.isSuccess(exit) ? [exit.value] : [])
-      const copied = (yield* Copy.copyToMany({ ...options, source, destinations: ends })).values()
+      const copied = (yield* withExternalBlobs(Copy.copyToMany({ ...options, source, destinations: ends }))).values()
       return opened.map((exit) =>
         Exit.isSuccess(exit) ? copied.next().value ?? Exit.interrupt() : Exit.failCause(exit.cause)
       )
@@ -390,5 +406,7 @@ const nameOf = (end: End): string => isPlace(end) ? end.registry.name : String(e
  */
 export const layer: Layer.Layer<Namespace, never, Resolver.Resolver> = Layer.effect(
   Namespace,
-  Effect.map(Resolver.Resolver, (resolver) => make({ resolver }))
+  Effect.gen(function*() {
+    return make({ resolver: yield* Resolver.Resolver, externalBlobs: yield* ExternalBlobs.ExternalBlobs })
+  })
 )

@@ -7,10 +7,11 @@
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { printable } from "./Text.ts"
 
 const Declared = Schema.Struct({
-  architecture: Schema.String,
-  os: Schema.String,
+  architecture: Schema.NonEmptyString,
+  os: Schema.NonEmptyString,
   "os.version": Schema.optionalKey(Schema.String),
   "os.features": Schema.optionalKey(Schema.Array(Schema.String)),
   variant: Schema.optionalKey(Schema.String)
@@ -43,9 +44,13 @@ export class InvalidPlatform extends Schema.TaggedError<InvalidPlatform>("effect
   { input: Schema.String, problem: Schema.String }
 ) {
   override get message(): string {
-    return `invalid platform ${JSON.stringify(this.input.slice(0, 100))}: ${this.problem}`
+    return printable(`invalid platform ${JSON.stringify(this.input.slice(0, 100))}: ${this.problem}`)
   }
 }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// spelling
+// ---------------------------------------------------------------------------------------------------------------------
 
 const aliases: ReadonlyMap<string, Pick<Platform, "architecture" | "variant">> = new Map([
   ["x86_64", { architecture: "amd64" }],
@@ -56,9 +61,40 @@ const aliases: ReadonlyMap<string, Pick<Platform, "architecture" | "variant">> =
   ["armel", { architecture: "arm", variant: "v6" }]
 ])
 
+const osName = (os: string): string => os === "macos" ? "darwin" : os
+
+/** Returns the variant with its `v`, which some tools omit for ARM. */
+const variantName = (architecture: string, variant: string): string =>
+  architecture.startsWith("arm") && /^[0-9]/.test(variant) ? `v${variant}` : variant
+
+const grammar = new RegExp(
+  [
+    /^(?<os>[\w.-]+)/,
+    // containerd: windows(10.0.17763+win32k)/amd64
+    /(?:\((?<version>[\w.%-]*)(?<features>(?:\+[\w.%-]+)*)\))?/,
+    /\/(?<architecture>[\w.-]+)(?:\/(?<variant>[\w.-]+))?/,
+    // crane: windows/amd64:10.0.17763; regctl: windows/amd64,osver=10.0.17763
+    /(?:(?::|, *osver(?:sion)?=)(?<suffix>[\w.-]+))?$/
+  ].map(({ source }) => source).join(""),
+  "i"
+)
+
+const decodeOption = (text: string): string => Result.getOrElse(Result.try(() => decodeURIComponent(text)), () => text)
+
+const encodeOption = (text: string): string =>
+  text.replace(/[^\w.-]/gu, (character) => {
+    // parentheses are not encoded in a URI, half a surrogate pair cannot be
+    const encoded = Result.getOrElse(Result.try(() => encodeURIComponent(character)), () => "%EF%BF%BD")
+    return encoded === "(" ? "%28" : encoded === ")" ? "%29" : encoded
+  })
+
 /**
  * Reads `os/architecture` or `os/architecture/variant`. The architectures have the names that Go gives them; the
  * kernel's names (`x86_64`, `aarch64`, …) are understood too.
+ *
+ * The version of the operating system, and the features that it needs, are read in the spelling of containerd
+ * (`windows(10.0.17763+win32k)/amd64`); the version also in those of regctl (`windows/amd64,osver=10.0.17763`) and
+ * crane (`windows/amd64:10.0.17763`).
  *
  * **Example** (Reading platforms)
  *
@@ -68,6 +104,7 @@ const aliases: ReadonlyMap<string, Pick<Platform, "architecture" | "variant">> =
  *
  * Result.map(Platform.parse("linux/arm/v7"), Platform.format) // => Result.succeed("linux/arm/v7")
  * Result.map(Platform.parse("linux/aarch64"), Platform.format) // => Result.succeed("linux/arm64")
+ * Result.map(Platform.parse("windows/amd64,osver=10.0.17763"), Platform.format) // => Result.succeed("windows(10.0.17763)/amd64")
  * Result.isFailure(Platform.parse("linux")) // => true
  * ```
  *
@@ -75,43 +112,208 @@ const aliases: ReadonlyMap<string, Pick<Platform, "architecture" | "variant">> =
  * @since 0.1.0
  */
 export const parse = (input: string): Result.Result<Platform, InvalidPlatform> => {
-  const match = /^([\w.-]+)\/([\w.-]+)(?:\/([\w.-]+))?$/.exec(input.toLowerCase())
-  const [, os, architecture, variant] = match ?? []
-  if (os === undefined || architecture === undefined) {
+  const { architecture, features = "", os, suffix = "", variant, version = "" } = grammar.exec(input)?.groups ?? {}
+  if (os === undefined || architecture === undefined || version !== "" && suffix !== "") {
     const problem = "expected os/architecture or os/architecture/variant, such as linux/amd64"
     return Result.fail(new InvalidPlatform({ input, problem }))
   }
+  const known = aliases.get(architecture.toLowerCase()) ?? { architecture: architecture.toLowerCase() }
+  const osVersion = suffix === "" ? decodeOption(version) : suffix
+  const osFeatures = features.split("+").slice(1).map(decodeOption)
   return Result.succeed({
-    os,
-    ...aliases.get(architecture) ?? { architecture },
-    ...variant === undefined ? {} : { variant }
+    os: osName(os.toLowerCase()),
+    ...known,
+    ...variant === undefined ? {} : { variant: variantName(known.architecture, variant.toLowerCase()) },
+    ...osVersion === "" ? {} : { "os.version": osVersion },
+    ...osFeatures.length === 0 ? {} : { "os.features": osFeatures }
   })
 }
 
 /**
- * The short form of a platform: `os/architecture`, with the variant where there is one.
+ * Returns a platform as text, as containerd spells it: `os/architecture`, with the variant if there is one, and with the
+ * version and features of the operating system if there are any: `windows(10.0.17763+win32k)/amd64`.
  *
  * @category conversions
  * @since 0.1.0
  */
-export const format = (self: Platform): string =>
-  [self.os, self.architecture, ...self.variant === undefined ? [] : [self.variant]].join("/")
+export const format = (self: Platform): string => {
+  const { "os.features": features = [], "os.version": version = "", variant = "" } = self
+  const details = [version, ...features.toSorted()].map(encodeOption).join("+")
+  const os = details === "" ? self.os : `${self.os}(${details})`
+  return [os, self.architecture, ...variant === "" ? [] : [variant]].join("/")
+}
 
-// 64-bit ARM has one variant that matters; tools write it or leave it out
-const variantOf = (self: Platform): string | undefined =>
-  self.architecture === "arm64" && self.variant === "v8" ? undefined : self.variant
+// ---------------------------------------------------------------------------------------------------------------------
+// selection
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** A platform with the names by which it is compared, as containerd normalizes it. */
+interface Normal {
+  readonly os: string
+  readonly architecture: string
+  readonly variant: string
+  readonly version: string
+  readonly features: ReadonlySet<string>
+}
+
+// what an image without a variant is built for
+const baseline: ReadonlyMap<string, string> = new Map([["amd64", "v1"], ["arm", "v7"], ["arm64", "v8"]])
+
+const normal = (self: Platform): Normal => {
+  const name = self.architecture.toLowerCase()
+  const { architecture, variant: implied = "" } = aliases.get(name) ?? { architecture: name }
+  const own = variantName(architecture, (self.variant ?? "").toLowerCase())
+  return {
+    os: osName(self.os.toLowerCase()),
+    architecture,
+    variant: own === "" ? implied : own,
+    version: self["os.version"] ?? "",
+    features: new Set(self["os.features"])
+  }
+}
+
+const downFrom = (highest: number, lowest: number, name: (level: number) => string): ReadonlyArray<string> =>
+  Array.from({ length: Math.max(0, highest - lowest + 1) }, (_, index) => name(highest - index))
+
+const arm64 = (major: string, highest: number): ReadonlyArray<string> =>
+  downFrom(highest, 0, (minor) => minor === 0 ? major : `${major}.${minor}`)
+
+/** Returns the variants whose images a machine of this variant runs, the best first. */
+const runnable = (architecture: string, variant: string): ReadonlyArray<string> => {
+  const [, major = "", minor = "0"] = /^v([1-9])(?:\.([0-9]))?$/.exec(variant) ?? []
+  const lower = major === ""
+    ? []
+    : architecture === "amd64"
+    ? downFrom(Number(major), 1, (level) => `v${level}`)
+    : architecture === "arm"
+    ? downFrom(Number(major), 5, (level) => `v${level}`)
+    : architecture === "arm64" && major === "9"
+    // v9.0 is v8.5 and more
+    ? [...arm64("v9", Number(minor)), ...arm64("v8", Number(minor) + 5)]
+    : architecture === "arm64" && major === "8"
+    ? arm64("v8", Number(minor))
+    : []
+  return [variant, ...lower.filter((each) => each !== variant)]
+}
+
+// as a distance of variants: more than any other
+const unordered = 50
 
 /**
- * Does an image for `candidate` answer a wish for `wanted`? A wish without a variant takes any; `arm64` and
- * `arm64/v8` are the same.
+ * Returns how far the variant of an image is from the wanted one: 0 if it is the same, then the nearest lower one. If no
+ * variant is wanted, higher ones come after those.
+ */
+const variantDistance = (wanted: Normal, candidate: Normal): number | undefined => {
+  const standard = baseline.get(wanted.architecture) ?? ""
+  const [want, have] = [wanted.variant || standard, candidate.variant || standard]
+  const lower = runnable(wanted.architecture, want).indexOf(have)
+  if (lower >= 0) return lower
+  if (wanted.variant !== "") return undefined
+  const higher = runnable(wanted.architecture, have).indexOf(want)
+  return unordered + (higher < 0 ? unordered - 1 : Math.min(higher, unordered - 2))
+}
+
+/** Returns 0 for the wanted version, 1 for one that begins with it, 2 for the same build of Windows. */
+const versionDistance = ({ os, version: wanted }: Normal, { version }: Normal): number | undefined => {
+  if (wanted === "" || wanted === version) return 0
+  if (version.startsWith(`${wanted}.`)) return 1
+  const build = (version: string) => version.split(".").slice(0, 3).join(".")
+  const isBuild = os === "windows" && wanted.split(".").length >= 3
+  return isBuild && build(wanted) === build(version) ? 2 : undefined
+}
+
+const isIn = (all: ReadonlySet<string>) => (feature: string) => all.has(feature)
+
+/** Returns 0 for the wanted features, 1 for fewer of them, 2 for more than these. */
+const featureDistance = ({ features: wanted }: Normal, { features }: Normal): number | undefined => {
+  if (Array.from(features).every(isIn(wanted))) return features.size === wanted.size ? 0 : 1
+  return Array.from(wanted).every(isIn(features)) ? 2 : undefined
+}
+
+/**
+ * Returns true if this is a platform at all. BuildKit lists attestations beside the images that they are about, as images
+ * for `unknown/unknown`.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isKnown = ({ architecture, os }: Platform): boolean => os !== "unknown" && architecture !== "unknown"
+
+/**
+ * Returns how well an image for `candidate` answers the wish for `wanted`, with 0 for the best; or `undefined` if it does
+ * not.
+ *
+ * Operating system and architecture must be the same. Of the variants the wanted one is best, then the nearest lower one,
+ * because a machine runs the images of all lower variants. Without a variant, `amd64` means `amd64/v1`, `arm` means
+ * `arm/v7`, and `arm64` means `arm64/v8`, as in containerd; if there is no image for these or lower ones, a wish that
+ * names no variant takes the nearest higher one.
+ *
+ * If a version of the operating system is wanted, that version is best, then one that begins with it, then for Windows
+ * one of the same build. Of the features of the operating system, the wanted ones are best, then fewer of them, then more.
+ *
+ * Nothing answers for `unknown/unknown`: see {@link isKnown}.
  *
  * @category combinators
  * @since 0.1.0
  */
-export const matches = (wanted: Platform, candidate: Platform): boolean =>
-  wanted.os === candidate.os && wanted.architecture === candidate.architecture &&
-  (variantOf(wanted) === undefined || variantOf(wanted) === variantOf(candidate)) &&
-  (wanted["os.version"] === undefined || wanted["os.version"] === candidate["os.version"])
+export const rank = (wanted: Platform, candidate: Platform): number | undefined => {
+  if (!isKnown(candidate)) return undefined
+  const [want, have] = [normal(wanted), normal(candidate)]
+  if (want.os !== have.os || want.architecture !== have.architecture) return undefined
+  const [variant, version, features] = [
+    variantDistance(want, have),
+    versionDistance(want, have),
+    featureDistance(want, have)
+  ]
+  return variant === undefined || version === undefined || features === undefined
+    ? undefined
+    : 100 * variant + 10 * version + features
+}
+
+/**
+ * Returns true if an image for `candidate` answers the wish for `wanted`: see {@link rank}.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const matches = (wanted: Platform, candidate: Platform): boolean => rank(wanted, candidate) !== undefined
+
+/**
+ * Returns the candidates whose platform answers a wish best: several, in their order, if they are equally good.
+ *
+ * **Example** (The image that runs on every machine)
+ *
+ * ```ts import.meta.vitest
+ * import { Result } from "effect"
+ * import * as Platform from "effect-oci/Platform"
+ *
+ * const wanted = Result.getOrThrow(Platform.parse("linux/amd64"))
+ * const images = ["linux/amd64/v3", "linux/amd64", "linux/arm64"]
+ *
+ * Platform.select(wanted, images, (text) => Result.getOrUndefined(Platform.parse(text))) // => ["linux/amd64"]
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const select = <A>(
+  wanted: Platform,
+  candidates: Iterable<A>,
+  platformOf: (candidate: A) => Platform | undefined
+): ReadonlyArray<A> => {
+  let lowest = Infinity
+  let found: Array<A> = []
+  for (const candidate of candidates) {
+    const platform = platformOf(candidate)
+    const own = platform === undefined ? Infinity : rank(wanted, platform) ?? Infinity
+    if (own < lowest) {
+      lowest = own
+      found = []
+    }
+    if (own === lowest && own < Infinity) found.push(candidate)
+  }
+  return found
+}
 
 /**
  * Reads the platform out of an image config (image-spec, `config.md`), which has the same fields among others. The

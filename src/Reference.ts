@@ -14,6 +14,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import * as Digest from "./Digest.ts"
+import { printable } from "./Text.ts"
 
 /**
  * Schema of which part of a reference is wrong.
@@ -35,7 +36,9 @@ export class InvalidReference extends Schema.TaggedError<InvalidReference>("effe
 ) {
   override get message(): string {
     const input = this.input.length > 300 ? this.input.slice(0, 300) + "…" : this.input
-    return `invalid reference ${JSON.stringify(input)}: ${this.part}: ${this.problem} (character ${this.offset + 1})`
+    return printable(
+      `invalid reference ${JSON.stringify(input)}: ${this.part}: ${this.problem} (character ${this.offset + 1})`
+    )
   }
 }
 

@@ -6,8 +6,8 @@
  * the way: the network, the clock, answers that make no sense, files, and content that is not what it should be.
  *
  * Catch one reason with `Effect.catchReason("RegistryError", "ManifestUnknown", …)`. Errors are schemas: they can be
- * encoded as JSON. They carry no header, no body and no secret; `detail` is the message of a registry's error document,
- * cut to 200 printable characters.
+ * encoded as JSON. They carry no header, no body and no secret; `detail` is what the registry said in its answer, cut to
+ * 200 printable characters. If it repeats a secret that was sent to it, that is struck out.
  *
  * @since 0.1.0
  */
@@ -16,7 +16,7 @@ import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Digest from "./Digest.ts"
 import * as Hasher from "./Hasher.ts"
-import { excerpt } from "./Text.ts"
+import { excerpt, printable } from "./Text.ts"
 
 const TypeId = "~effect-oci/RegistryError"
 
@@ -27,8 +27,31 @@ const answer = {
   detail: Schema.optionalKey(Schema.String)
 }
 
-const say = (what: string, { detail }: { readonly detail?: string }): string =>
-  detail === undefined || detail === "" || detail === what ? what : `${what}: ${detail}`
+/** Number of attempts without any progress, and the time that they took, if there was more than one. */
+const effort = {
+  attempts: Schema.optionalKey(Schema.Natural),
+  elapsed: Schema.optionalKey(Schema.DurationFromMillis)
+}
+
+const say = (what: string, { detail = "" }: { readonly detail?: string }): string => {
+  const text = printable(detail).trim()
+  return text === "" || text === what ? what : `${what}: ${text}`
+}
+
+/** Appends to a sentence how often the operation was tried. */
+const afterAll = (
+  sentence: string,
+  { attempts = 1, elapsed }: { readonly attempts?: number; readonly elapsed?: Duration.Duration }
+): string => {
+  if (attempts < 2) return sentence
+  return `${sentence}; tried ${attempts} times${elapsed === undefined ? "" : ` in ${rounded(elapsed)}`}`
+}
+
+/** Returns a duration in whole seconds, or in whole milliseconds below one second. */
+const rounded = (duration: Duration.Duration): string => {
+  const millis = Duration.toMillis(duration)
+  return Duration.format(Duration.millis(millis < 1000 ? Math.round(millis) : Math.round(millis / 1000) * 1000))
+}
 
 /**
  * `BLOB_UNKNOWN`: the repository has no such blob.
@@ -267,6 +290,7 @@ export class Unsupported
 export class TooManyRequests
   extends Schema.TaggedError<TooManyRequests>("effect-oci/RegistryError/TooManyRequests")("TooManyRequests", {
     ...answer,
+    ...effort,
     retryAfter: Schema.optionalKey(Schema.DurationFromMillis)
   })
 {
@@ -274,30 +298,68 @@ export class TooManyRequests
     return true
   }
   override get message(): string {
-    return say("the registry asks for a pause", this)
+    return afterAll(say("the registry asks for a pause", this), this)
   }
 }
 
 /**
- * The connection could not be made, or broke. `code` is the system's, such as `ENOTFOUND` or `ECONNRESET`.
+ * The connection could not be made, or broke. `code` is the system's, such as `ENOTFOUND` or `ECONNRESET`. It is not
+ * retryable if a certificate was refused.
  *
  * @category errors
  * @since 0.1.0
  */
 export class Transport extends Schema.TaggedError<Transport>("effect-oci/RegistryError/Transport")("Transport", {
   code: Schema.optionalKey(Schema.String),
-  detail: Schema.optionalKey(Schema.String)
+  detail: Schema.optionalKey(Schema.String),
+  ...effort
 }) {
   get isRetryable(): boolean {
-    return this.code !== "ERR_INVALID_PROXY"
+    const { code = "" } = this
+    return code !== "ERR_INVALID_PROXY" && !isBadCertificate(code) && !refusedHandshake.test(code)
   }
   override get message(): string {
-    if (this.code === "ERR_INVALID_PROXY") return say("the proxy cannot be used", this)
-    // the codes of the HTTP parser begin so
-    if (this.code?.startsWith("HPE_") === true) return "what answered does not speak HTTP"
-    return transportSentences.get(this.code ?? "") ?? say("the connection failed", this)
+    return afterAll(transportSentence(this), this)
   }
 }
+
+const transportSentence = (reason: Transport): string => {
+  const { code = "" } = reason
+  if (code === "ERR_INVALID_PROXY") return say("the proxy cannot be used", reason)
+  // the codes of the HTTP parser begin so
+  if (code.startsWith("HPE_")) return "what answered does not speak HTTP"
+  if (isBadCertificate(code)) return say(certificateSentences.get(code) ?? "the certificate is not trusted", reason)
+  if (refusedHandshake.test(code)) return say("the registry refused to speak TLS", reason)
+  return transportSentences.get(code) ?? say("the connection failed", reason)
+}
+
+/** Returns true for the codes with which Node and OpenSSL refuse the certificate of a registry. */
+const isBadCertificate = (code: string): boolean =>
+  /^(?:CERT_|CRL_|ERR_TLS_CERT_|UNABLE_TO_(?:GET|DECRYPT|DECODE|VERIFY)_|ERROR_IN_C(?:ERT|RL)_)/.test(code) ||
+  otherCertificateCodes.has(code)
+
+const otherCertificateCodes: ReadonlySet<string> = new Set([
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "ERR_SSL_CERTIFICATE_VERIFY_FAILED",
+  "HOSTNAME_MISMATCH",
+  "INVALID_CA",
+  "INVALID_PURPOSE",
+  "PATH_LENGTH_EXCEEDED",
+  "SELF_SIGNED_CERT_IN_CHAIN"
+])
+
+/** Codes of the alerts with which a registry refuses our certificate, its absence, or our version of TLS. */
+const refusedHandshake =
+  /^ERR_SSL_\w*ALERT_\w*(?:CERTIFICATE|HANDSHAKE_FAILURE|UNKNOWN_CA|PROTOCOL_VERSION|ACCESS_DENIED)/
+
+const certificateSentences: ReadonlyMap<string, string> = new Map([
+  ["CERT_HAS_EXPIRED", "the certificate of the registry has expired"],
+  ["CERT_NOT_YET_VALID", "the certificate of the registry is not valid yet"],
+  ["CERT_REVOKED", "the certificate of the registry has been revoked"],
+  ["ERR_TLS_CERT_ALTNAME_INVALID", "the certificate of the registry is for another name"],
+  ["HOSTNAME_MISMATCH", "the certificate of the registry is for another name"],
+  ["DEPTH_ZERO_SELF_SIGNED_CERT", "the certificate of the registry is signed by itself"]
+])
 
 const transportSentences: ReadonlyMap<string, string> = new Map([
   ["ENOTFOUND", "the host name does not resolve"],
@@ -307,16 +369,31 @@ const transportSentences: ReadonlyMap<string, string> = new Map([
   ["EHOSTUNREACH", "the host cannot be reached"],
   ["ENETUNREACH", "the network cannot be reached"],
   ["UND_ERR_CONNECT_TIMEOUT", "the connection could not be made in time"],
-  ["UND_ERR_SOCKET", "the connection was closed in the middle"],
-  [
-    "ERR_SSL_WRONG_VERSION_NUMBER",
-    "what answered does not speak TLS; a registry in plain HTTP has to be named as such"
-  ],
-  [
-    "ERR_SSL_PACKET_LENGTH_TOO_LONG",
-    "what answered does not speak TLS; a registry in plain HTTP has to be named as such"
-  ]
+  ["UND_ERR_SOCKET", "the connection was closed in the middle"]
 ])
+
+/**
+ * The registry was addressed with another scheme than its port has: in plain HTTP although it expects TLS, or in TLS
+ * although it does not speak it. Nothing changes that but the configuration.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SchemeMismatch
+  extends Schema.TaggedError<SchemeMismatch>("effect-oci/RegistryError/SchemeMismatch")("SchemeMismatch", {
+    /** Scheme of the request. */
+    used: Schema.Literals(["http", "https"])
+  })
+{
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return this.used === "http"
+      ? "the port expects TLS, and the request was plain HTTP"
+      : "the port does not speak TLS, and probably speaks plain HTTP"
+  }
+}
 
 /**
  * Nothing came in time: no answer, or no more of a body.
@@ -327,14 +404,15 @@ const transportSentences: ReadonlyMap<string, string> = new Map([
 export class Timeout extends Schema.TaggedError<Timeout>("effect-oci/RegistryError/Timeout")("Timeout", {
   /** What was waited for. */
   phase: Schema.Literals(["headers", "body", "commit"]),
-  after: Schema.DurationFromMillis
+  after: Schema.DurationFromMillis,
+  ...effort
 }) {
   get isRetryable(): boolean {
     return true
   }
   override get message(): string {
     const what = { headers: "no answer", body: "no more of the body", commit: "no word that the blob is stored" }
-    return `${what[this.phase]} came within ${Duration.format(this.after)}`
+    return afterAll(`${what[this.phase]} came within ${rounded(this.after)}`, this)
   }
 }
 
@@ -347,6 +425,7 @@ export class Timeout extends Schema.TaggedError<Timeout>("effect-oci/RegistryErr
 export class UnexpectedResponse
   extends Schema.TaggedError<UnexpectedResponse>("effect-oci/RegistryError/UnexpectedResponse")("UnexpectedResponse", {
     ...answer,
+    ...effort,
     retryAfter: Schema.optionalKey(Schema.DurationFromMillis)
   })
 {
@@ -355,7 +434,8 @@ export class UnexpectedResponse
       (this.status === 408 || this.status === 499 || this.status >= 500 && this.status !== 501)
   }
   override get message(): string {
-    return say(this.status === undefined ? "unexpected answer" : `unexpected answer (HTTP ${this.status})`, this)
+    const what = this.status === undefined ? "unexpected answer" : `unexpected answer (HTTP ${this.status})`
+    return afterAll(say(what, this), this)
   }
 }
 
@@ -425,7 +505,7 @@ export class CredentialsUnavailable
     return false
   }
   override get message(): string {
-    return `no credentials from ${this.source}: ${this.problem}`
+    return printable(`no credentials from ${this.source}: ${this.problem}`)
   }
 }
 
@@ -444,6 +524,7 @@ export class TokenUnavailable
     problem: Schema.String,
     /** May it pass? */
     isTemporary: Schema.Boolean,
+    ...effort,
     retryAfter: Schema.optionalKey(Schema.DurationFromMillis)
   })
 {
@@ -451,7 +532,8 @@ export class TokenUnavailable
     return this.isTemporary
   }
   override get message(): string {
-    return `no token from ${this.service ?? "the service that the registry names"}: ${this.problem}`
+    const service = this.service ?? "the service that the registry names"
+    return afterAll(printable(`no token from ${service}: ${this.problem}`), this)
   }
 }
 
@@ -474,7 +556,7 @@ export class Storage extends Schema.TaggedError<Storage>("effect-oci/RegistryErr
     return this.code !== undefined && busyCodes.has(this.code)
   }
   override get message(): string {
-    return `${this.path}: ${this.problem}`
+    return printable(`${this.path}: ${this.problem}`)
   }
 }
 
@@ -531,6 +613,7 @@ export const Reason = Schema.Union([
   Unsupported,
   TooManyRequests,
   Transport,
+  SchemeMismatch,
   Timeout,
   UnexpectedResponse,
   Hasher.DigestMismatch,
@@ -588,7 +671,7 @@ export class RegistryError extends Schema.TaggedError<RegistryError>("effect-oci
 
   override get message(): string {
     const where = this.repository === undefined ? this.registry : `${this.registry}/${this.repository}`
-    return `${where}: ${this.reason.message} (${this.operation})`
+    return printable(`${where}: ${this.reason.message} (${this.operation})`)
   }
 }
 

@@ -1,13 +1,15 @@
 /**
  * Trying again what failed for a while.
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { tell } from "./Metrics.ts"
-import { isRegistryError, type RegistryError } from "./RegistryError.ts"
+import * as Reasons from "./RegistryError.ts"
+import { isRegistryError, RegistryError } from "./RegistryError.ts"
 
 /**
  * When a request that failed is sent again: after transport failures and timeouts, and statuses 408, 429, 499 and 5xx
@@ -27,35 +29,136 @@ export const RetrySchedule: Context.Reference<Schedule.Schedule<unknown, Registr
     )
 })
 
-// whoever is asked to wait longer is told so, and not left hanging
+/**
+ * How long an operation may go on without any progress, over all its attempts, the pauses between them and those that
+ * the registry asks for. Every byte of a body that arrives or is sent is progress, so that a transfer that moves is
+ * never cut off. Waiting for a permit does not count, and neither does a single wait whose own limit is longer.
+ *
+ * @default 5 minutes
+ * @category references
+ * @since 0.1.0
+ */
+export const ProgressTimeout: Context.Reference<Duration.Duration> = Context.Reference(
+  "effect-oci/HttpRegistry/ProgressTimeout",
+  { defaultValue: () => Duration.minutes(5) }
+)
+
+/** How far an operation has come, over all its attempts. */
+export interface Progress {
+  /** Time of the last progress, or of the start, in milliseconds since the epoch. */
+  since: number
+  /** Milliseconds that may pass without any. */
+  readonly limit: number
+}
+
+/** The progress of the operation that runs. */
+export const Progress: Context.Reference<Progress | undefined> = Context.Reference<Progress | undefined>(
+  "effect-oci/Retries/Progress",
+  { defaultValue: () => undefined }
+)
+
+/** Starts to watch the progress of an operation. */
+export const startProgress: Effect.Effect<Progress> = Effect.gen(function*() {
+  const limit = Duration.toMillis(yield* ProgressTimeout)
+  return { since: yield* Clock.currentTimeMillis, limit }
+})
+
+/** Returns the milliseconds for which an operation may still go on without any progress. */
+export const leftOf = (progress: Progress, now: number): number => progress.since + progress.limit - now
+
+// a longer `Retry-After` fails at once instead of blocking the caller
 const longestPause = Duration.minutes(5)
 
 /** May it pass, and within a time that somebody can wait? */
 export const worthRetrying = (error: RegistryError): boolean =>
   error.isRetryable && !(error.retryAfter !== undefined && Duration.isGreaterThan(error.retryAfter, longestPause))
 
-/** The schedule of retries, for as long as they are worth it; who watches is told of each. */
+/**
+ * Retries while `isWorthIt` holds and the operation has time for the next pause, and reports each retry to the
+ * `Observer`.
+ */
 export const schedule = (
-  isWorthIt: (error: RegistryError) => boolean
+  isWorthIt: (error: RegistryError) => boolean,
+  progress: Progress
 ): Effect.Effect<Schedule.Schedule<unknown, RegistryError>> =>
   Effect.map(RetrySchedule, (schedule) =>
     schedule.pipe(
-      Schedule.while(({ input }) => isWorthIt(input)),
+      Schedule.while(({ duration, input, now }) => {
+        const pause = Duration.toMillis(Duration.max(duration, input.retryAfter ?? Duration.zero))
+        return isWorthIt(input) && pause < leftOf(progress, now)
+      }),
       Schedule.tap(({ duration, input }) =>
         tell({ _tag: "Retried", registry: input.registry, error: input, delay: duration })
       )
     ))
+
+/** Counts failed attempts, and adds to their errors how many there were, and how long they took, if more than one. */
+export const countAttempts = (start: number) => {
+  let attempts = 0
+  let begun = start
+  return {
+    fail: (error: RegistryError): Effect.Effect<never, RegistryError> =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        attempts++
+        return Effect.fail(
+          attempts === 1 ? error : withEffort(error, { attempts, elapsed: Duration.millis(now - begun) })
+        )
+      }),
+    /** Starts to count again, after there was progress. */
+    reset: (now: number): void => {
+      attempts = 0
+      begun = now
+    }
+  }
+}
+
+const withEffort = (
+  error: RegistryError,
+  effort: { readonly attempts: number; readonly elapsed: Duration.Duration }
+): RegistryError => {
+  const { reason } = error
+  switch (reason._tag) {
+    case "Timeout":
+      return new RegistryError({ ...error, reason: new Reasons.Timeout({ ...reason, ...effort }) })
+    case "TokenUnavailable":
+      return new RegistryError({ ...error, reason: new Reasons.TokenUnavailable({ ...reason, ...effort }) })
+    case "TooManyRequests":
+      return new RegistryError({ ...error, reason: new Reasons.TooManyRequests({ ...reason, ...effort }) })
+    case "Transport":
+      return new RegistryError({ ...error, reason: new Reasons.Transport({ ...reason, ...effort }) })
+    case "UnexpectedResponse":
+      return new RegistryError({ ...error, reason: new Reasons.UnexpectedResponse({ ...reason, ...effort }) })
+    default:
+      return error
+  }
+}
 
 /** Runs something again as the schedule says, for as long as it fails in a way that another attempt may mend. */
 export const retryWhile = <A, E, R>(
   effect: Effect.Effect<A, E | RegistryError, R>,
   isWorthIt: (error: RegistryError) => boolean
 ): Effect.Effect<A, E | RegistryError, R> =>
+  Effect.flatMap(Progress, (outer) =>
+    outer === undefined
+      ? Effect.flatMap(
+        startProgress,
+        (progress) => Effect.provideService(retrying(effect, isWorthIt, progress, progress.since), Progress, progress)
+      )
+      : Effect.flatMap(Clock.currentTimeMillis, (now) => retrying(effect, isWorthIt, outer, now)))
+
+const retrying = <A, E, R>(
+  effect: Effect.Effect<A, E | RegistryError, R>,
+  isWorthIt: (error: RegistryError) => boolean,
+  progress: Progress,
+  start: number
+): Effect.Effect<A, E | RegistryError, R> => {
+  const attempts = countAttempts(start)
+  const counted = Effect.catchIf(effect, isRegistryError, attempts.fail)
   // what succeeds at once, as most does, needs no schedule
-  Effect.catchIf(effect, isRegistryError, (error) => {
+  return Effect.catchIf(counted, isRegistryError, (error) => {
     let failed: RegistryError | undefined = error
     const attempt = Effect.suspend((): Effect.Effect<A, E | RegistryError, R> => {
-      if (failed === undefined) return effect
+      if (failed === undefined) return counted
       const first = failed
       failed = undefined
       return Effect.fail(first)
@@ -66,6 +169,9 @@ export const retryWhile = <A, E, R>(
         isRegistryError(error) ? Effect.fail(error) : Effect.succeed(Result.fail(error)),
       onSuccess: (value) => Effect.succeed(Result.succeed(value))
     })
-    return Effect.flatMap(schedule(isWorthIt), (schedule) =>
-      Effect.flatMap(Effect.retry(others, schedule), (result) => Effect.fromResult(result)))
+    return Effect.flatMap(
+      schedule(isWorthIt, progress),
+      (schedule) => Effect.flatMap(Effect.retry(others, schedule), (result) => Effect.fromResult(result))
+    )
   })
+}

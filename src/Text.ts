@@ -11,6 +11,12 @@ const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]+/gu
 /** Replaces characters that are not printable on one line by a space. */
 export const printable = (text: string): string => text.replace(unprintable, " ")
 
+/** Replaces characters that are not printable on one line by their escapes in JSON. It is for text that is JSON. */
+export const escapeUnprintable = (json: string): string =>
+  json.replace(unprintable, (characters) =>
+    // by UTF-16 code units
+    characters.split("").map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`).join(""))
+
 /** Returns a text as it may stand in a sentence: printable, trimmed, on one line, of 200 characters at most. */
 export const excerpt = (text: string): string => {
   const line = printable(text.slice(0, 4 * maximumLength)).trim()

@@ -1,13 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import * as Descriptor from "effect-oci/Descriptor"
+import * as Digest from "effect-oci/Digest"
 import * as MediaType from "effect-oci/MediaType"
 import { TestSchema } from "effect/testing"
 import { bytesOf } from "./utils/images.ts"
 
 const asserts = new TestSchema.Asserts(Descriptor.Descriptor)
 const sha256OfHello = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-const hello = { mediaType: "text/plain", digest: sha256OfHello, size: 5 }
+const hello = { mediaType: "text/plain", digest: Digest.Digest.make(sha256OfHello), size: 5 }
 
 describe("Descriptor", () => {
   describe("schema", () => {
@@ -23,12 +24,18 @@ describe("Descriptor", () => {
 
     it.effect.each<readonly [input: object, message: string]>([
       [{ ...hello, digest: "sha256:abc" }, `expected 64 hexadecimal digits after sha256, found 3\n  at ["digest"]`],
-      [{ digest: sha256OfHello, size: 5 }, `Missing key\n  at ["mediaType"]`],
       [{ mediaType: "text/plain", digest: sha256OfHello }, `Missing key\n  at ["size"]`],
       [{ ...hello, size: "5" }, `Expected number\n  at ["size"]`],
-      [{ ...hello, annotations: { a: 1 } }, `Expected string\n  at ["annotations"]["a"]`],
-      [{ ...hello, platform: { os: "linux" } }, `Missing key\n  at ["platform"]["architecture"]`]
+      [{ ...hello, annotations: { a: 1 } }, `Expected string\n  at ["annotations"]["a"]`]
     ])("does not take %j", ([input, message]) => asserts.decoding().failEffect(input, message))
+
+    it.effect("has a blank media type if none is given", () =>
+      asserts.decoding().succeedEffect({ digest: hello.digest, size: 5 }, { ...hello, mediaType: "" }))
+
+    it.effect.each<object>([{}, { os: "linux" }, { architecture: "amd64" }, { os: "", architecture: "" }, { os: 1 }])(
+      "has no platform if that is incomplete: %j",
+      (platform) => asserts.decoding().succeedEffect({ ...hello, platform }, hello)
+    )
 
     it.effect.each([-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53])(
       "a size is a natural number, which %s is not",

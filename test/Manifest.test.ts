@@ -85,6 +85,35 @@ describe("Manifest", () => {
       })
     })
 
+    it.each<readonly [mediaType: string, content: object]>([
+      [MediaType.imageManifest, { config }],
+      [MediaType.imageManifest, { config, layers: null }],
+      [MediaType.imageManifest, { config, layers: [], manifests: [] }],
+      [MediaType.imageIndex, {}],
+      [MediaType.imageIndex, { manifests: null }],
+      [MediaType.imageIndex, { manifests: [], layers: [], config: null }],
+      [MediaType.artifactManifest, { manifests: [], layers: [] }]
+    ])("takes null, absent and [] for the same list: %s %j", (mediaType, content) => {
+      const { blobs, manifests } = digests(mediaType, content)
+      assert.deepStrictEqual([blobs.filter((blob) => blob.digest !== config.digest), manifests], [[], []])
+    })
+
+    it("takes a subject that has only a digest", () => {
+      const subject = { digest: child(1).digest, mediaType: null, size: null }
+      const { content } = decode(MediaType.imageManifest, { ...image, subject })
+      assert.deepStrictEqual(content.subject, { digest: child(1).digest })
+    })
+
+    it("takes any number for the version of the schema", () => {
+      assert.strictEqual(decode(MediaType.imageIndex, { ...index, schemaVersion: 1 }).content.schemaVersion, 1)
+    })
+
+    it("takes a child without a media type, and one whose platform is incomplete", () => {
+      const { digest, size } = child(1)
+      const manifests = [{ digest, size, platform: { architecture: "amd64" } }]
+      assert.deepStrictEqual(digests(MediaType.imageIndex, { manifests }).manifests, [{ mediaType: "", digest, size }])
+    })
+
     it.each(["", "text/html", "application/json", `${MediaType.imageIndex}; charset=utf-8`, MediaType.imageConfig])(
       "knows no manifests of type %j",
       (mediaType) => {
@@ -104,17 +133,20 @@ describe("Manifest", () => {
       ["a number", "1", "Expected object"],
       ["a list", "[]", "Expected object"],
       ["null", "null", "Expected object"],
-      ["an object without the list", {}, `Missing key at ["manifests"]`],
       ["a list that is none", { manifests: {} }, `Expected array | null at ["manifests"]`],
       ["a list of something else", { manifests: [null] }, `Expected object at ["manifests"][0]`],
-      ["another version", { ...index, schemaVersion: 1 }, `Expected 2 | null at ["schemaVersion"]`],
+      ["a version that is none", { ...index, schemaVersion: "2" }, `Expected number | null at ["schemaVersion"]`],
       ["another media type", { ...index, mediaType: "a/b" }, `its mediaType field says "a/b"`],
       [
         "a digest that is none",
         { manifests: [child(1), { ...child(2), digest: "../x" }] },
         `expected an algorithm, a colon and the encoded hash at ["manifests"][1]["digest"]`
       ],
-      ["an index that reads as an image", { ...index, layers: [] }, "it has a field layers, which that type has not"],
+      [
+        "an index that reads as an image",
+        { ...index, layers: [layer(1)] },
+        "it has a field layers, which that type has not"
+      ],
       ["an index that has a config", { ...index, config }, "it has a field config, which that type has not"]
     ])("does not take %s for an index", (_, content, problem) => {
       const error = failure(MediaType.imageIndex, content)
@@ -123,10 +155,13 @@ describe("Manifest", () => {
     })
 
     it.each([
-      [MediaType.imageManifest, { config }, `Missing key at ["layers"]`],
       [MediaType.imageManifest, { layers: [] }, `Missing key at ["config"]`],
       [MediaType.imageManifest, { config: null, layers: [] }, `Expected object at ["config"]`],
-      [MediaType.imageManifest, { ...image, manifests: [] }, "it has a field manifests, which that type has not"],
+      [
+        MediaType.imageManifest,
+        { ...image, manifests: [child(1)] },
+        "it has a field manifests, which that type has not"
+      ],
       [MediaType.dockerManifest, { ...image, ...index }, "it has a field manifests, which that type has not"],
       [
         MediaType.dockerManifest,
@@ -134,8 +169,8 @@ describe("Manifest", () => {
         `its mediaType field says "${MediaType.imageManifest}"`
       ],
       [MediaType.dockerManifestList, { ...index, ...image }, "it has a field layers, which that type has not"],
-      [MediaType.artifactManifest, { manifests: [] }, "it has a field manifests, which that type has not"],
-      [MediaType.artifactManifest, { layers: [] }, "it has a field layers, which that type has not"]
+      [MediaType.artifactManifest, { manifests: [child(1)] }, "it has a field manifests, which that type has not"],
+      [MediaType.artifactManifest, { layers: [layer(1)] }, "it has a field layers, which that type has not"]
     ])("does not take for %s what it is not: %j", (mediaType, content, problem) => {
       assert.strictEqual(failure(mediaType, content).problem, problem)
     })
@@ -237,6 +272,22 @@ describe("Manifest", () => {
     it("fail as decode does", () => {
       const error = Result.getOrThrow(Result.flip(Manifest.digests("text/html", bytesOf(index))))
       assert.deepStrictEqual([error._tag, error.kind, error.isRetryable], ["ManifestError", "UnknownMediaType", false])
+    })
+  })
+
+  describe("detect", () => {
+    it.each<readonly [content: string | object, expected: string | undefined]>([
+      [{ mediaType: "a/b", manifests: [] }, "a/b"],
+      [{ mediaType: "", ...index }, MediaType.imageIndex],
+      [image, MediaType.imageManifest],
+      [{ config }, MediaType.imageManifest],
+      [{}, undefined],
+      [{ errors: [] }, undefined],
+      ["[]", undefined],
+      ["<html>", undefined],
+      ["", undefined]
+    ])("tells the type of %j", (content, expected) => {
+      assert.strictEqual(Manifest.detect(bytesOf(content)), expected)
     })
   })
 

@@ -25,7 +25,22 @@ describe("Platform", () => {
       ["linux/armhf", { os: "linux", architecture: "arm", variant: "v7" }],
       ["linux/armel", { os: "linux", architecture: "arm", variant: "v6" }],
       ["linux/armhf/v6", { os: "linux", architecture: "arm", variant: "v6" }],
-      ["plan9/constructor", { os: "plan9", architecture: "constructor" }]
+      ["plan9/constructor", { os: "plan9", architecture: "constructor" }],
+      ["macos/arm64", { os: "darwin", architecture: "arm64" }],
+      ["linux/arm/7", { os: "linux", architecture: "arm", variant: "v7" }],
+      ["linux/arm64/8", { os: "linux", architecture: "arm64", variant: "v8" }],
+      ["windows(10.0.17763.5936)/amd64", { os: "windows", architecture: "amd64", "os.version": "10.0.17763.5936" }],
+      ["windows()/amd64", { os: "windows", architecture: "amd64" }],
+      ["windows(+win32k)/amd64", { os: "windows", architecture: "amd64", "os.features": ["win32k"] }],
+      ["windows(10+a+b%2Bc)/amd64", {
+        os: "windows",
+        architecture: "amd64",
+        "os.version": "10",
+        "os.features": ["a", "b+c"]
+      }],
+      ["windows/amd64,osver=10.0.17763", { os: "windows", architecture: "amd64", "os.version": "10.0.17763" }],
+      ["windows/amd64, osversion=10", { os: "windows", architecture: "amd64", "os.version": "10" }],
+      ["windows/amd64:10.0.17763", { os: "windows", architecture: "amd64", "os.version": "10.0.17763" }]
     ])("reads %s", (input, platform) => assert.deepStrictEqual(parse(input), platform))
 
     it.each([
@@ -38,6 +53,10 @@ describe("Platform", () => {
       "linux/arm/v7/x",
       "linux/arm/",
       "linux/amd64\n",
+      "windows(10)/amd64,osver=10",
+      "windows(10/amd64",
+      "windows/amd64,prefer=x",
+      "windows/amd64:",
       "a b/c"
     ])(
       "does not read %j",
@@ -70,7 +89,20 @@ describe("Platform", () => {
   it("is written with its variant, where there is one", () => {
     assert.strictEqual(Platform.format({ os: "linux", architecture: "amd64" }), "linux/amd64")
     assert.strictEqual(Platform.format({ os: "linux", architecture: "arm", variant: "v7" }), "linux/arm/v7")
-    assert.strictEqual(Platform.format({ os: "windows", architecture: "amd64", "os.version": "10" }), "windows/amd64")
+    assert.strictEqual(
+      Platform.format({ os: "windows", architecture: "amd64", "os.version": "10" }),
+      "windows(10)/amd64"
+    )
+  })
+
+  it("is written without fields that are blank", () => {
+    const blank = { os: "linux", architecture: "amd64", variant: "", "os.version": "", "os.features": [] }
+    assert.strictEqual(Platform.format(blank), "linux/amd64")
+  })
+
+  it("is written with what its features have in common with the syntax escaped", () => {
+    const odd = { os: "windows", architecture: "amd64", "os.version": "(1/2)", "os.features": ["b+", "a%", "\ud800"] }
+    assert.strictEqual(Platform.format(odd), "windows(%281%2F2%29+a%25+b%2B+%EF%BF%BD)/amd64")
   })
 
   describe("matches", () => {
@@ -81,15 +113,41 @@ describe("Platform", () => {
       ["linux/arm", "linux/arm/v6", true],
       ["linux/arm/v6", "linux/arm", false],
       ["linux/arm/v7", "linux/arm/v7", true],
-      ["linux/arm/v7", "linux/arm/v6", false],
+      ["linux/arm/v7", "linux/arm/v6", true],
+      ["linux/arm/v6", "linux/arm/v7", false],
       ["linux/arm64", "linux/arm64/v8", true],
       ["linux/arm64/v8", "linux/arm64", true],
       ["linux/arm64/v8", "linux/arm64/v8", true],
-      ["linux/arm64/v9", "linux/arm64/v8", false],
-      ["linux/amd64/v2", "linux/amd64", false],
-      ["linux/arm/v8", "linux/arm", false]
+      ["linux/arm64/v9", "linux/arm64/v8", true],
+      ["linux/arm64/v8", "linux/arm64/v9", false],
+      ["linux/amd64/v2", "linux/amd64", true],
+      ["linux/amd64/v2", "linux/amd64/v3", false],
+      ["linux/amd64", "linux/amd64/v3", true],
+      ["linux/amd64/v1", "linux/amd64", true],
+      ["linux/amd64", "linux/386", false],
+      ["linux/arm/v8", "linux/arm", true],
+      ["linux/ppc64le/power9", "linux/ppc64le/power8", false],
+      ["linux/ppc64le", "linux/ppc64le/power8", true],
+      ["linux/amd64", "unknown/unknown", false],
+      ["unknown/unknown", "unknown/unknown", false]
     ])("a wish for %s, answered by %s: %s", (wanted, candidate, expected) => {
       assert.strictEqual(Platform.matches(parse(wanted), parse(candidate)), expected)
+    })
+
+    it.each([
+      ["10.0.17763.5936", "10.0.17763.5936", true],
+      ["10.0.17763", "10.0.17763.5936", true],
+      ["10.0", "10.0.17763.5936", true],
+      ["10.0.1", "10.0.17763.5936", false],
+      ["10.0.17763.1", "10.0.17763.5936", true],
+      ["10.0.17763.1", "10.0.20348.1", false]
+    ])("a wish for windows(%s)/amd64, answered by version %s: %s", (wanted, version, expected) => {
+      const candidate = { ...parse("windows/amd64"), "os.version": version }
+      assert.strictEqual(Platform.matches(parse(`windows(${wanted})/amd64`), candidate), expected)
+    })
+
+    it("takes another revision of a build for Windows alone", () => {
+      assert.isFalse(Platform.matches(parse("freebsd(14.1.0.1)/amd64"), parse("freebsd(14.1.0.2)/amd64")))
     })
 
     it("takes the version of the operating system into account only where it is wished for", () => {
@@ -104,6 +162,35 @@ describe("Platform", () => {
 
     it.prop("every platform answers the wish for itself", [Platform.Platform], ([platform]) => {
       assert.isTrue(Platform.matches(platform, platform))
+    })
+  })
+
+  describe("select", () => {
+    it.each<readonly [wanted: string, candidates: ReadonlyArray<string>, expected: ReadonlyArray<string>]>([
+      ["linux/amd64", ["linux/amd64/v3", "linux/amd64", "linux/amd64/v2"], ["linux/amd64"]],
+      ["linux/amd64", ["linux/amd64/v3", "linux/amd64/v2"], ["linux/amd64/v2"]],
+      ["linux/amd64/v3", ["linux/amd64", "linux/amd64/v2", "linux/amd64/v4"], ["linux/amd64/v2"]],
+      ["linux/arm", ["linux/arm/v5", "linux/arm/v6", "linux/arm/v8"], ["linux/arm/v6"]],
+      ["linux/arm", ["linux/arm/v6", "linux/arm/v7"], ["linux/arm/v7"]],
+      ["linux/arm/v6", ["linux/arm/v7", "linux/arm/v5"], ["linux/arm/v5"]],
+      ["linux/arm64/v9.1", ["linux/arm64", "linux/arm64/v8.6", "linux/arm64/v8.7"], ["linux/arm64/v8.6"]],
+      ["linux/arm64/v9.1", ["linux/arm64/v8.6", "linux/arm64/v9"], ["linux/arm64/v9"]],
+      ["linux/arm64", ["linux/arm/v8"], []],
+      ["windows/amd64", ["windows(10.0.20348.1)/amd64", "windows(10.0.17763.1)/amd64"], [
+        "windows(10.0.20348.1)/amd64",
+        "windows(10.0.17763.1)/amd64"
+      ]],
+      ["windows(10.0.1.2)/amd64", ["windows(10.0.1.1)/amd64", "windows(10.0.1.2)/amd64"], ["windows(10.0.1.2)/amd64"]],
+      ["windows/amd64", ["windows(+win32k)/amd64", "windows/amd64"], ["windows/amd64"]],
+      ["windows(+win32k)/amd64", ["windows/amd64", "windows(+win32k)/amd64"], ["windows(+win32k)/amd64"]],
+      ["windows(+a)/amd64", ["windows(+b)/amd64"], []],
+      ["linux/amd64", ["unknown/unknown", "linux/arm64"], []]
+    ])("for %s chooses of %j %j", (wanted, candidates, expected) => {
+      assert.deepStrictEqual(Platform.select(parse(wanted), candidates, parse), expected)
+    })
+
+    it("passes over what has no platform", () => {
+      assert.deepStrictEqual(Platform.select(parse("linux/amd64"), [1, 2], () => undefined), [])
     })
   })
 

@@ -28,12 +28,44 @@ const reasons: ReadonlyArray<readonly [reason: RegistryError.Reason, message: st
   [new RegistryError.SizeInvalid({}), "the registry does not accept the length", false],
   [new RegistryError.Unauthorized({ status: 401 }), "the registry asks for credentials", false],
   [new RegistryError.Denied({ status: 403 }), "access is denied", false],
+  [new RegistryError.Denied({ detail: "a\nb\u202ec\u001b[2J" }), "access is denied: a b c [2J", false],
   [new RegistryError.Unsupported({}), "the registry does not support this", false],
   [new RegistryError.TooManyRequests({ detail }), "the registry asks for a pause: says the registry", true],
   [new RegistryError.Transport({ detail }), "the connection failed: says the registry", true],
   [new RegistryError.Transport({ code: "EOTHER" }), "the connection failed", true],
   [new RegistryError.Transport({ code: "ENOTFOUND", detail }), "the host name does not resolve", true],
   [new RegistryError.Transport({ code: "ECONNRESET" }), "the connection was reset", true],
+  [
+    new RegistryError.Transport({ code: "CERT_HAS_EXPIRED", detail }),
+    "the certificate of the registry has expired: says the registry",
+    false
+  ],
+  [
+    new RegistryError.Transport({ code: "ERR_TLS_CERT_ALTNAME_INVALID" }),
+    "the certificate of the registry is for another name",
+    false
+  ],
+  [new RegistryError.Transport({ code: "UNABLE_TO_VERIFY_LEAF_SIGNATURE" }), "the certificate is not trusted", false],
+  [
+    new RegistryError.Transport({ code: "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED" }),
+    "the registry refused to speak TLS",
+    false
+  ],
+  [
+    new RegistryError.Transport({ code: "ECONNRESET", attempts: 5, elapsed: Duration.millis(63_400) }),
+    "the connection was reset; tried 5 times in 1m 3s",
+    true
+  ],
+  [
+    new RegistryError.SchemeMismatch({ used: "http" }),
+    "the port expects TLS, and the request was plain HTTP",
+    false
+  ],
+  [
+    new RegistryError.SchemeMismatch({ used: "https" }),
+    "the port does not speak TLS, and probably speaks plain HTTP",
+    false
+  ],
   [new RegistryError.Timeout({ phase: "headers", after: Duration.seconds(60) }), "no answer came within 1m", true],
   [
     new RegistryError.Timeout({ phase: "body", after: Duration.seconds(1) }),
@@ -99,6 +131,11 @@ const reasons: ReadonlyArray<readonly [reason: RegistryError.Reason, message: st
     new RegistryError.Storage({ path: "/srv/app", problem: "too many files are open", code: "EMFILE" }),
     "/srv/app: too many files are open",
     true
+  ],
+  [
+    new RegistryError.AmbiguousTag({ tag: "1", candidates: [{ name: "reg.io/app:1", digest: a }, { digest: b }] }),
+    `several images have the tag 1: reg.io/app:1 (${a}), ${b}`,
+    false
   ]
 ]
 
@@ -108,16 +145,23 @@ const whole = (duration: Duration.Duration): Duration.Duration => {
   return Duration.millis(Number.isSafeInteger(millis) ? millis : 0)
 }
 const counted = (reason: RegistryError.Reason): RegistryError.Reason => {
-  if (reason._tag === "Timeout") return new RegistryError.Timeout({ phase: reason.phase, after: whole(reason.after) })
-  if (!("retryAfter" in reason) || reason.retryAfter === undefined) return reason
-  const retryAfter = whole(reason.retryAfter)
-  switch (reason._tag) {
+  const durations = Object.entries(reason).filter((entry): entry is [string, Duration.Duration] =>
+    Duration.isDuration(entry[1])
+  )
+  const fields = { ...reason, ...Object.fromEntries(durations.map(([name, duration]) => [name, whole(duration)])) }
+  switch (fields._tag) {
+    case "Timeout":
+      return new RegistryError.Timeout(fields)
     case "TooManyRequests":
-      return new RegistryError.TooManyRequests({ ...reason, retryAfter })
+      return new RegistryError.TooManyRequests(fields)
+    case "Transport":
+      return new RegistryError.Transport(fields)
     case "UnexpectedResponse":
-      return new RegistryError.UnexpectedResponse({ ...reason, retryAfter })
+      return new RegistryError.UnexpectedResponse(fields)
     case "TokenUnavailable":
-      return new RegistryError.TokenUnavailable({ ...reason, retryAfter })
+      return new RegistryError.TokenUnavailable(fields)
+    default:
+      return reason
   }
 }
 

@@ -10,6 +10,13 @@ describe("Text", () => {
     assert.strictEqual(Text.printable("\ud83d \u{1f600}"), "  \u{1f600}")
   })
 
+  it("escapes in JSON what is not printable, and keeps what it means", () => {
+    const value = "a\u001b\u0085\u202e\u2028\ud800 \u{e0001}\u{1f600}b"
+    const escaped = Text.escapeUnprintable(JSON.stringify({ [value]: value }))
+    assert.match(escaped, /^[\x20-\x7e\u{1f600}]*$/u)
+    assert.deepStrictEqual(JSON.parse(escaped), { [value]: value })
+  })
+
   it("cuts an excerpt to 200 characters and never within a surrogate pair", () => {
     assert.strictEqual(Text.excerpt(` ${"a".repeat(300)}`), "a".repeat(200))
     assert.strictEqual(Text.excerpt(`${"a".repeat(199)}\u{1f600}`), "a".repeat(199))

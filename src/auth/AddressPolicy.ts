@@ -5,71 +5,173 @@
  * internet must not use that to make us ask a machine in our own network for something.
  */
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import { excerpt } from "../Text.ts"
 
-type Reach = "public" | "private" | "link-local" | "loopback"
+/**
+ * Reach of an address. `reserved` addresses belong to no host that a registry could lead to: those for multicast,
+ * tunnels, and future use.
+ */
+export type Reach = "public" | "private" | "link-local" | "loopback" | "reserved"
 
-const ofIpv4 = ([a = 0, b = 0]: ReadonlyArray<number>): Reach =>
-  a === 127 || a === 0
-    ? "loopback"
-    : a === 169 && b === 254
-    ? "link-local"
-    : a === 10 || a === 172 && b >= 16 && b < 32 || a === 192 && b === 168 || a === 100 && b >= 64 && b < 128
-    ? "private"
-    : "public"
+type Block = readonly [block: ReadonlyArray<number>, bits: number, reach: Reach]
 
-const ofIpv6 = (address: string): Reach => {
-  // a parsed URL has the address in its short form, where :: stands for as many zeros as are missing
+/** Special blocks of IPv4 (RFC 6890 and the registry of IANA). Those for documentation lead nowhere, and are public. */
+const blocksOfIpv4: ReadonlyArray<Block> = [
+  [[0], 8, "loopback"], // this host on this network
+  [[10], 8, "private"],
+  [[100, 64], 10, "private"], // shared by the customers of a carrier
+  [[127], 8, "loopback"],
+  [[169, 254], 16, "link-local"],
+  [[172, 16], 12, "private"],
+  [[192, 0, 0], 24, "private"], // protocol assignments
+  [[192, 88, 99], 24, "reserved"], // relays of 6to4
+  [[192, 168], 16, "private"],
+  [[198, 18], 15, "private"], // benchmarks, and proxies that make up addresses
+  [[224], 4, "reserved"], // multicast
+  [[240], 4, "reserved"] // future use, and broadcast
+]
+
+/** Special blocks of IPv6 (RFC 6890 and the registry of IANA). Outside 2000::/3, only these are assigned. */
+const blocksOfIpv6: ReadonlyArray<Block> = [
+  [[0, 0, 0, 0, 0, 0, 0, 0], 127, "loopback"], // :: and ::1
+  [[0x64, 0xff9b, 1], 48, "private"], // translation to IPv4 within a network
+  [[0x2001, 0], 23, "reserved"], // protocol assignments, with Teredo
+  [[0x2002], 16, "reserved"], // 6to4
+  [[0xfc00], 7, "private"],
+  [[0xfe80], 10, "link-local"],
+  [[0xfec0], 10, "private"], // site-local
+  [[0x2000], 3, "public"]
+]
+
+/** Returns true if an address, in parts of `width` bits, begins with the first `bits` bits of a block. */
+const isIn = (parts: ReadonlyArray<number>, width: number, [block, bits]: Block): boolean => {
+  for (let index = 0; index * width < bits; index++) {
+    const shift = Math.max(0, (index + 1) * width - bits)
+    if ((parts[index] ?? 0) >> shift !== (block[index] ?? 0) >> shift) return false
+  }
+  return true
+}
+
+const reachIn = (parts: ReadonlyArray<number>, width: number, blocks: ReadonlyArray<Block>): Reach | undefined =>
+  blocks.find((block) => isIn(parts, width, block))?.[2]
+
+const reachOfIpv4 = (parts: ReadonlyArray<number>): Reach => reachIn(parts, 8, blocksOfIpv4) ?? "public"
+
+const reachOfIpv6 = (address: string): Reach => {
+  // addresses come in their short form, in which :: stands for as many zeros as are missing
   const [head = "", tail] = address.split("::")
-  const groups = (part: string) => part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16))
+  const groups = (part: string): ReadonlyArray<number> =>
+    part === "" ? [] : part.split(":").flatMap((group) => {
+      if (!group.includes(".")) return Number.parseInt(group, 16)
+      const [a = 0, b = 0, c = 0, d = 0] = group.split(".").map(Number)
+      return [a << 8 | b, c << 8 | d]
+    })
   const [front, back] = [groups(head), groups(tail ?? "")]
   const all = tail === undefined
     ? front
-    : [...front, ...new Array<number>(8 - front.length - back.length).fill(0), ...back]
-  const [first = 0, second = 0] = all
+    : [...front, ...new Array<number>(Math.max(0, 8 - front.length - back.length)).fill(0), ...back]
+  const special = reachIn(all, 16, blocksOfIpv6)
+  if (special !== undefined) return special
   const [high = 0, low = 0] = all.slice(6)
   const isZero = (from: number, to: number) => all.slice(from, to).every((group) => group === 0)
-  if (isZero(0, 7) && low <= 1) return "loopback"
   const holdsIpv4 = isZero(0, 6) || isZero(0, 5) && all[5] === 0xffff || // mapped to IPv6
-    first === 0x64 && second === 0xff9b // translated to IPv6
-  if (holdsIpv4) return ofIpv4([high >> 8, high & 0xff, low >> 8, low & 0xff])
-  if ((first & 0xfe00) === 0xfc00) return "private"
-  return (first & 0xffc0) === 0xfe80 ? "link-local" : "public"
+    all[0] === 0x64 && all[1] === 0xff9b && isZero(2, 6) // translated to IPv6
+  return holdsIpv4 ? reachOfIpv4([high >> 8, high & 0xff, low >> 8, low & 0xff]) : "reserved"
 }
 
-// a URL that was parsed has its addresses in their usual form, however they were written
-const reachOf = ({ hostname }: URL): Reach => {
+/** Returns the reach of an IP address. */
+export const reachOfAddress = (address: string): Reach => {
+  const [plain = ""] = address.split("%", 1) // an interface may follow
+  return plain.includes(":") ? reachOfIpv6(plain) : reachOfIpv4(plain.split(".").map(Number))
+}
+
+/** Returns the reach of a host as its name says it: every name except `localhost` counts as public. */
+const reachOfHost = ({ hostname }: URL): Reach => {
+  // a URL that was parsed has its addresses in their usual form, however they were written
   const name = hostname.replace(/\.$/, "")
   if (name === "localhost" || name.endsWith(".localhost")) return "loopback"
-  if (name.startsWith("[")) return ofIpv6(name.slice(1, -1))
-  return /^\d+(?:\.\d+){3}$/.test(name) ? ofIpv4(name.split(".").map(Number)) : "public"
+  if (name.startsWith("[")) return reachOfAddress(name.slice(1, -1))
+  return /^\d+(?:\.\d+){3}$/.test(name) ? reachOfAddress(name) : "public"
 }
 
 /**
- * May a registry lead us to this address? By default to every name but `localhost`, and to every public IP address. To a
- * private, link-local or loopback address only where the registry's own is of the same kind; one on loopback may lead to
- * a private one, too.
+ * What names stood for when a connection was about to be made.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ResolvedAddress {
+  /** Addresses that the registry's own name has had, one of each reach; none if it was not resolved here. */
+  readonly registry: ReadonlyArray<string>
+  /** Address to connect to. */
+  readonly address: string
+}
+
+/**
+ * Decides whether a registry may lead us to an address: by a redirect, a token realm, an upload location or a link. It
+ * is asked before a request is sent, and again, with `resolved`, for each address that the name in it stands for, by
+ * transports that can (`NodeHttp`). A name that a proxy resolves is not checked again.
+ *
+ * By default a registry may lead to every name except `localhost`, and to public IP addresses. It may lead to a
+ * private, link-local or loopback address only if its own is of the same kind, and from loopback also to a private one.
+ * So a registry at a public address cannot lead inwards by a name either, and one in a private network may lead to
+ * others there.
  *
  * @category references
  * @since 0.1.0
  */
-export const AddressPolicy: Context.Reference<(registry: URL, address: URL) => boolean> = Context.Reference<
-  (registry: URL, address: URL) => boolean
->("effect-oci/AddressPolicy", {
-  defaultValue: () => (registry, address) => {
-    const [own, there] = [reachOf(registry), reachOf(address)]
-    return there === "public" || there === own || own === "loopback" && there === "private"
+export const AddressPolicy: Context.Reference<(registry: URL, address: URL, resolved?: ResolvedAddress) => boolean> =
+  Context
+    .Reference<(registry: URL, address: URL, resolved?: ResolvedAddress) => boolean>("effect-oci/AddressPolicy", {
+      defaultValue: () => (registry, address, resolved) => {
+        const there = resolved === undefined ? reachOfHost(address) : reachOfAddress(resolved.address)
+        const known = resolved?.registry.map(reachOfAddress) ?? []
+        const own = known.length === 0 ? [reachOfHost(registry)] : known
+        return there === "public" ||
+          own.every((reach) => reach === there || reach === "loopback" && there === "private")
+      }
+    })
+
+/** A registry that leads somewhere, with the policy on that. */
+export interface Lead {
+  readonly registry: URL
+  readonly mayLead: (registry: URL, address: URL, resolved?: ResolvedAddress) => boolean
+}
+
+/** The registry that led to the request that is sent; none for requests to the registry itself. */
+export const LedBy: Context.Reference<Lead | undefined> = Context.Reference<Lead | undefined>(
+  "effect-oci/AddressPolicy/LedBy",
+  { defaultValue: () => undefined }
+)
+
+/** Runs the sending of a request so that the transport checks the addresses that its name stands for. */
+export const led = (registry: URL) => <A, E, R>(sending: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(AddressPolicy, (mayLead) => Effect.provideService(sending, LedBy, { registry, mayLead }))
+
+/** A name that a registry gave stands for no address that the policy allows. */
+export class AddressRefused extends Data.Error<{ readonly hostname: string; readonly address: string }> {
+  override get message(): string {
+    return `it leads to ${this.hostname}, which is ${this.address}: a registry must not lead to such an address`
   }
-})
+}
 
 /**
- * What there is to say against following a registry to an address: that it is none that the policy allows, or that a
- * registry in HTTPS leads to plain HTTP, other than on this machine. Nothing, if it may be followed.
+ * Returns what there is to say against following a registry to an address: that it is none of HTTP, that the policy
+ * does not allow it, or that a registry in HTTPS leads to plain HTTP, other than on this machine. Returns `undefined`
+ * if it may be followed.
  */
 export const objection = (registry: URL, address: URL): Effect.Effect<string | undefined> =>
   Effect.map(AddressPolicy, (mayLead) => {
-    if (address.protocol === "http:" && registry.protocol !== "http:" && reachOf(address) !== "loopback") {
+    if (address.protocol !== "http:" && address.protocol !== "https:") {
+      return `an address that begins with "${excerpt(address.protocol)}" is not followed`
+    }
+    if (address.protocol === "http:" && registry.protocol !== "http:" && reachOfHost(address) !== "loopback") {
       return "a registry in HTTPS leads to plain HTTP"
     }
     return mayLead(registry, address) ? undefined : "a registry must not lead to such an address"
   })
+
+/** Returns an address as it is named in errors, without what may be secret in it. */
+export const place = ({ origin, protocol }: URL): string => origin === "null" ? excerpt(protocol) : origin

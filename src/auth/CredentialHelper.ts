@@ -130,7 +130,7 @@ export const get = Effect.fnUntraced(function*(
 export const identityUser = "<token>"
 
 /** Returns what a name and a password stand for: under docker's name for it, the password is an identity token. */
-const credentialOf = (username: string, password: Redacted.Redacted): Credential =>
+export const credentialOf = (username: string, password: Redacted.Redacted): Credential =>
   username === identityUser
     ? { _tag: "IdentityToken", token: password }
     : { _tag: "Basic", username, password }

@@ -71,7 +71,7 @@ export const HelperTimeToLive: Context.Reference<Duration.Duration> = Context.Re
  */
 export interface Options {
   /** This file and nothing else, in docker's format or podman's. */
-  readonly file?: string
+  readonly file?: string | undefined
 }
 
 const passwordOf = (auth: string): Credentials.Credential | undefined => {

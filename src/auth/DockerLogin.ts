@@ -115,6 +115,11 @@ const update = Effect.fnUntraced(function*(
   )
   const attempt = Effect.scoped(Effect.gen(function*() {
     const target = yield* unwritable(targetOf(file))
+    const before = yield* Effect.option(fs.stat(target))
+    // to rename a file over /dev/null would destroy it for all programs
+    if (Option.isSome(before) && before.value.type !== "File") {
+      return yield* DockerFiles.broken(file, "it is not a regular file")
+    }
     yield* unwritable(fs.makeDirectory(path.dirname(target), { recursive: true, mode: 0o700 }))
     const lock = yield* unwritable(FileLock.acquire(target))
     const text = change(yield* read(file))

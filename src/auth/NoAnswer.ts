@@ -5,6 +5,7 @@ import type * as HttpClientError from "effect/http/HttpClientError"
 import * as Predicate from "effect/Predicate"
 import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
+import { AddressRefused } from "./AddressPolicy.ts"
 
 const codeOf = (cause: unknown): string | undefined => {
   if (!Predicate.isObject(cause)) return undefined
@@ -14,10 +15,22 @@ const codeOf = (cause: unknown): string | undefined => {
   return Predicate.hasProperty(cause, "cause") ? codeOf(cause.cause) : undefined
 }
 
-/** The reason behind a request that got no response, or a response whose body broke off. */
-export const transport = (error: HttpClientError.HttpClientError): RegistryError.Transport => {
+const refusedAddress = (cause: unknown): AddressRefused | undefined =>
+  cause instanceof AddressRefused
+    ? cause
+    : Predicate.hasProperty(cause, "cause")
+    ? refusedAddress(cause.cause)
+    : undefined
+
+const notTls: ReadonlySet<string> = new Set(["ERR_SSL_WRONG_VERSION_NUMBER", "ERR_SSL_PACKET_LENGTH_TOO_LONG"])
+
+/** Converts the failure of a request, or of a response body that ended early, to a reason. */
+export const transport = (error: HttpClientError.HttpClientError): RegistryError.Reason => {
   const cause = error.reason.cause
+  const refused = refusedAddress(cause)
+  if (refused !== undefined) return new RegistryError.UnexpectedResponse({ detail: excerpt(refused.message) })
   const code = codeOf(cause)
+  if (notTls.has(code ?? "")) return new RegistryError.SchemeMismatch({ used: "https" })
   const detail = cause instanceof Error ? excerpt(cause.message) : error.reason._tag
   return new RegistryError.Transport({ ...code === undefined ? {} : { code }, ...detail === "" ? {} : { detail } })
 }

@@ -3,8 +3,9 @@
  * (the token specification of CNCF distribution; RFC 6749, 6).
  *
  * Which service that is, is said by the registry alone, in an answer that came from the registry's own origin. The
- * credentials go there and nowhere else: to an address that the registry's may lead to (`AddressPolicy`), by HTTPS, or
- * by plain HTTP where the registry is spoken to in plain HTTP itself, or the service is on this machine.
+ * credentials go there and nowhere else: to an address that the registry's may lead to (`AddressPolicy`) and that may
+ * receive them (`TokenRealms`), by HTTPS, or by plain HTTP where the registry is spoken to in plain HTTP itself, or the
+ * service is on this machine.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -22,11 +23,15 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as RegistryError from "../RegistryError.ts"
+import { excerpt } from "../Text.ts"
 import * as AddressPolicy from "./AddressPolicy.ts"
 import type { Credential } from "./Credentials.ts"
+import * as ErrorBody from "./ErrorBody.ts"
 import * as NoAnswer from "./NoAnswer.ts"
 import * as RetryAfter from "./RetryAfter.ts"
+import type { Secrets } from "./Secrets.ts"
 import * as Spans from "./Spans.ts"
+import * as TokenRealms from "./TokenRealms.ts"
 import { withParameters } from "./Urls.ts"
 
 /**
@@ -78,17 +83,20 @@ const decodeAnswer = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Rec
 
 const textOf = (value: unknown): string | undefined => typeof value === "string" && value !== "" ? value : undefined
 
+// statuses with which services that know only GET refuse POST
+const withoutPostStatuses: ReadonlySet<number> = new Set([400, 401, 403, 404, 405])
+
 /** The service's address, if it is one that may be asked. */
 export const realmOf = Effect.fnUntraced(function*(
   registry: URL,
   realm: string
 ): Effect.fn.Return<URL, RegistryError.TokenUnavailable> {
   const url = URL.canParse(realm) ? new URL(realm) : undefined
-  if (url === undefined || url.protocol !== "https:" && url.protocol !== "http:") {
+  if (url === undefined) {
     return yield* new RegistryError.TokenUnavailable({ problem: "its realm is not a URL", isTemporary: false })
   }
   const refuse = (problem: string) =>
-    new RegistryError.TokenUnavailable({ service: url.origin, problem, isTemporary: false })
+    new RegistryError.TokenUnavailable({ service: AddressPolicy.place(url), problem, isTemporary: false })
   if (url.username !== "" || url.password !== "") return yield* refuse("its URL has a name and password in it")
   const objection = yield* AddressPolicy.objection(registry, url)
   if (objection !== undefined) return yield* refuse(objection)
@@ -96,8 +104,13 @@ export const realmOf = Effect.fnUntraced(function*(
   return url
 })
 
-/** Makes what asks the token services of one registry. */
-export const make = (registry: URL, client: HttpClient.HttpClient): (ask: Ask) => Effect.Effect<Token, Failure> => {
+/** Creates the client of the token services of one registry. */
+export const make = ({ client, registry, secrets, tokenRealms }: {
+  readonly registry: URL
+  readonly client: HttpClient.HttpClient
+  readonly secrets: Secrets
+  readonly tokenRealms: TokenRealms.TokenRealms
+}): (ask: Ask) => Effect.Effect<Token, Failure> => {
   // services may hand out another refresh token with each token, and take the one before no longer
   const newest = new Map<string, Redacted.Redacted>()
   const withoutPost = new Set<string>()
@@ -112,13 +125,19 @@ export const make = (registry: URL, client: HttpClient.HttpClient): (ask: Ask) =
   > =>
     Effect.gen(function*() {
       const here = new URL(request.url)
-      const unreachable = (error: HttpClientError.HttpClientError) =>
-        new RegistryError.TokenUnavailable({
+      const unreachable = (error: HttpClientError.HttpClientError) => {
+        const reason = NoAnswer.transport(error)
+        return new RegistryError.TokenUnavailable({
           service: here.origin,
-          problem: NoAnswer.transport(error).message,
-          isTemporary: true
+          problem: reason._tag === "UnexpectedResponse" ? reason.detail ?? reason.message : reason.message,
+          isTemporary: reason.isRetryable
         })
-      const response = yield* client.execute(request).pipe(Effect.mapError(unreachable), Spans.around(request))
+      }
+      const sending = client.execute(request)
+      const response = yield* (here.origin === registry.origin ? sending : AddressPolicy.led(registry)(sending)).pipe(
+        Effect.mapError(unreachable),
+        Spans.around(request)
+      )
       const bytes = yield* Effect.mapError(readLimited(response), unreachable)
       const { location } = response.headers
       const leads = response.status >= 300 && response.status < 400 && request.method === "GET" && redirects > 0
@@ -158,20 +177,34 @@ export const make = (registry: URL, client: HttpClient.HttpClient): (ask: Ask) =
 
   const newestOf = (token: Redacted.Redacted) => newest.get(Redacted.value(token)) ?? token
 
+  /** Asks by POST if there is a refresh token and the service takes that, and by GET otherwise. */
+  const answerTo = Effect.fnUntraced(function*(ask: Ask, url: URL) {
+    const { credential } = ask
+    if (credential?._tag !== "IdentityToken" || withoutPost.has(ask.realm)) return yield* get(ask, url)
+    const posted = yield* post(ask, url, credential.token)
+    const { status } = posted.response
+    if (!withoutPostStatuses.has(status)) return posted
+    const got = yield* get(ask, url)
+    const isMissing = status === 404 || status === 405
+    if (isMissing || isSuccess(got.response)) withoutPost.add(ask.realm)
+    // a service that takes both has refused the token, and says so best in its first answer
+    return isSuccess(got.response) || isMissing || status === 400 ? got : posted
+  })
+
   return Effect.fnUntraced(
     function*(ask) {
       const url = yield* realmOf(registry, ask.realm)
       const { credential } = ask
-      const identity = credential?._tag === "IdentityToken" && !withoutPost.has(ask.realm)
-        ? credential.token
-        : undefined
-      let answer = identity === undefined ? yield* get(ask, url) : yield* post(ask, url, identity)
-      if (identity !== undefined && (answer.response.status === 404 || answer.response.status === 405)) {
-        withoutPost.add(ask.realm)
-        answer = yield* get(ask, url)
+      if (credential !== undefined && !TokenRealms.mayReceive(tokenRealms, registry, url)) {
+        const problem = "the policy on token realms does not allow it to receive the credentials"
+        return yield* new RegistryError.TokenUnavailable({ service: url.origin, problem, isTemporary: false })
       }
-      const { bytes, response } = answer
-      if (response.status < 200 || response.status > 299) return yield* Effect.fail(yield* refusal(ask, url, response))
+      const { bytes, response } = yield* answerTo(ask, url)
+      if (!isSuccess(response)) {
+        const said = ErrorBody.parse(response.headers["content-type"], bytes ?? new Uint8Array())
+        const text = said.text === undefined ? "" : `: ${excerpt(secrets.strike(said.text))}`
+        return yield* Effect.fail(yield* refusal(ask, url, response, text))
+      }
 
       const failure = (problem: string) =>
         new RegistryError.TokenUnavailable({ service: url.origin, problem, isTemporary: false })
@@ -183,9 +216,12 @@ export const make = (registry: URL, client: HttpClient.HttpClient): (ask: Ask) =
       if (value === undefined) return yield* failure("its answer has no token")
       if (!/^[\x21-\x7e]+$/.test(value)) return yield* failure("its token is not one that a header can have")
       const rotated = textOf(refresh_token)
-      if (identity !== undefined && rotated !== undefined) {
-        newest.set(Redacted.value(identity), Redacted.make(rotated))
+      if (credential?._tag === "IdentityToken" && rotated !== undefined) {
+        const next = Redacted.make(rotated)
+        secrets.add(next)
+        newest.set(Redacted.value(credential.token), next)
       }
+      secrets.add(Redacted.make(value))
       const now = yield* Clock.currentTimeMillis
       return { value: Redacted.make(value), lifetime: lifetimeOf(expires_in, issued_at, response.headers, now) }
     },
@@ -206,16 +242,19 @@ export const make = (registry: URL, client: HttpClient.HttpClient): (ask: Ask) =
   )
 }
 
+const isSuccess = ({ status }: HttpClientResponse.HttpClientResponse): boolean => status >= 200 && status <= 299
+
 /** What a status that is no success means. */
 const refusal = Effect.fnUntraced(function*(
   { credential }: Ask,
   { origin }: URL,
-  { headers, status }: HttpClientResponse.HttpClientResponse
+  { headers, status }: HttpClientResponse.HttpClientResponse,
+  said: string
 ): Effect.fn.Return<Failure> {
   const isTemporary = status === 408 || status === 429 || status >= 500 && status !== 501
   const detail = credential === undefined
-    ? `${origin} gives no token without credentials`
-    : `${origin} does not accept the credentials`
+    ? `${origin} gives no token without credentials${said}`
+    : `${origin} does not accept the credentials${said}`
   if (status === 401) return { isRefusal: true, reason: new RegistryError.Unauthorized({ status, detail }) }
   if (status === 403) return { isRefusal: true, reason: new RegistryError.Denied({ status, detail }) }
   const retryAfter = RetryAfter.parse(headers["retry-after"], yield* Clock.currentTimeMillis)
@@ -223,7 +262,7 @@ const refusal = Effect.fnUntraced(function*(
     isRefusal: !isTemporary,
     reason: new RegistryError.TokenUnavailable({
       service: origin,
-      problem: `it answers with HTTP ${status}`,
+      problem: `it answers with HTTP ${status}${said}`,
       isTemporary,
       ...isTemporary && retryAfter !== undefined ? { retryAfter } : {}
     })

@@ -19,6 +19,8 @@ import type * as RegistryError from "../RegistryError.ts"
 import * as Challenge from "./Challenge.ts"
 import type { Credential, Credentials } from "./Credentials.ts"
 import * as Scope from "./Scope.ts"
+import type { Secrets } from "./Secrets.ts"
+import type { TokenRealms } from "./TokenRealms.ts"
 import * as TokenService from "./TokenService.ts"
 
 /** Puts into a request who we are. */
@@ -71,9 +73,11 @@ export const make = Effect.fnUntraced(function*(options: {
   readonly registry: URL
   readonly client: HttpClient.HttpClient
   readonly credentials: Credentials["Service"]
+  readonly secrets: Secrets
+  readonly tokenRealms: TokenRealms
 }): Effect.fn.Return<Tokens> {
-  const { client, credentials, host, registry } = options
-  const cache = yield* Cache.makeWith(TokenService.make(registry, client), {
+  const { credentials, host, registry, secrets } = options
+  const cache = yield* Cache.makeWith(TokenService.make(options), {
     capacity,
     timeToLive: (exit) => Exit.isSuccess(exit) ? usableFor(exit.value) : Duration.zero
   })
@@ -104,7 +108,10 @@ export const make = Effect.fnUntraced(function*(options: {
 
   const begin: Tokens["begin"] = ({ repository, scope }) => {
     const place = { host, ...repository === undefined ? {} : { repository } }
-    const lookup = credentials.lookup(place)
+    const lookup = Effect.tap(credentials.lookup(place), (found) =>
+      Effect.sync(() => {
+        if (found !== undefined) secrets.add(found._tag === "Basic" ? found.password : found.token)
+      }))
     const refused: Array<TokenService.Ask> = []
     const isRefused = (ask: TokenService.Ask) => refused.some((other) => Equal.equals(other, ask))
     let failure: TokenService.Failure | undefined

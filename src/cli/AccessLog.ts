@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import type { App } from "../server/RegistryServer.ts"
+import { printable } from "../Text.ts"
 
 /**
  * Makes what has a line written for each request when it has been answered, or has broken off. Lines that come at about
@@ -18,7 +19,7 @@ import type { App } from "../server/RegistryServer.ts"
  */
 export const make: Effect.Effect<(app: App) => App, never, Scope.Scope> = Effect.gen(function*() {
   const lines = yield* Queue.unbounded<string>()
-  const write = (ready: ReadonlyArray<string>) => Console.error(ready.join("\n"))
+  const write = (ready: ReadonlyArray<string>) => Console.error(ready.map(printable).join("\n"))
 
   yield* Effect.addFinalizer(() =>
     Effect.flatMap(Queue.clear(lines), (last) => last.length === 0 ? Effect.void : write(last))

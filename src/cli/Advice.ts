@@ -6,12 +6,15 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
+import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import type { Place } from "../auth/Credentials.ts"
 import * as DockerConfig from "../auth/DockerConfig.ts"
+import { isLoopback } from "../client/HttpResolver.ts"
 import { isCopyError, type Reason as CopyReason } from "../copy/CopyError.ts"
 import * as Reference from "../Reference.ts"
 import { isRegistryError, type Transport } from "../RegistryError.ts"
+import { CredentialSearch } from "./CredentialSearch.ts"
 import { type Reason as NamespaceReason, Trouble } from "./Trouble.ts"
 import * as Words from "./Words.ts"
 
@@ -30,6 +33,15 @@ interface Case {
   readonly end?: "source" | "destination"
   /** True if the content is part of an index that is copied. */
   readonly isPart?: boolean
+  /** After a refusal: where credentials were looked for. */
+  readonly search?: Looked
+}
+
+/** Where credentials were looked for: in a flag or variable, or else in these places. */
+interface Looked {
+  readonly origin: string | undefined
+  readonly file: string | undefined
+  readonly places: ReadonlyArray<DockerConfig.Looked>
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -39,7 +51,12 @@ interface Case {
 /** What to try, for each reason. */
 type Tips = { readonly [T in Reason["_tag"]]: (reason: Extract<Reason, { readonly _tag: T }>, about: Case) => string }
 
-const logIn = ({ host = "HOST" }: Case): string => `effect-oci login ${host}`
+const logIn = ({ host = "HOST", search }: Case): string => {
+  if (search?.origin !== undefined) return `check the name and the password of ${search.origin}`
+  const login = `effect-oci login ${search?.file === undefined ? "" : `--authfile ${search.file} `}${host}`
+  const helper = search?.places.find(({ found }) => found === "helper")
+  return helper === undefined ? login : `${login}, or see to it that ${helper.program} works`
+}
 
 const again = "try again"
 
@@ -47,9 +64,14 @@ const elsewhere = "try again, and if that does not help get it from elsewhere: w
 
 const tipForTransport = ({ code = "" }: Transport, { host = "the host" }: Case): string => {
   if (code === "ENOTFOUND") return `check how ${host} is written, and whether a proxy is needed (HTTPS_PROXY)`
+  if (code === "ERR_INVALID_PROXY") return "correct this variable, or unset it"
   if (code === "ECONNREFUSED") return "check the port, and that the registry runs"
-  if (/^ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)$|^HPE_/.test(code)) {
-    return `--plain-http ${host} if it is a registry in plain HTTP`
+  if (code.startsWith("HPE_")) return `--plain-http ${host} if it is a registry in plain HTTP`
+  if (/^CERT_(?:HAS_EXPIRED|NOT_YET_VALID|REVOKED)$/.test(code)) {
+    return `ask the administrator of ${host} to renew it, and check the clock; --insecure ${host} leaves it unchecked`
+  }
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
+    return `use a name that the certificate has; --insecure ${host} leaves it unchecked`
   }
   if (/CERT|SIGNED|ISSUER|LEAF_SIGNATURE/.test(code)) {
     return `--ca-file FILE names the authority of its certificate, --insecure ${host} leaves it unchecked`
@@ -106,6 +128,12 @@ const tips: Tips = {
     }, and ask for less at a time: --concurrency 1`,
   // on the way
   Transport: tipForTransport,
+  SchemeMismatch: ({ used }, { host = "HOST" }) =>
+    used === "https"
+      ? `--plain-http ${host} if it is a registry in plain HTTP`
+      : isLoopback(host)
+      ? `--tls ${host}`
+      : `leave out --plain-http ${host}`,
   Timeout: () => `${again}; --concurrency 1 asks less of a slow registry`,
   UnexpectedResponse: (_, { host = "the host" }) => `see that ${host} is a registry: what is at /v2/ has to answer`,
   DigestMismatch: () => elsewhere,
@@ -182,15 +210,28 @@ const found = ({ found, key, program, source }: DockerConfig.Looked): string => 
   }
 }
 
-/** Where credentials were looked for, and what was there. */
-const credentials = Effect.fnUntraced(function*({ host, reason, repository }: Case) {
-  if (host === undefined || reason._tag !== "Unauthorized" && reason._tag !== "Denied") return ""
+/** Finds out where credentials were looked for, after a refusal. */
+const searched = Effect.fnUntraced(function*({ host, reason, repository }: Case) {
+  if (host === undefined || reason._tag !== "Unauthorized" && reason._tag !== "Denied") return undefined
   const place: Place = { host, ...repository === undefined ? {} : { repository } }
-  const looked = yield* Effect.orElseSucceed(DockerConfig.explain(place), () => [])
+  const { file, origin } = yield* Ref.get(yield* CredentialSearch)
+  const looked = yield* Effect.orElseSucceed(DockerConfig.explain(place, { file }), () => [])
   const last = looked.findIndex(({ found }) => found === "entry")
-  const asked = last < 0 ? looked : looked.slice(0, last + 1)
-  return asked.length === 0 ? "" : `; credentials for ${host} were looked for in ${asked.map(found).join(", ")}`
+  const search: Looked = {
+    file,
+    origin: yield* origin(place),
+    places: last < 0 ? looked : looked.slice(0, last + 1)
+  }
+  return search
 })
+
+/** Where credentials were looked for, and what was there. */
+const credentials = ({ host, search }: Case): string => {
+  if (search === undefined) return ""
+  if (search.origin !== undefined) return `; the credentials for ${host} are those of ${search.origin}`
+  const { places } = search
+  return places.length === 0 ? "" : `; credentials for ${host} were looked for in ${places.map(found).join(", ")}`
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // sentences
@@ -244,7 +285,9 @@ export const sentence = Effect.fnUntraced(
   function*(error: unknown): Effect.fn.Return<string, never, FileSystem.FileSystem | Path.Path> {
     const about = caseOf(error)
     if (about === undefined) return messageOf(error)
-    return Words.oneLine(`${messageOf(error)}${yield* credentials(about)}; ${tipOf(about)}`)
+    const search = yield* searched(about)
+    const whole = search === undefined ? about : { ...about, search }
+    return Words.oneLine(`${messageOf(error)}${credentials(whole)}; ${tipOf(whole)}`)
   }
 )
 

@@ -25,7 +25,7 @@ export const BlobDeleteCommand = Command.make(
     yield* json ? Output.json({ removed }) : Output.line(removed)
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("blob"),
   Command.withAlias("rm"),
   Command.withShortDescription("Remove a blob"),
   Command.withDescription(

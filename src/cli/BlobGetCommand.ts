@@ -34,7 +34,7 @@ export const BlobGetCommand = Command.make(
       })))
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("blob"),
   Command.withAlias("fetch"),
   Command.withShortDescription("Print a blob, or write it to a file"),
   Command.withDescription(

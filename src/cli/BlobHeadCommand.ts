@@ -25,7 +25,7 @@ export const BlobHeadCommand = Command.make(
     yield* json ? Output.json(descriptor) : Output.line(String(descriptor.size))
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("blob"),
   Command.withShortDescription("Tell whether a blob is there, and how long it is"),
   Command.withDescription("Prints the length of a blob in bytes, or fails where it is not there."),
   Command.withExamples([

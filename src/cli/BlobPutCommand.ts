@@ -44,7 +44,7 @@ export const BlobPutCommand = Command.make(
     yield* json ? Output.json(descriptor) : Output.line(result)
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("repository"),
   Command.withAlias("push"),
   Command.withShortDescription("Write a blob"),
   Command.withDescription("Writes a file to a repository as a blob. Prints where it is, by its digest."),

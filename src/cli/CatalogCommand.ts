@@ -25,7 +25,7 @@ export const CatalogCommand = Command.make(
     yield* Output.json({ host, repositories: yield* Stream.runCollect(repositories) })
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("host"),
   Command.withShortDescription("The repositories of a registry"),
   Command.withDescription(
     "Lists the repositories of a registry, one a line, as far as it does that: it is no part of the specification, and large " +

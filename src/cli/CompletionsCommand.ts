@@ -5,6 +5,8 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Completions from "effect/cli/Completions"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
 import * as Output from "./Output.ts"
 
 /** The verb, for the command that it completes. */
@@ -19,7 +21,8 @@ export const make = <E, R>(whole: Effect.Effect<Command.Command.Any, E, R>) =>
     },
     Effect.fnUntraced(function*({ shell }) {
       const command = yield* whole
-      yield* Output.line(Completions.generate(command.name, shell, Completions.fromCommand(command)))
+      const script = Completions.generate(command.name, shell, Completions.fromCommand(command))
+      yield* Output.to(Option.none(), Stream.encodeText(Stream.make(script, "\n")))
     })
   ).pipe(
     Command.withShortDescription("Print a script that completes this command in a shell"),

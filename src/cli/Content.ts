@@ -7,6 +7,7 @@ import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
+import * as MediaType from "../MediaType.ts"
 import type * as Namespace from "../Namespace.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import * as Places from "./Places.ts"
@@ -28,7 +29,7 @@ export interface Content extends Pick<Descriptor, "mediaType" | "digest" | "size
 // nobody nests deeper
 const depthLimit = 16
 
-/** A manifest that was read, and how what refers to it is listed. */
+/** A manifest that was read, and the list of its referrers. */
 interface Loaded {
   readonly found: ManifestBytes
   readonly manifest?: Manifest.Manifest
@@ -42,7 +43,7 @@ const load = Effect.fnUntraced(function*(
   root: ManifestBytes,
   withReferrers: boolean
 ) {
-  const loaded = new Map<Digest, Loaded | undefined>()
+  const loaded = new Map<Digest, Loaded | "blob" | undefined>()
   const endOf = (digest: Digest) => Places.withPart(place, { digest }).end
 
   const note = (found: ManifestBytes, depth: number): Effect.Effect<void, Namespace.NamespaceError> =>
@@ -55,18 +56,27 @@ const load = Effect.fnUntraced(function*(
       loaded.set(digest, { found, manifest, referrers })
       yield* Effect.forEach(
         [...Manifest.references(manifest).manifests, ...referrers],
-        ({ digest }) => visit(digest, depth + 1),
+        (descriptor) => visit(descriptor, depth + 1),
         { concurrency: 8, discard: true }
       )
     })
-  const visit = (digest: Digest, depth: number): Effect.Effect<void, Namespace.NamespaceError> =>
+  const visit = ({ digest, mediaType }: Descriptor, depth: number): Effect.Effect<void, Namespace.NamespaceError> =>
     Effect.suspend(() => {
       if (loaded.has(digest) || depth > depthLimit) return Effect.void
       loaded.set(digest, undefined)
-      return namespace.getManifest(endOf(digest)).pipe(
-        Effect.flatMap((found) => note(found, depth)),
-        Effect.catchReason("RegistryError", "ManifestUnknown", () => Effect.void)
+      const found = Effect.catchReason(
+        namespace.getManifest(endOf(digest)),
+        "RegistryError",
+        "ManifestUnknown",
+        () => Effect.undefined
       )
+      // what has an unknown type may be a blob
+      const isBlob = (found: ManifestBytes | undefined) =>
+        !MediaType.isManifest(mediaType) && (found === undefined || !Manifest.isDocument(found.bytes))
+      return Effect.flatMap(found, (found) => {
+        if (isBlob(found)) return Effect.sync(() => loaded.set(digest, "blob"))
+        return found === undefined ? Effect.void : note(found, depth)
+      })
     })
   yield* note(root, 0)
   return loaded
@@ -77,7 +87,7 @@ const given = <K extends string, A>(key: K, value: A | undefined) =>
   (value === undefined ? {} : { [key]: value }) as { readonly [k in K]?: A }
 
 /** Puts together what was read, in the order in which it is listed. */
-const assemble = (loaded: ReadonlyMap<Digest, Loaded | undefined>, root: Descriptor): Content => {
+const assemble = (loaded: ReadonlyMap<Digest, Loaded | "blob" | undefined>, root: Descriptor): Content => {
   const seen = new Set<Digest>()
   const content = (descriptor: Descriptor, depth: number): Content => {
     const { artifactType, digest, mediaType, platform, size } = descriptor
@@ -86,12 +96,15 @@ const assemble = (loaded: ReadonlyMap<Digest, Loaded | undefined>, root: Descrip
     if (seen.has(digest)) return { ...listed, ends: "repeated" }
     seen.add(digest)
     const here = loaded.get(digest)
-    if (here === undefined) return { ...listed, ends: depth > depthLimit ? "deep" : "missing" }
+    if (here === undefined || here === "blob") return { ...listed, ends: depth > depthLimit ? "deep" : "missing" }
     const all = (descriptors: ReadonlyArray<Descriptor>) =>
       descriptors.length === 0 ? undefined : descriptors.map((descriptor) => content(descriptor, depth + 1))
     const { manifest, referrers } = here
     if (manifest === undefined) return { ...listed, ends: "unknown", ...given("referrers", all(referrers)) }
-    const { blobs, manifests } = Manifest.references(manifest)
+    const references = Manifest.references(manifest)
+    const isBlob = ({ digest }: Descriptor) => loaded.get(digest) === "blob"
+    const blobs = [...references.blobs, ...references.manifests.filter(isBlob)]
+    const manifests = references.manifests.filter((child) => !isBlob(child))
     const isImage = manifest._tag === "Image"
     return {
       ...own,

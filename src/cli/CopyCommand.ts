@@ -5,7 +5,6 @@ import * as Cause from "effect/Cause"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Clock from "effect/Clock"
-import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -41,7 +40,7 @@ const copyOne = Effect.fnUntraced(
       Progress.shown(namespace.copyEvents({ ...options, source: source.end, destination: destination.end }))
     )
     const result = destination.format({ digest: report.root.digest })
-    yield* Console.error(Progress.conclusion(report, elapsed))
+    yield* Output.note(Progress.conclusion(report, elapsed))
     return input.json ? Output.json(yield* Effect.orDie(encodeReport(report))) : Output.line(result)
   }
 )
@@ -74,7 +73,7 @@ const tell = Effect.fnUntraced(
   ): Effect.fn.Return<Told, never, FileSystem.FileSystem | Path.Path> {
     const names = { source: source.format(source.end), destination: destination.format(destination.end) }
     if (Exit.isSuccess(exit)) {
-      yield* Console.error(`${names.destination}: ${Progress.conclusion(exit.value, elapsed)}`)
+      yield* Output.note(`${names.destination}: ${Progress.conclusion(exit.value, elapsed)}`)
       const report = yield* Effect.orDie(encodeReport(exit.value))
       const { digest } = exit.value.root
       return { line: destination.format({ ...destination.end, digest }), json: { ...names, report } }
@@ -160,7 +159,7 @@ export const CopyCommand = Command.make(
     ),
     dryRun: Flags.onOff("dry-run", "Copy nothing, and print what would be done, as plan does"),
     json: Flags.json,
-    connection: Connection.flags
+    connection: Connection.copyFlags
   },
   Effect.fnUntraced(function*(input) {
     const options: Copy.Options = { ...yield* CopyFlags.options(input), verify: input.verify }
@@ -168,7 +167,7 @@ export const CopyCommand = Command.make(
     yield* yield* copy(input, options)
   })
 ).pipe(
-  Connection.provideUnwatched,
+  Connection.provideCopyUnwatched,
   Command.withAlias("cp"),
   Command.withShortDescription("Copy an image from one registry, folder or archive to others"),
   Command.withDescription(

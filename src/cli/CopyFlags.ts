@@ -18,7 +18,7 @@ import * as TagFilter from "./TagFilter.ts"
 
 const flags = {
   platform: Flags.platform(
-    "Only the image for this platform, such as linux/arm64. May be repeated, with --index"
+    "Only the image for this platform, such as linux/arm64 or windows(10.0.17763)/amd64. May be repeated, with --index"
   ).pipe(Flag.atLeast(0)),
   index: Flag.Literals("index", ["keep", "rewrite", "fail"]).pipe(
     Flag.withMetavar("keep|rewrite|fail"),
@@ -57,10 +57,11 @@ const flags = {
     "digest-tags",
     "Copy what is behind tags that are made of a digest too, such as sha256-<hex>.sig, where cosign keeps signatures"
   ),
-  externalLayers: Flag.Literals("external-layers", ["skip", "copy"]).pipe(
-    Flag.withMetavar("skip|copy"),
+  externalLayers: Flag.Literals("external-layers", ["skip", "copy", "fetch"]).pipe(
+    Flag.withMetavar("skip|copy|fetch"),
     Flag.withDescription(
-      "Layers that may not be distributed: leave them out, or copy those that are there. skip unless given"
+      "Layers that may not be distributed: leave them out; copy them from the source; or fetch those from their URLs that the " +
+        "source does not have. Default: skip"
     ),
     Flag.withDefault("skip")
   ),
@@ -104,7 +105,7 @@ export interface Input extends TagFilter.TagFilter {
   readonly referrerType: ReadonlyArray<string>
   readonly referrerAnnotation: ReadonlyArray<readonly [key: string, value: string]>
   readonly digestTags: boolean
-  readonly externalLayers: "skip" | "copy"
+  readonly externalLayers: "skip" | "copy" | "fetch"
   readonly trust: "manifest" | "children" | "deep"
   readonly allTags: boolean
 }

@@ -32,7 +32,7 @@ export const DeleteCommand = Command.make(
     yield* json ? Output.json({ removed }) : Output.line(removed)
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("image"),
   Command.withAlias("rm"),
   Command.withShortDescription("Remove a tag, or a manifest by its digest"),
   Command.withDescription(

@@ -25,7 +25,7 @@ const section = (title: string, lines: ReadonlyArray<string>): ReadonlyArray<str
 
 const changed = ({ left, path, right }: Difference.Change): ReadonlyArray<string> =>
   ([["-", left], ["+", right]] as const).flatMap(([sign, value]) =>
-    value === undefined ? [] : [Words.foreign(`${sign} ${path}: ${JSON.stringify(value)}`)]
+    value === undefined ? [] : [`${sign} ${path}: ${JSON.stringify(value)}`]
   )
 
 const marks = { both: " ", left: "-", right: "+" } as const
@@ -41,9 +41,8 @@ const sides = (left: Digest | undefined, right: Digest | undefined, name = ""): 
 ]
 
 const member = ({ difference, left, name, right }: Difference.Member): ReadonlyArray<string> => {
-  const title = Words.foreign(name)
-  if (difference !== undefined) return [`~ ${title}`, ...indented(indented(lines(difference)))]
-  return left === right ? [`  ${title}: the same`] : sides(left, right, `${title}  `)
+  if (difference !== undefined) return [`~ ${name}`, ...indented(indented(lines(difference)))]
+  return left === right ? [`  ${name}: the same`] : sides(left, right, `${name}  `)
 }
 
 const unlike = "one of them is an index, or neither is an image: --platform chooses an image of an index"
@@ -58,8 +57,8 @@ const lines = (difference: Difference.Difference): ReadonlyArray<string> => [
   ...section("manifests", (difference.manifests ?? []).flatMap(member))
 ]
 
-const text = (difference: Difference.Difference): string =>
-  difference.isSame ? `the same: ${difference.left}` : lines(difference).join("\n")
+const text = (difference: Difference.Difference): ReadonlyArray<string> =>
+  difference.isSame ? [`the same: ${difference.left}`] : lines(difference)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // the verb
@@ -96,11 +95,11 @@ export const DiffCommand = Command.make(
     )
     yield* json
       ? Output.json({ references: names, ...difference })
-      : Output.line(text(difference))
+      : Output.text(text(difference))
     if (exitCode && !difference.isSame) return yield* new Output.Told({})
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("left", "right"),
   Command.withShortDescription("What differs between two images"),
   Command.withDescription(
     "Compares two images: their platforms, and of each what differs in annotations, config and layers. What only the first has is " +

@@ -6,6 +6,7 @@ import { isObject } from "effect/Predicate"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
+import * as MediaType from "../MediaType.ts"
 import type * as Namespace from "../Namespace.ts"
 import * as Platform from "../Platform.ts"
 import type { ManifestBytes } from "../Registry.ts"
@@ -122,9 +123,7 @@ const named = (manifests: ReadonlyArray<Descriptor>): ReadonlyMap<string, Descri
     if (about !== undefined) {
       return `${annotations["vnd.docker.reference.type"] ?? "manifest"} of ${Platform.format(about)}`
     }
-    return platform === undefined
-      ? artifactType ?? mediaType
-      : [Platform.format(platform), ...platform["os.version"] === undefined ? [] : [platform["os.version"]]].join(" ")
+    return platform === undefined ? artifactType || mediaType || "manifest" : Platform.format(platform)
   }
   const names = new Map<string, Descriptor>()
   for (const manifest of manifests) {
@@ -158,8 +157,12 @@ const withoutLayers = (config: unknown): unknown =>
 /** Says of what goes wrong on which side it was. */
 const at = ({ place }: Pick<Side, "place">) => Trouble.at(place.format(place.end))
 
+/** Decodes a manifest, if its type is known. */
 const decode = (side: Side) =>
-  at(side)(Effect.fromResult(Manifest.decode(side.manifest.descriptor.mediaType, side.manifest.bytes)))
+  Effect.fromResult(Manifest.decode(side.manifest.descriptor.mediaType, side.manifest.bytes)).pipe(
+    Effect.catchIf(({ kind }) => kind === "UnknownMediaType", () => Effect.undefined),
+    at(side)
+  )
 
 /** Compares two manifests, and where they are indexes of other manifests those of the same name. */
 export const compare = (
@@ -171,17 +174,17 @@ export const compare = (
     const digests = { left: left.manifest.descriptor.digest, right: right.manifest.descriptor.digest }
     if (digests.left === digests.right) return { isSame: true, ...digests }
     const decoded = { left: yield* decode(left), right: yield* decode(right) }
-    const types = { left: decoded.left.mediaType, right: decoded.right.mediaType }
+    const types = { left: left.manifest.descriptor.mediaType, right: right.manifest.descriptor.mediaType }
     const common = {
       isSame: false,
       ...digests,
       ...types.left === types.right ? {} : { types },
       ...present(
-        changes(decoded.left.content.annotations ?? {}, decoded.right.content.annotations ?? {}),
+        changes(decoded.left?.content.annotations ?? {}, decoded.right?.content.annotations ?? {}),
         "annotations"
       )
     }
-    if (decoded.left._tag === "Index" && decoded.right._tag === "Index") {
+    if (decoded.left?._tag === "Index" && decoded.right?._tag === "Index") {
       const manifests = yield* compareMembers(
         namespace,
         { place: left.place, manifests: named(decoded.left.content.manifests) },
@@ -189,7 +192,7 @@ export const compare = (
       )
       return { ...common, manifests }
     }
-    if (decoded.left._tag !== "Image" || decoded.right._tag !== "Image") return common
+    if (decoded.left?._tag !== "Image" || decoded.right?._tag !== "Image") return common
     const [one, other] = [decoded.left.content, decoded.right.content]
     const configs = one.config.digest === other.config.digest ? [] : changes(
       withoutLayers(yield* at(left)(ImageConfig.read(namespace, left.place, one.config))),
@@ -220,6 +223,8 @@ const compareMembers = Effect.fnUntraced(
           ...other === undefined ? {} : { right: other.digest }
         }
         if (one === undefined || other === undefined || one.digest === other.digest) return { name, ...digests }
+        // what has an unknown type may be a blob
+        if (!MediaType.isManifest(one.mediaType) || !MediaType.isManifest(other.mediaType)) return { name, ...digests }
         const difference = yield* compare(namespace, yield* sideOf(left, one), yield* sideOf(right, other))
         return { name, ...digests, difference }
       }),

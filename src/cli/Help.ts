@@ -38,7 +38,13 @@ const usage = ({ args = [], commandPath = [], subcommands }: HelpDoc.HelpDoc): s
 
 /** Flags that are about how registries are spoken to stand behind the others. */
 const isAboutConnections = ({ name }: HelpDoc.FlagDoc): boolean =>
-  /^(?:plain-http|insecure|ca-file|cert-file|key-file|mirror|concurrency)$/.test(name)
+  /^(?:plain-http|tls|insecure|ca-file|cert-file|key-file|mirror|concurrency)$/.test(name)
+
+/** Flags that are about credentials stand between the two. */
+const isAboutCredentials = ({ name }: HelpDoc.FlagDoc): boolean =>
+  /^(?:authfile|(?:from-|to-)?(?:username|password-stdin|password-file))$/.test(name)
+
+const isOther = (flag: HelpDoc.FlagDoc): boolean => !isAboutConnections(flag) && !isAboutCredentials(flag)
 
 const verbs = (
   { commands, group }: HelpDoc.SubcommandGroupDoc,
@@ -68,7 +74,8 @@ export const format = (doc: HelpDoc.HelpDoc, width: number): string => {
       args.flatMap((arg) => entry(argumentName(arg), arg.description, width))
     ),
     ...subcommands.flatMap((group) => verbs(group, width)),
-    ...section("FLAGS", flagEntries([...flags.filter((flag) => !isAboutConnections(flag)), ...globalFlags])),
+    ...section("FLAGS", flagEntries([...flags.filter(isOther), ...globalFlags])),
+    ...section("FLAGS ABOUT CREDENTIALS", flagEntries(flags.filter(isAboutCredentials))),
     ...section("FLAGS ABOUT CONNECTIONS", flagEntries(flags.filter(isAboutConnections))),
     ...section(
       "EXAMPLES",

@@ -6,7 +6,7 @@ import { isObject } from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import type { Descriptor } from "../Descriptor.ts"
+import { type Descriptor, inlineContent } from "../Descriptor.ts"
 import type * as Namespace from "../Namespace.ts"
 import * as Places from "./Places.ts"
 
@@ -14,6 +14,9 @@ const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Unkno
 
 // of a config that is worth looking at, in bytes
 const limit = 4 * 1024 * 1024
+
+/** Returns a document as JSON, if it is JSON. */
+export const parse = (bytes: Uint8Array): unknown => Result.getOrUndefined(decodeJson(new TextDecoder().decode(bytes)))
 
 /** A field of JSON, if it is there. */
 export const field = (json: unknown, ...names: ReadonlyArray<string>): unknown => {
@@ -25,12 +28,14 @@ export const field = (json: unknown, ...names: ReadonlyArray<string>): unknown =
 
 /** The config of a manifest as JSON, if it is JSON at all. */
 export const read = Effect.fnUntraced(
-  function*(namespace: Namespace.Namespace["Service"], place: Places.Place, { digest, mediaType, size }: Descriptor) {
+  function*(namespace: Namespace.Namespace["Service"], place: Places.Place, config: Descriptor) {
+    const { digest, mediaType, size } = config
     if (size > limit || !mediaType.endsWith("+json")) return undefined
-    const bytes = yield* namespace.getBlob(Places.withPart(place, { digest }).end).pipe(
-      Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
-      Effect.scoped
-    )
-    return Result.getOrUndefined(decodeJson(new TextDecoder().decode(bytes)))
+    const bytes = (yield* inlineContent(config)) ??
+      (yield* namespace.getBlob(Places.withPart(place, { digest }).end).pipe(
+        Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
+        Effect.scoped
+      ))
+    return parse(bytes)
   }
 )

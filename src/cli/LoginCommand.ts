@@ -4,13 +4,10 @@
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Prompt from "effect/cli/Prompt"
-import { TerminalCapabilities } from "effect/cli/TerminalCapabilities"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Stdio from "effect/Stdio"
-import * as Stream from "effect/Stream"
 import * as Credentials from "../auth/Credentials.ts"
 import * as DockerConfig from "../auth/DockerConfig.ts"
 import * as DockerLogin from "../auth/DockerLogin.ts"
@@ -21,24 +18,11 @@ import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
 import { misuse } from "./Names.ts"
 import * as Output from "./Output.ts"
+import * as Password from "./Password.ts"
 
 /** What went wrong with a file or program that keeps credentials. */
 export const notKept = ({ problem, source }: CredentialsUnavailable) =>
   new Output.Failure({ message: `${source}: ${problem}` })
-
-const readPassword = Effect.fnUntraced(function*(fromStdin: boolean) {
-  if (fromStdin) {
-    const { stdin } = yield* Stdio.Stdio
-    const text = yield* Stream.mkString(Stream.decodeText(stdin)).pipe(
-      Effect.mapError(() => new Output.Failure({ message: "the password could not be read from stdin" }))
-    )
-    // whoever writes a line means what is in it
-    return Redacted.make(text.replace(/\r?\n$/, ""))
-  }
-  const { canPrompt } = yield* TerminalCapabilities
-  if (!canPrompt) return yield* misuse("there is nobody to ask for the password: --password-stdin reads it from stdin")
-  return yield* Prompt.run(Prompt.Hidden({ message: "Password" }))
-})
 
 /** Asks the registry whether it knows this user. Many do not ask who one is before they are asked for something. */
 const check = Effect.fnUntraced(function*(host: Host, credential: DockerLogin.Login, settings: Connection.Settings) {
@@ -62,7 +46,7 @@ const check = Effect.fnUntraced(function*(host: Host, credential: DockerLogin.Lo
     Effect.catchReasons("RegistryError", { Unauthorized: refused, Denied: refused }),
     Effect.provide(Layer.fresh(layerOptions({ ...options, mirrors: {}, credentials })))
   )
-  if (!isAsked) yield* Console.error(`${host} does not ask who one is: the name and password could not be checked`)
+  if (!isAsked) yield* Output.note(`${host} does not ask who one is: the name and password could not be checked`)
 })
 
 export const LoginCommand = Command.make(
@@ -72,23 +56,26 @@ export const LoginCommand = Command.make(
     username: Flag.String("username").pipe(
       Flag.withAlias("u"),
       Flag.withMetavar("NAME"),
-      Flag.withDescription("Who one is there; asked for on a terminal. <token> if the password is an identity token"),
+      Flag.withDescription(
+        "User name. Default: prompt for it on a terminal. <token> if the password is an identity token"
+      ),
       Flag.withFallbackPrompt(Prompt.String({ message: "Username" }))
     ),
-    passwordStdin: Flags.onOff("password-stdin", "Read the password from stdin; asked for on a terminal otherwise"),
+    ...Password.sourceFlags(""),
     json: Flags.json,
-    connection: Connection.flags
+    connection: Connection.commonFlags
   },
-  Effect.fnUntraced(function*({ connection, host, json, passwordStdin, username }) {
-    const password = yield* readPassword(passwordStdin)
+  Effect.fnUntraced(function*({ connection, host, json, passwordFile, passwordStdin, username }) {
+    const password = yield* Password.read({ passwordFile, passwordStdin })
+    const options = { file: Option.getOrUndefined(connection.authfile) }
     if (username === "" || Redacted.value(password) === "") return yield* misuse("a name and a password are needed")
     const login: DockerLogin.Login = { _tag: "Basic", username, password }
     yield* check(host, login, connection)
-    const { source } = yield* Effect.mapError(DockerLogin.login(host, login), notKept)
-    const first = (yield* Effect.mapError(DockerConfig.explain({ host }), notKept))
+    const { source } = yield* Effect.mapError(DockerLogin.login(host, login, options), notKept)
+    const first = (yield* Effect.mapError(DockerConfig.explain({ host }, options), notKept))
       .find(({ found }) => found === "entry" || found === "helper")
     if (first !== undefined && first.source !== source && first.program !== source) {
-      yield* Console.error(`${first.source} comes before it, and has other credentials for ${host}`)
+      yield* Output.note(`${first.source} comes before it, and has other credentials for ${host}`)
     }
     yield* json
       ? Output.json({ host, username, source })
@@ -98,8 +85,8 @@ export const LoginCommand = Command.make(
   Command.withShortDescription("Keep a name and password for a registry"),
   Command.withDescription(
     "Checks a name and password with a registry, and keeps them where docker does: in its config.json, in the file that " +
-      "REGISTRY_AUTH_FILE names, or in the credential helper that such a file names. All verbs, docker, podman and others find " +
-      "them there."
+      "REGISTRY_AUTH_FILE or --authfile names, or in the credential helper that such a file names. All verbs, docker, podman and " +
+      "others find them there."
   ),
   Command.withExamples([
     { command: "effect-oci login ghcr.io", description: "Be asked for both" },

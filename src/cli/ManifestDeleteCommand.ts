@@ -25,7 +25,7 @@ export const ManifestDeleteCommand = Command.make(
     yield* json ? Output.json({ removed }) : Output.line(removed)
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("image"),
   Command.withAlias("rm"),
   Command.withShortDescription("Remove a manifest, and every tag on it"),
   Command.withDescription(

@@ -45,7 +45,7 @@ export const ManifestGetCommand = Command.make(
     )
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("image"),
   Command.withAlias("fetch"),
   Command.withShortDescription("Print a manifest as it is, to the byte"),
   Command.withDescription(

@@ -21,24 +21,44 @@ import * as Words from "./Words.ts"
 // text
 // ---------------------------------------------------------------------------------------------------------------------
 
-const item = (name: string, ...values: ReadonlyArray<string>): ReadonlyArray<string> =>
-  values.length === 0 ? [] : [`${name.padEnd(12)}  ${values.map(Words.foreign).join("  ")}`]
+const item = (name: string, ...values: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const said = values.filter((value) => value !== "")
+  return said.length === 0 ? [] : [`${name.padEnd(12)}  ${said.join("  ")}`]
+}
 
 const list = (name: string, values: ReadonlyArray<string>): ReadonlyArray<string> =>
-  values.length === 0 ? [] : [name, ...values.map((value) => `  ${Words.foreign(value)}`)]
+  values.length === 0 ? [] : [name, ...values.map((value) => `  ${value}`)]
 
 const pairs = (name: string, record: unknown): ReadonlyArray<string> =>
-  list(name, isObject(record) ? Object.entries(record).map(([key, value]) => `${key}: ${String(value)}`) : [])
+  list(
+    name,
+    isObject(record)
+      ? Object.entries(record).flatMap(([key, value]) => key === "" && value === "" ? [] : [`${key}: ${String(value)}`])
+      : []
+  )
+
+/** Returns a line of columns, without those that are blank. */
+const columns = (...values: ReadonlyArray<string>): string => values.filter((value) => value !== "").join("  ")
 
 const strings = (value: unknown): ReadonlyArray<string> => Array.isArray(value) ? value.map(String) : []
 
-const described = (label: string, { digest, mediaType, size }: Descriptor): ReadonlyArray<string> =>
-  item(label, digest, Words.size(size), mediaType)
+const described = (label: string, { digest, mediaType = "", size }: typeof Manifest.Subject.Type) =>
+  item(label, digest, size === undefined ? "" : Words.size(size), mediaType)
 
 const platformOf = (config: unknown): ReadonlyArray<string> => {
-  const parts = ["os", "architecture", "variant"].map((name) => ImageConfig.field(config, name))
-  const known = parts.filter((part) => typeof part === "string" && part !== "")
-  return known.length === 0 ? [] : [known.join("/")]
+  const text = (name: string) => {
+    const value = ImageConfig.field(config, name)
+    return typeof value === "string" ? value : ""
+  }
+  const [os, architecture] = [text("os"), text("architecture")]
+  if (os === "" || architecture === "") return [os, architecture].filter((part) => part !== "")
+  return [Platform.format({
+    os,
+    architecture,
+    variant: text("variant"),
+    "os.version": text("os.version"),
+    "os.features": strings(ImageConfig.field(config, "os.features"))
+  })]
 }
 
 const aboutConfig = (config: unknown): ReadonlyArray<string> => {
@@ -62,27 +82,36 @@ const layers = (layers: ReadonlyArray<Descriptor>): ReadonlyArray<string> => {
   const total = layers.reduce((sum, { size }) => sum + size, 0)
   return list(
     `layers, ${Words.size(total)} in all`,
-    layers.map(({ digest, mediaType, size }) => `${digest}  ${Words.size(size)}  ${mediaType}`)
+    layers.map(({ digest, mediaType, size }) => columns(digest, Words.size(size), mediaType))
   )
 }
 
 const children = (manifests: ReadonlyArray<Descriptor>): ReadonlyArray<string> =>
   list(
     "manifests",
-    manifests.map(({ annotations, digest, platform, size }) => {
+    manifests.map(({ annotations, digest, mediaType, platform, size }) => {
       const about = annotations?.["vnd.docker.reference.type"]
-      const label = about ?? (platform === undefined ? "any platform" : Platform.format(platform))
-      return `${digest}  ${Words.size(size)}  ${label}`
+      const type = Words.isKnown(mediaType) ? "any platform" : mediaType
+      return columns(digest, Words.size(size), about ?? (platform === undefined ? type : Platform.format(platform)))
     })
   )
 
-const text = (reference: string, descriptor: Descriptor, manifest: Manifest.Manifest, config: unknown): string => {
+/** A manifest, and its descriptor as the registry has it. */
+interface Inspected {
+  readonly reference: string
+  readonly descriptor: Descriptor
+  /** Absent if its type is unknown. */
+  readonly manifest?: Manifest.Manifest
+  readonly config?: unknown
+}
+
+const lines = ({ config, descriptor, manifest, reference }: Inspected): ReadonlyArray<string> => {
+  const about = [...item("reference", reference), ...described("digest", descriptor)]
+  if (manifest === undefined) return [...about, "it has an unknown type: effect-oci manifest get prints it"]
   const { content, _tag } = manifest
-  const type = Manifest.artifactType(manifest)
   return [
-    ...item("reference", reference),
-    ...described("digest", descriptor),
-    ...content.artifactType === undefined || type === undefined ? [] : item("artifact", type),
+    ...about,
+    ...item("artifact", content.artifactType ?? ""),
     ...content.subject === undefined ? [] : described("refers to", content.subject),
     ...pairs("annotations", content.annotations),
     ..._tag === "Image"
@@ -90,8 +119,16 @@ const text = (reference: string, descriptor: Descriptor, manifest: Manifest.Mani
       : [],
     ..._tag === "Artifact" ? layers(content.blobs ?? []) : [],
     ..._tag === "Index" ? children(content.manifests) : []
-  ].join("\n")
+  ]
 }
+
+/** Decodes a manifest, if its type is known. */
+const decode = (mediaType: string, bytes: Uint8Array) =>
+  Effect.catchIf(
+    Effect.fromResult(Manifest.decode(mediaType, bytes)),
+    ({ kind }) => kind === "UnknownMediaType",
+    () => Effect.undefined
+  )
 
 // ---------------------------------------------------------------------------------------------------------------------
 // the verb
@@ -117,24 +154,23 @@ export const ManifestInspectCommand = Command.make(
           place.end,
           Option.isNone(platform) ? {} : { platform: platform.value }
         )
-        const manifest = yield* Effect.fromResult(Manifest.decode(descriptor.mediaType, bytes))
-        const config = manifest._tag === "Image"
+        const manifest = yield* decode(descriptor.mediaType, bytes)
+        const config = manifest?._tag === "Image"
           ? yield* ImageConfig.read(namespace, place, manifest.content.config)
           : undefined
-        const reference = place.format(place.end)
+        const known = {
+          reference: place.format(place.end),
+          descriptor,
+          ...config === undefined ? {} : { config }
+        }
         yield* json
-          ? Output.json({
-            reference,
-            descriptor,
-            manifest: manifest.content,
-            ...config === undefined ? {} : { config }
-          })
-          : Output.line(text(reference, descriptor, manifest, config))
+          ? Output.json({ ...known, manifest: ImageConfig.parse(bytes) })
+          : Output.text(lines({ ...known, ...manifest === undefined ? {} : { manifest } }))
       })
     )
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("image"),
   Command.withAlias("show"),
   Command.withShortDescription("Show what a manifest says, and the config of its image"),
   Command.withDescription(

@@ -68,7 +68,7 @@ export const ManifestPutCommand = Command.make(
     yield* json ? Output.json(descriptor) : Output.line(result)
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("image"),
   Command.withAlias("push"),
   Command.withShortDescription("Write a manifest"),
   Command.withDescription(

@@ -1,6 +1,7 @@
 /**
  * What the command prints as its result. All else that it says goes to stderr.
  */
+import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { PlatformError } from "effect/PlatformError"
@@ -11,6 +12,8 @@ import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import { Storage } from "../RegistryError.ts"
 import * as OutputFile from "../stores/OutputFile.ts"
+import { escapeUnprintable, printable } from "../Text.ts"
+import * as Words from "./Words.ts"
 
 /** Something that the command cannot do, in a sentence. */
 export class Failure extends Schema.TaggedError<Failure>("effect-oci/cli/Failure")("Failure", {
@@ -52,17 +55,26 @@ const write = <E, R>(
       )
   )
 
-/** Prints lines. */
-export const lines = <E, R>(content: Stream.Stream<string, E, R>) =>
-  write(Stream.mapArray(content, (lines) => [lines.map((line) => `${line}\n`).join("")]))
+const lineOf = (text: string): string => `${printable(text)}\n`
 
-/** Prints a line, or several. */
-export const line = (text: string) => lines(Stream.succeed(text))
+/** Prints lines. Text of another party in them becomes printable here: each of them stays one line. */
+export const lines = <E, R>(content: Stream.Stream<string, E, R>) =>
+  write(Stream.mapArray(content, (lines) => [lines.map(lineOf).join("")]))
+
+/** Prints several lines. */
+export const text = (content: ReadonlyArray<string>) => lines(Stream.fromIterable(content))
+
+/** Prints a line. */
+export const line = (content: string) => text([content])
+
+/** Prints a line on stderr, where everything goes that is not the result. */
+export const note = (content: string): Effect.Effect<void> => Console.error(Words.oneLine(content))
 
 const encodeJson = Schema.encodeEffect(Schema.fromJsonString(Schema.Unknown))
 
-/** Prints JSON. */
-export const json = (value: unknown) => Effect.flatMap(Effect.orDie(encodeJson(value)), line)
+/** Prints JSON, in which all that is not printable is escaped, so that a terminal does not obey it. */
+export const json = (value: unknown) =>
+  Effect.flatMap(Effect.orDie(encodeJson(value)), (encoded) => line(escapeUnprintable(encoded)))
 
 /** Writes bytes to a file. */
 const toFile = <E, R>(file: string, content: Stream.Stream<Uint8Array, E, R>) =>

@@ -14,7 +14,6 @@
  * that of a drive.
  */
 import type * as CliError from "effect/cli/CliError"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
@@ -28,6 +27,7 @@ import * as RegistryError from "../RegistryError.ts"
 import type { DockerArchive } from "../stores/DockerArchive.ts"
 import type { LayoutRegistry, NamedManifest } from "../stores/LayoutRegistry.ts"
 import { misuse as invalid, readReference } from "./Names.ts"
+import * as Output from "./Output.ts"
 import * as Trouble from "./Trouble.ts"
 
 export interface Place {
@@ -61,6 +61,8 @@ export const changed: Role = { needs: "nothing", isWritten: true }
 export interface Named {
   /** As it was written. */
   readonly input: string
+  /** The registry and the repository, unless it is in a folder or an archive. */
+  readonly registry?: { readonly host: Reference.Host; readonly repository: Reference.Repository }
   /** Works on what it names. What was written to an archive is in its file by the end. */
   readonly use: <A, E, R>(
     role: Role,
@@ -167,7 +169,7 @@ const formatOf = (path: string): Place["format"] => ({ digest, tag }) =>
   path + (tag === undefined ? "" : `:${tag}`) + (digest === undefined ? "" : `@${digest}`)
 
 const told = <P extends Part>(input: string, format: Place["format"], part: P) =>
-  Effect.as(Console.error(`${input} is taken as ${format(part)}`), part)
+  Effect.as(Output.note(`${input} is taken as ${format(part)}`), part)
 
 /** The one image that there is. */
 const soleImage = Effect.fnUntraced(
@@ -330,11 +332,12 @@ const readRegistry = Effect.fnUntraced(function*(input: string) {
   const format: Place["format"] = (part) => Reference.format({ registry, repository, ...part })
   const named: Named = {
     input,
+    registry: { host: registry, repository },
     use: Effect.fnUntraced(function*({ needs }, work) {
       const end = needs !== "nothing" && isUnnamed(reference)
         ? new Reference.Reference({ registry, repository, tag: latest })
         : reference
-      if (String(end) !== input) yield* Console.error(`${input} is taken as ${end}`)
+      if (String(end) !== input) yield* Output.note(`${input} is taken as ${end}`)
       return yield* Trouble.at(String(end))(work({ end, format }))
     })
   }

@@ -26,7 +26,7 @@ export const plan = Effect.fnUntraced(
         input,
         (source, destinations) => Effect.forEach(destinations, (destination) => planPair({ source, destination }))
       )
-    if (!input.json) return yield* Output.line(plans.map(CopyPlan.format).join("\n\n"))
+    if (!input.json) return yield* Output.text(plans.map(CopyPlan.format).join("\n\n").split("\n"))
     const encoded = yield* Effect.orDie(encode(plans))
     yield* Output.json(input.allTags || plans.length > 1 ? encoded : encoded[0])
   }
@@ -34,12 +34,12 @@ export const plan = Effect.fnUntraced(
 
 export const PlanCommand = Command.make(
   "plan",
-  { ...CopyFlags.config, json: Flags.json, connection: Connection.flags },
+  { ...CopyFlags.config, json: Flags.json, connection: Connection.copyFlags },
   Effect.fnUntraced(function*(input) {
     yield* plan(input, yield* CopyFlags.options(input))
   })
 ).pipe(
-  Connection.provide,
+  Connection.provideCopy,
   Command.withShortDescription("What copy would do, as a tree, by reading alone"),
   Command.withDescription(
     "Tells what copy would do with the same flags, as a tree: for every manifest and blob what is to happen to it, why, and " +

@@ -12,9 +12,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Logger from "effect/Logger"
 import { hasProperty } from "effect/Predicate"
+import * as Ref from "effect/Ref"
 import * as Runtime from "effect/Runtime"
 import * as Stdio from "effect/Stdio"
 import * as Terminal from "effect/Terminal"
+import * as CredentialSearch from "./CredentialSearch.ts"
 import * as Help from "./Help.ts"
 import { version } from "./version.ts"
 import { oneLine } from "./Words.ts"
@@ -130,6 +132,7 @@ export const run = Effect.fnUntraced(
     return Effect.flatMap(Effect.promise(() => import("./Advice.ts")), ({ complain }) => complain(error))
   }),
   Effect.onInterrupt(() => Console.error("effect-oci: interrupted")),
+  Effect.provideServiceEffect(CredentialSearch.CredentialSearch, Ref.make(CredentialSearch.initial)),
   // nobody looks at the spans of a command
   Effect.withTracerEnabled(false),
   Effect.provideService(Logger.LogToStderr, true)

@@ -12,10 +12,11 @@ import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import * as Terminal from "effect/Terminal"
 import type { CopyEvent } from "../copy/CopyEvent.ts"
+import * as CopyProgress from "../copy/CopyProgress.ts"
 import type { CopyReport, Entry, Outcome } from "../copy/CopyReport.ts"
 import type { Digest } from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
-import { foreign, lasting, plural, seconds, size } from "./Words.ts"
+import { lasting, oneLine, plural, seconds, size } from "./Words.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
 // words
@@ -55,9 +56,9 @@ export const conclusion = (report: CopyReport, elapsed: Duration.Duration): stri
 const remark = (event: CopyEvent): string | undefined => {
   switch (event._tag) {
     case "Warned":
-      return foreign(`warning from ${event.registry}: ${event.text}`)
+      return oneLine(`warning: ${event.registry}: ${event.text}`)
     case "Paused":
-      return `${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`
+      return oneLine(`${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`)
     default:
       return undefined
   }
@@ -66,47 +67,6 @@ const remark = (event: CopyEvent): string | undefined => {
 // ---------------------------------------------------------------------------------------------------------------------
 // bars
 // ---------------------------------------------------------------------------------------------------------------------
-
-/** How far a copy is. */
-interface State {
-  readonly begun: number
-  readonly moving: Map<Digest, { readonly size: number; bytes: number }>
-  planned: number
-  plannedBytes: number
-  settled: number
-  settledBytes: number
-  retries: number
-}
-
-const update = (state: State, event: CopyEvent): void => {
-  switch (event._tag) {
-    case "Planned":
-      state.planned++
-      state.plannedBytes += event.descriptor.size
-      break
-    case "Started":
-      state.moving.set(event.descriptor.digest, { size: event.descriptor.size, bytes: 0 })
-      break
-    case "Progressed": {
-      const piece = state.moving.get(event.descriptor.digest)
-      if (piece !== undefined) piece.bytes = event.bytes
-      break
-    }
-    case "Settled": {
-      const { descriptor, outcome, role } = event.entry
-      state.moving.delete(descriptor.digest)
-      if (role !== "blob") break
-      state.settled++
-      // what was there already takes no time
-      if (outcome === "copied") state.settledBytes += descriptor.size
-      else state.plannedBytes -= descriptor.size
-      break
-    }
-    case "Retried":
-      state.retries++
-      break
-  }
-}
 
 // smaller ones are gone before they can be read
 const largeEnough = 8 * 1024 * 1024
@@ -127,24 +87,26 @@ const bar = (digest: Digest, piece: { readonly size: number; readonly bytes: num
 }
 
 /** The lines about a copy that is under way, for a terminal of some size, at a time in milliseconds. */
-const draw = (state: State, now: number, width: number, rows: number): ReadonlyArray<string> => {
-  const moving = Array.from(state.moving)
+const draw = (
+  progress: CopyProgress.CopyProgress,
+  now: number,
+  width: number,
+  rows: number
+): ReadonlyArray<string> => {
   const most = Math.max(0, Math.min(barsAtMost, rows - 2))
-  const bars = moving.filter(([, piece]) => piece.size >= largeEnough).slice(0, most)
-  const bytes = state.settledBytes + moving.reduce((sum, [, piece]) => sum + piece.bytes, 0)
-  const elapsed = Math.max(1, now - state.begun)
-  const rate = (bytes * 1000) / elapsed
-  const left = rate > 0 ? ((state.plannedBytes - bytes) / rate) * 1000 : undefined
-  const blobs = `${state.settled} of ${plural(state.planned, "blob")}`
-  const amount = `${size(bytes)} of ${size(state.plannedBytes)}`
-  const time = left === undefined || left < 500 ? [] : [`${lasting(left)} left`]
+  const bars = Array.from(progress.moving).filter(([, piece]) => piece.size >= largeEnough).slice(0, most)
+  const rate = CopyProgress.rate(progress, now)
+  const left = Duration.toMillis(CopyProgress.timeLeft(progress, now) ?? Duration.zero)
+  const blobs = `${progress.blobs.done} of ${plural(progress.blobs.total, "blob")}`
+  const amount = `${size(progress.bytes.done)} of ${size(progress.bytes.total)}`
+  const time = left < 500 ? [] : [`${lasting(left)} left`]
   const total = [
     [
       blobs,
       amount,
       `${size(Math.round(rate))}/s`,
       ...time,
-      ...state.retries === 0 ? [] : [plural(state.retries, "retry")]
+      ...progress.retries === 0 ? [] : [plural(progress.retries, "retry")]
     ],
     [blobs, amount, ...time],
     [amount, ...time],
@@ -194,15 +156,7 @@ const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyE
   const stdio = yield* Stdio.Stdio
   const { columns, rows } = yield* Terminal.Terminal
   const write = (text: string) => Effect.ignore(Stream.run(Stream.succeed(text), stdio.stderr({ endOnDone: false })))
-  const state: State = {
-    begun: yield* Clock.currentTimeMillis,
-    moving: new Map(),
-    planned: 0,
-    plannedBytes: 0,
-    settled: 0,
-    settledBytes: 0,
-    retries: 0
-  }
+  let progress = CopyProgress.empty
   let drawn: ReadonlyArray<string> = []
   // back to where the first line begins, and all from there on is gone; lines that were broken when the terminal became
   // narrower are several by now
@@ -215,7 +169,7 @@ const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyE
       const width = (yield* columns) || usualWidth
       // a line that reaches the edge would be two on some terminals
       const room = Math.max(1, width - 1)
-      const lines = draw(state, yield* Clock.currentTimeMillis, room, (yield* rows) || usualHeight)
+      const lines = draw(progress, yield* Clock.currentTimeMillis, room, (yield* rows) || usualHeight)
         .map((line) => line.slice(0, room))
       const text = erased(width) + above + lines.join("\n")
       drawn = lines
@@ -226,8 +180,9 @@ const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyE
     drawn = []
     yield* write(text)
   })
+  const clock = yield* Clock.Clock
   const following = Stream.runForEach(events, (event) => {
-    update(state, event)
+    progress = CopyProgress.update(progress, event, clock.currentTimeMillisUnsafe())
     const said = remark(event)
     return said === undefined ? Effect.void : redraw(`${said}\n`)
   })

@@ -15,7 +15,7 @@ import * as Places from "./Places.ts"
 import * as Words from "./Words.ts"
 
 const line = ({ artifactType, digest, mediaType, size }: Descriptor): string =>
-  `${digest}  ${Words.foreign(artifactType ?? mediaType)}  ${Words.size(size)}`
+  [digest, artifactType || mediaType, Words.size(size)].filter((column) => column !== "").join("  ")
 
 export const ReferrersCommand = Command.make(
   "referrers",
@@ -47,7 +47,7 @@ export const ReferrersCommand = Command.make(
     )
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("image"),
   Command.withAlias("discover"),
   Command.withShortDescription("What refers to an image: signatures, SBOMs, attestations"),
   Command.withDescription(

@@ -15,7 +15,9 @@ export const ResolveCommand = Command.make(
   "resolve",
   {
     image: Flags.place("image", "Whose digest: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE"),
-    platform: Flags.platform("The digest of the image for this platform, such as linux/arm64").pipe(Flag.optional),
+    platform: Flags.platform(
+      "The digest of the image for this platform, such as linux/arm64 or windows(10.0.17763)/amd64"
+    ).pipe(Flag.optional),
     fullRef: Flags.onOff("full-ref", "Print the whole reference by digest"),
     json: Flags.json,
     connection: Connection.flags
@@ -36,7 +38,7 @@ export const ResolveCommand = Command.make(
     )
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("image"),
   Command.withAlias("digest"),
   Command.withShortDescription("The digest that a tag points at"),
   Command.withDescription(

@@ -147,7 +147,7 @@ export const ServeCommand = Command.make(
     return yield* Effect.never
   }, Effect.scoped)
 ).pipe(
-  Connection.provide,
+  Connection.provide("proxy"),
   Command.withShortDescription("Serve a registry over HTTP"),
   Command.withDescription(
     "Serves a registry over HTTP until it is interrupted, and prints where it listens when it does. What clients ask for is told on " +

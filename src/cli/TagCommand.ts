@@ -46,7 +46,7 @@ export const TagCommand = Command.make(
     yield* Output.lines(Stream.fromIterable(result.references.map((reference) => `${reference}@${result.digest}`)))
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("image"),
   Command.withShortDescription("Give an image further tags"),
   Command.withDescription("Points further tags of the same repository at an image, without moving its content."),
   Command.withExamples([

@@ -44,7 +44,7 @@ export const TagsCommand = Command.make(
     )
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("repository"),
   Command.withAlias("ls"),
   Command.withShortDescription("The tags of a repository"),
   Command.withDescription(

@@ -4,6 +4,7 @@
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as Platform from "../Platform.ts"
+import { printable } from "../Text.ts"
 import type { Content } from "./Content.ts"
 import * as Words from "./Words.ts"
 
@@ -16,17 +17,15 @@ const ends: Readonly<Record<NonNullable<Content["ends"]>, string>> = {
 
 /** What a manifest is, in the order of importance. */
 const words = ({ artifactType, ends: end, mediaType, platform, size }: Content): ReadonlyArray<string> => [
-  ...platform === undefined ? [] : [Words.foreign(Platform.format(platform))],
-  artifactType === undefined ? Words.kind(mediaType) : Words.foreign(artifactType),
+  ...platform === undefined ? [] : [Platform.format(platform)],
+  artifactType || Words.kind(mediaType) || "manifest",
   Words.size(size),
   ...end === undefined ? [] : [ends[end]]
 ]
 
 /** What a layer is packed as: `tar+gzip`; or its type, if it is no layer of an image. */
 const packing = ({ mediaType }: Descriptor): string =>
-  Words.foreign(
-    /^application\/vnd\.(?:oci\.image\.layer|docker\.image\.rootfs)\..*?(tar.*)$/.exec(mediaType)?.[1] ?? mediaType
-  )
+  /^application\/vnd\.(?:oci\.image\.layer|docker\.image\.rootfs)\..*?(tar.*)$/.exec(mediaType)?.[1] ?? mediaType
 
 /** The blobs of a tree, each once. */
 const blobsOf = (content: Content, blobs: Map<Digest, number> = new Map()): ReadonlyMap<Digest, number> => {
@@ -56,7 +55,7 @@ const draw = ({ below, text }: Line): ReadonlyArray<string> => [
 ]
 
 const leaf = (name: string, descriptor: Descriptor, ...more: ReadonlyArray<string>): Line => ({
-  text: [name, descriptor.digest, Words.size(descriptor.size), ...more].join("  "),
+  text: [name, descriptor.digest, Words.size(descriptor.size), ...more].filter((column) => column !== "").join("  "),
   below: []
 })
 
@@ -73,11 +72,11 @@ const lineOf = (content: Content, ...names: ReadonlyArray<string>): Line => {
 }
 
 /** A tree in lines, for people. */
-export const text = (name: string, content: Content): string => {
+export const text = (name: string, content: Content): ReadonlyArray<string> => {
   const blobs = blobsOf(content)
   const bytes = Array.from(blobs.values()).reduce((sum, size) => sum + size, 0)
   const total = `${Words.plural(blobs.size, "blob")}, ${Words.size(bytes)}`
-  return [...draw(lineOf(content, name)), `in all: ${total}`].join("\n")
+  return [...draw(lineOf(content, name)), `in all: ${total}`]
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -85,12 +84,12 @@ export const text = (name: string, content: Content): string => {
 // ---------------------------------------------------------------------------------------------------------------------
 
 const escaped = (text: string): string =>
-  Words.foreign(text).replace(/[#"<>&`]/g, (character) => `#${character.charCodeAt(0)};`)
+  printable(text).replace(/[#"<>&`]/g, (character) => `#${character.charCodeAt(0)};`)
 
 const short = (digest: Digest): string => digest.slice(0, digest.indexOf(":") + 13)
 
 /** A tree as a flowchart. What is in it more than once is one node, and what refers to a manifest points at it. */
-export const mermaid = (name: string, content: Content): string => {
+export const mermaid = (name: string, content: Content): ReadonlyArray<string> => {
   const ids = new Map<Digest, string>()
   const lines = new Set<string>()
   const node = (digest: Digest, label: ReadonlyArray<string>, [open, close]: readonly [string, string]): string => {
@@ -111,5 +110,5 @@ export const mermaid = (name: string, content: Content): string => {
     return id
   }
   manifest(content, name)
-  return ["flowchart TD", ...Array.from(lines, (line) => `  ${line}`)].join("\n")
+  return ["flowchart TD", ...Array.from(lines, (line) => `  ${line}`)]
 }

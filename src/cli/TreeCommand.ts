@@ -39,12 +39,12 @@ export const TreeCommand = Command.make(
         })
         const name = place.format(place.end)
         if (json) return yield* Output.json({ reference: name, ...content })
-        yield* Output.line(mermaid ? Tree.mermaid(name, content) : Tree.text(name, content))
+        yield* Output.text(mermaid ? Tree.mermaid(name, content) : Tree.text(name, content))
       })
     )
   })
 ).pipe(
-  Connection.provide,
+  Connection.provide("image"),
   Command.withShortDescription("What an image consists of, and what refers to it"),
   Command.withDescription(
     "Shows an image as a tree: the platforms of an index, the config and layers of each with their sizes, and what refers to " +

@@ -3,6 +3,7 @@
  */
 import * as ByteSize from "effect/ByteSize"
 import * as MediaType from "../MediaType.ts"
+import { printable } from "../Text.ts"
 
 /** A number of bytes. */
 export const size = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes))
@@ -22,11 +23,8 @@ export const lasting = (millis: number): string => {
   return minutes < 60 ? `${minutes} min ${whole % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
 }
 
-/** Text that somebody else wrote, without what a terminal would obey. */
-export const foreign = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ")
-
-/** Text in one line. */
-export const oneLine = (text: string): string => foreign(text.replaceAll(/\s*\n\s*/g, " ")).trim()
+/** Text in one line, without what a terminal would obey. */
+export const oneLine = (text: string): string => printable(text.replaceAll(/\s*\n\s*/g, " ")).trim()
 
 const kinds: ReadonlyMap<string, string> = new Map([
   [MediaType.imageManifest, "image"],
@@ -37,4 +35,7 @@ const kinds: ReadonlyMap<string, string> = new Map([
 ])
 
 /** What content of a type is, for short: what is not a manifest keeps its type. */
-export const kind = (mediaType: string): string => kinds.get(mediaType) ?? foreign(mediaType)
+export const kind = (mediaType: string): string => kinds.get(mediaType) ?? mediaType
+
+/** Returns true for a type that says what content is. */
+export const isKnown = (mediaType: string): boolean => mediaType === "" || kinds.has(mediaType)

@@ -7,8 +7,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
-import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
+import type * as ErrorBody from "../auth/ErrorBody.ts"
 import * as RetryAfter from "../auth/RetryAfter.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
@@ -19,11 +18,6 @@ export const naturalHeader = (value: string | undefined): number | undefined =>
 
 /** What a request was for: it decides what "not found" means. */
 export type Target = "blob" | "manifest" | "upload" | "referrers" | "repository" | "registry"
-
-const ErrorDocument = Schema.fromJsonString(Schema.toCodecGoJson(Schema.Struct({
-  errors: Schema.Array(Schema.Struct({ code: Schema.String, message: Schema.optionalKey(Schema.String) }))
-})))
-const decodeErrorDocument = Schema.decodeUnknownResult(ErrorDocument)
 
 const byCode = {
   BLOB_UNKNOWN: RegistryError.BlobUnknown,
@@ -61,18 +55,11 @@ const isCode = (code: string): code is keyof typeof byCode => Object.hasOwn(byCo
 export const reasonOf = Effect.fnUntraced(function*(
   target: Target,
   response: HttpClientResponse.HttpClientResponse,
-  body: Uint8Array,
+  { code, text }: ErrorBody.ErrorBody,
   isKnown: boolean
 ): Effect.fn.Return<RegistryError.Reason> {
   const { headers, status } = response
-  const document = decodeErrorDocument(new TextDecoder().decode(body))
-  const first = Result.isSuccess(document) ? document.success.errors[0] : undefined
-  const isPage = first === undefined && (headers["content-type"] ?? "").includes("html")
-  const detail = isPage
-    ? "the answer is a web page: is this a registry?"
-    : first === undefined
-    ? undefined
-    : excerpt(first.message === undefined || first.message === "" ? first.code : first.message)
+  const detail = text === undefined ? undefined : excerpt(text)
   const answer = { status, ...detail === undefined ? {} : { detail } }
 
   const retryAfter = RetryAfter.parse(headers["retry-after"], yield* Clock.currentTimeMillis)
@@ -89,8 +76,8 @@ export const reasonOf = Effect.fnUntraced(function*(
       ? new RegistryError.BlobUploadInvalid(answer)
       : new RegistryError.RangeNotSatisfiable(answer)
   }
-  if (status >= 400 && status < 500 && first !== undefined && isCode(first.code)) {
-    return new byCode[first.code](answer)
+  if (status >= 400 && status < 500 && code !== undefined && isCode(code)) {
+    return new byCode[code](answer)
   }
   if (status === 404) return new notFound[target](answer)
   if (status === 405) return new RegistryError.Unsupported(answer)

@@ -4,6 +4,7 @@
  * A registry that says to HEAD that it has no such blob is believed, also one that would get it from elsewhere for a GET
  * (Harbor's proxies): who wants the blob reads it.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -133,30 +134,48 @@ export const make = (connection: Connection.Connection): Blobs => {
 }
 
 /** A stream that goes on from where it broke, when and as often as the schedule of retries says. */
-const resuming = (
+export const resuming = (
   first: Registry.Blob["stream"],
   goOn: (read: number) => Registry.Blob["stream"]
 ): Registry.Blob["stream"] =>
-  Stream.suspend(() => {
+  Stream.unwrap(Effect.gen(function*() {
+    const progress = yield* Retries.startProgress
+    const clock = yield* Clock.Clock
+    const attempts = Retries.countAttempts(progress.since)
     let read = 0
-    const counted = Stream.mapArray<Uint8Array, Uint8Array>((chunks) => {
-      for (const { length } of chunks) read += length
-      return chunks
-    })
+    // the time that the reader takes between two chunks is not the registry's
+    const counted = (stream: Registry.Blob["stream"], isFirst: boolean) => {
+      let isDelivered = isFirst
+      return Stream.transformPull(stream, (pull) =>
+        Effect.succeed(Effect.suspend(() => {
+          if (isDelivered) {
+            progress.since = clock.currentTimeMillisUnsafe()
+            attempts.reset(progress.since)
+          }
+          isDelivered = false
+          return Effect.map(pull, (chunks) => {
+            for (const { length } of chunks) read += length
+            isDelivered = true
+            return chunks
+          })
+        }))).pipe(Stream.catch((error) => Stream.fromEffect(attempts.fail(error))))
+    }
     // what does not break, as most does not, needs no schedule
-    return Stream.catch(counted(first), (error) => {
+    return Stream.catch(counted(first, true), (error) => {
       let failed: RegistryError.RegistryError | undefined = error
       const attempt = Stream.suspend(() => {
-        if (failed === undefined) return counted(goOn(read))
+        if (failed === undefined) {
+          return counted(Stream.provideService(goOn(read), Retries.Progress, progress), false)
+        }
         const first = failed
         failed = undefined
         return Stream.fail(first)
       })
       return Stream.unwrap(
-        Effect.map(Retries.schedule(Retries.worthRetrying), (schedule) => Stream.retry(attempt, schedule))
+        Effect.map(Retries.schedule(Retries.worthRetrying, progress), (schedule) => Stream.retry(attempt, schedule))
       )
     })
-  })
+  }))
 
 const part = <E>(
   stream: Stream.Stream<Uint8Array, E>,

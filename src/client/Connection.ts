@@ -12,14 +12,18 @@ import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as Redacted from "effect/Redacted"
 import * as Ref from "effect/Ref"
 import * as EffectScope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as AddressPolicy from "../auth/AddressPolicy.ts"
 import type { Credentials } from "../auth/Credentials.ts"
+import * as ErrorBody from "../auth/ErrorBody.ts"
 import * as NoAnswer from "../auth/NoAnswer.ts"
 import * as Scope from "../auth/Scope.ts"
+import * as Secrets from "../auth/Secrets.ts"
 import * as Spans from "../auth/Spans.ts"
+import type * as TokenRealms from "../auth/TokenRealms.ts"
 import * as Tokens from "../auth/Tokens.ts"
 import { resolve, withParameters } from "../auth/Urls.ts"
 import * as Limiter from "../Limiter.ts"
@@ -28,6 +32,7 @@ import * as Metrics from "../Metrics.ts"
 import type { Repository } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
+import * as Retries from "../Retries.ts"
 import { excerpt } from "../Text.ts"
 import type { Chunk } from "../Upload.ts"
 import * as Answer from "./Answer.ts"
@@ -121,8 +126,20 @@ interface Answered {
 
 type Client<R> = HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>
 
-// of which it is known that they were told already
-const warningLimit = 1000
+// number of distinct warnings that are reported
+const warningLimit = 100
+
+// number of warnings of one answer that are read
+const warningsOfAnswer = 10
+
+// a plain request that fails so, at a registry that never answered, may have met a port that expects TLS
+const isMute = (code: string): boolean => /^(?:UND_ERR_SOCKET|ECONNRESET|EPIPE)$|^HPE_/.test(code)
+
+/** Sentences with which servers refuse plain HTTP at a port for TLS: those of Go, nginx and Apache. */
+const expectsTls = /\bhttp request (?:was sent )?to (?:an )?https (?:server|port)|plain http to an ssl-enabled server/i
+
+// how long it may take to find out whether a port expects TLS
+const probeTimeout = Duration.seconds(5)
 
 // of what is read in one piece: small blobs, error documents, and answers that are read only to free their connection
 const smallBody = 64 * 1024
@@ -156,6 +173,17 @@ const nothing = Effect.as(freed, { bytes: new Uint8Array(), complete: true })
 // where fetch is below, an answer without a body has no stream
 const isBodiless = ({ reason }: HttpClientError.HttpClientError): boolean => reason._tag === "EmptyBodyError"
 
+/**
+ * Returns what makes a signed address, or that of an upload session, secret, and should not be repeated in an error.
+ */
+const secretsIn = (url: string): ReadonlyArray<Redacted.Redacted> => {
+  const { password, searchParams } = new URL(url)
+  const values = Array.from(searchParams).filter(([name]) =>
+    /auth|credential|key|pass|secret|sig|state|token/i.test(name)
+  )
+  return [password, ...values.map(([, value]) => value)].map((value) => Redacted.make(value))
+}
+
 /** Has an answer no body, so that none need be read? */
 const isEmpty = ({ headers, request, status }: HttpClientResponse.HttpClientResponse): boolean =>
   request.method === "HEAD" || status === 204 || headers["content-length"] === "0"
@@ -174,6 +202,7 @@ export interface Options {
   readonly credentials: Credentials["Service"]
   /** What is known of the registry already, whatever it may answer. */
   readonly capabilities?: Registry.Capabilities
+  readonly tokenRealms?: TokenRealms.TokenRealms | undefined
   /** The host that it is a mirror of. */
   readonly mirrorOf?: string
   readonly transformClient?: (client: HttpClient.HttpClient) => HttpClient.HttpClient
@@ -182,7 +211,7 @@ export interface Options {
 export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<Connection, never, HttpClient.HttpClient> {
-  const { credentials, mirrorOf, name, origin, transformClient } = options
+  const { credentials, mirrorOf, name, origin, tokenRealms = "https", transformClient } = options
   const environment = yield* HttpClient.HttpClient
   const client = transformClient === undefined ? environment : transformClient(environment)
   const limiter = (yield* Limiter.PerRegistry)()
@@ -193,16 +222,41 @@ export const make = Effect.fnUntraced(function*(
   const pauses = Pauses.make(name)
   const warned = new Set<string>()
   const registry = new URL(origin)
-  const tokens = yield* Tokens.make({ host: name, registry, client, credentials })
+  const secrets = Secrets.make()
+  const tokens = yield* Tokens.make({ host: name, registry, client, credentials, secrets, tokenRealms })
+  let hasAnswered = false
 
   const error: Connection["error"] = ({ operation, repository }, reason) =>
     new RegistryError.RegistryError({
       operation,
       registry: name,
       ...repository === undefined ? {} : { repository },
-      reason
+      reason: secrets.strikeReason(reason)
     })
   const transport = (call: Call) => (cause: HttpClientError.HttpClientError) => error(call, NoAnswer.transport(cause))
+
+  /** Returns true if the port of the registry, at which plain HTTP has failed, speaks TLS. */
+  const speaksTls = client.execute(HttpClientRequest.get(`${origin.replace(/^http:/, "https:")}/v2/`)).pipe(
+    Effect.as(true),
+    Effect.catch((cause) => {
+      const reason = NoAnswer.transport(cause)
+      return Effect.succeed(reason._tag === "Transport" && !reason.isRetryable)
+    }),
+    Effect.timeout(probeTimeout),
+    Effect.orElseSucceed(() => false),
+    Effect.scoped
+  )
+
+  /** Converts the failure to get an answer. */
+  const unanswered = (call: Call, request: HttpClientRequest.HttpClientRequest) =>
+    Effect.fnUntraced(function*(cause: HttpClientError.HttpClientError) {
+      const reason = NoAnswer.transport(cause)
+      if (registry.protocol !== "http:" || hasAnswered || reason._tag !== "Transport" || !isOwn(request)) {
+        return yield* error(call, reason)
+      }
+      const isTls = isMute(reason.code ?? "") && (yield* speaksTls)
+      return yield* error(call, isTls ? new RegistryError.SchemeMismatch({ used: "http" }) : reason)
+    })
   const tooLate = (call: Call, phase: "headers" | "body", duration: Duration.Duration) =>
     error(call, new RegistryError.Timeout({ phase, after: duration }))
 
@@ -233,25 +287,33 @@ export const make = Effect.fnUntraced(function*(
   // -- answers --------------------------------------------------------------------------------------------------------
 
   const noteWarnings = Effect.fnUntraced(function*(headers: Headers.Headers) {
-    for (const [, quoted = ""] of (headers["warning"] ?? "").matchAll(/299 - "((?:[^"\\]|\\.)*)"/g)) {
-      const text = excerpt(quoted.replaceAll(/\\(.)/g, "$1"))
-      if (text === "" || warned.has(text)) continue
-      if (warned.size === warningLimit) warned.clear()
-      warned.add(text)
+    const { warning } = headers
+    if (warning === undefined || warned.size > warningLimit) return
+    const quotes = Array.from(warning.matchAll(/299 \S+ "((?:[^"\\]|\\.)*)"/g))
+    for (const [, quoted = ""] of quotes.slice(0, warningsOfAnswer)) {
+      const said = excerpt(secrets.strike(quoted.replaceAll(/\\(.)/g, "$1")))
+      if (said === "" || warned.has(said) || warned.size > warningLimit) continue
+      const text = warned.size < warningLimit ? said : "it gives more warnings, which are not shown"
+      warned.add(said)
       yield* Metrics.tell({ _tag: "Warning", registry: name, text })
     }
   })
 
-  /** Reads a body, of which it takes somewhat more than the limit at the most. */
+  /**
+   * Reads a body, of which it takes somewhat more than the limit at the most. One that is `wanted` may take as long as
+   * it likes while it moves.
+   */
   const readUpTo = Effect.fnUntraced(
-    function*(call: Call, response: HttpClientResponse.HttpClientResponse, limit: number) {
+    function*(call: Call, response: HttpClientResponse.HttpClientResponse, limit: number, wanted = true) {
       const duration = yield* Outgoing.IdleTimeout
+      const progress = yield* Retries.Progress
       const clock = yield* Clock.Clock
       let size = 0
       let since = clock.currentTimeMillisUnsafe()
       const reading = response.stream.pipe(
         Stream.takeUntil((chunk) => {
-          since = clock.currentTimeMillisUnsafe()
+          if (wanted) since = clock.currentTimeMillisUnsafe()
+          if (wanted && progress !== undefined) progress.since = since
           return (size += chunk.length) > limit
         }),
         Stream.mkUint8Array
@@ -281,7 +343,7 @@ export const make = Effect.fnUntraced(function*(
         )))
 
   const readError = (call: Call, response: HttpClientResponse.HttpClientResponse) =>
-    Effect.match(readUpTo(call, response, smallBody), {
+    Effect.match(readUpTo(call, response, smallBody, false), {
       onFailure: () => new Uint8Array(),
       onSuccess: ({ bytes }) => bytes
     })
@@ -291,7 +353,13 @@ export const make = Effect.fnUntraced(function*(
       yield* noteWarnings(response.headers)
       if (expected.includes(response.status)) return response
       const read = body ?? (yield* readError(call, response))
-      return yield* error(call, yield* Answer.reasonOf(call.target, response, read, isKnown))
+      for (const secret of secretsIn(response.request.url)) secrets.add(secret)
+      const said = ErrorBody.parse(response.headers["content-type"], read)
+      if (registry.protocol === "http:" && isOwn(response.request) && expectsTls.test(said.text ?? "")) {
+        return yield* error(call, new RegistryError.SchemeMismatch({ used: "http" }))
+      }
+      const text = said.text === undefined ? {} : { text: secrets.strike(said.text) }
+      return yield* error(call, yield* Answer.reasonOf(call.target, response, { ...said, ...text }, isKnown))
     }
   )
 
@@ -305,8 +373,19 @@ export const make = Effect.fnUntraced(function*(
 
   // -- requests -------------------------------------------------------------------------------------------------------
 
-  // also where what follows is not to be interrupted; by the time that there is one, there may be a pause
-  const permit = Effect.interruptible(Effect.andThen(Limiter.permit(limiter), pauses.over))
+  /** Waits for a permit, which does not count as time of the operation, and for the end of a pause, which does. */
+  const permit = Effect.fnUntraced(function*(call: Call) {
+    const clock = yield* Clock.Clock
+    const progress = yield* Retries.Progress
+    const before = clock.currentTimeMillisUnsafe()
+    yield* Limiter.permit(limiter)
+    if (progress !== undefined) progress.since += clock.currentTimeMillisUnsafe() - before
+    // by the time that there is a permit, there may be a pause
+    yield* pauses.over((now) => progress === undefined ? Infinity : Retries.leftOf(progress, now)).pipe(
+      Effect.mapError((retryAfter) => error(call, new RegistryError.TooManyRequests({ retryAfter })))
+    )
+    // also if what follows is not to be interrupted
+  }, Effect.interruptible)
 
   /** Is about to send a request: not to where a registry must not lead us. */
   const leave = Effect.fnUntraced(function*(call: Call, request: HttpClientRequest.HttpClientRequest) {
@@ -314,24 +393,46 @@ export const make = Effect.fnUntraced(function*(
       const url = new URL(request.url)
       const objection = yield* AddressPolicy.objection(registry, url)
       if (objection !== undefined) {
-        const detail = `it leads to ${url.origin}: ${objection}`
+        const detail = `it leads to ${AddressPolicy.place(url)}: ${objection}`
         return yield* error(call, new RegistryError.UnexpectedResponse({ detail }))
       }
     }
     yield* Metrics.tell({ _tag: "Requested", registry: name, method: request.method })
   })
 
+  /** Returns how long to wait for the headers: no longer than the operation may, unless the wait has a longer limit. */
+  const patienceOf = Effect.gen(function*() {
+    const duration = yield* HeadersTimeout
+    const progress = yield* Retries.Progress
+    if (progress === undefined || Duration.toMillis(duration) > progress.limit) return duration
+    const left = Retries.leftOf(progress, yield* Clock.currentTimeMillis)
+    return Duration.min(duration, Duration.millis(Math.max(0, Math.round(left))))
+  })
+
+  /** Sends a request through the client, and tells the transport if the registry has led to it. */
+  const execute = <R>(by: Client<R>, request: HttpClientRequest.HttpClientRequest) =>
+    isOwn(request) ? by.execute(request) : AddressPolicy.led(registry)(by.execute(request))
+
+  const answered = Effect.fnUntraced(function*(
+    note: (outcome: "answered" | "refused") => Effect.Effect<void>,
+    response: HttpClientResponse.HttpClientResponse
+  ) {
+    if (!isOwn(response.request)) return
+    hasAnswered = true
+    yield* note(isRefusal(response) ? "refused" : "answered")
+  })
+
   const exchange = <R>(by: Client<R>, call: Call) =>
     Effect.fnUntraced(function*(request: HttpClientRequest.HttpClientRequest) {
       yield* leave(call, request)
-      const duration = yield* HeadersTimeout
+      const duration = yield* patienceOf
       const note = yield* limiter.begin
-      const response = yield* by.execute(request).pipe(
-        Effect.mapError(transport(call)),
+      const response = yield* execute(by, request).pipe(
+        Effect.catch(unanswered(call, request)),
         Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(call, "headers", duration)) }),
         Spans.around(request)
       )
-      if (isOwn(request)) yield* note(isRefusal(response) ? "refused" : "answered")
+      yield* answered(note, response)
       const { body } = request
       // of a blob, or of a part of one, in one piece
       if (body._tag === "Uint8Array" && body.contentType === MediaType.octetStream) {
@@ -351,21 +452,21 @@ export const make = Effect.fnUntraced(function*(
     call: Call,
     request: HttpClientRequest.HttpClientRequest
   ) {
-    const execute = (request: HttpClientRequest.HttpClientRequest) => Redirects.follow(exchange(by, call), request)
+    const follow = (request: HttpClientRequest.HttpClientRequest) => Redirects.follow(exchange(by, call), request)
     const conversation = begin(call, forMirror(request))
-    let response = yield* execute(yield* conversation.opening)
+    let response = yield* follow(yield* conversation.opening)
     while (response.status === 401 && isOwn(response.request)) {
       // before anything else is asked: a connection that is not read to its end may be the only one
       const body = yield* readError(call, response)
       const next = yield* conversation.reply(response.headers["www-authenticate"])
       if (next === undefined) return { response, body, isKnown: conversation.isKnown() }
-      response = yield* execute(next)
+      response = yield* follow(next)
     }
     return { response, isKnown: false }
   })
 
   const send: Connection["send"] = Effect.fnUntraced(function*(call, request, expected, limit = smallBody) {
-    yield* permit
+    yield* permit(call)
     const response = yield* judge(call, yield* converse(client, call, request), expected)
     return yield* receive(call, response, limit)
   }, Effect.scoped)
@@ -400,7 +501,7 @@ export const make = Effect.fnUntraced(function*(
     open: Effect.fnUntraced(function*(call, request, expected) {
       // what a blob holds is let go of at its end, also where the scope stays open
       const own = yield* EffectScope.fork(yield* Effect.scope)
-      const response = yield* permit.pipe(
+      const response = yield* permit(call).pipe(
         Effect.andThen(converse(HttpClient.withScope(client), call, request)),
         Effect.flatMap((answered) => judge(call, answered, expected)),
         EffectScope.provide(own),
@@ -430,7 +531,7 @@ export const make = Effect.fnUntraced(function*(
         ? chunk.stream
         : yield* Outgoing.open((reason) => error(call, reason), chunk.size, chunk.stream)
       if (!Stream.isStream(stream)) return yield* uploadWhole(call, request, stream, expected)
-      yield* permit
+      yield* permit(call)
       const conversation = begin(call, request)
       const authorized = yield* conversation.opening
       const body = yield* Outgoing.watch((reason) => error(call, reason), { ...chunk, stream })
@@ -440,15 +541,15 @@ export const make = Effect.fnUntraced(function*(
       })
       yield* leave(call, withBody)
       const note = yield* limiter.begin
-      const response = yield* client.execute(withBody).pipe(
-        Effect.mapError(transport(call)),
+      const response = yield* execute(client, withBody).pipe(
+        Effect.catch(unanswered(call, withBody)),
         Effect.raceFirst(body.overdue),
         // the stream of a body loses its errors on the way through the client
         Effect.catch((failure) => Effect.flatMap(body.failure, (own) => Effect.fail(own ?? failure))),
         Effect.ensuring(Effect.suspend(() => Metrics.moved("push", name, body.sent()))),
         Spans.around(withBody)
       )
-      if (isOwn(withBody)) yield* note(isRefusal(response) ? "refused" : "answered")
+      yield* answered(note, response)
       // the body is gone: who can send it again does so, and finds another token
       if (response.status === 401) yield* conversation.heed(response.headers["www-authenticate"])
       const judged = yield* judge(call, { response, isKnown: false }, expected)

@@ -6,8 +6,9 @@
  *
  * Who we are is said when the registry asks, and from then on with every request: by a name and password, or by a token
  * from the service that the registry names, which is renewed before it expires. Nothing of it goes to any other origin,
- * and credentials for a token only to a service that the registry itself named; see `AddressPolicy` for where that may be.
- * A body that can be read only once is not sent again when its token is refused.
+ * and credentials for a token only to a service that the registry itself named; `AddressPolicy` says where that may be,
+ * and `TokenRealms` which services may receive them. A body that can be read only once is not sent again when its token
+ * is refused.
  *
  * What concerns every request (a proxy's headers, a limit) is a transformation of that client: see
  * `transformClient`.
@@ -20,6 +21,7 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
 import * as Credentials from "../auth/Credentials.ts"
+import type { TokenRealms } from "../auth/TokenRealms.ts"
 import * as Reference from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import * as Blobs from "./Blobs.ts"
@@ -33,8 +35,15 @@ import * as Uploads from "./Uploads.ts"
 
 export {
   /** @since 0.1.0 */
-  AddressPolicy
+  AddressPolicy,
+  /** @since 0.1.0 */
+  type ResolvedAddress
 } from "../auth/AddressPolicy.ts"
+
+export type {
+  /** @since 0.1.0 */
+  TokenRealms
+} from "../auth/TokenRealms.ts"
 
 export {
   /** @since 0.1.0 */
@@ -59,6 +68,8 @@ export {
 } from "./ManifestRequests.ts"
 
 export {
+  /** @since 0.1.0 */
+  ProgressTimeout,
   /** @since 0.1.0 */
   RetrySchedule
 } from "../Retries.ts"
@@ -86,6 +97,8 @@ export interface Options {
   readonly mirrorOf?: string
   /** Who we are to this host, if it asks; see `Credentials`. Anonymous without. */
   readonly credentials?: Credentials.Credentials["Service"]
+  /** Which token services may receive the credentials. Default: `"https"`. */
+  readonly tokenRealms?: TokenRealms | undefined
   /** Applied to the client before anything else: here go headers of a proxy, limits, tests. */
   readonly transformClient?: (client: HttpClient.HttpClient) => HttpClient.HttpClient
 }

@@ -7,9 +7,11 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
+import * as ExternalBlobs from "../ExternalBlobs.ts"
 import * as Reference from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
 import * as Resolver from "../Resolver.ts"
+import * as HttpExternalBlobs from "./HttpExternalBlobs.ts"
 import * as HttpRegistry from "./HttpRegistry.ts"
 import * as Mirrors from "./Mirrors.ts"
 
@@ -19,7 +21,7 @@ import * as Mirrors from "./Mirrors.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Options extends Pick<HttpRegistry.Options, "credentials" | "transformClient"> {
+export interface Options extends Pick<HttpRegistry.Options, "credentials" | "tokenRealms" | "transformClient"> {
   /** Hosts, with their port where a reference has one, that are spoken to in plain HTTP. Loopback always is. */
   readonly plainHttp?: ReadonlyArray<string>
   /**
@@ -98,6 +100,7 @@ export const make = Effect.fnUntraced(function*(
       host,
       plainHttp: plainHttp.has(host) || isLoopback(host) && !tls.has(host),
       ...options.credentials === undefined ? {} : { credentials: options.credentials },
+      tokenRealms: options.tokenRealms,
       ...options.transformClient === undefined ? {} : { transformClient: options.transformClient },
       ...more
     }).pipe(Effect.provideService(HttpClient.HttpClient, http))
@@ -154,4 +157,39 @@ export const make = Effect.fnUntraced(function*(
  * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<Resolver.Resolver, never, HttpClient.HttpClient> =>
-  Layer.effect(Resolver.Resolver, make(options))
+  Layer.merge(Layer.effect(Resolver.Resolver, make(options)), layerExternalBlobs(options))
+
+/**
+ * Provides copies with external layers over HTTP: see `ExternalBlobs`. They come from the `urls` of their descriptor, to
+ * which no credentials are sent, and which the `AddressPolicy` has to allow. {@link layer} does so as well.
+ *
+ * **Example** (For a resolver of one's own)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeHttpClient } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import { ExternalBlobs } from "effect-oci/ExternalBlobs"
+ * import * as HttpResolver from "effect-oci/HttpResolver"
+ * import * as Namespace from "effect-oci/Namespace"
+ * import * as Resolver from "effect-oci/Resolver"
+ *
+ * const external = HttpResolver.layerExternalBlobs().pipe(Layer.provide(NodeHttpClient.layerUndici))
+ * const resolver = Layer.succeed(Resolver.Resolver, Resolver.static({}))
+ *
+ * const layer = Namespace.layer.pipe(Layer.provide(resolver), Layer.provideMerge(external))
+ *
+ * const program = Effect.map(ExternalBlobs, (open) => open !== undefined)
+ *
+ * await Effect.runPromise(Effect.provide(program, layer)) // => true
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerExternalBlobs = (
+  options?: Pick<Options, "transformClient">
+): Layer.Layer<never, never, HttpClient.HttpClient> =>
+  Layer.effect(
+    ExternalBlobs.ExternalBlobs,
+    Effect.map(HttpClient.HttpClient, (client) => HttpExternalBlobs.make(options?.transformClient?.(client) ?? client))
+  )

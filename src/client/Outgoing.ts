@@ -9,6 +9,7 @@ import * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import { SizeMismatch } from "../Hasher.ts"
 import * as RegistryError from "../RegistryError.ts"
+import { Progress } from "../Retries.ts"
 import type { Chunk } from "../Upload.ts"
 import { overdue } from "./Overdue.ts"
 
@@ -62,6 +63,7 @@ export const watch = Effect.fnUntraced(function*<E>(
 ) {
   const idle = yield* IdleTimeout
   const commit = yield* CommitTimeout
+  const progress = yield* Progress
   const clock = yield* Clock.Clock
   let failure: E | RegistryError.RegistryError | undefined
   let sent = 0
@@ -98,6 +100,7 @@ export const watch = Effect.fnUntraced(function*<E>(
       return Effect.onExit(pull, (exit) =>
         Effect.sync(() => {
           since = clock.currentTimeMillisUnsafe()
+          if (progress !== undefined) progress.since = since
           if (exit._tag === "Failure") phase = "commit"
         }))
     })))

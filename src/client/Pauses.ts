@@ -12,20 +12,25 @@ import { isRegistryError } from "../RegistryError.ts"
 import { worthRetrying } from "../Retries.ts"
 
 export interface Pauses {
-  /** Waits until none is left, however often another one is asked for meanwhile. */
-  readonly over: Effect.Effect<void>
+  /**
+   * Waits until none is left, however often another one is asked for meanwhile. Fails with the rest of a pause that is
+   * longer than `allowed` milliseconds.
+   */
+  readonly over: (allowed: (now: number) => number) => Effect.Effect<void, Duration.Duration>
   /** Takes note of an error that asks for one. */
   readonly heed: (error: unknown) => Effect.Effect<void>
 }
 
 export const make = (registry: string): Pauses => {
   let until = 0
-  const over: Pauses["over"] = Effect.gen(function*() {
-    const left = until - (yield* Clock.currentTimeMillis)
+  const over: Pauses["over"] = Effect.fnUntraced(function*(allowed) {
+    const now = yield* Clock.currentTimeMillis
+    const left = until - now
     // less is what floating-point numbers leave over, and no clock waits for it
     if (left < 1) return
+    if (left > allowed(now)) return yield* Effect.fail(Duration.millis(left))
     yield* tell({ _tag: "Paused", registry, duration: Duration.millis(left) })
-    yield* Effect.andThen(Effect.sleep(left), over)
+    yield* Effect.andThen(Effect.sleep(left), over(allowed))
   })
   return {
     over,

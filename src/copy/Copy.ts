@@ -174,12 +174,18 @@ const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { desc
 const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job) {
   const root = yield* Root.find(whole)
   for (const [target, descriptor] of root.kept) {
+    yield* whole.emit({ _tag: "Planned", descriptor, role: "root" })
     yield* Job.settle(whole, target, { descriptor, role: "root", path: [] }, "kept")
   }
   const job: Job.Job = { ...whole, targets: whole.targets.filter((target) => !root.kept.has(target)) }
   if (!job.targets.some(Job.isAlive)) return root
   const isPlanned = yield* planned(job, root)
   const walk = yield* Walk.make(job, root.overlay, (found) => ({
+    discovered: (node) =>
+      // blobs that are not delivered are external layers, which are in no plan
+      node.role === "blob" || isPlanned(node)
+        ? job.emit({ _tag: "Planned", descriptor: node.descriptor, role: node.role })
+        : Effect.void,
     blob: (node, targets, isNew) => isPlanned(node) ? deliver(job, node, targets, isNew) : Effect.void,
     manifest: (node, target) =>
       // nothing that is left out is waited for by what contains it, which is left out as well

@@ -12,6 +12,7 @@ import { ManifestError } from "../Manifest.ts"
 import { InvalidReference } from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { ResolveFailed, UnknownHost } from "../Resolver.ts"
+import { printable } from "../Text.ts"
 
 const TypeId = "~effect-oci/CopyError"
 
@@ -73,7 +74,7 @@ export class PlatformNotFound extends Schema.TaggedError<PlatformNotFound>("effe
 ) {
   override get message(): string {
     const available = this.available.length === 0 ? "none" : this.available.join(", ")
-    return `there is no image for ${this.platform}; there is: ${available}`
+    return printable(`there is no image for ${this.platform}; there is: ${available}`)
   }
 }
 
@@ -108,7 +109,7 @@ export class SparseIndexRefused
 {
   override get message(): string {
     const others = this.others.length === 0 ? "" : ` besides: ${this.others.join(", ")}`
-    return `an index cannot be copied with some of its platforms as it is${others}; it could be rewritten`
+    return printable(`an index cannot be copied with some of its platforms as it is${others}; it could be rewritten`)
   }
 }
 
@@ -124,7 +125,7 @@ export class VerificationFailed
   })
 {
   override get message(): string {
-    return `after the copy, ${this.problem}`
+    return printable(`after the copy, ${this.problem}`)
   }
 }
 
@@ -233,9 +234,10 @@ export class CopyError extends Schema.TaggedError<CopyError>("effect-oci/CopyErr
 
   override get message(): string {
     const { descriptor, end, path, reason, reference } = this
-    const content = descriptor === undefined ? "" : `; it was ${descriptor.digest} (${descriptor.mediaType})`
+    const type = descriptor === undefined || descriptor.mediaType === "" ? "" : ` (${descriptor.mediaType})`
+    const content = descriptor === undefined ? "" : `; it was ${descriptor.digest}${type}`
     const above = path.length === 0 ? "" : `, of ${path.join(" > ")}`
-    return `${end} ${reference}: ${reason.message}${content}${above}`
+    return printable(`${end} ${reference}: ${reason.message}${content}${above}`)
   }
 }
 

@@ -12,6 +12,7 @@ import * as Schema from "effect/Schema"
 import { Descriptor } from "../Descriptor.ts"
 import { Digest } from "../Digest.ts"
 import { Tag } from "../Reference.ts"
+import { printable } from "../Text.ts"
 import { Role } from "./CopyReport.ts"
 
 /**
@@ -133,11 +134,13 @@ const size = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes))
 
 const line = ({ action, descriptor, role, tags, why }: Node): string => {
   const named = tags.length === 0 ? "" : ` as ${tags.join(", ")}`
-  return `${action} ${role} ${descriptor.digest} (${size(descriptor.size)}, ${descriptor.mediaType})${named}: ${why}`
+  const about = [size(descriptor.size), ...descriptor.mediaType === "" ? [] : [descriptor.mediaType]].join(", ")
+  return `${action} ${role} ${descriptor.digest} (${about})${named}: ${why}`
 }
 
 /**
- * Writes a plan as a tree. What stands in it more than once is written out where it stands first.
+ * Writes a plan as a tree. What stands in it more than once is written out where it stands first. Text of another party
+ * in it, such as a media type, is made printable, so that each line is one.
  *
  * @category conversions
  * @since 0.1.0
@@ -160,5 +163,5 @@ export const format = (self: CopyPlan): string => {
   return [
     `${self.source} to ${self.destination}: ${total}`,
     ...roots.flatMap((digest) => written.has(digest) ? [] : tree(digest, "  "))
-  ].join("\n")
+  ].map(printable).join("\n")
 }

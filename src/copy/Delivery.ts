@@ -8,15 +8,16 @@ import type * as Scope from "effect/Scope"
 import type * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as BlobSource from "../BlobSource.ts"
+import { inlineContent } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Limiter from "../Limiter.ts"
 import type { Repository } from "../Reference.ts"
-import * as Registry from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import * as Upload from "../Upload.ts"
 import { type CopyError, isCopyError } from "./CopyError.ts"
 import type { Outcome } from "./CopyReport.ts"
 import { failureOf, ifTold, type Place } from "./Ends.ts"
+import * as External from "./External.ts"
 import * as FanOut from "./FanOut.ts"
 import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
@@ -212,9 +213,14 @@ const afterLarge =
       .reduce((inner, semaphore: Semaphore.Semaphore) => semaphore.withPermit(inner), effect)
 
 /** The blob at the source, whose failures are the source's. */
-export const sourceOf = Effect.fnUntraced(function*(job: Job.Job, node: Place) {
-  const { registry, repository } = job.source
-  const source = yield* Registry.blobSource(registry, repository, node.descriptor).pipe(Job.atSource(job, node))
+export const sourceOf = Effect.fnUntraced(function*(job: Job.Job, node: Place): Effect.fn.Return<
+  BlobSource.BlobSource<CopyError>,
+  CopyError,
+  Scope.Scope
+> {
+  const content = yield* inlineContent(node.descriptor)
+  if (content !== undefined) return BlobSource.fromBytes(content)
+  const source = yield* External.blobSource(job, node).pipe(Job.atSource(job, node))
   const failure = failureOf({ source: job.source, destination: job.source }, "source", node)
   return BlobSource.make(source.size, (offset) => Stream.mapError(source.open(offset), failure))
 })

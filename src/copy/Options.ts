@@ -2,7 +2,7 @@
  * What a copy is asked for.
  */
 import type * as Effect from "effect/Effect"
-import type * as Result from "effect/Result"
+import * as Result from "effect/Result"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
@@ -54,10 +54,11 @@ export interface Policies {
   /** Which referrers of a manifest are copied along: signatures, SBOMs, attestations. `true` unless given. */
   readonly referrers: boolean | ReferrerFilter
   /**
-   * Layers that may not be distributed: `skip` leaves them where they are, to be had from their `urls`; `copy` copies those
-   * that the source has. `skip` unless given.
+   * Layers that may not be distributed. `skip` leaves them where they are, which their `urls` say. `copy` copies them from
+   * the source, and fails if it does not have one. `fetch` does the same, and gets what the source does not have from the
+   * `urls`: see `ExternalBlobs`. Default: `skip`.
    */
-  readonly externalLayers: "skip" | "copy"
+  readonly externalLayers: "skip" | "copy" | "fetch"
   /**
    * What it means that the destination has a manifest. `manifest`: it is complete. `children`: so are its children,
    * if they are there too. `deep`: it is complete when every child and every blob is there. `manifest` unless given; of an
@@ -148,5 +149,12 @@ export const isWanted = (filter: Policies["referrers"], { annotations = {}, arti
     Object.entries(wanted).every(([key, value]) => annotations[key] === value)
 }
 
-/** What a manifest refers to. */
-export const digestsOf = ({ manifestDigests = Manifest.digests }: Options): ManifestDigests => manifestDigests
+/** References of a manifest of an unknown type, which is copied as it is. */
+export const opaque: Manifest.Digests = { blobs: [], manifests: [] }
+
+/** Returns what a manifest refers to, which is {@link opaque} for types that are unknown. */
+export const digestsOf = ({ manifestDigests = Manifest.digests }: Options): ManifestDigests => (mediaType, bytes) =>
+  Result.orElse(
+    manifestDigests(mediaType, bytes),
+    (error) => error.kind === "UnknownMediaType" ? Result.succeed(opaque) : Result.fail(error)
+  )

@@ -2,7 +2,7 @@
  * Finding out what a copy would do, by reading alone.
  */
 import * as Effect from "effect/Effect"
-import type { Descriptor } from "../Descriptor.ts"
+import { type Descriptor, inlineContent } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as Upload from "../Upload.ts"
 import type { CopyError } from "./CopyError.ts"
@@ -49,7 +49,9 @@ const planBlob = Effect.fnUntraced(function*(job: Job.Job, node: Node, target: J
     }
   }
   const least = size <= Upload.smallBlob ? 2 : isLarge ? 4 : 3
-  return send("upload", "the destination does not have it", size, least, most)
+  // what its descriptor contains is not read
+  const saved = (yield* inlineContent(node.descriptor)) === undefined ? 0 : 1
+  return send("upload", "the destination does not have it", size, least - saved, most - saved)
 })
 
 const planManifest = (node: Walk.ManifestNode, target: Job.Target): Step => {
@@ -95,6 +97,7 @@ export const plan = Effect.fnUntraced(
       return result(kept, [])
     }
     const walk = yield* Walk.make(job, root.overlay, () => ({
+      discovered: () => Effect.void,
       blob: (node, targets) =>
         Effect.suspend(() => {
           const { digest } = node.descriptor

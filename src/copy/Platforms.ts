@@ -22,13 +22,12 @@ const aboutImage = "vnd.docker.reference.digest"
 
 /** Is a manifest of an index wanted? What has no platform is no image, or an index of images itself. */
 const isWanted = ({ platforms }: Some, all: ReadonlyArray<Descriptor>) => {
-  const fits = ({ platform }: Descriptor) =>
-    platform !== undefined && platforms.some((wanted) => Platform.matches(wanted, platform))
-  const images = new Set(all.filter(fits).map(({ digest }) => digest as string)) // to be compared with any text
+  const fitting = new Set(platforms.flatMap((wanted) => Platform.select(wanted, all, ({ platform }) => platform)))
+  const images = new Set(Array.from(fitting, ({ digest }) => digest as string)) // to be compared with any text
   return (descriptor: Descriptor): boolean => {
     const about = descriptor.annotations?.[aboutImage]
     if (about !== undefined) return images.has(about)
-    return descriptor.platform === undefined || fits(descriptor)
+    return descriptor.platform === undefined || fitting.has(descriptor)
   }
 }
 
@@ -80,8 +79,17 @@ export const image = Effect.fnUntraced(function*(job: Job.Job, root: ManifestByt
 // an index of some images
 // ---------------------------------------------------------------------------------------------------------------------
 
-const decodeJson = Schema.decodeEffect(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)))
+const Fields = Schema.Record(Schema.String, Schema.Unknown)
+const decodeJson = Schema.decodeEffect(Schema.fromJsonString(Schema.StructWithRest(
+  Schema.Struct({ manifests: Schema.Array(Fields) }),
+  [Fields]
+)))
 const encodeJson = Schema.encodeEffect(Schema.fromJsonString(Schema.Unknown))
+
+/** An entry of an index that stays in it: where it stands, and what it now points at. */
+interface Kept extends Pick<Descriptor, "digest" | "size"> {
+  readonly place: number
+}
 
 /** An index as it has to be, and all that had to be written anew for it, by digest. */
 export interface Prepared {
@@ -107,31 +115,33 @@ export const index = Effect.fnUntraced(function*(
       if (decoded._tag === "Image") {
         const config = { descriptor: decoded.content.config, path: [manifest.descriptor.digest] }
         const own = yield* PlatformSearch.platformOf(search, config)
-        if (own !== undefined) seen.push(own)
+        if (own !== undefined && Platform.isKnown(own)) seen.push(own)
       }
       if (decoded._tag !== "Index" || path.length > PlatformSearch.nestingLimit) return manifest
       const { manifests } = decoded.content
-      const wanted = manifests.filter(isWanted(some, manifests))
-      seen.push(...manifests.flatMap(({ platform }) => platform ?? []))
-      left.push(...manifests.filter((each) => !wanted.includes(each)))
+      const isKept = isWanted(some, manifests)
+      for (const platform of PlatformSearch.platformsOf(manifests)) seen.push(platform)
+      for (const each of manifests) if (!isKept(each)) left.push(each)
       const below = [...path, manifest.descriptor.digest]
-      const kept = yield* Effect.forEach(wanted, (each) =>
+      const wanted = manifests.flatMap((each, place) => isKept(each) ? [{ each, place }] : [])
+      const kept = yield* Effect.forEach(wanted, ({ each, place }) =>
         MediaType.isIndex(each.mediaType)
           ? source.registry.getManifest(source.repository, each.digest).pipe(
             Job.atSource(job, { descriptor: each, path: below }),
             Effect.flatMap((child) => prepare(child, below)),
-            Effect.map(({ descriptor: { digest, size } }) => ({ ...each, digest, size }))
+            Effect.map(({ descriptor: { digest, size } }): Kept => ({ place, digest, size }))
           )
-          : Effect.succeed(each))
+          : Effect.succeed<Kept>({ place, digest: each.digest, size: each.size }))
       const isSame = kept.length === manifests.length &&
-        kept.every(({ digest }, place) => digest === manifests[place]?.digest)
+        kept.every(({ digest, place }) => digest === manifests[place]?.digest)
       return isSame || some.index !== "rewrite" ? manifest : yield* write(manifest, kept)
     })
 
-  /** The same index with other manifests, and all else that it says of itself. */
+  /** Writes the index with these manifests, and with all else that it says of itself and of them. */
   const write = Effect.fnUntraced(
-    function*({ bytes, descriptor }: ManifestBytes, manifests: ReadonlyArray<Descriptor>) {
+    function*({ bytes, descriptor }: ManifestBytes, kept: ReadonlyArray<Kept>) {
       const content = yield* decodeJson(new TextDecoder().decode(bytes))
+      const manifests = kept.map(({ digest, place, size }) => ({ ...content.manifests[place], digest, size }))
       const written = new TextEncoder().encode(yield* encodeJson({ ...content, manifests }))
       const digest = yield* Hasher.digest(written)
       const manifest = { descriptor: { mediaType: descriptor.mediaType, digest, size: written.length }, bytes: written }
@@ -153,7 +163,9 @@ export const index = Effect.fnUntraced(function*(
     )
   }
   if (some.index === "fail" && left.length > 0) {
-    const others = left.map(({ digest, platform }) => platform === undefined ? digest : Platform.format(platform))
+    const others = left.map(({ digest, platform }) =>
+      platform === undefined || !Platform.isKnown(platform) ? digest : Platform.format(platform)
+    )
     const place = { descriptor: root.descriptor, path: [] }
     return yield* failure({ source, destination: source }, "source", new SparseIndexRefused({ others }), place)
   }

@@ -8,8 +8,10 @@
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Result from "effect/Result"
+import * as BlobSource from "../BlobSource.ts"
 import type { Digest } from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
+import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import { SparseIndex } from "../Registry.ts"
 import { type CopyError, SparseIndexRefused } from "./CopyError.ts"
@@ -33,6 +35,11 @@ const isRefusal = (error: CopyError): boolean => isLack(error) || error.reason._
  */
 const isDoubtful = ({ reason }: CopyError): boolean => reason._tag === "DigestInvalid"
 
+/** Returns true if a registry may not know the type of a manifest. */
+const isRefusedType = ({ reason, status = 0 }: CopyError): boolean =>
+  reason._tag === "ManifestInvalid" || reason._tag === "Unsupported" ||
+  reason._tag === "UnexpectedResponse" && status >= 400 && status < 500
+
 /** Deals with a manifest at a destination, when its turn has come. */
 export const push = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: ManifestNode, target: Job.Target) {
   const { digest } = node.descriptor
@@ -47,6 +54,10 @@ export const push = Effect.fnUntraced(function*(job: Job.Job, found: Found, node
   const early = target.tagIsLast ? [] : tags
   yield* put(job, node, target, early).pipe(
     Effect.catchIf(
+      (error) => isRefusedType(error) && isOfUnknownType(node) && tags.length === 0,
+      (refusal) => putAsBlob(node, target, refusal)
+    ),
+    Effect.catchIf(
       (error) => isRefusal(error) && subjectsOf(found, node).size > 0,
       (refusal) => putBehindSubjects(job, found, node, target, refusal)
     ),
@@ -57,6 +68,22 @@ export const push = Effect.fnUntraced(function*(job: Job.Job, found: Found, node
   yield* Job.settle(job, target, node, node.absent.has(target) ? "copied" : "present")
   yield* target.settled.open(digest)
 })
+
+/** Returns true for a child that may be a blob as well as a manifest. */
+const isOfUnknownType = ({ manifest, role }: ManifestNode): boolean =>
+  role === "child" && manifest !== undefined && !MediaType.isManifest(manifest.descriptor.mediaType)
+
+/** Pushes as a blob what a registry does not take as a manifest, because it does not know the type. */
+const putAsBlob = (node: ManifestNode, target: Job.Target, refusal: CopyError) => {
+  const { host, registry, repository } = target
+  const { manifest, descriptor: { digest } } = node
+  if (manifest === undefined) return Effect.fail(refusal)
+  const { bytes } = manifest
+  return registry.pushBlob(repository, { digest, size: bytes.length }, BlobSource.fromBytes(bytes)).pipe(
+    Job.atTarget(target, node),
+    Effect.andThen(Host.learn(host.blobs, repository, digest))
+  )
+}
 
 /** The tags that had to wait, for more than what they point at does, or until they were found; those of the root come last. */
 export const pushTags = (

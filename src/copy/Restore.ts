@@ -4,9 +4,9 @@
  */
 import * as Effect from "effect/Effect"
 import type { Digest } from "../Digest.ts"
-import type * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { ManifestBytes } from "../Registry.ts"
+import * as Children from "./Children.ts"
 import { type CopyError, isCopyError } from "./CopyError.ts"
 import { sourceOf } from "./Delivery.ts"
 import { failure, failureOf, ifThere, type Place } from "./Ends.ts"
@@ -62,10 +62,11 @@ const sender = (job: Job.Job, target: Job.Target) => {
   ): Effect.Effect<number, CopyError> =>
     Effect.gen(function*() {
       const path = [...place.path, descriptor.digest]
-      const found: Manifest.Digests = yield* Effect.mapError(
+      const digests = yield* Effect.mapError(
         Effect.fromResult(digestsOf(job.options)(descriptor.mediaType, bytes)),
         (reason) => failure(target.ends, "source", reason, place)
       )
+      const found = yield* Children.sort(source, digests).pipe(Job.atSource(job, place))
       const { externalLayers } = policiesFor(job.options, { ...place, role: "root" })
       let count = 0
       for (const blob of found.blobs) {

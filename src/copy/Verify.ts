@@ -5,8 +5,8 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
-import type * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
+import * as Children from "./Children.ts"
 import { type CopyError, VerificationFailed } from "./CopyError.ts"
 import { failure, type Place } from "./Ends.ts"
 import * as Job from "./Job.ts"
@@ -53,10 +53,11 @@ export const verify = Effect.fnUntraced(function*(
       const { bytes, descriptor } = yield* registry.getManifest(repository, place.descriptor.digest).pipe(
         Job.atTarget(target, place)
       )
-      const { blobs, manifests }: Manifest.Digests = yield* Effect.mapError(
+      const found = yield* Effect.mapError(
         Effect.fromResult(digestsOf(job.options)(descriptor.mediaType, bytes)),
         (reason) => failure(ends, "destination", reason, place)
       )
+      const { blobs, manifests } = yield* Children.sort(target, found).pipe(Job.atTarget(target, place))
       const path = [...place.path, descriptor.digest]
       const { externalLayers } = policiesFor(job.options, { ...place, role: "root" })
       const isLeftOut = ({ mediaType }: Descriptor) =>

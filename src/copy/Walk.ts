@@ -5,19 +5,21 @@
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import type { Descriptor } from "../Descriptor.ts"
+import { type Descriptor, inlineContent } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import type * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import { ManifestUnknown } from "../RegistryError.ts"
+import { excerpt } from "../Text.ts"
+import * as Children from "./Children.ts"
 import { type CopyError, TooDeep } from "./CopyError.ts"
 import type { Role } from "./CopyReport.ts"
 import { failure, ifThere, ifTold } from "./Ends.ts"
 import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
-import { digestsOf, isSparse, isWanted, type Node, policiesFor } from "./Options.ts"
+import { digestsOf, isSparse, isWanted, type Node, opaque, policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
 import * as Waits from "./Waits.ts"
 
@@ -47,6 +49,8 @@ export interface ManifestNode extends Node {
 
 /** Who comes along. */
 export interface Companion {
+  /** Takes note of content that is not a blob to deliver, before it is dealt with. */
+  readonly discovered: (node: Node) => Effect.Effect<void>
   /** Deals with a blob at the destinations that may lack it. */
   readonly blob: (node: Node, targets: ReadonlyArray<Job.Target>, isNew: boolean) => Effect.Effect<void, CopyError>
   /** Deals with a manifest at a destination. By now, everything that it refers to is known. */
@@ -84,8 +88,9 @@ export const make = Effect.fnUntraced(function*(
   const { options, source, targets } = job
   const nodes = new Map<Digest.Digest, ManifestNode>()
   const waits = Waits.make()
-  const { blob: dealWithBlob, manifest: dealWithManifest } = companion({ nodes, waits })
+  const { blob: dealWithBlob, discovered, manifest: dealWithManifest } = companion({ nodes, waits })
   const externals = new Map<Digest.Digest, { readonly node: Node; readonly targets: Set<Job.Target> }>()
+  const known = new Map(overlay)
   const read = (digest: Digest.Digest) => source.registry.getManifest(source.repository, digest)
 
   const addNode = (descriptor: Descriptor, role: ManifestNode["role"], path: ReadonlyArray<Digest.Digest>) => {
@@ -96,7 +101,7 @@ export const make = Effect.fnUntraced(function*(
       tags: new Map(),
       absent: new Set(),
       subjects: new Set(),
-      manifest: overlay.get(descriptor.digest),
+      manifest: known.get(descriptor.digest),
       missing: false,
       isDeep: false,
       containedIn: role === "child" ? path : undefined,
@@ -119,17 +124,40 @@ export const make = Effect.fnUntraced(function*(
       )
       if (found !== undefined) return found
     }
+    const content = MediaType.isManifest(node.descriptor.mediaType)
+      ? yield* inlineContent(node.descriptor)
+      : undefined
+    if (content !== undefined) {
+      const { mediaType, size } = node.descriptor
+      node.manifest = { descriptor: { mediaType, digest, size }, bytes: content }
+      return node.manifest
+    }
     node.manifest = yield* (node.role === "referrer" ? ifThere(read(digest)) : read(digest)).pipe(
       Job.atSource(job, node)
     )
     return node.manifest
   })
 
-  const referencesOf = (node: ManifestNode, { bytes, descriptor }: ManifestBytes) =>
-    Effect.mapError(
+  const referencesOf = Effect.fnUntraced(function*(node: ManifestNode, { bytes, descriptor }: ManifestBytes) {
+    const found = yield* Effect.mapError(
       Effect.fromResult(digestsOf(options)(descriptor.mediaType, bytes)),
       (reason) => failure({ source, destination: source }, "source", reason, node)
     )
+    if (found === opaque) {
+      yield* job.emit({
+        _tag: "Warned",
+        registry: source.registry.name,
+        text:
+          `${descriptor.digest} has an unknown type (${
+            excerpt(descriptor.mediaType)
+          }): it is copied as it is, without ` +
+          "what it may refer to"
+      })
+    }
+    const { read, ...sorted } = yield* Children.sort(source, found).pipe(Job.atSource(job, node))
+    for (const [digest, manifest] of read) known.set(digest, manifest)
+    return sorted
+  })
 
   const presenceAt = Effect.fnUntraced(
     function*(node: ManifestNode, target: Job.Target, presumed: (target: Job.Target) => Presence) {
@@ -152,6 +180,7 @@ export const make = Effect.fnUntraced(function*(
       if (node.path.length > depthLimit) {
         return yield* failure({ source, destination: source }, "source", new TooDeep({ limit: depthLimit }), node)
       }
+      yield* discovered(node)
       yield* Job.attemptAll(targets, (target) => presenceAt(node, target, presumed))
       const { externalLayers, referrers, trust } = policiesFor(options, node)
       node.isDeep = trust === "deep"
@@ -171,7 +200,7 @@ export const make = Effect.fnUntraced(function*(
       const path = [...node.path, node.descriptor.digest]
       node.blobs = distinct(found.blobs)
         .map((descriptor) => ({ descriptor, role: "blob" as const, path }))
-        .filter(({ descriptor }) => externalLayers === "copy" || !MediaType.isNonDistributable(descriptor.mediaType))
+        .filter(({ descriptor }) => externalLayers !== "skip" || !MediaType.isNonDistributable(descriptor.mediaType))
       const children = distinct(Platforms.among(options.platforms, found.manifests))
       node.children = children.map(({ digest }) => digest)
       for (const child of node.children) yield* contains(node, child)
@@ -321,10 +350,10 @@ export const make = Effect.fnUntraced(function*(
       for (const [target, missing] of tags) node.tags.set(target, missing)
       yield* visit(node, presence)
       for (const { node, targets } of externals.values()) {
-        yield* Job.attemptAll(
-          Array.from(targets).filter(({ taken }) => !taken.has(node.descriptor.digest)),
-          (target) => Job.settle(job, target, node, "external")
-        )
+        const lacking = Array.from(targets).filter(({ taken }) => !taken.has(node.descriptor.digest))
+        if (lacking.length === 0) continue
+        yield* discovered(node)
+        yield* Job.attemptAll(lacking, (target) => Job.settle(job, target, node, "external"))
       }
       return node
     })

@@ -18,7 +18,11 @@ import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
+import type * as Net from "node:net"
 import * as Tls from "node:tls"
+import * as AddressPolicy from "../auth/AddressPolicy.ts"
+import * as Lookup from "./Lookup.ts"
 import * as ProxyChoice from "./ProxyChoice.ts"
 
 /**
@@ -76,6 +80,7 @@ const keepAfterHead: Undici.Dispatcher.DispatcherComposeInterceptor = (dispatch)
 const makeDispatchers = Effect.fnUntraced(function*(
   options: Options,
   { choose, proxies }: ProxyChoice.Chooser,
+  lookup: Net.LookupFunction,
   tls: { readonly rejectUnauthorized?: boolean }
 ) {
   const { Agent, ProxyAgent } = yield* Effect.map(
@@ -85,7 +90,7 @@ const makeDispatchers = Effect.fnUntraced(function*(
   )
   const timeout = Duration.toMillis(yield* ConnectTimeout)
   const ca = options.ca === undefined ? {} : { ca: [...Tls.getCACertificates(), ...options.ca] }
-  const connect = { timeout, ...ca, ...options.certificate, ...tls }
+  const connect = { timeout, lookup, ...ca, ...options.certificate, ...tls }
   const scoped = (make: () => Undici.Dispatcher) =>
     Effect.acquireRelease(Effect.sync(make), (dispatcher) => Effect.promise(() => dispatcher.destroy()))
 
@@ -110,11 +115,15 @@ const makeDispatchers = Effect.fnUntraced(function*(
   })
 })
 
-const makeDispatcher = Effect.fnUntraced(function*(options: Options, chooser: ProxyChoice.Chooser) {
+const makeDispatcher = Effect.fnUntraced(function*(
+  options: Options,
+  chooser: ProxyChoice.Chooser,
+  lookup: Net.LookupFunction
+) {
   const insecure = new Set((options.insecure ?? []).map((host) => hostOf(`https://${host}`)))
-  const checking = yield* makeDispatchers(options, chooser, {})
+  const checking = yield* makeDispatchers(options, chooser, lookup, {})
   if (insecure.size === 0) return checking
-  const trusting = yield* makeDispatchers(options, chooser, { rejectUnauthorized: false })
+  const trusting = yield* makeDispatchers(options, chooser, lookup, { rejectUnauthorized: false })
   return checking.compose((dispatch) => (request, handler) =>
     request.origin !== undefined && insecure.has(hostOf(request.origin))
       ? trusting.dispatch(request, handler)
@@ -137,6 +146,46 @@ const refuseWithoutProxy = ({ choose }: ProxyChoice.Chooser) =>
   })
 
 /**
+ * Makes a client that resolves the names of registries as they are, and those that a registry has led to as its policy
+ * allows. Each registry has connections of its own to where it leads, because a connection that is open is not looked
+ * up again.
+ */
+const makeClient = Effect.fnUntraced(function*(options: Options) {
+  const scope = yield* Effect.scope
+  const lookups = Lookup.make(yield* Lookup.SystemLookup)
+  const chooser = ProxyChoice.make(yield* Effect.orDie(environment))
+  // not the layer of NodeHttpClient, which copies its whole context for each request
+  const clientBy = (lookup: Net.LookupFunction) =>
+    Effect.flatMap(
+      makeDispatcher(options, chooser, lookup),
+      (dispatcher) => Effect.provideService(NodeHttpClient.makeUndici, NodeHttpClient.Dispatcher, dispatcher)
+    )
+  const own = yield* clientBy(lookups.own)
+  const led = new Map<AddressPolicy.Lead["mayLead"], Map<string, Effect.Effect<HttpClient.HttpClient>>>()
+
+  const clientFor = Effect.fnUntraced(function*(lead: AddressPolicy.Lead) {
+    const ofPolicy = led.get(lead.mayLead) ?? new Map<string, Effect.Effect<HttpClient.HttpClient>>()
+    led.set(lead.mayLead, ofPolicy)
+    const { origin } = lead.registry
+    const made = ofPolicy.get(origin) ?? (yield* Effect.cached(
+      Effect.uninterruptible(Scope.provide(clientBy(lookups.led(lead)), scope))
+    ))
+    ofPolicy.set(origin, made)
+    return yield* made
+  })
+
+  const client = HttpClient.transform(
+    own,
+    (sending, request) =>
+      Effect.flatMap(
+        AddressPolicy.LedBy,
+        (lead) => lead === undefined ? sending : Effect.flatMap(clientFor(lead), (client) => client.execute(request))
+      )
+  )
+  return refuseWithoutProxy(chooser)(client)
+})
+
+/**
  * Provides an HTTP client for registries. Its connections are closed with the layer.
  *
  * **Details**
@@ -145,6 +194,9 @@ const refuseWithoutProxy = ({ choose }: ProxyChoice.Chooser) =>
  * `NO_PROXY` names and to loopback. A proxy is `http://host:port`, `https://host:port` or `host:port`. `NO_PROXY` lists
  * names (`example.com` with all below it, `.example.com`), IP addresses, networks (`10.0.0.0/8`), each but a network with a
  * port or without, or is `*`. If a variable names no proxy that can be used, the requests that are meant for it fail.
+ *
+ * `AddressPolicy` is applied to the addresses that a name stands for if a registry gave that name. A host that is asked
+ * for through a proxy is resolved by the proxy, which is not checked.
  *
  * **Example** (Trusting the certificates of one's own authority)
  *
@@ -172,13 +224,4 @@ const refuseWithoutProxy = ({ choose }: ProxyChoice.Chooser) =>
  * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient> =>
-  // not the layer of NodeHttpClient, which copies its whole context for each request
-  Layer.effect(
-    HttpClient.HttpClient,
-    Effect.gen(function*() {
-      const chooser = ProxyChoice.make(yield* Effect.orDie(environment))
-      const dispatcher = yield* makeDispatcher(options, chooser)
-      const client = yield* Effect.provideService(NodeHttpClient.makeUndici, NodeHttpClient.Dispatcher, dispatcher)
-      return refuseWithoutProxy(chooser)(client)
-    })
-  )
+  Layer.effect(HttpClient.HttpClient, makeClient(options))

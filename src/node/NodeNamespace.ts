@@ -53,6 +53,8 @@ export const layerOptions = (options: HttpResolver.Options & NodeHttp.Options = 
         return yield* HttpResolver.make({ ...options, credentials })
       })
     )),
+    // for those who make a namespace of their own, too
+    Layer.provideMerge(HttpResolver.layerExternalBlobs(options)),
     Layer.provide([NodeHttp.layer(options), NodeServices.layer])
   )
 

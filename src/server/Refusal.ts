@@ -107,6 +107,7 @@ const ofReason = (reason: Reason, isRead: boolean): Refusal => {
       return isRead
         ? make(502, "UNKNOWN", "the registry behind this one has content that is too large")
         : make(413, "SIZE_INVALID", message)
+    case "SchemeMismatch":
     case "Transport":
       return make(503, "UNKNOWN", "the registry behind this one cannot be reached")
     case "Timeout":

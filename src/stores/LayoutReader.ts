@@ -7,6 +7,7 @@ import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
+import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
@@ -85,6 +86,10 @@ const lookUp = Effect.fnUntraced(
 const missing = ({ digest }: Descriptor) =>
   new RegistryError.ManifestUnknown({ detail: `${digest} is listed, but its content is missing` })
 
+/** Returns the type of a manifest that is listed without one. */
+const typeOf = (bytes: Uint8Array | undefined): string =>
+  (bytes === undefined ? undefined : Manifest.detect(bytes)) ?? MediaType.octetStream
+
 /** Makes the operations that read, of a registry that finds the layout of a repository. */
 export const operations = (
   find: (repository: Repository) => Effect.Effect<Layout, RegistryError.Reason>,
@@ -115,7 +120,7 @@ export const operations = (
     const { digest, mediaType } = descriptor
     const bytes = yield* readBlob(layout, digest)
     if (bytes === undefined) return yield* missing(descriptor)
-    return { descriptor: { mediaType, digest, size: bytes.length }, bytes }
+    return { descriptor: { mediaType: mediaType || typeOf(bytes), digest, size: bytes.length }, bytes }
   }, (effect, repository) => Effect.mapError(effect, failed("getManifest", repository))),
   resolveManifest: Effect.fnUntraced(function*(repository, reference) {
     const layout = yield* find(repository)
@@ -124,7 +129,8 @@ export const operations = (
     // what the index says of the size may be wrong
     const size = yield* layout.size(digest)
     if (size === undefined) return yield* missing(descriptor)
-    return { mediaType, digest, size }
+    if (mediaType !== "") return { mediaType, digest, size }
+    return { mediaType: typeOf(yield* readBlob(layout, digest)), digest, size }
   }, (effect, repository) => Effect.mapError(effect, failed("resolveManifest", repository))),
   tags: (repository, options) =>
     find(repository).pipe(

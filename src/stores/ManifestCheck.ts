@@ -70,8 +70,9 @@ export const check = Effect.fnUntraced(function*(
 
 /** Something that a manifest refers to. */
 interface Reference {
-  readonly descriptor: Descriptor
-  readonly kind: "blob" | "manifest"
+  readonly descriptor: Pick<typeof Manifest.Subject.Type, "digest" | "size">
+  /** What is listed with an unknown type may be either. */
+  readonly kind: "blob" | "manifest" | "either"
   /** True if the manifest may not be stored without it. */
   readonly isNeeded: boolean
 }
@@ -87,7 +88,11 @@ export const references = (manifest: Manifest.Manifest): Effect.Effect<ReadonlyA
         kind: "blob",
         isNeeded: !MediaType.isNonDistributable(descriptor.mediaType)
       })),
-      ...manifests.map((descriptor): Reference => ({ descriptor, kind: "manifest", isNeeded: sparse === "refuse" })),
+      ...manifests.map((descriptor): Reference => ({
+        descriptor,
+        kind: MediaType.isManifest(descriptor.mediaType) ? "manifest" : "either",
+        isNeeded: sparse === "refuse"
+      })),
       ...subject === undefined ? [] : [{ descriptor: subject, kind: "manifest", isNeeded: false } as const]
     ]
   })

@@ -370,10 +370,10 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
       const content = SortedMap.get(repositories, repository)
       yield* ManifestCheck.checkReferences(
         yield* ManifestCheck.references(manifest),
-        ({ descriptor: { digest }, kind }) =>
-          Effect.succeed(
-            kind === "blob" ? content?.blobs.get(digest)?.length : content?.manifests.get(digest)?.descriptor.size
-          )
+        ({ descriptor: { digest }, kind }) => {
+          const blob = kind === "manifest" ? undefined : content?.blobs.get(digest)?.length
+          return Effect.succeed(kind === "blob" ? blob : content?.manifests.get(digest)?.descriptor.size ?? blob)
+        }
       )
     })
 

@@ -114,6 +114,16 @@ describe("login", () => {
       assert.property(json("real/config.json").auths, "reg.io")
     }).pipe(withNode))
 
+  it.effect("leaves a device alone", () =>
+    Effect.gen(function*() {
+      const { at, login } = yield* setUp({})
+      Fs.mkdirSync(at(".docker"))
+      Fs.symlinkSync("/dev/null", at(config))
+      const error = yield* Effect.flip(login("reg.io"))
+      assert.strictEqual(error.problem, "it is not a regular file")
+      assert.isTrue(Fs.statSync("/dev/null").isCharacterDevice())
+    }).pipe(withNode))
+
   it.effect("writes to the file that it is given", () =>
     Effect.gen(function*() {
       const { at, inside, json } = yield* setUp({ env: { REGISTRY_AUTH_FILE: "~/own.json" } })

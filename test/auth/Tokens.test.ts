@@ -4,6 +4,7 @@ import { HttpClient, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { TestClock } from "effect/testing"
 import * as Credentials from "../../src/auth/Credentials.ts"
 import * as Scope from "../../src/auth/Scope.ts"
+import * as Secrets from "../../src/auth/Secrets.ts"
 import * as Tokens from "../../src/auth/Tokens.ts"
 
 const challenge = "Bearer realm=\"https://auth.test/token\",service=\"s\""
@@ -23,7 +24,14 @@ const make = Effect.fnUntraced(function*(answer: Effect.Effect<object>, credenti
     })
   )
   const registry = new URL("https://registry.test")
-  const tokens = yield* Tokens.make({ host: "registry.test", registry, client, credentials })
+  const tokens = yield* Tokens.make({
+    host: "registry.test",
+    registry,
+    client,
+    credentials,
+    secrets: Secrets.make(),
+    tokenRealms: "https"
+  })
   const said = (authorization: Tokens.Authorization | undefined) =>
     authorization?.(HttpClientRequest.get("https://registry.test/v2/")).headers["authorization"]
   return {

@@ -14,6 +14,22 @@ const assertSentence = (sentence: string, message: string) => {
   assert.notMatch(sentence, /[\p{Cc}\p{Zl}\p{Zp}]/u)
 }
 
+describe("a registry that is spoken to with the wrong scheme", () => {
+  it.effect.each(
+    [
+      ["localhost:5000", "http", "; --tls localhost:5000"],
+      ["127.0.0.1:5000", "http", "; --tls 127.0.0.1:5000"],
+      ["registry.test:5000", "http", "; leave out --plain-http registry.test:5000"],
+      ["registry.test:5000", "https", "; --plain-http registry.test:5000 if it is a registry in plain HTTP"]
+    ] as const
+  )("has the flag for the other one: %s, %s", ([registry, used, tip]) =>
+    Effect.gen(function*() {
+      const reason = new RegistryError.SchemeMismatch({ used })
+      const error = new RegistryError.RegistryError({ operation: "ping", registry, reason })
+      assert.isTrue((yield* Advice.sentence(error)).endsWith(tip))
+    }).pipe(withNode))
+})
+
 describe("every reason has a sentence and something to try:", () => {
   for (const reason of RegistryError.Reason.members) {
     it.effect.prop(

@@ -59,6 +59,36 @@ describe("misuse is one clear line on stderr, and exit code 2", () => {
     [["copy", app, somewhere, "--verify", "all"], "--verify: \"all\": "],
 
     [["copy", app, somewhere, "--plain-http", "vm"], "--plain-http: \"vm\" is not a host, with its port if it has one"],
+    [
+      ["copy", app, somewhere, "--plain-http=vm:1", "--tls=vm:1"],
+      "--plain-http and --tls contradict each other for vm:1"
+    ],
+    [["copy", app, somewhere, "--username", "ada"], "there is no flag --username"],
+    [["copy", app, somewhere, "--from-username", "ada"], "use --from-password-stdin or --from-password-file"],
+    [["copy", app, somewhere, "--to-password-stdin"], "a password needs a name: --to-username"],
+    [
+      ["copy", app, somewhere, "--from-username=a", "--from-password-stdin", "--to-username=b", "--to-password-stdin"],
+      "stdin has one password only: use --from-password-file or --to-password-file for the other"
+    ],
+    [
+      ["copy", app, "a.test/b:2", "--from-username=a", "--to-username=b", "--to-password-file=x"],
+      "--from-username and --to-username are for the same repository"
+    ],
+    [
+      ["copy", app, somewhere, "c.test/d", "--to-username=b", "--to-password-file=x"],
+      "--to-username is for one registry, and there are 127.0.0.1:1 and c.test: use effect-oci login"
+    ],
+    [
+      ["copy", "oci:dir:1", somewhere, "--from-username=a", "--from-password-file=x"],
+      "--from-username is for a registry, which \"oci:dir:1\" is not"
+    ],
+    [["tags", "a.test/b", "--username", "ada"], "cannot prompt for a password without a terminal"],
+    [
+      ["diff", app, "c.test/b:1", "--username=a", "--password-file=x"],
+      "for one registry, and there are a.test and c.test"
+    ],
+    [["serve", "--username=a", "--password-file=x"], "--username is for a registry"],
+    [["blob", "put", "a.test/b", "-", "--username=a", "--password-stdin"], "stdin has the content already"],
     [["copy", app, somewhere, "--insecure", "http://vm:1"], "--insecure: \"http://vm:1\" is not a host"],
     [["copy", app, somewhere, "--concurrency", "0"], "--concurrency: \"0\" is not a number from 1 on"],
     [["copy", app, somewhere, "--concurrency", "many"], "--concurrency: \"many\" is not a number from 1 on"],
@@ -90,8 +120,9 @@ describe("misuse is one clear line on stderr, and exit code 2", () => {
     [["blob", "delete", app], "a blob has no tag"],
     [["login"], "the argument HOST is missing"],
     [["login", "a.test"], "the flag --username is missing"],
-    [["login", "a.test", "-u", "ada"], "there is nobody to ask for the password: --password-stdin"],
-    [["login", "a.test", "-u", "ada", "--password-stdin"], "a name and a password are needed"],
+    [["login", "a.test", "-u", "ada"], "cannot prompt for a password without a terminal: use --password-stdin"],
+    [["login", "a.test", "-u", "ada", "--password-stdin"], "the password in stdin is empty"],
+    [["login", "a.test", "-u", "ada", "--password-stdin", "--password-file=x"], "contradict each other"],
     [["login", "https://a.test", "-u", "ada"], "\"https://a.test\" is not a host"],
     [["logout"], "the argument HOST is missing"],
     [["completions"], "the argument SHELL is missing"],

@@ -658,6 +658,68 @@ describe("a token service", () => {
       assert.match(reason.service ?? "", /^https:\/\/auth\.test$|^http:\/\/10\.0\.0\.1$/)
     }))
 
+  describe.each([400, 401, 403, 404, 405])("that answers POST with %i", (status) => {
+    const asGet = `Basic ${Buffer.from(`<token>:${marker}`).toString("base64")}`
+    const methods = (requests: ReadonlyArray<Seen>) => requests.filter(isToken).map(({ method }) => method)
+
+    it.effect("is asked by GET, and from then on at once", () =>
+      Effect.gen(function*() {
+        const { registry, requests } = yield* make({
+          [`HEAD ${blob}`]: guard(asks(pull), ["Bearer t"], size),
+          "GET /v2/team/other/manifests/1": asks("repository:team/other:pull"),
+          [`POST ${realm}`]: { status },
+          [`GET ${realm}`]: token("t")
+        }, { credentials: identity })
+        yield* registry.resolveBlob(name, digest)
+        yield* Effect.flip(registry.getManifest(repository("team/other"), tag("1")))
+        assert.deepStrictEqual(methods(requests), ["POST", "GET", "GET", "GET"])
+        assert.isTrue(requests.every(({ headers, method, url }) =>
+          !url.startsWith(realm) || method === "POST" || headers["authorization"] === asGet
+        ))
+      }))
+
+    it.effect("and refuses GET, too, says why", () =>
+      Effect.gen(function*() {
+        const { registry, requests } = yield* make({
+          "GET /v2/": asks(),
+          [`POST ${realm}`]: { status, body: { error_description: `posted ${marker}` } },
+          [`GET ${realm}`]: { status: 403, body: { details: `got ${marker}` } }
+        }, { credentials: identity })
+        const { message } = yield* Effect.flip(registry.ping)
+        assert.include(message, status === 401 || status === 403 ? "posted <redacted>" : "got <redacted>")
+        assert.strictEqual(methods(requests).at(0), "POST")
+      }))
+  })
+
+  it.effect.each(["same-site", { hosts: ["auth.example"] }] as const)(
+    "gets no password where the policy does not allow it, and tokens for anybody all the same: %j",
+    (tokenRealms) =>
+      Effect.gen(function*() {
+        const elsewhere = "https://elsewhere.example/token"
+        const script = { "GET /v2/": [bearer(`realm="${elsewhere}"`), {}], [`GET ${elsewhere}`]: token("t") }
+        const with_ = yield* make(script, { credentials: known, tokenRealms })
+        const { message } = yield* Effect.flip(with_.registry.ping)
+        assert.include(message, "https://elsewhere.example: the policy on token realms does not allow it")
+        assert.deepStrictEqual(with_.sent(), ["GET /v2/"])
+        yield* (yield* make(script, { tokenRealms })).registry.ping
+      })
+  )
+
+  it.effect.each(["same-site", { hosts: ["auth.test"] }, "https"] as const)(
+    "gets a password where the policy allows it: %j",
+    (tokenRealms) =>
+      Effect.gen(function*() {
+        const host = "registry.test"
+        const near = tokenRealms === "same-site" ? "https://auth.registry.test/token" : realm
+        const { registry, requests } = yield* make(
+          { "GET /v2/": [bearer(`realm="${near}"`), {}], [`GET ${near}`]: token("t") },
+          { credentials: known, host, tokenRealms }
+        )
+        yield* registry.ping
+        assert.strictEqual(requests[1]?.headers["authorization"], basic)
+      })
+  )
+
   it.effect("says how long it wants to be left alone", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({

@@ -168,6 +168,24 @@ describe("warnings (C4)", () => {
       assert.deepStrictEqual(texts, ["say \"hi\", \\o/"])
     }))
 
+  it.effect("may name who warns", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* observed("299 registry.test \"old\""), ["old"])
+    }))
+
+  it.effect("of one answer are ten at most", () =>
+    Effect.gen(function*() {
+      const header = Array.from({ length: 1000 }, (_, index) => `299 - "${index}"`).join(", ")
+      assert.lengthOf(yield* observed(header), 10)
+    }))
+
+  it.effect("are a hundred at most, and the last says that there are more", () =>
+    Effect.gen(function*() {
+      const texts = yield* observed(...Array.from({ length: 200 }, (_, index) => `299 - "${index}"`))
+      assert.lengthOf(texts, 101)
+      assert.deepStrictEqual(texts.slice(99), ["99", "it gives more warnings, which are not shown"])
+    }))
+
   it.effect("of another code are none of ours", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* observed("110 proxy \"stale\"", "nonsense", ""), [])

@@ -7,7 +7,7 @@ import { RegistryError } from "effect-oci/RegistryError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
-import { bytesOf, repository, tag } from "../utils/images.ts"
+import { repository, tag } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
 import { type Answer, digestOf, host, make, reasonOf, transportError } from "../utils/ScriptedServer.ts"
 
@@ -112,6 +112,59 @@ describe("an answer that is an error", () => {
     Effect.gen(function*() {
       const { reason } = yield* fail("manifest", { status: 500, body: document("DISK_FULL", "") })
       assert.deepInclude(reason, { detail: "DISK_FULL" })
+    }))
+
+  it.effect.each(
+    [
+      ["as Artifactory", { errors: [{ status: 403, message: "quota exceeded" }] }, "quota exceeded"],
+      ["as AWS and GitHub", { message: "quota exceeded" }, "quota exceeded"],
+      ["with keys in another case", { Message: "quota exceeded", Code: 7 }, "quota exceeded"],
+      ["as Docker Hub's token service", { details: "quota exceeded" }, "quota exceeded"],
+      ["as Google", { error: { code: 403, status: "DENIED", message: "quota exceeded" } }, "quota exceeded"],
+      ["as OAuth", { error: "denied", error_description: "quota exceeded" }, "quota exceeded"],
+      ["as a problem of RFC 9457", { title: "Forbidden", detail: "quota exceeded" }, "quota exceeded"],
+      ["in JSON that is a text", "\"quota exceeded\"", "quota exceeded"],
+      ["in plain text", "  quota exceeded\n", "quota exceeded"],
+      ["with a code that is a number", { errors: [{ code: 409, message: "quota exceeded" }] }, "quota exceeded"],
+      ["with a detail alone", { errors: [{ code: "X", detail: "quota exceeded" }] }, "quota exceeded"],
+      ["with a detail of parts", { errors: [{ code: "X", message: null, detail: { reason: "quota" } }] }, "quota"],
+      ["with a detail of its own", { errors: [{ code: "X", message: "no", detail: "quota" }] }, "no: quota"],
+      ["with parts that say nothing", { errors: [{ code: "X", message: "quota", detail: [{ a: 1 }] }] }, "quota"],
+      ["twice", { errors: [{ message: "no" }, { message: "quota" }, { message: "no" }] }, "no; quota"],
+      ["in a list of texts", { errors: ["quota"] }, "quota"],
+      ["with a code alone", { code: "QUOTA" }, "QUOTA"],
+      [
+        "in the XML of S3",
+        "<?xml version=\"1.0\"?><Error><Code>Slow</Code><Message>a &amp; b</Message></Error>",
+        "Slow: a & b"
+      ]
+    ] as const
+  )("is told in the registry's words: %s", ([, body, detail]) =>
+    Effect.gen(function*() {
+      assert.deepInclude((yield* fail("manifest", { status: 500, body })).reason, { detail })
+    }))
+
+  it.effect.each(["", "404 page not found\n", "Not Found", "HTTP/1.1 404 Not Found", "\u0000\u0001\u0002\ufffd"])(
+    "says nothing more if its body only repeats the status, or is no text: %j",
+    (body) =>
+      Effect.gen(function*() {
+        assert.isFalse("detail" in (yield* fail("manifest", { status: 404, body })).reason)
+      })
+  )
+
+  it.effect("that is a web page is told by its title", () =>
+    Effect.gen(function*() {
+      const page = "<!DOCTYPE html><html><head><title>502\n Bad <b>Gate</b>way &lt;proxy&gt;</title></head></html>"
+      const { message } = yield* fail("manifest", { status: 502, body: page })
+      assert.include(message, `the answer is a web page, "502 Bad Gate way <proxy>": is this a registry?`)
+    }))
+
+  it.effect("whose body never ends is given up, however slowly it comes", () =>
+    Effect.gen(function*() {
+      const body = Stream.tick("30 seconds").pipe(Stream.map(() => new Uint8Array(1)))
+      const fiber = yield* Effect.forkChild(fail("manifest", { status: 404, body }))
+      yield* TestClock.adjust("60 seconds")
+      assert.strictEqual(fiber.pollUnsafe()?._tag, "Success")
     }))
 
   it.effect("that is a web page is told as one, and not shown", () =>
@@ -251,7 +304,8 @@ describe("secrets", () => {
 
   it.effect("of a registry are in none of its errors", () =>
     Effect.gen(function*() {
-      const error = yield* fail("manifest", { status: 400, headers: { "x-secret": marker }, body: bytesOf(marker) })
+      const headers = { "x-secret": marker, "set-cookie": marker }
+      const error = yield* fail("manifest", { status: 400, headers, body: `<html><p>${marker}</p></html>` })
       assert.notInclude(inspect(error, { depth: Infinity, showHidden: true }), marker)
       assert.strictEqual((yield* reasonOf(Effect.fail(error)))._tag, "UnexpectedResponse")
     }))

@@ -82,6 +82,37 @@ describe.each(Object.entries(ways))("%s of a public registry", (_, way) => {
     }))
 })
 
+describe.each(["file:///etc/passwd", "ftp://elsewhere.test/x", "data:text/plain,hello"])(
+  "an address such as %s",
+  (address) => {
+    it.effect.each(Object.keys(ways))(
+      "is refused by name, and not asked for again: %s",
+      (name) =>
+        Effect.gen(function*() {
+          const [script, use] = ways[name]?.(address) ?? assert.fail()
+          const { registry, sent } = yield* make(script)
+          const retrying = Effect.provideService(use(registry), HttpRegistry.RetrySchedule, Schedule.recurs(3))
+          assert.include(
+            String(yield* retrying),
+            `an address that begins with "${new URL(address).protocol}" is not followed`
+          )
+          assert.lengthOf(new Set(sent()), sent().length)
+        })
+    )
+
+    it.effect("is no token service", () =>
+      Effect.gen(function*() {
+        const { registry, sent } = yield* make({
+          "GET /v2/": { status: 401, headers: { "www-authenticate": "Bearer realm=\"https://auth.test/\"" } },
+          "GET https://auth.test/": { status: 302, headers: { location: address } }
+        })
+        const error = yield* Effect.flip(registry.ping)
+        assert.include(error.message, `an address that begins with "${new URL(address).protocol}" is not followed`)
+        assert.lengthOf(sent(), 2)
+      }))
+  }
+)
+
 describe("an address that a registry gives of itself", () => {
   const location = (given: string): Script => ({
     [`POST ${uploads}`]: { status: 202, headers: { location: given } },

@@ -19,7 +19,7 @@ import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import { bytesOf, repository, tag } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
-import { type Answer, digestOf, make, type Script, transportError } from "../utils/ScriptedServer.ts"
+import { type Answer, digestOf, make, type Script, type Seen, transportError } from "../utils/ScriptedServer.ts"
 
 const marker = "s3cret-marker"
 const name = repository("team/app")
@@ -54,6 +54,9 @@ const failed = (status: number, code?: string): Answer => ({
   headers: { "set-cookie": `session=${marker}`, "x-token": marker },
   body: code === undefined ? marker : { errors: [{ code, message: "", detail: marker }] }
 })
+const notTls = () =>
+  Effect.fail(transportError(HttpClientRequest.get(realm), Object.assign(new Error(marker), { code: wrongVersion })))
+const wrongVersion = "ERR_SSL_WRONG_VERSION_NUMBER"
 const unconnected = () => Effect.fail(transportError(HttpClientRequest.get(`${realm}?${query}`), new Error("refused")))
 
 interface Row {
@@ -85,21 +88,35 @@ const writeManifest = (registry: Registry.Registry) =>
 const resume = (registry: Registry.Registry) =>
   Effect.scoped(registry.resumeUpload(name, `https://registry.test${session}`))
 
-const refusing = (status: number, code?: string): Script => ({
-  [`GET ${manifest}`]: failed(status, code),
-  [`PUT ${manifest}`]: failed(status, code),
-  [`GET ${blob}`]: failed(status, code),
-  [`POST ${uploads}`]: opened,
-  [`PUT ${uploads}one`]: failed(status, code),
-  [`PATCH ${uploads}one`]: failed(status, code),
-  [`GET ${uploads}one`]: failed(status, code),
-  [`DELETE ${uploads}one`]: failed(status, code),
-  "GET /v2/team/app/tags/list": failed(status, code)
-})
-const redirected = (answer: Answer): Script => ({
-  [`GET ${blob}`]: { status: 307, headers: { location: elsewhere } },
-  "GET https://storage.test/one": answer
-})
+/** Asks for a password first, as the registries do that repeat it. */
+const asking = (script: Script): Script =>
+  Object.fromEntries(
+    Object.entries(script).map(([line, step]) => [line, (seen: Seen) =>
+      seen.headers["authorization"] === undefined && seen.url.startsWith("/")
+        ? Effect.as(seen.receive, basic)
+        : typeof step === "function"
+        ? step(seen)
+        : Effect.as(seen.receive, step as Answer)]
+    ) // no line of these has several steps
+  )
+const basic: Answer = { status: 401, headers: { "www-authenticate": "Basic realm=r" } }
+const refusing = (status: number, code?: string): Script =>
+  asking({
+    [`GET ${manifest}`]: failed(status, code),
+    [`PUT ${manifest}`]: failed(status, code),
+    [`GET ${blob}`]: failed(status, code),
+    [`POST ${uploads}`]: opened,
+    [`PUT ${uploads}one`]: failed(status, code),
+    [`PATCH ${uploads}one`]: failed(status, code),
+    [`GET ${uploads}one`]: failed(status, code),
+    [`DELETE ${uploads}one`]: failed(status, code),
+    "GET /v2/team/app/tags/list": failed(status, code)
+  })
+const redirected = (answer: Answer): Script =>
+  asking({
+    [`GET ${blob}`]: { status: 307, headers: { location: elsewhere } },
+    "GET https://storage.test/one": answer
+  })
 
 const rows: ReadonlyArray<readonly [tag: Tag, what: string, row: Row]> = [
   ["BlobUnknown", "a blob", { script: refusing(404, "BLOB_UNKNOWN"), run: read }],
@@ -177,6 +194,7 @@ const rows: ReadonlyArray<readonly [tag: Tag, what: string, row: Row]> = [
     script: { ...refusing(404), [`PUT ${uploads}one`]: unconnected },
     run: writeShort
   }],
+  ["SchemeMismatch", "a port in plain HTTP", { script: { [`GET ${manifest}`]: notTls }, run: readManifest }],
   ["Timeout", "no answer", { script: { [`GET ${blob}`]: () => Effect.never }, run: read }],
   ["Timeout", "no answer from where a blob is", {
     script: { ...redirected({}), "GET https://storage.test/one": () => Effect.never },
@@ -210,7 +228,7 @@ const rows: ReadonlyArray<readonly [tag: Tag, what: string, row: Row]> = [
     script: { [`GET ${manifest}`]: { body: marker } },
     run: (registry) => Effect.provideService(readManifest(registry), HttpRegistry.ManifestLimit, 3)
   }],
-  ["Denied", "a password that may not", { script: { "GET /v2/": failed(403, "DENIED") }, run: ping }],
+  ["Denied", "a password that may not", { script: asking({ "GET /v2/": failed(403, "DENIED") }), run: ping }],
   ["Unauthorized", "a password", {
     script: { "GET /v2/": { status: 401, headers: { "www-authenticate": "Basic realm=r" } } },
     run: ping
@@ -226,7 +244,7 @@ const rows: ReadonlyArray<readonly [tag: Tag, what: string, row: Row]> = [
   ["Denied", "a token", { script: { "GET /v2/": asks, [`GET ${realm}`]: token }, run: ping }],
   ["Unauthorized", "a registry token", { script: { "GET /v2/": asks }, credentials: registryToken, run: ping }],
   ["TokenUnavailable", "no token for a refresh token", {
-    script: { "GET /v2/": asks, [`POST ${realm}`]: failed(400) },
+    script: { "GET /v2/": asks, [`POST ${realm}`]: failed(400), [`GET ${realm}`]: failed(400) },
     credentials: identity,
     run: ping
   }],
@@ -325,6 +343,46 @@ describe("a secret is in no error, log, span, event, or JSON", () => {
       assertKept(texts)
     }))
 
+  const echoes: Readonly<Record<string, (seen: Seen) => string>> = {
+    "the header": ({ headers }) => headers["authorization"] ?? "",
+    "the password": () => marker,
+    "the password in Base64": () => btoa(marker),
+    "the header, encoded for an address": ({ headers }) => encodeURIComponent(headers["authorization"] ?? ""),
+    "the header at the place where a message is cut": ({ headers }) =>
+      `${"x".repeat(175)} ${headers["authorization"] ?? ""}`
+  }
+  for (
+    const [scheme, credentials] of [["password", known], ["token", identity], [
+      "registry token",
+      registryToken
+    ]] as const
+  ) {
+    it.effect.each(Object.entries(echoes))(
+      `of a registry that repeats ${scheme} and %s`,
+      ([, echo]) =>
+        Effect.gen(function*() {
+          const { registry } = yield* make({
+            "GET /v2/": (seen) =>
+              Effect.succeed(
+                seen.headers["authorization"] === undefined
+                  ? scheme === "password" ? basic : asks
+                  : {
+                    status: 403,
+                    headers: { warning: `299 - "${echo(seen)}"` },
+                    body: { errors: [{ code: "DENIED", message: echo(seen) }] }
+                  }
+              ),
+            [`POST ${realm}`]: token
+          }, { credentials })
+          const { error, texts } = yield* seen(registry.ping)
+          assert.instanceOf(error, RegistryError.RegistryError)
+          assert.include(error.message, "<redacted>")
+          texts.push(error.message)
+          assertKept(texts)
+        })
+    )
+  }
+
   it.effect("of a copy", () =>
     Effect.gen(function*() {
       const { registry } = yield* make(
@@ -352,8 +410,8 @@ describe("a secret is in no error, log, span, event, or JSON", () => {
 
   it.effect("of any reason that there is", () =>
     Effect.sync(() => {
-      // Storage is of registries in files
+      // these two are of registries in files
       const all = RegistryError.Reason.members.map((reason) => reason.fields._tag.schema.literal)
-      assert.deepStrictEqual(new Set([...rows.map(([tag]) => tag), "Storage"]), new Set<string>(all))
+      assert.deepStrictEqual(new Set([...rows.map(([tag]) => tag), "AmbiguousTag", "Storage"]), new Set<string>(all))
     }))
 })

@@ -35,6 +35,8 @@ const setup = Effect.gen(function*() {
   return { source, destination, ends }
 })
 
+const foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+
 const tags = (events: ReadonlyArray<CopyEvent>) => events.map(({ _tag }) => _tag)
 
 describe("the events of a copy", () => {
@@ -47,6 +49,7 @@ describe("the events of a copy", () => {
         "Done",
         "Planned",
         "Planned",
+        "Planned",
         "Settled",
         "Settled",
         "Settled",
@@ -56,6 +59,57 @@ describe("the events of a copy", () => {
       const last = events.at(-1)
       assert(last?._tag === "Done")
       assert.strictEqual(last.report.root.digest, image.digest)
+    }))
+
+  it.effect("plan each piece once, with its role, before they settle it", () =>
+    Effect.gen(function*() {
+      const { destination, ends, source } = yield* setup
+      const layer = yield* pushBlob(source.registry, from, "foreign", foreign)
+      const config = yield* pushBlob(source.registry, from, "{}", MediaType.imageConfig)
+      const image = yield* pushManifest(source.registry, from, {
+        mediaType: MediaType.imageManifest,
+        config,
+        layers: [layer, yield* pushBlob(source.registry, from, "mine")]
+      })
+      yield* pushReferrer(source.registry, from, image, "about it")
+      const other = yield* pushImage(source.registry, from, ["other"])
+      const index = { mediaType: MediaType.imageIndex, manifests: [image, other] }
+      const { digest } = yield* pushManifest(source.registry, from, index, [tag("1")])
+      const copies = [
+        Copy.copyEvents(ends()),
+        Copy.copyEvents({ ...ends(), trust: "deep" }),
+        Copy.copyEvents({ ...ends(), externalLayers: "copy", trust: "deep" })
+      ]
+      for (const copy of copies) {
+        const planned = new Map<string, string>()
+        for (const event of yield* Stream.runCollect(copy)) {
+          if (event._tag === "Planned") {
+            assert.isFalse(planned.has(event.descriptor.digest))
+            planned.set(event.descriptor.digest, event.role)
+          } else if (event._tag === "Settled") {
+            assert.strictEqual(planned.get(event.entry.descriptor.digest), event.entry.role)
+          } else if (event._tag === "Done") {
+            assert.strictEqual(planned.size, event.report.entries.length)
+          }
+        }
+        assert.strictEqual(planned.get(digest), "root")
+      }
+      yield* pushImage(destination.registry, to, ["another"], { tags: [tag("1")] })
+      const kept = yield* Stream.runCollect(Copy.copyEvents({ ...ends(), onTagExists: "keep" }))
+      assert.deepStrictEqual(tags(kept), ["Planned", "Settled", "Done"])
+    }))
+
+  it.effect("plan no more than the plan has that the copy follows", () =>
+    Effect.gen(function*() {
+      const { ends, source } = yield* setup
+      const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
+      yield* pushReferrer(source.registry, from, image, "about it")
+      const plan = CopyPlan.filter(yield* Copy.planCopy(ends()), ({ role }) => role !== "referrer")
+      const events = yield* Stream.runCollect(Copy.copyEvents({ ...ends(), plan }))
+      const planned = events.flatMap((event) => event._tag === "Planned" ? [event.role] : [])
+      const settled = events.flatMap((event) => event._tag === "Settled" ? [event.entry.role] : [])
+      assert.deepStrictEqual(planned.toSorted(), settled.toSorted())
+      assert.notInclude(planned, "referrer")
     }))
 
   it.effect("run the copy, and no more than once", () =>

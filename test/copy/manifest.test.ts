@@ -336,6 +336,50 @@ describe("one platform", () => {
       assert.include(error.message, "there is no image for linux/s390x; there is: linux/riscv64")
     }))
 
+  it.effect("is the one that runs on every machine, wherever it stands in the index", () =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      const [v3, v1] = [
+        yield* pushImage(source.registry, from, ["v3"]),
+        yield* pushImage(source.registry, from, ["v1"])
+      ]
+      const manifests = [{ ...v3, platform: { ...v3.platform, variant: "v3" } }, v1]
+      yield* pushManifest(source.registry, from, { mediaType: MediaType.imageIndex, manifests }, [tag("1")])
+      const report = yield* copy({ platforms: { _tag: "Image", platform: { os: "linux", architecture: "amd64" } } })
+      assert.strictEqual(report.root.digest, v1.digest)
+    }))
+
+  it.effect("is looked for in the images of an index that does not name their platforms", () =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      const images = yield* Effect.forEach(
+        ["amd64", "arm64"],
+        (architecture) => pushImage(source.registry, from, ["one"], { architecture })
+      )
+      const manifests = images.map(({ platform: { architecture }, ...image }) => ({
+        ...image,
+        platform: { architecture }
+      }))
+      yield* pushManifest(source.registry, from, { mediaType: MediaType.imageIndex, manifests }, [tag("1")])
+      const report = yield* copy({ platforms: { _tag: "Image", platform: { os: "linux", architecture: "arm64" } } })
+      assert.strictEqual(report.root.digest, images[1]?.digest)
+    }))
+
+  it.effect("is never that of an attestation, which is not offered either", () =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      const platform = { os: "unknown", architecture: "unknown" }
+      const image = yield* pushImage(source.registry, from, ["one"])
+      const attestation = { ...yield* pushImage(source.registry, from, ["about it"]), platform }
+      const index = { mediaType: MediaType.imageIndex, manifests: [attestation, image] }
+      yield* pushManifest(source.registry, from, index, [tag("1")])
+      for (const wanted of [platform, { os: "linux", architecture: "s390x" }]) {
+        const { reason } = yield* Effect.flip(copy({ platforms: { _tag: "Image", platform: wanted } }))
+        assert(reason._tag === "PlatformNotFound")
+        assert.deepStrictEqual(reason.available, ["linux/amd64"])
+      }
+    }))
+
   it.effect("a platform that the index lacks is an error that tells what there is", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup

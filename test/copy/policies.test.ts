@@ -45,6 +45,38 @@ describe("some platforms of an index", () => {
   const some = (index: "keep" | "rewrite" | "fail", platforms: ReadonlyArray<Platform> = [arm64]) =>
     ({ _tag: "Index", platforms, index }) as const
 
+  it.effect("are those that fit best", () =>
+    Effect.gen(function*() {
+      const { copy, source } = yield* setup
+      const [v3, v1] = [
+        yield* pushImage(source.registry, from, ["v3"]),
+        yield* pushImage(source.registry, from, ["v1"])
+      ]
+      const manifests = [{ ...v3, platform: { ...v3.platform, variant: "v3" } }, v1]
+      yield* pushManifest(source.registry, from, { mediaType: MediaType.imageIndex, manifests }, [tag("1")])
+      const { root } = yield* copy({ platforms: some("rewrite", [amd64]) })
+      const { bytes } = yield* source.registry.getManifest(from, tag("1"))
+      assert.notStrictEqual(root.size, bytes.length)
+      assert.strictEqual(root.size, bytes.length - JSON.stringify(manifests[0]).length - 1)
+    }))
+
+  it.effect("keep all that the index says of them when it is rewritten, known here or not", () =>
+    Effect.gen(function*() {
+      const { copy, destination, source } = yield* setup
+      const kept = { ...yield* pushImage(source.registry, from, ["one"]), urls: null, "org.example": [1, null] }
+      const odd = { ...yield* pushImage(source.registry, from, ["two"]), platform: { architecture: "odd" }, data: null }
+      const left = { ...yield* pushImage(source.registry, from, ["three"]), platform: arm64 }
+      const index = { mediaType: MediaType.imageIndex, manifests: [left, kept, odd], "org.example": null }
+      yield* pushManifest(source.registry, from, index, [tag("1")])
+      yield* copy({ platforms: some("rewrite", [amd64]) })
+      const { bytes } = yield* destination.registry.getManifest(to, tag("1"))
+      const content = JSON.parse(new TextDecoder().decode(bytes))
+      assert.deepStrictEqual(
+        content,
+        JSON.parse(JSON.stringify({ schemaVersion: 2, ...index, manifests: [kept, odd] }))
+      )
+    }))
+
   it.effect("are copied within it as it is, which the registry is told", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup

@@ -1,11 +1,11 @@
 import { assert, it } from "@effect/vitest"
-import { Deferred, Effect, Result, Stream } from "effect"
+import { Deferred, Effect, Stream } from "effect"
 import * as Copy from "effect-oci/Copy"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
 import { ManifestBlobUnknown } from "effect-oci/RegistryError"
-import { bytesOf, pushImage, pushManifest, pushReferrer, pushSample, repository, tag } from "../utils/images.ts"
+import { pushImage, pushManifest, pushReferrer, pushSample, repository, tag } from "../utils/images.ts"
 import { failing, listReferrers, override } from "../utils/registries.ts"
 
 const from = repository("team/app")
@@ -238,16 +238,4 @@ it.effect("a referrer that is listed and gone, and that something contains, is a
     const error = yield* Effect.flip(copy(stale, destination))
     assert.strictEqual(error.reason._tag, "ManifestUnknown")
     assert.deepStrictEqual(error.path, [image.digest, bundle.digest])
-  }))
-
-it.effect("a manifest of a type that nobody knows is an error, unless the caller knows it", () =>
-  Effect.gen(function*() {
-    const { destination, source } = yield* setup
-    const mediaType = "application/vnd.example.unheard-of+json"
-    yield* source.pushManifest(from, { mediaType, bytes: bytesOf("{}") }, [tag("1")])
-    const error = yield* Effect.flip(copy(source, destination))
-    assert.strictEqual(error.reason._tag, "ManifestError")
-    assert.include(error.message, `"${mediaType}" is not a type of manifest that is known here`)
-    yield* copy(source, destination, { manifestDigests: () => Result.succeed({ blobs: [], manifests: [] }) })
-    assert.strictEqual((yield* destination.getManifest(to, tag("1"))).descriptor.mediaType, mediaType)
   }))

@@ -1,11 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Layer, Schedule } from "effect"
+import { ConfigProvider, Effect, Exit, Layer, Schedule, Stream } from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as NodeHttp from "effect-oci/NodeHttp"
 import * as Http from "node:http"
 import * as Https from "node:https"
 import * as Net from "node:net"
 import { inspect } from "node:util"
+import { SystemLookup } from "../../src/node/Lookup.ts"
 import * as certificates from "../utils/certificates.ts"
 import { repository } from "../utils/images.ts"
 import { digestOf, listen, listening } from "../utils/ScriptedServer.ts"
@@ -28,6 +29,14 @@ const ping = (
       ConfigProvider.layer(ConfigProvider.fromEnv({ env: options.env ?? {} }))
     )),
     Effect.provideService(HttpRegistry.RetrySchedule, Schedule.recurs(0))
+  )
+
+/** How an operation fails. It would be retried, if that made sense. */
+const failure = (host: string, plainHttp: boolean) =>
+  HttpRegistry.make({ host, plainHttp }).pipe(
+    Effect.flatMap((registry) => Effect.flip(registry.ping)),
+    Effect.provide(NodeHttp.layer()),
+    Effect.provideService(HttpRegistry.RetrySchedule, Schedule.recurs(1))
   )
 
 const tls = (options: Https.ServerOptions = {}) =>
@@ -64,6 +73,83 @@ describe("TLS", () => {
       const certificate = { cert: certificates.clientCertificate, key: certificates.clientKey }
       assert.strictEqual(yield* ping(host, { ca, certificate }), "pong")
       assert.notStrictEqual(yield* ping(host, { ca }), "pong")
+    }))
+})
+
+describe("a port that speaks the other scheme", () => {
+  it.effect("is told by the error, if it expects TLS and closes the connection", () =>
+    Effect.gen(function*() {
+      const { message, reason } = yield* failure(yield* tls(), true)
+      assert.deepInclude(reason, { _tag: "SchemeMismatch", used: "http" })
+      assert.include(message, "the port expects TLS, and the request was plain HTTP")
+    }))
+
+  it.effect.each([
+    "Client sent an HTTP request to an HTTPS server.\n",
+    "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>",
+    "Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />"
+  ])("is told by the error, if it says so itself: %s", (body) =>
+    Effect.gen(function*() {
+      const host = yield* listen((_, response) => void response.writeHead(400).end(body))
+      assert.deepInclude((yield* failure(host, true)).reason, { _tag: "SchemeMismatch", used: "http" })
+    }))
+
+  it.effect("is told by the error, if it does not speak TLS", () =>
+    Effect.gen(function*() {
+      assert.deepInclude((yield* failure(yield* listen(ok), false)).reason, { _tag: "SchemeMismatch", used: "https" })
+    }))
+
+  it.effect("is not looked for at a registry that closes connections", () =>
+    Effect.gen(function*() {
+      const host = yield* listening(() => Net.createServer((socket) => socket.on("error", () => {}).destroy()))
+      assert.strictEqual((yield* failure(host, true)).reason._tag, "Transport")
+    }))
+})
+
+describe("a name that a registry gave", () => {
+  /** A registry whose blob is at a port of another name, which stands for this machine. */
+  const leading = Effect.fnUntraced(function*(policy?: typeof HttpRegistry.AddressPolicy.Service) {
+    const asked: Array<string> = []
+    const storage = yield* listen((request, response) => {
+      asked.push(request.url ?? "")
+      response.end("content")
+    })
+    const location = `http://storage.test:${storage.split(":")[1]}/blob`
+    const host = yield* listen((_, response) => void response.writeHead(307, { location }).end())
+    const lookup: Net.LookupFunction = (_, { all }, done) =>
+      all === true ? done(null, [{ address: "127.0.0.1", family: 4 }]) : done(null, "127.0.0.1", 4)
+    const layer = Layer.provide(NodeHttp.layer(), Layer.succeed(SystemLookup, lookup))
+    const registry = yield* Effect.provide(HttpRegistry.make({ host, plainHttp: true }), yield* Layer.build(layer))
+    const read = Effect.flatMap(
+      registry.getBlob(repository("app"), digestOf("content")),
+      ({ stream }) => Stream.mkUint8Array(stream)
+    )
+    const exit = yield* Effect.exit(
+      policy === undefined ? read : Effect.provideService(read, HttpRegistry.AddressPolicy, policy)
+    )
+    return { asked, exit }
+  })
+
+  it.effect("is followed to the network that the registry is in", () =>
+    Effect.gen(function*() {
+      const { asked, exit } = yield* leading()
+      assert.isTrue(Exit.isSuccess(exit))
+      assert.deepStrictEqual(asked, ["/blob"])
+    }))
+
+  it.effect("is not followed to an address that the policy does not allow, and not tried again", () =>
+    Effect.gen(function*() {
+      const seen: Array<unknown> = []
+      const { asked, exit } = yield* leading((_, { hostname }, resolved) => {
+        seen.push([hostname, resolved])
+        return resolved === undefined
+      })
+      assert.include(String(exit), "it leads to storage.test, which is 127.0.0.1")
+      assert.deepStrictEqual(asked, [])
+      assert.deepStrictEqual(seen, [
+        ["storage.test", undefined],
+        ["storage.test", { registry: [], address: "127.0.0.1" }]
+      ])
     }))
 })
 

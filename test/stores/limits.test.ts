@@ -170,6 +170,18 @@ describe("a registry", () => {
     )
 
     it_(
+      "takes a subject that lacks its size",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make()
+        const image = yield* pushImage(registry, app, ["layer"])
+        const content = { mediaType: MediaType.imageIndex, manifests: [], subject: { digest: image.digest } }
+        const { digest } = yield* pushManifest(registry, app, content)
+        const referrers = yield* Stream.runCollect(registry.referrers(app, image.digest))
+        assert.deepStrictEqual(referrers.map((referrer) => referrer.digest), [digest])
+      })
+    )
+
+    it_(
       "refuses a blob of more than it may have, however it comes",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make({ maximumBlobSize: 10 })

@@ -1,0 +1,92 @@
+/**
+ * The name and the password that flags give for a registry.
+ */
+import * as Flag from "effect/cli/Flag"
+import * as Prompt from "effect/cli/Prompt"
+import { TerminalCapabilities } from "effect/cli/TerminalCapabilities"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Stdio from "effect/Stdio"
+import * as Stream from "effect/Stream"
+import * as Flags from "./Flags.ts"
+import { misuse } from "./Names.ts"
+import { Failure } from "./Output.ts"
+
+/** The beginning of the names of flags: those for the only registry of a verb have none. */
+export type Prefix = "" | "from-" | "to-"
+
+/** Where a password is read. */
+export interface Source {
+  readonly passwordStdin: boolean
+  readonly passwordFile: Option.Option<string>
+}
+
+/** A name, and where its password is read. */
+export interface Given extends Source {
+  readonly username: Option.Option<string>
+}
+
+/** The flags that say where a password is read; their names begin with `prefix`. */
+export const sourceFlags = (prefix: Prefix) => ({
+  passwordStdin: Flags.onOff(
+    `${prefix}password-stdin`,
+    "Read the password from stdin. Default: prompt for it on a terminal"
+  ),
+  passwordFile: Flag.String(`${prefix}password-file`).pipe(
+    Flag.withMetavar("FILE"),
+    Flag.withDescription("Read the password from this file"),
+    Flag.optional
+  )
+})
+
+/** The flags for a registry, which is named so in their descriptions; their names begin with `prefix`. */
+export const flags = (prefix: Prefix, registry: string) => ({
+  username: Flag.String(`${prefix}username`).pipe(
+    Flag.withMetavar("NAME"),
+    Flag.withDescription(
+      `User name at ${registry}, instead of stored credentials; <token> if the password is an identity token`
+    ),
+    Flag.optional
+  ),
+  ...sourceFlags(prefix)
+})
+
+/** Returns true if a password is read from stdin or from a file. */
+export const isGiven = ({ passwordFile, passwordStdin }: Source): boolean =>
+  passwordStdin || Option.isSome(passwordFile)
+
+const prompts: Readonly<Record<Prefix, string>> = {
+  "": "Password",
+  "from-": "Password at the source",
+  "to-": "Password at the destination"
+}
+
+/** Reads a password. A line break at its end does not belong to it. */
+export const read = Effect.fnUntraced(function*({ passwordFile, passwordStdin }: Source, prefix: Prefix = "") {
+  if (passwordStdin && Option.isSome(passwordFile)) {
+    return yield* misuse(`--${prefix}password-stdin and --${prefix}password-file contradict each other`)
+  }
+  if (passwordStdin || Option.isSome(passwordFile)) {
+    const source = Option.getOrElse(passwordFile, () => "stdin")
+    const { stdin } = yield* Stdio.Stdio
+    const fs = yield* FileSystem.FileSystem
+    const text = yield* (Option.isSome(passwordFile)
+      ? fs.readFileString(passwordFile.value)
+      : Stream.mkString(Stream.decodeText(stdin))).pipe(
+        Effect.mapError(({ reason }) =>
+          new Failure({ message: `cannot read the password from ${source} (${reason._tag})` })
+        )
+      )
+    const password = text.replace(/\r?\n$/, "")
+    return password === "" ? yield* misuse(`the password in ${source} is empty`) : Redacted.make(password)
+  }
+  const { canPrompt } = yield* TerminalCapabilities
+  if (!canPrompt) {
+    return yield* misuse(
+      `cannot prompt for a password without a terminal: use --${prefix}password-stdin or --${prefix}password-file`
+    )
+  }
+  return yield* Prompt.run(Prompt.Hidden({ message: prompts[prefix] }))
+})

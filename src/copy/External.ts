@@ -1,0 +1,46 @@
+/**
+ * Where the bytes of a blob are: at the source, or for layers that may not be distributed at their `urls`.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as BlobSource from "../BlobSource.ts"
+import type { Descriptor } from "../Descriptor.ts"
+import { ExternalBlobs } from "../ExternalBlobs.ts"
+import * as Hasher from "../Hasher.ts"
+import * as MediaType from "../MediaType.ts"
+import * as Registry from "../Registry.ts"
+import { isRegistryError, type Reason, RegistryError, Unsupported } from "../RegistryError.ts"
+import { ifTold, type Place } from "./Ends.ts"
+import type * as Job from "./Job.ts"
+import { policiesFor } from "./Options.ts"
+
+/** The content at the `urls` of a descriptor. It is verified, and no more of it is read than the descriptor says. */
+const atUrls = Effect.fnUntraced(function*(registry: string, descriptor: Descriptor): Effect.fn.Return<
+  BlobSource.BlobSource<RegistryError>,
+  RegistryError,
+  Scope.Scope
+> {
+  const failure = (reason: Reason) => new RegistryError({ operation: "getBlob", registry, reason })
+  const open = yield* ExternalBlobs
+  if (open === undefined) {
+    return yield* failure(new Unsupported({ detail: "nothing is provided that fetches external layers" }))
+  }
+  const verifier = yield* Effect.mapError(Hasher.verifier(descriptor), failure)
+  return BlobSource.make(descriptor.size, (offset) =>
+    open(descriptor, { registry, offset }).pipe(
+      verifier.from(offset),
+      Stream.mapError((error) => isRegistryError(error) ? error : failure(error))
+    ))
+})
+
+/** Returns the source of a blob, as the policy for external layers wants it. */
+export const blobSource = Effect.fnUntraced(function*(job: Job.Job, { descriptor, path }: Place) {
+  const { registry, repository } = job.source
+  const { externalLayers } = policiesFor(job.options, { descriptor, path, role: "blob" })
+  const isExternal = externalLayers === "fetch" && MediaType.isNonDistributable(descriptor.mediaType) &&
+    (descriptor.urls ?? []).length > 0
+  return isExternal && (yield* ifTold(registry.resolveBlob(repository, descriptor.digest))) === undefined
+    ? yield* atUrls(registry.name, descriptor)
+    : yield* Registry.blobSource(registry, repository, descriptor)
+})
