@@ -56,6 +56,8 @@ export type Need =
   | "nonDistributable"
   /** A manifest may be of a type that nobody knows. */
   | "mediaTypes"
+  /** A manifest may not say another size of content than it has. */
+  | "sizes"
   /** Tags are listed in order. */
   | "tagOrder"
   /** The list of tags can begin behind one. */

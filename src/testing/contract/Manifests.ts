@@ -277,6 +277,52 @@ const pushing: ReadonlyArray<Case> = [
   })
 ]
 
+/** A digest of content that is there, with another size than it has. */
+const longer = <A extends { readonly size: number }>(descriptor: A): A => ({ ...descriptor, size: descriptor.size + 1 })
+
+const sizes: ReadonlyArray<Case> = [
+  promise(
+    "a manifest with a wrong size of its config is refused, and not stored",
+    ["push", "sizes"],
+    function*(registry) {
+      const name = yield* fresh
+      const config = longer(yield* pushBlob(registry, name, "{}", MediaType.imageConfig))
+      const content = { mediaType: MediaType.imageManifest, config, layers: [] }
+      yield* Expect.reason(pushManifest(registry, name, content, [tag("1")]), "ManifestInvalid")
+      yield* hasNoManifest(registry, name, tag("1"))
+    }
+  ),
+  promise("a manifest with a wrong size of a layer is refused, and not stored", ["push", "sizes"], function*(registry) {
+    const name = yield* fresh
+    const config = yield* pushBlob(registry, name, "{}", MediaType.imageConfig)
+    const layer = yield* pushBlob(registry, name, "layer")
+    const content = { mediaType: MediaType.imageManifest, config, layers: [layer, longer(layer)] }
+    yield* Expect.reason(pushManifest(registry, name, content, [tag("1")]), "ManifestInvalid")
+    yield* hasNoManifest(registry, name, tag("1"))
+  }),
+  promise(
+    "an index with a wrong size of a manifest is refused, and not stored",
+    ["push", "sizes"],
+    function*(registry) {
+      const name = yield* fresh
+      const { digest, mediaType, size } = yield* pushImage(registry, name, ["layer"])
+      const push = pushIndex(registry, name, [longer({ digest, mediaType, size })], { tags: [tag("1")] })
+      yield* Expect.reason(push, "ManifestInvalid")
+      yield* hasNoManifest(registry, name, tag("1"))
+    }
+  ),
+  promise(
+    "a manifest with a wrong size of its subject is refused, and not listed",
+    ["push", "sizes"],
+    function*(registry) {
+      const name = yield* fresh
+      const image = yield* pushImage(registry, name, ["layer"])
+      yield* Expect.reason(pushReferrer(registry, name, longer(image), "about it"), "ManifestInvalid")
+      yield* Expect.equal(yield* Stream.runCollect(registry.referrers(name, image.digest)), [])
+    }
+  )
+]
+
 const deleting: ReadonlyArray<Case> = [
   promise("a manifest that was deleted is not there", ["delete"], function*(registry, origin) {
     const name = yield* fresh
@@ -338,4 +384,4 @@ const deleting: ReadonlyArray<Case> = [
   })
 ]
 
-export const manifests: ReadonlyArray<Case> = [...reading, ...names, ...pushing, ...deleting]
+export const manifests: ReadonlyArray<Case> = [...reading, ...names, ...pushing, ...sizes, ...deleting]
