@@ -16,7 +16,18 @@ interface Source {
 
 /** From the ground up. A room is a folder or a module directly in `src`. */
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
-  ["Text", "KeyedLock", "Digest", "Hasher", "MediaType", "Platform", "Descriptor", "Manifest", "Reference"],
+  [
+    "Text",
+    "KeyedLock",
+    "Digest",
+    "Hasher",
+    "MediaType",
+    "Platform",
+    "Descriptor",
+    "Manifest",
+    "LargeManifest",
+    "Reference"
+  ],
   ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
   ["Resolver"],
   ["stores"],

@@ -25,7 +25,7 @@ const program = Effect.gen(function*() {
     ...digest === undefined ? {} : { digest }
   }
   for (const copy of [{ source, destination: stored }, { source: stored, destination }]) {
-    const { bytes, destination } = yield* namespace.copyManifest({ ...copy, referrers: false })
+    const { bytes, destination } = yield* namespace.copyManifest({ ...copy, referrers: "skip" })
     yield* Console.log(`${destination} (${bytes} bytes sent)`)
   }
 })

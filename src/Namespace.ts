@@ -205,11 +205,14 @@ export const make = (options: {
   readonly externalBlobs?: ExternalBlobs.Open | undefined
 }): Namespace["Service"] => {
   const { externalBlobs, resolver } = options
-  const withExternalBlobs = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.flatMap(
-      ExternalBlobs.ExternalBlobs,
-      (own) => Effect.provideService(effect, ExternalBlobs.ExternalBlobs, own ?? externalBlobs)
-    )
+  // what one copy learns of a registry the next one uses
+  const known = Copy.makeKnownRegistries()
+  const within = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.flatMap(ExternalBlobs.ExternalBlobs, (own) =>
+      effect.pipe(
+        Effect.provideService(ExternalBlobs.ExternalBlobs, own ?? externalBlobs),
+        Effect.provideService(Copy.KnownRegistries, known)
+      ))
   const open = Effect.fnUntraced(function*(end: End): Effect.fn.Return<
     Copy.End,
     Resolver.ResolveError | Reference.InvalidReference
@@ -236,7 +239,7 @@ export const make = (options: {
     }
   })
   const copyManifest = Effect.fn("Namespace.copyManifest")(function*(options: CopyOptions) {
-    return yield* withExternalBlobs(Copy.copyManifest(yield* openBoth(options)))
+    return yield* within(Copy.copyManifest(yield* openBoth(options)))
   })
 
   const openBlob = Effect.fnUntraced(function*(end: End) {
@@ -288,16 +291,19 @@ export const make = (options: {
       Stream.unwrap(Effect.gen(function*() {
         const opened = yield* openBoth(options)
         const own = yield* ExternalBlobs.ExternalBlobs
-        return Stream.provideService(Copy.copyEvents(opened), ExternalBlobs.ExternalBlobs, own ?? externalBlobs)
+        return Copy.copyEvents(opened).pipe(
+          Stream.provideService(ExternalBlobs.ExternalBlobs, own ?? externalBlobs),
+          Stream.provideService(Copy.KnownRegistries, known)
+        )
       })),
     planCopy: Effect.fn("Namespace.planCopy")(function*(options) {
-      return yield* Copy.planCopy(yield* openBoth(options))
+      return yield* within(Copy.planCopy(yield* openBoth(options)))
     }),
     copyToMany: Effect.fn("Namespace.copyToMany")(function*({ destinations, ...options }) {
       const source = yield* openFor("source", options.source)
       const opened = yield* Effect.forEach(destinations, (end) => Effect.exit(openFor("destination", end)))
       const ends = opened.flatMap((exit) => Exit.isSuccess(exit) ? [exit.value] : [])
-      const copied = (yield* withExternalBlobs(Copy.copyToMany({ ...options, source, destinations: ends }))).values()
+      const copied = (yield* within(Copy.copyToMany({ ...options, source, destinations: ends }))).values()
       return opened.map((exit) =>
         Exit.isSuccess(exit) ? copied.next().value ?? Exit.interrupt() : Exit.failCause(exit.cause)
       )
@@ -314,7 +320,7 @@ export const make = (options: {
         { concurrency: options?.concurrency ?? copiesAtOnce, unordered: true }
       ),
     copyBlob: Effect.fn("Namespace.copyBlob")(function*(options) {
-      return yield* Copy.copyBlob(yield* openBoth(options))
+      return yield* within(Copy.copyBlob(yield* openBoth(options)))
     }),
     getBlob: Effect.fn("Namespace.getBlob")(function*(end, options) {
       const { digest, registry, repository } = yield* openBlob(end)

@@ -36,11 +36,13 @@ const flags = {
     ),
     Flag.withDefault("replace")
   ),
-  referrers: Flag.Boolean("referrers").pipe(
+  referrers: Flag.Literals("referrers", ["copy", "require", "skip"]).pipe(
+    Flag.withMetavar("copy|require|skip"),
     Flag.withDescription(
-      "Copy what refers to the image too: signatures, SBOMs, attestations; --no-referrers leaves it"
+      "What refers to the image (signatures, SBOMs, attestations): copy what the source lists, and only warn if it does not " +
+        "list any; fail if it does not list them; or leave them out. Default: copy"
     ),
-    Flag.withDefault(true)
+    Flag.withDefault("copy")
   ),
   referrerType: Flag.String("referrer-type").pipe(
     Flag.withMetavar("TYPE"),
@@ -101,7 +103,7 @@ export interface Input extends TagFilter.TagFilter {
   readonly index: Option.Option<"keep" | "rewrite" | "fail">
   readonly tag: ReadonlyArray<Tag>
   readonly ifTagExists: "replace" | "keep" | "fail"
-  readonly referrers: boolean
+  readonly referrers: "copy" | "require" | "skip"
   readonly referrerType: ReadonlyArray<string>
   readonly referrerAnnotation: ReadonlyArray<readonly [key: string, value: string]>
   readonly digestTags: boolean
@@ -124,9 +126,11 @@ const platformsOf = Effect.fnUntraced(function*({ index, platform }: Input) {
   return yield* misuse("several --platform need --index, which says what becomes of the index: keep, rewrite or fail")
 })
 
-const referrersOf = Effect.fnUntraced(function*({ referrerAnnotation, referrers, referrerType }: Input) {
-  if (referrerType.length === 0 && referrerAnnotation.length === 0) return referrers
-  if (!referrers) return yield* misuse("--no-referrers and a choice of referrers contradict each other")
+const referrerFilterOf = Effect.fnUntraced(function*({ referrerAnnotation, referrers, referrerType }: Input) {
+  const isFiltered = referrerType.length > 0 || referrerAnnotation.length > 0
+  if (isFiltered && referrers === "skip") {
+    return yield* misuse("--referrers skip and a choice of referrers contradict each other")
+  }
   return {
     ...referrerType.length === 0 ? {} : { artifactTypes: referrerType },
     ...referrerAnnotation.length === 0 ? {} : { annotations: Object.fromEntries(referrerAnnotation) }
@@ -142,7 +146,8 @@ export const options = Effect.fnUntraced(function*(input: Input) {
   if (allTags && tag.length > 0) return yield* misuse("--tag is for one image, not for --all-tags")
   const options: Copy.Options = {
     platforms: yield* platformsOf(input),
-    referrers: yield* referrersOf(input),
+    referrers: input.referrers,
+    referrerFilter: yield* referrerFilterOf(input),
     externalLayers,
     trust,
     onTagExists: ifTagExists,

@@ -52,7 +52,7 @@ export const PlanCommand = Command.make(
       description: "See what would be sent"
     },
     {
-      command: "effect-oci plan --json --no-referrers ghcr.io/team/app:1 oci:images:app",
+      command: "effect-oci plan --json --referrers skip ghcr.io/team/app:1 oci:images:app",
       description: "The same for another program to read"
     }
   ])

@@ -49,8 +49,11 @@ const summary = (entries: ReadonlyArray<Entry>): string => {
 }
 
 /** What happened, when all is done. */
-export const conclusion = (report: CopyReport, elapsed: Duration.Duration): string =>
-  `${summary(report.entries)}, in ${seconds(Duration.toMillis(elapsed))}`
+export const conclusion = ({ entries, unknownReferrers }: CopyReport, elapsed: Duration.Duration): string => {
+  const { length } = unknownReferrers
+  const unknown = length === 0 ? "" : `; the referrers of ${plural(length, "manifest")} are unknown`
+  return `${summary(entries)}, in ${seconds(Duration.toMillis(elapsed))}${unknown}`
+}
 
 /** What is said of an event of its own, if anything. */
 const remark = (event: CopyEvent): string | undefined => {

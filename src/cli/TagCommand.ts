@@ -37,7 +37,7 @@ export const TagCommand = Command.make(
           destination: Places.withPart(place, {}).end,
           tags,
           onTagExists: ifTagExists,
-          referrers: false
+          referrers: "skip"
         })
         return { digest: root.digest, references: tags.map((tag) => place.format({ tag })) }
       })

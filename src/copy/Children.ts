@@ -11,13 +11,16 @@ import type { ManifestBytes } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import { type End, ifThere } from "./Ends.ts"
 
-/** References of a manifest, and the children that were read to tell what they are. */
-interface Sorted extends Manifest.Digests {
+/** References of a manifest, and the children that were read to tell what they are, up to a limit. */
+export interface Sorted extends Manifest.Digests {
   readonly read: ReadonlyMap<Digest, ManifestBytes>
 }
 
 // number of children that are looked at at the same time
 const concurrency = 8
+
+// of children that are kept after they were looked at, in bytes; others are read again
+const keptLimit = 16 * 1024 * 1024
 
 /** Returns the child as a manifest, or `undefined` if the registry has it as a blob only. */
 const asManifest = Effect.fnUntraced(function*({ registry, repository }: Pick<End, "registry" | "repository">, {
@@ -42,18 +45,25 @@ export const sort = Effect.fnUntraced(function*(
   { blobs, manifests }: Manifest.Digests
 ): Effect.fn.Return<Sorted, RegistryError> {
   const unknown = manifests.filter(({ mediaType }) => !MediaType.isManifest(mediaType))
-  const found = yield* Effect.forEach(
+  const found = new Set<Digest>() // as blobs
+  const read = new Map<Digest, ManifestBytes>()
+  let kept = 0
+  yield* Effect.forEach(
     unknown,
-    (child) => Effect.map(asManifest(end, child), (manifest) => [child.digest, manifest] as const),
-    { concurrency }
+    (child) =>
+      Effect.map(asManifest(end, child), (manifest) => {
+        if (manifest === "blob") found.add(child.digest)
+        else if (manifest !== undefined && kept + manifest.bytes.length <= keptLimit) {
+          kept += manifest.bytes.length
+          read.set(child.digest, manifest)
+        }
+      }),
+    { concurrency, discard: true }
   )
-  const kinds = new Map(found)
-  const isBlob = ({ digest }: Descriptor) => kinds.get(digest) === "blob"
+  const isBlob = ({ digest }: Descriptor) => found.has(digest)
   return {
     blobs: [...blobs, ...manifests.filter(isBlob)],
     manifests: manifests.filter((child) => !isBlob(child)),
-    read: new Map(
-      found.flatMap(([digest, manifest]) => manifest === undefined || manifest === "blob" ? [] : [[digest, manifest]])
-    )
+    read
   }
 })

@@ -17,6 +17,7 @@ import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import * as Scope from "../auth/Scope.ts"
@@ -43,6 +44,10 @@ export {
 
 export {
   /** @since 0.1.0 */
+  KnownRegistries,
+  /** @since 0.1.0 */
+  makeKnownRegistries,
+  /** @since 0.1.0 */
   MaxInFlight
 } from "./Host.ts"
 
@@ -57,6 +62,8 @@ export {
   type Platforms,
   /** @since 0.1.0 */
   type Policies,
+  /** @since 0.1.0 */
+  type Referenced,
   /** @since 0.1.0 */
   type ReferrerFilter
 } from "./Options.ts"
@@ -83,6 +90,13 @@ interface Account {
   readonly warnings: Array<string>
 }
 
+// of a copy: a registry may warn of something with every answer
+const warningLimit = 100
+
+/** Keeps a warning. Returns false if it is not to be told, because it was told before, or enough were. */
+const isNews = ({ warnings }: Account, text: string): boolean =>
+  warnings.length < warningLimit && !warnings.includes(text) && warnings.push(text) > 0
+
 /** Keeps account of what happens below, and tells it on. */
 const accounting = (account: Account, emit: Job.Job["emit"]) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.flatMap(Observer, (observe) => {
@@ -101,7 +115,8 @@ const accounting = (account: Account, emit: Job.Job["emit"]) => <A, E, R>(effect
     return Effect.provideService(effect, Observer, (event) => Effect.andThen(note(event), observe(event)))
   })
 
-const reportOf = (account: Account, { ends, entries }: Job.Target, root: Root.Root) => {
+const reportOf = (job: Job.Job, account: Account, target: Job.Target, root: Root.Root) => {
+  const { ends, entries } = target
   const { destination, source } = ends
   const kept = entries.find(({ outcome }) => outcome === "kept")
   const { descriptor } = kept ?? root
@@ -111,6 +126,7 @@ const reportOf = (account: Account, { ends, entries }: Job.Target, root: Root.Ro
     root: descriptor,
     ...root.named.digest === root.descriptor.digest || root.overlay.size === 0 ? {} : { rewrittenFrom: root.named },
     entries,
+    unknownReferrers: [...job.unknownReferrers, ...target.unknownReferrers],
     bytes: entries.reduce((sum, { descriptor, outcome }) => outcome === "copied" ? sum + descriptor.size : sum, 0),
     requests: account.requests,
     warnings: account.warnings
@@ -141,18 +157,21 @@ const makeJob = Effect.fnUntraced(function*(
   account: Account,
   emit: Job.Job["emit"]
 ) {
+  const sourceHost = yield* Host.of(source.registry)
   const job: Job.Job = {
     source,
-    sourceHost: yield* Host.of(source.registry),
+    sourceHost,
+    sourceLimiter: yield* Host.limiterOf(sourceHost),
     targets: yield* Effect.forEach(
       destinations,
       (destination) => Job.makeTarget(source, destination, options, destinations.length === 1)
     ),
     options,
     emit: (event) => {
-      if (event._tag === "Warned") account.warnings.push(event.text)
-      return emit(event)
+      if (event._tag !== "Warned") return emit(event)
+      return isNews(account, event.text) ? emit(event) : Effect.void
     },
+    unknownReferrers: [],
     pending: 0
   }
   return job
@@ -171,8 +190,7 @@ const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { desc
 })
 
 /** Copies what the root of a job is, and all that belongs to it. */
-const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job) {
-  const root = yield* Root.find(whole)
+const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: Root.Root) {
   for (const [target, descriptor] of root.kept) {
     yield* whole.emit({ _tag: "Planned", descriptor, role: "root" })
     yield* Job.settle(whole, target, { descriptor, role: "root", path: [] }, "kept")
@@ -186,7 +204,7 @@ const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job) {
       node.role === "blob" || isPlanned(node)
         ? job.emit({ _tag: "Planned", descriptor: node.descriptor, role: node.role })
         : Effect.void,
-    blob: (node, targets, isNew) => isPlanned(node) ? deliver(job, node, targets, isNew) : Effect.void,
+    blob: (node, targets, isNew) => deliver(job, node, isPlanned(node) ? targets : [], isNew),
     manifest: (node, target) =>
       // nothing that is left out is waited for by what contains it, which is left out as well
       isPlanned(node) ? push(job, found, node, target) : target.settled.open(node.descriptor.digest)
@@ -196,7 +214,7 @@ const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job) {
   yield* Job.attemptAll(
     job.targets,
     (target) =>
-      Effect.andThen(pushTags(job, nodes, target), isPlanned(top) ? verify(job, nodes, top, target) : Effect.void)
+      Effect.andThen(pushTags(job, walk, nodes, target), isPlanned(top) ? verify(job, nodes, top, target) : Effect.void)
   )
   return root
 })
@@ -209,11 +227,19 @@ const run = Effect.fnUntraced(function*(
 ) {
   const account: Account = { requests: 0, warnings: [] }
   const job = yield* makeJob(source, destinations, options, account, emit)
-  const copying = copyAllOf(job).pipe(
+  let isFound = false
+  const copying = Root.find(job).pipe(
+    Effect.tap(() =>
+      Effect.sync(() => {
+        isFound = true
+      })
+    ),
+    Effect.flatMap((root) => copyAllOf(job, root)),
     accounting(account, job.emit),
     Effect.provideService(Scope.Wanted, scopesOf(source, destinations))
   )
-  return yield* finish(job, copying, (target, root) => reportOf(account, target, root))
+  const exits = yield* finish(job, copying, (target, root) => reportOf(job, account, target, root))
+  return { exits, isFound }
 })
 
 const quietly: Job.Job["emit"] = () => Effect.void
@@ -240,7 +266,7 @@ const annotate = ({ destination, source }: Ends) =>
 export const copyManifest = Effect.fn("Copy.copyManifest")(
   function*(options: Ends & Options): Effect.fn.Return<CopyReport, CopyError> {
     yield* annotate(options)
-    return yield* single(yield* run(options.source, [options.destination], options, quietly))
+    return yield* single((yield* run(options.source, [options.destination], options, quietly)).exits)
   }
 )
 
@@ -260,7 +286,7 @@ export const copyEvents = (options: Ends & Options): Stream.Stream<CopyEvent, Co
         event._tag === "Progressed" && Queue.sizeUnsafe(queue) > backlog ? Effect.void : Queue.offer(queue, event)
       )
     const copying = run(options.source, [options.destination], options, emit).pipe(
-      Effect.flatMap(single),
+      Effect.flatMap(({ exits }) => single(exits)),
       Effect.flatMap((report) => Queue.offer(queue, { _tag: "Done", report })),
       Effect.withSpan("Copy.copyManifest"),
       Effect.onExit((exit) => Exit.isSuccess(exit) ? Queue.end(queue) : Queue.failCause(queue, exit.cause))
@@ -275,6 +301,7 @@ const backlog = 256
 /**
  * Copies a manifest and everything that belongs to it to several destinations, and reads it once: bytes flow as fast as the
  * slowest destination takes them. One that fails does not hold up the others; how it went for each is told in their order.
+ * Fails if there is no such manifest at the source, or if it cannot be read there.
  *
  * @category copying
  * @since 0.1.0
@@ -282,9 +309,12 @@ const backlog = 256
 export const copyToMany = Effect.fn("Copy.copyToMany")(
   function*(
     options: { readonly source: End; readonly destinations: ReadonlyArray<End> } & Options
-  ): Effect.fn.Return<ReadonlyArray<Exit.Exit<CopyReport, CopyError>>> {
+  ): Effect.fn.Return<ReadonlyArray<Exit.Exit<CopyReport, CopyError>>, CopyError> {
     yield* Effect.annotateCurrentSpan({ "oci.source": format(options.source) })
-    return yield* run(options.source, options.destinations, options, quietly)
+    const { exits, isFound } = yield* run(options.source, options.destinations, options, quietly)
+    const errors = exits.flatMap((exit) => Option.toArray(Exit.findErrorOption(exit)))
+    const lost = isFound ? undefined : errors.find(({ end }) => end === "source")
+    return lost === undefined ? exits : yield* lost
   }
 )
 
@@ -336,6 +366,6 @@ export const copyBlob = Effect.fn("Copy.copyBlob")(
       accounting(account, job.emit),
       Effect.provideService(Scope.Wanted, scopesOf(source, [destination]))
     )
-    return yield* single(yield* finish(job, copying, (target, root) => reportOf(account, target, root)))
+    return yield* single(yield* finish(job, copying, (target, root) => reportOf(job, account, target, root)))
   }
 )

@@ -13,7 +13,7 @@ import { Descriptor } from "../Descriptor.ts"
 import { Digest } from "../Digest.ts"
 import { Tag } from "../Reference.ts"
 import { printable } from "../Text.ts"
-import { Role } from "./CopyReport.ts"
+import { Role, UnknownReferrers } from "./CopyReport.ts"
 
 /**
  * Schema of a lower and an upper bound.
@@ -86,7 +86,9 @@ export class CopyPlan extends Schema.Class<CopyPlan>("effect-oci/CopyPlan")({
   /** What the destination is to have. */
   root: Descriptor,
   nodes: Schema.Array(Node),
-  edges: Schema.Array(Edge)
+  edges: Schema.Array(Edge),
+  /** Manifests of which the source did not list the referrers, so that the plan has none of them. */
+  unknownReferrers: Schema.Array(UnknownReferrers)
 }) {
   /** What all of it comes to. */
   get bytes(): typeof Bounds.Type {
@@ -138,6 +140,14 @@ const line = ({ action, descriptor, role, tags, why }: Node): string => {
   return `${action} ${role} ${descriptor.digest} (${about})${named}: ${why}`
 }
 
+const unknown = ({ unknownReferrers }: CopyPlan): ReadonlyArray<string> => {
+  const [first] = unknownReferrers
+  if (first === undefined) return []
+  const { descriptor: { digest }, problem } = first
+  const others = unknownReferrers.length === 1 ? "" : ` and of ${unknownReferrers.length - 1} more`
+  return [`  the referrers of ${digest}${others} are unknown: ${problem}`]
+}
+
 /**
  * Writes a plan as a tree. What stands in it more than once is written out where it stands first. Text of another party
  * in it, such as a media type, is made printable, so that each line is one.
@@ -162,6 +172,7 @@ export const format = (self: CopyPlan): string => {
   const total = least === most ? size(least) : `${size(least)} to ${size(most)}`
   return [
     `${self.source} to ${self.destination}: ${total}`,
-    ...roots.flatMap((digest) => written.has(digest) ? [] : tree(digest, "  "))
+    ...roots.flatMap((digest) => written.has(digest) ? [] : tree(digest, "  ")),
+    ...unknown(self)
   ].map(printable).join("\n")
 }

@@ -70,6 +70,31 @@ export const Entry = Schema.Struct({
 export type Entry = typeof Entry.Type
 
 /**
+ * Schema of a manifest whose referrers are not known, because a registry did not list them: the source, so that they were
+ * not copied, or at the end the destination, so that they were not verified.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const UnknownReferrers = Schema.Struct({
+  descriptor: Descriptor,
+  /** The manifests above it, from the root down. */
+  path: Schema.Array(Digest),
+  /** Which end did not list them. */
+  end: Schema.Literals(["source", "destination"]),
+  /** Why. */
+  problem: Schema.String
+})
+
+/**
+ * A manifest whose referrers are not known.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type UnknownReferrers = typeof UnknownReferrers.Type
+
+/**
  * What a copy did, piece by piece. What lies below a manifest that the destination already had is not listed, unless it
  * was looked at.
  *
@@ -84,11 +109,13 @@ export class CopyReport extends Schema.Class<CopyReport>("effect-oci/CopyReport"
   /** What it was made of, where that is not what the destination has: an index of which only some platforms were copied. */
   rewrittenFrom: Schema.optionalKey(Descriptor),
   entries: Schema.Array(Entry),
+  /** Manifests whose referrers are not known. */
+  unknownReferrers: Schema.Array(UnknownReferrers),
   /** That were sent to the destination as content of blobs and manifests. */
   bytes: Schema.Natural,
   /** That were sent to the registries while it ran, as far as they are behind HTTP. */
   requests: Schema.Natural,
-  /** What the registries warned of, and what had to be mended. */
+  /** What the registries warned of, and what had to be mended: each once, and no more than 100. */
   warnings: Schema.Array(Schema.String)
 }) {
   /** The entries with one of these outcomes. */

@@ -1,6 +1,7 @@
 /**
  * Moving one blob to every destination that lacks it, each by the cheapest way there is, and reading it once for all.
  */
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
@@ -38,10 +39,8 @@ export const deliver = Effect.fnUntraced(
     const { digest } = node.descriptor
     const targets = destinations.filter(({ taken }) => !taken.has(digest) && taken.add(digest))
     if (targets.length === 0) return
-    job.pending++
     yield* job.emit({ _tag: "Planned", descriptor: node.descriptor, role: node.role })
     yield* move(job, node, targets, isNew)
-    job.pending--
   }
 )
 
@@ -55,22 +54,23 @@ const move = (
     // of several repositories of one host, one gets it, and the others mount it from there
     const leaders = Array.from(new Map(targets.toReversed().map((target) => [target.host, target])).values())
       // in one order, so that no two copies wait for each other
-      .sort((a, b) => a.host.limiter.id - b.host.limiter.id)
+      .sort((a, b) => a.host.id - b.host.id)
     const hosts = leaders.map(({ host }) => host)
-    const limiters = [job.sourceHost, ...hosts].map(({ limiter }) => limiter)
-    const handling = Effect.gen(function*() {
+    const limiters = [job.sourceLimiter, ...leaders.map(({ limiter }) => limiter)]
+    const handling = Effect.fnUntraced(function*(tried: ReadonlyArray<Host.Host>) {
       const sinks = yield* Effect.forEach(
         leaders,
-        (target) => Job.attempt(target, locate(job, target, node, isNew)),
+        (target) => Job.attempt(target, locate(job, target, node, isNew, tried.includes(target.host))),
         { concurrency: "unbounded" }
       )
       const needed = sinks.filter((sink) => sink !== undefined)
       if (needed.length > 0) yield* transfer(job, node, needed)
     })
     yield* Effect.scoped(Effect.gen(function*() {
-      for (const host of hosts) yield* Host.claim(host, node.descriptor.digest)
+      const tried = yield* tryOrWait(job, node, leaders)
+      for (const host of hosts) yield* Host.claim(host, [node.descriptor.digest])
       // all that is sent for it at once, so that what has begun is not held up by what begins
-      yield* Limiter.withPermits(...limiters)(Effect.scoped(handling))
+      yield* Limiter.withPermits(...limiters)(Effect.scoped(handling(tried)))
     })).pipe((yield* isLarge(node)) ? afterLarge([job.sourceHost, ...hosts]) : (effect) => effect)
     const others = targets.filter((target) => !leaders.includes(target))
     if (others.length > 0) yield* move(job, node, others, isNew)
@@ -82,11 +82,13 @@ const move = (
 
 /** Where the blob is not there, what takes it. */
 const locate = Effect.fnUntraced(
-  function*(job: Job.Job, target: Job.Target, node: Node, isNew: boolean): Effect.fn.Return<
-    Sink | undefined,
-    CopyError,
-    Scope.Scope
-  > {
+  function*(
+    job: Job.Job,
+    target: Job.Target,
+    node: Node,
+    isNew: boolean,
+    isTrial: boolean
+  ): Effect.fn.Return<Sink | undefined, CopyError, Scope.Scope> {
     const { host, registry, repository } = target
     const { digest, size } = node.descriptor
     const done = (outcome: Outcome) => Effect.as(arrived(job, target, node, outcome), undefined)
@@ -105,7 +107,8 @@ const locate = Effect.fnUntraced(
       return intoSession(target, node, started)
     }
     const { anonymousMount, selfMount, singlePost } = yield* registry.capabilities
-    if (size <= Upload.smallBlob && singlePost === true && isNew) return atOnce(target, node)
+    const isWithoutAsking = isTrial ? singlePost !== false : singlePost === true
+    if (size <= Upload.smallBlob && isWithoutAsking && isNew) return atOnce(target, node)
     if (anonymousMount === true || selfMount === true) {
       const started = yield* start(anonymousMount === true ? { digest } : { digest, from: repository })
       if (started._tag === "Mounted") return yield* done(anonymousMount === true ? "mounted" : "present")
@@ -208,7 +211,7 @@ const isLarge = ({ descriptor }: Node) =>
 const afterLarge =
   (hosts: ReadonlyArray<Host.Host>) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Array.from(new Set(hosts))
-      .sort((a, b) => b.limiter.id - a.limiter.id)
+      .sort((a, b) => b.id - a.id)
       .map(({ forLarge }) => forLarge)
       .reduce((inner, semaphore: Semaphore.Semaphore) => semaphore.withPermit(inner), effect)
 
@@ -254,6 +257,49 @@ const watched = <E>(
 
 // so many more blobs make it worth a request to find out
 const worthTrying = 4
+
+// how long other blobs wait for the first one to show how a registry answers
+const trialTimeout = Duration.seconds(2)
+
+/**
+ * Lets one small blob be the first that a registry is sent, to find out what {@link tryMount} does, so that the others need
+ * not be looked for one by one. Waits while another blob does that. Returns the registries at which this blob does.
+ */
+const tryOrWait = Effect.fnUntraced(function*(job: Job.Job, node: Node, targets: ReadonlyArray<Job.Target>) {
+  const tried: Array<Host.Host> = []
+  const trials: Array<Deferred.Deferred<void>> = []
+  for (const target of targets) {
+    const { host } = target
+    if (!(yield* isWorthTrying(job, target, node))) continue
+    if (host.trial !== undefined) trials.push(host.trial)
+    else if (node.descriptor.size <= Upload.smallBlob) {
+      const trial = Deferred.makeUnsafe<void>()
+      host.trial = trial
+      tried.push(host)
+      yield* Effect.addFinalizer(() => {
+        host.trial = undefined
+        return Deferred.succeed(trial, undefined)
+      })
+    }
+  }
+  // one that others wait for waits for none
+  if (tried.length === 0) {
+    yield* Effect.forEach(trials, (trial) => Effect.timeoutOption(Deferred.await(trial), trialTimeout))
+  }
+  return tried
+})
+
+/** Would it save requests to know how a registry answers to a mount? */
+const isWorthTrying = Effect.fnUntraced(
+  function*({ pending, source }: Job.Job, target: Job.Target, { descriptor: { digest } }: Node) {
+    const { host, registry, repository } = target
+    const { anonymousMount, selfMount } = yield* registry.capabilities
+    if (anonymousMount === true || selfMount !== undefined || host.isTried || pending < worthTrying) return false
+    if (Job.isSamePlace(target) || (yield* Host.has(host.blobs, repository, digest))) return false
+    return Host.origin(host, digest, repository, source.registry === registry ? source.repository : undefined) ===
+      undefined
+  }
+)
 
 /**
  * Finds out, once, whether a registry answers to a mount from the very repository that has the blob: from then on, one

@@ -73,15 +73,22 @@ export const ifThere = <A, R>(
   })
 }
 
-/** Returns true if a registry refuses to say what it has. */
-const isUntold = ({ reason, status = 0 }: RegistryError): boolean =>
-  reason._tag === "Denied" || reason._tag === "Unsupported" ||
-  reason._tag === "UnexpectedResponse" && status >= 400 && status < 500
+const refusals: ReadonlySet<RegistryError["reason"]["_tag"]> = new Set([
+  "Denied",
+  "DigestInvalid",
+  "ManifestInvalid",
+  "NameInvalid",
+  "Unauthorized",
+  "UnexpectedResponse",
+  "Unsupported"
+])
 
 /**
- * What a registry has, as far as it tells: some deny what they do not have (Artifactory), and a push will show whether it
- * denies that as well.
+ * Returns what a registry has, as far as it tells: some refuse to say what they do not have (Artifactory denies it), and
+ * some know no HEAD. A push will show whether it refuses that as well. A registry that cannot be reached, or that asks for
+ * a pause, has not refused anything.
  */
 export const ifTold = <A, R>(
   effect: Effect.Effect<A, RegistryError, R>
-): Effect.Effect<A | undefined, RegistryError, R> => Effect.catchIf(ifThere(effect), isUntold, () => Effect.undefined)
+): Effect.Effect<A | undefined, RegistryError, R> =>
+  Effect.catchIf(ifThere(effect), ({ reason }) => refusals.has(reason._tag), () => Effect.undefined)

@@ -1,25 +1,53 @@
 /**
- * Waiting for things by their digest.
+ * Waiting for things by their digest. What waits is an effect that is run later, and not a fiber, so that any number of
+ * manifests can wait for each other.
  */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type { Digest } from "../Digest.ts"
 
 export interface Gates {
-  /** Waits until all of these are open. */
-  readonly pass: (digests: Iterable<Digest>) => Effect.Effect<void>
+  /** Runs an effect once all of these are open: at once, or when the last of them opens. */
+  readonly pass: (digests: Iterable<Digest>, next: Effect.Effect<void>) => Effect.Effect<void>
   readonly open: (digest: Digest) => Effect.Effect<void>
+  readonly isOpen: (digest: Digest) => boolean
+  /** Number of effects that still wait. */
+  readonly waiting: () => number
+}
+
+interface Waiter {
+  missing: number
+  readonly next: Effect.Effect<void>
 }
 
 export const make = (): Gates => {
-  const gates = new Map<Digest, Deferred.Deferred<void>>()
-  const gate = (digest: Digest): Deferred.Deferred<void> => {
-    const known = gates.get(digest) ?? Deferred.makeUnsafe<void>()
-    gates.set(digest, known)
-    return known
-  }
+  const opened = new Set<Digest>()
+  const waiters = new Map<Digest, Array<Waiter>>()
+  let waiting = 0
   return {
-    pass: (digests) => Effect.forEach(digests, (digest) => Deferred.await(gate(digest)), { discard: true }),
-    open: (digest) => Effect.suspend(() => Effect.asVoid(Deferred.succeed(gate(digest), undefined)))
+    pass: (digests, next) =>
+      Effect.suspend(() => {
+        const waiter: Waiter = { missing: 0, next }
+        for (const digest of digests) {
+          if (opened.has(digest)) continue
+          waiter.missing++
+          const others = waiters.get(digest)
+          if (others === undefined) waiters.set(digest, [waiter])
+          else others.push(waiter)
+        }
+        if (waiter.missing === 0) return next
+        waiting++
+        return Effect.void
+      }),
+    open: (digest) =>
+      Effect.suspend(() => {
+        if (opened.has(digest)) return Effect.void
+        opened.add(digest)
+        const ready = (waiters.get(digest) ?? []).filter((waiter) => --waiter.missing === 0)
+        waiters.delete(digest)
+        waiting -= ready.length
+        return Effect.forEach(ready, ({ next }) => next, { discard: true })
+      }),
+    isOpen: (digest) => opened.has(digest),
+    waiting: () => waiting
   }
 }

@@ -1,6 +1,6 @@
 /**
  * What copies know of a registry, and share while they run: which blob is where, what is being moved right now, and how
- * the registry answers. It is kept with the registry, so that what one copy learns the next one uses.
+ * the registry answers. It is kept by {@link KnownRegistries}, so that what one copy learns the next one uses.
  *
  * It may be wrong by the time it is used, since others write and delete too: a registry that misses something when it
  * gets a manifest is believed, and what was known is forgotten.
@@ -13,12 +13,13 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { Digest } from "../Digest.ts"
 import * as Limiter from "../Limiter.ts"
-import type { Repository } from "../Reference.ts"
+import type { Repository, Tag } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 
 /**
- * How much goes on at a time at a registry that has no limit of its own, as one in memory or in a folder.
+ * Maximum number of requests of one copy at the same time to a registry that has no limiter of its own, such as one in
+ * memory or in a folder.
  *
  * @default 64
  * @category references
@@ -29,17 +30,33 @@ export const MaxInFlight: Context.Reference<number> = Context.Reference("effect-
 })
 
 /** Repositories by the content that they are known to have, and until when that is believed. */
-export type Places = Map<Digest, Map<Repository, number>>
+export type Places = Map<Digest, Map<Repository, Known>>
+
+interface Known {
+  readonly until: number
+}
+
+/** A push of a manifest that has not begun yet, which can take further tags along. */
+export interface OpenPush {
+  readonly tags: Set<Tag>
+  /** Completed with true if the manifest was pushed with all of these tags. */
+  readonly ended: Deferred.Deferred<boolean>
+}
 
 export interface Host {
+  /** Position in the order in which several registries are used together, so that no two copies wait for each other. */
+  readonly id: number
   readonly registry: Registry
-  readonly limiter: Limiter.Limiter
+  /** Limiters of a registry without one of its own, by their maximum. */
+  readonly limiters: Map<number, Limiter.Limiter>
   /** For what is large, so that something is left for what is small. */
   readonly forLarge: Semaphore.Semaphore
   readonly blobs: Places
   readonly manifests: Places
-  /** Blobs that are on their way to it. */
-  readonly underWay: Map<Digest, Deferred.Deferred<void>>
+  /** Blobs, and manifests with their repository, that are being sent to it. */
+  readonly underWay: Map<string, Deferred.Deferred<void>>
+  /** Pushes of manifests that have not begun yet, by repository and digest. */
+  readonly openPushes: Map<string, OpenPush>
   /** Pairs of repositories between which it does not mount. */
   readonly unmountable: Set<string>
   /** Repositories that were seen to before the first push. */
@@ -48,9 +65,9 @@ export interface Host {
   isMet: boolean
   /** Was it tried whether it mounts from the repository itself? */
   isTried: boolean
+  /** Completed once a blob has shown how the registry answers; absent unless such a blob is on its way. */
+  trial: Deferred.Deferred<void> | undefined
 }
-
-const hosts = new WeakMap<Registry, Host>()
 
 // of blobs, and of manifests, whose places are remembered
 const capacity = 100_000
@@ -61,36 +78,109 @@ const lifetime = 10 * 60 * 1000
 // at a time: more do not make a line faster
 const largeAtOnce = 4
 
-/** What is known of a registry. */
-export const of = (registry: Registry): Effect.Effect<Host> =>
-  Effect.map(MaxInFlight, (maximum) => {
-    const known = hosts.get(registry)
-    if (known !== undefined) return known
-    const host: Host = {
-      registry,
-      limiter: registry.limiter ?? Limiter.fixed(maximum),
-      forLarge: Semaphore.makeUnsafe(largeAtOnce),
-      blobs: new Map(),
-      manifests: new Map(),
-      underWay: new Map(),
-      unmountable: new Set(),
-      prepared: new Map(),
-      isMet: false,
-      isTried: false
+let created = 0
+
+const make = (registry: Registry): Host => ({
+  id: created++,
+  registry,
+  limiters: new Map(),
+  forLarge: Semaphore.makeUnsafe(largeAtOnce),
+  blobs: new Map(),
+  manifests: new Map(),
+  underWay: new Map(),
+  openPushes: new Map(),
+  unmountable: new Set(),
+  prepared: new Map(),
+  isMet: false,
+  isTried: false,
+  trial: undefined
+})
+
+/**
+ * What copies have learnt about registries: which content is where, what is being sent, and how each registry answers.
+ * Copies that are given the same value share it. It keeps no registry alive.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface KnownRegistries {
+  readonly stateOf: (registry: Registry) => Host
+}
+
+/**
+ * Creates a value of {@link KnownRegistries} that knows nothing yet.
+ *
+ * **Example** (Two copies that share what they learn)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as Copy from "effect-oci/Copy"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import { Images } from "effect-oci/testing"
+ *
+ * const program = Effect.gen(function*() {
+ *   const [source, destination] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
+ *   yield* Images.pushImage(source, Images.repository("app"), ["layer"], { tags: [Images.tag("1")] })
+ *   const copy = (name: string) =>
+ *     Copy.copyManifest({
+ *       source: { registry: source, repository: Images.repository("app"), tag: Images.tag("1") },
+ *       destination: { registry: destination, repository: Images.repository(name), tag: Images.tag("1") }
+ *     })
+ *   yield* copy("one")
+ *   return (yield* copy("two")).having("mounted").length
+ * })
+ *
+ * Effect.runSync(Effect.provideService(program, Copy.KnownRegistries, Copy.makeKnownRegistries())) // => 2
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeKnownRegistries = (): KnownRegistries => {
+  const states = new WeakMap<Registry, Host>()
+  return {
+    stateOf: (registry) => {
+      const state = states.get(registry) ?? make(registry)
+      states.set(registry, state)
+      return state
     }
-    hosts.set(registry, host)
-    return host
+  }
+}
+
+/**
+ * What the copies of a program share. A `Namespace` provides a value of its own to its copies; copies without one share
+ * the default.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const KnownRegistries: Context.Reference<KnownRegistries> = Context.Reference(
+  "effect-oci/Copy/KnownRegistries",
+  { defaultValue: makeKnownRegistries }
+)
+
+/** Returns what is known of a registry. */
+export const of = (registry: Registry): Effect.Effect<Host> =>
+  Effect.map(KnownRegistries, ({ stateOf }) => stateOf(registry))
+
+/** Returns what limits the requests of a copy to a registry. */
+export const limiterOf = ({ limiters, registry }: Host): Effect.Effect<Limiter.Limiter> =>
+  Effect.map(MaxInFlight, (maximum) => {
+    if (registry.limiter !== undefined) return registry.limiter
+    const limiter = limiters.get(maximum) ?? Limiter.fixed(maximum)
+    limiters.set(maximum, limiter)
+    return limiter
   })
 
 /** Is content known to be in a repository? */
 export const has = (places: Places, repository: Repository, digest: Digest): Effect.Effect<boolean> =>
-  Effect.map(Clock.currentTimeMillis, (now) => (places.get(digest)?.get(repository) ?? 0) > now)
+  Effect.map(Clock.currentTimeMillis, (now) => (places.get(digest)?.get(repository)?.until ?? 0) > now)
 
 /** Content is in a repository. */
 export const learn = (places: Places, repository: Repository, digest: Digest): Effect.Effect<void> =>
   Effect.map(Clock.currentTimeMillis, (now) => {
-    const known = places.get(digest) ?? new Map<Repository, number>()
-    known.set(repository, now + lifetime)
+    const known = places.get(digest) ?? new Map<Repository, Known>()
+    known.set(repository, { until: now + lifetime })
     // what was heard of last is forgotten last
     places.delete(digest)
     places.set(digest, known)
@@ -102,6 +192,21 @@ export const learn = (places: Places, repository: Repository, digest: Digest): E
 export const forget = (places: Places, repository: Repository, digest: Digest): void => {
   places.get(digest)?.delete(repository)
 }
+
+/** Looks content up. If it is absent, what was known of it is forgotten, unless that was learnt meanwhile. */
+export const lookUp = <A, E, R>(
+  places: Places,
+  repository: Repository,
+  digest: Digest,
+  find: Effect.Effect<A | undefined, E, R>
+): Effect.Effect<A | undefined, E, R> =>
+  Effect.suspend(() => {
+    const before = places.get(digest)?.get(repository)
+    return Effect.map(find, (found) => {
+      if (found === undefined && places.get(digest)?.get(repository) === before) forget(places, repository, digest)
+      return found
+    })
+  })
 
 const pair = (from: Repository, to: Repository): string => `${from} ${to}`
 
@@ -121,17 +226,17 @@ export const declined = (self: Host, from: Repository, to: Repository): void => 
 }
 
 /**
- * Waits for whoever moves a blob to this registry, and then moves it oneself, for as long as the scope is open: two copies
- * never send the same blob at the same time, and the second one finds it there.
+ * Waits until none of these is being sent to the registry, and reserves all of them until the scope closes: two copies
+ * never send the same content at the same time, and the second one finds it there.
  */
-export const claim = (self: Host, digest: Digest): Effect.Effect<void, never, Scope.Scope> =>
+export const claim = (self: Host, keys: ReadonlyArray<string>): Effect.Effect<void, never, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) => {
-    const other = self.underWay.get(digest)
-    if (other !== undefined) return Effect.andThen(restore(Deferred.await(other)), restore(claim(self, digest)))
+    const other = keys.map((key) => self.underWay.get(key)).find((found) => found !== undefined)
+    if (other !== undefined) return Effect.andThen(restore(Deferred.await(other)), restore(claim(self, keys)))
     const own = Deferred.makeUnsafe<void>()
-    self.underWay.set(digest, own)
+    for (const key of keys) self.underWay.set(key, own)
     const release = Effect.suspend(() => {
-      self.underWay.delete(digest)
+      for (const key of keys) self.underWay.delete(key)
       return Deferred.succeed(own, undefined)
     })
     return Effect.flatMap(Effect.scope, (scope) => Scope.addFinalizer(scope, release))

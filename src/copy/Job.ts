@@ -4,12 +4,13 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type { Digest } from "../Digest.ts"
+import type * as Limiter from "../Limiter.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import type { CopyError } from "./CopyError.ts"
 import type { CopyEvent } from "./CopyEvent.ts"
-import type { Entry, Outcome } from "./CopyReport.ts"
+import type { Entry, Outcome, UnknownReferrers } from "./CopyReport.ts"
 import { type End, type Ends, failureOf, type Place } from "./Ends.ts"
 import * as Gates from "./Gates.ts"
 import * as Host from "./Host.ts"
@@ -19,6 +20,7 @@ import type { Node, Options } from "./Options.ts"
 export interface Target {
   readonly ends: Ends
   readonly host: Host.Host
+  readonly limiter: Limiter.Limiter
   readonly registry: Registry
   readonly repository: Repository
   /** That the root gets there. */
@@ -30,6 +32,8 @@ export interface Target {
   readonly settled: Gates.Gates
   /** Blobs that somebody in this copy sees to. */
   readonly taken: Set<Digest>
+  /** Manifests of which the destination did not list the referrers when they were verified. */
+  readonly unknownReferrers: Array<UnknownReferrers>
   readonly failure: Deferred.Deferred<never, CopyError>
   /** Is it the only destination, so that its failure ends everything? */
   readonly isOnly: boolean
@@ -37,13 +41,19 @@ export interface Target {
   tagIsLast: boolean
 }
 
+/** What is known of content at a destination. */
+export type Presence = "present" | "absent" | "unknown"
+
 export interface Job {
   readonly source: End
   readonly sourceHost: Host.Host
+  readonly sourceLimiter: Limiter.Limiter
   readonly targets: ReadonlyArray<Target>
   readonly options: Options
   readonly emit: (event: CopyEvent) => Effect.Effect<void>
-  /** Of blobs that are not dealt with yet. */
+  /** Manifests of which the source did not list the referrers. */
+  readonly unknownReferrers: Array<UnknownReferrers>
+  /** Number of blobs that are known and not dealt with yet. */
   pending: number
 }
 
@@ -53,9 +63,11 @@ export const makeTarget = Effect.fnUntraced(function*(
   options: Options,
   isOnly: boolean
 ) {
+  const host = yield* Host.of(destination.registry)
   const target: Target = {
     ends: { source, destination },
-    host: yield* Host.of(destination.registry),
+    host,
+    limiter: yield* Host.limiterOf(host),
     registry: destination.registry,
     repository: destination.repository,
     tags: Array.from(new Set([...destination.tag === undefined ? [] : [destination.tag], ...options.tags ?? []])),
@@ -63,6 +75,7 @@ export const makeTarget = Effect.fnUntraced(function*(
     dealt: Gates.make(),
     settled: Gates.make(),
     taken: new Set(),
+    unknownReferrers: [],
     failure: Deferred.makeUnsafe(),
     isOnly,
     tagIsLast: false

@@ -2,9 +2,10 @@
  * What a copy is asked for.
  */
 import type * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
+import type * as Result from "effect/Result"
 import type { Descriptor } from "../Descriptor.ts"
-import * as Manifest from "../Manifest.ts"
+import type { Digest } from "../Digest.ts"
+import type * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Platform } from "../Platform.ts"
 import type { Repository, Tag } from "../Reference.ts"
@@ -51,8 +52,13 @@ export interface ReferrerFilter {
  * @since 0.1.0
  */
 export interface Policies {
-  /** Which referrers of a manifest are copied along: signatures, SBOMs, attestations. `true` unless given. */
-  readonly referrers: boolean | ReferrerFilter
+  /**
+   * What to do with the referrers of a manifest: signatures, SBOMs, attestations. `copy` copies those that the source
+   * lists; if it does not list them, the report says so. `require` fails then. `skip` asks for none. Default: `copy`.
+   */
+  readonly referrers: "copy" | "require" | "skip"
+  /** Which of the referrers are copied. Default: all. */
+  readonly referrerFilter: ReferrerFilter
   /**
    * Layers that may not be distributed. `skip` leaves them where they are, which their `urls` say. `copy` copies them from
    * the source, and fails if it does not have one. `fetch` does the same, and gets what the source does not have from the
@@ -78,7 +84,20 @@ export interface Node extends Place {
 }
 
 /**
- * Tells what a manifest refers to.
+ * A blob or manifest that another manifest refers to. A size or media type that is left out is looked up at the registry.
+ * A registry knows no media types of blobs: those that are left out are `application/octet-stream`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Referenced {
+  readonly digest: Digest
+  readonly mediaType?: string | undefined
+  readonly size?: number | undefined
+}
+
+/**
+ * Returns what a manifest refers to. An exception, or an answer of another shape, is a `ManifestError` of the copy.
  *
  * @category models
  * @since 0.1.0
@@ -86,7 +105,10 @@ export interface Node extends Place {
 export type ManifestDigests = (
   mediaType: string,
   bytes: Uint8Array
-) => Result.Result<Manifest.Digests, Manifest.ManifestError>
+) => Result.Result<
+  { readonly blobs: ReadonlyArray<Referenced>; readonly manifests: ReadonlyArray<Referenced> },
+  Manifest.ManifestError
+>
 
 /**
  * What a copy is asked for, besides from where to where.
@@ -132,8 +154,8 @@ export interface Options extends Partial<Policies> {
 
 /** The policies for a node. */
 export const policiesFor = (options: Options, node: Node): Policies => {
-  const { externalLayers = "skip", referrers = true, trust = "manifest" } = options
-  return { referrers, externalLayers, trust, ...options.override?.(node) }
+  const { externalLayers = "skip", referrerFilter = {}, referrers = "copy", trust = "manifest" } = options
+  return { referrers, referrerFilter, externalLayers, trust, ...options.override?.(node) }
 }
 
 /** Is it an index that is to be kept though not all that it lists is copied, so that its being there says nothing of that? */
@@ -142,19 +164,8 @@ export const isSparse = ({ platforms }: Options, { mediaType }: Descriptor): boo
   MediaType.isIndex(mediaType)
 
 /** Is this one of the referrers that are wanted? */
-export const isWanted = (filter: Policies["referrers"], { annotations = {}, artifactType }: Descriptor): boolean => {
-  if (typeof filter === "boolean") return filter
+export const isWanted = (filter: ReferrerFilter, { annotations = {}, artifactType }: Descriptor): boolean => {
   const { annotations: wanted = {}, artifactTypes } = filter
   return (artifactTypes === undefined || artifactTypes.some((type) => type === artifactType)) &&
     Object.entries(wanted).every(([key, value]) => annotations[key] === value)
 }
-
-/** References of a manifest of an unknown type, which is copied as it is. */
-export const opaque: Manifest.Digests = { blobs: [], manifests: [] }
-
-/** Returns what a manifest refers to, which is {@link opaque} for types that are unknown. */
-export const digestsOf = ({ manifestDigests = Manifest.digests }: Options): ManifestDigests => (mediaType, bytes) =>
-  Result.orElse(
-    manifestDigests(mediaType, bytes),
-    (error) => error.kind === "UnknownMediaType" ? Result.succeed(opaque) : Result.fail(error)
-  )

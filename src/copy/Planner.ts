@@ -70,7 +70,7 @@ const edgesOf = ({ nodes }: Walk.Found): ReadonlyArray<Edge> =>
     return [
       ...blobs.map(({ descriptor }): Edge => ({ from: digest, to: descriptor.digest, kind: "blob" })),
       ...children.map((child): Edge => ({ from: digest, to: child, kind: "child" })),
-      ...Array.from(subjects, (subject): Edge => ({ from: subject, to: digest, kind: "referrer" })),
+      ...subjects.map((subject): Edge => ({ from: subject, to: digest, kind: "referrer" })),
       ...role === "digestTag" && above !== undefined ? [{ from: above, to: digest, kind: role }] : []
     ]
   })
@@ -87,7 +87,8 @@ export const plan = Effect.fnUntraced(
         destination: format({ ...target.ends.destination, digest: descriptor.digest }),
         root: descriptor,
         nodes: Array.from(nodes.values()),
-        edges: edges.filter(({ from, to }) => nodes.has(from) && nodes.has(to))
+        edges: edges.filter(({ from, to }) => nodes.has(from) && nodes.has(to)),
+        unknownReferrers: job.unknownReferrers
       })
 
     const root = yield* Root.find(job)

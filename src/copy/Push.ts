@@ -15,9 +15,11 @@ import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import { SparseIndex } from "../Registry.ts"
 import { type CopyError, SparseIndexRefused } from "./CopyError.ts"
+import type { Outcome } from "./CopyReport.ts"
 import { failure } from "./Ends.ts"
 import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
+import * as ManifestPush from "./ManifestPush.ts"
 import { isSparse } from "./Options.ts"
 import { restore } from "./Restore.ts"
 import type { Found, ManifestNode } from "./Walk.ts"
@@ -40,113 +42,164 @@ const isRefusedType = ({ reason, status = 0 }: CopyError): boolean =>
   reason._tag === "ManifestInvalid" || reason._tag === "Unsupported" ||
   reason._tag === "UnexpectedResponse" && status >= 400 && status < 500
 
-/** Deals with a manifest at a destination, when its turn has come. */
-export const push = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: ManifestNode, target: Job.Target) {
-  const { digest } = node.descriptor
+/** Deals with a manifest at a destination, once everything that it waits for is dealt with. */
+export const push = (job: Job.Job, found: Found, node: ManifestNode, target: Job.Target): Effect.Effect<void> => {
   const blobs = node.isDeep || node.absent.has(target) ? node.blobs : []
-  yield* target.dealt.pass([...blobs.map(({ descriptor }) => descriptor.digest), ...node.children])
-  yield* target.settled.pass(node.referrers)
-  const tags = node.tags.get(target) ?? []
-  if (node.missing || !node.absent.has(target) && (tags.length === 0 || target.tagIsLast)) {
-    yield* Job.settle(job, target, node, node.missing ? "missing" : "present")
-    return yield* target.settled.open(digest)
-  }
-  const early = target.tagIsLast ? [] : tags
-  yield* put(job, node, target, early).pipe(
-    Effect.catchIf(
-      (error) => isRefusedType(error) && isOfUnknownType(node) && tags.length === 0,
-      (refusal) => putAsBlob(node, target, refusal)
-    ),
-    Effect.catchIf(
-      (error) => isRefusal(error) && subjectsOf(found, node).size > 0,
-      (refusal) => putBehindSubjects(job, found, node, target, refusal)
-    ),
-    Effect.catchIf(isLack, (refusal) => putAgain(job, node, target, early, refusal))
-  )
-  // it may have got more of them meanwhile
-  node.tags.set(target, (node.tags.get(target) ?? []).filter((tag) => !early.includes(tag)))
-  yield* Job.settle(job, target, node, node.absent.has(target) ? "copied" : "present")
-  yield* target.settled.open(digest)
-})
-
-/** Returns true for a child that may be a blob as well as a manifest. */
-const isOfUnknownType = ({ manifest, role }: ManifestNode): boolean =>
-  role === "child" && manifest !== undefined && !MediaType.isManifest(manifest.descriptor.mediaType)
-
-/** Pushes as a blob what a registry does not take as a manifest, because it does not know the type. */
-const putAsBlob = (node: ManifestNode, target: Job.Target, refusal: CopyError) => {
-  const { host, registry, repository } = target
-  const { manifest, descriptor: { digest } } = node
-  if (manifest === undefined) return Effect.fail(refusal)
-  const { bytes } = manifest
-  return registry.pushBlob(repository, { digest, size: bytes.length }, BlobSource.fromBytes(bytes)).pipe(
-    Job.atTarget(target, node),
-    Effect.andThen(Host.learn(host.blobs, repository, digest))
+  const turn = found.tasks.add([Job.attempt(target, pushNow(job, found, node, target))])
+  return target.dealt.pass(
+    [...blobs.map(({ descriptor }) => descriptor.digest), ...node.children],
+    target.settled.pass(node.referrers, turn)
   )
 }
+
+const pushNow = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: ManifestNode, target: Job.Target) {
+  const tags = node.tags.get(target) ?? []
+  if (node.missing || !node.absent.has(target) && (tags.length === 0 || target.tagIsLast)) {
+    return yield* settle(job, found, node, target, node.missing ? "missing" : "present")
+  }
+  const early = target.tagIsLast ? [] : tags
+  const landed = (outcome: Outcome) => {
+    // it may have got more of them meanwhile
+    const late = (node.tags.get(target) ?? []).filter((tag) => !early.includes(tag))
+    if (early.length > 0) node.tags = new Map(node.tags).set(target, late)
+    return settle(job, found, node, target, outcome)
+  }
+  yield* Effect.matchEffect(put(job, found, node, target, early), {
+    onSuccess: landed,
+    onFailure: Effect.fnUntraced(function*(refusal) {
+      if (isRefusedType(refusal) && node.role === "child" && tags.length === 0) {
+        const { bytes, descriptor } = yield* found.manifestOf(node, target)
+        // it may be a blob as well as a manifest
+        if (!MediaType.isManifest(descriptor.mediaType)) {
+          yield* pushAsBlob(node, target, bytes)
+          return yield* landed("copied")
+        }
+      }
+      const subjects = isRefusal(refusal) ? yield* subjectsOf(found, node, target) : []
+      const late = subjects.length === 0 ? undefined : lateFor(found, node, subjects)
+      if (late !== undefined) return yield* pushBehind(job, found, node, target, subjects, late)
+      if (!isLack(refusal)) return yield* refusal
+      yield* landed(yield* putAgain(job, found, node, target, early, refusal))
+    })
+  })
+})
+
+/** Pushes as a blob what a registry does not take as a manifest, because it does not know the type. */
+const pushAsBlob = Effect.fnUntraced(function*(node: ManifestNode, target: Job.Target, bytes: Uint8Array) {
+  const { host, registry, repository } = target
+  const { digest } = node.descriptor
+  yield* registry.pushBlob(repository, { digest, size: bytes.length }, BlobSource.fromBytes(bytes)).pipe(
+    Job.atTarget(target, node)
+  )
+  yield* Host.learn(host.blobs, repository, digest)
+})
+
+const settle = Effect.fnUntraced(function*(
+  job: Job.Job,
+  found: Found,
+  node: ManifestNode,
+  target: Job.Target,
+  outcome: Outcome
+) {
+  yield* Job.settle(job, target, node, outcome)
+  found.release(node)
+  yield* target.settled.open(node.descriptor.digest)
+})
 
 /** The tags that had to wait, for more than what they point at does, or until they were found; those of the root come last. */
 export const pushTags = (
   job: Job.Job,
+  found: Found,
   nodes: ReadonlyArray<ManifestNode>,
   target: Job.Target
 ): Effect.Effect<void, CopyError> =>
   // the root was the first that was found
-  Effect.forEach(nodes.filter(({ missing }) => !missing).toReversed(), (node) => {
-    const tags = node.tags.get(target) ?? []
-    return tags.length === 0 ? Effect.void : put(job, node, target, tags)
-  }, { discard: true })
+  Effect.forEach(
+    nodes.filter(({ missing, tags }) => !missing && (tags.get(target) ?? []).length > 0).toReversed(),
+    (node) => put(job, found, node, target, node.tags.get(target) ?? []),
+    { discard: true }
+  )
 
+/** Pushes a manifest with some tags, unless another copy has done so. */
 const put = Effect.fnUntraced(
-  function*(job: Job.Job, node: ManifestNode, target: Job.Target, tags: ReadonlyArray<Tag>) {
+  function*(
+    job: Job.Job,
+    found: Found,
+    node: ManifestNode,
+    target: Job.Target,
+    tags: ReadonlyArray<Tag>
+  ): Effect.fn.Return<"copied" | "present", CopyError> {
     const { host, registry, repository } = target
     const { digest } = node.descriptor
     yield* Job.prepare(job, target)
-    const { bytes, descriptor } = node.manifest ??
-      (yield* registry.getManifest(repository, digest).pipe(Job.atTarget(target, node)))
-    yield* registry.pushManifest(repository, { mediaType: descriptor.mediaType, bytes, digest }, tags).pipe(
-      isSparse(job.options, descriptor) ? Effect.provideService(SparseIndex, "accept") : identity,
-      Job.atTarget(target, node),
-      Effect.retry({ times: 1, while: isDoubtful })
-    )
-    yield* Host.learn(host.manifests, repository, digest)
+    const send = Effect.fnUntraced(function*(tags: ReadonlyArray<Tag>) {
+      const { bytes, descriptor } = yield* found.manifestOf(node, target)
+      yield* registry.pushManifest(repository, { mediaType: descriptor.mediaType, bytes, digest }, tags).pipe(
+        isSparse(job.options, descriptor) ? Effect.provideService(SparseIndex, "accept") : identity,
+        Job.atTarget(target, node),
+        Effect.retry({ times: 1, while: isDoubtful })
+      )
+    })
+    const isNew = yield* ManifestPush.push({ host, repository, digest, children: node.children, tags, send })
+    return isNew && node.absent.has(target) ? "copied" : "present"
   }
 )
 
 /** What a manifest refers to as its subject, of what is copied so far: as it says itself, and as the source lists it. */
-const subjectsOf = ({ nodes }: Found, { manifest, subjects }: ManifestNode): ReadonlySet<Digest> => {
-  const own = manifest === undefined
-    ? undefined
-    : Result.getOrUndefined(Manifest.decode(manifest.descriptor.mediaType, manifest.bytes))?.content.subject?.digest
-  return new Set(own === undefined || !nodes.has(own) ? subjects : [...subjects, own])
+const subjectsOf = Effect.fnUntraced(function*(found: Found, node: ManifestNode, target: Job.Target) {
+  const { bytes, descriptor } = yield* found.manifestOf(node, target)
+  const own = Result.getOrUndefined(Manifest.decode(descriptor.mediaType, bytes))?.content.subject?.digest
+  return own === undefined || !found.nodes.has(own) || node.subjects.includes(own)
+    ? node.subjects
+    : [...node.subjects, own]
+})
+
+/** Returns the referrers that come late if a manifest waits for its subjects; nothing if one of those waits for it. */
+const lateFor = ({ waits }: Found, { descriptor: { digest } }: ManifestNode, subjects: ReadonlyArray<Digest>) => {
+  const late = [digest]
+  for (const subject of subjects) {
+    const made = waits.forContained(digest, subject)
+    if (made === undefined) return undefined
+    late.push(...made)
+  }
+  return late
 }
 
-const putBehindSubjects = Effect.fnUntraced(
-  function*(job: Job.Job, found: Found, node: ManifestNode, target: Job.Target, refusal: CopyError) {
-    const self = node.descriptor.digest
-    const late: Array<Digest> = []
-    const subjects = subjectsOf(found, node)
-    for (const subject of subjects) {
-      const made = found.waits.forContained(self, subject)
-      // neither can come before the other
-      if (made === undefined) return yield* refusal
-      late.push(...made)
-    }
+/** Pushes a manifest again once its subjects are there, which do not wait for it. */
+const pushBehind = Effect.fnUntraced(
+  function*(
+    job: Job.Job,
+    found: Found,
+    node: ManifestNode,
+    target: Job.Target,
+    subjects: ReadonlyArray<Digest>,
+    late: ReadonlyArray<Digest>
+  ) {
     target.tagIsLast = true
-    for (const referrer of [self, ...late]) yield* target.settled.open(referrer)
-    yield* target.dealt.pass(subjects)
-    yield* put(job, node, target, [])
+    const again = put(job, found, node, target, []).pipe(
+      Effect.catchIf(isLack, (refusal) => putAgain(job, found, node, target, [], refusal)),
+      Effect.flatMap((outcome) => settle(job, found, node, target, outcome))
+    )
+    for (const referrer of late) yield* target.settled.open(referrer)
+    yield* target.dealt.pass(subjects, found.tasks.add([Job.attempt(target, again)]))
   }
 )
 
 /** A registry that misses something which it said to have gets that, and then the manifest again, once. */
 const putAgain = Effect.fnUntraced(
-  function*(job: Job.Job, node: ManifestNode, target: Job.Target, tags: ReadonlyArray<Tag>, refusal: CopyError) {
+  function*(
+    job: Job.Job,
+    found: Found,
+    node: ManifestNode,
+    target: Job.Target,
+    tags: ReadonlyArray<Tag>,
+    refusal: CopyError
+  ) {
     if (isSparse(job.options, node.descriptor)) {
       return yield* failure(target.ends, "destination", new SparseIndexRefused({ others: [] }), node, refusal.operation)
     }
-    const isRestored = yield* restore(job, node, target)
+    const isRestored = yield* restore(job, node, yield* found.manifestOf(node, target), target)
     if (!isRestored) return yield* refusal
-    yield* put(job, node, target, tags)
+    return yield* put(job, found, node, target, tags)
   }
 )

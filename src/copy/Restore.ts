@@ -6,13 +6,14 @@ import * as Effect from "effect/Effect"
 import type { Digest } from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { ManifestBytes } from "../Registry.ts"
-import * as Children from "./Children.ts"
 import { type CopyError, isCopyError } from "./CopyError.ts"
 import { sourceOf } from "./Delivery.ts"
-import { failure, failureOf, ifThere, type Place } from "./Ends.ts"
+import { failureOf, ifTold, type Place } from "./Ends.ts"
 import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
-import { digestsOf, policiesFor } from "./Options.ts"
+import * as ManifestPush from "./ManifestPush.ts"
+import { policiesFor } from "./Options.ts"
+import * as References from "./References.ts"
 import type { ManifestNode } from "./Walk.ts"
 
 /**
@@ -22,10 +23,9 @@ import type { ManifestNode } from "./Walk.ts"
 export const restore = Effect.fnUntraced(function*(
   job: Job.Job,
   node: ManifestNode,
+  manifest: ManifestBytes,
   target: Job.Target
 ): Effect.fn.Return<boolean, CopyError> {
-  const manifest = node.manifest
-  if (manifest === undefined) return false
   const sent = new Set(
     target.entries.filter(({ outcome }) => outcome === "copied").map(({ descriptor }) => descriptor.digest)
   )
@@ -46,6 +46,7 @@ const sender = (job: Job.Job, target: Job.Target) => {
 
   const sendBlob = Effect.fnUntraced(function*(place: Place) {
     const { digest } = place.descriptor
+    yield* Host.claim(host, [digest])
     Host.forget(host.blobs, repository, digest)
     yield* registry.pushBlob(repository, place.descriptor, yield* sourceOf(job, place)).pipe(
       Effect.mapError((error) => isCopyError(error) ? error : failureOf(target.ends, "destination", place)(error))
@@ -57,21 +58,17 @@ const sender = (job: Job.Job, target: Job.Target) => {
   /** Sends what is not there, and what is not believed to be; counts it. */
   const send = (
     place: Place,
-    { bytes, descriptor }: ManifestBytes,
+    manifest: ManifestBytes,
     isDoubted: (digest: Digest) => boolean
   ): Effect.Effect<number, CopyError> =>
     Effect.gen(function*() {
-      const path = [...place.path, descriptor.digest]
-      const digests = yield* Effect.mapError(
-        Effect.fromResult(digestsOf(job.options)(descriptor.mediaType, bytes)),
-        (reason) => failure(target.ends, "source", reason, place)
-      )
-      const found = yield* Children.sort(source, digests).pipe(Job.atSource(job, place))
+      const path = [...place.path, manifest.descriptor.digest]
+      const found = yield* References.of(job.options, target.ends, "source", place, manifest)
       const { externalLayers } = policiesFor(job.options, { ...place, role: "root" })
       let count = 0
       for (const blob of found.blobs) {
         if (externalLayers === "skip" && MediaType.isNonDistributable(blob.mediaType)) continue
-        const isThere = (yield* ifThere(registry.resolveBlob(repository, blob.digest, { size: blob.size })).pipe(
+        const isThere = (yield* ifTold(registry.resolveBlob(repository, blob.digest, { size: blob.size })).pipe(
           Job.atTarget(target)
         )) !==
           undefined
@@ -81,7 +78,7 @@ const sender = (job: Job.Job, target: Job.Target) => {
       }
       for (const child of found.manifests) {
         const isThere =
-          (yield* ifThere(registry.resolveManifest(repository, child.digest)).pipe(Job.atTarget(target))) !==
+          (yield* ifTold(registry.resolveManifest(repository, child.digest)).pipe(Job.atTarget(target))) !==
             undefined
         if (isThere && !isDoubted(child.digest)) continue
         const below = { descriptor: child, path }
@@ -90,11 +87,15 @@ const sender = (job: Job.Job, target: Job.Target) => {
           Job.atSource(job, below)
         )
         yield* send(below, content, isDoubted)
-        yield* registry.pushManifest(repository, {
-          mediaType: content.descriptor.mediaType,
-          bytes: content.bytes,
-          digest: child.digest
-        }).pipe(Job.atTarget(target, below))
+        yield* Host.claim(host, [ManifestPush.keyOf(repository, child.digest)]).pipe(
+          Effect.andThen(registry.pushManifest(repository, {
+            mediaType: content.descriptor.mediaType,
+            bytes: content.bytes,
+            digest: child.digest
+          })),
+          Effect.scoped,
+          Job.atTarget(target, below)
+        )
         note(target, below)
         count++
       }

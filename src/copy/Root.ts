@@ -4,7 +4,6 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Result from "effect/Result"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
@@ -13,9 +12,8 @@ import type { ManifestBytes } from "../Registry.ts"
 import { type CopyError, DigestConflict, TagExists, TagMismatch, UnfitReference } from "./CopyError.ts"
 import { failure, ifThere, ifTold } from "./Ends.ts"
 import * as Job from "./Job.ts"
-import { digestsOf } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
-import type { Presence } from "./Walk.ts"
+import * as References from "./References.ts"
 
 export interface Root {
   readonly descriptor: Descriptor
@@ -25,7 +23,7 @@ export interface Root {
   readonly manifest: ManifestBytes | undefined
   /** Manifests that are written anew. */
   readonly overlay: ReadonlyMap<Digest, ManifestBytes>
-  readonly presence: (target: Job.Target) => Presence
+  readonly presence: (target: Job.Target) => Job.Presence
   /** The tags that do not point at it yet, at each destination that is to get it. */
   readonly tags: ReadonlyMap<Job.Target, ReadonlyArray<Tag>>
   /** Destinations that keep the tag that they have. */
@@ -86,11 +84,11 @@ const named = Effect.fnUntraced(function*(job: Job.Job, isLikelyThere: boolean):
     const reason = new TagMismatch({ tag, expected: digest, actual: descriptor.digest })
     return yield* failure(ends, "source", reason)
   }
-  const references = manifest === undefined
-    ? undefined
-    : digestsOf(job.options)(descriptor.mediaType, manifest.bytes)
-  if (references !== undefined && Result.isFailure(references)) {
-    return yield* failure(ends, "source", references.failure, { descriptor, path: [] })
+  if (manifest !== undefined) {
+    yield* Effect.mapError(
+      References.read(job.options, manifest),
+      (reason) => failure(ends, "source", reason, { descriptor, path: [] })
+    )
   }
   return { descriptor, manifest }
 })
@@ -116,7 +114,7 @@ const prepared = Effect.fnUntraced(
  * Is the root at a destination? What its tags point at says so; if none does, it is asked for by digest, except that an
  * image that has no tag there is taken for new: what it consists of is going to be looked for anyway.
  */
-const presenceAt = (target: Job.Target, tags: Tags, { digest, mediaType }: Descriptor): Presence => {
+const presenceAt = (target: Job.Target, tags: Tags, { digest, mediaType }: Descriptor): Job.Presence => {
   if (Job.isSamePlace(target)) return "present"
   const found = Array.from(tags.values())
   if (found.some((there) => there?.digest === digest)) return "present"

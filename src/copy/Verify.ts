@@ -2,16 +2,20 @@
  * Making sure, after a copy, that a destination has what it should: by what it answers now, and not by what was sent.
  */
 import * as Effect from "effect/Effect"
+import * as Iterable from "effect/Iterable"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
-import * as Children from "./Children.ts"
 import { type CopyError, VerificationFailed } from "./CopyError.ts"
-import { failure, type Place } from "./Ends.ts"
+import { type Ends, failure, type Place } from "./Ends.ts"
 import * as Job from "./Job.ts"
-import { digestsOf, policiesFor } from "./Options.ts"
+import { policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
+import * as References from "./References.ts"
+import * as Referrers from "./Referrers.ts"
+import * as TaskPool from "./TaskPool.ts"
+import { forEachSliced } from "./TaskPool.ts"
 import type { ManifestNode } from "./Walk.ts"
 
 // of blobs and manifests that are looked at at a time; a registry behind HTTP has a limit of its own
@@ -27,18 +31,17 @@ export const verify = Effect.fnUntraced(function*(
   const { verify = "none" } = job.options
   if (verify === "none") return
   const { ends, registry, repository, tags } = target
-  const wrong = (problem: string, place?: Place) =>
-    failure(ends, "destination", new VerificationFailed({ problem }), place)
-
   for (const reference of tags.length === 0 ? [root.descriptor.digest] : tags) {
     const { digest } = yield* registry.resolveManifest(repository, reference).pipe(Job.atTarget(target, root))
-    if (digest !== root.descriptor.digest) return yield* wrong(`the tag ${reference} points at ${digest}`, root)
+    if (digest !== root.descriptor.digest) {
+      return yield* wrong(ends, `the tag ${reference} points at ${digest}`, root)
+    }
   }
   if (verify === "digest") return
 
   const seen = new Set<Digest>()
   const isNew = ({ digest }: Descriptor) => !seen.has(digest) && seen.add(digest) !== undefined
-
+  const pool = TaskPool.make<CopyError>(concurrency)
   const blob = (place: Place) =>
     verify === "deep"
       ? registry.getBlob(repository, place.descriptor.digest, { size: place.descriptor.size }).pipe(
@@ -46,48 +49,67 @@ export const verify = Effect.fnUntraced(function*(
         Effect.scoped,
         Job.atTarget(target, place)
       )
-      : registry.resolveBlob(repository, place.descriptor.digest, { size: place.descriptor.size }).pipe(
+      : Effect.asVoid(registry.resolveBlob(repository, place.descriptor.digest, { size: place.descriptor.size })).pipe(
         Job.atTarget(target, place)
       )
 
   const manifest = (place: Place): Effect.Effect<void, CopyError> =>
     Effect.gen(function*() {
-      const { bytes, descriptor } = yield* registry.getManifest(repository, place.descriptor.digest).pipe(
-        Job.atTarget(target, place)
-      )
-      const found = yield* Effect.mapError(
-        Effect.fromResult(digestsOf(job.options)(descriptor.mediaType, bytes)),
-        (reason) => failure(ends, "destination", reason, place)
-      )
-      const { blobs, manifests } = yield* Children.sort(target, found).pipe(Job.atTarget(target, place))
-      const path = [...place.path, descriptor.digest]
+      const found = yield* registry.getManifest(repository, place.descriptor.digest).pipe(Job.atTarget(target, place))
+      const { blobs, manifests } = yield* References.of(job.options, ends, "destination", place, found)
+      const path = [...place.path, found.descriptor.digest]
       const { externalLayers } = policiesFor(job.options, { ...place, role: "root" })
       const isLeftOut = ({ mediaType }: Descriptor) =>
         externalLayers === "skip" && MediaType.isNonDistributable(mediaType)
-      yield* Effect.forEach(
-        blobs.filter((descriptor) => !isLeftOut(descriptor)).filter(isNew),
-        (descriptor) => blob({ descriptor, path }),
-        { concurrency, discard: true }
-      )
-      yield* Effect.forEach(
-        Platforms.among(job.options.platforms, manifests).filter(isNew),
-        (descriptor) => manifest({ descriptor, path }),
-        { concurrency, discard: true }
-      )
+      const children = Platforms.among(job.options.platforms, manifests).filter(isNew)
+      yield* pool.add(Iterable.map(children, (descriptor) => manifest({ descriptor, path })))
+      const needed = blobs.filter((descriptor) => !isLeftOut(descriptor)).filter(isNew)
+      yield* pool.add(Iterable.map(needed, (descriptor) => blob({ descriptor, path })))
     })
 
-  yield* manifest(root)
-  yield* Effect.forEach(nodes, (node) =>
-    Effect.gen(function*() {
-      if (node.role !== "referrer" && node.role !== "digestTag" || node.missing) return
-      if (isNew(node.descriptor)) yield* manifest(node)
-      for (const subject of node.subjects) {
-        const listed = yield* Stream.runCollect(registry.referrers(repository, subject)).pipe(
-          Job.atTarget(target, node)
-        )
-        if (!listed.some(({ digest }) => digest === node.descriptor.digest)) {
-          return yield* wrong(`it is not listed as a referrer of ${subject}`, node)
-        }
-      }
-    }), { concurrency, discard: true })
+  const others = nodes.filter(({ missing, role }) => (role === "referrer" || role === "digestTag") && !missing)
+  yield* pool.run(Iterable.map([root, ...others.filter(({ descriptor }) => isNew(descriptor))], manifest))
+  const bySubject = new Map<Digest, Array<ManifestNode>>()
+  yield* forEachSliced(others, (node) => {
+    for (const subject of node.subjects) {
+      const about = bySubject.get(subject)
+      if (about === undefined) bySubject.set(subject, [node])
+      else about.push(node)
+    }
+  })
+  const subjects = nodes.filter(({ descriptor }) => bySubject.has(descriptor.digest))
+  yield* Effect.forEach(
+    subjects,
+    (subject) => listed(job, target, subject, bySubject.get(subject.descriptor.digest) ?? []),
+    { concurrency, discard: true }
+  )
+})
+
+const wrong = (ends: Ends, problem: string, place: Place) =>
+  failure(ends, "destination", new VerificationFailed({ problem }), place)
+
+/** Fails if the destination does not list the referrers of a manifest. Whether it lists any is up to it. */
+const listed = Effect.fnUntraced(function*(
+  job: Job.Job,
+  target: Job.Target,
+  subject: ManifestNode,
+  referrers: ReadonlyArray<ManifestNode>
+): Effect.fn.Return<void, CopyError> {
+  const { ends, registry, repository } = target
+  const { digest } = subject.descriptor
+  const found = new Set<Digest>()
+  const listing = Referrers.forEach(
+    registry.referrers(repository, digest),
+    (descriptor) => found.add(descriptor.digest)
+  )
+  const isListed = yield* policiesFor(job.options, subject).referrers === "require"
+    ? Effect.as(listing, true).pipe(Job.atTarget(target, subject))
+    : listing.pipe(
+      Effect.as(true),
+      Effect.catch((error) =>
+        Effect.as(Referrers.areUnknown(job, "destination", subject, error, target.unknownReferrers), false)
+      )
+    )
+  const lost = isListed ? referrers.find(({ descriptor }) => !found.has(descriptor.digest)) : undefined
+  if (lost !== undefined) return yield* wrong(ends, `it is not listed as a referrer of ${digest}`, lost)
 })

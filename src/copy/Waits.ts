@@ -18,8 +18,14 @@ export interface Waits {
   readonly forReferrer: (self: Digest, referrer: Digest) => boolean
 }
 
+// of steps that are taken to find cycles; a registry chooses how many manifests refer to each other
+const stepLimit = 5_000_000
+
+type Edge = readonly [from: Digest, to: Digest, kind: Kind]
+
 export const make = (): Waits => {
   const edges = new Map<Digest, Map<Digest, Kind>>()
+  let steps = 0
 
   const add = (from: Digest, to: Digest, kind: Kind): void => {
     const own = edges.get(from) ?? new Map<Digest, Kind>()
@@ -27,24 +33,46 @@ export const make = (): Waits => {
     edges.set(from, own)
   }
 
-  /** The way on which one waits for the other, by its steps, if there is one. */
-  const wayTo = (
-    from: Digest,
-    to: Digest,
-    seen: Set<Digest> = new Set()
-  ): ReadonlyArray<readonly [from: Digest, to: Digest, kind: Kind]> | undefined => {
+  /** The way on which one waits for the other, by its edges, if there is one. */
+  const wayTo = (from: Digest, to: Digest): ReadonlyArray<Edge> | undefined => {
     if (from === to) return []
-    if (seen.has(from)) return undefined
-    seen.add(from)
-    for (const [next, kind] of edges.get(from) ?? []) {
-      const rest = wayTo(next, to, seen)
-      if (rest !== undefined) return [[from, next, kind], ...rest]
+    const direct = edges.get(from)?.get(to)
+    if (direct !== undefined) return [[from, to, direct]]
+    // by which edge each was reached
+    const reached = new Map<Digest, Edge | undefined>([[from, undefined]])
+    const queue = [from]
+    for (const place of queue) {
+      for (const [next, kind] of edges.get(place) ?? []) {
+        steps++
+        if (reached.has(next)) continue
+        reached.set(next, [place, next, kind])
+        if (next !== to) {
+          queue.push(next)
+          continue
+        }
+        const way: Array<Edge> = []
+        for (let edge = reached.get(to); edge !== undefined; edge = reached.get(edge[0])) way.push(edge)
+        return way
+      }
     }
     return undefined
   }
 
+  /** Nothing waits for its referrers any longer, so that there is nothing to search for. */
+  const giveUp = (): ReadonlyArray<Digest> => {
+    const late: Array<Digest> = []
+    for (const own of edges.values()) {
+      for (const [to, kind] of own) {
+        if (kind === "referrer") late.push(to)
+      }
+    }
+    edges.clear()
+    return late
+  }
+
   return {
     forContained: (self, contained) => {
+      if (steps > stepLimit) return giveUp()
       add(self, contained, "contained")
       const late: Array<Digest> = []
       for (let way = wayTo(contained, self); way !== undefined; way = wayTo(contained, self)) {
@@ -58,7 +86,7 @@ export const make = (): Waits => {
       return late
     },
     forReferrer: (self, referrer) => {
-      if (wayTo(referrer, self) !== undefined) return false
+      if (steps > stepLimit || wayTo(referrer, self) !== undefined) return false
       add(self, referrer, "referrer")
       return true
     }

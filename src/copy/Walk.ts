@@ -1,50 +1,53 @@
 /**
  * Walking over what there is to copy: from the root to all that it contains, and to what refers to any of that, as far as
  * some destination may lack it. Every manifest is read once; whoever comes along deals with what is found, while the walk
- * goes on.
+ * goes on. What a registry lists is dealt with a limited number at a time, one branch after another.
  */
 import * as Effect from "effect/Effect"
-import * as Stream from "effect/Stream"
+import * as Iterable from "effect/Iterable"
 import { type Descriptor, inlineContent } from "../Descriptor.ts"
-import * as Digest from "../Digest.ts"
+import type { Digest } from "../Digest.ts"
 import type * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import { ManifestUnknown } from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
-import * as Children from "./Children.ts"
 import { type CopyError, TooDeep } from "./CopyError.ts"
 import type { Role } from "./CopyReport.ts"
 import { failure, ifThere, ifTold } from "./Ends.ts"
 import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
-import { digestsOf, isSparse, isWanted, type Node, opaque, policiesFor } from "./Options.ts"
+import { isSparse, type Node, policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
+import * as References from "./References.ts"
+import * as Referrers from "./Referrers.ts"
+import * as TaskPool from "./TaskPool.ts"
+import { forEachSliced } from "./TaskPool.ts"
 import * as Waits from "./Waits.ts"
 
-/** A manifest, and what is known of it so far. */
+/** A manifest, and what is known of it so far. There may be very many: what most of them have in common is shared. */
 export interface ManifestNode extends Node {
   readonly role: Exclude<Role, "blob">
   /** The tags that it is to get at each destination, as far as they do not point at it already. */
-  readonly tags: Map<Job.Target, ReadonlyArray<Tag>>
+  tags: ReadonlyMap<Job.Target, ReadonlyArray<Tag>>
   /** Destinations that do not have it. */
-  readonly absent: Set<Job.Target>
+  absent: ReadonlySet<Job.Target>
   /** Manifests that it refers to as their subject, as far as they are known here. */
-  readonly subjects: Set<Digest.Digest>
-  /** As the source has it, once somebody needs that. */
+  subjects: ReadonlyArray<Digest>
+  /** As the source has it, while that is needed. */
   manifest: ManifestBytes | undefined
   /** Is it listed at the source, and not to be found there? */
   missing: boolean
   /** The manifests above it where something contains it, so that it has to be there. */
-  containedIn: ReadonlyArray<Digest.Digest> | undefined
+  containedIn: ReadonlyArray<Digest> | undefined
   /** Are its blobs looked for even where it is there? */
   isDeep: boolean
   /** What it cannot be without. */
   blobs: ReadonlyArray<Node>
-  children: ReadonlyArray<Digest.Digest>
+  children: ReadonlyArray<Digest>
   /** What is pushed before it, though it does not contain it. */
-  referrers: ReadonlyArray<Digest.Digest>
+  referrers: ReadonlyArray<Digest>
 }
 
 /** Who comes along. */
@@ -53,23 +56,27 @@ export interface Companion {
   readonly discovered: (node: Node) => Effect.Effect<void>
   /** Deals with a blob at the destinations that may lack it. */
   readonly blob: (node: Node, targets: ReadonlyArray<Job.Target>, isNew: boolean) => Effect.Effect<void, CopyError>
-  /** Deals with a manifest at a destination. By now, everything that it refers to is known. */
+  /** Deals with a manifest at a destination. Everything that it refers to is known so far, and not dealt with yet. */
   readonly manifest: (node: ManifestNode, target: Job.Target) => Effect.Effect<void, CopyError>
 }
-
-export type Presence = "present" | "absent" | "unknown"
 
 /** What was found by now. */
 export interface Found {
   readonly waits: Waits.Waits
-  readonly nodes: ReadonlyMap<Digest.Digest, ManifestNode>
+  readonly nodes: ReadonlyMap<Digest, ManifestNode>
+  /** Runs what is to be done about it. */
+  readonly tasks: TaskPool.TaskPool<CopyError>
+  /** Returns the content of a manifest for a destination. */
+  readonly manifestOf: (node: ManifestNode, target: Job.Target) => Effect.Effect<ManifestBytes, CopyError>
+  /** Forgets the content of a manifest, if every destination has got it, with its tags. */
+  readonly release: (node: ManifestNode) => void
 }
 
 export interface Walk extends Found {
   readonly root: (
     descriptor: Descriptor,
     manifest: ManifestBytes | undefined,
-    presence: (target: Job.Target) => Presence,
+    presence: (target: Job.Target) => Job.Presence,
     tags: ReadonlyMap<Job.Target, ReadonlyArray<Tag>>
   ) => Effect.Effect<ManifestNode, CopyError>
 }
@@ -77,31 +84,48 @@ export interface Walk extends Found {
 // a registry may list referrers of referrers without end
 const depthLimit = 256
 
-const together = { concurrency: "unbounded", discard: true } as const
+// of manifests and blobs that are dealt with at a time; how many requests that are is up to the registries
+const concurrency = 256
+
+// of manifests whose content is kept until they are pushed, in bytes; others are read again
+const heldLimit = 64 * 1024 * 1024
+
+const noReferences: Manifest.Digests = { blobs: [], manifests: [] }
+const noTags: ManifestNode["tags"] = new Map()
+const noTargets: ManifestNode["absent"] = new Set()
 
 /** Begins a walk. `overlay` has manifests that are written anew, which the source does not have. */
 export const make = Effect.fnUntraced(function*(
   job: Job.Job,
-  overlay: ReadonlyMap<Digest.Digest, ManifestBytes>,
+  overlay: ReadonlyMap<Digest, ManifestBytes>,
   companion: (found: Found) => Companion
 ): Effect.fn.Return<Walk> {
   const { options, source, targets } = job
-  const nodes = new Map<Digest.Digest, ManifestNode>()
-  const waits = Waits.make()
-  const { blob: dealWithBlob, discovered, manifest: dealWithManifest } = companion({ nodes, waits })
-  const externals = new Map<Digest.Digest, { readonly node: Node; readonly targets: Set<Job.Target> }>()
-  const known = new Map(overlay)
-  const read = (digest: Digest.Digest) => source.registry.getManifest(source.repository, digest)
+  const ends = { source, destination: source }
+  const everywhere: ManifestNode["absent"] = new Set(targets)
+  const nodes = new Map<Digest, ManifestNode>()
+  const contents = contentsOf(job, overlay)
+  const found: Found = {
+    nodes,
+    waits: Waits.make(),
+    tasks: TaskPool.make(concurrency),
+    manifestOf: contents.manifestOf,
+    release: contents.release
+  }
+  const { tasks, waits } = found
+  const { blob: dealWithBlob, discovered, manifest: dealWithManifest } = companion(found)
+  const externals = new Map<Digest, { readonly node: Node; readonly targets: Set<Job.Target> }>()
+  const digestTags = yield* Referrers.digestTags(job)
 
-  const addNode = (descriptor: Descriptor, role: ManifestNode["role"], path: ReadonlyArray<Digest.Digest>) => {
+  const addNode = (descriptor: Descriptor, role: ManifestNode["role"], path: ReadonlyArray<Digest>) => {
     const node: ManifestNode = {
       descriptor,
       role,
       path,
-      tags: new Map(),
-      absent: new Set(),
-      subjects: new Set(),
-      manifest: known.get(descriptor.digest),
+      tags: noTags,
+      absent: noTargets,
+      subjects: [],
+      manifest: undefined,
       missing: false,
       isDeep: false,
       containedIn: role === "child" ? path : undefined,
@@ -113,72 +137,42 @@ export const make = Effect.fnUntraced(function*(
     return node
   }
 
-  /** The content of a manifest: as the source has it, or where no destination lacks it, as one of those has it. */
-  const contentOf = Effect.fnUntraced(function*(node: ManifestNode) {
-    if (node.manifest !== undefined) return node.manifest
-    const { digest } = node.descriptor
-    const [target] = targets
-    if (node.absent.size === 0 && target !== undefined) {
-      const found = yield* ifThere(target.registry.getManifest(target.repository, digest)).pipe(
-        Job.atTarget(target, node)
-      )
-      if (found !== undefined) return found
-    }
-    const content = MediaType.isManifest(node.descriptor.mediaType)
-      ? yield* inlineContent(node.descriptor)
-      : undefined
-    if (content !== undefined) {
-      const { mediaType, size } = node.descriptor
-      node.manifest = { descriptor: { mediaType, digest, size }, bytes: content }
-      return node.manifest
-    }
-    node.manifest = yield* (node.role === "referrer" ? ifThere(read(digest)) : read(digest)).pipe(
-      Job.atSource(job, node)
-    )
-    return node.manifest
-  })
-
-  const referencesOf = Effect.fnUntraced(function*(node: ManifestNode, { bytes, descriptor }: ManifestBytes) {
-    const found = yield* Effect.mapError(
-      Effect.fromResult(digestsOf(options)(descriptor.mediaType, bytes)),
-      (reason) => failure({ source, destination: source }, "source", reason, node)
-    )
-    if (found === opaque) {
+  const referencesOf = Effect.fnUntraced(function*(node: ManifestNode, manifest: ManifestBytes) {
+    const { isOpaque, read, ...digests } = yield* References.of(options, ends, "source", node, manifest)
+    const { digest, mediaType } = manifest.descriptor
+    const what = `${digest} has an unknown type (${excerpt(mediaType)})`
+    if (isOpaque) {
       yield* job.emit({
         _tag: "Warned",
         registry: source.registry.name,
-        text:
-          `${descriptor.digest} has an unknown type (${
-            excerpt(descriptor.mediaType)
-          }): it is copied as it is, without ` +
-          "what it may refer to"
+        text: `${what}: it is copied as it is, without what it may refer to`
       })
     }
-    const { read, ...sorted } = yield* Children.sort(source, found).pipe(Job.atSource(job, node))
-    for (const [digest, manifest] of read) known.set(digest, manifest)
-    return sorted
+    for (const [child, content] of read) contents.remember(child, content)
+    return digests
   })
 
   const presenceAt = Effect.fnUntraced(
-    function*(node: ManifestNode, target: Job.Target, presumed: (target: Job.Target) => Presence) {
+    function*(node: ManifestNode, target: Job.Target, presumed: (target: Job.Target) => Job.Presence) {
       const { digest } = node.descriptor
-      const { host, registry, repository } = target
-      const isKnown = Job.isSamePlace(target) || (yield* Host.has(host.manifests, repository, digest))
+      const { host: { manifests }, registry, repository } = target
+      const isKnown = Job.isSamePlace(target) || (yield* Host.has(manifests, repository, digest))
       const presence = isKnown && presumed(target) === "absent" ? "present" : presumed(target)
       if (presence === "present") return
-      const found = presence === "absent" ?
+      const there = presence === "absent" ?
         undefined :
-        yield* ifTold(registry.resolveManifest(repository, digest)).pipe(
+        yield* Host.lookUp(manifests, repository, digest, ifTold(registry.resolveManifest(repository, digest))).pipe(
           Job.atTarget(target, node)
         )
-      if (found === undefined) node.absent.add(target)
+      if (there !== undefined) return
+      node.absent = targets.length === 1 ? everywhere : new Set([...node.absent, target])
     }
   )
 
-  const visit = (node: ManifestNode, presumed: (target: Job.Target) => Presence): Effect.Effect<void, CopyError> =>
+  const visit = (node: ManifestNode, presumed: (target: Job.Target) => Job.Presence): Effect.Effect<void, CopyError> =>
     Effect.gen(function*() {
       if (node.path.length > depthLimit) {
-        return yield* failure({ source, destination: source }, "source", new TooDeep({ limit: depthLimit }), node)
+        return yield* failure(ends, "source", new TooDeep({ limit: depthLimit }), node)
       }
       yield* discovered(node)
       yield* Job.attemptAll(targets, (target) => presenceAt(node, target, presumed))
@@ -187,79 +181,88 @@ export const make = Effect.fnUntraced(function*(
       // children that are present may have referrers that are not
       const isLoose = isSparse(options, node.descriptor)
       const isNeeded = node.absent.size > 0 || trust !== "manifest" || isLoose ||
-        referrers !== false && MediaType.isIndex(node.descriptor.mediaType)
-      const content = isNeeded ? yield* contentOf(node) : undefined
+        referrers !== "skip" && MediaType.isIndex(node.descriptor.mediaType)
+      const content = isNeeded ? yield* contents.read(node) : undefined
       if (isNeeded && content === undefined) {
         node.missing = true
         if (node.containedIn !== undefined) return yield* isMissing(node, node.containedIn)
         return yield* Job.attemptAll(targets, (target) => dealWithManifest(node, target))
       }
-      const found: Manifest.Digests = content === undefined
-        ? { blobs: [], manifests: [] }
-        : yield* referencesOf(node, content)
+      const refersTo = content === undefined ? noReferences : yield* referencesOf(node, content)
       const path = [...node.path, node.descriptor.digest]
-      node.blobs = distinct(found.blobs)
+      node.blobs = distinct(refersTo.blobs)
         .map((descriptor) => ({ descriptor, role: "blob" as const, path }))
         .filter(({ descriptor }) => externalLayers !== "skip" || !MediaType.isNonDistributable(descriptor.mediaType))
-      const children = distinct(Platforms.among(options.platforms, found.manifests))
+      const children = distinct(Platforms.among(options.platforms, refersTo.manifests))
       node.children = children.map(({ digest }) => digest)
       for (const child of node.children) yield* contains(node, child)
+      leaveOut(node, refersTo.blobs)
 
-      const below = (target: Job.Target): Presence =>
-        isLoose ? "unknown" : node.absent.has(target) ? "absent" : trust === "manifest" ? "present" : "unknown"
       const lacking = node.isDeep ? targets : Array.from(node.absent)
-      yield* Effect.all([
-        Effect.sync(() => leaveOut(node, found.blobs)),
-        Effect.forEach(node.blobs, (blob) => dealWithBlob(blob, lacking, node.absent.size > 0), together),
-        visitAll(node, children, "child", below),
-        Effect.gen(function*() {
-          const [listed, tagged] = yield* Effect.all([referrersOf(node), digestTagsOf(node)], {
-            concurrency: "unbounded"
-          })
-          node.referrers = yield* precede(node, [...listed.descriptors, ...tagged.map(({ descriptor }) => descriptor)])
-          yield* Effect.all([
-            visitAll(node, listed.descriptors, "referrer", listed.presence),
-            visitAll(node, tagged.map(({ descriptor }) => descriptor), "digestTag", () => "unknown", tagged),
-            Job.attemptAll(targets, (target) => dealWithManifest(node, target))
-          ], together)
-        })
-      ], together)
+      const isNew = node.absent.size > 0
+      yield* visitAll(
+        node,
+        children,
+        "child",
+        (target) =>
+          isLoose ? "unknown" : node.absent.has(target) ? "absent" : trust === "manifest" ? "present" : "unknown"
+      )
+      job.pending += node.blobs.length
+      const isDealtWith = Effect.sync(() => job.pending--)
+      yield* tasks.add(
+        Iterable.map(node.blobs, (blob) => Effect.andThen(dealWithBlob(blob, lacking, isNew), isDealtWith))
+      )
+
+      const listed = overlay.has(node.descriptor.digest) ? Referrers.nothing : yield* Referrers.list(job, node)
+      const tagged = yield* digestTags(node)
+      node.referrers = yield* precede(node, [...listed.descriptors, ...tagged.map(({ descriptor }) => descriptor)])
+      yield* visitAll(node, listed.descriptors, "referrer", listed.presence)
+      yield* visitAll(node, tagged.map(({ descriptor }) => descriptor), "digestTag", () => "unknown", tagged)
+      yield* Job.attemptAll(targets, (target) => dealWithManifest(node, target))
     })
 
-  const visitAll = (
+  const visitAll = Effect.fnUntraced(function*(
     parent: ManifestNode,
     descriptors: ReadonlyArray<Descriptor>,
     role: ManifestNode["role"],
-    presumed: (target: Job.Target, descriptor: Descriptor) => Presence,
-    tagged: ReadonlyArray<Tagged> = []
-  ) => {
+    presumed: (target: Job.Target, descriptor: Descriptor) => Job.Presence,
+    tagged: ReadonlyArray<Referrers.Tagged> = []
+  ) {
     const path = [...parent.path, parent.descriptor.digest]
+    const subjects = [parent.descriptor.digest]
     // all are known before one of them is dealt with
-    const all = descriptors.map((descriptor) => {
+    const fresh: Array<ManifestNode> = []
+    yield* forEachSliced(descriptors, (descriptor) => {
       const known = nodes.get(descriptor.digest)
-      return { descriptor, known, node: known ?? addNode(descriptor, role, path) }
-    })
-    return Effect.forEach(all, ({ descriptor, known, node }) => {
-      if (role === "referrer") node.subjects.add(parent.descriptor.digest)
+      const node = known ?? addNode(descriptor, role, path)
+      if (known === undefined) fresh.push(node)
+      if (role === "referrer") node.subjects = node.subjects.length === 0 ? subjects : [...node.subjects, ...subjects]
       if (role === "child") node.containedIn ??= path
-      for (const { tags } of tagged.filter((each) => each.descriptor.digest === descriptor.digest)) {
-        for (const [target, tag] of tags) node.tags.set(target, [...node.tags.get(target) ?? [], tag])
+    })
+    for (const { descriptor, tags } of tagged) {
+      const node = nodes.get(descriptor.digest)
+      if (node === undefined) continue
+      const all = new Map(node.tags)
+      for (const [target, tag] of tags) all.set(target, [...all.get(target) ?? [], tag])
+      node.tags = all
+    }
+    if (role === "child") {
+      for (const { digest } of descriptors) {
+        const known = nodes.get(digest)
+        if (known?.missing === true) return yield* isMissing(known, path)
       }
-      if (known === undefined) return visit(node, (target) => presumed(target, descriptor))
-      return known.missing && role === "child" ? isMissing(node, path) : Effect.void
-    }, together)
-  }
+    }
+    yield* tasks.add(Iterable.map(fresh, (node) => visit(node, (target) => presumed(target, node.descriptor))))
+  })
 
-  const isMissing = ({ descriptor }: ManifestNode, path: ReadonlyArray<Digest.Digest>) =>
-    Effect.fail(
-      failure({ source, destination: source }, "source", new ManifestUnknown({}), { descriptor, path }, "getManifest")
-    )
+  const isMissing = ({ descriptor }: ManifestNode, path: ReadonlyArray<Digest>) =>
+    Effect.fail(failure(ends, "source", new ManifestUnknown({}), { descriptor, path }, "getManifest"))
 
   /** A manifest waits for one that it contains; referrers of which it would wait for itself come late. */
-  const contains = (node: ManifestNode, child: Digest.Digest) =>
+  const contains = (node: ManifestNode, child: Digest) =>
     Effect.forEach(waits.forContained(node.descriptor.digest, child) ?? [], comesLate, { discard: true })
 
-  const comesLate = (referrer: Digest.Digest) =>
+  const comesLate = (referrer: Digest) =>
     Effect.forEach(targets, (target) => {
       target.tagIsLast = true
       return target.settled.open(referrer)
@@ -275,60 +278,6 @@ export const make = Effect.fnUntraced(function*(
           : Effect.as(comesLate(referrer), false)
     )
 
-  /** What refers to a manifest at the source, and what of that is listed at the destinations. */
-  const referrersOf = Effect.fnUntraced(function*(node: ManifestNode) {
-    const { digest } = node.descriptor
-    const { referrers } = policiesFor(options, node)
-    const nothing: ReadonlyArray<Descriptor> = []
-    if (referrers === false || overlay.has(digest)) return { descriptors: nothing, presence: () => "absent" as const }
-    const listed = yield* Stream.runCollect(source.registry.referrers(source.repository, digest)).pipe(
-      Job.atSource(job, node)
-    )
-    const descriptors = distinct(listed).filter((descriptor) => isWanted(referrers, descriptor))
-    const there = new Map<Job.Target, ReadonlySet<Digest.Digest>>()
-    if (descriptors.length > 0) {
-      yield* Job.attemptAll(
-        targets.filter((target) => !node.absent.has(target)),
-        (target) =>
-          Stream.runCollect(target.registry.referrers(target.repository, digest)).pipe(
-            Effect.map((found) => there.set(target, new Set(found.map(({ digest }) => digest)))),
-            Job.atTarget(target, node)
-          )
-      )
-    }
-    return {
-      descriptors,
-      presence: (target: Job.Target, { digest }: Descriptor) =>
-        there.get(target)?.has(digest) === true ? "present" as const : "absent" as const
-    }
-  })
-
-  /** The tags of the source that are made of digests, by what they begin with. */
-  const allDigestTags = yield* Effect.cached(Effect.gen(function*() {
-    const tags = options.digestTags === "copy"
-      ? yield* Stream.runCollect(source.registry.tags(source.repository)).pipe(Job.atSource(job))
-      : []
-    return Map.groupBy(tags, (tag) => /^[a-z0-9]+-[a-f0-9]{64,}(?=\.)/.exec(tag)?.[0])
-  }))
-
-  const digestTagsOf = Effect.fnUntraced(function*(node: ManifestNode) {
-    const { digest } = node.descriptor
-    const tags = (yield* allDigestTags).get(`${Digest.algorithm(digest)}-${Digest.encoded(digest)}`) ?? []
-    return yield* Effect.forEach(tags, (tag) => tagged(node, tag), { concurrency: "unbounded" })
-  })
-
-  /** What a tag of the source points at, and the destinations where it does not. */
-  const tagged = Effect.fnUntraced(function*(parent: ManifestNode, tag: Tag) {
-    const descriptor = yield* source.registry.resolveManifest(source.repository, tag).pipe(Job.atSource(job, parent))
-    const tags = new Map<Job.Target, Tag>()
-    yield* Job.attemptAll(targets, (target) =>
-      ifThere(target.registry.resolveManifest(target.repository, tag)).pipe(
-        Effect.map((found) => found?.digest === descriptor.digest ? undefined : tags.set(target, tag)),
-        Job.atTarget(target, parent)
-      ))
-    return { descriptor, tags } satisfies Tagged
-  })
-
   /** Layers that may not be distributed are told of in the end, if no other manifest wants them copied. */
   const leaveOut = ({ absent, descriptor, path }: ManifestNode, blobs: ReadonlyArray<Descriptor>) => {
     for (const blob of blobs.filter(({ mediaType }) => MediaType.isNonDistributable(mediaType))) {
@@ -342,13 +291,16 @@ export const make = Effect.fnUntraced(function*(
   }
 
   return {
-    waits,
-    nodes,
+    ...found,
     root: Effect.fnUntraced(function*(descriptor, manifest, presence, tags) {
       const node = addNode(descriptor, "root", [])
-      node.manifest = manifest
-      for (const [target, missing] of tags) node.tags.set(target, missing)
-      yield* visit(node, presence)
+      if (manifest !== undefined) contents.hold(node, manifest)
+      node.tags = tags
+      yield* tasks.run([visit(node, presence)])
+      const isStuck = ({ dealt, settled }: Job.Target) => dealt.waiting() + settled.waiting() > 0
+      if (targets.filter(Job.isAlive).some(isStuck)) {
+        return yield* failure(ends, "source", new TooDeep({ limit: depthLimit }), node)
+      }
       for (const { node, targets } of externals.values()) {
         const lacking = Array.from(targets).filter(({ taken }) => !taken.has(node.descriptor.digest))
         if (lacking.length === 0) continue
@@ -360,11 +312,80 @@ export const make = Effect.fnUntraced(function*(
   }
 })
 
-interface Tagged {
-  readonly descriptor: Descriptor
-  readonly tags: ReadonlyMap<Job.Target, Tag>
+/** What a walk keeps of the content of manifests. */
+const contentsOf = (job: Job.Job, overlay: ReadonlyMap<Digest, ManifestBytes>) => {
+  const { source, targets } = job
+  const early = new Map<Digest, ManifestBytes>()
+  let held = 0
+
+  const hold = (node: ManifestNode, manifest: ManifestBytes): void => {
+    if (held + manifest.bytes.length > heldLimit) return
+    held += manifest.bytes.length
+    node.manifest = manifest
+  }
+
+  const atSource = (node: ManifestNode) => source.registry.getManifest(source.repository, node.descriptor.digest)
+
+  return {
+    hold,
+    /** Keeps a manifest that was read before its turn. */
+    remember: (digest: Digest, manifest: ManifestBytes): void => {
+      if (early.has(digest) || held + manifest.bytes.length > heldLimit) return
+      held += manifest.bytes.length
+      early.set(digest, manifest)
+    },
+    /** Reads a manifest: at the source, or if no destination lacks it, at one of those. */
+    read: Effect.fnUntraced(function*(node: ManifestNode) {
+      const { digest } = node.descriptor
+      const known = node.manifest ?? overlay.get(digest)
+      if (known !== undefined) return known
+      const [target] = targets
+      if (node.absent.size === 0 && target !== undefined) {
+        const found = yield* ifTold(target.registry.getManifest(target.repository, digest)).pipe(
+          Job.atTarget(target, node)
+        )
+        if (found !== undefined) return found
+      }
+      node.manifest = early.get(digest)
+      early.delete(digest)
+      if (node.manifest !== undefined) return node.manifest
+      const { mediaType, size } = node.descriptor
+      const bytes = MediaType.isManifest(mediaType) ? yield* inlineContent(node.descriptor) : undefined
+      if (bytes !== undefined) {
+        const manifest = { descriptor: { mediaType, digest, size }, bytes }
+        hold(node, manifest)
+        return manifest
+      }
+      const found = yield* (node.role === "referrer" ? ifThere(atSource(node)) : atSource(node)).pipe(
+        Job.atSource(job, node)
+      )
+      if (found !== undefined) hold(node, found)
+      return found
+    }),
+    manifestOf: (node: ManifestNode, target: Job.Target): Effect.Effect<ManifestBytes, CopyError> => {
+      const { digest } = node.descriptor
+      const known = node.manifest ?? overlay.get(digest)
+      if (known !== undefined) return Effect.succeed(known)
+      return node.absent.has(target)
+        ? atSource(node).pipe(Job.atSource(job, node))
+        : target.registry.getManifest(target.repository, digest).pipe(Job.atTarget(target, node))
+    },
+    release: (node: ManifestNode): void => {
+      const { digest } = node.descriptor
+      const isNeeded = targets.some((target) =>
+        Job.isAlive(target) && (!target.dealt.isOpen(digest) || (node.tags.get(target) ?? []).length > 0)
+      )
+      if (node.manifest === undefined || isNeeded) return
+      held -= node.manifest.bytes.length
+      node.manifest = undefined
+    }
+  }
 }
 
-const distinct = (descriptors: ReadonlyArray<Descriptor>): ReadonlyArray<Descriptor> =>
-  Array.from(new Map(descriptors.toReversed().map((descriptor) => [descriptor.digest, descriptor])).values())
-    .toReversed()
+const distinct = (descriptors: ReadonlyArray<Descriptor>): ReadonlyArray<Descriptor> => {
+  const found = new Map<Digest, Descriptor>()
+  for (const descriptor of descriptors) {
+    if (!found.has(descriptor.digest)) found.set(descriptor.digest, descriptor)
+  }
+  return Array.from(found.values())
+}

@@ -240,7 +240,7 @@ const again = Effect.gen(function*() {
   const [far, there] = [yield* Distance.make(source, roundTrip), yield* Distance.make(destination, roundTrip)]
   const begun = near[0]?.wall ?? NaN
   // the two connections are a round trip; a registry without the API for referrers is asked for their tag, too
-  for (const [what, flags] of [["with referrers", []], ["without referrers", ["--no-referrers"]]] as const) {
+  for (const [what, flags] of [["with referrers", []], ["without referrers", ["--referrers=skip"]]] as const) {
     const competitor = ours(`${far}/again:1`, there, ...flags)
     const [row] = yield* compare([{ ...competitor, args: () => competitor.args("effect-oci") }], runs)
     const wall = row?.wall ?? NaN

@@ -102,7 +102,7 @@ describe("copy", () => {
   it.live("makes an index of the platforms that are meant, or says that it would have to", () =>
     Effect.gen(function*() {
       const { index, layout, run } = yield* setUp
-      const one = ["--platform=linux/amd64", "--no-referrers", "oci:from:1"]
+      const one = ["--platform=linux/amd64", "--referrers=skip", "oci:from:1"]
       const rewritten = yield* run("--index=rewrite", ...one, "oci:rewritten:1")
       assert.strictEqual(rewritten.code, 0, rewritten.stderr)
       const digest = yield* digestOf(yield* layout("rewritten"), "1")
@@ -117,7 +117,7 @@ describe("copy", () => {
   it.live("keeps an index of which some platforms are meant, in a folder and from there in an archive", () =>
     Effect.gen(function*() {
       const { amd64, arm64, index, layout, run } = yield* setUp
-      const some = ["--platform=linux/amd64", "--index=keep", "--no-referrers"]
+      const some = ["--platform=linux/amd64", "--index=keep", "--referrers=skip"]
       for (const [from, to] of [["oci:from:1", "oci:kept:1"], ["oci:kept:1", "oci-archive:kept.tar:1"]] as const) {
         const { code, stderr, stdout } = yield* run(...some, from, to)
         assert.deepStrictEqual([code, stdout], [0, `${to.replace(/:1$/, "")}@${index.digest}\n`], stderr)
@@ -136,7 +136,7 @@ describe("copy", () => {
       })
       assert.strictEqual((yield* run("oci:from:1", "oci:all:1")).code, 0)
       assert.strictEqual(yield* count("all"), 1)
-      yield* run("--no-referrers", "oci:from:1", "oci:none:1")
+      yield* run("--referrers=skip", "oci:from:1", "oci:none:1")
       assert.strictEqual(yield* count("none"), 0)
       yield* run("--referrer-type=application/other", "oci:from:1", "oci:other:1")
       assert.strictEqual(yield* count("other"), 0)

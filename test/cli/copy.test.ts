@@ -58,7 +58,7 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
         `${from}/team/app:1`,
         "--platform=linux/arm64",
         `${to}/mirror/app:1`,
-        "--no-referrers",
+        "--referrers=skip",
         "--concurrency",
         "1"
       )

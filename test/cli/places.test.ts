@@ -116,7 +116,7 @@ describe("effect-oci copy", () => {
   it.live("takes the only image where none is named, and says which", () =>
     Effect.gen(function*() {
       const { arm64, at, run } = yield* setUp
-      const one = yield* run(`oci:${at("layout")}:1`, `oci:${at("one")}`, "--platform=linux/arm64", "--no-referrers")
+      const one = yield* run(`oci:${at("layout")}:1`, `oci:${at("one")}`, "--platform=linux/arm64", "--referrers=skip")
       assert.strictEqual(one.stdout, `oci:${at("one")}@${arm64.digest}\n`, one.stderr)
       const two = yield* run(`oci:${at("one")}`, `oci:${at("two")}:1`)
       assert.strictEqual(two.code, 0)
@@ -289,7 +289,7 @@ describe("effect-oci copy", () => {
       const before = Fs.readdirSync(folder)
       const running = yield* Program.start(
         "copy",
-        "--no-referrers",
+        "--referrers=skip",
         `${host}/app:1`,
         `oci-archive:${at("image.tar")}:1`
       )

@@ -51,7 +51,7 @@ describe.skipIf(!Tmux.available)("a copy on a terminal", () => {
   const copying = Effect.fnUntraced(function*(columns: number) {
     const source = yield* halting
     const { host } = yield* Served.memory()
-    const args = ["copy", "--no-referrers", `${source.host}/app:1`, `${host}/app:1`]
+    const args = ["copy", "--referrers=skip", `${source.host}/app:1`, `${host}/app:1`]
     const terminal = yield* Tmux.open(`"${process.execPath}" "${main}" ${args.join(" ")}; echo "code $?"`, columns, 12)
     return { ...terminal, ...source, destination: `${host}/app@${digestOf(manifest)}` }
   })

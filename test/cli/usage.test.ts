@@ -25,7 +25,7 @@ describe("misuse is one clear line on stderr, and exit code 2", () => {
     [["copy", app], "the argument DESTINATION is missing"],
     [["copy", "--bogus", app, somewhere], "there is no flag --bogus (see effect-oci copy --help)"],
     [["copy", "--plain-htp=vm", app, somewhere], "there is no flag --plain-htp; did you mean --plain-http?"],
-    [["copy", "--no-referrer", app, somewhere], "there is no flag --no-referrer; did you mean --no-referrers?"],
+    [["copy", "--referrer", "skip", app, somewhere], "there is no flag --referrer; did you mean --referrers?"],
     [
       ["copy", "a.test/B:1", somewhere],
       "invalid reference \"a.test/B:1\": repository: upper-case letter \"B\" (character 8)"
@@ -48,7 +48,7 @@ describe("misuse is one clear line on stderr, and exit code 2", () => {
     [["copy", app, somewhere, "--tag=a@b"], "--tag: \"a@b\" is not a tag: "],
     [["copy", app, somewhere, "--if-tag-exists", "ask"], "--if-tag-exists: \"ask\": "],
     [["copy", app, somewhere, "--referrer-annotation", "x"], "--referrer-annotation: \"x\" is not KEY=VALUE"],
-    [["copy", app, somewhere, "--no-referrers", "--referrer-type", "x"], "--no-referrers and a choice of referrers"],
+    [["copy", app, somewhere, "--referrers", "skip", "--referrer-type", "x"], "--referrers skip and a choice of"],
     [["copy", app, somewhere, "--latest", "1"], "choose among --all-tags"],
     [["copy", "--all-tags", "a.test/b", "c.test/d", "--tag=1"], "--tag is for one image"],
     [["copy", "--all-tags", app, "c.test/d"], "source and destination are repositories"],

@@ -658,7 +658,7 @@ describe("plan", () => {
       assert.match(text, /^oci:images:1 to oci:copy:1@sha256:[0-9a-f]{64}: 3\.02 KiB\n/)
       assert.include(text, `push root ${index.digest}`)
       assert.strictEqual(yield* result("copy", "--dry-run", "oci:images:1", "oci:copy:1"), text)
-      const plan = yield* json(result("plan", "--json", "--no-referrers", "oci:images:1", "oci:copy:1"))
+      const plan = yield* json(result("plan", "--json", "--referrers=skip", "oci:images:1", "oci:copy:1"))
       assert.strictEqual(plan.root.digest, index.digest)
       const plans = yield* json(result("plan", "--json", "--all-tags", "oci:images", "oci:copy"))
       assert.deepStrictEqual(plans.map(({ root }: { root: { digest: string } }) => root.digest), [index.digest])

@@ -65,7 +65,7 @@ describe("metrics", () => {
       const counts = yield* counted(Copy.copyManifest({
         source: { registry: source.registry, repository: name, tag: tag("1") },
         destination: { registry: destination.registry, repository: name, tag: tag("1") },
-        referrers: false
+        referrers: "skip"
       }))
       assert.deepStrictEqual(counts, {
         [`oci.requests ${host}`]: source.requests.length,

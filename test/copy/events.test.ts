@@ -44,7 +44,7 @@ describe("the events of a copy", () => {
     Effect.gen(function*() {
       const { ends, source } = yield* setup
       const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
-      const events = yield* Stream.runCollect(Copy.copyEvents({ ...ends(), referrers: false }))
+      const events = yield* Stream.runCollect(Copy.copyEvents({ ...ends(), referrers: "skip" }))
       assert.deepStrictEqual(tags(events).toSorted(), [
         "Done",
         "Planned",
@@ -549,7 +549,7 @@ describe("a plan", () => {
     Effect.gen(function*() {
       const { ends, source } = yield* setup
       const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
-      const lines = String(yield* Copy.planCopy({ ...ends(), referrers: false })).split("\n")
+      const lines = String(yield* Copy.planCopy({ ...ends(), referrers: "skip" })).split("\n")
       assert.lengthOf(lines, 4)
       assert.match(lines[0] ?? "", /^source\.test\/team\/app:1 to destination\.test\/mirror\/app:1@sha256:\S+: /)
       assert.include(lines[1], `  push root ${image.digest}`)

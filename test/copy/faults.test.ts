@@ -272,6 +272,8 @@ const trial = Effect.gen(function*() {
       source: { registry: source, repository: from, tag: one },
       destination: { registry: destination, repository: to, tag: one },
       platforms,
+      // a source that fails to list them must not be a reason to leave them out
+      referrers: "require",
       digestTags: "copy"
     }).pipe(
       Effect.provideService(Copy.MaxInFlight, inFlight),

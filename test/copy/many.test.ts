@@ -45,6 +45,19 @@ describe("copying to several destinations", () => {
       }
     }))
 
+  it.effect("fails if the source has no image for the platform, whatever else is wrong", () =>
+    Effect.gen(function*() {
+      const { copy, destinations: [a, b], source } = yield* setup("a", "b")
+      assert(a !== undefined && b !== undefined)
+      yield* pushSample(source.registry, from, [tag("1")])
+      const broken = override(a.registry, {
+        resolveManifest: () => failing("resolveManifest", new Transport({ code: "ECONNREFUSED" }))
+      })
+      const platform = { os: "plan9", architecture: "mips" }
+      const error = yield* Effect.flip(copy([broken, b.registry], { platforms: { _tag: "Image", platform } }))
+      assert.deepStrictEqual([error.end, error.reason._tag], ["source", "PlatformNotFound"])
+    }))
+
   it.effect("sends each what it lacks, and no more", () =>
     Effect.gen(function*() {
       const { copy, destinations: [a, b], source } = yield* setup("a", "b")
@@ -130,12 +143,12 @@ describe("copying to several destinations", () => {
       assert.deepStrictEqual(exits.map((exit) => exit._tag), ["Failure", "Success"])
     }))
 
-  it.effect("fails for all where the source does", () =>
+  it.effect("fails if the source does not exist, after looking for it once", () =>
     Effect.gen(function*() {
       const { copy, destinations, source } = yield* setup("a", "b")
-      const { exits } = { exits: yield* copy(destinations.map(({ registry }) => registry)) }
+      const error = yield* Effect.flip(copy(destinations.map(({ registry }) => registry)))
+      assert.deepStrictEqual([error.end, error.reason._tag], ["source", "NameUnknown"])
       assert.deepStrictEqual(source.calls, ["resolveManifest 1", "getManifest 1"])
-      for (const exit of exits) assert.deepInclude(yield* Effect.flip(exit), { end: "source" })
     }))
 
   it.effect("to two repositories of one registry sends a blob to one and mounts it in the other", () =>

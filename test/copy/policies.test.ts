@@ -81,7 +81,7 @@ describe("some platforms of an index", () => {
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [tag("1")])
-      const report = yield* copy({ platforms: some("keep"), referrers: false })
+      const report = yield* copy({ platforms: some("keep"), referrers: "skip" })
       assert.strictEqual(report.root.digest, sample.index.digest)
       assert.isTrue(yield* isThere(destination.registry, sample.arm64.digest))
       assert.isFalse(yield* isThere(destination.registry, sample.amd64.digest))
@@ -91,8 +91,8 @@ describe("some platforms of an index", () => {
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [tag("1")])
-      yield* copy({ platforms: some("keep", [amd64]), referrers: false })
-      yield* copy({ platforms: some("keep"), referrers: false })
+      yield* copy({ platforms: some("keep", [amd64]), referrers: "skip" })
+      yield* copy({ platforms: some("keep"), referrers: "skip" })
       assert.isTrue(yield* isThere(destination.registry, sample.arm64.digest))
     }))
 
@@ -100,10 +100,10 @@ describe("some platforms of an index", () => {
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [tag("1")])
-      yield* copy({ platforms: some("keep"), referrers: false })
+      yield* copy({ platforms: some("keep"), referrers: "skip" })
       yield* destination.registry.deleteManifest(to, sample.index.digest)
       yield* destination.registry.deleteManifest(to, sample.arm64.digest)
-      yield* copy({ platforms: some("keep"), referrers: false })
+      yield* copy({ platforms: some("keep"), referrers: "skip" })
       assert.isTrue(yield* isThere(destination.registry, sample.arm64.digest))
     }))
 
@@ -115,7 +115,7 @@ describe("some platforms of an index", () => {
         pushManifest: (...args) =>
           Effect.provideService(destination.registry.pushManifest(...args), SparseIndex, "refuse")
       })
-      const error = yield* Effect.flip(copy({ platforms: some("keep"), referrers: false, into: strict }))
+      const error = yield* Effect.flip(copy({ platforms: some("keep"), referrers: "skip", into: strict }))
       assert.strictEqual(error.reason._tag, "SparseIndexRefused")
     }))
 
@@ -278,7 +278,7 @@ describe("several tags", () => {
       yield* copy({ tags: [tag("1.2"), tag("latest"), tag("1")] })
       assert.strictEqual(destination.calls.at(-1), `pushManifest ${image.digest} 1 1.2 latest`)
       destination.calls.length = 0
-      yield* copy({ tags: [tag("latest"), tag("2")], referrers: false })
+      yield* copy({ tags: [tag("latest"), tag("2")], referrers: "skip" })
       assert.deepStrictEqual(destination.calls.filter((call) => call.startsWith("push")), [
         `pushManifest ${image.digest} 2`
       ])
@@ -334,7 +334,7 @@ describe("referrers", () => {
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const { image, signature } = yield* pushBoth(source.registry)
-      yield* copy({ referrers: { artifactTypes: ["application/vnd.example.signature"] } })
+      yield* copy({ referrerFilter: { artifactTypes: ["application/vnd.example.signature"] } })
       assert.deepStrictEqual(yield* listReferrers(destination.registry, to, image.digest), [signature.digest])
     }))
 
@@ -342,7 +342,7 @@ describe("referrers", () => {
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const { image, sbom } = yield* pushBoth(source.registry)
-      yield* copy({ referrers: { annotations: { "org.example.content": "sbom" } } })
+      yield* copy({ referrerFilter: { annotations: { "org.example.content": "sbom" } } })
       assert.deepStrictEqual(yield* listReferrers(destination.registry, to, image.digest), [sbom.digest])
     }))
 
@@ -350,7 +350,7 @@ describe("referrers", () => {
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [tag("1")])
-      yield* copy({ override: ({ role }) => role === "child" ? { referrers: false } : {} })
+      yield* copy({ override: ({ role }) => role === "child" ? { referrers: "skip" } : {} })
       assert.deepStrictEqual(yield* listReferrers(destination.registry, to, sample.index.digest), [
         sample.onIndex.digest
       ])
@@ -453,7 +453,7 @@ describe("trust in what the destination says it has", () => {
       const { copy, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [tag("1")])
       const into = yield* hollow(source.registry, MediaType.imageIndex)
-      yield* copy({ into, referrers: false, trust })
+      yield* copy({ into, referrers: "skip", trust })
       assert.strictEqual(yield* isThere(into, sample.arm64.digest), isCopied)
     }))
 

@@ -1,10 +1,19 @@
 import { assert, it } from "@effect/vitest"
-import { Deferred, Effect, Stream } from "effect"
+import { Deferred, Duration, Effect, Stream } from "effect"
 import * as Copy from "effect-oci/Copy"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
-import { ManifestBlobUnknown } from "effect-oci/RegistryError"
+import {
+  ContentTooLarge,
+  Denied,
+  ManifestBlobUnknown,
+  Timeout,
+  TooManyRequests,
+  Transport,
+  Unauthorized,
+  UnexpectedResponse
+} from "effect-oci/RegistryError"
 import { pushImage, pushManifest, pushReferrer, pushSample, repository, tag } from "../utils/images.ts"
 import { failing, listReferrers, override } from "../utils/registries.ts"
 
@@ -52,7 +61,7 @@ it.effect("referrers stay behind when they are not wanted", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const { index } = yield* pushSample(source, from, [tag("1")])
-    yield* copy(source, destination, { referrers: false })
+    yield* copy(source, destination, { referrers: "skip" })
     assert.deepStrictEqual(yield* listReferrers(destination, to, index.digest), [])
   }))
 
@@ -238,4 +247,122 @@ it.effect("a referrer that is listed and gone, and that something contains, is a
     const error = yield* Effect.flip(copy(stale, destination))
     assert.strictEqual(error.reason._tag, "ManifestUnknown")
     assert.deepStrictEqual(error.path, [image.digest, bundle.digest])
+  }))
+
+const refusals = [
+  new Unauthorized({ status: 401 }),
+  new Denied({ status: 403 }),
+  new TooManyRequests({ status: 429 }),
+  new UnexpectedResponse({ status: 500 }),
+  new Transport({ code: "ECONNRESET" }),
+  new Timeout({ phase: "headers", after: Duration.seconds(60) }),
+  new ContentTooLarge({ limit: 5 })
+]
+
+it.effect.each(refusals)(
+  "a source that does not list referrers is copied without them, and reported (%s)",
+  (reason) =>
+    Effect.gen(function*() {
+      const { destination, source } = yield* setup
+      const { amd64, arm64, index } = yield* pushSample(source, from, [tag("1")])
+      const refusing = override(source, { referrers: () => Stream.unwrap(failing("referrers", reason)) })
+      const report = yield* copy(refusing, destination)
+      assert.strictEqual((yield* destination.resolveManifest(to, tag("1"))).digest, index.digest)
+      assert.sameMembers(
+        report.unknownReferrers.map(({ descriptor, end }) => `${end} ${descriptor.digest}`),
+        [index, amd64, arm64].map(({ digest }) => `source ${digest}`)
+      )
+      assert.strictEqual(report.unknownReferrers[0]?.problem, reason.message)
+      // one warning, however many manifests there are
+      assert.lengthOf(report.warnings, 1)
+      assert.include(report.warnings[0], "it does not list the referrers of sha256:")
+    })
+)
+
+it.effect("a source that does not list referrers fails a copy that requires them", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+    const refusing = override(source, {
+      referrers: () => Stream.unwrap(failing("referrers", new Denied({ status: 403 })))
+    })
+    const error = yield* Effect.flip(copy(refusing, destination, { referrers: "require" }))
+    assert.deepStrictEqual(
+      [error.end, error.operation, error.reason._tag, error.descriptor?.digest],
+      ["source", "referrers", "Denied", image.digest]
+    )
+    yield* Effect.flip(destination.resolveManifest(to, tag("1")))
+  }))
+
+it.effect("a source that is not asked for referrers does not matter", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    yield* pushSample(source, from, [tag("1")])
+    const refusing = override(source, { referrers: () => Stream.die("it was asked") })
+    assert.deepStrictEqual((yield* copy(refusing, destination, { referrers: "skip" })).unknownReferrers, [])
+  }))
+
+it.effect("what a list had before it broke off is copied", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+    const sbom = yield* pushReferrer(source, from, image, "sbom")
+    const breaking = override(source, {
+      referrers: (repository, digest) =>
+        Stream.concat(
+          source.referrers(repository, digest),
+          digest === image.digest ? Stream.unwrap(failing("referrers", new Transport({}))) : Stream.empty
+        )
+    })
+    const report = yield* copy(breaking, destination)
+    assert.deepStrictEqual(yield* listReferrers(destination, to, image.digest), [sbom.digest])
+    assert.deepStrictEqual(report.unknownReferrers.map(({ descriptor }) => descriptor.digest), [image.digest])
+  }))
+
+it.effect("a plan says whose referrers are unknown", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+    const refusing = override(source, {
+      referrers: () => Stream.unwrap(failing("referrers", new Denied({ status: 403 })))
+    })
+    const plan = yield* Copy.planCopy({
+      source: { registry: refusing, repository: from, tag: tag("1") },
+      destination: { registry: destination, repository: to, tag: tag("1") }
+    })
+    assert.deepStrictEqual(plan.unknownReferrers.map(({ descriptor }) => descriptor.digest), [image.digest])
+    assert.include(String(plan), `the referrers of ${image.digest} are unknown: access is denied`)
+  }))
+
+it.effect("a destination that lists no referrers gets those that it lacks, and no others", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+    yield* pushReferrer(source, from, image, "old")
+    yield* copy(source, destination)
+    const late = yield* pushReferrer(source, from, image, "late")
+    const refusing = override(destination, {
+      referrers: () => Stream.unwrap(failing("referrers", new UnexpectedResponse({ status: 500 })))
+    })
+    const report = yield* copy(source, refusing)
+    const pushed = report.having("copied").filter(({ role }) => role === "referrer")
+    assert.deepStrictEqual(pushed.map(({ descriptor }) => descriptor.digest), [late.digest])
+    assert.deepStrictEqual(report.unknownReferrers, [])
+  }))
+
+it.effect("a destination that lists no referrers is verified without them, unless they are required", () =>
+  Effect.gen(function*() {
+    const { destination, source } = yield* setup
+    const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+    yield* pushReferrer(source, from, image, "sbom")
+    const refusing = override(destination, {
+      referrers: () => Stream.unwrap(failing("referrers", new Denied({ status: 403 })))
+    })
+    const report = yield* copy(source, refusing, { verify: "children" })
+    assert.deepStrictEqual(
+      report.unknownReferrers.map(({ descriptor, end }) => [end, descriptor.digest]),
+      [["destination", image.digest]]
+    )
+    const error = yield* Effect.flip(copy(source, refusing, { verify: "children", referrers: "require" }))
+    assert.deepStrictEqual([error.end, error.reason._tag], ["destination", "Denied"])
   }))

@@ -135,21 +135,21 @@ for (const { available, destination, name } of destinations) {
       Effect.gen(function*() {
         const ends = yield* acquainted(destination)
         const image = yield* pushImage(ends[0].store, from, [padded("new")], { tags: [tag("1")] })
-        yield* copy(...ends, "1", to, { referrers: false })
+        yield* copy(...ends, "1", to, { referrers: "skip" })
         // the tag is looked for, and then read by: only the push names the digest
         const ofRoot = [...about(ends, "/manifests/1"), ...about(ends, image.digest)]
         assert.deepStrictEqual(ofRoot, ["GET", "HEAD", "PUT"])
         forget(...ends)
         const child = yield* pushImage(ends[0].store, from, [padded("newer")])
         yield* pushIndex(ends[0].store, from, [child], { tags: [tag("2")] })
-        yield* copy(...ends, "2", to, { referrers: false })
+        yield* copy(...ends, "2", to, { referrers: "skip" })
         assert.deepStrictEqual(about(ends, child.digest), ["GET", "PUT"])
       }))
 
     it.live("takes 2 where everything is there", () =>
       Effect.gen(function*() {
         const ends = yield* acquainted(destination)
-        yield* copy(...ends, "first", repository("mirror/first"), { referrers: false })
+        yield* copy(...ends, "first", repository("mirror/first"), { referrers: "skip" })
         assert.deepStrictEqual(all(...ends), ["HEAD", "HEAD"])
       }))
 
@@ -159,6 +159,31 @@ for (const { available, destination, name } of destinations) {
         yield* copy(...ends, "first", repository("mirror/first"))
         assert.deepStrictEqual(all(...ends), ["GET", "HEAD", "HEAD"])
         assert.strictEqual(about(ends, "/referrers/").length, 1)
+      }))
+  })
+}
+
+for (const { available, destination, name } of destinations) {
+  describe.skipIf(!available)(`an image of 20 layers and a config, copied to ${name} for the first time`, () => {
+    const twenty = Array.from({ length: 20 }, (_, index) => padded(`layer ${index}`))
+
+    it.live("takes 71 requests at most, and 4 again", () =>
+      Effect.gen(function*() {
+        const ends = [yield* served(), yield* destination] as const
+        yield* pushImage(ends[0].store, from, twenty, { tags: [tag("1")] })
+        yield* copy(...ends, "1", to)
+        assert.isAtMost(all(...ends).length, 71)
+        forget(...ends)
+        yield* copy(...ends, "1", to)
+        assert.isAtMost(all(...ends).length, 4)
+      }))
+
+    it.live("takes 30 at most within the registry", () =>
+      Effect.gen(function*() {
+        const end = yield* destination
+        yield* pushImage(end.store, from, twenty, { tags: [tag("1")] })
+        yield* copy(end, end, "1", to)
+        assert.isAtMost(all(end).length, 30)
       }))
   })
 }
@@ -177,7 +202,7 @@ describe("a copy", () => {
       const ends = [yield* served(), yield* served()] as const
       const requests = Effect.fnUntraced(function*(version: string) {
         const { digest } = yield* pushImage(ends[0].store, from, [padded(version)], { tags: [tag(version)] })
-        yield* copy(...ends, version, to, { referrers: false })
+        yield* copy(...ends, version, to, { referrers: "skip" })
         return [...about(ends, `/manifests/${version}`), ...about(ends, digest)].toSorted()
       })
       assert.deepStrictEqual(yield* requests("1"), ["GET", "HEAD", "HEAD", "PUT"])
@@ -188,9 +213,9 @@ describe("a copy", () => {
     Effect.gen(function*() {
       const [first, middle, last] = [yield* served(), yield* served(), yield* served()]
       const { digest } = yield* pushImage(first.store, from, [padded("a")], { tags: [tag("1")] })
-      yield* copy(first, middle, "1", from, { referrers: false })
+      yield* copy(first, middle, "1", from, { referrers: "skip" })
       forget(first, middle)
-      yield* copy(middle, last, "1", to, { referrers: false })
+      yield* copy(middle, last, "1", to, { referrers: "skip" })
       const ends = [middle, last]
       const ofRoot = [...about(ends, "/manifests/1"), ...about(ends, digest)].toSorted()
       assert.deepStrictEqual(ofRoot, ["GET", "HEAD", "PUT"])

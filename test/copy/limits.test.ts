@@ -1,0 +1,202 @@
+/**
+ * How much goes on at a time, and how much is kept, whatever a registry lists.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Stream } from "effect"
+import * as Copy from "effect-oci/Copy"
+import type { Digest } from "effect-oci/Digest"
+import * as MediaType from "effect-oci/MediaType"
+import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import * as Namespace from "effect-oci/Namespace"
+import type { Registry } from "effect-oci/Registry"
+import { ManifestUnknown } from "effect-oci/RegistryError"
+import * as Resolver from "effect-oci/Resolver"
+import * as TaskPool from "../../src/copy/TaskPool.ts"
+import * as Waits from "../../src/copy/Waits.ts"
+import { pushImage, pushIndex, pushReferrer, repository, tag } from "../utils/images.ts"
+import { failing, listReferrers, override } from "../utils/registries.ts"
+import { digestOf } from "../utils/ScriptedServer.ts"
+
+const from = repository("team/app")
+const to = repository("mirror/app")
+
+/** Notes the most calls that run at the same time. */
+const counting = () => {
+  const counter = { running: 0, most: 0 }
+  const counted = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.suspend(() => {
+      counter.most = Math.max(counter.most, ++counter.running)
+      return Effect.andThen(Effect.replicateEffect(Effect.yieldNow, 3), effect)
+    }).pipe(Effect.ensuring(Effect.sync(() => counter.running--)))
+  return { counter, counted }
+}
+
+describe("MaxInFlight", () => {
+  it.effect("is that of each copy, whatever an earlier one had", () =>
+    Effect.gen(function*() {
+      const { counted, counter } = counting()
+      const source = yield* MemoryRegistry.make()
+      const store = yield* MemoryRegistry.make()
+      const destination = override(store, {
+        pushBlob: (...args) => counted(store.pushBlob(...args)),
+        resolveBlob: (...args) => counted(store.resolveBlob(...args))
+      })
+      const namespace = Namespace.make({ resolver: Resolver.static({}) })
+      const seen: Array<number> = []
+      for (const maximum of [2, 16, 1]) {
+        const layers = Array.from({ length: 40 }, (_, index) => `layer ${index} of ${maximum}`)
+        const name = tag(`${maximum}`)
+        yield* pushImage(source, from, layers, { tags: [name] })
+        counter.most = 0
+        yield* namespace.copyManifest({
+          source: { registry: source, repository: from, tag: name },
+          destination: { registry: destination, repository: to, tag: name }
+        }).pipe(Effect.provideService(Copy.MaxInFlight, maximum))
+        seen.push(counter.most)
+      }
+      assert.deepStrictEqual(seen, [2, 16, 1])
+    }))
+})
+
+describe("KnownRegistries", () => {
+  const copies = Effect.fnUntraced(function*(known: () => Copy.KnownRegistries) {
+    const [source, store] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
+    let lookups = 0
+    const destination = override(store, {
+      capabilities: Effect.succeed({ anonymousMount: false, selfMount: false }),
+      resolveBlob: (...args) => {
+        lookups++
+        return store.resolveBlob(...args)
+      }
+    })
+    for (const name of ["1", "2"]) {
+      yield* pushImage(source, from, ["shared"], { tags: [tag(name)], extra: { annotations: { name } } })
+      yield* Copy.copyManifest({
+        source: { registry: source, repository: from, tag: tag(name) },
+        destination: { registry: destination, repository: to, tag: tag(name) }
+      }).pipe(Effect.provideService(Copy.KnownRegistries, known()))
+    }
+    return lookups
+  })
+
+  it.effect("is what copies share that are given the same one", () =>
+    Effect.gen(function*() {
+      const known = Copy.makeKnownRegistries()
+      assert.isBelow(yield* copies(() => known), yield* copies(Copy.makeKnownRegistries))
+    }))
+})
+
+describe("what a registry lists", () => {
+  const copy = (source: Registry, destination: Registry) =>
+    Copy.copyManifest({
+      source: { registry: source, repository: from, tag: tag("1") },
+      destination: { registry: destination, repository: to, tag: tag("1") }
+    })
+
+  it.effect("is read a limited number at a time: referrers", () =>
+    Effect.gen(function*() {
+      const { counted, counter } = counting()
+      const [store, destination] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
+      const image = yield* pushImage(store, from, ["one"], { tags: [tag("1")] })
+      const count = 3000
+      const listed = Array.from({ length: count }, (_, index) => ({
+        mediaType: MediaType.imageManifest,
+        digest: digestOf(`referrer ${index}`),
+        size: 10
+      }))
+      const source = override(store, {
+        referrers: (_, digest) => digest === image.digest ? Stream.fromIterable(listed) : Stream.empty,
+        getManifest: (repository, reference) =>
+          reference.startsWith("sha256:") && reference !== image.digest
+            ? counted(failing("getManifest", new ManifestUnknown({})))
+            : store.getManifest(repository, reference)
+      })
+      const report = yield* copy(source, destination)
+      assert.strictEqual(report.having("missing").length, count)
+      assert.isAtMost(counter.most, 256)
+    }))
+
+  it.effect("is copied whole: an index of 600 images, and 600 referrers", () =>
+    Effect.gen(function*() {
+      const [source, destination] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
+      const numbers = Array.from({ length: 600 }, (_, index) => index)
+      const images = yield* Effect.forEach(numbers, (number) => pushImage(source, from, [`image ${number}`]))
+      const index = yield* pushIndex(source, from, images, { tags: [tag("1")] })
+      yield* Effect.forEach(numbers, (number) => pushReferrer(source, from, index, `referrer ${number}`))
+      yield* copy(source, destination)
+      assert.lengthOf(yield* listReferrers(destination, to, index.digest), 600)
+      assert.strictEqual((yield* destination.resolveManifest(to, tag("1"))).digest, index.digest)
+    }))
+
+  it.effect("may be a chain of 20 000 referrers that wait for each other", () =>
+    Effect.sync(() => {
+      const waits = Waits.make()
+      const digests = Array.from({ length: 20_000 }, (_, index) => digestOf(`${index}`))
+      const next = (index: number): Digest => digests[(index + 1) % digests.length] ?? digestOf("none")
+      const waiting = digests.filter((digest, index) => waits.forReferrer(digest, next(index)))
+      assert.lengthOf(waiting, digests.length - 1)
+    }))
+
+  it.effect("costs no more steps than are allowed, though all wait for all", () =>
+    Effect.sync(() => {
+      const waits = Waits.make()
+      const digests = Array.from({ length: 6000 }, (_, index) => digestOf(`${index}`))
+      const [root] = digests
+      assert(root !== undefined)
+      for (const digest of digests) waits.forReferrer(root, digest)
+      let late = 0
+      for (const digest of digests.slice(1)) {
+        // each is looked for from the root, over all that the root waits for
+        late += waits.forContained(digest, digestOf(`below ${digest}`))?.length ?? 0
+        late += waits.forContained(digestOf(`below ${digest}`), root)?.length ?? 0
+      }
+      assert.strictEqual(late, digests.length - 1)
+    }))
+})
+
+describe("a pool of tasks", () => {
+  it.effect("runs so many at a time, and what they add, until none is left", () =>
+    Effect.gen(function*() {
+      const { counted, counter } = counting()
+      const pool = TaskPool.make<never>(3)
+      let done = 0
+      const task = (depth: number): Effect.Effect<void> =>
+        counted(Effect.suspend(() => {
+          done++
+          return depth === 0 ? Effect.void : pool.add([task(depth - 1), task(depth - 1)])
+        }))
+      yield* pool.run([task(6)])
+      assert.deepStrictEqual([done, counter.most, counter.running], [127, 3, 0])
+    }))
+
+  it.effect("starts hundreds of them at once", () =>
+    Effect.gen(function*() {
+      const { counted, counter } = counting()
+      const pool = TaskPool.make<never>(512)
+      yield* pool.run(Array.from({ length: 2000 }, () => counted(Effect.void)))
+      assert.strictEqual(counter.most, 512)
+    }))
+
+  it.effect("takes no task from a list before there is room for it", () =>
+    Effect.gen(function*() {
+      const pool = TaskPool.make<string>(2)
+      let taken = 0
+      const endless = function*() {
+        for (;;) {
+          taken++
+          yield taken < 10 ? Effect.yieldNow : Effect.fail("enough")
+        }
+      }
+      assert.strictEqual(yield* Effect.flip(pool.run(endless())), "enough")
+      assert.isAtMost(taken, 12)
+    }))
+
+  it.effect("ends all of them when one fails", () =>
+    Effect.gen(function*() {
+      let ended = 0
+      const pool = TaskPool.make<string>(8)
+      const waiting = Effect.never.pipe(Effect.ensuring(Effect.sync(() => ended++)))
+      assert.strictEqual(yield* Effect.flip(pool.run([waiting, waiting, Effect.fail("no")])), "no")
+      assert.strictEqual(ended, 2)
+    }))
+})
