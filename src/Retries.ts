@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
 import { tell } from "./Metrics.ts"
 import * as Reasons from "./RegistryError.ts"
 import { isRegistryError, RegistryError } from "./RegistryError.ts"
@@ -58,7 +59,7 @@ export const Progress: Context.Reference<Progress | undefined> = Context.Referen
 )
 
 /** Starts to watch the progress of an operation. */
-export const startProgress: Effect.Effect<Progress> = Effect.gen(function*() {
+const startProgress: Effect.Effect<Progress> = Effect.gen(function*() {
   const limit = Duration.toMillis(yield* ProgressTimeout)
   return { since: yield* Clock.currentTimeMillis, limit }
 })
@@ -93,7 +94,7 @@ export const schedule = (
     ))
 
 /** Counts failed attempts, and adds to their errors how many there were, and how long they took, if more than one. */
-export const countAttempts = (start: number) => {
+const countAttempts = (start: number) => {
   let attempts = 0
   let begun = start
   return {
@@ -111,6 +112,37 @@ export const countAttempts = (start: number) => {
     }
   }
 }
+
+/**
+ * Starts to watch the progress of a transfer that is resumed where it breaks. The time that the reader takes between two
+ * chunks is not the registry's; neither is that before the first, if the stream is already open.
+ */
+export const watchTransfer = Effect.gen(function*() {
+  const progress = yield* startProgress
+  const clock = yield* Clock.Clock
+  const attempts = countAttempts(progress.since)
+  const watch = <R>(
+    stream: Stream.Stream<Uint8Array, RegistryError, R>,
+    isOpen: boolean,
+    onChunks: (chunks: ReadonlyArray<Uint8Array>) => void
+  ): Stream.Stream<Uint8Array, RegistryError, R> => {
+    let isDelivered = isOpen
+    return Stream.transformPull(stream, (pull) =>
+      Effect.succeed(Effect.suspend(() => {
+        if (isDelivered) {
+          progress.since = clock.currentTimeMillisUnsafe()
+          attempts.reset(progress.since)
+        }
+        isDelivered = false
+        return Effect.map(pull, (chunks) => {
+          onChunks(chunks)
+          isDelivered = true
+          return chunks
+        })
+      }))).pipe(Stream.catch((error) => Stream.fromEffect(attempts.fail(error))))
+  }
+  return { progress, watch }
+})
 
 const withEffort = (
   error: RegistryError,

@@ -170,6 +170,8 @@ const fill = Effect.fnUntraced(
     // where what was sent last began, and how much it was
     let offset = 0
     let length = 0
+    // where the session is may be a misunderstanding, but not for ever
+    let isDisputed = false
 
     const send = Effect.fnUntraced(function*(start: number) {
       offset = start
@@ -189,7 +191,10 @@ const fill = Effect.fnUntraced(
         yield* self.append({ offset, size: length, stream: next(offset + length < size ? length : Infinity) }).pipe(
           Effect.tapError((error) => {
             const isFirst = offset === 0 && size <= largest()
-            if (isRegistryError(error) && isFirst && noSuchRequest.has(error.status)) pieces.isDeclined = true
+            const isDispute = isReason("BlobUploadInvalid")(error) && !isDisputed
+            if (isRegistryError(error) && isFirst && !isDispute && noSuchRequest.has(error.status)) {
+              pieces.isDeclined = true
+            }
             return Effect.void
           })
         )
@@ -212,13 +217,11 @@ const fill = Effect.fnUntraced(
       )
     }
     if (!self.resumable) return yield* Effect.asVoid(sendFrom(0))
-    let isDisputed = false
     let next: Effect.Effect<number, RegistryError> = Effect.succeed(0)
     yield* retryWhile(Effect.suspend(() => Effect.flatMap(next, sendFrom)), (error) => {
       next = self.status
       if (pieces.isDeclined) return false
       if (!isReason("BlobUploadInvalid")(error) || isDisputed) return worthRetrying(error)
-      // where the session is may be a misunderstanding, but not for ever
       isDisputed = true
       return true
     })

@@ -6,12 +6,14 @@ import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, FileSystem, Stream } from "effect"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import * as NodeHttp from "effect-oci/NodeHttp"
 import type { Registry } from "effect-oci/Registry"
-import { Images } from "effect-oci/testing"
+import { Contract, Images } from "effect-oci/testing"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { buffer, text } from "node:stream/consumers"
 import { fileURLToPath } from "node:url"
+import { makeObjectStore } from "../examples/support/object-store.ts"
 import { temporaryFolder } from "./utils/layouts.ts"
 import { startNode } from "./utils/Program.ts"
 import { listReferrers, override } from "./utils/registries.ts"
@@ -61,23 +63,27 @@ const objectStore = Effect.gen(function*() {
   const store = yield* listen((request, response) => {
     const { headers, method, url = "" } = request
     if (method === "PUT") {
+      // an object that was not sent whole is none
       void buffer(request).then((bytes) => {
         objects.set(url, { type: headers["content-type"], bytes })
         response.writeHead(201).end()
-      })
+      }, () => {})
       return
     }
     const { bytes, type = "" } = objects.get(url) ?? {}
     if (bytes === undefined) return response.writeHead(404).end()
-    const offset = Number(/^bytes=(\d+)-$/.exec(headers.range ?? "")?.[1] ?? 0)
+    const [, from = 0, to = ""] = /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? "") ?? []
+    const offset = Number(from)
+    const end = to === "" ? bytes.length : Math.min(bytes.length, Number(to) + 1)
+    if (offset > 0 && offset >= bytes.length) return response.writeHead(416).end()
     response.writeHead(headers.range === undefined ? 200 : 206, {
       "content-type": type,
-      "content-length": bytes.length - offset,
+      "content-length": end - offset,
       ...headers.range === undefined ? {} : {
-        "content-range": `bytes ${offset}-${bytes.length - 1}/${bytes.length}`
+        "content-range": `bytes ${offset}-${end - 1}/${bytes.length}`
       }
     })
-    return response.end(method === "HEAD" ? undefined : bytes.subarray(offset))
+    return response.end(method === "HEAD" ? undefined : bytes.subarray(offset, end))
   })
   return { objects, store }
 })
@@ -234,6 +240,34 @@ describe("examples", () => {
       assert.strictEqual((yield* tags).length, 5)
     }))
 
+  it.live("prune, which keeps what refers to an image that stays, and what has no date", () =>
+    Effect.gen(function*() {
+      const { host, registry } = yield* Served.memory()
+      const now = yield* DateTime.now
+      const push = Effect.fnUntraced(function*(created: string, tags: ReadonlyArray<string>, extra: object = {}) {
+        const config = yield* Images.pushBlob(registry, app, JSON.stringify({ created }), MediaType.imageConfig)
+        const content = { mediaType: MediaType.imageManifest, config, layers: [], ...extra }
+        return yield* Images.pushManifest(registry, app, content, tags.map(Images.tag))
+      })
+      const daysAgo = (days: number) => DateTime.formatIso(DateTime.subtract(now, { days }))
+      const signatureTag = ({ digest }: { readonly digest: string }) => `${digest.replace(":", "-")}.sig`
+      const young = yield* push(daysAgo(1), ["young"])
+      const old = yield* push(daysAgo(40), ["old"])
+      yield* push(daysAgo(41), [signatureTag(young)])
+      yield* push(daysAgo(42), [signatureTag(old)])
+      const sbom = yield* push(daysAgo(43), ["sbom"], { subject: young })
+      yield* push(daysAgo(44), [signatureTag(sbom)])
+      yield* push("1970-01-01T00:00:00Z", ["reproducible"])
+      const dated = yield* push(daysAgo(45), [])
+      const undated = yield* Images.pushImage(registry, app, ["without a date"])
+      yield* Images.pushIndex(registry, app, [dated, undated], { tags: [Images.tag("mixed")] })
+      yield* run("prune", `${host}/team/app`, "30")
+      assert.deepStrictEqual(
+        yield* Stream.runCollect(registry.tags(app)),
+        ["young", signatureTag(young), "sbom", signatureTag(sbom), "reproducible", "mixed"].sort().map(Images.tag)
+      )
+    }))
+
   it.live("object-store", () =>
     Effect.gen(function*() {
       const { host, index } = yield* source
@@ -244,6 +278,26 @@ describe("examples", () => {
       assert.isTrue(objects.has("/bucket/manifests/team/app/1"))
       assert.strictEqual(yield* digestAt(to.registry, "mirror/app"), index.digest)
     }))
+
+  describe("object-store keeps the contract of registries:", () => {
+    const cases = Contract.without(
+      "ping",
+      "tags",
+      "referrers",
+      "delete",
+      "tagDelete",
+      "sessions",
+      "mount",
+      "repositories",
+      "kinds",
+      "sha512Tags"
+    )
+    it.live.each(cases)("$name", ({ effect }) =>
+      Effect.gen(function*() {
+        const { store } = yield* objectStore
+        yield* effect(yield* makeObjectStore(`http://${store}/bucket`))
+      }).pipe(Effect.provide(NodeHttp.layer())))
+  })
 
   it.live("otlp", () =>
     Effect.gen(function*() {

@@ -66,6 +66,7 @@ const tipForTransport = ({ code = "" }: Transport, { host = "the host" }: Case):
   if (code === "ENOTFOUND") return `check how ${host} is written, and whether a proxy is needed (HTTPS_PROXY)`
   if (code === "ERR_INVALID_PROXY") return "correct this variable, or unset it"
   if (code === "ECONNREFUSED") return "check the port, and that the registry runs"
+  if (code.startsWith("HPE_") && isLoopback(host)) return `--tls ${host} if it is a registry in HTTPS`
   if (code.startsWith("HPE_")) return `--plain-http ${host} if it is a registry in plain HTTP`
   if (/^CERT_(?:HAS_EXPIRED|NOT_YET_VALID|REVOKED)$/.test(code)) {
     return `ask the administrator of ${host} to renew it, and check the clock; --insecure ${host} leaves it unchecked`
@@ -128,7 +129,7 @@ const tips: Tips = {
   Denied: (_, about) =>
     isDeletion(about)
       ? `deleting needs a permission of its own, and protected or immutable tags refuse it to all; ${logIn(about)}`
-      : `check that this user may do it, or be another: ${logIn(about)}`,
+      : `check that this user may do it${about.search?.origin === undefined ? `, or be another: ${logIn(about)}` : ""}`,
   Unsupported: (_, about) => tipForUnsupported(about),
   TooManyRequests: ({ retryAfter }) =>
     `wait${

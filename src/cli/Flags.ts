@@ -39,6 +39,21 @@ export const positive = (name: string, description: string): Flag.Flag<number> =
       ? Result.succeed(Number(text))
       : Result.fail({ message: `${JSON.stringify(text)} is not a number from 1 on` }))
 
+const powers: ReadonlyArray<string> = ["", "k", "m", "g", "t"]
+
+/** Reads a number of bytes, such as `1000`, `500MB` or `2GiB`. */
+const readSize: Read<number> = (text) => {
+  const [, number = "", prefix = "", isBinary] = /^([1-9][0-9]{0,11})([kmgt]?)(i?)b?$/i.exec(text) ?? []
+  const bytes = Number(number) * (isBinary === "" ? 1000 : 1024) ** powers.indexOf(prefix.toLowerCase())
+  return number !== "" && (prefix !== "" || isBinary === "") && Number.isSafeInteger(bytes)
+    ? Result.succeed(bytes)
+    : Result.fail({ message: `${JSON.stringify(text)} is not a size from 1 on, such as 1000, 500MB or 2GiB` })
+}
+
+/** A flag for a number of bytes. */
+export const size = (name: string, description: string): Flag.Flag<number> =>
+  parsed(name, "SIZE", description, readSize)
+
 export const json = onOff("json", "Print the result as JSON")
 
 export const platform = (description: string): Flag.Flag<Platform.Platform> =>
@@ -50,7 +65,9 @@ export const tag = (description: string): Flag.Flag<Tag> => parsed("tag", "TAG",
 export const output = Flag.String("output").pipe(
   Flag.withAlias("o"),
   Flag.withMetavar("FILE"),
-  Flag.withDescription("Write to this file instead of stdout; it is there when all of it is"),
+  Flag.withDescription(
+    "Write to this file, pipe or device instead of stdout; a file is replaced when all of the content is there"
+  ),
   Flag.optional
 )
 

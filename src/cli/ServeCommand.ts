@@ -7,25 +7,24 @@ import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
 import * as HttpServer from "effect/http/HttpServer"
 import type * as HttpServerError from "effect/http/HttpServerError"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
+import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
 import * as Http from "node:http"
-import * as Namespace from "../Namespace.ts"
-import type { Host } from "../Reference.ts"
-import type { Registry } from "../Registry.ts"
-import * as Authentication from "../server/Authentication.ts"
+import { isLoopback } from "../server/BrowserSafety.ts"
 import * as RegistryServer from "../server/RegistryServer.ts"
-import * as LayoutRegistry from "../stores/LayoutRegistry.ts"
-import * as MemoryRegistry from "../stores/MemoryRegistry.ts"
 import * as AccessLog from "./AccessLog.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
 import { misuse, readHost } from "./Names.ts"
 import { Failure } from "./Output.ts"
+import * as ServeLimits from "./ServeLimits.ts"
+import * as ServeStore from "./ServeStore.ts"
+import * as ServeUsers from "./ServeUsers.ts"
+import * as Signals from "./Signals.ts"
 
 // interrupting the command takes no longer than 1.5 seconds: what is under way by then gets most of that
 const gracePeriod = Duration.seconds(1)
@@ -48,44 +47,16 @@ const notServed = (where: string) => ({ cause }: HttpServerError.ServeError) => 
   })
 }
 
-/** Where the content is kept. */
-const storeOf = (directory: Option.Option<string>) =>
-  Option.match(directory, {
-    onNone: () => MemoryRegistry.make(),
-    onSome: (directory) => LayoutRegistry.make({ directory })
-  })
-
-/** What is served: the store; or what a registry elsewhere has, with the store as its cache. */
-const registryOf = Effect.fnUntraced(function*(proxied: Option.Option<Host>, store: Registry) {
-  if (Option.isNone(proxied)) return store
-  const namespace = yield* Namespace.Namespace
-  const [CacheRegistry, View] = yield* Effect.promise(() =>
-    Promise.all([import("../views/CacheRegistry.ts"), import("../views/View.ts")])
+/** Stops listening, and waits for the requests in flight, for so long; connections that are left then are closed. */
+const drain = (server: Http.Server, limit: Duration.Duration) =>
+  Effect.callback<void>((resume) => void server.close(() => resume(Effect.void))).pipe(
+    // a connection becomes idle when its last response was sent
+    Effect.raceFirst(
+      Effect.repeat(Effect.sync(() => server.closeIdleConnections()), Schedule.spaced(Duration.millis(50)))
+    ),
+    Effect.timeoutOption(limit),
+    Effect.andThen(Effect.sync(() => server.closeAllConnections()))
   )
-  // what is asked for there is asked for as who we are: nobody shall write by it
-  return View.readOnly(yield* CacheRegistry.make(yield* namespace.registry(proxied.value), { store }))
-})
-
-/** Reads `NAME:PASSWORD_FILE`. The password is the first line of the file. */
-const readUser = Effect.fnUntraced(function*(input: string) {
-  const [, name, file] = /^([^:]+):(.+)$/s.exec(input) ?? []
-  if (name === undefined || file === undefined) {
-    return yield* misuse(`--user is NAME:PASSWORD_FILE, not ${JSON.stringify(input)}`)
-  }
-  const fs = yield* FileSystem.FileSystem
-  const content = yield* Effect.mapError(
-    fs.readFileString(file),
-    () => new Failure({ message: `the password of ${name} cannot be read from ${file}` })
-  )
-  const password = content.split(/\r?\n/, 1)[0] ?? ""
-  if (password === "") return yield* new Failure({ message: `there is no password for ${name} in ${file}` })
-  return [name, Redacted.make(password)] as const
-})
-
-const authenticationOf = (users: ReadonlyArray<readonly [name: string, password: Redacted.Redacted]>) =>
-  users.length === 0
-    ? {}
-    : { authentication: Authentication.basic({ check: Authentication.passwords(Object.fromEntries(users)) }) }
 
 export const ServeCommand = Command.make(
   "serve",
@@ -120,6 +91,19 @@ export const ServeCommand = Command.make(
       ),
       Flag.atLeast(0)
     ),
+    allowedHost: Flag.String("allowed-host").pipe(
+      Flag.withMetavar("NAME"),
+      Flag.withDescription(
+        "Accept requests for this name as well, and requests of its web pages. A registry without --user that only this " +
+          "machine can reach accepts no others than loopback names. May be repeated"
+      ),
+      Flag.atLeast(0)
+    ),
+    ...ServeLimits.flags,
+    grace: Flags.positive(
+      "grace",
+      "Seconds that requests in flight may take to end after SIGTERM. Default: 3"
+    ).pipe(Flag.withDefault(3)),
     proxy: Flags.parsed(
       "proxy",
       "HOST",
@@ -129,29 +113,39 @@ export const ServeCommand = Command.make(
     ).pipe(Flag.optional),
     connection: Connection.flags
   },
-  Effect.fnUntraced(function*({ delete: mayDelete, dir, host, port, proxy, readOnly, user }) {
+  Effect.fnUntraced(function*(flags) {
+    const { allowedHost, delete: mayDelete, dir, grace, host, port, proxy, readOnly, user } = flags
     if (port < 0 || port > 65_535) return yield* misuse("--port is a number from 0 to 65535")
-    const users = yield* Effect.forEach(user, readUser)
-    const registry = yield* registryOf(proxy, yield* storeOf(dir))
+    const terminated = yield* Signals.handle("SIGTERM", Duration.seconds(grace + 1))
+    const authentication = yield* ServeUsers.authentication(user)
+    const opened = yield* ServeStore.open(dir, readOnly && Option.isNone(proxy) ? "read" : "write")
+    const store = yield* ServeStore.limited(opened, dir, flags)
+    const registry = yield* ServeStore.inFrontOf(proxy, store)
+    const isExposed = authentication !== undefined || !isLoopback(host)
     const app = yield* RegistryServer.make(registry, {
       changes: readOnly ? "none" : mayDelete ? "all" : "no-deletes",
-      ...authenticationOf(users)
+      ...authentication === undefined ? {} : { authentication },
+      ...isExposed && allowedHost.length === 0 ? {} : { allowedHosts: [host, ...allowedHost] },
+      ...ServeLimits.optionsOf(flags)
     })
     const logged = yield* AccessLog.make
-    const listener = NodeHttpServer.layerServer(nodeServer, { host, port, gracefulShutdownTimeout: gracePeriod })
-    const server = yield* Layer.build(Layer.provideMerge(HttpServer.serve(logged(app)), listener)).pipe(
+    const server = nodeServer()
+    const listener = NodeHttpServer.layerServer(() => server, { host, port, gracefulShutdownTimeout: gracePeriod })
+    const { address } = yield* Layer.build(Layer.provideMerge(HttpServer.serve(logged(app)), listener)).pipe(
       Effect.mapError(notServed(`${host}:${port}`)),
       Effect.flatMap((context) => Effect.provide(HttpServer.HttpServer, context))
     )
-    yield* Console.log(`listening on ${HttpServer.formatAddress(server.address)}`)
-    return yield* Effect.never
+    yield* Console.log(`listening on ${HttpServer.formatAddress(address)}`)
+    yield* Queue.take(terminated)
+    yield* drain(server, Duration.seconds(grace))
   }, Effect.scoped)
 ).pipe(
   Connection.provide("proxy"),
   Command.withShortDescription("Serve a registry over HTTP"),
   Command.withDescription(
-    "Serves a registry over HTTP until it is interrupted, and prints where it listens when it does. What clients ask for is told on " +
-      "stderr, a line for each request."
+    "Serves a registry over HTTP until interrupted. Prints its address once it listens, and logs each request as one line " +
+      "on stderr. SIGTERM ends it after the requests in flight, with exit code 0; SIGHUP reads the files of --user again. " +
+      "Sizes are numbers of bytes, or such as 500MB or 2GiB."
   ),
   Command.withExamples([
     {

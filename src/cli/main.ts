@@ -20,7 +20,7 @@ if (major < 22 || major === 22 && minor < 19) {
 } else {
   // V8 would let the chunks of blobs pile up in a growing young generation: kept small, it frees them soon
   setFlagsFromString("--semi-space-growth-factor=1")
-  // and it would let garbage grow to several times of what is in use, where a registry lists very much
+  // V8 would let garbage grow to several times what is in use, for example while a registry lists very much
   setFlagsFromString("--heap-growing-percent=50")
   // Deno has none
   module.enableCompileCache?.()

@@ -1,24 +1,44 @@
 /**
  * The command as a process.
  */
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Runtime from "effect/Runtime"
 import * as Terminal from "effect/Terminal"
 import * as Program from "./Program.ts"
+import * as Signals from "./Signals.ts"
 import * as streams from "./streams.ts"
 
-// The first signal interrupts the command, which then cleans up; a second one, or a clean-up that drags on, ends it.
-const end = Effect.sync(() => process.exit(130))
-let interrupted = false
-const interrupt = () => {
-  Effect.runFork(interrupted ? end : Effect.delay(end, "1500 millis"))
-  interrupted = true
-}
-process.on("SIGINT", interrupt)
-process.on("SIGTERM", interrupt)
-// a terminal that is closed is no reason to leave things behind
-process.on("SIGHUP", () => process.emit("SIGTERM"))
+const exitAfter = (code: number, delay: Duration.Duration) =>
+  Effect.runFork(Effect.delay(Effect.sync(() => process.exit(code)), delay))
+
+let isEnding = false
+
+// The first signal interrupts the command, unless its verb handles the signal. A second one ends it, and so does
+// cleaning up for too long.
+const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
+  const interrupt = () => {
+    exitAfter(130, isEnding ? Duration.zero : Duration.millis(1500))
+    isEnding = true
+    fiber.interruptUnsafe(fiber.id)
+  }
+  const terminate = () => {
+    const limit = isEnding ? undefined : Signals.raise("SIGTERM")
+    if (limit === undefined) return interrupt()
+    isEnding = true
+    exitAfter(0, limit)
+  }
+  process.on("SIGINT", interrupt)
+  process.on("SIGTERM", terminate)
+  // a terminal that is closed is no reason to leave things behind
+  process.on("SIGHUP", () => Signals.raise("SIGHUP") ?? terminate())
+  fiber.addObserver((exit) =>
+    teardown(exit, (code) => {
+      if (isEnding || code !== 0) process.exit(code)
+    })
+  )
+})
 
 // stderr may be a terminal where stdout is none
 const command = Program.run(process.argv.slice(2)).pipe(
@@ -31,7 +51,7 @@ const command = Program.run(process.argv.slice(2)).pipe(
   Effect.provide(NodeServices.layer)
 )
 
-NodeRuntime.runMain(command, {
+runMain(command, {
   disableErrorReporting: true,
   teardown: (exit, onExit) => streams.end(Program.exitCode(exit), onExit)
 })

@@ -4,7 +4,6 @@
  * A registry that says to HEAD that it has no such blob is believed, also one that would get it from elsewhere for a GET
  * (Harbor's proxies): who wants the blob reads it.
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -259,27 +258,12 @@ export const resuming = (
   goOn: (read: number) => Registry.Blob["stream"]
 ): Registry.Blob["stream"] =>
   Stream.unwrap(Effect.gen(function*() {
-    const progress = yield* Retries.startProgress
-    const clock = yield* Clock.Clock
-    const attempts = Retries.countAttempts(progress.since)
+    const { progress, watch } = yield* Retries.watchTransfer
     let read = 0
-    // the time that the reader takes between two chunks is not the registry's
-    const counted = (stream: Registry.Blob["stream"], isFirst: boolean) => {
-      let isDelivered = isFirst
-      return Stream.transformPull(stream, (pull) =>
-        Effect.succeed(Effect.suspend(() => {
-          if (isDelivered) {
-            progress.since = clock.currentTimeMillisUnsafe()
-            attempts.reset(progress.since)
-          }
-          isDelivered = false
-          return Effect.map(pull, (chunks) => {
-            for (const { length } of chunks) read += length
-            isDelivered = true
-            return chunks
-          })
-        }))).pipe(Stream.catch((error) => Stream.fromEffect(attempts.fail(error))))
-    }
+    const counted = (stream: Registry.Blob["stream"], isFirst: boolean) =>
+      watch(stream, isFirst, (chunks) => {
+        for (const { length } of chunks) read += length
+      })
     // what does not break, as most does not, needs no schedule
     return Stream.catch(counted(first, true), (error) => {
       let failed: RegistryError.RegistryError | undefined = error

@@ -366,8 +366,10 @@ export const make = Effect.fnUntraced(function*(
       const read = body ?? (yield* readError(call, response))
       for (const secret of secretsIn(response.request.url)) secrets.add(secret)
       const said = ErrorBody.parse(response.headers["content-type"], read)
-      if (registry.protocol === "http:" && isOwn(response.request) && expectsTls.test(said.text ?? "")) {
-        return yield* error(call, new RegistryError.SchemeMismatch({ used: "http" }))
+      if (registry.protocol === "http:" && response.status === 400 && isOwn(response.request)) {
+        // an answer to HEAD has no text
+        const isTls = expectsTls.test(said.text ?? "") || !hasAnswered && read.length === 0 && (yield* speaksTls)
+        if (isTls) return yield* error(call, new RegistryError.SchemeMismatch({ used: "http" }))
       }
       const text = said.text === undefined ? {} : { text: secrets.strike(said.text) }
       return yield* error(call, yield* Answer.reasonOf(call.target, response, { ...said, ...text }, isKnown))
@@ -429,7 +431,8 @@ export const make = Effect.fnUntraced(function*(
     response: HttpClientResponse.HttpClientResponse
   ) {
     if (!isOwn(response.request)) return
-    hasAnswered = true
+    // with 400, servers refuse plain HTTP at a port for TLS
+    if (response.status !== 400) hasAnswered = true
     yield* note(isRefusal(response) ? "refused" : "answered")
   })
 
@@ -498,13 +501,13 @@ export const make = Effect.fnUntraced(function*(
       Effect.sync(() => {
         last = next
       }))
-    const answered = yield* Effect.result(converse(watched, call, request))
-    if (answered._tag === "Failure") {
-      return isOwn(last) ? yield* answered.failure : Result.fail(answered.failure)
+    const conversed = yield* Effect.result(converse(watched, call, request))
+    if (conversed._tag === "Failure") {
+      return isOwn(last) ? yield* conversed.failure : Result.fail(conversed.failure)
     }
-    const judged = yield* Effect.result(judge(call, answered.success, [200]))
+    const judged = yield* Effect.result(judge(call, conversed.success, [200]))
     if (judged._tag === "Success") return Result.succeed(yield* receive(call, judged.success, smallBody))
-    return isRefusedHead(answered.success.response) ? Result.fail(judged.failure) : yield* judged.failure
+    return isRefusedHead(conversed.success.response) ? Result.fail(judged.failure) : yield* judged.failure
   }, Effect.scoped)
 
   /** Sends a body as one piece. */
@@ -533,7 +536,7 @@ export const make = Effect.fnUntraced(function*(
     locate: (address = "", base) =>
       address !== "" && URL.canParse(address, base) ? atHome(registry, resolve(address, base)) : undefined,
     error,
-    warn: (text) => Metrics.tell({ _tag: "Warning", registry: name, text }),
+    warn: (text) => Metrics.tell({ _tag: "Warning", registry: name, text: secrets.strike(text) }),
     send,
     head,
     open: Effect.fnUntraced(function*(call, request, expected) {

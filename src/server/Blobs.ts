@@ -1,8 +1,10 @@
 /**
  * Reading and deleting blobs (distribution-spec, "Pulling blobs", "Deleting Blobs").
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import type * as Digest from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
@@ -10,14 +12,16 @@ import type { Repository } from "../Reference.ts"
 import type { Blob, Range } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import * as Body from "./Body.ts"
+import * as Conditions from "./Conditions.ts"
+import * as FailureReport from "./FailureReport.ts"
 import * as Ranges from "./Ranges.ts"
 import * as Refusal from "./Refusal.ts"
 import { type Answer, contentHeaders, empty, type Incoming, type Served } from "./Served.ts"
 
 export interface Blobs {
   readonly get: (request: Incoming, repository: Repository, digest: Digest.Digest) => Answer
-  readonly head: (repository: Repository, digest: Digest.Digest) => Answer
-  readonly remove: (repository: Repository, digest: Digest.Digest) => Answer
+  readonly head: (request: Incoming, repository: Repository, digest: Digest.Digest) => Answer
+  readonly remove: (request: Incoming, repository: Repository, digest: Digest.Digest) => Answer
 }
 
 /** Where a blob is to be had, if not here: an address of HTTP that can stand in a header. */
@@ -34,10 +38,11 @@ const unsatisfiable = (size: number) =>
 export const make = ({ idle, registry, settings }: Served): Blobs => {
   const headersOf = (digest: Digest.Digest) => ({ ...contentHeaders(digest), "accept-ranges": "bytes" })
 
-  const send = (blob: Blob, part?: { readonly first: number; readonly last: number }) => {
+  const send = (request: Incoming, blob: Blob, part?: { readonly first: number; readonly last: number }) => {
     const { digest, size } = blob.descriptor
     const headers = headersOf(digest)
-    return elsewhere(blob.descriptor) ?? HttpServerResponse.stream(Body.answer(idle, blob.stream), {
+    const stream = Stream.tapError(blob.stream, (error) => FailureReport.logBroken(request, Cause.fail(error)))
+    return elsewhere(blob.descriptor) ?? HttpServerResponse.stream(Body.answer(idle, stream), {
       status: part === undefined ? 200 : 206,
       contentType: MediaType.octetStream,
       contentLength: part === undefined ? size : part.last - part.first + 1,
@@ -69,31 +74,46 @@ export const make = ({ idle, registry, settings }: Served): Blobs => {
     }
   )
 
+  const read = Effect.fnUntraced(function*(request: Incoming, repository: Repository, digest: Digest.Digest) {
+    const wanted = wantedOf(request, digest)
+    if (wanted === undefined) return send(request, yield* registry.getBlob(repository, digest))
+    const range = yield* rangeOf(repository, digest, wanted)
+    const blob = yield* Effect.catchReason(
+      registry.getBlob(repository, digest, { range }),
+      "RegistryError",
+      "RangeNotSatisfiable",
+      () => Effect.flatMap(sizeOf(repository, digest), (size) => Effect.fail(unsatisfiable(size)))
+    )
+    const { size } = blob.descriptor
+    const end = range.length === undefined ? size : Math.min(size, range.offset + range.length)
+    return send(request, blob, { first: range.offset, last: end - 1 })
+  })
+
   return {
     get: Effect.fnUntraced(function*(request, repository, digest) {
-      const wanted = wantedOf(request, digest)
-      if (wanted === undefined) return send(yield* registry.getBlob(repository, digest))
-      const range = yield* rangeOf(repository, digest, wanted)
-      const blob = yield* Effect.catchReason(
-        registry.getBlob(repository, digest, { range }),
-        "RegistryError",
-        "RangeNotSatisfiable",
-        () => Effect.flatMap(sizeOf(repository, digest), (size) => Effect.fail(unsatisfiable(size)))
-      )
-      const { size } = blob.descriptor
-      const end = range.length === undefined ? size : Math.min(size, range.offset + range.length)
-      return send(blob, { first: range.offset, last: end - 1 })
+      const isConditional = Conditions.of(request) !== undefined
+      // a condition holds or not only for a blob that is there (RFC 9110, 13.2.1)
+      if (isConditional) yield* registry.resolveBlob(repository, digest)
+      return yield* Conditions.read(request, digest, read(request, repository, digest))
     }),
-    head: Effect.fnUntraced(function*(repository, digest) {
+    head: Effect.fnUntraced(function*(request, repository, digest) {
       const descriptor = yield* registry.resolveBlob(repository, digest)
-      return elsewhere(descriptor) ??
-        HttpServerResponse.setHeader(
-          empty(200, headersOf(descriptor.digest), descriptor.size),
-          "content-type",
-          MediaType.octetStream
-        )
+      const response = Effect.sync(() =>
+        elsewhere(descriptor) ??
+          HttpServerResponse.setHeader(
+            empty(200, headersOf(descriptor.digest), descriptor.size),
+            "content-type",
+            MediaType.octetStream
+          )
+      )
+      return yield* Conditions.read(request, digest, response)
     }),
-    remove: Effect.fnUntraced(function*(repository, digest) {
+    remove: Effect.fnUntraced(function*(request, repository, digest) {
+      const conditions = Conditions.of(request)
+      if (conditions !== undefined) {
+        yield* registry.resolveBlob(repository, digest)
+        if (Conditions.evaluate(conditions, digest, "write") === "failed") return yield* Conditions.failed()
+      }
       yield* registry.deleteBlob(repository, digest)
       return empty(202, {})
     })

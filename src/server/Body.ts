@@ -33,8 +33,7 @@ const lastChance = "1 second"
 const broken = () => Refusal.make(400, "BLOB_UPLOAD_INVALID", "the body of the request broke off")
 
 // a client that sends nothing would not free its connection either
-const timedOut = () =>
-  Refusal.make(408, undefined, "the body of the request stood still for too long", { connection: "close" })
+const timedOut = () => Refusal.make(408, undefined, "the body of the request came too slowly", { connection: "close" })
 
 export const tooLarge = (limit: number): Refusal.Refusal =>
   Refusal.make(413, "SIZE_INVALID", `no more than ${limit} bytes are accepted`)
@@ -71,8 +70,9 @@ export const open = Effect.fnUntraced(function*(
 
   const receive = Effect.matchCauseEffect(
     Stream.runForEachArray(request.stream, (chunks) => {
-      watched.proceed()
+      const before = received
       for (const chunk of chunks) received += chunk.length
+      watched.proceed(received - before)
       if (received > limit) return Effect.fail(tooLarge(limit))
       if (length !== undefined && received > length) return Effect.fail(wrongLength(length, received))
       return Effect.map(Queue.offerAll(queue, chunks), watched.wait)
@@ -89,7 +89,7 @@ export const open = Effect.fnUntraced(function*(
         })
     }
   )
-  yield* Effect.forkScoped(Effect.ensuring(receive, Effect.sync(watched.proceed)), { startImmediately: true })
+  yield* Effect.forkScoped(Effect.ensuring(receive, Effect.sync(() => watched.proceed(0))), { startImmediately: true })
   return { stream: Stream.fromQueue(queue), breakOff, isBroken: () => isBroken }
 })
 
@@ -115,13 +115,16 @@ export const answer = <E>(idle: Idle, stream: Stream.Stream<Uint8Array, E>): Str
     Effect.withFiber((fiber) =>
       Effect.map(
         Scope.provide(idle.watch(() => fiber.interruptUnsafe()), scope),
-        ({ proceed, wait }) =>
-          Effect.suspend(() => {
-            proceed()
+        ({ proceed, wait }) => {
+          let taken = 0
+          return Effect.suspend(() => {
+            proceed(taken)
             return Effect.map(pull, (chunks) => {
+              taken = chunks.reduce((sum, { length }) => sum + length, 0)
               wait()
               return chunks
             })
           })
+        }
       )
     ))

@@ -12,12 +12,12 @@ import * as Scope from "../auth/Scope.ts"
 import type { Authentication, Check, Permission } from "./Authentication.ts"
 import * as Endpoint from "./Endpoint.ts"
 import * as Refusal from "./Refusal.ts"
-import type { Caller, Incoming } from "./Served.ts"
+import type { Identity, Incoming } from "./Served.ts"
 import type * as SignedTokens from "./SignedTokens.ts"
 
 export interface Guard {
   /** Lets in who may do all that is needed. */
-  readonly admit: (request: Incoming, needs: Needs) => Effect.Effect<Caller, Refusal.Refusal>
+  readonly admit: (request: Incoming, needs: Needs) => Effect.Effect<Identity, Refusal.Refusal>
   /** What a client that is refused is asked for. */
   readonly challenge: (request: Incoming, needs: Needs) => string
 }
@@ -111,7 +111,7 @@ export const basic = ({ authorize, check, realm }: Extract<Authentication, { rea
       const isAllowed = needed.length === 0
         ? username !== undefined
         : (yield* Effect.forEach(needed, may)).every((isAllowed) => isAllowed)
-      if (isAllowed) return { may, isAnybody: false }
+      if (isAllowed) return { user: username, may, isAnybody: false }
       return yield* username === undefined
         ? Refusal.make(401, "UNAUTHORIZED", "name and password are needed", { "www-authenticate": challenge })
         : Refusal.make(403, "DENIED", "this is not allowed")
@@ -150,7 +150,7 @@ export const bearer = (
         return yield* refuse("the token does not allow this", "insufficient_scope")
       }
       const may = (permission: Permission) => Effect.succeed(Scope.contains(allowed, scopeOf([permission])))
-      return { may, isAnybody: false }
+      return { user: claims.username, may, isAnybody: false }
     }),
     challenge
   }
@@ -158,6 +158,6 @@ export const bearer = (
 
 /** Everybody may do everything. */
 export const open: Guard = {
-  admit: () => Effect.succeed({ may: () => Effect.succeed(true), isAnybody: true }),
+  admit: () => Effect.succeed({ user: undefined, may: () => Effect.succeed(true), isAnybody: true }),
   challenge: () => basicChallenge("registry")
 }

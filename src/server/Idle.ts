@@ -1,6 +1,6 @@
 /**
- * Patience with clients: a body that stands still for too long, because a client sends no more of it or takes no more
- * of it, is given up. One fiber looks after all of them, so that a body costs none.
+ * The idle timeout and the minimum rate of request and response bodies: a body that a client sends or takes too slowly
+ * is aborted. One fiber watches all bodies.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -8,43 +8,67 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 
-/** A body that is looked after. */
+/** A body that is watched. */
 export interface Watched {
-  /** The client's turn begins. */
+  /** Records that the server waits for the client. */
   readonly wait: () => void
-  /** The client has done its part: now it waits. */
-  readonly proceed: () => void
+  /** Records that the client has sent or taken some bytes, so that the server has to go on. */
+  readonly proceed: (bytes: number) => void
 }
 
 export interface Idle {
-  /** Looks after a body while the scope is open; `giveUp` is called once, when the client's turn has taken too long. */
-  readonly watch: (giveUp: () => void) => Effect.Effect<Watched, never, Scope.Scope>
+  /**
+   * Watches a body while the scope is open. `abort` is called once, if the client is idle for too long, or slower than
+   * the minimum rate.
+   */
+  readonly watch: (abort: () => void) => Effect.Effect<Watched, never, Scope.Scope>
 }
 
-/** Looks after bodies while the scope is open. */
+interface Body {
+  readonly abort: () => void
+  /** Since when the server waits for the client; infinite while it does not. */
+  since: number
+  /** How long it has waited, and how many bytes were moved, since the rate was last compared. */
+  waited: number
+  moved: number
+}
+
+/** Watches bodies while the scope is open. `minimumRate` is in bytes per second. */
 export const make = Effect.fnUntraced(
-  function*(timeout: Duration.Duration): Effect.fn.Return<Idle, never, Scope.Scope> {
+  function*(timeout: Duration.Duration, minimumRate: number): Effect.fn.Return<Idle, never, Scope.Scope> {
     const clock = yield* Clock.Clock
     const limit = Duration.toMillis(timeout)
-    const all = new Set<{ since: number; readonly giveUp: () => void }>()
+    const all = new Set<Body>()
+
+    /** The rate counts only for the time that the server waits, and over twice the idle timeout. */
+    const isTooSlow = (body: Body, now: number): boolean => {
+      const current = Math.max(0, now - body.since)
+      if (current >= limit) return true
+      const waited = body.waited + current
+      if (waited < 2 * limit) return false
+      if (body.moved < minimumRate * waited / 1000) return true
+      body.waited = -current
+      body.moved = 0
+      return false
+    }
 
     yield* Effect.sync(() => {
       const now = clock.currentTimeMillisUnsafe()
       for (const body of all) {
-        if (now - body.since < limit) continue
+        if (!isTooSlow(body, now)) continue
         all.delete(body)
-        body.giveUp()
+        body.abort()
       }
     }).pipe(
       Effect.repeat(Schedule.spaced(Duration.millis(limit / 4))),
       Effect.forkScoped
     )
     return {
-      watch: (giveUp) =>
+      watch: (abort) =>
         Effect.map(
           Effect.acquireRelease(
             Effect.sync(() => {
-              const body = { since: clock.currentTimeMillisUnsafe(), giveUp }
+              const body: Body = { abort, since: clock.currentTimeMillisUnsafe(), waited: 0, moved: 0 }
               all.add(body)
               return body
             }),
@@ -52,7 +76,11 @@ export const make = Effect.fnUntraced(
           ),
           (body) => ({
             wait: () => void (body.since = clock.currentTimeMillisUnsafe()),
-            proceed: () => void (body.since = Infinity)
+            proceed: (bytes) => {
+              body.waited += Math.max(0, clock.currentTimeMillisUnsafe() - body.since)
+              body.moved += bytes
+              body.since = Infinity
+            }
           })
         )
     }

@@ -53,7 +53,7 @@ const byDigest = (a: Descriptor, b: Descriptor) => a.digest < b.digest ? -1 : 1
 
 /**
  * The first descriptors behind a digest, in the order of digests, so that a page is the same wherever it begins, however
- * the list changes meanwhile. No more is kept than a page.
+ * the list changes meanwhile. No more is kept than two pages.
  */
 const takeByDigest = (
   list: Stream.Stream<Descriptor, RegistryError>,
@@ -61,15 +61,20 @@ const takeByDigest = (
   size: number
 ): Effect.Effect<Page<Descriptor>, RegistryError> => {
   const first: Array<Descriptor> = []
-  return Stream.runForEach(list, (descriptor) =>
+  const cut = () => {
+    first.sort(byDigest)
+    first.length = Math.min(first.length, size + 1)
+  }
+  return Stream.runForEachArray(list, (descriptors) =>
     Effect.sync(() => {
-      const greatest = first.at(-1)
-      if (descriptor.digest <= after) return
-      if (first.length > size && greatest !== undefined && descriptor.digest > greatest.digest) return
-      first.push(descriptor)
-      first.sort(byDigest)
-      first.length = Math.min(first.length, size + 1)
+      for (const descriptor of descriptors) {
+        if (descriptor.digest <= after) continue
+        first.push(descriptor)
+        // sorted once for each page that comes, not for each descriptor
+        if (first.length > 2 * (size + 1)) cut()
+      }
     })).pipe(Effect.map(() => {
+      cut()
       let bytes = 0
       const fitting = first.findIndex((descriptor) => (bytes += JSON.stringify(descriptor).length) > pageBytes)
       const items = first.slice(0, fitting < 0 ? size : Math.min(size, Math.max(1, fitting)))

@@ -5,40 +5,48 @@
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
-import * as Manifest from "../Manifest.ts"
+import * as KeyedLock from "../KeyedLock.ts"
 import type { Repository, Tag } from "../Reference.ts"
+import type { RegistryError } from "../RegistryError.ts"
 import * as Body from "./Body.ts"
+import * as Conditions from "./Conditions.ts"
 import { parseTag } from "./Endpoint.ts"
-import * as Refusal from "./Refusal.ts"
+import * as ManifestDocument from "./ManifestDocument.ts"
+import type * as Refusal from "./Refusal.ts"
 import { type Answer, contentHeaders, empty, type Incoming, type Served } from "./Served.ts"
 
 type Reference = Tag | Digest.Digest
 
 export interface Manifests {
-  readonly get: (repository: Repository, reference: Reference) => Answer
-  readonly head: (repository: Repository, reference: Reference) => Answer
+  readonly get: (request: Incoming, repository: Repository, reference: Reference) => Answer
+  readonly head: (request: Incoming, repository: Repository, reference: Reference) => Answer
   readonly put: (request: Incoming, repository: Repository, reference: Reference, query: URLSearchParams) => Answer
-  readonly remove: (repository: Repository, reference: Reference) => Answer
+  readonly remove: (request: Incoming, repository: Repository, reference: Reference) => Answer
 }
 
-const decodeType = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Struct({ mediaType: Schema.String })))
-
-/** The type of a manifest, without parameters: as the request has it, or else as the manifest says it itself. */
-const typeOf = ({ headers }: Incoming, bytes: Uint8Array): Result.Result<string, Refusal.Refusal> => {
-  const header = headers["content-type"]
-  const own = header === undefined ? decodeType(new TextDecoder().decode(bytes)) : undefined
-  const mediaType = own?._tag === "Some" ? own.value.mediaType : (header ?? "").split(";", 1)[0]?.trim() ?? ""
-  return /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+$/.test(mediaType)
-    ? Result.succeed(mediaType)
-    : Result.fail(Refusal.make(400, "MANIFEST_INVALID", "the Content-Type is not a media type"))
-}
+/** Size above which manifests are checked and stored one at a time, in bytes, because that blocks the event loop. */
+const largeSize = 256 * 1024
 
 export const make = ({ idle, registry, settings }: Served): Manifests => {
   const { manifestLimit, quirks } = settings
+  const largeOnes = Semaphore.makeUnsafe(1)
+  const locked = KeyedLock.make()
+
+  /** Runs an effect while no other request changes these tags and digests. */
+  const alone = <A, E, R>(
+    repository: Repository,
+    references: ReadonlyArray<Reference>,
+    effect: Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E, R> =>
+    // in the same order for all requests, so that none of them wait for each other
+    Array.from(new Set(references)).sort().reduceRight(
+      (inner, reference) => locked(`${repository}:${reference}`)(inner),
+      effect
+    )
 
   const read = Effect.fnUntraced(
     function*(request: Incoming) {
@@ -49,51 +57,87 @@ export const make = ({ idle, registry, settings }: Served): Manifests => {
     Effect.scoped
   )
 
-  /** What a manifest says of its subject, which this registry then lists it for (distribution-spec, "Pushing Manifests with Subject"). */
-  const subjectOf = (mediaType: string, bytes: Uint8Array): Readonly<Record<string, string>> => {
-    if (quirks.has("noReferrers")) return {}
-    const manifest = Manifest.decode(mediaType, bytes)
-    const subject = Result.isSuccess(manifest) ? manifest.success.content.subject : undefined
-    return subject === undefined ? {} : { "oci-subject": subject.digest }
-  }
+  /** Fails if a write is conditional and its condition does not hold. */
+  const check = Effect.fnUntraced(
+    function*(request: Incoming, repository: Repository, reference: Reference): Effect.fn.Return<
+      void,
+      RegistryError | Refusal.Refusal
+    > {
+      const conditions = Conditions.of(request)
+      if (conditions === undefined) return
+      const current = yield* Effect.catchReasons(registry.resolveManifest(repository, reference), "RegistryError", {
+        ManifestUnknown: () => Effect.undefined,
+        NameUnknown: () => Effect.undefined
+      })
+      // what is deleted must be there, whatever is expected of it (RFC 9110, 13.2.1)
+      if (request.method === "DELETE" && current === undefined) return
+      if (Conditions.evaluate(conditions, current?.digest, "write") === "failed") return yield* Conditions.failed()
+    }
+  )
 
   const tagsOf = (reference: Reference, query: URLSearchParams): Result.Result<ReadonlyArray<Tag>, Refusal.Refusal> => {
     if (!Digest.isDigest(reference)) return Result.succeed([reference])
     return quirks.has("noTagParameters") ? Result.succeed([]) : Result.all(query.getAll("tag").map(parseTag))
   }
 
-  const headersOf = ({ digest, mediaType }: Descriptor) => ({ ...contentHeaders(digest), "content-type": mediaType })
-
-  return {
-    get: Effect.fnUntraced(function*(repository, reference) {
-      const { bytes, descriptor } = yield* registry.getManifest(repository, reference)
-      const { mediaType } = descriptor
-      return HttpServerResponse.uint8Array(bytes, { contentType: mediaType, headers: headersOf(descriptor) })
-    }),
-    head: Effect.fnUntraced(function*(repository, reference) {
-      const descriptor = yield* registry.resolveManifest(repository, reference)
-      return empty(200, headersOf(descriptor), descriptor.size)
-    }),
-    put: Effect.fnUntraced(function*(request, repository, reference, query) {
-      const tags = yield* Effect.fromResult(tagsOf(reference, query))
-      const bytes = yield* read(request)
-      const mediaType = yield* Effect.fromResult(typeOf(request, bytes))
-      const { digest } = yield* registry.pushManifest(
+  const store = Effect.fnUntraced(
+    function*(
+      request: Incoming,
+      repository: Repository,
+      reference: Reference,
+      tags: ReadonlyArray<Tag>,
+      bytes: Uint8Array
+    ) {
+      const { mediaType, subject } = yield* Effect.fromResult(ManifestDocument.read(request, bytes))
+      yield* bytes.length > largeSize ? Effect.yieldNow : Effect.void
+      const manifest = { mediaType, bytes, ...Digest.isDigest(reference) ? { digest: reference } : {} }
+      const { digest } = yield* alone(
         repository,
-        { mediaType, bytes, ...Digest.isDigest(reference) ? { digest: reference } : {} },
-        tags
+        [reference, ...tags],
+        Effect.andThen(check(request, repository, reference), registry.pushManifest(repository, manifest, tags))
       )
       return empty(201, {
         location: `/v2/${repository}/manifests/${digest}`,
         "docker-content-digest": digest,
-        ...subjectOf(mediaType, bytes),
+        // this registry lists it for its subject (distribution-spec, "Pushing Manifests with Subject")
+        ...subject === undefined || quirks.has("noReferrers") ? {} : { "oci-subject": subject },
         ...Digest.isDigest(reference) && tags.length > 0 ? { "oci-tag": tags.join(", ") } : {}
       })
+    }
+  )
+
+  const headersOf = ({ digest, mediaType }: Descriptor) => ({ ...contentHeaders(digest), "content-type": mediaType })
+
+  return {
+    get: Effect.fnUntraced(function*(request, repository, reference) {
+      const { bytes, descriptor } = yield* registry.getManifest(repository, reference)
+      const { digest, mediaType } = descriptor
+      return yield* Conditions.read(
+        request,
+        digest,
+        Effect.sync(() =>
+          HttpServerResponse.uint8Array(bytes, { contentType: mediaType, headers: headersOf(descriptor) })
+        )
+      )
     }),
-    remove: Effect.fnUntraced(function*(repository, reference) {
-      yield* Digest.isDigest(reference)
+    head: Effect.fnUntraced(function*(request, repository, reference) {
+      const descriptor = yield* registry.resolveManifest(repository, reference)
+      const response = Effect.sync(() => empty(200, headersOf(descriptor), descriptor.size))
+      return yield* Conditions.read(request, descriptor.digest, response)
+    }),
+    put: Effect.fnUntraced(function*(request, repository, reference, query) {
+      const tags = yield* Effect.fromResult(tagsOf(reference, query))
+      const bytes = yield* read(request)
+      const stored = store(request, repository, reference, tags, bytes)
+      return yield* bytes.length > largeSize
+        ? largeOnes.withPermit(Effect.andThen(Effect.yieldNow, stored))
+        : stored
+    }),
+    remove: Effect.fnUntraced(function*(request, repository, reference) {
+      const removal = Digest.isDigest(reference)
         ? registry.deleteManifest(repository, reference)
         : registry.deleteTag(repository, reference)
+      yield* alone(repository, [reference], Effect.andThen(check(request, repository, reference), removal))
       return empty(202, {})
     })
   }

@@ -9,7 +9,10 @@
  *
  * On Node, make the server with `requestTimeout: 0`: by default it cuts every upload off that takes longer than five
  * minutes. That takes `headersTimeout` away, too, unless it is given. Bodies that stand still are given up by
- * {@link IdleTimeout}.
+ * {@link IdleTimeout}, and those that are slower than `minimumBodyRate`.
+ *
+ * A registry without authentication that only this machine reaches needs `allowedHosts`: pages of other sites could
+ * reach it otherwise, under names that resolve to this machine.
  *
  * @since 0.1.0
  */
@@ -21,12 +24,15 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Registry from "../Registry.ts"
-import { isRegistryError } from "../RegistryError.ts"
+import { isRegistryError, type RegistryError } from "../RegistryError.ts"
 import type { Authentication } from "./Authentication.ts"
 import * as Blobs from "./Blobs.ts"
+import * as BrowserSafety from "./BrowserSafety.ts"
 import * as Endpoint from "./Endpoint.ts"
+import * as FailureReport from "./FailureReport.ts"
 import * as Guard from "./Guard.ts"
 import * as Idle from "./Idle.ts"
+import * as Limits from "./Limits.ts"
 import * as Lists from "./Lists.ts"
 import * as Manifests from "./Manifests.ts"
 import * as Refusal from "./Refusal.ts"
@@ -113,13 +119,17 @@ const dispatcher = (served: Served) => {
       case "Blob": {
         const { digest, repository } = endpoint
         if (method === "GET") return blobs.get(incoming, repository, digest)
-        return method === "DELETE" ? blobs.remove(repository, digest) : blobs.head(repository, digest)
+        return method === "DELETE"
+          ? blobs.remove(incoming, repository, digest)
+          : blobs.head(incoming, repository, digest)
       }
       case "Manifest": {
         const { reference, repository } = endpoint
-        if (method === "GET") return manifests.get(repository, reference)
+        if (method === "GET") return manifests.get(incoming, repository, reference)
         if (method === "PUT") return manifests.put(incoming, repository, reference, query)
-        return method === "DELETE" ? manifests.remove(repository, reference) : manifests.head(repository, reference)
+        return method === "DELETE"
+          ? manifests.remove(incoming, repository, reference)
+          : manifests.head(incoming, repository, reference)
       }
     }
   }
@@ -128,6 +138,11 @@ const dispatcher = (served: Served) => {
 const door = Effect.fnUntraced(function*(authentication: Authentication | undefined, idle: Idle.Idle) {
   if (authentication === undefined) return { guard: Guard.open }
   if (authentication._tag === "Basic") return { guard: Guard.basic(authentication) }
+  if (authentication.realm === undefined) {
+    yield* Effect.logWarning(
+      "the token realm is not configured: clients are sent to the host that their request names (Host)"
+    )
+  }
   const tokens = yield* SignedTokens.make(authentication.service, authentication.key)
   return { guard: Guard.bearer(authentication, tokens), token: TokenService.make(authentication, tokens, idle) }
 })
@@ -135,15 +150,25 @@ const door = Effect.fnUntraced(function*(authentication: Authentication | undefi
 const isForTokens = ({ url }: Incoming): boolean =>
   url.startsWith(Guard.tokenPath) && (url.length === Guard.tokenPath.length || url[Guard.tokenPath.length] === "?")
 
-/** What is not as it should be is said in the log, and not to the client. */
-const internal = (incoming: Incoming, defect: unknown) =>
-  Effect.as(
-    Effect.annotateLogs(Effect.logError("a request could not be answered", Cause.die(defect)), {
-      method: incoming.method,
-      url: incoming.url
-    }),
-    Refusal.toResponse(Refusal.make(500, "UNKNOWN", "something went wrong in this registry"))
-  )
+/** Returns the refusal that a failure becomes. Those that are not the client's fault are logged. */
+const refusalOf = (
+  incoming: Incoming,
+  error: Refusal.Refusal | RegistryError,
+  kind: "read" | "write"
+): Effect.Effect<Refusal.Refusal> => {
+  if (!isRegistryError(error)) return Effect.succeed(error)
+  const refusal = Refusal.ofError(error, kind)
+  return refusal.status < 500
+    ? Effect.succeed(refusal)
+    : FailureReport.identified(incoming, refusal, Cause.fail(error))
+}
+
+const internal = (incoming: Incoming, defect: unknown) => {
+  const refusal = Refusal.make(500, "UNKNOWN", "something went wrong in this registry")
+  return FailureReport.identified(incoming, refusal, Cause.die(defect))
+}
+
+const everyHeader = { ...BrowserSafety.headers, "docker-distribution-api-version": "registry/2.0" }
 
 /** Leaves out what a registry with these quirks does not say. */
 const tellLess = (
@@ -198,23 +223,28 @@ export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<App, never, Scope.Scope> {
   const settings = yield* Settings.make(options)
-  const idle = yield* Idle.make(settings.idleTimeout)
+  const idle = yield* Idle.make(settings.idleTimeout, settings.minimumBodyRate)
+  const limits = yield* Limits.make(settings)
   const sessions = yield* Sessions.make(registry, settings)
   const { guard, token } = { token: undefined, ...yield* door(options.authentication, idle) }
   const dispatch = dispatcher({ registry, settings, sessions, idle })
+  const checkBrowser = BrowserSafety.make(settings.allowedHosts)
 
   const answer = Effect.fnUntraced(function*(incoming: Incoming) {
+    yield* checkBrowser(incoming)
+    const visit = yield* limits.enter(incoming)
     if (token !== undefined && isForTokens(incoming)) return yield* token(incoming)
     const request = yield* Effect.fromResult(Endpoint.parse(incoming.method, incoming.url))
     const needs = Guard.needsOf(request)
-    const caller = yield* guard.admit(incoming, needs)
+    const identity = yield* guard.admit(incoming, needs)
+    if (identity.user !== undefined) yield* visit.identify(identity.user)
     const kind = request.method === "GET" || request.method === "HEAD" ? "read" : "write"
     const others = Endpoint.methods[request.endpoint._tag].filter((method) => method !== request.method)
     return yield* allow(request, settings).pipe(
-      Effect.andThen(dispatch(incoming, request, caller)),
-      Effect.mapError((error) => {
-        const refusal = isRegistryError(error) ? Refusal.ofError(error, kind) : error
-        // what HTTP wants to be said (RFC 9110, 15.5.2 and 15.5.6), wherever the refusal is from
+      Effect.andThen(dispatch(incoming, request, { ...identity, visit })),
+      Effect.catch((error) => Effect.flip(refusalOf(incoming, error, kind))),
+      Effect.mapError((refusal) => {
+        // headers that HTTP wants (RFC 9110, 15.5.2 and 15.5.6), whichever registry the refusal comes from
         if (refusal.status === 405) return Refusal.withHeaders(refusal, { allow: others.join(", ") })
         if (refusal.status !== 401) return refusal
         return Refusal.withHeaders(refusal, { "www-authenticate": guard.challenge(incoming, needs) })
@@ -224,17 +254,9 @@ export const make = Effect.fnUntraced(function*(
 
   return Effect.interruptible(Effect.flatMap(HttpServerRequest.HttpServerRequest, (incoming) =>
     answer(incoming).pipe(
-      Effect.catch((error) =>
-        Effect.succeed(Refusal.toResponse(isRegistryError(error) ? Refusal.ofError(error, "write") : error))
-      ),
-      Effect.catchDefect((defect) => internal(incoming, defect)),
-      Effect.map((response) =>
-        tellLess(
-          HttpServerResponse.setHeader(response, "docker-distribution-api-version", "registry/2.0"),
-          incoming,
-          settings
-        )
-      )
+      Effect.catch((error) => Effect.map(refusalOf(incoming, error, "write"), Refusal.toResponse)),
+      Effect.catchDefect((defect) => Effect.map(internal(incoming, defect), Refusal.toResponse)),
+      Effect.map((response) => tellLess(HttpServerResponse.setHeaders(response, everyHeader), incoming, settings))
     )))
 })
 

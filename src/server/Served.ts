@@ -10,6 +10,7 @@ import type { Registry } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import type { Permission } from "./Authentication.ts"
 import type { Idle } from "./Idle.ts"
+import type { Visit } from "./Limits.ts"
 import type { Refusal } from "./Refusal.ts"
 import type { Sessions } from "./Sessions.ts"
 import type { Settings } from "./Settings.ts"
@@ -25,10 +26,17 @@ export interface Served {
 export type Answer = Effect.Effect<HttpServerResponse.HttpServerResponse, Refusal | RegistryError, Scope.Scope>
 
 /** Who sent a request, as far as that matters. */
-export interface Caller {
+export interface Identity {
+  /** Name of the user, unless the request is anonymous. */
+  readonly user: string | undefined
   readonly may: (permission: Permission) => Effect.Effect<boolean>
   /** Is nobody asked who they are, and everybody allowed everything? */
   readonly isAnybody: boolean
+}
+
+/** A client while its request is in flight. */
+export interface Caller extends Identity {
+  readonly visit: Visit
 }
 
 export type Incoming = HttpServerRequest.HttpServerRequest

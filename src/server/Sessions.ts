@@ -18,6 +18,7 @@ import type { Registry } from "../Registry.ts"
 import { BlobUploadUnknown, RegistryError } from "../RegistryError.ts"
 import type { Mounted, Upload } from "../Upload.ts"
 import type { Body } from "./Body.ts"
+import type { Visit } from "./Limits.ts"
 import * as Refusal from "./Refusal.ts"
 import type { Settings } from "./Settings.ts"
 
@@ -42,11 +43,12 @@ export interface Session {
 }
 
 export interface Sessions {
-  /** Opens a session, or mounts. */
+  /** Opens a session, or mounts. The session counts for the client of that request. Fails if there are too many. */
   readonly open: (
     repository: Repository,
-    options: Parameters<Registry["startUpload"]>[1]
-  ) => Effect.Effect<Mounted | Session, RegistryError>
+    options: Parameters<Registry["startUpload"]>[1],
+    visit: Visit
+  ) => Effect.Effect<Mounted | Session, RegistryError | Refusal.Refusal>
   readonly find: (repository: Repository, id: string) => Effect.Effect<Session, RegistryError>
   /**
    * Runs what changes a session, one after another. Who comes later has lost the connection of who came before, and does
@@ -101,7 +103,7 @@ export const make = Effect.fnUntraced(function*(
     })
 
   /** Runs what opens a session in a scope of its own, which outlives this. */
-  const detached = <A>(open: (scope: Scope.Closeable) => Effect.Effect<A, RegistryError>) =>
+  const detached = <A, E>(open: (scope: Scope.Closeable) => Effect.Effect<A, E>) =>
     Effect.uninterruptible(
       Effect.flatMap(Scope.make(), (scope) =>
         Effect.onExit(open(scope), (exit) => Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void))
@@ -152,9 +154,11 @@ export const make = Effect.fnUntraced(function*(
   )
 
   return {
-    open: (repository, options) =>
+    open: (repository, options, visit) =>
       detached((scope) =>
         Effect.gen(function*() {
+          const release = yield* visit.openSession
+          yield* Scope.addFinalizer(scope, Effect.sync(release))
           const started = yield* Scope.provide(registry.startUpload(repository, options), scope)
           if (started._tag === "Mounted") {
             yield* Scope.close(scope, Exit.void)

@@ -4,6 +4,7 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Limits from "./Limits.ts"
 
 /**
  * How long the body of a request or an answer may stand still because of the client.
@@ -72,26 +73,27 @@ export type Quirk =
  * @category models
  * @since 0.1.0
  */
-export interface Options {
+export interface Options extends Limits.Options {
   /** What may be changed: everything, unless given; everything, but nothing deleted; or nothing. */
   readonly changes?: "all" | "no-deletes" | "none"
   /** The most entries in one page of a list; 1000 unless given. */
   readonly pageSize?: number
-  /** The largest manifest that may be pushed, in bytes; 4 MiB unless given (distribution-spec, "Pushing Manifests"). */
-  readonly manifestLimit?: number
-  /** The largest blob that may be pushed, in bytes; any unless given. */
-  readonly uploadLimit?: number
+  /**
+   * Names that requests may be for (`Host`), with or without a port, besides loopback names; and whose pages may send
+   * requests (`Origin`). Set it for a registry without authentication that only this machine reaches, because names of
+   * other sites can resolve to it (DNS rebinding). Default: every name, and only pages of the registry's own host.
+   */
+  readonly allowedHosts?: ReadonlyArray<string> | undefined
   /** No chunk of an upload but the last may be smaller, in bytes (`OCI-Chunk-Min-Length`); 0 unless given. */
   readonly minimumChunk?: number
   /** What the registry does not do; none unless given. */
   readonly quirks?: ReadonlyArray<Quirk>
 }
 
-export interface Settings {
+export interface Settings extends Limits.Values {
   readonly changes: "all" | "no-deletes" | "none"
   readonly pageSize: number
-  readonly manifestLimit: number
-  readonly uploadLimit: number
+  readonly allowedHosts: ReadonlyArray<string> | undefined
   readonly minimumChunk: number
   readonly quirks: ReadonlySet<Quirk>
   readonly idleTimeout: Duration.Duration
@@ -100,10 +102,10 @@ export interface Settings {
 
 export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<Settings> {
   return {
+    ...Limits.valuesOf(options),
     changes: options.changes ?? "all",
     pageSize: options.pageSize ?? 1000,
-    manifestLimit: options.manifestLimit ?? 4 * 1024 * 1024,
-    uploadLimit: options.uploadLimit ?? Infinity,
+    allowedHosts: options.allowedHosts,
     minimumChunk: options.minimumChunk ?? 0,
     quirks: new Set(options.quirks),
     idleTimeout: yield* IdleTimeout,

@@ -32,7 +32,7 @@ const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Claims))
 
 export interface SignedTokens {
   readonly sign: (claims: Omit<Claims, "service" | "expires">, lifetime: Duration.Duration) => Effect.Effect<string>
-  /** What a token says, if it is one of ours, for that use, and has not ended. */
+  /** Returns the claims of a token if it is to the letter one that was signed here, for that use, and has not expired. */
   readonly read: (token: string, use: Claims["use"]) => Effect.Effect<Claims | undefined>
 }
 
@@ -54,10 +54,12 @@ export const make = Effect.fnUntraced(function*(
       return `${text}.${Base64Url.encode(yield* Effect.orDie(mac.sign(key, signed(text))))}`
     }),
     read: Effect.fnUntraced(function*(token, use) {
-      const [text = "", signature = ""] = token.split(".")
+      const [text = "", signature = "", ...others] = token.split(".")
       const tag = Base64Url.decode(signature)
       const content = Base64Url.decodeString(text)
-      if (Result.isFailure(tag) || Result.isFailure(content)) return undefined
+      if (Result.isFailure(tag) || Result.isFailure(content) || others.length > 0) return undefined
+      // several texts decode to the same bytes, but only one of them was signed and handed out
+      if (Base64Url.encode(tag.success) !== signature) return undefined
       if (!(yield* Effect.orDie(mac.verify(key, tag.success, signed(text))))) return undefined
       const claims = Option.getOrUndefined(decode(content.success))
       const isFor = claims?.use === use && claims.service === service

@@ -8,10 +8,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Scope from "../auth/Scope.ts"
 import type { Authentication, Permission } from "./Authentication.ts"
 import * as Body from "./Body.ts"
+import * as Endpoint from "./Endpoint.ts"
 import * as Guard from "./Guard.ts"
 import type { Idle } from "./Idle.ts"
 import * as Refusal from "./Refusal.ts"
@@ -20,18 +23,22 @@ import type { SignedTokens } from "./SignedTokens.ts"
 
 const formLimit = 64 * 1024
 
-const actions: ReadonlySet<string> = new Set(["pull", "push", "delete", "*"])
+const isAction = Schema.is(Schema.Literals(["pull", "push", "delete", "*"]))
 
-/** The permissions in what a client asks for; what is none is passed over. */
+/** Returns the resource of a scope if this registry can have it: a valid repository name, or the catalog. */
+const resourceOf = (text: string): Pick<Permission, "type" | "name"> | undefined => {
+  if (text === "registry:catalog") return { type: "registry", name: "catalog" }
+  const [, name] = /^repository:(.+)$/.exec(text) ?? []
+  return name !== undefined && Result.isSuccess(Endpoint.parseRepository(name))
+    ? { type: "repository", name }
+    : undefined
+}
+
+/** Returns the permissions that a client asks for. All else in the scope is ignored, and not granted. */
 const permissionsIn = (scope: Scope.Scope): ReadonlyArray<Permission> =>
-  Array.from(scope.resources).flatMap(([resource, asked]) => {
-    const [, type, name = ""] = /^(repository|registry):(.+)$/.exec(resource) ?? []
-    return type === undefined
-      ? []
-      // the pattern and the set have looked
-      : Array.from(asked).filter((action) => actions.has(action)).map((action) =>
-        ({ type, name, action }) as Permission
-      )
+  Array.from(scope.resources).flatMap(([text, asked]) => {
+    const resource = resourceOf(text)
+    return resource === undefined ? [] : Array.from(asked).filter(isAction).map((action) => ({ ...resource, action }))
   })
 
 /** A client of OAuth 2 is told so (RFC 6749, 5.2). */

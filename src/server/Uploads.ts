@@ -7,10 +7,11 @@ import * as BlobSource from "../BlobSource.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import type { Repository } from "../Reference.ts"
-import type { RegistryError } from "../RegistryError.ts"
+import { isRegistryError, type RegistryError } from "../RegistryError.ts"
 import type { Chunk } from "../Upload.ts"
 import * as Body from "./Body.ts"
 import { parseDigest, parseRepository } from "./Endpoint.ts"
+import type { Visit } from "./Limits.ts"
 import * as Ranges from "./Ranges.ts"
 import * as Refusal from "./Refusal.ts"
 import { type Answer, type Caller, empty, type Incoming, type Served } from "./Served.ts"
@@ -48,8 +49,8 @@ export const make = ({ idle, registry, sessions, settings }: Served): Uploads =>
     })
   }
 
-  const begin = Effect.fnUntraced(function*(repository: Repository, algorithm: string | undefined) {
-    const started = yield* sessions.open(repository, algorithm === undefined ? {} : { algorithm })
+  const begin = Effect.fnUntraced(function*(repository: Repository, algorithm: string | undefined, visit: Visit) {
+    const started = yield* sessions.open(repository, algorithm === undefined ? {} : { algorithm }, visit)
     return started._tag === "Mounted" ? stored(repository, started.digest) : accepted(started)
   })
 
@@ -65,13 +66,13 @@ export const make = ({ idle, registry, sessions, settings }: Served): Uploads =>
     const mayRead = from === undefined
       ? name === null && caller.isAnybody
       : yield* caller.may({ type: "repository", name: from, action: "pull" })
-    if (!mayRead || quirks.has("noMount")) return yield* begin(repository, algorithm)
+    if (!mayRead || quirks.has("noMount")) return yield* begin(repository, algorithm, caller.visit)
     const started = yield* sessions.open(repository, {
       mount: { digest, ...from === undefined ? {} : { from } },
       algorithm
-    }).pipe(Effect.catchIf(
-      ({ reason }) => declined.has(reason._tag),
-      () => sessions.open(repository, { algorithm })
+    }, caller.visit).pipe(Effect.catchIf(
+      (error) => isRegistryError(error) && declined.has(error.reason._tag),
+      () => sessions.open(repository, { algorithm }, caller.visit)
     ))
     return started._tag === "Mounted" ? stored(repository, started.digest) : accepted(started)
   })
@@ -148,12 +149,12 @@ export const make = ({ idle, registry, sessions, settings }: Served): Uploads =>
         const parsed = yield* Effect.fromResult(parseDigest(digest))
         yield* supported(Digest.algorithm(parsed))
         return quirks.has("noSinglePost")
-          ? yield* begin(repository, Digest.algorithm(parsed))
+          ? yield* begin(repository, Digest.algorithm(parsed), caller.visit)
           : yield* pushAtOnce(request, repository, parsed)
       }
       const algorithm = query.get("digest-algorithm") ?? undefined
       if (algorithm !== undefined) yield* supported(algorithm)
-      return yield* begin(repository, algorithm)
+      return yield* begin(repository, algorithm, caller.visit)
     }),
     get: Effect.fnUntraced(function*(repository, id) {
       const session = yield* sessions.find(repository, id)

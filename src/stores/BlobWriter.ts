@@ -13,12 +13,15 @@ import * as MediaType from "../MediaType.ts"
 import type { Reason, RegistryError } from "../RegistryError.ts"
 import { type Files, refusal } from "./Files.ts"
 import type { LayoutFolder } from "./LayoutFolder.ts"
+import type { LayoutUsage } from "./LayoutUsage.ts"
+import * as Usage from "./Usage.ts"
 
 /** Where a blob goes to. */
 export interface Target {
   readonly layout: LayoutFolder
   /** Tells it from others: the repository, unless all share one layout. */
   readonly key: string
+  readonly usage: LayoutUsage
   readonly failed: (operation: string) => (reason: Reason) => RegistryError
 }
 
@@ -27,6 +30,8 @@ export interface Draft {
   readonly path: string
   /** In bytes. */
   size: number
+  /** Number of bytes that are counted as in use. */
+  counted: number
   /** Of all that is in it, unless that has to be read again to know it. */
   hash: { readonly algorithm: string; readonly hash: Hasher.Hash } | undefined
 }
@@ -34,8 +39,21 @@ export interface Draft {
 /** Smaller pieces are gathered before they are written, so that each write is worth its while. In bytes. */
 const writeSize = 256 * 1024
 
+/** Counts as many bytes as in use as a draft has now. */
+const recount = ({ key, usage }: Target, draft: Draft): void => {
+  usage.remove(key, Usage.unshared(draft.counted - draft.size))
+  draft.counted = draft.size
+}
+
+/** Counts the bytes of a draft as no longer in use. */
+export const discard = ({ key, usage }: Target, draft: Draft): void => {
+  usage.remove(key, Usage.unshared(draft.counted))
+  draft.counted = 0
+}
+
 /** Writes a stream of at most `limit` bytes to the end of a draft. What came before the stream broke stays there. */
 export const receive = Effect.fnUntraced(function*<E>(
+  target: Target,
   draft: Draft,
   file: FileSystem.File,
   stream: Stream.Stream<Uint8Array, E>,
@@ -44,12 +62,12 @@ export const receive = Effect.fnUntraced(function*<E>(
 ): Effect.fn.Return<void, RegistryError | E> {
   const failed = Effect.mapError((error: PlatformError) => fail(refusal(draft.path)(error)))
   // after a write that failed, the file alone knows how much is in it
-  const recount = Effect.map(file.stat, ({ size }) => {
+  const measure = Effect.map(file.stat, ({ size }) => {
     draft.size = Number(size)
     draft.hash = undefined
   })
   const write = (bytes: Uint8Array) => {
-    const written = failed(Effect.onError(file.writeAll(bytes), () => Effect.ignore(recount)))
+    const written = failed(Effect.onError(file.writeAll(bytes), () => Effect.ignore(measure)))
     const hashed = draft.hash === undefined ? Effect.void : draft.hash.hash.update([bytes])
     // a write that goes on while its file is closed could end up in another one
     return Effect.uninterruptible(Effect.andThen(
@@ -76,17 +94,26 @@ export const receive = Effect.fnUntraced(function*<E>(
     return count + piece.length > gathered.length ? Effect.andThen(flush, place) : place
   }
 
+  /** Counts a piece, or returns why it does not fit. */
+  const admit = (piece: Uint8Array): Reason | undefined => {
+    const { key, usage } = target
+    const refusal = usage.checkBlob(draft.counted + piece.length) ?? usage.add(key, Usage.unshared(piece.length))
+    if (refusal === undefined) draft.counted += piece.length
+    return refusal
+  }
+
   let received = 0
   yield* failed(file.seek(BigInt(draft.size), "start"))
   yield* Stream.runForEachArray(stream, (pieces) =>
     Effect.forEach(pieces, (piece) => {
       received += piece.length
-      return received > limit
-        ? Effect.fail(fail(new Hasher.SizeMismatch({ expected: limit, actual: received })))
-        : take(piece)
+      if (received > limit) return Effect.fail(fail(new Hasher.SizeMismatch({ expected: limit, actual: received })))
+      const refusal = admit(piece)
+      return refusal === undefined ? take(piece) : Effect.fail(fail(refusal))
     }, { discard: true })).pipe(
       Effect.onError(() => Effect.ignore(flush)),
-      Effect.andThen(flush)
+      Effect.andThen(flush),
+      Effect.ensuring(Effect.sync(() => recount(target, draft)))
     )
 })
 
@@ -105,16 +132,27 @@ export const digestOf = Effect.fnUntraced(
 export const keep = Effect.fnUntraced(function*(files: Files, target: Target, draft: Draft, digest: Digest.Digest) {
   const { layout } = target
   yield* layout.create
-  yield* files.rename(draft.path, yield* layout.makePath(digest))
+  const path = yield* layout.makePath(digest)
+  yield* target.usage.replacing(target.key, path, files.rename(draft.path, path))
+  draft.counted = 0
   const descriptor: Descriptor = { mediaType: MediaType.octetStream, digest, size: draft.size }
   return descriptor
 })
 
 /** Links to a blob of another layout; not where the file system does not have it. */
-export const link = Effect.fnUntraced(function*(files: Files, { layout }: Target, from: string, digest: Digest.Digest) {
+export const link = Effect.fnUntraced(function*(
+  files: Files,
+  { key, layout, usage }: Target,
+  from: string,
+  { digest, size }: Pick<Descriptor, "digest" | "size">
+) {
   yield* layout.create
   const path = yield* layout.makePath(digest)
-  return yield* Effect.catch(Effect.as(files.link(from, path), true), ({ code }) => Effect.succeed(code === "EEXIST"))
+  const link = Effect.catch(
+    Effect.as(files.link(from, path), true),
+    ({ code }) => Effect.succeed(code === "EEXIST")
+  )
+  return yield* usage.linking(key, path, size, link)
 })
 
 /** Stores a blob by way of a file that is not there yet. */
@@ -127,20 +165,21 @@ export const store = Effect.fnUntraced(function*<E>(
   stream: Stream.Stream<Uint8Array, E>
 ): Effect.fn.Return<Descriptor, RegistryError | E> {
   const fail = target.failed(operation)
+  const draft: Draft = { path, size: 0, counted: 0, hash: undefined }
   const write = Effect.scoped(Effect.gen(function*() {
+    yield* Effect.mapError(Usage.orFail(() => target.usage.checkBlob(size)), fail)
     const hasher = yield* Hasher.Hasher
     const algorithm = Digest.algorithm(digest)
     const hash = yield* Effect.mapError(hasher.make(algorithm), fail)
     const file = yield* Effect.mapError(files.create(path), fail)
-    const draft: Draft = { path, size: 0, hash: { algorithm, hash } }
-    yield* receive(draft, file, stream, size, fail)
+    draft.hash = { algorithm, hash }
+    yield* receive(target, draft, file, stream, size, fail)
     if (draft.size !== size) return yield* fail(new Hasher.SizeMismatch({ expected: size, actual: draft.size }))
     const actual = yield* hash.digest
     if (actual !== digest) return yield* fail(new Hasher.DigestMismatch({ expected: digest, actual }))
     yield* Effect.mapError(files.sync(path, file), fail)
-    return draft
   }))
-  return yield* Effect.flatMap(write, (draft) => Effect.mapError(keep(files, target, draft, digest), fail)).pipe(
-    Effect.onError(() => Effect.ignore(files.remove(path)))
+  return yield* Effect.andThen(write, Effect.mapError(keep(files, target, draft, digest), fail)).pipe(
+    Effect.onError(() => Effect.andThen(Effect.sync(() => discard(target, draft)), Effect.ignore(files.remove(path))))
   )
 })

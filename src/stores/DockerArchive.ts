@@ -6,6 +6,8 @@
  * They are made here, as OCI image manifests of the config and the layers as they are, compressed or not. The same
  * archive gives the same digests.
  *
+ * An archive that is compressed with gzip or zstd is unpacked to a temporary file first (see `Decompressor`).
+ *
  * Images are under the names that the archive has for them, without `docker.io/library/` and other hosts: what docker
  * calls `docker.io/library/alpine:3` is the tag `3` in the repository `alpine`. Every repository has all images by digest.
  *
@@ -25,6 +27,7 @@ import * as MediaType from "../MediaType.ts"
 import * as Reference from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
+import * as ArchiveFile from "./ArchiveFile.ts"
 import * as BlobWriter from "./BlobWriter.ts"
 import { ofBytes, type OpenFile } from "./Files.ts"
 import * as LayoutArchive from "./LayoutArchive.ts"
@@ -132,7 +135,7 @@ const readLayer = Effect.fnUntraced(function*(tar: TarFile.TarFile, name: string
   const broken = (problem: string) => new RegistryError.Storage({ path: `${tar.path}: ${name}`, problem })
   const file = tar.open(name)
   if (file === undefined) return yield* broken("it is missing")
-  const compression = TarFile.compression(yield* Stream.mkUint8Array(file.read(0, Math.min(6, file.size))))
+  const compression = ArchiveFile.compression(yield* Stream.mkUint8Array(file.read(0, Math.min(6, file.size))))
   if (compression === "bzip2" || compression === "xz") {
     return yield* broken(`it is compressed with ${compression}, for which there is no type of layer`)
   }

@@ -2,8 +2,9 @@
  * Which manifests a layout has, and which of them refer to which: those that its index lists, and those that they
  * contain.
  *
- * A manifest is read once, since its content never changes; what follows from an index is kept for as long as that index
- * is the same.
+ * A manifest is read once, because its content never changes. What follows from the index is kept, and brought up to date
+ * by what changed in it, so that the work for a change does not grow with the index. Only image indexes are read to know
+ * what is contained; all manifests are read to list referrers.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -17,6 +18,7 @@ import * as LayoutIndex from "./LayoutIndex.ts"
 
 /** What a manifest has to do with others. */
 interface Node {
+  readonly mediaType: string
   readonly children: ReadonlyArray<Descriptor>
   readonly subject?: Digest
   /** How it is listed among the referrers of its subject. */
@@ -29,11 +31,10 @@ export interface Catalog {
     index: LayoutIndex.LayoutIndex,
     digest: Digest
   ) => Effect.Effect<Descriptor | undefined, Reason>
-  /** What manifests of the index contain, at any depth, other than by way of one that does not count. */
-  readonly contained: (
-    index: LayoutIndex.LayoutIndex,
-    excluded: Digest
-  ) => Effect.Effect<ReadonlyMap<Digest, Descriptor>, Reason>
+  /** Returns a function for the manifests that contain a manifest, among those that are listed or contained themselves. */
+  readonly parents: (
+    index: LayoutIndex.LayoutIndex
+  ) => Effect.Effect<(digest: Digest) => ReadonlyArray<Digest>, Reason>
   /** The manifests that this one contains. */
   readonly childrenOf: (descriptor: Descriptor) => Effect.Effect<ReadonlyArray<Descriptor>, Reason>
   /** The manifests whose subject this is. */
@@ -45,20 +46,130 @@ export interface Catalog {
   readonly remember: (descriptor: Descriptor, manifest: Manifest.Manifest | undefined) => void
 }
 
-const leaf: Node = { children: [] }
-
-const nodeOf = (descriptor: Descriptor, manifest: Manifest.Manifest): Node => {
+const nodeOf = (descriptor: Descriptor, manifest: Manifest.Manifest | undefined): Node => {
+  const { mediaType } = descriptor
+  if (manifest === undefined) return { mediaType, children: [] }
   const subject = manifest.content.subject?.digest
   return {
+    mediaType,
     children: Manifest.references(manifest).manifests,
     ...subject === undefined ? {} : { subject, referrer: Manifest.toReferrer(manifest, descriptor) }
   }
 }
 
-/** What follows from an index, and whether every manifest that it took was there. */
-interface Conclusion<A> {
-  readonly value: A
-  readonly isComplete: boolean
+/** A map of maps, without empty ones. */
+type Relation = Map<Digest, Map<Digest, Descriptor>>
+
+const relate = (relation: Relation, from: Digest, to: Digest, descriptor: Descriptor) => {
+  const related = relation.get(from)
+  if (related === undefined) relation.set(from, new Map([[to, descriptor]]))
+  else related.set(to, descriptor)
+}
+
+const unrelate = (relation: Relation, from: Digest, to: Digest) => {
+  const related = relation.get(from)
+  related?.delete(to)
+  if (related?.size === 0) relation.delete(from)
+}
+
+/** Number of manifests whose relations are changed without a pause. */
+const manifestsAtATime = 500
+
+/** Returns all items of a generator, with pauses. */
+const inSteps = Effect.fnUntraced(function*<A>(items: Iterable<A>) {
+  const all: Array<A> = []
+  for (const item of items) {
+    all.push(item)
+    if (all.length % manifestsAtATime === 0) yield* Effect.yieldNow
+  }
+  return all
+})
+
+/**
+ * Which manifests are there by an index, what they contain and what they refer to. A manifest is there if it is listed, or
+ * contained in one that is there.
+ */
+const makeGraph = (nodes: Map<Digest, Node>) => {
+  let index = LayoutIndex.empty
+  const there = new Map<Digest, Descriptor>()
+  /** By a child, the parents, with the descriptor of the child. */
+  const parents: Relation = new Map()
+  /** By a subject, the referrers. */
+  const referrers: Relation = new Map()
+  /** Manifests that are there and have not been read, or were missing. */
+  const unread = { indexes: new Map<Digest, Descriptor>(), others: new Map<Digest, Descriptor>() }
+  const unreadLike = ({ mediaType }: Descriptor) => MediaType.isIndex(mediaType) ? unread.indexes : unread.others
+
+  /** Adds manifests that are there now, and what they contain. */
+  const enter = (descriptors: ReadonlyArray<Descriptor>) => {
+    const open = [...descriptors]
+    // a list that grows while it is walked
+    for (const descriptor of open) {
+      const { digest } = descriptor
+      const isUnread = unreadLike(descriptor).has(digest)
+      if (there.has(digest) && !isUnread) continue
+      there.set(digest, descriptor)
+      const node = nodes.get(digest)
+      if (node?.mediaType !== descriptor.mediaType) {
+        unreadLike(descriptor).set(digest, descriptor)
+        continue
+      }
+      unreadLike(descriptor).delete(digest)
+      if (node.subject !== undefined && node.referrer !== undefined) {
+        relate(referrers, node.subject, digest, node.referrer)
+      }
+      for (const child of node.children) {
+        relate(parents, child.digest, digest, child)
+        open.push(child)
+      }
+    }
+  }
+
+  /** Removes manifests, and what they contain unless something else leads to it. */
+  const leave = (digests: ReadonlyArray<Digest>) => {
+    const open = [...digests]
+    for (const digest of open) {
+      const descriptor = there.get(digest)
+      if (descriptor === undefined) continue
+      there.delete(digest)
+      const wasUnread = unreadLike(descriptor).delete(digest)
+      const node = nodes.get(digest)
+      nodes.delete(digest)
+      if (wasUnread || node === undefined) continue
+      if (node.subject !== undefined) unrelate(referrers, node.subject, digest)
+      for (const child of node.children) {
+        unrelate(parents, child.digest, digest)
+        if (!parents.has(child.digest) && LayoutIndex.find(index, child.digest) === undefined) open.push(child.digest)
+      }
+    }
+  }
+
+  return {
+    unread,
+    enter,
+    parentsOf: (digest: Digest) => parents.get(digest),
+    referrersOf: (subject: Digest) => referrers.get(subject),
+    has: (digest: Digest) => there.has(digest),
+    addedBy: (next: LayoutIndex.LayoutIndex) => inSteps(LayoutIndex.added(index, next)),
+    /** Brings all of it up to date with an index. */
+    advance: Effect.fnUntraced(function*(next: LayoutIndex.LayoutIndex, added: ReadonlyArray<Descriptor>) {
+      const removed = yield* inSteps(LayoutIndex.added(next, index))
+      index = next
+      for (let from = 0; from < added.length; from += manifestsAtATime) {
+        enter(added.slice(from, from + manifestsAtATime))
+        yield* Effect.yieldNow
+      }
+      for (let from = 0; from < removed.length; from += manifestsAtATime) {
+        for (const { digest, mediaType } of removed.slice(from, from + manifestsAtATime)) {
+          const left = LayoutIndex.find(next, digest) ?? parents.get(digest)?.values().next().value
+          if (left?.mediaType === mediaType) continue
+          leave([digest])
+          if (left !== undefined) enter([left])
+        }
+        yield* Effect.yieldNow
+      }
+    }, Effect.uninterruptible)
+  }
 }
 
 /** Makes a catalog of manifests that are read by a function, which has nothing for those that are missing or broken. */
@@ -66,72 +177,57 @@ export const make = (options: {
   readonly read: (descriptor: Descriptor) => Effect.Effect<Uint8Array | undefined, Reason>
   readonly exists: (digest: Digest) => Effect.Effect<boolean, Reason>
 }): Catalog => {
-  let nodes = new Map<Digest, Node>()
+  const nodes = new Map<Digest, Node>()
+  const graph = makeGraph(nodes)
 
+  /** Reads a manifest, unless it is known. */
   const load = Effect.fnUntraced(function*(descriptor: Descriptor) {
-    const known = nodes.get(descriptor.digest)
-    if (known !== undefined) return known
-    if (!MediaType.isManifest(descriptor.mediaType)) return leaf
+    const { digest, mediaType } = descriptor
+    const known = nodes.get(digest)
+    if (known?.mediaType === mediaType) return known
+    if (!MediaType.isManifest(mediaType)) return nodeOf(descriptor, undefined)
     const bytes = yield* options.read(descriptor)
-    if (bytes === undefined) return undefined
-    const node = Result.match(Manifest.decode(descriptor.mediaType, bytes), {
-      onFailure: () => leaf,
-      onSuccess: (manifest) => nodeOf(descriptor, manifest)
-    })
-    nodes.set(descriptor.digest, node)
-    return node
+    return bytes === undefined
+      ? undefined
+      : nodeOf(descriptor, Result.getOrUndefined(Manifest.decode(mediaType, bytes)))
   })
 
-  /** Keeps a conclusion for as long as the index is the same, but not where what was missing may come later. */
-  const kept = <A>(conclude: (index: LayoutIndex.LayoutIndex) => Effect.Effect<Conclusion<A>, Reason>) => {
-    const lock = Semaphore.makeUnsafe(1)
-    let last: { readonly index: LayoutIndex.LayoutIndex; readonly value: A } | undefined
-    return (index: LayoutIndex.LayoutIndex): Effect.Effect<A, Reason> =>
-      lock.withPermit(Effect.gen(function*() {
-        if (last?.index === index) return last.value
-        const { isComplete, value } = yield* conclude(index)
-        last = isComplete ? { index, value } : undefined
-        return value
-      }))
-  }
+  /** Reads manifests, and tells which are known now. */
+  const loadAll = (descriptors: Iterable<Descriptor>) =>
+    Effect.forEach(descriptors, (descriptor) =>
+      Effect.map(load(descriptor), (node) => {
+        if (node === undefined) return []
+        nodes.set(descriptor.digest, node)
+        return [descriptor]
+      }), { concurrency: 8 }).pipe(Effect.map((found) => found.flat()))
 
-  /** What manifests of the index contain, other than by way of one that does not count. */
-  const walk = Effect.fnUntraced(function*(index: LayoutIndex.LayoutIndex, excluded?: Digest) {
-    const found = new Map<Digest, Descriptor>()
-    let isComplete = true
-    const open = LayoutIndex.roots(index).filter(({ mediaType }) => MediaType.isIndex(mediaType))
-    // a list that grows while it is walked
-    for (const parent of open) {
-      if (parent.digest === excluded) continue
-      const node = yield* load(parent)
-      isComplete &&= node !== undefined
-      for (const child of node?.children ?? []) {
-        if (found.has(child.digest)) continue
-        found.set(child.digest, child)
-        if (MediaType.isIndex(child.mediaType)) open.push(child)
+  const updating = Semaphore.makeUnsafe(1)
+
+  /** Reads the image indexes that an index leads to, and brings the graph up to date. */
+  const update = (index: LayoutIndex.LayoutIndex) =>
+    updating.withPermit(Effect.gen(function*() {
+      const added = yield* graph.addedBy(index)
+      let open = [...added, ...graph.unread.indexes.values()]
+      const seen = new Set<Digest>()
+      while (open.length > 0) {
+        const indexes = open.filter(({ digest, mediaType }) => MediaType.isIndex(mediaType) && !seen.has(digest))
+        for (const { digest } of indexes) seen.add(digest)
+        const found = yield* loadAll(indexes)
+        open = found.flatMap(({ digest }) => nodes.get(digest)?.children ?? [])
       }
-    }
-    return { value: found, isComplete }
-  })
-  const contained = kept((index) => walk(index))
+      yield* graph.advance(index, added)
+      graph.enter(Array.from(graph.unread.indexes.values()).filter(({ digest }) => nodes.has(digest)))
+    }))
 
-  const bySubject = kept(Effect.fnUntraced(function*(index) {
-    const all = new Map([
-      ...yield* contained(index),
-      ...LayoutIndex.roots(index).map((root) => [root.digest, root] as const)
-    ])
-    const loaded = yield* Effect.forEach(all.values(), load, { concurrency: 8 })
-    const found = new Map<Digest, Array<Descriptor>>()
-    const listed = new Set(LayoutIndex.roots(index).map(({ digest }) => digest))
-    for (const node of loaded) {
-      if (node?.subject === undefined || node.referrer === undefined) continue
-      const referrers = found.get(node.subject)
-      if (referrers === undefined) found.set(node.subject, [node.referrer])
-      else referrers.push(node.referrer)
-    }
-    // those that nothing leads to any more need not be remembered
-    nodes = new Map(Array.from(nodes).filter(([digest]) => all.has(digest)))
-    return { value: { found, listed }, isComplete: !loaded.includes(undefined) }
+  const reading = Semaphore.makeUnsafe(1)
+
+  /** Reads all manifests that have not been read. */
+  const readAll = reading.withPermit(Effect.suspend(() => {
+    const known = loadAll(Array.from(graph.unread.others.values()))
+    return Effect.flatMap(known, (known) =>
+      updating.withPermit(Effect.sync(() => {
+        graph.enter(known.filter(({ digest }) => graph.has(digest)))
+      })))
   }))
 
   return {
@@ -139,20 +235,21 @@ export const make = (options: {
       const listed = LayoutIndex.find(index, digest)
       return listed !== undefined
         ? Effect.succeed(listed)
-        : Effect.map(contained(index), (found) => found.get(digest))
+        : Effect.map(update(index), () => graph.parentsOf(digest)?.values().next().value)
     },
-    contained: (index, excluded) => Effect.map(walk(index, excluded), ({ value }) => value),
+    parents: (index) => Effect.as(update(index), (digest) => Array.from(graph.parentsOf(digest)?.keys() ?? [])),
     childrenOf: (descriptor) => Effect.map(load(descriptor), (node) => node?.children ?? []),
     referrers: Effect.fnUntraced(function*(index, subject) {
-      const { found, listed } = yield* bySubject(index)
+      yield* update(index)
+      yield* readAll
       // what is only contained may have been deleted without a change of the index
       return yield* Effect.filter(
-        found.get(subject) ?? [],
-        ({ digest }) => listed.has(digest) ? Effect.succeed(true) : options.exists(digest)
+        graph.referrersOf(subject)?.values() ?? [],
+        ({ digest }) => LayoutIndex.find(index, digest) !== undefined ? Effect.succeed(true) : options.exists(digest)
       )
     }),
     remember: (descriptor, manifest) => {
-      nodes.set(descriptor.digest, manifest === undefined ? leaf : nodeOf(descriptor, manifest))
+      nodes.set(descriptor.digest, nodeOf(descriptor, manifest))
     }
   }
 }

@@ -8,10 +8,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
 import type { Digest } from "../Digest.ts"
-import { type NameUnknown, type Reason, Storage } from "../RegistryError.ts"
-import type { Files } from "./Files.ts"
+import { Denied, type NameUnknown, type Reason, Storage } from "../RegistryError.ts"
+import { type Files, refusal } from "./Files.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import * as LayoutLock from "./LayoutLock.ts"
@@ -23,6 +25,8 @@ export const ours = ".effect-oci"
 
 /** A change of the index, made while nobody else changes it. */
 export interface Change<A> {
+  /** Largest size of the index that the change may lead to, in bytes. One that makes it smaller may always do so. */
+  readonly limit: number
   /** Puts there what the index will list; at the same time for several changes. */
   readonly prepare?: Effect.Effect<void, Reason>
   readonly edit: (index: LayoutIndex.LayoutIndex) => Effect.Effect<{
@@ -37,6 +41,8 @@ export interface LayoutFolder extends LayoutReader.Layout {
   readonly blobPath: (digest: Digest) => string
   /** The path of a blob that is to be put there. */
   readonly makePath: (digest: Digest) => Effect.Effect<string, Storage>
+  /** What is known of each file that is a blob. */
+  readonly blobs: Effect.Effect<ReadonlyArray<FileSystem.File.Info>, Storage>
   readonly exists: Effect.Effect<boolean, Reason>
   /** Makes an empty layout, unless one is there. */
   readonly create: Effect.Effect<void, Reason>
@@ -47,8 +53,21 @@ export interface LayoutFolder extends LayoutReader.Layout {
 const encoder = new TextEncoder()
 const firstIndex = LayoutIndex.format(LayoutIndex.empty)
 
+/** Fails if a change makes the index larger, and larger than it may be, in bytes. */
+export const checkSize = (
+  before: LayoutIndex.LayoutIndex,
+  after: LayoutIndex.LayoutIndex,
+  limit: number
+): Effect.Effect<void, Denied> =>
+  LayoutIndex.size(after) <= Math.max(limit, LayoutIndex.size(before)) ? Effect.void : Effect.fail(
+    new Denied({
+      detail: `the repository is full: its index.json may have ${limit} bytes; delete tags or manifests to make room`
+    })
+  )
+
 /** A change that waits for its turn. */
 interface Pending {
+  readonly limit: number
   readonly prepare: Effect.Effect<void, Reason>
   readonly edit: (index: LayoutIndex.LayoutIndex) => Effect.Effect<Edited, Reason>
   readonly fail: (cause: Cause.Cause<Reason>) => void
@@ -109,35 +128,79 @@ export const make = (options: {
 
   // -- reading the index ----------------------------------------------------------------------------------------------
 
-  let snapshot: { readonly version: string; readonly text: string; readonly index: LayoutIndex.LayoutIndex } | undefined
+  let snapshot: { readonly version: string; readonly index: LayoutIndex.LayoutIndex } | undefined
 
   /** Tells one content of a file from another, as long as each is a file of its own. */
   const versionOf = ({ ino, mtime, size }: FileSystem.File.Info): string =>
     `${Option.getOrElse(ino, () => "")} ${Option.getOrUndefined(mtime)?.getTime()} ${size}`
 
-  const read = Effect.fnUntraced(function*(): Effect.fn.Return<LayoutIndex.LayoutIndex, Reason> {
+  const broken = (problem: string) => new Storage({ path: indexPath, problem })
+
+  /** Reads the text of the index in pieces, so that a long one does not block others. */
+  const readText = Effect.fnUntraced(function*(): Effect.fn.Return<string | undefined, Reason, Scope.Scope> {
+    const file = yield* files.open(indexPath)
+    if (file === undefined) return undefined
+    if (file.size > LayoutFormat.indexLimit) return yield* broken(`it has more than ${LayoutFormat.indexLimit} bytes`)
+    const decoder = LayoutFormat.textDecoder()
+    const text = yield* Stream.runFoldEffect(
+      file.read(0, file.size),
+      () => "",
+      (text, bytes) =>
+        Effect.mapError(Effect.map(Effect.fromResult(decoder.push(bytes)), (more) => text + more), broken)
+    )
+    return text + (yield* Effect.mapError(Effect.fromResult(decoder.end()), broken))
+  }, Effect.scoped)
+
+  const parse = Effect.fnUntraced(function*(text: string) {
+    const steps = LayoutIndex.parsing(text)
+    let step = steps.next()
+    for (; step.done !== true; step = steps.next()) yield* Effect.yieldNow
+    return yield* Effect.mapError(Effect.fromResult(step.value), broken)
+  })
+
+  /** Returns true if an index has this text. */
+  const isTextOf = Effect.fnUntraced(function*(index: LayoutIndex.LayoutIndex, text: string) {
+    let position = 0
+    for (const piece of LayoutIndex.pieces(index)) {
+      if (!text.startsWith(piece, position)) return false
+      position += piece.length
+      yield* Effect.yieldNow
+    }
+    return position === text.length
+  })
+
+  const readFile = Effect.fnUntraced(function*(): Effect.fn.Return<LayoutIndex.LayoutIndex, Reason> {
     yield* existing
     const info = yield* files.stat(indexPath)
-    const bytes = yield* files.read(indexPath, LayoutFormat.indexLimit)
-    if (info === undefined || bytes === undefined) {
+    const text = yield* readText()
+    if (info === undefined || text === undefined) {
       // has the layout gone, or its index alone?
       isKnown = false
       yield* existing
-      return yield* new Storage({ path: indexPath, problem: "it is missing" })
+      return yield* broken("it is missing")
     }
-    const version = versionOf(info)
-    const broken = (problem: string) => new Storage({ path: indexPath, problem })
-    const text = yield* Effect.mapError(Effect.fromResult(LayoutFormat.decodeText(bytes)), broken)
-    const index = text === snapshot?.text
-      ? snapshot.index
-      : yield* Effect.mapError(Effect.fromResult(LayoutIndex.parse(text)), broken)
-    snapshot = { version, text, index }
+    const known = snapshot?.index
+    const index = known !== undefined && (yield* isTextOf(known, text)) ? known : yield* parse(text)
+    snapshot = { version: versionOf(info), index }
     return index
   })
 
+  // a large index is not read several times at once
+  const readTurn = Semaphore.makeUnsafe(1)
+  const read = readTurn.withPermit(Effect.suspend(readFile))
+
+  /** The last index, unless the file is another one now. */
+  const known = Effect.suspend(() =>
+    isKnown
+      ? Effect.map(files.stat(indexPath), (info) =>
+        info !== undefined && snapshot?.version === versionOf(info) ? snapshot.index : undefined)
+      : Effect.undefined
+  )
+
   const index = Effect.gen(function*() {
-    const info = isKnown ? yield* files.stat(indexPath) : undefined
-    return info !== undefined && snapshot?.version === versionOf(info) ? snapshot.index : yield* read()
+    return (yield* known) ?? (yield* readTurn.withPermit(Effect.gen(function*() {
+      return (yield* known) ?? (yield* readFile())
+    })))
   })
 
   const layout = LayoutReader.make({
@@ -158,12 +221,22 @@ export const make = (options: {
     LayoutLock.acquire({ files, owner, temporary, folder: files.join(folder, ours, "lock") })
   )
 
+  /** Creates a file of a text in pieces, so that a long one does not block others. */
+  const writeText = Effect.fnUntraced(function*(path: string, pieces: Iterable<string>) {
+    const file = yield* files.create(path)
+    for (const piece of pieces) {
+      // a write that goes on while its file is closed could end up in another one
+      yield* Effect.uninterruptible(Effect.mapError(file.writeAll(encoder.encode(piece)), refusal(path)))
+    }
+    yield* files.sync(path, file)
+  }, Effect.scoped)
+
   /** Puts a file in the place of another, all of it or nothing, once what is needed for that is safe on disk. */
   const replace = Effect.fnUntraced(
-    function*(path: string, text: string, { isHeld }: LayoutLock.Lock, needed: Effect.Effect<void, Reason>) {
+    function*(path: string, text: Iterable<string>, { isHeld }: LayoutLock.Lock, needed: Effect.Effect<void, Reason>) {
       const draft = yield* temporary
       yield* Effect.gen(function*() {
-        yield* Effect.all([needed, files.write(draft, encoder.encode(text))], { concurrency: 2, discard: true })
+        yield* Effect.all([needed, writeText(draft, text)], { concurrency: 2, discard: true })
         if (!(yield* isHeld)) {
           return yield* new Storage({ path, problem: "another process took over while it was written", code: "EBUSY" })
         }
@@ -181,21 +254,24 @@ export const make = (options: {
   const pending: Array<Pending> = []
 
   const write = Effect.fnUntraced(function*(index: LayoutIndex.LayoutIndex, held: LayoutLock.Lock) {
-    const text = LayoutIndex.format(index)
-    yield* replace(indexPath, text, held, syncBlobs)
+    yield* replace(indexPath, LayoutIndex.pieces(index), held, syncBlobs)
     yield* files.syncFolder(folder)
     const info = yield* files.stat(indexPath)
-    snapshot = info === undefined ? undefined : { version: versionOf(info), text, index }
+    snapshot = info === undefined ? undefined : { version: versionOf(info), index }
   })
 
   /** Makes several changes, and writes the index once. */
   const makeChanges = Effect.fnUntraced(function*(changes: ReadonlyArray<Pending>, held: LayoutLock.Lock) {
-    const before = yield* read()
+    const before = yield* read
     const prepared = yield* Effect.forEach(changes, ({ prepare }) => Effect.exit(prepare), { concurrency: "unbounded" })
     let index = before
     const made: Array<Edited & Pick<Pending, "fail">> = []
-    for (const [position, { edit, fail }] of changes.entries()) {
-      const edited = yield* Effect.exit(Effect.andThen(prepared[position] ?? Effect.void, edit(index)))
+    for (const [position, { edit, fail, limit }] of changes.entries()) {
+      const edited = yield* Effect.exit(
+        Effect.andThen(prepared[position] ?? Effect.void, edit(index)).pipe(
+          Effect.tap((edited) => checkSize(index, edited.index, limit))
+        )
+      )
       if (Exit.isFailure(edited)) {
         fail(edited.cause)
         continue
@@ -225,10 +301,11 @@ export const make = (options: {
     ))
   })
 
-  const change = <A>({ edit, prepare = Effect.void }: Change<A>): Effect.Effect<A, Reason> =>
+  const change = <A>({ edit, limit, prepare = Effect.void }: Change<A>): Effect.Effect<A, Reason> =>
     Effect.suspend(() => {
       const done = Deferred.makeUnsafe<A, Reason>()
       const own: Pending = {
+        limit,
         prepare,
         edit: (index) =>
           Effect.map(edit(index), ({ after = Effect.void, index, value }) => ({
@@ -255,8 +332,8 @@ export const make = (options: {
   const fill = Effect.fnUntraced(function*(held: LayoutLock.Lock) {
     if (yield* isThere()) return
     yield* files.makeFolder(files.join(blobsPath, "sha256"))
-    yield* replace(indexPath, firstIndex, held, files.syncFolder(blobsPath))
-    yield* replace(layoutPath, LayoutFormat.marker, held, Effect.void)
+    yield* replace(indexPath, [firstIndex], held, files.syncFolder(blobsPath))
+    yield* replace(layoutPath, [LayoutFormat.marker], held, Effect.void)
     yield* Effect.forEach(files.above(folder), files.syncFolder, { discard: true })
     isKnown = true
   }, Effect.uninterruptible)
@@ -272,6 +349,16 @@ export const make = (options: {
     )
   })
 
+  const blobs = Effect.gen(function*() {
+    const folders = (yield* files.list(blobsPath)).map((name) => files.join(blobsPath, name))
+    const names = yield* Effect.forEach(
+      folders,
+      (folder) => Effect.map(files.list(folder), (names) => names.map((name) => files.join(folder, name)))
+    )
+    const found = yield* Effect.forEach(names.flat(), files.stat, { concurrency: 16 })
+    return found.filter((info) => info !== undefined).filter(({ type }) => type === "File")
+  })
+
   const makePath = Effect.fnUntraced(function*(digest: Digest) {
     const path = blobPath(digest)
     const isNew = yield* files.makeFolder(files.dirname(path))
@@ -283,6 +370,7 @@ export const make = (options: {
     ...layout,
     blobPath,
     makePath,
+    blobs,
     exists: Effect.suspend(isThere),
     create,
     change: (change_) => Effect.andThen(existing, change(change_))

@@ -5,8 +5,14 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Digest from "../Digest.ts"
 
-/** Of an `index.json`, in bytes. */
-export const indexLimit = 64 * 1024 * 1024
+/**
+ * Largest size of an `index.json` that is read, in bytes. It is larger than what a push may make of it, so that a folder
+ * which is full, or was filled by an earlier version, can be read and emptied.
+ */
+export const indexLimit = 128 * 1024 * 1024
+
+/** Largest size of an `index.json` after a push, in bytes: some 280 000 entries with names of usual length. */
+export const pushLimit = 64 * 1024 * 1024
 
 /** Of an `oci-layout`, in bytes. */
 export const markerLimit = 10_000
@@ -21,11 +27,28 @@ export const blobPath = (digest: Digest.Digest): ReadonlyArray<string> => [
   Digest.encoded(digest)
 ]
 
+const strictDecoder = () => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+const decodeWith = (
+  decoder: ReturnType<typeof strictDecoder>,
+  bytes: Uint8Array,
+  options: { readonly stream: boolean }
+) => Result.mapError(Result.try(() => decoder.decode(bytes, options)), () => "it is not UTF-8")
+
 export const decodeText = (bytes: Uint8Array): Result.Result<string, string> =>
-  Result.mapError(
-    Result.try(() => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes)),
-    () => "it is not UTF-8"
-  )
+  decodeWith(strictDecoder(), bytes, { stream: false })
+
+/** Creates a decoder of text that comes in pieces. */
+export const textDecoder = (): {
+  readonly push: (bytes: Uint8Array) => Result.Result<string, string>
+  readonly end: () => Result.Result<string, string>
+} => {
+  const decoder = strictDecoder()
+  return {
+    push: (bytes) => decodeWith(decoder, bytes, { stream: true }),
+    end: () => decodeWith(decoder, new Uint8Array(), { stream: false })
+  }
+}
 
 const decodeMarker = Schema.decodeUnknownResult(
   Schema.fromJsonString(Schema.Struct({ imageLayoutVersion: Schema.String }))

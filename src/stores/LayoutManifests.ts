@@ -6,34 +6,98 @@ import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import * as Manifest from "../Manifest.ts"
-import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
-import { SparseIndex } from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type { Files } from "./Files.ts"
-import type { LayoutFolder } from "./LayoutFolder.ts"
+import * as LayoutFolder from "./LayoutFolder.ts"
+import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import { manifestLimit } from "./LayoutReader.ts"
+import type { LayoutUsage } from "./LayoutUsage.ts"
+import * as ManifestCheck from "./ManifestCheck.ts"
 
-const isThere = (layout: LayoutFolder, digest: Digest.Digest) =>
+const isThere = (layout: LayoutFolder.LayoutFolder, digest: Digest.Digest) =>
   Effect.map(layout.size(digest), (size) => size !== undefined)
 
-/** A manifest of a type that is known must be well-formed. */
-const decode = (mediaType: string, bytes: Uint8Array) =>
-  MediaType.isManifest(mediaType)
-    ? Effect.mapError(
-      Effect.fromResult(Manifest.decode(mediaType, bytes)),
-      ({ message }) => new RegistryError.ManifestInvalid({ detail: message })
-    )
-    : Effect.undefined
+/** Where manifests are written and deleted. */
+export interface Target {
+  readonly files: Files
+  readonly layout: LayoutFolder.LayoutFolder
+  /** Tells it from others: the repository, unless all share one layout. */
+  readonly key: string
+  readonly usage: LayoutUsage
+}
 
-const nothing: Manifest.Digests = { blobs: [], manifests: [] }
+/** Number of entries that are changed without a pause. */
+const entriesAtATime = 200
+
+/** Runs a change that may concern many entries in steps, until it changes nothing more. */
+const inSteps = Effect.fnUntraced(function*(
+  index: LayoutIndex.LayoutIndex,
+  step: (index: LayoutIndex.LayoutIndex) => LayoutIndex.LayoutIndex
+) {
+  let before = index
+  for (let after = step(before); after !== before; after = step(before)) {
+    before = after
+    yield* Effect.yieldNow
+  }
+  return before
+})
+
+/** Lists a manifest under its tags, or without one. */
+const listed = Effect.fnUntraced(function*(
+  layout: LayoutFolder.LayoutFolder,
+  index: LayoutIndex.LayoutIndex,
+  descriptor: Descriptor,
+  tags: ReadonlyArray<Tag>
+) {
+  let next = index
+  for (const [position, tag] of tags.entries()) {
+    // which of the images would lose the tag is for the user to decide
+    const ambiguity = LayoutIndex.ambiguity(index, tag)
+    if (ambiguity !== undefined) return yield* ambiguity
+    next = LayoutIndex.point(next, tag, descriptor)
+    if (position % entriesAtATime === entriesAtATime - 1) yield* Effect.yieldNow
+  }
+  if (tags.length > 0) return next
+  const known = yield* layout.catalog.find(next, descriptor.digest)
+  if (known?.mediaType === descriptor.mediaType) return next
+  const retyped = yield* inSteps(next, (index) => LayoutIndex.retype(index, descriptor, entriesAtATime))
+  return LayoutIndex.add(retyped, descriptor)
+})
+
+/** Removes the entries of what a manifest that is listed contains. */
+const withoutChildren = Effect.fnUntraced(
+  function*(index: LayoutIndex.LayoutIndex, children: ReadonlyArray<Digest.Digest>) {
+    let next = index
+    for (let from = 0; from < children.length; from += entriesAtATime) {
+      next = LayoutIndex.withoutChildren(next, children.slice(from, from + entriesAtATime))
+      yield* Effect.yieldNow
+    }
+    return next
+  }
+)
+
+/** More than an entry takes, in bytes. */
+const entryRoom = 1024
+
+/** Fails if the index is full, before anything is written: what is pushed at the same time is not known here. */
+const checkRoom = Effect.fnUntraced(function*(
+  layout: LayoutFolder.LayoutFolder,
+  tags: ReadonlyArray<Tag>,
+  list: (index: LayoutIndex.LayoutIndex) => Effect.Effect<LayoutIndex.LayoutIndex, RegistryError.Reason>
+) {
+  const index = yield* layout.index
+  if (LayoutIndex.size(index) + (tags.length + 1) * entryRoom <= LayoutFormat.pushLimit) return
+  yield* LayoutFolder.checkSize(index, yield* list(index), LayoutFormat.pushLimit)
+})
+
+/** Reads what has not been read of the manifests that are there, so that no change has to wait for that. */
+const prepareCatalog = (layout: LayoutFolder.LayoutFolder) => Effect.flatMap(layout.index, layout.catalog.parents)
 
 /** Stores a manifest, and points tags at it. */
 export const push = Effect.fnUntraced(
-  function*({ files, layout, manifest: { bytes, mediaType, ...rest }, tags, temporary }: {
-    readonly files: Files
-    readonly layout: LayoutFolder
+  function*({ files, key, layout, usage }: Target, { manifest: { bytes, mediaType, ...rest }, tags, temporary }: {
     readonly temporary: Effect.Effect<string, RegistryError.Storage>
     readonly manifest: { readonly mediaType: string; readonly bytes: Uint8Array; readonly digest?: Digest.Digest }
     readonly tags: ReadonlyArray<Tag>
@@ -43,95 +107,116 @@ export const push = Effect.fnUntraced(
     if (rest.digest !== undefined && rest.digest !== digest) {
       return yield* new Hasher.DigestMismatch({ expected: rest.digest, actual: digest })
     }
-    const manifest = yield* decode(mediaType, bytes)
     const descriptor: Descriptor = { mediaType, digest, size: bytes.length }
-    const { blobs, manifests } = manifest === undefined ? nothing : Manifest.references(manifest)
-    const needs = [
-      ...blobs.filter(({ mediaType }) => !MediaType.isNonDistributable(mediaType)),
-      ...(yield* SparseIndex) === "accept" ? [] : manifests
-    ]
-    const check = Effect.forEach(needs, (need) =>
-      Effect.flatMap(isThere(layout, need.digest), (isThere) =>
-        isThere
-          ? Effect.void
-          : Effect.fail(new RegistryError.ManifestBlobUnknown({ detail: need.digest }))), {
-      concurrency: 8,
-      discard: true
-    })
-    const [first] = needs
-    if (first !== undefined && !(yield* layout.exists)) {
-      return yield* new RegistryError.ManifestBlobUnknown({ detail: first.digest })
-    }
+    const manifest = yield* ManifestCheck.check(descriptor, bytes, tags)
+    const references = manifest === undefined ? [] : yield* ManifestCheck.references(manifest)
+    const check = ManifestCheck.checkReferences(references, ({ descriptor }) => layout.size(descriptor.digest))
+    const children = manifest === undefined ? [] : Manifest.references(manifest).manifests.map(({ digest }) => digest)
+    const list = (index: LayoutIndex.LayoutIndex) =>
+      Effect.flatMap(listed(layout, index, descriptor, tags), (index) => withoutChildren(index, children))
+    if (yield* layout.exists) {
+      if (tags.length === 0) yield* prepareCatalog(layout)
+      yield* checkRoom(layout, tags, list)
+    } else yield* ManifestCheck.checkReferences(references, () => Effect.undefined)
 
     const draft = yield* temporary
-    const children = new Set(manifests.map(({ digest }) => digest))
     yield* Effect.gen(function*() {
       yield* files.write(draft, bytes)
       yield* layout.create
       const path = yield* layout.makePath(digest)
       yield* layout.change({
-        prepare: Effect.andThen(check, files.rename(draft, path)),
-        edit: Effect.fnUntraced(function*(index) {
-          for (const tag of tags) {
-            // which of the images would lose the tag is for the user to decide
-            const ambiguity = LayoutIndex.ambiguity(index, tag)
-            if (ambiguity !== undefined) return yield* ambiguity
-          }
-          const isListed = tags.length > 0 || (yield* layout.catalog.find(index, digest))?.mediaType === mediaType
-          const tagged = tags.reduce((index, tag) => LayoutIndex.point(index, tag, descriptor), index)
-          const listed = isListed ? tagged : LayoutIndex.add(tagged, descriptor)
-          return {
-            index: LayoutIndex.withoutChildren(listed, children),
+        limit: LayoutFormat.pushLimit,
+        prepare: Effect.andThen(check, usage.adding(key, path, bytes.length, files.rename(draft, path))),
+        edit: (index) =>
+          Effect.map(list(index), (index) => ({
+            index,
             value: undefined,
             after: Effect.sync(() => layout.catalog.remember(descriptor, manifest))
-          }
-        })
+          }))
       })
     }).pipe(Effect.onError(() => Effect.ignore(files.remove(draft))))
     return descriptor
   }
 )
 
+const removeBlob = ({ files, key, layout, usage }: Target, digest: Digest.Digest) => {
+  const path = layout.blobPath(digest)
+  return usage.removing(key, path, files.remove(path))
+}
+
+/** Returns what only one manifest contains, of what is there. */
+const orphansOf = Effect.fnUntraced(function*(
+  layout: LayoutFolder.LayoutFolder,
+  index: LayoutIndex.LayoutIndex,
+  parent: Descriptor
+) {
+  const parentsOf = yield* layout.catalog.parents(index)
+  return yield* Effect.filter(
+    yield* layout.catalog.childrenOf(parent),
+    Effect.fnUntraced(function*({ digest }) {
+      if (!(yield* isThere(layout, digest))) return false
+      for (const other of parentsOf(digest)) {
+        if (other !== parent.digest && (yield* isThere(layout, other))) return false
+      }
+      return true
+    }),
+    { concurrency: 8 }
+  )
+})
+
 /** Removes a manifest and every tag on it. What it contains stays. */
-export const deleteManifest = (files: Files, layout: LayoutFolder, digest: Digest.Digest) =>
-  layout.change({
-    edit: Effect.fnUntraced(function*(index) {
-      const found = yield* layout.catalog.find(index, digest)
-      const isListed = LayoutIndex.find(index, digest) !== undefined
-      if (found === undefined || !isListed && !(yield* isThere(layout, digest))) {
-        return yield* new RegistryError.ManifestUnknown({})
-      }
-      let next = LayoutIndex.without(index, digest)
-      const contained = yield* layout.catalog.contained(next, digest)
-      for (const child of yield* layout.catalog.childrenOf(found)) {
-        if (contained.has(child.digest) || !(yield* isThere(layout, child.digest))) continue
-        next = LayoutIndex.add(next, child)
-      }
-      return {
-        index: next,
-        value: undefined,
-        after: files.remove(layout.blobPath(digest))
-      }
+export const deleteManifest = (target: Target, digest: Digest.Digest) => {
+  const { layout } = target
+  return Effect.andThen(
+    prepareCatalog(layout),
+    layout.change({
+      limit: LayoutFormat.indexLimit,
+      edit: Effect.fnUntraced(function*(index) {
+        const found = yield* layout.catalog.find(index, digest)
+        const isListed = LayoutIndex.find(index, digest) !== undefined
+        if (found === undefined || !isListed && !(yield* isThere(layout, digest))) {
+          return yield* new RegistryError.ManifestUnknown({})
+        }
+        let next = yield* inSteps(index, (index) => LayoutIndex.without(index, digest, entriesAtATime))
+        const orphans = yield* orphansOf(layout, index, found)
+        for (const [position, child] of orphans.entries()) {
+          next = LayoutIndex.add(next, child)
+          if (position % entriesAtATime === entriesAtATime - 1) yield* Effect.yieldNow
+        }
+        return {
+          index: next,
+          value: undefined,
+          after: removeBlob(target, digest)
+        }
+      })
     })
-  })
+  )
+}
 
 /** Removes a tag. The manifest stays. */
-export const deleteTag = (layout: LayoutFolder, tag: Tag) =>
+export const deleteTag = ({ layout }: Target, tag: Tag) =>
   layout.change({
+    limit: LayoutFormat.indexLimit,
     edit: (index) =>
-      LayoutIndex.tags(index).includes(tag)
+      LayoutIndex.hasTag(index, tag)
         ? Effect.succeed({ index: LayoutIndex.withoutTag(index, tag), value: undefined })
         : Effect.fail(new RegistryError.ManifestUnknown({}))
   })
 
 /** Removes a blob. */
-export const deleteBlob = (files: Files, layout: LayoutFolder, digest: Digest.Digest) =>
-  layout.change({
-    edit: Effect.fnUntraced(function*(index) {
-      if (!(yield* isThere(layout, digest))) return yield* new RegistryError.BlobUnknown({})
-      if ((yield* layout.catalog.find(index, digest)) !== undefined) {
-        return yield* new RegistryError.BlobUnknown({ detail: "it is a manifest" })
-      }
-      return { index, value: undefined, after: files.remove(layout.blobPath(digest)) }
+export const deleteBlob = (target: Target, digest: Digest.Digest) => {
+  const { layout } = target
+  return Effect.andThen(
+    prepareCatalog(layout),
+    layout.change({
+      limit: LayoutFormat.indexLimit,
+      edit: Effect.fnUntraced(function*(index) {
+        if (!(yield* isThere(layout, digest))) return yield* new RegistryError.BlobUnknown({})
+        if ((yield* layout.catalog.find(index, digest)) !== undefined) {
+          return yield* new RegistryError.BlobUnknown({ detail: "it is a manifest" })
+        }
+        return { index, value: undefined, after: removeBlob(target, digest) }
+      })
     })
-  })
+  )
+}

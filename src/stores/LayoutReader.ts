@@ -138,8 +138,8 @@ export const operations = (
   tags: (repository, options) =>
     find(repository).pipe(
       Effect.flatMap(({ index }) => index),
-      Effect.map((index) => LayoutIndex.tags(index).filter((tag) => tag > (options?.after ?? ""))),
-      Stream.fromArrayEffect,
+      Effect.map((index) => Stream.fromIterable(LayoutIndex.tags(index, options?.after))),
+      Stream.unwrap,
       Stream.mapError(failed("tags", repository))
     ),
   referrers: (repository, digest, options) =>

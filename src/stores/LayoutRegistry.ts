@@ -41,6 +41,18 @@
  * written together. Other tools know nothing of the lock: what they write at the same moment may be lost, as it may
  * between two of them.
  *
+ * **Limits**
+ *
+ * A push fails with `Denied` if `index.json` would have more than 64 MiB after it: some 280 000 entries with names of usual
+ * length, where each tag is an entry, and each manifest without a tag that no other one contains. Deleting is possible
+ * beyond that, and a file of up to 128 MiB is read. A media type may have 255 characters, a push 1000 tags, a manifest 8 MiB
+ * with 100 levels and 200 000 values of JSON, and the annotations of a manifest with a subject 2 MiB. A manifest may not
+ * say another size of content than that has.
+ *
+ * The limits in {@link Options} concern what this process writes, and what was there before its first change, which waits
+ * until that is counted. What other processes write meanwhile is counted after a restart. Uploads of an earlier process
+ * count once they are resumed.
+ *
  * Nothing outside the folder is read or written, not along a symbolic link either.
  *
  * @since 0.1.0
@@ -65,6 +77,7 @@ import * as LayoutManifests from "./LayoutManifests.ts"
 import * as LayoutReader from "./LayoutReader.ts"
 import * as LayoutTree from "./LayoutTree.ts"
 import * as LayoutUploads from "./LayoutUploads.ts"
+import * as LayoutUsage from "./LayoutUsage.ts"
 import * as Owner from "./Owner.ts"
 
 export {
@@ -90,6 +103,20 @@ export interface Options {
   readonly durability?: "power-loss" | "process-end"
   /** What errors call it; the folder unless given, for a single layout with `oci:` in front. */
   readonly name?: string
+  /** Largest size of a blob, in bytes. A larger one fails with `ContentTooLarge`. Default: no limit. */
+  readonly maximumBlobSize?: number | undefined
+  /**
+   * Largest size of all blobs, manifests and open uploads of a repository, in bytes. What goes beyond it fails with
+   * `Denied`. Default: no limit.
+   */
+  readonly maximumRepositorySize?: number | undefined
+  /**
+   * Largest size of all content and open uploads, in bytes; what was mounted counts once. What goes beyond it fails with
+   * `Denied`. Default: no limit.
+   */
+  readonly maximumSize?: number | undefined
+  /** Largest number of upload sessions that are open. One more fails with `TooManyRequests`. Default: no limit. */
+  readonly maximumUploads?: number | undefined
 }
 
 /**
@@ -165,6 +192,14 @@ export const make = Effect.fnUntraced(function*(
   const uploads = LayoutUploads.make(files, files.join(files.root, LayoutFolder.ours, "uploads"))
   const tree = LayoutTree.make({ files, form, owner: yield* Owner.make, temporary: uploads.temporary })
 
+  const everything = form === "layout"
+    ? Stream.empty
+    : Stream.mapEffect(
+      tree.repositories(""),
+      (name) => Effect.map(tree.find(name), (layout) => ({ key: tree.keyOf(name), layout }))
+    )
+  const usage = LayoutUsage.make(files, options, everything)
+
   const failed = (operation: string, repository?: Repository) => (reason: RegistryError.Reason) =>
     new RegistryError.RegistryError({
       operation,
@@ -176,20 +211,28 @@ export const make = Effect.fnUntraced(function*(
   const target = (
     operation: string,
     repository: Repository
-  ): Effect.Effect<BlobWriter.Target, RegistryError.RegistryError> =>
-    Effect.mapBoth(tree.prepare(repository), {
-      onFailure: failed(operation, repository),
-      onSuccess: (layout) => ({
+  ): Effect.Effect<BlobWriter.Target & LayoutManifests.Target, RegistryError.RegistryError> =>
+    tree.prepare(repository).pipe(
+      Effect.map((layout) => ({
+        files,
         layout,
         key: tree.keyOf(repository),
-        failed: (operation) => failed(operation, repository)
-      })
-    })
-  const change = <A>(
+        usage,
+        failed: (operation: string) => failed(operation, repository)
+      })),
+      Effect.tap(usage.ready),
+      Effect.mapError(failed(operation, repository))
+    )
+  /** Changes the layout of a repository, which must be there. */
+  const change = (
     operation: string,
     repository: Repository,
-    make: (layout: LayoutFolder.LayoutFolder) => Effect.Effect<A, RegistryError.Reason>
-  ) => Effect.mapError(Effect.flatMap(tree.find(repository), make), failed(operation, repository))
+    make: (target: LayoutManifests.Target) => Effect.Effect<void, RegistryError.Reason>
+  ) =>
+    Effect.mapError(tree.find(repository), failed(operation, repository)).pipe(
+      Effect.andThen(target(operation, repository)),
+      Effect.flatMap((target) => Effect.mapError(make(target), target.failed(operation)))
+    )
 
   const pushBlob: Registry.Registry["pushBlob"] = Effect.fnUntraced(function*(repository, descriptor, source) {
     const fail = failed("pushBlob", repository)
@@ -213,7 +256,10 @@ export const make = Effect.fnUntraced(function*(
     const { file, origin } = found
     const into = yield* target("startUpload", repository)
     if (into.layout !== origin) {
-      const isLinked = yield* Effect.mapError(BlobWriter.link(files, into, origin.blobPath(digest), digest), fail)
+      const isLinked = yield* Effect.mapError(
+        BlobWriter.link(files, into, origin.blobPath(digest), { digest, size: file.size }),
+        fail
+      )
       if (!isLinked) {
         const path = yield* Effect.mapError(uploads.temporary, fail)
         const content = Stream.mapError(file.read(0, file.size), fail)
@@ -251,19 +297,16 @@ export const make = Effect.fnUntraced(function*(
     resumeUpload: Effect.fnUntraced(function*(repository, id) {
       return yield* uploads.resume(yield* target("resumeUpload", repository), id)
     }),
-    pushManifest: (repository, manifest, tags) =>
-      Effect.mapError(
-        Effect.flatMap(
-          tree.prepare(repository),
-          (layout) => LayoutManifests.push({ files, layout, temporary: uploads.temporary, manifest, tags: tags ?? [] })
-        ),
-        failed("pushManifest", repository)
-      ),
+    pushManifest: Effect.fnUntraced(function*(repository, manifest, tags = []) {
+      const into = yield* target("pushManifest", repository)
+      const push = LayoutManifests.push(into, { temporary: uploads.temporary, manifest, tags })
+      return yield* Effect.mapError(push, into.failed("pushManifest"))
+    }),
     deleteBlob: (repository, digest) =>
-      change("deleteBlob", repository, (layout) => LayoutManifests.deleteBlob(files, layout, digest)),
+      change("deleteBlob", repository, (target) => LayoutManifests.deleteBlob(target, digest)),
     deleteManifest: (repository, digest) =>
-      change("deleteManifest", repository, (layout) => LayoutManifests.deleteManifest(files, layout, digest)),
-    deleteTag: (repository, tag) => change("deleteTag", repository, (layout) => LayoutManifests.deleteTag(layout, tag)),
+      change("deleteManifest", repository, (target) => LayoutManifests.deleteManifest(target, digest)),
+    deleteTag: (repository, tag) => change("deleteTag", repository, (target) => LayoutManifests.deleteTag(target, tag)),
     ...form === "layout"
       ? {}
       : { repositories: (options) => Stream.mapError(tree.repositories(options?.after ?? ""), failed("repositories")) }

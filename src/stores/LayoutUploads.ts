@@ -26,6 +26,7 @@ import {
 import type { Chunk, Upload } from "../Upload.ts"
 import * as BlobWriter from "./BlobWriter.ts"
 import type { Files } from "./Files.ts"
+import * as Usage from "./Usage.ts"
 
 /**
  * How long what is left of an upload is kept after its last byte. Its scope may end it before; this is for those whose
@@ -100,11 +101,16 @@ export const make = (files: Files, folder: string): Uploads => {
   const alive = (session: Session, operation: string) =>
     Effect.suspend(() => sessions.get(session.id) === session ? Effect.void : Effect.fail(unknown(session, operation)))
 
+  const forget = (session: Session) => {
+    sessions.delete(session.id)
+    BlobWriter.discard(session.target, session)
+  }
+
   /** Opens the file of a session, which is gone when another process took the session up. */
   const open = (session: Session, operation: string) =>
     Effect.mapError(files.update(session.path), (reason) => {
       if (reason.code !== "ENOENT") return session.target.failed(operation)(reason)
-      sessions.delete(session.id)
+      forget(session)
       return unknown(session, operation)
     })
 
@@ -119,7 +125,7 @@ export const make = (files: Files, folder: string): Uploads => {
       const detail = `the upload is at ${session.size}, the chunk begins at ${offset}`
       return yield* fail(new BlobUploadInvalid({ detail }))
     }
-    yield* BlobWriter.receive(session, file, stream, size ?? Infinity, fail)
+    yield* BlobWriter.receive(session.target, session, file, stream, size ?? Infinity, fail)
     if (size !== undefined && session.size !== offset + size) {
       return yield* fail(new Hasher.SizeMismatch({ expected: size, actual: session.size - offset }))
     }
@@ -172,7 +178,7 @@ export const make = (files: Files, folder: string): Uploads => {
   const cancel = (session: Session) =>
     Effect.suspend(() => {
       if (sessions.get(session.id) !== session) return Effect.void
-      sessions.delete(session.id)
+      forget(session)
       return Effect.ignore(files.remove(session.path))
     })
 
@@ -181,11 +187,20 @@ export const make = (files: Files, folder: string): Uploads => {
     const hasher = yield* Hasher.Hasher
     const hash = yield* Effect.mapError(hasher.make(algorithm), fail)
     const open = Effect.gen(function*() {
+      yield* Usage.orFail(() => target.usage.checkUploads(sessions.size))
       yield* ready
       const id = yield* randomId
       const path = `${yield* prefixOf(target, id)}0`
       yield* files.write(path, new Uint8Array(), { isDurable: false })
-      const session = { id, target, path, lock: Semaphore.makeUnsafe(1), size: 0, hash: { algorithm, hash } }
+      const session = {
+        id,
+        target,
+        path,
+        lock: Semaphore.makeUnsafe(1),
+        size: 0,
+        counted: 0,
+        hash: { algorithm, hash }
+      }
       sessions.set(id, session)
       return session
     })
@@ -209,6 +224,7 @@ export const make = (files: Files, folder: string): Uploads => {
         .flatMap((path) => path.startsWith(prefix) ? Number(path.slice(prefix.length)) : [])
         .filter(Number.isSafeInteger)
       if (generations.length === 0) return yield* new BlobUploadUnknown({})
+      yield* Usage.orFail(() => target.usage.checkUploads(sessions.size))
       const last = Math.max(...generations)
       const path = `${prefix}${last + 1}`
       const copy = files.join(folder, `${yield* randomId}.tmp`)
@@ -225,7 +241,9 @@ export const make = (files: Files, folder: string): Uploads => {
         yield* files.remove(path)
         return yield* new BlobUploadUnknown({})
       }
-      const session = { id, target, path, lock: Semaphore.makeUnsafe(1), size: Number(info.size), hash: undefined }
+      const size = Number(info.size)
+      const session = { id, target, path, lock: Semaphore.makeUnsafe(1), size, counted: size, hash: undefined }
+      target.usage.found(target.key, Usage.unshared(size))
       sessions.set(id, session)
       return session
     }

@@ -8,39 +8,63 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Result from "effect/Result"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type * as BlobSource from "../BlobSource.ts"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
-import * as Manifest from "../Manifest.ts"
+import type * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type { Chunk, Upload } from "../Upload.ts"
-
-interface StoredManifest {
-  readonly descriptor: Descriptor
-  readonly bytes: Uint8Array
-  /** What it is a referrer of, and how it is listed there. */
-  readonly subject?: Digest.Digest
-  readonly referrer?: Descriptor
-}
+import * as Gathered from "./Gathered.ts"
+import * as ManifestCheck from "./ManifestCheck.ts"
+import * as MemoryContent from "./MemoryContent.ts"
+import * as SortedMap from "./SortedMap.ts"
+import * as Usage from "./Usage.ts"
 
 interface Session {
   readonly repository: Repository
-  chunks: Array<Uint8Array>
-  size: number
+  readonly received: Gathered.Gathered
+  isOpen: boolean
   readonly lock: Semaphore.Semaphore
 }
 
-interface Content {
-  readonly blobs: Map<Digest.Digest, Uint8Array>
-  readonly manifests: Map<Digest.Digest, StoredManifest>
-  readonly tags: Map<Tag, Digest.Digest>
+/** Number of tags that are removed without a pause. */
+const tagsAtATime = 1000
+
+/** Content that any repository has, and how many have it as a blob or as a manifest. */
+interface Shared {
+  readonly bytes: Uint8Array
+  readonly holders: number
+}
+
+/**
+ * What a registry in memory is called, and how much it may hold.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** What errors call it. Default: `memory`. */
+  readonly name?: string | undefined
+  /** Largest size of a blob, in bytes. A larger one fails with `ContentTooLarge`. Default: no limit. */
+  readonly maximumBlobSize?: number | undefined
+  /**
+   * Largest size of all blobs, manifests and open uploads of a repository, in bytes. What goes beyond it fails with
+   * `Denied`. Default: no limit.
+   */
+  readonly maximumRepositorySize?: number | undefined
+  /**
+   * Largest size of all content and open uploads, in bytes; what several repositories share counts once. What goes beyond
+   * it fails with `Denied`. Default: no limit.
+   */
+  readonly maximumSize?: number | undefined
+  /** Largest number of upload sessions that are open. One more fails with `TooManyRequests`. Default: no limit. */
+  readonly maximumUploads?: number | undefined
 }
 
 /**
@@ -71,31 +95,58 @@ interface Content {
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options?: {
-  /** What errors call it; `memory` unless given. */
-  readonly name?: string
-}): Effect.Effect<Registry.Registry> =>
+export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
   Effect.sync(() => {
     const name = options?.name ?? "memory"
-    const repositories = new Map<Repository, Content>()
+    const usage = Usage.make(options ?? {})
+    let repositories = SortedMap.empty<Repository, MemoryContent.Content>()
+    const shared = new Map<Digest.Digest, Shared>()
     const sessions = new Map<string, Session>()
     let sessionCount = 0
 
     const error = (operation: string, repository: Repository, reason: RegistryError.Reason) =>
       new RegistryError.RegistryError({ operation, registry: name, repository, reason })
 
-    const existing = (operation: string, repository: Repository): Effect.Effect<Content, RegistryError.RegistryError> =>
+    const existing = (
+      operation: string,
+      repository: Repository
+    ): Effect.Effect<MemoryContent.Content, RegistryError.RegistryError> =>
       Effect.suspend(() => {
-        const content = repositories.get(repository)
+        const content = SortedMap.get(repositories, repository)
         return content === undefined
           ? Effect.fail(error(operation, repository, new RegistryError.NameUnknown({})))
           : Effect.succeed(content)
       })
 
-    const created = (repository: Repository): Content => {
-      const content = repositories.get(repository) ?? { blobs: new Map(), manifests: new Map(), tags: new Map() }
-      repositories.set(repository, content)
+    const created = (repository: Repository): MemoryContent.Content => {
+      const known = SortedMap.get(repositories, repository)
+      if (known !== undefined) return known
+      const content = MemoryContent.make()
+      repositories = SortedMap.set(repositories, repository, content)
       return content
+    }
+
+    /** What some content adds to a repository, and to all of them. */
+    const amountOf = (repository: Repository, digest: Digest.Digest, size: number): Usage.Amount => {
+      const content = SortedMap.get(repositories, repository)
+      const isThere = content !== undefined && MemoryContent.has(content, digest)
+      return { repository: isThere ? 0 : size, total: shared.has(digest) ? 0 : size }
+    }
+
+    /** Notes that one more repository has some content, as a blob or as a manifest, and returns the one copy of it. */
+    const hold = (digest: Digest.Digest, bytes: Uint8Array): Uint8Array => {
+      const known = shared.get(digest) ?? { bytes, holders: 0 }
+      shared.set(digest, { bytes: known.bytes, holders: known.holders + 1 })
+      return known.bytes
+    }
+
+    /** Notes that a repository has some content no longer. */
+    const release = (repository: Repository, digest: Digest.Digest) => {
+      const known = shared.get(digest)
+      if (known === undefined) return
+      if (known.holders > 1) shared.set(digest, { ...known, holders: known.holders - 1 })
+      else shared.delete(digest)
+      usage.remove(repository, amountOf(repository, digest, known.bytes.length))
     }
 
     const describeBlob = (digest: Digest.Digest, bytes: Uint8Array): Descriptor => ({
@@ -130,7 +181,7 @@ export const make = (options?: {
     const findManifest = Effect.fnUntraced(
       function*(operation: string, repository: Repository, reference: Tag | Digest.Digest) {
         const content = yield* existing(operation, repository)
-        const digest = Digest.isDigest(reference) ? reference : content.tags.get(reference)
+        const digest = Digest.isDigest(reference) ? reference : SortedMap.get(content.tags, reference)
         const manifest = digest === undefined ? undefined : content.manifests.get(digest)
         if (manifest === undefined) return yield* error(operation, repository, new RegistryError.ManifestUnknown({}))
         return manifest
@@ -141,8 +192,8 @@ export const make = (options?: {
 
     const newSession = (repository: Repository): Session => ({
       repository,
-      chunks: [],
-      size: 0,
+      received: Gathered.make(),
+      isOpen: true,
       lock: Semaphore.makeUnsafe(1)
     })
 
@@ -152,26 +203,68 @@ export const make = (options?: {
       session: Session,
       chunk: Chunk<E>
     ) {
-      if (chunk.offset !== session.size) {
-        const detail = `the upload is at ${session.size}, the chunk begins at ${chunk.offset}`
-        return yield* error(operation, repository, new RegistryError.BlobUploadInvalid({ detail }))
+      const { received } = session
+      const fail = (reason: RegistryError.Reason) => error(operation, repository, reason)
+      if (chunk.offset !== received.size()) {
+        const detail = `the upload is at ${received.size()}, the chunk begins at ${chunk.offset}`
+        return yield* fail(new RegistryError.BlobUploadInvalid({ detail }))
       }
-      const wrongSize = (expected: number) =>
-        error(operation, repository, new Hasher.SizeMismatch({ expected, actual: session.size - chunk.offset }))
-      yield* Stream.runForEach(chunk.stream, (bytes) =>
+      const expected = chunk.size ?? Infinity
+      /** Takes a piece, or returns why it does not. */
+      const take = (piece: Uint8Array): RegistryError.Reason | undefined => {
+        const size = received.size() + piece.length
+        const refusal = !session.isOpen
+          ? new RegistryError.BlobUploadUnknown({})
+          : size - chunk.offset > expected
+          ? new Hasher.SizeMismatch({ expected, actual: size - chunk.offset })
+          : usage.checkBlob(size) ?? usage.add(repository, Usage.unshared(piece.length))
+        if (refusal === undefined) received.push(piece)
+        return refusal
+      }
+      const announced = chunk.size ?? 0
+      yield* Effect.mapError(
+        Usage.orFail(() =>
+          usage.checkBlob(chunk.offset + announced) ?? usage.check(repository, Usage.unshared(announced))
+        ),
+        fail
+      )
+      yield* Stream.runForEachArray(chunk.stream, (pieces) =>
         Effect.suspend(() => {
-          session.chunks.push(bytes.slice())
-          session.size += bytes.length
-          const isTooMuch = chunk.size !== undefined && session.size - chunk.offset > chunk.size
-          return isTooMuch ? Effect.fail(wrongSize(chunk.size)) : Effect.void
+          for (const piece of pieces) {
+            const refusal = take(piece)
+            if (refusal !== undefined) return Effect.fail(fail(refusal))
+          }
+          return Effect.void
         }))
-      if (chunk.size !== undefined && chunk.size !== session.size - chunk.offset) return yield* wrongSize(chunk.size)
+      const actual = received.size() - chunk.offset
+      if (chunk.size !== undefined && chunk.size !== actual) {
+        return yield* fail(new Hasher.SizeMismatch({ expected: chunk.size, actual }))
+      }
     })
 
+    /** Makes room for others again that an upload took. */
+    const discard = (session: Session) =>
+      Effect.sync(() => {
+        if (!session.isOpen) return
+        session.isOpen = false
+        usage.remove(session.repository, Usage.unshared(session.received.size()))
+      })
+
+    const putBlob = (repository: Repository, digest: Digest.Digest, bytes: Uint8Array) => {
+      const content = created(repository)
+      if (!content.blobs.has(digest)) content.blobs.set(digest, hold(digest, bytes))
+    }
+
+    /** Makes a blob of what was received. Its room is counted already. */
     const store = Effect.fnUntraced(
-      function*(operation: string, repository: Repository, digest: Digest.Digest, bytes: Uint8Array) {
+      function*(operation: string, digest: Digest.Digest, session: Session) {
+        const { repository } = session
+        const bytes = session.received.join()
         yield* Effect.mapError(Hasher.verifyBytes(bytes, digest), (reason) => error(operation, repository, reason))
-        created(repository).blobs.set(digest, bytes)
+        if (!session.isOpen) return yield* error(operation, repository, new RegistryError.BlobUploadUnknown({}))
+        yield* discard(session)
+        usage.found(repository, amountOf(repository, digest, bytes.length))
+        putBlob(repository, digest, bytes)
         return describeBlob(digest, bytes)
       }
     )
@@ -190,17 +283,17 @@ export const make = (options?: {
         minimumChunk: 0,
         maximumChunk: Infinity,
         resumable: true,
-        status: Effect.map(session("status"), ({ size }) => size),
+        status: Effect.map(session("status"), ({ received }) => received.size()),
         append: Effect.fnUntraced(function*(chunk) {
           const into = yield* session("append")
           yield* into.lock.withPermit(receive("append", repository, into, chunk))
-          return into.size
+          return into.received.size()
         }),
         commit: Effect.fnUntraced(function*(digest, last) {
           const into = yield* session("commit")
           return yield* into.lock.withPermit(Effect.gen(function*() {
             if (last !== undefined) yield* receive("commit", repository, into, last)
-            const descriptor = yield* store("commit", repository, digest, concat(into))
+            const descriptor = yield* store("commit", digest, into)
             sessions.delete(id)
             return descriptor
           }))
@@ -208,36 +301,46 @@ export const make = (options?: {
       }
     }
 
+    /** Ends a session, unless it was committed. */
+    const cancel = (id: string) =>
+      Effect.suspend(() => {
+        const session = sessions.get(id)
+        sessions.delete(id)
+        return session === undefined ? Effect.void : discard(session)
+      })
+
     const openSession = (repository: Repository) =>
-      Effect.map(
-        Effect.acquireRelease(
-          Effect.sync(() => {
+      Effect.acquireRelease(
+        Usage.orFail(() => usage.checkUploads(sessions.size)).pipe(Effect.mapBoth({
+          onFailure: (reason) => error("startUpload", repository, reason),
+          onSuccess: () => {
             const id = `${++sessionCount}`
             sessions.set(id, newSession(repository))
             return id
-          }),
-          (id) => Effect.sync(() => sessions.delete(id))
-        ),
-        (id) => upload(repository, id)
-      )
+          }
+        })),
+        cancel
+      ).pipe(Effect.map((id) => upload(repository, id)))
 
     const startUpload: Registry.Registry["startUpload"] = Effect.fnUntraced(function*(repository, options) {
       const mount = options?.mount
       if (mount === undefined) return yield* openSession(repository)
-      const origins = mount.from === undefined ? repositories.values() : [repositories.get(mount.from)]
-      for (const origin of origins) {
-        const bytes = origin?.blobs.get(mount.digest)
-        if (bytes === undefined) continue
-        created(repository).blobs.set(mount.digest, bytes)
-        return { _tag: "Mounted", digest: mount.digest }
-      }
-      return yield* openSession(repository)
+      const { digest, from } = mount
+      const isThere = from === undefined || SortedMap.get(repositories, from)?.blobs.has(digest) === true
+      const bytes = isThere ? shared.get(digest)?.bytes : undefined
+      if (bytes === undefined) return yield* openSession(repository)
+      yield* Effect.mapError(
+        Usage.orFail(() => usage.add(repository, amountOf(repository, digest, bytes.length))),
+        (reason) => error("startUpload", repository, reason)
+      )
+      putBlob(repository, digest, bytes)
+      return { _tag: "Mounted", digest }
     })
 
     const resumeUpload: Registry.Registry["resumeUpload"] = Effect.fnUntraced(function*(repository, id) {
       const resumed = upload(repository, id)
       yield* resumed.status
-      yield* Effect.addFinalizer(() => Effect.sync(() => sessions.delete(id)))
+      yield* Effect.addFinalizer(() => cancel(id))
       return resumed
     })
 
@@ -253,61 +356,43 @@ export const make = (options?: {
         }
         const session = newSession(repository)
         const chunk = { offset: 0, size: descriptor.size, stream: source.open(0) }
-        yield* receive("pushBlob", repository, session, chunk)
-        return yield* store("pushBlob", repository, descriptor.digest, concat(session))
+        return yield* receive("pushBlob", repository, session, chunk).pipe(
+          Effect.andThen(store("pushBlob", descriptor.digest, session)),
+          Effect.onError(() => discard(session))
+        )
       }
     )
 
     // -- writing manifests --------------------------------------------------------------------------------------------
 
-    const check = Effect.fnUntraced(function*(repository: Repository, mediaType: string, bytes: Uint8Array) {
-      if (!MediaType.isManifest(mediaType)) return undefined
-      const decoded = Manifest.decode(mediaType, bytes)
-      if (Result.isFailure(decoded)) {
-        const reason = new RegistryError.ManifestInvalid({ detail: decoded.failure.message })
-        return yield* error("pushManifest", repository, reason)
-      }
-      const content = repositories.get(repository)
-      const { blobs, manifests } = Manifest.references(decoded.success)
-      const isSparse = (yield* Registry.SparseIndex) === "accept"
-      const missing = [
-        ...blobs.filter((blob) => !content?.blobs.has(blob.digest) && !MediaType.isNonDistributable(blob.mediaType)),
-        ...manifests.filter(({ digest, mediaType }) =>
-          !isSparse && !content?.manifests.has(digest) &&
-          // what has an unknown type may be a blob
-          (MediaType.isManifest(mediaType) || !content?.blobs.has(digest))
-        )
-      ]
-      const [first] = missing
-      if (first !== undefined) {
-        return yield* error("pushManifest", repository, new RegistryError.ManifestBlobUnknown({ detail: first.digest }))
-      }
-      return decoded.success
+    /** Checks that what a manifest refers to is there, and has the size that it says. */
+    const checkReferences = Effect.fnUntraced(function*(repository: Repository, manifest: Manifest.Manifest) {
+      const content = SortedMap.get(repositories, repository)
+      yield* ManifestCheck.checkReferences(
+        yield* ManifestCheck.references(manifest),
+        ({ descriptor: { digest }, kind }) => {
+          const blob = kind === "manifest" ? undefined : content?.blobs.get(digest)?.length
+          return Effect.succeed(kind === "blob" ? blob : content?.manifests.get(digest)?.descriptor.size ?? blob)
+        }
+      )
     })
 
     const pushManifest: Registry.Registry["pushManifest"] = Effect.fnUntraced(
-      function*(repository, { bytes, digest: expected, mediaType }, tags = []) {
-        const algorithm = expected === undefined ? "sha256" : Digest.algorithm(expected)
-        const digest = yield* Effect.mapError(
-          Hasher.digest(bytes, algorithm),
-          (reason) => error("pushManifest", repository, reason)
-        )
+      function*(repository, { bytes: given, digest: expected, mediaType }, tags = []) {
+        const fail = Effect.mapError((reason: RegistryError.Reason) => error("pushManifest", repository, reason))
+        const bytes = given.slice()
+        const digest = yield* fail(Hasher.digest(bytes, expected === undefined ? "sha256" : Digest.algorithm(expected)))
         if (expected !== undefined && expected !== digest) {
-          const reason = new Hasher.DigestMismatch({ expected, actual: digest })
-          return yield* error("pushManifest", repository, reason)
+          return yield* fail(Effect.fail(new Hasher.DigestMismatch({ expected, actual: digest })))
         }
-        const manifest = yield* check(repository, mediaType, bytes)
         const descriptor: Descriptor = { mediaType, digest, size: bytes.length }
-        const subject = manifest?.content.subject?.digest
+        const manifest = yield* fail(ManifestCheck.check(descriptor, bytes, tags))
+        if (manifest !== undefined) yield* fail(checkReferences(repository, manifest))
+        yield* fail(Usage.orFail(() => usage.add(repository, amountOf(repository, digest, bytes.length))))
         const content = created(repository)
-        content.manifests.set(digest, {
-          descriptor,
-          bytes: bytes.slice(),
-          ...manifest === undefined || subject === undefined
-            ? {}
-            : { subject, referrer: Manifest.toReferrer(manifest, descriptor) }
-        })
-        for (const tag of tags) content.tags.set(tag, digest)
+        const known = content.manifests.get(digest)?.bytes
+        MemoryContent.putManifest(content, descriptor, known ?? hold(digest, bytes), manifest)
+        for (const tag of tags) MemoryContent.point(content, tag, digest)
         return descriptor
       }
     )
@@ -317,27 +402,29 @@ export const make = (options?: {
     const deleteBlob: Registry.Registry["deleteBlob"] = Effect.fnUntraced(function*(repository, digest) {
       yield* findBlob("deleteBlob", repository, digest)
       created(repository).blobs.delete(digest)
+      release(repository, digest)
     })
 
     const deleteManifest: Registry.Registry["deleteManifest"] = Effect.fnUntraced(function*(repository, digest) {
-      yield* findManifest("deleteManifest", repository, digest)
+      const manifest = yield* findManifest("deleteManifest", repository, digest)
       const content = created(repository)
-      content.manifests.delete(digest)
-      for (const [tag, target] of content.tags) {
-        if (target === digest) content.tags.delete(tag)
+      const tags = MemoryContent.removeManifest(content, manifest)
+      release(repository, digest)
+      for (const [position, tag] of tags.entries()) {
+        if (SortedMap.get(content.tags, tag) === digest) MemoryContent.removeTag(content, tag)
+        if (position % tagsAtATime === tagsAtATime - 1) yield* Effect.yieldNow
       }
     })
 
     const deleteTag: Registry.Registry["deleteTag"] = Effect.fnUntraced(function*(repository, tag) {
       yield* findManifest("deleteTag", repository, tag)
-      created(repository).tags.delete(tag)
+      MemoryContent.removeTag(created(repository), tag)
     })
 
-    const listed = <A extends string>(items: Iterable<A>, after: string = ""): ReadonlyArray<A> =>
-      Array.from(items).filter((item) => item > after).sort()
-
-    const isReferrer = (subject: Digest.Digest, artifactType?: string) => (manifest: StoredManifest) =>
-      manifest.subject === subject && (artifactType === undefined || manifest.referrer?.artifactType === artifactType)
+    const listed = function*<A extends string, B>(items: SortedMap.SortedMap<A, B>, after: string = ""): Generator<A> {
+      // as: what follows is compared with it only
+      for (const [item] of SortedMap.entries(items, after as A)) if (item > after) yield item
+    }
 
     return Registry.make({
       name,
@@ -367,20 +454,20 @@ export const make = (options?: {
       deleteBlob,
       deleteManifest,
       deleteTag,
-      repositories: (options) => Stream.suspend(() => Stream.fromArray(listed(repositories.keys(), options?.after))),
+      repositories: (options) => Stream.suspend(() => Stream.fromIterable(listed(repositories, options?.after))),
       tags: (repository, options) =>
         Stream.unwrap(Effect.map(
           existing("tags", repository),
-          ({ tags }) => Stream.fromArray(listed(tags.keys(), options?.after))
+          ({ tags }) => Stream.fromIterable(listed(tags, options?.after))
         )),
       referrers: (repository, digest, options) =>
-        Stream.suspend(() =>
-          Stream.fromIterable(
-            Array.from(repositories.get(repository)?.manifests.values() ?? [])
-              .filter(isReferrer(digest, options?.artifactType))
-              .flatMap(({ referrer }) => referrer ?? [])
+        Stream.suspend(() => {
+          const found = SortedMap.get(repositories, repository)?.referrers.get(digest)?.values() ?? []
+          const { artifactType } = options ?? {}
+          return Stream.fromIterable(
+            Array.from(found).filter((referrer) => artifactType === undefined || referrer.artifactType === artifactType)
           )
-        )
+        })
     })
   })
 
@@ -402,18 +489,8 @@ export const make = (options?: {
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: { readonly name?: string }): Layer.Layer<Registry.Registry> =>
+export const layer = (options?: Options): Layer.Layer<Registry.Registry> =>
   Layer.effect(Registry.Registry, make(options))
-
-const concat = ({ chunks, size }: Session): Uint8Array => {
-  const bytes = new Uint8Array(size)
-  let offset = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, offset)
-    offset += chunk.length
-  }
-  return bytes
-}
 
 function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
   for (let offset = 0; offset < bytes.length; offset += 65_536) yield bytes.slice(offset, offset + 65_536)

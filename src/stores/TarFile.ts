@@ -1,17 +1,17 @@
 /**
  * Tar archives on disk, read in any order: what is where is found out once, by the headers alone.
  *
- * An archive that is compressed, cut off, or has names that lead out of it, is refused. Links lead to other members; no
+ * An archive that is cut off, or has names that lead out of it, is refused. Links lead to other members; no
  * file is ever made of one.
  */
-import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
 import * as Tar from "effect/encoding/Tar"
-import * as FileSystem from "effect/FileSystem"
+import type * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { ContentTooLarge, Storage } from "../RegistryError.ts"
+import * as ArchiveFile from "./ArchiveFile.ts"
 import { type OpenFile, readFrom, refusal } from "./Files.ts"
 
 /** Nobody has that many. */
@@ -37,19 +37,6 @@ export interface TarFile {
 const blockSize = 512
 const zeros = new Uint8Array(1024 * 1024)
 
-export type Compression = "gzip" | "zstd" | "bzip2" | "xz"
-
-const magics: ReadonlyArray<readonly [name: Compression, magic: ReadonlyArray<number>]> = [
-  ["gzip", [0x1f, 0x8b]],
-  ["zstd", [0x28, 0xb5, 0x2f, 0xfd]],
-  ["bzip2", [0x42, 0x5a, 0x68]],
-  ["xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]]
-]
-
-/** How content that begins like this is compressed, if it is. */
-export const compression = (beginning: Uint8Array): Compression | undefined =>
-  magics.find(([, magic]) => magic.every((byte, index) => beginning[index] === byte))?.[0]
-
 /** A name without what says nothing, or nothing where it leads out of the archive. */
 const normalize = (name: string, from: ReadonlyArray<string> = []): string | undefined => {
   const parts = [...from]
@@ -65,21 +52,12 @@ const normalize = (name: string, from: ReadonlyArray<string> = []): string | und
 
 /** Opens an archive, and finds out what is in it. */
 export const open = Effect.fnUntraced(function*(
-  path: string
-): Effect.fn.Return<TarFile, Storage, FileSystem.FileSystem | Scope.Scope> {
-  const fs = yield* FileSystem.FileSystem
-  const file = yield* Effect.mapError(fs.open(path), refusal(path))
-  const info = yield* Effect.mapError(file.stat, refusal(path))
-  if (info.type !== "File") return yield* new Storage({ path, problem: "it is not a file" })
-  const fileSize = ByteSize.toNumberUnsafe(info.size)
+  path: string,
+  whenCompressed: ArchiveFile.WhenCompressed = "unpack"
+): Effect.fn.Return<TarFile, Storage | ContentTooLarge, FileSystem.FileSystem | Scope.Scope> {
+  const { file, size: fileSize } = yield* ArchiveFile.open(path, whenCompressed)
   const readAt = (position: number, size: number) =>
     Effect.mapError(file.readAlloc(size, { position: BigInt(position) }), refusal(path))
-
-  const beginning = Option.getOrElse(yield* readAt(0, 6), () => new Uint8Array())
-  const compressed = compression(beginning)
-  if (compressed !== undefined) {
-    return yield* new Storage({ path, problem: `it is compressed with ${compressed}, and has to be unpacked first` })
-  }
 
   const members = new Map<string, Member>()
   const broken = (problem: string) =>

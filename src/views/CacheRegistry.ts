@@ -11,8 +11,8 @@
  * while anybody waits for its end. Who comes late, or falls behind, reads the rest from the store when the blob is there.
  * Who leaves disturbs nobody, and the blob is brought in to its end. Where upstream fails, so do all who read it then,
  * with its error; nothing is kept, and who asks next begins anew. Where the store fails, readers get the blob past it, and
- * the `Observer` is told, with a `Warning`. A part of a blob that is neither in the store nor on its way there is read from
- * upstream, and not kept.
+ * the `Observer` is told, with a `Warning`. A range of a blob that is not in the store brings in the whole blob, because
+ * nothing else can be verified: a range up to the end of the blob streams along, any other one waits for the blob.
  *
  * **Tags** are believed for a while, and then asked for again, without their manifest where it has not changed. A tag that
  * upstream does not know any more is forgotten. Where upstream cannot be asked, because it is not reachable, or wants no
@@ -40,9 +40,11 @@ import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import { type Digest, isDigest } from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
+import * as Manifest from "../Manifest.ts"
+import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
-import { RegistryError } from "../RegistryError.ts"
+import { type Reason, RegistryError, UnexpectedResponse } from "../RegistryError.ts"
 import * as Fills from "./Fills.ts"
 import { isAbsence } from "./IfThere.ts"
 import * as KeptManifests from "./KeptManifests.ts"
@@ -91,6 +93,32 @@ interface Resolved {
   readonly descriptor: Descriptor
   readonly isStale: boolean
 }
+
+/** Returns true for what hosts send that are no registry: a web page, or another document for people. */
+const isPage = (mediaType: string, bytes: Uint8Array): boolean =>
+  !MediaType.isManifest(mediaType) &&
+  (/^text\/|^multipart\/|[/+]xml$/.test(mediaType) || /^\s*</.test(new TextDecoder().decode(bytes.subarray(0, 100))))
+
+/** Returns true if a document can be a manifest of this type. One of a type that is not known here can be anything else. */
+const isManifest = (mediaType: string, bytes: Uint8Array): boolean =>
+  MediaType.isManifest(mediaType)
+    ? Result.isSuccess(Manifest.decode(mediaType, bytes))
+    : !isPage(mediaType, bytes)
+
+/**
+ * Verifies a manifest that upstream has sent, whatever kind of registry it is. Some hosts answer every request with a web
+ * page, which has a digest as well.
+ */
+const verified = Effect.fnUntraced(
+  function*({ bytes, descriptor: { mediaType } }: Registry.ManifestBytes, digest: Digest): Effect.fn.Return<
+    Registry.ManifestBytes,
+    Reason
+  > {
+    yield* Hasher.verifyBytes(bytes, digest)
+    if (!isManifest(mediaType, bytes)) return yield* new UnexpectedResponse({ detail: "the content is not a manifest" })
+    return { bytes, descriptor: { mediaType, digest, size: bytes.length } }
+  }
+)
 
 /** A manifest by its place. Compared by its parts. */
 interface Key<Reference> {
@@ -148,10 +176,13 @@ export const make = Effect.fnUntraced(function*(
 
   const fetch = Effect.fnUntraced(
     function*(repository: Repository, reference: Tag | Digest, tags: ReadonlyArray<Tag>) {
-      const manifest = yield* upstream.getManifest(repository, reference)
-      yield* Effect.mapError(
-        Hasher.verifyBytes(manifest.bytes, manifest.descriptor.digest),
-        (reason) => new RegistryError({ operation: "getManifest", registry: upstream.name, repository, reason })
+      const manifest = yield* Effect.flatMap(
+        upstream.getManifest(repository, reference),
+        (received) =>
+          Effect.mapError(
+            verified(received, isDigest(reference) ? reference : received.descriptor.digest),
+            (reason) => new RegistryError({ operation: "getManifest", registry: upstream.name, repository, reason })
+          )
       )
       yield* kept.keep(repository, manifest, tags)
       return manifest
@@ -162,7 +193,10 @@ export const make = Effect.fnUntraced(function*(
     ({ reference, repository }: Key<Digest>) =>
       Effect.flatMap(
         kept.find(repository, reference),
-        (found) => found === undefined ? fetch(repository, reference, []) : Effect.succeed(found)
+        (found) =>
+          found === undefined || isPage(found.descriptor.mediaType, found.bytes)
+            ? fetch(repository, reference, [])
+            : Effect.succeed(found)
       ),
     // only for those who ask at the same time
     { capacity: Infinity, timeToLive: () => Duration.zero }
@@ -171,9 +205,9 @@ export const make = Effect.fnUntraced(function*(
   /** What a tag points at by now; with the manifest, where that is not kept yet. */
   const ask = Effect.fnUntraced(function*(repository: Repository, tag: Tag, known: Descriptor | undefined) {
     if (known === undefined) return (yield* fetch(repository, tag, [tag])).descriptor
-    const descriptor = yield* upstream.resolveManifest(repository, tag)
-    if (descriptor.digest !== known.digest) yield* fetch(repository, descriptor.digest, [tag])
-    return descriptor
+    const { digest } = yield* upstream.resolveManifest(repository, tag)
+    // of the two, the descriptor that is known belongs to a manifest that was verified
+    return digest === known.digest ? known : (yield* fetch(repository, digest, [tag])).descriptor
   })
 
   const tags = yield* Cache.makeWith(
@@ -198,6 +232,15 @@ export const make = Effect.fnUntraced(function*(
           : timeToLive
     }
   )
+
+  const resolveTag = (repository: Repository, reference: Tag) =>
+    Effect.map(Cache.get(tags, { repository, reference }), ({ descriptor }) => descriptor)
+
+  /** What upstream alone says of a manifest is not verified, so it is fetched. */
+  const resolveDigest = Effect.fnUntraced(function*(repository: Repository, reference: Digest) {
+    const found = yield* kept.resolve(repository, reference)
+    return found ?? (yield* Cache.get(manifests, { repository, reference })).descriptor
+  })
 
   const untag = (repository: Repository, names: ReadonlyArray<Tag>) =>
     Effect.forEach(names, (reference) => Cache.invalidate(tags, { repository, reference }), { discard: true })
@@ -227,14 +270,8 @@ export const make = Effect.fnUntraced(function*(
     )
 
   const getBlob: Registry.Registry["getBlob"] = Effect.fnUntraced(function*(repository, digest, options) {
-    const range = options?.range
-    if (!fills.has(repository, digest)) {
-      const found = yield* fromStore(repository, digest, options)
-      if (found !== undefined) return found
-      const isWhole = range === undefined || range.offset === 0 && range.length === undefined
-      if (!isWhole && !fills.has(repository, digest)) return yield* upstream.getBlob(repository, digest, options)
-    }
-    return yield* fills.getBlob(repository, digest, options)
+    const found = fills.has(repository, digest) ? undefined : yield* fromStore(repository, digest, options)
+    return found ?? (yield* fills.getBlob(repository, digest, options))
   })
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -260,17 +297,15 @@ export const make = Effect.fnUntraced(function*(
     getManifest: Effect.fnUntraced(function*(repository, reference) {
       const digest = isDigest(reference)
         ? reference
-        : (yield* Cache.get(tags, { repository, reference })).descriptor.digest
+        : (yield* resolveTag(repository, reference)).digest
       const { bytes, descriptor } = yield* Cache.get(manifests, { repository, reference: digest })
       return { descriptor, bytes: bytes.slice() }
     }),
     resolveManifest: (repository, reference) =>
-      isDigest(reference)
-        ? Effect.flatMap(
-          kept.resolve(repository, reference),
-          (found) => found === undefined ? upstream.resolveManifest(repository, reference) : Effect.succeed(found)
-        )
-        : Effect.map(Cache.get(tags, { repository, reference }), ({ descriptor }) => descriptor),
+      Effect.mapError(
+        isDigest(reference) ? resolveDigest(repository, reference) : resolveTag(repository, reference),
+        ({ reason, registry }) => new RegistryError({ operation: "resolveManifest", registry, repository, reason })
+      ),
     pushBlob: upstream.pushBlob,
     startUpload: upstream.startUpload,
     resumeUpload: upstream.resumeUpload,

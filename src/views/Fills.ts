@@ -52,6 +52,22 @@ export interface Options {
   readonly stored: (repository: Repository, digest: Digest.Digest) => Effect.Effect<void>
 }
 
+/** Reads a whole blob, which verifies itself, and returns the bytes of a range of it. */
+const partOf = Effect.fnUntraced(
+  function*<E>(whole: Stream.Stream<Uint8Array, E>, { length, offset }: Required<Range>) {
+    const part = new Uint8Array(length)
+    let position = 0
+    yield* Stream.runForEach(whole, (chunk) =>
+      Effect.sync(() => {
+        const from = Math.max(0, offset - position)
+        const to = Math.min(chunk.length, offset + length - position)
+        if (from < to) part.set(chunk.subarray(from, to), position + from - offset)
+        position += chunk.length
+      }))
+    return part
+  }
+)
+
 /** A failure at upstream, on its way past what looks for failures of the store. */
 class Failed extends Data.TaggedError("Failed")<{ readonly error: RegistryError }> {}
 
@@ -172,9 +188,14 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       Effect.forkIn(scope, { startImmediately: true })
     )
 
-  /** A place in a fill, which is begun where there is none. */
-  const join = Effect.fnUntraced(
-    function*(repository: Repository, digest: Digest.Digest, position: number, size: number | undefined) {
+  /** Returns the fill of a blob, which is started if there is none. Its readers join before it starts. */
+  const open = Effect.fnUntraced(
+    function*<A>(
+      repository: Repository,
+      digest: Digest.Digest,
+      size: number | undefined,
+      join: (fill: Fill) => Effect.Effect<A, never, Scope.Scope>
+    ) {
       const key = keyOf(repository, digest)
       const current = fills.get(key)
       const fill = current ?? {
@@ -184,9 +205,9 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
         isForgotten: false
       }
       fills.set(key, fill)
-      const place = yield* fill.window.join(position)
+      const joined = yield* join(fill)
       if (current === undefined) yield* start(repository, digest, fill, size)
-      return { fill, place }
+      return { fill, joined }
     },
     Effect.uninterruptible
   )
@@ -197,7 +218,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     descriptor: Descriptor,
     { outcome }: Fill,
     from: Range | undefined,
-    range: Range
+    range: Required<Range>
   ): Effect.fn.Return<Blob["stream"], RegistryError, Scope.Scope> {
     const { digest } = descriptor
     const ended = yield* Deferred.await(outcome)
@@ -206,11 +227,10 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       const options = isUntouched && from === undefined ? {} : { range }
       return (yield* store.getBlob(repository, digest, options)).stream
     }
-    // nobody could verify what was handed on together with what came from upstream anew
-    if (!isUntouched) return yield* ended.error
-    return range.offset === 0 && range.length === descriptor.size
-      ? (yield* blobSource(upstream, repository, descriptor)).open(0)
-      : (yield* upstream.getBlob(repository, digest, { range, size: descriptor.size })).stream
+    // only a whole blob can be verified: what follows bytes that were handed on already cannot
+    if (!isUntouched || range.length > options.capacity && range.length < descriptor.size) return yield* ended.error
+    const whole = (yield* blobSource(upstream, repository, descriptor)).open(0)
+    return range.length === descriptor.size ? whole : Stream.fromEffect(partOf(whole, range))
   })
 
   return {
@@ -227,13 +247,26 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     getBlob: Effect.fnUntraced(function*(repository, digest, options) {
       const range = options?.range
       const { length = Infinity, offset } = range ?? { offset: 0 }
-      const { fill, place } = yield* join(repository, digest, offset, options?.size)
+      // what surely ends at the end of the blob follows the fill, whose last chunk comes when all is verified
+      const isFollowing = length === Infinity
+      const { fill, joined: place } = yield* open(
+        repository,
+        digest,
+        options?.size,
+        ({ window }) => isFollowing ? window.join(offset) : Effect.undefined
+      )
       const descriptor = yield* Deferred.await(fill.opened)
       const { size } = descriptor
       if (range !== undefined && (offset < 0 || offset >= size || length < 1)) {
         return yield* error(repository, new RangeNotSatisfiable({}))
       }
       const end = Math.min(size, offset + length)
+      if (place === undefined) {
+        return {
+          descriptor,
+          stream: yield* rest(repository, descriptor, fill, range, { offset, length: end - offset })
+        }
+      }
       const stream = Stream.catchTag(place.readTo(end), "Behind", ({ position }) =>
         Stream.unwrap(
           rest(repository, descriptor, fill, range, { offset: position, length: end - position })

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Exit } from "effect"
 import * as Fs from "node:fs"
 import * as Http from "node:http"
 import * as Os from "node:os"
@@ -59,25 +59,119 @@ describe("effect-oci serve", () => {
       assert.match(`${lines[1]}`, / GET \/v2\/team\/app\/tags\/list\?n=1 404 \d+ms$/)
     }))
 
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    it.live(`ends within 5 seconds at a ${signal}, whoever is connected`, () =>
+  for (const [signal, expected] of [["SIGTERM", 0], ["SIGINT", 130]] as const) {
+    it.live(`ends within 5 seconds at a ${signal} with exit code ${expected}, whoever is connected`, () =>
       Effect.gen(function*() {
         const { ended, host, kill } = yield* serve()
         const { headers } = yield* send(host, "POST /v2/team/app/blobs/uploads/")
         const { read, write } = yield* connectRaw(host)
         // one that is idle, and one that is in the middle of a body
-        yield* write(`GET /v2/ HTTP/1.1\r\nhost: a\r\n\r\n`)
+        yield* write(`GET /v2/ HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n`)
         yield* read(/\r\n\r\n\{\}/)
         const upload = yield* connectRaw(host)
-        yield* upload.write(`PATCH ${headers.location} HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n0123`)
+        yield* upload.write(`PATCH ${headers.location} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 10\r\n\r\n0123`)
         yield* send(host, "GET /v2/")
         const began = performance.now()
         kill(signal)
         const { code } = yield* ended
-        assert.strictEqual(code, 130)
+        assert.strictEqual(code, expected)
         assert.isBelow(performance.now() - began, 5_000)
       }))
   }
+
+  it.live("answers the requests in flight after a SIGTERM, and no new ones", () =>
+    Effect.gen(function*() {
+      const { ended, host, kill } = yield* serve("--grace", "30")
+      const { headers } = yield* send(host, "POST /v2/team/app/blobs/uploads/")
+      const upload = yield* connectRaw(host)
+      const line = `PUT ${headers.location}?digest=${digestOf("0123456789")} HTTP/1.1`
+      yield* upload.write(`${line}\r\nhost: 127.0.0.1\r\ncontent-length: 10\r\n\r\n01234`)
+      yield* send(host, "GET /v2/")
+      kill("SIGTERM")
+      // it does not listen any more
+      yield* Effect.repeat(Effect.exit(send(host, "GET /v2/")), { until: Exit.isFailure })
+      yield* upload.write("56789")
+      assert.match(yield* upload.read(/\r\n\r\n/), /^HTTP\/1\.1 201 /)
+      assert.strictEqual((yield* ended).code, 0)
+    }))
+
+  it.live("ends at once at a second signal", () =>
+    Effect.gen(function*() {
+      const { ended, host, kill } = yield* serve("--grace", "600")
+      const upload = yield* connectRaw(host)
+      yield* upload.write("PUT /v2/team/app/manifests/1 HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 10\r\n\r\n01234")
+      yield* send(host, "GET /v2/")
+      kill("SIGTERM")
+      yield* Effect.repeat(Effect.exit(send(host, "GET /v2/")), { until: Exit.isFailure })
+      kill("SIGTERM")
+      assert.strictEqual((yield* ended).code, 130)
+    }))
+
+  it.live("accepts requests for this machine only, unless another name is allowed", () =>
+    Effect.gen(function*() {
+      const status = (host: string, name: string) =>
+        Effect.map(send(host, "GET /v2/", { headers: { host: name } }), ({ status }) => status)
+      const { host } = yield* serve("--allowed-host", "registry.test")
+      assert.strictEqual(yield* status(host, "localhost:5000"), 200)
+      assert.strictEqual(yield* status(host, "registry.test"), 200)
+      assert.strictEqual(yield* status(host, "evil.test"), 403)
+      const origin = { headers: { origin: "https://evil.test" } }
+      assert.strictEqual((yield* send(host, "POST /v2/team/app/blobs/uploads/", origin)).status, 403)
+    }))
+
+  it.live("accepts requests for every name with --user", () =>
+    Effect.gen(function*() {
+      const { host } = yield* serve("--user", `ada:${yield* temporary("s3cret")}`)
+      assert.strictEqual((yield* send(host, "GET /v2/", { headers: { host: "registry.test" } })).status, 401)
+    }))
+
+  it.live("keeps to the limits that its flags say", () =>
+    Effect.gen(function*() {
+      const { host } = yield* serve("--max-blob", "1KiB", "--max-client-uploads", "1")
+      const { headers, status } = yield* send(host, "POST /v2/team/app/blobs/uploads/")
+      assert.strictEqual(status, 202)
+      assert.strictEqual((yield* send(host, "POST /v2/team/app/blobs/uploads/")).status, 429)
+      assert.strictEqual((yield* send(host, `PATCH ${headers.location}`, { body: "x".repeat(1025) })).status, 413)
+    }))
+
+  it.live("reads the passwords again at a SIGHUP, and keeps them if it cannot", () =>
+    Effect.gen(function*() {
+      const file = yield* temporary("first")
+      const { ended, host, kill } = yield* serve("--user", `ada:${file}`)
+      const status = (password: string) =>
+        Effect.map(
+          send(host, "GET /v2/", {
+            headers: { authorization: `Basic ${Buffer.from(`ada:${password}`).toString("base64")}` }
+          }),
+          ({ status }) => status
+        )
+      assert.deepStrictEqual([yield* status("first"), yield* status("second")], [200, 401])
+      Fs.writeFileSync(file, "second")
+      kill("SIGHUP")
+      yield* Effect.repeat(status("second"), { until: (status) => status === 200 })
+      assert.strictEqual(yield* status("first"), 401)
+      Fs.writeFileSync(file, "")
+      kill("SIGHUP")
+      yield* Effect.replicateEffect(status("second"), 20)
+      assert.strictEqual(yield* status("second"), 200)
+      kill("SIGTERM")
+      const { code, stderr } = yield* ended
+      assert.strictEqual(code, 0)
+      assert.include(stderr, `the former passwords stay: there is no password for ada in ${file}`)
+    }))
+
+  it.live("logs what it could not do under the id that the client gets", () =>
+    Effect.gen(function*() {
+      const directory = Path.dirname(yield* temporary(""))
+      const { ended, host, kill } = yield* serve("--dir", directory)
+      Fs.mkdirSync(Path.join(directory, "app"))
+      Fs.writeFileSync(Path.join(directory, "app", "oci-layout"), `{"imageLayoutVersion":"1.0.0"}`)
+      Fs.writeFileSync(Path.join(directory, "app", "index.json"), "no JSON")
+      const { headers, status } = yield* send(host, "GET /v2/app/tags/list")
+      assert.isAtLeast(status, 500)
+      kill("SIGTERM")
+      assert.include((yield* ended).stderr, `${headers["x-request-id"]}`)
+    }))
 
   it.live("deletes nothing with --no-delete", () =>
     Effect.gen(function*() {
@@ -160,6 +254,25 @@ describe("effect-oci serve that cannot start", () => {
       assert.include(yield* fails(1, "--port", "0", "--host", "192.0.2.1"), "this machine has no such address")
     }))
 
+  /** A folder that is an image layout itself, with a file in it. */
+  const folder = Effect.map(temporary(""), (file) => {
+    Fs.writeFileSync(Path.join(Path.dirname(file), "oci-layout"), `{"imageLayoutVersion":"1.0.0"}`)
+    return Path.dirname(file)
+  })
+
+  it.live.each(
+    [
+      ["file", [], "cannot write to the folder"],
+      ["file/below", [], "cannot create the folder"],
+      ["missing", ["--read-only"], "cannot read the folder"],
+      ["", [], "it is an image layout itself"]
+    ] as const
+  )("says so when its folder cannot be used: %j %j", ([name, flags, says]) =>
+    Effect.gen(function*() {
+      const directory = Path.join(yield* folder, name)
+      assert.include(yield* fails(1, "--port", "0", ...flags, "--dir", directory), says)
+    }))
+
   it.live("says so when there is no password", () =>
     Effect.gen(function*() {
       assert.include(
@@ -174,6 +287,9 @@ describe("effect-oci serve that cannot start", () => {
     [
       [["--port", "70000"], "--port is a number from 0 to 65535"],
       [["--port", "many"], "--port: \"many\""],
+      [["--max-blob", "1XB"], "--max-blob: \"1XB\" is not a size"],
+      [["--max-blob", "0"], "is not a size"],
+      [["--grace", "0"], "--grace"],
       [["--user", "ada"], "--user is NAME:PASSWORD_FILE, not \"ada\""],
       [["somewhere"], "somewhere"]
     ] as const

@@ -18,6 +18,7 @@ const lacks: ReadonlyArray<Contract.Need> = [
   "kinds",
   "nonDistributable",
   "mediaTypes",
+  "sizes",
   "tagOrder",
   "tagsAfter"
 ]

@@ -202,10 +202,11 @@ describe("a copy that fails", () => {
       const { destination, source } = yield* setup
       const layer = yield* pushBlob(source, from, "some layer")
       const config = yield* pushBlob(source, from, "{}", MediaType.imageConfig)
-      const lying = { ...layer, size: 3 }
-      const content = { mediaType: MediaType.imageManifest, config, layers: [lying] }
-      yield* pushManifest(source, from, content, [tag("1")])
-      const error = yield* Effect.flip(copy(source, destination))
+      yield* pushManifest(source, from, { mediaType: MediaType.imageManifest, config, layers: [layer] }, [tag("1")])
+      const shorter = override(source, {
+        getBlob: (repository, _digest, options) => source.getBlob(repository, config.digest, options)
+      })
+      const error = yield* Effect.flip(copy(shorter, destination))
       assert.strictEqual(error.reason._tag, "SizeMismatch")
       assert.strictEqual(error.end, "source")
     }))

@@ -94,6 +94,30 @@ describe("a port that speaks the other scheme", () => {
       assert.deepInclude((yield* failure(host, true)).reason, { _tag: "SchemeMismatch", used: "http" })
     }))
 
+  it.effect("is told by the error, if it only answers HEAD with 400, as servers in Go", () =>
+    Effect.gen(function*() {
+      const [, port] = (yield* tls()).split(":")
+      const host = yield* listening(() =>
+        Net.createServer((socket) => {
+          socket.on("error", () => socket.destroy()).once("data", (bytes) => {
+            // a handshake begins so
+            if (bytes[0] !== 0x16) return socket.end("HTTP/1.0 400 Bad Request\r\n\r\n")
+            const onward = Net.connect(Number(port), "127.0.0.1", () => {
+              onward.write(bytes)
+              onward.pipe(socket).pipe(onward)
+            })
+            onward.on("error", () => socket.destroy())
+          })
+        })
+      )
+      const registry = yield* Effect.provide(
+        HttpRegistry.make({ host, plainHttp: true }),
+        yield* Layer.build(NodeHttp.layer())
+      )
+      const error = yield* Effect.flip(registry.resolveBlob(repository("app"), digestOf("content")))
+      assert.deepInclude(error.reason, { _tag: "SchemeMismatch", used: "http" })
+    }))
+
   it.effect("is told by the error, if it does not speak TLS", () =>
     Effect.gen(function*() {
       assert.deepInclude((yield* failure(yield* listen(ok), false)).reason, { _tag: "SchemeMismatch", used: "https" })

@@ -1,6 +1,6 @@
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted, Schema, Stream } from "effect"
+import { Effect, Logger, Redacted, Schema, Stream } from "effect"
 import * as Authentication from "effect-oci/Authentication"
 import * as Credentials from "effect-oci/Credentials"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
@@ -194,7 +194,7 @@ describe("a registry that wants a token", () => {
   const open = Effect.fnUntraced(function*(options: Partial<Parameters<typeof Authentication.bearer>[0]> = {}) {
     const served = yield* memory({
       authentication: Authentication.bearer({ service: "registry.test", check, authorize, ...options })
-    })
+    }).pipe(Effect.provide(Logger.layer([])))
     yield* pushImage(served.registry, app, ["layer"], { tags: [tag("1")] })
     return served
   })
@@ -285,6 +285,45 @@ describe("a registry that wants a token", () => {
       assert.strictEqual(yield* granted({}), "repository:public/app:pull")
     }))
 
+  it.live("asks who may do what only for names that repositories can have, and for the catalog", () =>
+    Effect.gen(function*() {
+      const asked: Array<string> = []
+      const { ask } = yield* open({
+        authorize: (_, { action, name, type }) =>
+          Effect.sync(() => {
+            asked.push(`${type}:${name}:${action}`)
+            return true
+          })
+      })
+      const scopes = [
+        "repository:team/app:pull",
+        "repository:../etc/passwd:pull",
+        "repository:Team/App:pull",
+        "repository:team/../app:push",
+        "repository:team//app:push",
+        "repository:127.0.0.1:5000/app:push",
+        "repository:team/app:fly",
+        "registry:catalog:*",
+        "registry:../catalog:*",
+        "registry:other:*"
+      ]
+      const query = scopes.map((scope) => `scope=${encodeURIComponent(scope)}`).join("&")
+      const { text } = yield* ask(`GET /token?${query}`, ada)
+      assert.deepStrictEqual(asked.toSorted(), ["registry:catalog:*", "repository:team/app:pull"])
+      assert.strictEqual(JSON.parse(text).scope, "registry:catalog:* repository:team/app:pull")
+    }))
+
+  it.live("warns if the place of its tokens is taken from what requests say, and not otherwise", () =>
+    Effect.gen(function*() {
+      for (const [realm, count] of [[{}, 1], [{ realm: "https://auth.example.com/token" }, 0]] as const) {
+        const logged: Array<string> = []
+        const logger = Logger.make(({ logLevel, message }) => void logged.push(`${logLevel} ${message}`))
+        const authentication = Authentication.bearer({ service: "registry.test", check, ...realm })
+        yield* memory({ authentication }).pipe(Effect.provide(Logger.layer([logger])))
+        assert.strictEqual(logged.filter((line) => /^warn.*token realm/i.test(line)).length, count, logged.join())
+      }
+    }))
+
   it.live("takes several scopes as one or as several parameters", () =>
     Effect.gen(function*() {
       const { ask } = yield* open()
@@ -346,6 +385,12 @@ describe("a registry that wants a token", () => {
           `.${signature}`,
           `${Buffer.from(more).toString("base64url")}.${signature}`,
           `${claims}.${signature.slice(0, -2)}`,
+          // other texts for the same bytes, and what comes after them
+          `${token}.`,
+          `${token}.${signature}`,
+          `${claims}.${signature}=`,
+          `${claims}.${signature.slice(0, -1)}${String.fromCharCode(signature.charCodeAt(signature.length - 1) + 1)}`,
+          `${claims}=.${signature}`,
           `${claims}.${signature.split("").toReversed().join("")}`,
           other
         ]

@@ -25,7 +25,7 @@ const failingWith = (reason: RegistryError.Reason) =>
       name: "faulty",
       getManifest: () => failing("getManifest", reason),
       pushManifest: () => failing("pushManifest", reason)
-    })),
+    })).pipe(Effect.provide(Logger.layer([]))),
     ({ host }) => ({
       read: send(host, "GET /v2/team/app/manifests/1"),
       write: send(host, "PUT /v2/team/app/manifests/1", { body: {}, headers: { "content-type": MediaType.imageIndex } })
@@ -55,6 +55,7 @@ describe("what a registry fails for", () => {
     [new RegistryError.Storage({ path: "/srv", problem: detail, code: "EIO" }), 500, "UNKNOWN"],
     [new RegistryError.Storage({ path: "/srv", problem: detail, code: "EMFILE" }), 503, "UNKNOWN"],
     [new RegistryError.Storage({ path: "/srv", problem: detail, code: "ENOSPC" }), 507, "UNKNOWN"],
+    [new RegistryError.AmbiguousTag({ tag: "1", candidates: [] }), 500, "UNKNOWN"],
     [new RegistryError.CredentialsUnavailable({ source: "config.json", problem: detail }), 502, "UNKNOWN"],
     [new RegistryError.TokenUnavailable({ problem: detail, isTemporary: true }), 503, "UNKNOWN"],
     [new RegistryError.TokenUnavailable({ problem: detail, isTemporary: false }), 502, "UNKNOWN"]
@@ -160,6 +161,55 @@ describe("what nobody expected", () => {
       assert.deepStrictEqual([answer.status, answer.code], [500, "UNKNOWN"])
       assert.notInclude(answer.text, "secret-marker")
       assert.include(JSON.stringify(logged), "secret-marker")
+    }))
+
+  it.live.each<readonly [string, () => Effect.Effect<never, RegistryError.RegistryError>, number]>([
+    [
+      "a failure",
+      () => failing("getManifest", new RegistryError.Storage({ path: "/srv", problem: "bad sector" })),
+      500
+    ],
+    ["a defect", () => Effect.die(new Error("bad sector")), 500],
+    [
+      "a failure of another registry",
+      () => failing("getManifest", new RegistryError.Transport({ detail: "bad sector" })),
+      503
+    ]
+  ])(
+    "is logged with its cause under an id that the client gets: %s",
+    ([, getManifest, status]) =>
+      Effect.gen(function*() {
+        const logged: Array<string> = []
+        const logger = Logger.map(Logger.formatLogFmt, (line) => void logged.push(line))
+        const { host } = yield* serve(Registry.make({ name: "faulty", getManifest })).pipe(
+          Effect.provide(Logger.layer([logger]))
+        )
+        const answers = [
+          yield* send(host, "GET /v2/team/app/manifests/1"),
+          yield* send(host, "GET /v2/team/app/manifests/2")
+        ]
+        const ids = answers.map(({ headers }) => `${headers["x-request-id"]}`)
+        assert.strictEqual(new Set(ids).size, 2)
+        assert.strictEqual(logged.length, 2)
+        for (const [index, answer] of answers.entries()) {
+          assert.strictEqual(answer.status, status)
+          assert.include(answer.text, `${ids[index]}`)
+          assert.include(logged[index], `${ids[index]}`)
+          assert.include(logged[index], "bad sector")
+          assert.include(logged[index], `/v2/team/app/manifests/${index + 1}`)
+          assert.notInclude(answer.text, "bad sector")
+        }
+      })
+  )
+
+  it.live("is not logged if it is what the client did", () =>
+    Effect.gen(function*() {
+      const logged: Array<unknown> = []
+      const { host } = yield* serve(Registry.make({ name: "faulty" })).pipe(
+        Effect.provide(Logger.layer([Logger.make(({ message }) => void logged.push(message))]))
+      )
+      const { headers, status } = yield* send(host, "GET /v2/team/app/manifests/1")
+      assert.deepStrictEqual([status, headers["x-request-id"], logged], [405, undefined, []])
     }))
 
   it.live("of one request is no matter of the next", () =>

@@ -19,6 +19,7 @@ import { connect, digestOf } from "../utils/ScriptedServer.ts"
 
 const rounds = process.env["EFFECT_OCI_LONG"] === undefined ? 3 : 50
 const clients = 8
+const movingTags = 4
 const app = repository("team/app")
 const half = 100_000
 const large = noise(2 * half)
@@ -26,6 +27,8 @@ const large = noise(2 * half)
 /** What the server has acknowledged. */
 interface Acknowledged {
   readonly images: Map<string, Descriptor>
+  /** By tag that moves: the digest that was acknowledged last, and the one in flight. */
+  readonly moving: Map<string, { last: Digest.Digest | undefined; next: Digest.Digest }>
   readonly sessions: Array<string>
 }
 
@@ -44,6 +47,19 @@ const pushing = Effect.fnUntraced(function*(registry: Registry.Registry, name: s
     const layers = [`${name} ${number}`, noise(70_000 + number), noise(1_000_000 + number)]
     const tagged = `${name}-${number}`
     acknowledged.images.set(tagged, yield* pushImage(registry, app, layers, { tags: [tag(tagged)] }))
+  }
+})
+
+/** Moves one tag from image to image until the server is gone. No other writer moves that tag. */
+const moving = Effect.fnUntraced(function*(registry: Registry.Registry, name: string, acknowledged: Acknowledged) {
+  let last: Digest.Digest | undefined
+  for (let number = 0;; number++) {
+    const { digest } = yield* pushImage(registry, app, [`${name} at ${number}`])
+    acknowledged.moving.set(name, { last, next: digest })
+    const { bytes, descriptor } = yield* registry.getManifest(app, digest)
+    yield* registry.pushManifest(app, { mediaType: descriptor.mediaType, bytes }, [tag(name)])
+    last = digest
+    acknowledged.moving.set(name, { last, next: digest })
   }
 })
 
@@ -73,7 +89,11 @@ const round = Effect.fnUntraced(function*(directory: string, prefix: string, ack
   const work = Effect.gen(function*() {
     const registry = yield* connect(server)
     const others = Array.from({ length: clients }, (_, index) => pushing(registry, `${prefix}-${index}`, acknowledged))
-    yield* Effect.all([opening(registry, acknowledged), ...others], { concurrency: "unbounded" })
+    const movers = Array.from(
+      { length: movingTags },
+      (_, index) => moving(registry, `moving-${prefix}-${index}`, acknowledged)
+    )
+    yield* Effect.all([opening(registry, acknowledged), ...others, ...movers], { concurrency: "unbounded" })
   }).pipe(Effect.provideService(Registry.Observer, observer), impatient, Effect.scoped)
   const fiber = yield* Effect.forkChild(Effect.exit(work))
   yield* Deferred.await(killed)
@@ -91,6 +111,17 @@ const assertComplete = Effect.fnUntraced(function*(registry: Registry.Registry, 
     assert.strictEqual(descriptor.digest, digest)
     const { blobs } = yield* Effect.fromResult(Manifest.digests(descriptor.mediaType, bytes))
     yield* Effect.forEach(blobs, (blob) => pull(registry, blob.digest), { concurrency: 4, discard: true })
+  }
+})
+
+/** Every tag points at the manifest that was acknowledged last for it, or at the one that was in flight. */
+const assertNoRollback = Effect.fnUntraced(function*(registry: Registry.Registry, { moving }: Acknowledged) {
+  for (const [name, { last, next }] of moving) {
+    const found = yield* registry.resolveManifest(app, tag(name)).pipe(
+      Effect.map(({ digest }): Digest.Digest | undefined => digest),
+      Effect.catchReason("RegistryError", "ManifestUnknown", () => Effect.undefined)
+    )
+    assert(found === last || found === next, `${name} is ${found}, not ${last} or ${next}`)
   }
 })
 
@@ -113,26 +144,28 @@ const assertResumable = Effect.fnUntraced(function*(registry: Registry.Registry,
 
 describe("effect-oci serve --dir", () => {
   it.live(
-    `has all that it acknowledged, and nothing that is wrong, when it was killed, ${rounds} times`,
+    `has all that it acknowledged, with every tag where it was last, and nothing that is wrong, when it was killed, ${rounds} times`,
     () =>
       Effect.gen(function*() {
         const directory = yield* temporaryFolder
-        const total = { images: 0, sessions: 0 }
+        const total = { images: 0, sessions: 0, moved: 0 }
         for (let number = 0; number < rounds; number++) {
-          const acknowledged: Acknowledged = { images: new Map(), sessions: [] }
+          const acknowledged: Acknowledged = { images: new Map(), moving: new Map(), sessions: [] }
           yield* round(directory, `round-${number}`, acknowledged).pipe(Random.withSeed(number))
           assertNoWrongBlob(directory)
           total.images += acknowledged.images.size
           total.sessions += acknowledged.sessions.length
+          total.moved += Array.from(acknowledged.moving.values()).filter(({ last }) => last !== undefined).length
           yield* Effect.scoped(Effect.gen(function*() {
             const { host } = yield* serve(directory)
             const registry = yield* connect({ host })
             yield* assertComplete(registry, acknowledged)
+            yield* assertNoRollback(registry, acknowledged)
             yield* Effect.forEach(acknowledged.sessions.slice(-3), (id) => assertResumable(registry, host, id))
           }))
         }
         // it was not killed too early to say anything
-        assert(total.images > 0 && total.sessions > 0)
+        assert(total.images > 0 && total.sessions > 0 && total.moved > 0)
       }).pipe(Effect.provide(NodeServices.layer)),
     60_000 * rounds
   )

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import * as MediaType from "effect-oci/MediaType"
-import type { Registry } from "effect-oci/Registry"
+import * as Registry from "effect-oci/Registry"
 import { NameUnknown, type Reason, Unsupported } from "effect-oci/RegistryError"
 import { pushImage, pushManifest, pushReferrer, repository, tag } from "../utils/images.ts"
 import { failing, override } from "../utils/registries.ts"
@@ -175,6 +175,22 @@ describe("a list of referrers", () => {
       assert.deepStrictEqual(digestsIn(page), digests)
     }))
 
+  it.live("comes in the order of digests, page by page, however long it is and in whatever order", () =>
+    Effect.gen(function*() {
+      const digests = Array.from({ length: 5_000 }, (_, index) => digestOf(`${index}`))
+      const listed = digests.map((digest) => ({ mediaType: MediaType.imageManifest, digest, size: 1 }))
+      const { host } = yield* serve(Registry.make({ name: "long", referrers: () => Stream.fromIterable(listed) }))
+      const found: Array<string> = []
+      let path: string | undefined = `/v2/team/app/referrers/${nowhere}`
+      while (path !== undefined) {
+        const page: Response = yield* send(host, `GET ${path}`)
+        assert.isAtMost(digestsIn(page).length, 1_000)
+        found.push(...digestsIn(page))
+        path = /^<([^>]+)>/.exec(`${page.headers.link}`)?.[1]
+      }
+      assert.deepStrictEqual(found, digests.toSorted())
+    }))
+
   it.live("has type, size, artifact type and annotations of each", () =>
     Effect.gen(function*() {
       const { ask, digests, path, registry } = yield* withReferrers(1)
@@ -317,10 +333,11 @@ describe("a list of referrers", () => {
 })
 
 describe("a list that the registry fails to give", () => {
-  const lists: Readonly<Record<string, (reason: Reason) => Partial<Omit<Registry, "~effect-oci/Registry">>>> = {
-    "/v2/team/app/tags/list": (reason) => ({ tags: () => Stream.fromEffect(failing("tags", reason)) }),
-    "/v2/_catalog": (reason) => ({ repositories: () => Stream.fromEffect(failing("repositories", reason)) })
-  }
+  const lists: Readonly<Record<string, (reason: Reason) => Partial<Omit<Registry.Registry, "~effect-oci/Registry">>>> =
+    {
+      "/v2/team/app/tags/list": (reason) => ({ tags: () => Stream.fromEffect(failing("tags", reason)) }),
+      "/v2/_catalog": (reason) => ({ repositories: () => Stream.fromEffect(failing("repositories", reason)) })
+    }
   for (const [path, broken] of Object.entries(lists)) {
     it.live(`fails as a whole: ${path}`, () =>
       Effect.gen(function*() {

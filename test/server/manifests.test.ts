@@ -134,6 +134,57 @@ describe("a manifest that is pushed", () => {
       assert.deepStrictEqual([status, code], [400, "MANIFEST_BLOB_UNKNOWN"])
     }))
 
+  it.live.each(
+    [
+      ["application/json", 400],
+      ["application/x-www-form-urlencoded", 400],
+      [MediaType.dockerManifestList, 400],
+      [`${MediaType.imageIndex}; charset=utf-8`, 201],
+      [MediaType.imageIndex.toUpperCase(), 201]
+    ] as const
+  )("that says to be an index is none of the type %s: %i", ([type, status]) =>
+    Effect.gen(function*() {
+      const { ask } = yield* memory()
+      const body = { schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [] }
+      const answer = yield* ask("PUT /v2/team/app/manifests/1.0", manifest(body, type))
+      assert.deepStrictEqual([answer.status, answer.code], [status, status === 400 ? "MANIFEST_INVALID" : ""])
+      if (status !== 201) return
+      const { headers } = yield* ask("GET /v2/team/app/manifests/1.0")
+      assert.strictEqual(headers["content-type"], MediaType.imageIndex)
+    }))
+
+  it.live("may say nothing of its type, and is what the request says", () =>
+    Effect.gen(function*() {
+      const { ask } = yield* memory()
+      const body = { schemaVersion: 2, mediaType: "", manifests: [] }
+      assert.strictEqual((yield* ask("PUT /v2/team/app/manifests/1.0", manifest(body))).status, 201)
+    }))
+
+  it.live.each<readonly [string, string]>([
+    ["levels", `{"schemaVersion":2,"manifests":[],"x":${"[".repeat(2_000_000)}${"]".repeat(2_000_000)}}`],
+    ["levels that never end", "[".repeat(4_000_000)],
+    ["lists", `{"schemaVersion":2,"manifests":[],"x":[${"[],".repeat(1_300_000)}[]]}`],
+    ["numbers", `{"schemaVersion":2,"manifests":[],"x":[${"1,".repeat(2_000_000)}1]}`]
+  ])("with millions of %s is refused", ([, body]) =>
+    Effect.gen(function*() {
+      const { ask } = yield* memory()
+      const { code, status, text } = yield* ask("PUT /v2/team/app/manifests/1.0", manifest(body))
+      assert.deepStrictEqual([status, code], [400, "MANIFEST_INVALID"])
+      assert.include(text, "too complex")
+    }))
+
+  it.live("may have brackets in its texts, and 28 000 layers", () =>
+    Effect.gen(function*() {
+      const { ask, registry } = yield* memory()
+      const config = yield* pushBlob(registry, app, "{}", MediaType.imageConfig)
+      const layer = { ...config, mediaType: MediaType.imageLayer }
+      const annotations = { brackets: "[{\"".repeat(100_000) }
+      for (const content of [{ layers: Array.from({ length: 28_000 }, () => layer) }, { layers: [], annotations }]) {
+        const sent = manifest({ schemaVersion: 2, config, ...content }, MediaType.imageManifest)
+        assert.strictEqual((yield* ask("PUT /v2/team/app/manifests/1.0", sent)).status, 201)
+      }
+    }))
+
   it.live("may have 4 MB", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()

@@ -467,8 +467,8 @@ describe("LayoutRegistry", () => {
         const image = yield* pushImage(registry, app, ["layer"])
         const referrer = yield* pushReferrer(registry, app, image, "about it")
         const inner = { mediaType: MediaType.imageIndex, manifests: [image] }
-        const { digest } = yield* pushManifest(registry, app, inner)
-        const manifests = [{ mediaType: inner.mediaType, digest, size: 1 }, referrer]
+        const { digest, size } = yield* pushManifest(registry, app, inner)
+        const manifests = [{ mediaType: inner.mediaType, digest, size }, referrer]
         const outer = yield* pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests }, [tag("1")])
         assert.deepStrictEqual(entriesOf(directory).map((entry) => entry.digest), [outer.digest])
         const lost = [digest, referrer.digest].map((digest) => {

@@ -279,14 +279,6 @@ describe("OciArchive", () => {
         const error = yield* Effect.flip(OciArchive.make({ file }))
         assert.strictEqual(error.message, `oci-archive:${file}: ${file}: there is no such file or folder (open)`)
       }).pipe(withNode))
-
-    it.effect("where it is compressed", () =>
-      Effect.gen(function*() {
-        const { bytes, file } = yield* written
-        Fs.writeFileSync(file, Zlib.gzipSync(bytes()))
-        const error = yield* Effect.flip(OciArchive.make({ file }))
-        assert.include(error.message, "it is compressed with gzip, and has to be unpacked first")
-      }).pipe(withNode))
   })
 
   it.effect.skipIf(!has("tar"))("is what tar makes of a layout", () =>

@@ -1,11 +1,11 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Schema, Stream } from "effect"
+import type { ContentTooLarge, Storage } from "effect-oci/RegistryError"
 import * as Tar from "effect/encoding/Tar"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import * as Zlib from "node:zlib"
 import * as TarFile from "../../src/stores/TarFile.ts"
 import { bytesOf } from "../utils/images.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
@@ -18,7 +18,13 @@ const open = Effect.fnUntraced(function*(bytes: Uint8Array) {
   return yield* TarFile.open(path)
 })
 
-const problem = (bytes: Uint8Array) => Effect.map(Effect.flip(open(bytes)), ({ problem }) => problem)
+const problemOf = <A, R>(effect: Effect.Effect<A, ContentTooLarge | Storage, R>) =>
+  Effect.map(Effect.flip(effect), (error) => {
+    assert(error._tag === "Storage")
+    return error
+  })
+
+const problem = (bytes: Uint8Array) => Effect.map(problemOf(open(bytes)), ({ problem }) => problem)
 
 const text = (archive: TarFile.TarFile, name: string) =>
   Effect.map(archive.read(name, 1e6), (bytes) => bytes === undefined ? undefined : new TextDecoder().decode(bytes))
@@ -123,9 +129,7 @@ describe("TarFile", () => {
   describe("refuses", () => {
     const member: Member = { name: "a", content: "content" }
     const table: ReadonlyArray<readonly [what: string, bytes: Uint8Array, says: string]> = [
-      ["gzip", Zlib.gzipSync(tar(member)), "it is compressed with gzip, and has to be unpacked first"],
-      ["zstd", Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0]), "it is compressed with zstd"],
-      ["bzip2", Buffer.from("BZh91AY"), "it is compressed with bzip2"],
+      ["bzip2", Buffer.from("BZh91AY"), "it is compressed with bzip2, and has to be unpacked first"],
       ["xz", Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0]), "it is compressed with xz"],
       ["what is no archive", Buffer.alloc(2048, "text"), "it is no tar archive that can be read"],
       ["what is cut off in a header", tar(member).subarray(0, 300), "it is no tar archive that can be read"],
@@ -148,13 +152,29 @@ describe("TarFile", () => {
     it.effect("a folder", () =>
       Effect.gen(function*() {
         const folder = yield* temporaryFolder
-        assert.strictEqual((yield* Effect.flip(TarFile.open(folder))).problem, "it is not a file")
+        assert.strictEqual((yield* problemOf(TarFile.open(folder))).problem, "it is not a file")
       }).pipe(withNode))
+
+    it.effect.skipIf(process.platform === "win32")(
+      "a pipe, whether or not it has a writer, which does not wait",
+      () =>
+        Effect.gen(function*() {
+          const pipe = Path.join(yield* temporaryFolder, "pipe")
+          ChildProcess.execFileSync("mknod", [pipe, "p"])
+          assert.include((yield* problemOf(TarFile.open(pipe))).problem, "it is a pipe")
+          const writer = ChildProcess.spawn("cp", ["/dev/zero", pipe], { stdio: "ignore" })
+          const ended = Effect.callback<void>((resume) => void writer.once("close", () => resume(Effect.void)))
+          const isWaiting = Effect.repeat(Effect.flip(TarFile.open(pipe)), {
+            until: () => writer.exitCode !== null || writer.signalCode !== null
+          })
+          yield* Effect.raceFirst(ended, isWaiting)
+        }).pipe(withNode)
+    )
 
     it.effect("what is not there", () =>
       Effect.gen(function*() {
         const path = Path.join(yield* temporaryFolder, "none.tar")
-        const error = yield* Effect.flip(TarFile.open(path))
+        const error = yield* problemOf(TarFile.open(path))
         assert.deepStrictEqual([error.path, error.problem, error.code], [
           path,
           "there is no such file or folder",

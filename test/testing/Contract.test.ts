@@ -473,6 +473,8 @@ const uploadBugs: ReadonlyArray<Bug> = [
   )
 ]
 
+const emptyIndex = Images.bytesOf({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [] })
+
 const manifestBugs: ReadonlyArray<Bug> = [
   bug("manifests are written anew", [
     "a manifest without a tag is read by digest, to the byte",
@@ -510,6 +512,20 @@ const manifestBugs: ReadonlyArray<Bug> = [
     "a tag may be 1, 128 times",
     (registry) => withTags(registry, (tags) => tags.map((tag) => Images.tag(tag.slice(0, 100))))
   ),
+  bug("sizes are not compared", [
+    "a manifest with a wrong size of its config is refused, and not stored",
+    "a manifest with a wrong size of a layer is refused, and not stored",
+    "an index with a wrong size of a manifest is refused, and not stored",
+    "a manifest with a wrong size of its subject is refused, and not listed"
+  ], (registry) => ({
+    pushManifest: (repository, manifest, tags) =>
+      Effect.catchReason(
+        registry.pushManifest(repository, manifest, tags),
+        "RegistryError",
+        "ManifestInvalid",
+        () => registry.pushManifest(repository, { mediaType: MediaType.imageIndex, bytes: emptyIndex }, tags)
+      )
+  })),
   bug("hexadecimal tags are digests", "a tag may be 0, 64 times", (registry) => ({
     resolveManifest: (repository, reference) =>
       /^[a-f0-9]{64}$/.test(reference)
@@ -840,6 +856,13 @@ describe("the contract", () => {
         }))
       })
       assert.deepStrictEqual(yield* Contract.violations(registry, { cases: Contract.without("chunks") }), [])
+    }))
+
+  it.effect("can be kept without ping, tags and referrers", () =>
+    Effect.gen(function*() {
+      const { ping: _, referrers: __, tags: ___, ...operations } = yield* MemoryRegistry.make()
+      const cases = Contract.without("ping", "tags", "referrers")
+      assert.deepStrictEqual(yield* Contract.violations(Registry.make(operations), { cases }), [])
     }))
 
   it.effect("fills a registry that cannot be written to through another", () =>

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Equal, Exit, Fiber, Layer, Scope, Stream } from "effect"
 import * as CacheRegistry from "effect-oci/CacheRegistry"
+import * as Descriptor from "effect-oci/Descriptor"
 import type { Digest } from "effect-oci/Digest"
 import * as Limiter from "effect-oci/Limiter"
 import * as MediaType from "effect-oci/MediaType"
@@ -537,16 +538,32 @@ describe("readers of different speed", () => {
 })
 
 describe("a range", () => {
-  it.effect("of what is not there is read from upstream as one, and not kept", () =>
+  it.effect("of what is not there brings in the whole blob, which is verified first", () =>
     Effect.gen(function*() {
       const { asked, cache, kept, origin } = yield* setup()
       const bytes = noise(300_000)
       const { digest } = yield* pushBlob(origin, app, bytes)
       assertBytes(yield* read(cache, digest, { offset: 100, length: 50 }), bytes.subarray(100, 150))
-      yield* settle
-      assert.isFalse(yield* has(kept, digest))
+      assert.isTrue(yield* has(kept, digest))
       assert.strictEqual(asked("getBlob"), 1)
     }))
+
+  it.effect.each([{ offset: 100, length: 50 }, { offset: 100 }, { offset: 0, length: 200_000 }])(
+    "%j of a blob that is not what its digest says is never complete",
+    (range) =>
+      Effect.gen(function*() {
+        const { cache, origin } = yield* setup({ upstream: [Faults.flipAt(150_000, {}, { isNoticed: false })] })
+        const { digest } = yield* pushBlob(origin, app, noise(200_000))
+        assert.strictEqual(yield* reasonOf(read(cache, digest, range)), "DigestMismatch")
+      })
+  )
+
+  it.effect("that is large fails if the store does not take the blob", () =>
+    Effect.gen(function*() {
+      const { cache, origin } = yield* setup({ store: [Faults.fail(down)] })
+      const { digest } = yield* pushBlob(origin, app, noise(300_000))
+      assert.strictEqual(yield* reasonOf(read(cache, digest, { offset: 7, length: 100_001 })), "Transport")
+    }).pipe(Effect.provideService(CacheRegistry.ReadAhead, 100_000)))
 
   it.effect("that is the whole blob keeps it", () =>
     Effect.gen(function*() {
@@ -558,7 +575,7 @@ describe("a range", () => {
       assert.isTrue(yield* has(kept, digest))
     }))
 
-  it.effect("of what is on its way comes along", () =>
+  it.effect("of what is on its way comes along if it reaches the end, and waits otherwise", () =>
     Effect.gen(function*() {
       const { open, opened } = yield* gate
       const { asked, cache, origin } = yield* setup({ upstream: [Faults.stallAt(100_000, opened)] })
@@ -566,10 +583,13 @@ describe("a range", () => {
       const { digest } = yield* pushBlob(origin, app, bytes)
       const whole = yield* Effect.forkChild(read(cache, digest), { startImmediately: true })
       yield* settle
-      assertBytes(yield* read(cache, digest, { offset: 5_000, length: 50 }), bytes.subarray(5_000, 5_050))
+      const part = { offset: 5_000, length: 50 }
+      const waiting = yield* Effect.forkChild(read(cache, digest, part), { startImmediately: true })
       const later = yield* Effect.forkChild(read(cache, digest, { offset: 200_000 }), { startImmediately: true })
       yield* settle
+      assert.isUndefined(waiting.pollUnsafe())
       yield* open
+      assertBytes(yield* Fiber.join(waiting), bytes.subarray(5_000, 5_050))
       assertBytes(yield* Fiber.join(later), bytes.subarray(200_000))
       assertBytes(yield* Fiber.join(whole), bytes)
       assert.strictEqual(asked("getBlob"), 1)
@@ -606,12 +626,43 @@ describe("a manifest", () => {
       assert.deepStrictEqual((yield* cache.getManifest(app, digest)).bytes, before)
     }))
 
-  it.effect("is only looked at where it was only resolved", () =>
+  it.effect("is fetched and verified when it is only resolved", () =>
     Effect.gen(function*() {
       const { cache, origin, upstream } = yield* setup()
       const { digest } = yield* pushManifest(origin, app, index)
       yield* cache.resolveManifest(app, digest)
-      assert.deepStrictEqual(upstream.calls.map(({ operation }) => operation), ["resolveManifest"])
+      assert.deepStrictEqual(upstream.calls.map(({ operation }) => operation), ["getManifest"])
+    }))
+
+  it.effect("that is a web page fails, and is not kept", () =>
+    Effect.gen(function*() {
+      const bytes = new TextEncoder().encode("<html>gallery</html>")
+      const { digest } = yield* Descriptor.fromBytes(bytes)
+      for (const mediaType of ["text/html", MediaType.imageIndex, MediaType.octetStream]) {
+        const descriptor = { mediaType, digest, size: bytes.length }
+        const store = yield* MemoryRegistry.make()
+        const page = Registry.make({
+          name: "gallery",
+          getManifest: () => Effect.succeed({ descriptor, bytes }),
+          resolveManifest: () => Effect.succeed(descriptor)
+        })
+        const cache = yield* CacheRegistry.make(page, { store })
+        for (const reference of [tag("1"), digest]) {
+          assert.strictEqual(yield* reasonOf(cache.getManifest(app, reference)), "UnexpectedResponse")
+          assert.strictEqual(yield* reasonOf(cache.resolveManifest(app, reference)), "UnexpectedResponse")
+        }
+        assert.deepStrictEqual(yield* Stream.runCollect(store.repositories()), [])
+      }
+    }))
+
+  it.effect("by digest fails if upstream has sent another one", () =>
+    Effect.gen(function*() {
+      const other = yield* Descriptor.fromBytes(new TextEncoder().encode("other"))
+      const bytes = new TextEncoder().encode(JSON.stringify(index))
+      const descriptor = { ...yield* Descriptor.fromBytes(bytes), mediaType: MediaType.imageIndex }
+      const upstream = Registry.make({ name: "liar", getManifest: () => Effect.succeed({ descriptor, bytes }) })
+      const cache = yield* CacheRegistry.make(upstream, { store: yield* MemoryRegistry.make() })
+      assert.strictEqual(yield* reasonOf(cache.getManifest(app, other.digest)), "DigestMismatch")
     }))
 
   it.effect("goes into a store that wants its parts first when they are there", () =>

@@ -16,6 +16,12 @@ import { isMismatch } from "./Expect.ts"
  * @since 0.1.0
  */
 export type Need =
+  /** The registry answers a ping. */
+  | "ping"
+  /** Tags are listed. */
+  | "tags"
+  /** Referrers are listed. */
+  | "referrers"
   /** Blobs and manifests can be written. */
   | "push"
   /** There are upload sessions. */
@@ -50,6 +56,8 @@ export type Need =
   | "nonDistributable"
   /** A manifest may be of a type that nobody knows. */
   | "mediaTypes"
+  /** A manifest may not say another size of content than it has. */
+  | "sizes"
   /** Tags are listed in order. */
   | "tagOrder"
   /** The list of tags can begin behind one. */

@@ -46,18 +46,22 @@ const errors: ReadonlyArray<Case> = [
       yield* Expect.equal((yield* Expect.failure(failing(registry, name))).registry, registry.name)
     })
   ),
-  promise("an error of a list says which operation failed, in which repository", ["repositories"], function*(registry) {
-    const name = yield* fresh
-    const error = yield* Expect.failure(Stream.runDrain(registry.tags(name)))
-    yield* Expect.equal(
-      { operation: error.operation, repository: error.repository },
-      { operation: "tags", repository: name }
-    )
-  })
+  promise(
+    "an error of a list says which operation failed, in which repository",
+    ["repositories", "tags"],
+    function*(registry) {
+      const name = yield* fresh
+      const error = yield* Expect.failure(Stream.runDrain(registry.tags(name)))
+      yield* Expect.equal(
+        { operation: error.operation, repository: error.repository },
+        { operation: "tags", repository: name }
+      )
+    }
+  )
 ]
 
 export const general: ReadonlyArray<Case> = [
-  promise("a registry answers a ping", [], function*(registry) {
+  promise("a registry answers a ping", ["ping"], function*(registry) {
     yield* registry.ping
   }),
   promise("a registry has a name", [], function*(registry) {

@@ -14,60 +14,64 @@ import * as Expect from "./Expect.ts"
 import { fresh, nowhere } from "./Helpers.ts"
 
 const tags: ReadonlyArray<Case> = [
-  promise("tags are listed", [], function*(registry, origin) {
+  promise("tags are listed", ["tags"], function*(registry, origin) {
     const name = yield* fresh
     const tags = ["b", "a", "10", "1"].map(tag)
     yield* pushImage(origin, name, ["layer"], { tags })
     yield* Expect.members(yield* Stream.runCollect(registry.tags(name)), tags)
   }),
-  promise("tags are listed in order", ["tagOrder"], function*(registry, origin) {
+  promise("tags are listed in order", ["tags", "tagOrder"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: ["b", "a", "10", "1"].map(tag) })
     yield* Expect.equal(yield* Stream.runCollect(registry.tags(name)), ["1", "10", "a", "b"].map(tag))
   }),
-  promise("many tags are all listed, each once", [], function*(registry, origin) {
+  promise("many tags are all listed, each once", ["tags"], function*(registry, origin) {
     const name = yield* fresh
     const tags = Array.from({ length: 120 }, (_, index) => tag(`v${index}`))
     yield* pushImage(origin, name, ["layer"], { tags })
     yield* Expect.members(yield* Stream.runCollect(registry.tags(name)), tags)
   }),
-  promise("tags are listed from behind one of them", ["tagsAfter"], function*(registry, origin) {
+  promise("tags are listed from behind one of them", ["tags", "tagsAfter"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: ["1", "2", "3"].map(tag) })
     yield* Expect.equal(yield* Stream.runCollect(registry.tags(name, { after: "1" })), ["2", "3"].map(tag))
   }),
-  promise("tags are listed from behind one that is not there", ["tagsAfter"], function*(registry, origin) {
+  promise("tags are listed from behind one that is not there", ["tags", "tagsAfter"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: ["1", "3"].map(tag) })
     yield* Expect.equal(yield* Stream.runCollect(registry.tags(name, { after: "2" })), [tag("3")])
   }),
-  promise("no tags are listed from behind the last one", ["tagsAfter"], function*(registry, origin) {
+  promise("no tags are listed from behind the last one", ["tags", "tagsAfter"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: ["1", "3"].map(tag) })
     yield* Expect.equal(yield* Stream.runCollect(registry.tags(name, { after: "3" })), [])
   }),
-  promise("as many tags can be read as one likes", [], function*(registry, origin) {
+  promise("as many tags can be read as one likes", ["tags"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: ["1", "2", "3"].map(tag) })
     const glance = Stream.runCollect(Stream.take(registry.tags(name), 1))
     const found = yield* Effect.replicateEffect(glance, 20)
     yield* Expect.equal(found.map(({ length }) => length), found.map(() => 1))
   }),
-  promise("tags that were there before are listed while others are pushed, each once", ["push"], function*(registry) {
-    const name = yield* fresh
-    const before = ["a1", "m1", "z1"].map(tag)
-    yield* pushImage(registry, name, ["layer"], { tags: before })
-    const others = Array.from({ length: 20 }, (_, index) => tag(`${index % 2 === 0 ? "b" : "y"}${index}`))
-    const pushing = yield* Effect.forkScoped(
-      Effect.forEach(others, (tag) => pushImage(registry, name, [tag], { tags: [tag] }), { discard: true })
-    )
-    const found = yield* Stream.runCollect(Stream.tap(registry.tags(name), () => Effect.yieldNow))
-    yield* Expect.members(new Set(found), found)
-    yield* Expect.equal(found.filter((tag) => before.includes(tag)).length, before.length)
-    yield* Fiber.join(pushing)
-    yield* Expect.members(yield* Stream.runCollect(registry.tags(name)), [...before, ...others])
-  }),
-  promise("tags of a repository that is not there are not listed", ["repositories"], function*(registry) {
+  promise(
+    "tags that were there before are listed while others are pushed, each once",
+    ["tags", "push"],
+    function*(registry) {
+      const name = yield* fresh
+      const before = ["a1", "m1", "z1"].map(tag)
+      yield* pushImage(registry, name, ["layer"], { tags: before })
+      const others = Array.from({ length: 20 }, (_, index) => tag(`${index % 2 === 0 ? "b" : "y"}${index}`))
+      const pushing = yield* Effect.forkScoped(
+        Effect.forEach(others, (tag) => pushImage(registry, name, [tag], { tags: [tag] }), { discard: true })
+      )
+      const found = yield* Stream.runCollect(Stream.tap(registry.tags(name), () => Effect.yieldNow))
+      yield* Expect.members(new Set(found), found)
+      yield* Expect.equal(found.filter((tag) => before.includes(tag)).length, before.length)
+      yield* Fiber.join(pushing)
+      yield* Expect.members(yield* Stream.runCollect(registry.tags(name)), [...before, ...others])
+    }
+  ),
+  promise("tags of a repository that is not there are not listed", ["tags", "repositories"], function*(registry) {
     yield* Expect.reason(Stream.runCollect(registry.tags(yield* fresh)), "NameUnknown")
   })
 ]
@@ -97,26 +101,30 @@ const digestsOf = (descriptors: Iterable<{ readonly digest: Digest }>) =>
   Array.from(descriptors, ({ digest }) => digest)
 
 const referrers: ReadonlyArray<Case> = [
-  promise("referrers of a manifest are listed", [], function*(registry, origin) {
+  promise("referrers of a manifest are listed", ["referrers"], function*(registry, origin) {
     const name = yield* fresh
     const image = yield* pushImage(origin, name, ["layer"])
     const one = yield* pushReferrer(origin, name, image, "one")
     const two = yield* pushReferrer(origin, name, image, "two")
     yield* Expect.members(digestsOf(yield* referrersOf(registry, name, image.digest)), [one.digest, two.digest])
   }),
-  promise("a referrer is listed with its type, artifact type, size and annotations", [], function*(registry, origin) {
-    const name = yield* fresh
-    const image = yield* pushImage(origin, name, ["layer"])
-    const { digest, size } = yield* pushReferrer(origin, name, image, "one")
-    yield* Expect.equal(yield* referrersOf(registry, name, image.digest), [{
-      mediaType: MediaType.imageManifest,
-      digest,
-      size,
-      artifactType: "application/vnd.example.sbom",
-      annotations: { "org.example.content": "one" }
-    }])
-  }),
-  promise("a referrer without an artifact type is listed with the type of its config", [], function*(
+  promise(
+    "a referrer is listed with its type, artifact type, size and annotations",
+    ["referrers"],
+    function*(registry, origin) {
+      const name = yield* fresh
+      const image = yield* pushImage(origin, name, ["layer"])
+      const { digest, size } = yield* pushReferrer(origin, name, image, "one")
+      yield* Expect.equal(yield* referrersOf(registry, name, image.digest), [{
+        mediaType: MediaType.imageManifest,
+        digest,
+        size,
+        artifactType: "application/vnd.example.sbom",
+        annotations: { "org.example.content": "one" }
+      }])
+    }
+  ),
+  promise("a referrer without an artifact type is listed with the type of its config", ["referrers"], function*(
     registry,
     origin
   ) {
@@ -126,13 +134,13 @@ const referrers: ReadonlyArray<Case> = [
     const listed = yield* referrersOf(registry, name, digest)
     yield* Expect.equal(listed.map(({ artifactType }) => artifactType), [MediaType.imageConfig])
   }),
-  promise("an index without an artifact type is listed without one", [], function*(registry, origin) {
+  promise("an index without an artifact type is listed without one", ["referrers"], function*(registry, origin) {
     const name = yield* fresh
     const { digest, mediaType, size } = yield* pushImage(origin, name, ["layer"])
     const index = yield* pushIndex(origin, name, [], { extra: { subject: { digest, mediaType, size } } })
     yield* Expect.equal(yield* referrersOf(registry, name, digest), [index])
   }),
-  promise("a referrer of a referrer is listed there", [], function*(registry, origin) {
+  promise("a referrer of a referrer is listed there", ["referrers"], function*(registry, origin) {
     const name = yield* fresh
     const image = yield* pushImage(origin, name, ["layer"])
     const sbom = yield* pushReferrer(origin, name, image, "an SBOM")
@@ -140,34 +148,38 @@ const referrers: ReadonlyArray<Case> = [
     yield* Expect.equal(digestsOf(yield* referrersOf(registry, name, sbom.digest)), [signature.digest])
     yield* Expect.equal(digestsOf(yield* referrersOf(registry, name, image.digest)), [sbom.digest])
   }),
-  promise("referrers of a manifest that is not there are listed", [], function*(registry, origin) {
+  promise("referrers of a manifest that is not there are listed", ["referrers"], function*(registry, origin) {
     const name = yield* fresh
     const subject = { mediaType: MediaType.imageManifest, digest: nowhere, size: 1 }
     const { digest } = yield* pushReferrer(origin, name, subject, "about nothing")
     yield* Expect.equal(digestsOf(yield* referrersOf(registry, name, nowhere)), [digest])
   }),
-  promise("a manifest without referrers has none", [], function*(registry, origin) {
+  promise("a manifest without referrers has none", ["referrers"], function*(registry, origin) {
     const name = yield* fresh
     const { digest } = yield* pushImage(origin, name, ["layer"])
     yield* Expect.equal(yield* referrersOf(registry, name, digest), [])
   }),
-  promise("a referrer of one manifest is none of another", [], function*(registry, origin) {
+  promise("a referrer of one manifest is none of another", ["referrers"], function*(registry, origin) {
     const name = yield* fresh
     const [one, two] = [yield* pushImage(origin, name, ["one"]), yield* pushImage(origin, name, ["two"])]
     yield* pushReferrer(origin, name, one, "about one")
     yield* Expect.equal(yield* referrersOf(registry, name, two.digest), [])
   }),
-  promise("a referrer in one repository is none in another", ["repositories"], function*(registry, origin) {
-    const [here, elsewhere] = [yield* fresh, yield* fresh]
-    const image = yield* pushImage(origin, here, ["layer"])
-    yield* pushImage(origin, elsewhere, ["layer"])
-    yield* pushReferrer(origin, elsewhere, image, "about it")
-    yield* Expect.equal(yield* referrersOf(registry, here, image.digest), [])
-  }),
-  promise("a repository that is not there has no referrers", [], function*(registry) {
+  promise(
+    "a referrer in one repository is none in another",
+    ["referrers", "repositories"],
+    function*(registry, origin) {
+      const [here, elsewhere] = [yield* fresh, yield* fresh]
+      const image = yield* pushImage(origin, here, ["layer"])
+      yield* pushImage(origin, elsewhere, ["layer"])
+      yield* pushReferrer(origin, elsewhere, image, "about it")
+      yield* Expect.equal(yield* referrersOf(registry, here, image.digest), [])
+    }
+  ),
+  promise("a repository that is not there has no referrers", ["referrers"], function*(registry) {
     yield* Expect.equal(yield* referrersOf(registry, yield* fresh, nowhere), [])
   }),
-  promise("referrers are filtered by artifact type", [], function*(registry, origin) {
+  promise("referrers are filtered by artifact type", ["referrers"], function*(registry, origin) {
     const name = yield* fresh
     const { digest, mediaType, size } = yield* pushImage(origin, name, ["layer"])
     const subject = { digest, mediaType, size }
@@ -176,20 +188,20 @@ const referrers: ReadonlyArray<Case> = [
     const listed = yield* referrersOf(registry, name, digest, "application/vnd.example.sbom")
     yield* Expect.equal(digestsOf(listed), [sbom.digest])
   }),
-  promise("a filter that no referrer fits gives none", [], function*(registry, origin) {
+  promise("a filter that no referrer fits gives none", ["referrers"], function*(registry, origin) {
     const name = yield* fresh
     const image = yield* pushImage(origin, name, ["layer"])
     yield* pushReferrer(origin, name, image, "an SBOM")
     yield* Expect.equal(yield* referrersOf(registry, name, image.digest, "application/vnd.example.other"), [])
   }),
-  promise("a referrer that is pushed twice is listed once", ["push"], function*(registry) {
+  promise("a referrer that is pushed twice is listed once", ["referrers", "push"], function*(registry) {
     const name = yield* fresh
     const image = yield* pushImage(registry, name, ["layer"])
     yield* pushReferrer(registry, name, image, "one")
     yield* pushReferrer(registry, name, image, "one")
     yield* Expect.equal((yield* referrersOf(registry, name, image.digest)).length, 1)
   }),
-  promise("referrers that are pushed at once are all listed", ["push"], function*(registry) {
+  promise("referrers that are pushed at once are all listed", ["referrers", "push"], function*(registry) {
     const name = yield* fresh
     const image = yield* pushImage(registry, name, ["layer"])
     const pushed = yield* Effect.forEach(
@@ -199,7 +211,7 @@ const referrers: ReadonlyArray<Case> = [
     )
     yield* Expect.members(digestsOf(yield* referrersOf(registry, name, image.digest)), digestsOf(pushed))
   }),
-  promise("a referrer that was deleted is not listed", ["delete"], function*(registry, origin) {
+  promise("a referrer that was deleted is not listed", ["referrers", "delete"], function*(registry, origin) {
     const name = yield* fresh
     const image = yield* pushImage(origin, name, ["layer"])
     const one = yield* pushReferrer(origin, name, image, "one")
@@ -207,7 +219,7 @@ const referrers: ReadonlyArray<Case> = [
     yield* registry.deleteManifest(name, one.digest)
     yield* Expect.equal(digestsOf(yield* referrersOf(registry, name, image.digest)), [two.digest])
   }),
-  promise("referrers stay when what they refer to is deleted", ["delete"], function*(registry, origin) {
+  promise("referrers stay when what they refer to is deleted", ["referrers", "delete"], function*(registry, origin) {
     const name = yield* fresh
     const image = yield* pushImage(origin, name, ["layer"])
     const sbom = yield* pushReferrer(origin, name, image, "an SBOM")

@@ -277,6 +277,52 @@ const pushing: ReadonlyArray<Case> = [
   })
 ]
 
+/** A digest of content that is there, with another size than it has. */
+const longer = <A extends { readonly size: number }>(descriptor: A): A => ({ ...descriptor, size: descriptor.size + 1 })
+
+const sizes: ReadonlyArray<Case> = [
+  promise(
+    "a manifest with a wrong size of its config is refused, and not stored",
+    ["push", "sizes"],
+    function*(registry) {
+      const name = yield* fresh
+      const config = longer(yield* pushBlob(registry, name, "{}", MediaType.imageConfig))
+      const content = { mediaType: MediaType.imageManifest, config, layers: [] }
+      yield* Expect.reason(pushManifest(registry, name, content, [tag("1")]), "ManifestInvalid")
+      yield* hasNoManifest(registry, name, tag("1"))
+    }
+  ),
+  promise("a manifest with a wrong size of a layer is refused, and not stored", ["push", "sizes"], function*(registry) {
+    const name = yield* fresh
+    const config = yield* pushBlob(registry, name, "{}", MediaType.imageConfig)
+    const layer = yield* pushBlob(registry, name, "layer")
+    const content = { mediaType: MediaType.imageManifest, config, layers: [layer, longer(layer)] }
+    yield* Expect.reason(pushManifest(registry, name, content, [tag("1")]), "ManifestInvalid")
+    yield* hasNoManifest(registry, name, tag("1"))
+  }),
+  promise(
+    "an index with a wrong size of a manifest is refused, and not stored",
+    ["push", "sizes"],
+    function*(registry) {
+      const name = yield* fresh
+      const { digest, mediaType, size } = yield* pushImage(registry, name, ["layer"])
+      const push = pushIndex(registry, name, [longer({ digest, mediaType, size })], { tags: [tag("1")] })
+      yield* Expect.reason(push, "ManifestInvalid")
+      yield* hasNoManifest(registry, name, tag("1"))
+    }
+  ),
+  promise(
+    "a manifest with a wrong size of its subject is refused, and not listed",
+    ["push", "sizes"],
+    function*(registry) {
+      const name = yield* fresh
+      const image = yield* pushImage(registry, name, ["layer"])
+      yield* Expect.reason(pushReferrer(registry, name, longer(image), "about it"), "ManifestInvalid")
+      yield* Expect.equal(yield* Stream.runCollect(registry.referrers(name, image.digest)), [])
+    }
+  )
+]
+
 const deleting: ReadonlyArray<Case> = [
   promise("a manifest that was deleted is not there", ["delete"], function*(registry, origin) {
     const name = yield* fresh
@@ -292,7 +338,7 @@ const deleting: ReadonlyArray<Case> = [
     yield* hasNoManifest(registry, name, tag("1"))
     yield* hasNoManifest(registry, name, digest)
   }),
-  promise("a manifest that is deleted takes its tags along", ["delete"], function*(registry, origin) {
+  promise("a manifest that is deleted takes its tags along", ["delete", "tags"], function*(registry, origin) {
     const name = yield* fresh
     const { digest } = yield* pushImage(origin, name, ["one"], { tags: [tag("1"), tag("1.1")] })
     yield* pushImage(origin, name, ["two"], { tags: [tag("2")] })
@@ -311,7 +357,7 @@ const deleting: ReadonlyArray<Case> = [
     yield* pushImage(origin, name, ["layer"])
     yield* Expect.reason(registry.deleteManifest(name, nowhere), "ManifestUnknown")
   }),
-  promise("a tag that was deleted is not there", ["tagDelete"], function*(registry, origin) {
+  promise("a tag that was deleted is not there", ["tagDelete", "tags"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: [tag("1"), tag("2")] })
     yield* registry.deleteTag(name, tag("1"))
@@ -338,4 +384,4 @@ const deleting: ReadonlyArray<Case> = [
   })
 ]
 
-export const manifests: ReadonlyArray<Case> = [...reading, ...names, ...pushing, ...deleting]
+export const manifests: ReadonlyArray<Case> = [...reading, ...names, ...pushing, ...sizes, ...deleting]

@@ -361,11 +361,15 @@ const lives: ReadonlyArray<Case> = [
   promise("a session of a repository that is not there is unknown", ["sessions"], function*(registry) {
     yield* Expect.reason(registry.resumeUpload(yield* fresh, "no-such-session"), "BlobUploadUnknown")
   }),
-  promise("a session that was cancelled leaves no repository", ["sessions", "repositories"], function*(registry) {
-    const name = yield* fresh
-    yield* Effect.scoped(startUpload(registry, name))
-    yield* Expect.reason(Stream.runCollect(registry.tags(name)), "NameUnknown")
-  })
+  promise(
+    "a session that was cancelled leaves no repository",
+    ["sessions", "repositories", "tags"],
+    function*(registry) {
+      const name = yield* fresh
+      yield* Effect.scoped(startUpload(registry, name))
+      yield* Expect.reason(Stream.runCollect(registry.tags(name)), "NameUnknown")
+    }
+  )
 ]
 
 export const uploads: ReadonlyArray<Case> = [...writing, ...progress, ...interruptions, ...lives]

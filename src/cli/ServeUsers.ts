@@ -1,0 +1,69 @@
+/**
+ * The users of `serve`, and the files of their passwords.
+ */
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Queue from "effect/Queue"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as Authentication from "../server/Authentication.ts"
+import { misuse } from "./Names.ts"
+import { Failure } from "./Output.ts"
+import * as Signals from "./Signals.ts"
+
+interface User {
+  readonly name: string
+  readonly file: string
+}
+
+/** Reads `NAME:PASSWORD_FILE`. */
+const parse = (input: string) => {
+  const [, name, file] = /^([^:]+):(.+)$/s.exec(input) ?? []
+  return name === undefined || file === undefined
+    ? Effect.fail(misuse(`--user is NAME:PASSWORD_FILE, not ${JSON.stringify(input)}`))
+    : Effect.succeed<User>({ name, file })
+}
+
+/** Reads a password, which is the first line of its file. */
+const readPassword = Effect.fnUntraced(function*({ file, name }: User) {
+  const fs = yield* FileSystem.FileSystem
+  const content = yield* Effect.mapError(
+    fs.readFileString(file),
+    () => new Failure({ message: `the password of ${name} cannot be read from ${file}` })
+  )
+  const password = content.split(/\r?\n/, 1)[0] ?? ""
+  if (password === "") return yield* new Failure({ message: `there is no password for ${name} in ${file}` })
+  return [name, Redacted.make(password)] as const
+})
+
+const readAll = (users: ReadonlyArray<User>) =>
+  Effect.map(Effect.forEach(users, readPassword), (entries) => Authentication.passwords(Object.fromEntries(entries)))
+
+/**
+ * Makes the authentication of these users, if there are any. Their files are read again at each SIGHUP while the scope is
+ * open; if one of them cannot be read then, the former passwords stay.
+ */
+export const authentication = Effect.fnUntraced(function*(inputs: ReadonlyArray<string>): Effect.fn.Return<
+  Authentication.Authentication | undefined,
+  Failure | ReturnType<typeof misuse>,
+  FileSystem.FileSystem | Scope.Scope
+> {
+  const users = yield* Effect.forEach(inputs, parse)
+  if (users.length === 0) return undefined
+  let check = yield* readAll(users)
+  const received = yield* Signals.handle("SIGHUP")
+  yield* Queue.take(received).pipe(
+    Effect.andThen(readAll(users)),
+    Effect.matchEffect({
+      onFailure: ({ message }) => Effect.logError(`the former passwords stay: ${message}`),
+      onSuccess: (current) =>
+        Effect.suspend(() => {
+          check = current
+          return Effect.logInfo("the passwords were read again")
+        })
+    }),
+    Effect.forever,
+    Effect.forkScoped
+  )
+  return Authentication.basic({ check: (username, password) => check(username, password) })
+})

@@ -1,0 +1,153 @@
+/**
+ * Unpacking archives that are compressed, such as `image.tar.gz`, and the limits of that.
+ *
+ * The implementation comes from the {@link Decompressor} reference. Its default uses `node:zlib` if the runtime has it.
+ * An archive of another format, or of one that the runtime cannot unpack, is refused with a `Storage` reason.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import { hasProperty } from "effect/Predicate"
+import * as Stream from "effect/Stream"
+import type { Storage } from "../RegistryError.ts"
+
+/**
+ * How an archive can be compressed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Format = "gzip" | "zstd"
+
+/**
+ * Content that is being unpacked.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Unpacking {
+  /** The unpacked content, which ends with the first member or frame, or with several of them. */
+  readonly stream: Stream.Stream<Uint8Array, Storage>
+  /** Number of compressed bytes that were used, known when the stream has ended. */
+  readonly used: Effect.Effect<number>
+}
+
+/**
+ * Unpacks one format. `broken` makes the error of content that cannot be unpacked, from a phrase that says why.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Unpack = (
+  content: Stream.Stream<Uint8Array, Storage>,
+  broken: (problem: string) => Storage
+) => Unpacking
+
+/**
+ * Returns how to unpack a format, or `undefined` if it is not supported.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Decompressor = (format: Format) => Unpack | undefined
+
+/**
+ * Limits of what an archive may unpack to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Limits {
+  /** Maximum size of the unpacked archive, in bytes. */
+  readonly size: number
+  /** Maximum ratio of the unpacked to the compressed size. */
+  readonly ratio: number
+  /** Unpacked size up to which the ratio does not matter, in bytes. */
+  readonly ratioFrom: number
+}
+
+/**
+ * Limits of what an archive may unpack to.
+ *
+ * @default 64 GiB, and above 1 GiB at most 100 times the size of the compressed archive
+ * @category references
+ * @since 0.1.0
+ */
+export const UnpackLimits: Context.Reference<Limits> = Context.Reference("effect-oci/Decompressor/UnpackLimits", {
+  defaultValue: () => ({ size: 64 * 1024 ** 3, ratio: 100, ratioFrom: 1024 ** 3 })
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// node:zlib
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** What is used of a decompressing stream of `node:zlib`. */
+interface Engine extends AsyncIterable<Uint8Array> {
+  readonly bytesWritten: number
+  readonly write: (chunk: Uint8Array, done: () => void) => unknown
+  readonly end: () => unknown
+  readonly destroy: () => unknown
+}
+
+/** What is used of `node:zlib`. */
+interface Zlib {
+  readonly createGunzip: () => Engine
+  /** Absent in old versions of some runtimes. */
+  readonly createZstdDecompress?: () => Engine
+}
+
+/** Returns the compression module of the runtime, if it has one, without importing it. */
+const runtimeZlib = (): Zlib | undefined => {
+  // browsers have no `process`
+  const { process } = globalThis as {
+    readonly process?: { readonly getBuiltinModule?: (name: "node:zlib") => Zlib | undefined }
+  }
+  return process?.getBuiltinModule?.("node:zlib")
+}
+
+const problemOf = (error: unknown): string =>
+  hasProperty(error, "code") && error.code === "Z_BUF_ERROR" ? "it is cut off" : "its compressed data are broken"
+
+const unpackWith = (create: () => Engine): Unpack => (content, broken) => {
+  let used = 0
+  const stream = Stream.unwrap(Effect.gen(function*() {
+    const engine = yield* Effect.acquireRelease(
+      Effect.sync(create),
+      (engine) => Effect.sync(() => void engine.destroy())
+    )
+    // a write is done when what came of it has been read, or waits to be
+    const feed = content.pipe(
+      Stream.runForEach((chunk) =>
+        Effect.callback<void>((resume) => void engine.write(chunk, () => resume(Effect.void)))
+      ),
+      Effect.andThen(Effect.sync(() => void engine.end()))
+    )
+    return Stream.fromAsyncIterable(engine, (error) => broken(problemOf(error))).pipe(
+      Stream.merge(Stream.fromEffectDrain(feed), { haltStrategy: "left" }),
+      Stream.concat(Stream.fromEffectDrain(Effect.sync(() => {
+        used = engine.bytesWritten
+      })))
+    )
+  }))
+  return { stream, used: Effect.sync(() => used) }
+}
+
+const makeDefault = (): Decompressor => {
+  const zlib = runtimeZlib()
+  return (format) => {
+    const create = format === "gzip" ? zlib?.createGunzip : zlib?.createZstdDecompress
+    return create === undefined ? undefined : unpackWith(create)
+  }
+}
+
+/**
+ * The implementation that unpacks archives.
+ *
+ * @default gzip and zstd by `node:zlib`, and none if the runtime does not have it
+ * @category references
+ * @since 0.1.0
+ */
+export const Decompressor: Context.Reference<Decompressor> = Context.Reference("effect-oci/Decompressor", {
+  defaultValue: makeDefault
+})

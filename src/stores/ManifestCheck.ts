@@ -1,0 +1,123 @@
+/**
+ * What our registries check of a manifest before they store it, so that all that they have can be read and listed again.
+ */
+import * as Effect from "effect/Effect"
+import type { Descriptor } from "../Descriptor.ts"
+import type { Digest } from "../Digest.ts"
+import * as Manifest from "../Manifest.ts"
+import * as MediaType from "../MediaType.ts"
+import type { Tag } from "../Reference.ts"
+import { SparseIndex } from "../Registry.ts"
+import { ContentTooLarge, ManifestBlobUnknown, ManifestInvalid, type Reason } from "../RegistryError.ts"
+import * as JsonScan from "./JsonScan.ts"
+
+/** Largest length of a media type, in characters: each of its two names may have 127 (RFC 6838, section 4.2). */
+const mediaTypeLimit = 255
+
+/** Largest number of tags that one push may point at a manifest. */
+const tagLimit = 1000
+
+/** Largest size of the descriptor of a referrer in a list, with its annotations, in bytes: clients read lists of some 4 MiB. */
+const referrerLimit = 2 * 1024 * 1024
+
+/** Largest number of levels, and of values, that the JSON of a manifest may have: parsing more would block others. */
+const shapeLimits: JsonScan.Shape = { depth: 100, values: 200_000 }
+
+/** Size of a manifest that takes a while to parse, in bytes. */
+const largeSize = 256 * 1024
+
+const invalid = (detail: string) => new ManifestInvalid({ detail })
+
+const isTooLarge = (manifest: Manifest.Manifest, descriptor: Descriptor): boolean =>
+  manifest.bytes.length > referrerLimit && manifest.content.subject !== undefined &&
+  new TextEncoder().encode(JSON.stringify(Manifest.toReferrer(manifest, descriptor))).length > referrerLimit
+
+const decode = Effect.fnUntraced(function*(descriptor: Descriptor, bytes: Uint8Array) {
+  const { mediaType } = descriptor
+  if (!MediaType.isManifest(mediaType)) return undefined
+  if (JsonScan.exceeds(bytes, shapeLimits)) {
+    return yield* invalid(
+      `its JSON may have ${shapeLimits.depth} levels and ${shapeLimits.values} values, and has more of one of them`
+    )
+  }
+  const manifest = yield* Effect.mapError(
+    Effect.fromResult(Manifest.decode(mediaType, bytes)),
+    ({ message }) => invalid(message)
+  )
+  if (isTooLarge(manifest, descriptor)) {
+    return yield* invalid(`the annotations of a manifest with a subject may have ${referrerLimit} bytes`)
+  }
+  return manifest
+})
+
+/**
+ * Checks all of a push that does not depend on what is stored, and decodes the manifest if its type is known: it must be
+ * well-formed.
+ */
+export const check = Effect.fnUntraced(function*(
+  descriptor: Descriptor,
+  bytes: Uint8Array,
+  tags: ReadonlyArray<Tag>
+): Effect.fn.Return<Manifest.Manifest | undefined, ManifestInvalid | ContentTooLarge> {
+  if (descriptor.mediaType.length > mediaTypeLimit) {
+    return yield* invalid(`a media type may have ${mediaTypeLimit} characters`)
+  }
+  if (tags.length > tagLimit) return yield* new ContentTooLarge({ detail: `one push may have ${tagLimit} tags` })
+  // parsing a large manifest takes a while: others go first
+  if (bytes.length > largeSize) yield* Effect.yieldNow
+  return yield* decode(descriptor, bytes)
+})
+
+/** Something that a manifest refers to. */
+interface Reference {
+  readonly descriptor: Pick<typeof Manifest.Subject.Type, "digest" | "size">
+  /** What is listed with an unknown type may be either. */
+  readonly kind: "blob" | "manifest" | "either"
+  /** True if the manifest may not be stored without it. */
+  readonly isNeeded: boolean
+}
+
+/** Returns what a manifest refers to, its subject too. */
+export const references = (manifest: Manifest.Manifest): Effect.Effect<ReadonlyArray<Reference>> =>
+  Effect.map(SparseIndex, (sparse) => {
+    const { blobs, manifests } = Manifest.references(manifest)
+    const { subject } = manifest.content
+    return [
+      ...blobs.map((descriptor): Reference => ({
+        descriptor,
+        kind: "blob",
+        isNeeded: !MediaType.isNonDistributable(descriptor.mediaType)
+      })),
+      ...manifests.map((descriptor): Reference => ({
+        descriptor,
+        kind: MediaType.isManifest(descriptor.mediaType) ? "manifest" : "either",
+        isNeeded: sparse === "refuse"
+      })),
+      ...subject === undefined ? [] : [{ descriptor: subject, kind: "manifest", isNeeded: false } as const]
+    ]
+  })
+
+/**
+ * Checks what a manifest refers to: that it is there, unless it need not be, and that it has the size that the manifest
+ * says. The function returns the size of what is there.
+ */
+export const checkReferences = Effect.fnUntraced(function*(
+  references: ReadonlyArray<Reference>,
+  sizeOf: (reference: Reference) => Effect.Effect<number | undefined, Reason>
+): Effect.fn.Return<void, Reason> {
+  const sizes = new Map<Digest, number | undefined>()
+  const once = new Map(references.map((reference) => [reference.descriptor.digest, reference]))
+  yield* Effect.forEach(
+    once,
+    ([digest, reference]) => Effect.map(sizeOf(reference), (size) => sizes.set(digest, size)),
+    { concurrency: 8, discard: true }
+  )
+  for (const { descriptor: { digest, size }, isNeeded } of references) {
+    const actual = sizes.get(digest)
+    if (actual === undefined && isNeeded) return yield* new ManifestBlobUnknown({ detail: digest })
+    // a subject may lack its size
+    if (actual !== undefined && size !== undefined && actual !== size) {
+      return yield* invalid(`it says that ${digest} has ${size} bytes, but that has ${actual}`)
+    }
+  }
+})

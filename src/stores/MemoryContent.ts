@@ -1,0 +1,94 @@
+/**
+ * What a repository in memory has, with the tables that lists are made of: no list takes more time than its length.
+ */
+import type { Descriptor } from "../Descriptor.ts"
+import type * as Digest from "../Digest.ts"
+import * as Manifest from "../Manifest.ts"
+import type { Tag } from "../Reference.ts"
+import * as SortedMap from "./SortedMap.ts"
+
+export interface StoredManifest {
+  readonly descriptor: Descriptor
+  readonly bytes: Uint8Array
+  readonly subject?: Digest.Digest
+}
+
+export interface Content {
+  readonly blobs: Map<Digest.Digest, Uint8Array>
+  readonly manifests: Map<Digest.Digest, StoredManifest>
+  tags: SortedMap.SortedMap<Tag, Digest.Digest>
+  /** The tags of each manifest that has some. */
+  readonly tagsOf: Map<Digest.Digest, Set<Tag>>
+  /** The referrers of each subject, as they are listed. */
+  readonly referrers: Map<Digest.Digest, Map<Digest.Digest, Descriptor>>
+}
+
+/** Creates an empty repository. */
+export const make = (): Content => ({
+  blobs: new Map(),
+  manifests: new Map(),
+  tags: SortedMap.empty(),
+  tagsOf: new Map(),
+  referrers: new Map()
+})
+
+/** Returns true if a repository has some content, as a blob or as a manifest. */
+export const has = ({ blobs, manifests }: Content, digest: Digest.Digest): boolean =>
+  blobs.has(digest) || manifests.has(digest)
+
+/** Removes a tag, if it is there. */
+export const removeTag = (self: Content, tag: Tag): void => {
+  const digest = SortedMap.get(self.tags, tag)
+  if (digest === undefined) return
+  self.tags = SortedMap.remove(self.tags, tag)
+  const tags = self.tagsOf.get(digest)
+  tags?.delete(tag)
+  if (tags?.size === 0) self.tagsOf.delete(digest)
+}
+
+/** Points a tag at a manifest. */
+export const point = (self: Content, tag: Tag, digest: Digest.Digest): void => {
+  removeTag(self, tag)
+  self.tags = SortedMap.set(self.tags, tag, digest)
+  const tags = self.tagsOf.get(digest)
+  if (tags === undefined) self.tagsOf.set(digest, new Set([tag]))
+  else tags.add(tag)
+}
+
+const removeReferrer = ({ referrers }: Content, { descriptor: { digest }, subject }: StoredManifest): void => {
+  if (subject === undefined) return
+  const listed = referrers.get(subject)
+  listed?.delete(digest)
+  if (listed?.size === 0) referrers.delete(subject)
+}
+
+const addReferrer = ({ referrers }: Content, subject: Digest.Digest, referrer: Descriptor): void => {
+  const listed = referrers.get(subject)
+  if (listed === undefined) referrers.set(subject, new Map([[referrer.digest, referrer]]))
+  else listed.set(referrer.digest, referrer)
+}
+
+/** Stores a manifest, and lists it as a referrer of its subject. */
+export const putManifest = (
+  self: Content,
+  descriptor: Descriptor,
+  bytes: Uint8Array,
+  manifest: Manifest.Manifest | undefined
+): void => {
+  const { digest } = descriptor
+  const before = self.manifests.get(digest)
+  if (before !== undefined) removeReferrer(self, before)
+  const subject = manifest?.content.subject?.digest
+  self.manifests.set(digest, { descriptor, bytes, ...subject === undefined ? {} : { subject } })
+  if (manifest !== undefined && subject !== undefined) {
+    addReferrer(self, subject, Manifest.toReferrer(manifest, descriptor))
+  }
+}
+
+/** Removes a manifest, and returns the tags that pointed at it, which are left. */
+export const removeManifest = (self: Content, manifest: StoredManifest): ReadonlyArray<Tag> => {
+  const { digest } = manifest.descriptor
+  self.manifests.delete(digest)
+  removeReferrer(self, manifest)
+  return Array.from(self.tagsOf.get(digest) ?? [])
+}

@@ -1,0 +1,327 @@
+/**
+ * What registries in memory and in folders refuse, so that they can always be read and emptied.
+ */
+import { NodeServices } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, type FileSystem, type Path as EffectPath, type Scope, Stream } from "effect"
+import * as BlobSource from "effect-oci/BlobSource"
+import * as Descriptor from "effect-oci/Descriptor"
+import * as LayoutRegistry from "effect-oci/LayoutRegistry"
+import * as MediaType from "effect-oci/MediaType"
+import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import type { Registry } from "effect-oci/Registry"
+import { isRegistryError } from "effect-oci/RegistryError"
+import { bytesOf, pushBlob, pushImage, pushManifest, repository, tag } from "../utils/images.ts"
+import { temporaryFolder } from "../utils/layouts.ts"
+
+const app = repository("team/app")
+const other = repository("team/other")
+const MiB = 1024 * 1024
+
+interface Kind {
+  readonly name: string
+  readonly make: (
+    limits?: Omit<MemoryRegistry.Options, "name">
+  ) => Effect.Effect<Registry, never, FileSystem.FileSystem | EffectPath.Path | Scope.Scope>
+}
+
+const kinds: ReadonlyArray<Kind> = [
+  { name: "in memory", make: (limits) => MemoryRegistry.make(limits) },
+  {
+    name: "in a folder",
+    make: (limits = {}) =>
+      Effect.flatMap(
+        temporaryFolder,
+        (directory) => LayoutRegistry.make({ directory, durability: "process-end", ...limits })
+      )
+  },
+  {
+    name: "in a layout",
+    make: (limits = {}) =>
+      Effect.flatMap(
+        temporaryFolder,
+        (directory) => LayoutRegistry.make({ directory, form: "layout", durability: "process-end", ...limits })
+      )
+  }
+]
+
+const refusal = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(
+    Effect.flip(effect),
+    (error) => isRegistryError(error) ? `${error.reason._tag}: ${error.reason.message}` : String(error)
+  )
+
+const index = (name: string, more: object = {}) =>
+  bytesOf({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [], name, ...more })
+
+const startUpload = (registry: Registry, name = app) =>
+  Effect.map(registry.startUpload(name), (started) => {
+    assert(started._tag === "Upload")
+    return started
+  })
+
+const tags = (count: number) => Array.from({ length: count }, (_, index) => tag(`tag-${index}`))
+
+describe("a registry", () => {
+  for (const { make, name } of kinds) {
+    const it_ = (
+      promise: string,
+      test: (make: Kind["make"]) => Effect.Effect<void, unknown, Scope.Scope | NodeServices.NodeServices>
+    ) => it.effect(`${name} ${promise}`, () => Effect.provide(test(make), NodeServices.layer))
+
+    it_(
+      "refuses a media type of more than 255 characters",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make()
+        const push = (length: number) =>
+          registry.pushManifest(app, { mediaType: `a/${"b".repeat(length - 2)}`, bytes: index("") }, [tag("1")])
+        yield* push(255)
+        assert.strictEqual(
+          yield* refusal(push(256)),
+          "ManifestInvalid: the registry does not accept the manifest: a media type may have 255 characters"
+        )
+      })
+    )
+
+    it_(
+      "refuses more than 1000 tags in one push",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make()
+        const manifest = { mediaType: MediaType.imageIndex, bytes: index("") }
+        assert.strictEqual(
+          yield* refusal(registry.pushManifest(app, manifest, tags(1001))),
+          "ContentTooLarge: the content is too large: one push may have 1000 tags"
+        )
+        yield* registry.pushManifest(app, manifest, tags(1000))
+        assert.lengthOf(yield* Stream.runCollect(registry.tags(app)), 1000)
+      })
+    )
+
+    it_(
+      "refuses a referrer that would be too large to be listed",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make()
+        const image = yield* pushImage(registry, app, ["layer"])
+        const push = (size: number) =>
+          pushManifest(registry, app, {
+            mediaType: MediaType.imageIndex,
+            manifests: [],
+            subject: { mediaType: image.mediaType, digest: image.digest, size: image.size },
+            annotations: { "org.example.much": "x".repeat(size) }
+          })
+        yield* push(2_000_000)
+        assert.include(
+          yield* refusal(push(2_200_000)),
+          "annotations of a manifest with a subject may have 2097152 bytes"
+        )
+      })
+    )
+
+    it_(
+      "refuses JSON that would take long to read, at once",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make()
+        const push = (json: string) =>
+          registry.pushManifest(app, {
+            mediaType: MediaType.imageIndex,
+            bytes: bytesOf(`{"schemaVersion":2,"manifests":[],"more":${json}}`)
+          })
+        yield* push("[".repeat(99) + "]".repeat(99))
+        yield* push(`"${"[{,".repeat(1_000_000)}"`)
+        for (
+          const json of [
+            "[".repeat(1_000_000) + "]".repeat(1_000_000),
+            `[${"[],".repeat(1_000_000)}0]`,
+            "[".repeat(4_000_000)
+          ]
+        ) {
+          assert.include(yield* refusal(push(json)), "its JSON may have 100 levels and 200000 values")
+        }
+      })
+    )
+
+    it_(
+      "takes a manifest of 28 000 layers",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make()
+        const config = yield* pushBlob(registry, app, "{}", MediaType.imageConfig)
+        const layer = yield* pushBlob(registry, app, "layer")
+        const layers = Array.from({ length: 28_000 }, () => layer)
+        const { digest } = yield* pushManifest(registry, app, { mediaType: MediaType.imageManifest, config, layers })
+        assert.strictEqual((yield* registry.resolveManifest(app, digest)).digest, digest)
+      })
+    )
+
+    it_(
+      "names the content whose size is another than a manifest says",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make()
+        const config = yield* pushBlob(registry, app, "{}", MediaType.imageConfig)
+        const push = pushManifest(registry, app, {
+          mediaType: MediaType.imageManifest,
+          config: { ...config, size: 3 },
+          layers: []
+        })
+        assert.strictEqual(
+          yield* refusal(push),
+          `ManifestInvalid: the registry does not accept the manifest: it says that ${config.digest} has 3 bytes, but that has 2`
+        )
+      })
+    )
+
+    it_(
+      "takes a subject that lacks its size",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make()
+        const image = yield* pushImage(registry, app, ["layer"])
+        const content = { mediaType: MediaType.imageIndex, manifests: [], subject: { digest: image.digest } }
+        const { digest } = yield* pushManifest(registry, app, content)
+        const referrers = yield* Stream.runCollect(registry.referrers(app, image.digest))
+        assert.deepStrictEqual(referrers.map((referrer) => referrer.digest), [digest])
+      })
+    )
+
+    it_(
+      "refuses a blob of more than it may have, however it comes",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make({ maximumBlobSize: 10 })
+        yield* pushBlob(registry, app, "0123456789")
+        const expected = "ContentTooLarge: the content is larger than 10 bytes"
+        assert.strictEqual(yield* refusal(pushBlob(registry, app, "0123456789a")), expected)
+        const upload = yield* startUpload(registry)
+        yield* upload.append({ offset: 0, stream: Stream.succeed(bytesOf("01234567")) })
+        assert.strictEqual(
+          yield* refusal(upload.append({ offset: 8, stream: Stream.succeed(bytesOf("abc")) })),
+          expected
+        )
+        const { digest } = yield* Descriptor.fromBytes(bytesOf("01234567"))
+        yield* upload.commit(digest)
+      })
+    )
+
+    it_(
+      "refuses more upload sessions than may be open",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make({ maximumUploads: 2 })
+        yield* startUpload(registry)
+        yield* Effect.scoped(Effect.gen(function*() {
+          yield* startUpload(registry, other)
+          assert.strictEqual(
+            yield* refusal(startUpload(registry)),
+            "TooManyRequests: the registry asks for a pause: 2 upload sessions may be open, and are"
+          )
+          yield* pushBlob(registry, app, "without a session")
+        }))
+        yield* startUpload(registry)
+      })
+    )
+
+    it_(
+      "has room again for what was deleted or cancelled",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make({ maximumSize: 1000 })
+        const full = "Denied: access is denied: the registry may have 1000 bytes, and is full"
+        const twice = yield* pushBlob(registry, app, "x".repeat(400))
+        yield* pushBlob(registry, app, "x".repeat(400))
+        yield* registry.deleteBlob(app, twice.digest)
+        const { digest } = yield* pushBlob(registry, app, "a".repeat(600))
+        assert.strictEqual(yield* refusal(pushBlob(registry, app, "b".repeat(600))), full)
+        yield* Effect.scoped(Effect.gen(function*() {
+          const upload = yield* startUpload(registry)
+          yield* upload.append({ offset: 0, stream: Stream.succeed(bytesOf("c".repeat(300))) })
+          assert.strictEqual(yield* refusal(pushBlob(registry, app, "b".repeat(200))), full)
+          assert.strictEqual(
+            yield* refusal(upload.append({ offset: 300, stream: Stream.succeed(bytesOf("c".repeat(200))) })),
+            full
+          )
+          yield* Effect.exit(upload.commit(digest, { offset: 300, stream: Stream.succeed(bytesOf("d")) }))
+        }))
+        yield* pushBlob(registry, app, "b".repeat(400))
+        assert.strictEqual(
+          yield* refusal(registry.pushManifest(app, { mediaType: MediaType.imageIndex, bytes: index("") })),
+          full
+        )
+        yield* registry.deleteBlob(app, digest)
+        const manifest = { mediaType: MediaType.imageIndex, bytes: index("", { more: "m".repeat(400) }) }
+        const pushed = yield* registry.pushManifest(app, manifest, [tag("1")])
+        yield* registry.pushManifest(app, manifest, [tag("2")])
+        assert.strictEqual(yield* refusal(pushBlob(registry, app, "a".repeat(600))), full)
+        yield* registry.deleteManifest(app, pushed.digest)
+        yield* pushBlob(registry, app, "a".repeat(600))
+        assert.strictEqual(yield* refusal(pushBlob(registry, app, "e")), full)
+      })
+    )
+
+    it_(
+      "counts what an upload had when its commit is refused once",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make({ maximumSize: 100 })
+        const bytes = bytesOf("a".repeat(80))
+        const { digest } = yield* Descriptor.fromBytes(bytes)
+        const wrong = yield* Descriptor.fromBytes(bytesOf("b"))
+        const failing = registry.pushBlob(app, { digest: wrong.digest, size: 80 }, BlobSource.fromBytes(bytes))
+        for (let count = 0; count < 3; count++) assert.include(yield* refusal(failing), "DigestMismatch")
+        yield* registry.pushBlob(app, { digest, size: 80 }, BlobSource.fromBytes(bytes))
+        assert.include(yield* refusal(pushBlob(registry, app, "c".repeat(30))), "Denied")
+      })
+    )
+  }
+
+  for (const { make, name } of kinds.slice(0, 2)) {
+    it.effect(`${name} limits each repository, and counts what they share once for all of them`, () =>
+      Effect.gen(function*() {
+        const registry = yield* make({ maximumRepositorySize: 700, maximumSize: 1000 })
+        const full = "Denied: access is denied: a repository may have 700 bytes, and this one is full"
+        const { digest } = yield* pushBlob(registry, app, "a".repeat(600))
+        assert.strictEqual(yield* refusal(pushBlob(registry, app, "b".repeat(200))), full)
+        yield* Effect.scoped(registry.startUpload(other, { mount: { digest, from: app } }))
+        yield* Effect.scoped(registry.startUpload(other, { mount: { digest, from: app } }))
+        assert.strictEqual(yield* refusal(pushBlob(registry, other, "b".repeat(200))), full)
+        const third = repository("team/third")
+        yield* pushBlob(registry, third, "c".repeat(400))
+        assert.include(yield* refusal(pushBlob(registry, third, "d")), "the registry may have 1000 bytes")
+        assert.strictEqual(
+          yield* refusal(Effect.scoped(registry.startUpload(third, { mount: { digest, from: app } }))),
+          full
+        )
+        yield* registry.deleteBlob(app, digest)
+        assert.include(yield* refusal(pushBlob(registry, third, "d")), "the registry may have 1000 bytes")
+        yield* registry.deleteBlob(other, digest)
+        yield* pushBlob(registry, app, "e".repeat(600))
+      }).pipe(Effect.provide(NodeServices.layer)))
+  }
+
+  it.effect("in a folder counts what is there when it is opened", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryFolder
+      const before = yield* LayoutRegistry.make({ directory })
+      const { digest } = yield* pushBlob(before, app, "a".repeat(600))
+      yield* Effect.scoped(before.startUpload(other, { mount: { digest, from: app } }))
+      yield* pushBlob(before, other, "b".repeat(200))
+      const limited = yield* LayoutRegistry.make({ directory, maximumSize: 1000, maximumRepositorySize: 900 })
+      assert.include(yield* refusal(pushBlob(limited, app, "c".repeat(201))), "1000 bytes")
+      assert.include(yield* refusal(pushBlob(limited, other, "c".repeat(101))), "900 bytes")
+      yield* pushBlob(limited, app, "c".repeat(200))
+      assert.include(yield* refusal(pushBlob(limited, app, "d")), "1000 bytes")
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.live(
+    "in memory holds a blob that comes in chunks of one byte in little more than its size",
+    () =>
+      Effect.gen(function*() {
+        const registry = yield* MemoryRegistry.make()
+        const upload = yield* startUpload(registry)
+        const size = process.env["EFFECT_OCI_LONG"] === undefined ? 1_000_000 : 12_000_000
+        const chunks = Stream.rechunk(Stream.map(Stream.range(1, size), (number) => Uint8Array.of(number)), 4096)
+        const before = process.memoryUsage()
+        yield* upload.append({ offset: 0, size, stream: chunks })
+        const after = process.memoryUsage()
+        assert.isBelow(
+          (after.heapUsed + after.arrayBuffers - before.heapUsed - before.arrayBuffers) / MiB,
+          30 + 3 * size / MiB
+        )
+        assert.strictEqual(yield* upload.status, size)
+      }),
+    120_000
+  )
+})
