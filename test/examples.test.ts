@@ -290,6 +290,7 @@ describe("examples", () => {
       "mount",
       "repositories",
       "kinds",
+      "sizes",
       "sha512Tags"
     )
     it.live.each(cases)("$name", ({ effect }) =>

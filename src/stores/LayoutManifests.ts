@@ -26,6 +26,8 @@ export interface Target {
   /** Tells it from others: the repository, unless all share one layout. */
   readonly key: string
   readonly usage: LayoutUsage
+  /** Largest size of the index after a push, in bytes. */
+  readonly pushLimit: number
 }
 
 /** Number of entries that are changed without a pause. */
@@ -83,13 +85,13 @@ const entryRoom = 1024
 
 /** Fails if the index is full, before anything is written: what is pushed at the same time is not known here. */
 const checkRoom = Effect.fnUntraced(function*(
-  layout: LayoutFolder.LayoutFolder,
+  { layout, pushLimit }: Target,
   tags: ReadonlyArray<Tag>,
   list: (index: LayoutIndex.LayoutIndex) => Effect.Effect<LayoutIndex.LayoutIndex, RegistryError.Reason>
 ) {
   const index = yield* layout.index
-  if (LayoutIndex.size(index) + (tags.length + 1) * entryRoom <= LayoutFormat.pushLimit) return
-  yield* LayoutFolder.checkSize(index, yield* list(index), LayoutFormat.pushLimit)
+  if (LayoutIndex.size(index) + (tags.length + 1) * entryRoom <= pushLimit) return
+  yield* LayoutFolder.checkSize(index, yield* list(index), pushLimit)
 })
 
 /** Reads what has not been read of the manifests that are there, so that no change has to wait for that. */
@@ -97,11 +99,12 @@ const prepareCatalog = (layout: LayoutFolder.LayoutFolder) => Effect.flatMap(lay
 
 /** Stores a manifest, and points tags at it. */
 export const push = Effect.fnUntraced(
-  function*({ files, key, layout, usage }: Target, { manifest: { bytes, mediaType, ...rest }, tags, temporary }: {
+  function*(target: Target, { manifest: { bytes, mediaType, ...rest }, tags, temporary }: {
     readonly temporary: Effect.Effect<string, RegistryError.Storage>
     readonly manifest: { readonly mediaType: string; readonly bytes: Uint8Array; readonly digest?: Digest.Digest }
     readonly tags: ReadonlyArray<Tag>
   }): Effect.fn.Return<Descriptor, RegistryError.Reason> {
+    const { files, key, layout, pushLimit, usage } = target
     if (bytes.length > manifestLimit) return yield* new RegistryError.ContentTooLarge({ limit: manifestLimit })
     const digest = yield* Hasher.digest(bytes, rest.digest === undefined ? "sha256" : Digest.algorithm(rest.digest))
     if (rest.digest !== undefined && rest.digest !== digest) {
@@ -116,7 +119,7 @@ export const push = Effect.fnUntraced(
       Effect.flatMap(listed(layout, index, descriptor, tags), (index) => withoutChildren(index, children))
     if (yield* layout.exists) {
       if (tags.length === 0) yield* prepareCatalog(layout)
-      yield* checkRoom(layout, tags, list)
+      yield* checkRoom(target, tags, list)
     } else yield* ManifestCheck.checkReferences(references, () => Effect.undefined)
 
     const draft = yield* temporary
@@ -125,7 +128,7 @@ export const push = Effect.fnUntraced(
       yield* layout.create
       const path = yield* layout.makePath(digest)
       yield* layout.change({
-        limit: LayoutFormat.pushLimit,
+        limit: pushLimit,
         prepare: Effect.andThen(check, usage.adding(key, path, bytes.length, files.rename(draft, path))),
         edit: (index) =>
           Effect.map(list(index), (index) => ({

@@ -72,6 +72,7 @@ import type { Mounted } from "../Upload.ts"
 import * as BlobWriter from "./BlobWriter.ts"
 import * as Files from "./Files.ts"
 import * as LayoutFolder from "./LayoutFolder.ts"
+import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import * as LayoutManifests from "./LayoutManifests.ts"
 import * as LayoutReader from "./LayoutReader.ts"
@@ -117,6 +118,12 @@ export interface Options {
   readonly maximumSize?: number | undefined
   /** Largest number of upload sessions that are open. One more fails with `TooManyRequests`. Default: no limit. */
   readonly maximumUploads?: number | undefined
+  /**
+   * Largest size of an `index.json` after a push, in bytes. A push that goes beyond it fails with `Denied`. Each change
+   * rewrites the file, so a lower limit bounds what a change costs. Default, and at most: 64 MiB, some 280 000 entries
+   * with names of usual length.
+   */
+  readonly maximumIndexSize?: number | undefined
 }
 
 /**
@@ -186,7 +193,7 @@ export interface NamedManifest {
 export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<LayoutRegistry, never, FileSystem.FileSystem | Path.Path> {
-  const { directory, durability = "power-loss", form = "registry" } = options
+  const { directory, durability = "power-loss", form = "registry", maximumIndexSize = LayoutFormat.pushLimit } = options
   const name = options.name ?? (form === "layout" ? `oci:${directory}` : directory)
   const files = yield* Files.make(directory, { isDurable: durability === "power-loss" })
   const uploads = LayoutUploads.make(files, files.join(files.root, LayoutFolder.ours, "uploads"))
@@ -218,6 +225,7 @@ export const make = Effect.fnUntraced(function*(
         layout,
         key: tree.keyOf(repository),
         usage,
+        pushLimit: Math.min(maximumIndexSize, LayoutFormat.pushLimit),
         failed: (operation: string) => failed(operation, repository)
       })),
       Effect.tap(usage.ready),
