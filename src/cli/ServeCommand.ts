@@ -118,8 +118,7 @@ export const ServeCommand = Command.make(
     if (port < 0 || port > 65_535) return yield* misuse("--port is a number from 0 to 65535")
     const terminated = yield* Signals.handle("SIGTERM", Duration.seconds(grace + 1))
     const authentication = yield* ServeUsers.authentication(user)
-    const opened = yield* ServeStore.open(dir, readOnly && Option.isNone(proxy) ? "read" : "write")
-    const store = yield* ServeStore.limited(opened, dir, flags)
+    const store = yield* ServeStore.open(dir, readOnly && Option.isNone(proxy) ? "read" : "write", flags)
     const registry = yield* ServeStore.inFrontOf(proxy, store)
     const isExposed = authentication !== undefined || !isLoopback(host)
     const app = yield* RegistryServer.make(registry, {

@@ -6,11 +6,10 @@ import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import type { PlatformError } from "effect/PlatformError"
-import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Os from "node:os"
 import * as Namespace from "../Namespace.ts"
-import { type Host, Repository } from "../Reference.ts"
+import type { Host } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
 import * as LayoutRegistry from "../stores/LayoutRegistry.ts"
 import * as MemoryRegistry from "../stores/MemoryRegistry.ts"
@@ -56,49 +55,29 @@ const checkFolder = Effect.fnUntraced(
   Effect.scoped
 )
 
+/** How much the store may hold, as the flags say. */
+interface Limits {
+  readonly maxRepository: Option.Option<number>
+  readonly maxTotal: Option.Option<number>
+}
+
 /** Opens the registry in a folder, or makes one in memory. Fails if the folder cannot be served. */
-export const open = Effect.fnUntraced(function*(directory: Option.Option<string>, use: "read" | "write") {
-  if (Option.isNone(directory)) return yield* MemoryRegistry.make()
-  yield* checkFolder(directory.value, use)
-  const registry = yield* LayoutRegistry.make({ directory: directory.value })
-  yield* registry.ping
-  yield* Stream.runDrain(Stream.take(registry.repositories(), 1))
-  return registry
-})
-
-const isRepository = Schema.is(Repository)
-
-/** Measures the repositories in a folder, in bytes. Each is an image layout; `_` is in front of names in its way. */
-const measure = Effect.fnUntraced(function*(directory: string) {
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  const sizes = new Map<Repository, number>()
-  for (const entry of yield* fs.readDirectory(directory, { recursive: true })) {
-    const [, folder] = /^(.+)\/blobs\/[^/]+\/[^/]+$/.exec(entry.replaceAll(path.sep, "/")) ?? []
-    const name = folder?.split("/").map((part) => part.replace(/^_/, "")).join("/")
-    if (!isRepository(name)) continue
-    const { size } = yield* fs.stat(path.join(directory, entry))
-    sizes.set(name, (sizes.get(name) ?? 0) + Number(size))
+export const open = Effect.fnUntraced(
+  function*(directory: Option.Option<string>, use: "read" | "write", { maxRepository, maxTotal }: Limits) {
+    const maximumRepositorySize = Option.getOrUndefined(maxRepository)
+    if (Option.isNone(directory)) {
+      // the rest of the machine needs memory as well
+      const maximumSize = Option.getOrElse(maxTotal, () => Math.floor(Os.totalmem() / 2))
+      return yield* MemoryRegistry.make({ maximumRepositorySize, maximumSize })
+    }
+    yield* checkFolder(directory.value, use)
+    const maximumSize = Option.getOrUndefined(maxTotal)
+    const registry = yield* LayoutRegistry.make({ directory: directory.value, maximumRepositorySize, maximumSize })
+    yield* registry.ping
+    yield* Stream.runDrain(Stream.take(registry.repositories(), 1))
+    return registry
   }
-  return sizes
-})
-
-/** Limits how much the store may hold, and each of its repositories. Measures what is there first. */
-export const limited = Effect.fnUntraced(function*(
-  store: Registry,
-  directory: Option.Option<string>,
-  limits: { readonly maxRepository: Option.Option<number>; readonly maxTotal: Option.Option<number> }
-) {
-  const repository = Option.getOrUndefined(limits.maxRepository)
-  // what is in memory must leave some of it for the rest of the machine
-  const total = Option.getOrElse(limits.maxTotal, () => Option.isNone(directory) ? Os.totalmem() / 2 : undefined)
-  if (repository === undefined && total === undefined) return store
-  const used = Option.isNone(directory)
-    ? undefined
-    : yield* Effect.mapError(measure(directory.value), unusable(directory.value, "measure"))
-  const { limited } = yield* Effect.promise(() => import("../views/View.ts"))
-  return limited(store, { repository, total, used })
-})
+)
 
 /** Returns the registry to serve: the store; or a registry elsewhere, with the store as its cache. */
 export const inFrontOf = Effect.fnUntraced(function*(proxied: Option.Option<Host>, store: Registry) {

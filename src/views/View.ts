@@ -52,11 +52,6 @@ export {
 
 export {
   /** @since 0.1.0 */
-  limited
-} from "./Limited.ts"
-
-export {
-  /** @since 0.1.0 */
   readOnly
 } from "./ReadOnly.ts"
 
