@@ -134,6 +134,26 @@ describe("effect-oci serve", () => {
       assert.strictEqual((yield* send(host, `PATCH ${headers.location}`, { body: "x".repeat(1025) })).status, 413)
     }))
 
+  for (const [flag, where] of [["--max-repository", "a repository"], ["--max-total", "the registry"]] as const) {
+    for (const place of ["memory", "a folder"]) {
+      it.live(`refuses content beyond ${flag}, in ${place}`, () =>
+        Effect.gen(function*() {
+          const folder = place === "memory" ? [] : ["--dir", Path.join(Path.dirname(yield* temporary("")), "registry")]
+          const { host } = yield* serve(flag, "1KiB", ...folder)
+          const small = `POST /v2/team/app/blobs/uploads/?digest=${digestOf("small")}`
+          assert.strictEqual((yield* send(host, small, { body: "small" })).status, 201)
+          const large = "l".repeat(1024)
+          const { code, status, text } = yield* send(
+            host,
+            `POST /v2/team/app/blobs/uploads/?digest=${digestOf(large)}`,
+            { body: large }
+          )
+          assert.deepStrictEqual([status, code], [403, "DENIED"])
+          assert.include(text, `${where} may have 1024 bytes`)
+        }))
+    }
+  }
+
   it.live("reads the passwords again at a SIGHUP, and keeps them if it cannot", () =>
     Effect.gen(function*() {
       const file = yield* temporary("first")
