@@ -118,7 +118,10 @@ export const digestTags = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.R
     if (options.digestTags !== "copy") return tags
     const note = (tag: Tag) => {
       const prefix = /^[a-z0-9]+-[a-f0-9]{64,}(?=\.)/.exec(tag)?.[0]
-      if (prefix !== undefined) tags.set(prefix, [...tags.get(prefix) ?? [], tag])
+      if (prefix === undefined) return
+      const others = tags.get(prefix)
+      if (others === undefined) tags.set(prefix, [tag])
+      else others.push(tag)
     }
     yield* Stream.runForEachArray(source.registry.tags(source.repository), (page) => forEachSliced(page, note)).pipe(
       Job.atSource(job)
