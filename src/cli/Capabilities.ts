@@ -9,36 +9,21 @@ import { readHost } from "./Names.ts"
 
 type Setting = readonly [host: string, capabilities: Capabilities]
 
-type Read<A> = (text: string) => A | undefined
-
-const readBoolean: Read<boolean> = (text) => text === "true" ? true : text === "false" ? false : undefined
-
-const units: Readonly<Record<string, number>> = {
-  "": 1,
-  KB: 1000,
-  MB: 1000 ** 2,
-  GB: 1000 ** 3,
-  KiB: 1024,
-  MiB: 1024 ** 2,
-  GiB: 1024 ** 3
-}
-
-const readSize: Read<number> = (text) => {
-  const [, digits, unit = ""] = /^([1-9][0-9]{0,11})([KMG]i?B)?$/.exec(text) ?? []
-  const factor = units[unit]
-  return digits === undefined || factor === undefined ? undefined : Number(digits) * factor
-}
+const readBoolean: Flags.Read<boolean> = (text) =>
+  text === "true" || text === "false"
+    ? Result.succeed(text === "true")
+    : Result.fail({ message: `${JSON.stringify(text)} is not true or false` })
 
 /** How the value of each capability is read. */
-const readers: { readonly [Name in keyof Capabilities]-?: Read<NonNullable<Capabilities[Name]>> } = {
+const readers: { readonly [Name in keyof Capabilities]-?: Flags.Read<NonNullable<Capabilities[Name]>> } = {
   referrers: readBoolean,
   singlePost: readBoolean,
   tagParameters: readBoolean,
   anonymousMount: readBoolean,
   selfMount: readBoolean,
   chunks: readBoolean,
-  minimumChunk: readSize,
-  maximumChunk: readSize,
+  minimumChunk: Flags.readSize,
+  maximumChunk: Flags.readSize,
   pages: readBoolean
 }
 
@@ -57,7 +42,8 @@ const readSetting = (text: string): Result.Result<Setting, { readonly message: s
     const reader = read !== undefined && Object.hasOwn(readers, read[0])
       ? readers[read[0] as keyof Capabilities]
       : undefined
-    const value = reader?.(read?.[1] ?? "")
+    const found: Result.Result<boolean | number, unknown> | undefined = reader?.(read?.[1] ?? "")
+    const value = found === undefined ? undefined : Result.getOrUndefined(found)
     if (read === undefined || value === undefined) return Result.fail(problemOf(text))
     capabilities[read[0]] = value
   }

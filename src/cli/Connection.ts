@@ -51,7 +51,7 @@ export const commonFlags = {
   plainHttp: Flags.parsed(
     "plain-http",
     "HOST",
-    "Speak plain HTTP to this host, named with its port; loopback always is. May be repeated",
+    "Speak plain HTTP to this host, named with its port. Default: only to loopback. May be repeated",
     readHost
   ).pipe(Flag.atLeast(0)),
   tls: Flags.parsed(

@@ -11,7 +11,7 @@ import { misuse, readHost, readTag } from "./Names.ts"
 import * as Places from "./Places.ts"
 
 /** Reads the text of a flag, or says what is wrong with it. */
-type Read<A> = (text: string) => Result.Result<A, { readonly message: string }>
+export type Read<A> = (text: string) => Result.Result<A, { readonly message: string }>
 
 const reading = <A>(read: Read<A>, before = "") => (text: string) =>
   Effect.mapError(Effect.fromResult(read(text)), ({ message }) => misuse(before + message))
@@ -42,7 +42,7 @@ export const positive = (name: string, description: string): Flag.Flag<number> =
 const powers: ReadonlyArray<string> = ["", "k", "m", "g", "t"]
 
 /** Reads a number of bytes, such as `1000`, `500MB` or `2GiB`. */
-const readSize: Read<number> = (text) => {
+export const readSize: Read<number> = (text) => {
   const [, number = "", prefix = "", isBinary] = /^([1-9][0-9]{0,11})([kmgt]?)(i?)b?$/i.exec(text) ?? []
   const bytes = Number(number) * (isBinary === "" ? 1000 : 1024) ** powers.indexOf(prefix.toLowerCase())
   return number !== "" && (prefix !== "" || isBinary === "") && Number.isSafeInteger(bytes)
