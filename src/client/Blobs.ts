@@ -144,8 +144,8 @@ export const make = (connection: Connection.Connection): Blobs => {
   // -- reading --------------------------------------------------------------------------------------------------------
 
   /**
-   * Sends one request for a part of a blob, and returns what is known of the blob then: nothing if neither the answer nor
-   * the caller knows its size, or if only its digest can tell whether its body is encoded.
+   * Sends one request for a part of a blob, and returns what is known of the blob then: nothing if neither the answer
+   * nor the caller knows its size, or if only its digest can tell whether its body is encoded.
    */
   const openOnce = Effect.fnUntraced(
     function*(repository: Repository, digest: Digest.Digest, range: Registry.Range, known?: Known) {

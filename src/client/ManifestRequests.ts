@@ -2,8 +2,8 @@
  * Manifests over HTTP, one request each: read, looked up, written, deleted, without regard to referrers or to several
  * tags.
  *
- * A manifest that is asked for by digest must have it. If the digest that an answer by tag tells is wrong, the bytes decide,
- * with a warning; but Docker's schema 1 is not read, because its digest leaves out its signatures.
+ * A manifest that is asked for by digest must have it. If the digest that an answer by tag tells is wrong, the bytes
+ * decide, with a warning; but Docker's schema 1 is not read, because its digest leaves out its signatures.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

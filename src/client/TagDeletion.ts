@@ -1,8 +1,8 @@
 /**
  * Deleting a tag (distribution-spec, "Deleting tags"), also at CNCF distribution 2.8, which deletes manifests only.
  *
- * That registry answers 400 DIGEST_INVALID to DELETE of a tag. There the tag is moved to a manifest of its own, and that is
- * deleted, with the tag. Whether the registry deletes at all is found out before the tag is moved.
+ * That registry answers 400 DIGEST_INVALID to DELETE of a tag. There the tag is moved to a manifest of its own, and
+ * that is deleted, with the tag. Whether the registry deletes at all is found out before the tag is moved.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

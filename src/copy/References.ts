@@ -87,8 +87,8 @@ export interface References extends Children.Sorted {
 }
 
 /**
- * Returns what a manifest at one of the ends refers to. Sizes and types that are not known are looked up there, and so are
- * children that may be blobs.
+ * Returns what a manifest at one of the ends refers to. Sizes and types that are not known are looked up there, and so
+ * are children that may be blobs.
  */
 export const of = Effect.fnUntraced(function*(
   options: Options,

@@ -1,8 +1,10 @@
 /**
- * What refers to a manifest at the source: as the registry lists it, and by tags that are made of the manifest's digest.
+ * What refers to a manifest at the source: as the registry lists it, and by tags that are made of the manifest's
+ * digest.
  *
- * A registry chooses how much that is, so lists are read piece by piece, and other fibers run in between. Listing referrers
- * is optional for registries: if one does not answer, a copy continues without them, unless they are required.
+ * A registry chooses how much that is, so lists are read piece by piece, and other fibers run in between. Listing
+ * referrers is optional for registries: if one does not answer, a copy continues without them, unless they are
+ * required.
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"

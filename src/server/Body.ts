@@ -132,7 +132,10 @@ export const answer = <E>(idle: Idle, stream: Stream.Stream<Uint8Array, E>): Str
       )
     ))
 
-/** Size above which a body that is in memory is watched, in bytes. The buffers of a connection take smaller ones at once. */
+/**
+ * Size above which a body that is in memory is watched, in bytes. The buffers of a connection take smaller ones at
+ * once.
+ */
 const largeBody = 64 * 1024
 
 function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
@@ -140,8 +143,8 @@ function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
 }
 
 /**
- * Returns a response whose body is counted while a client takes it, and is aborted if that takes too long. Bodies that are
- * streams are watched already, and do not grow.
+ * Returns a response whose body is counted while a client takes it, and is aborted if that takes too long. Bodies that
+ * are streams are watched already, and do not grow.
  */
 export const watched = (
   idle: Idle,

@@ -2,8 +2,8 @@
  * Limits of a server: how many requests, upload sessions and bytes in memory clients may have at the same time, and how
  * large a blob may be. A client is the user of a request, or its address if it has no user.
  *
- * Requests over HTTP/1.1 behind a reverse proxy all come from the address of the proxy. `HttpMiddleware` of `effect/http`
- * replaces it with the forwarded one.
+ * Requests over HTTP/1.1 behind a reverse proxy all come from the address of the proxy. `HttpMiddleware` of
+ * `effect/http` replaces it with the forwarded one.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"

@@ -1,6 +1,6 @@
 /**
- * A registry that lists very many referrers of one image, in one answer: the command stays within its memory, and ends when
- * it is told to.
+ * A registry that lists very many referrers of one image, in one answer: the command stays within its memory, and ends
+ * when it is told to.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect } from "effect"
