@@ -75,7 +75,7 @@ export const make = (connection: Connection.Connection): Blobs => {
 
   // -- what is known of a blob ----------------------------------------------------------------------------------------
 
-  /** Reads a whole blob, to learn what the headers do not tell: its size, and whether it is encoded on the way. */
+  /** Reads a whole blob, to learn what the headers do not say: its size, and whether it is encoded on the way. */
   const examine = Effect.fnUntraced(
     function*(
       repository: Repository,

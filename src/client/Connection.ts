@@ -422,7 +422,7 @@ export const make = Effect.fnUntraced(function*(
     return Duration.min(duration, Duration.millis(Math.max(0, Math.round(left))))
   })
 
-  /** Sends a request through the client, and tells the transport if the registry has led to it. */
+  /** Sends a request through the client. The transport receives the registry if that has led to the address. */
   const execute = <R>(by: Client<R>, request: HttpClientRequest.HttpClientRequest) =>
     isOwn(request) ? by.execute(request) : AddressPolicy.led(registry)(by.execute(request))
 

@@ -121,7 +121,7 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
   const resolveManifest: ManifestRequests["resolveManifest"] = (repository, reference) => {
     const call = { operation: "resolveManifest", repository, target: "manifest" } as const
     const request = HttpClientRequest.head(urlOf(repository, reference), { headers: { accept } })
-    // some registries know no HEAD, and others tell by it neither digest nor type: then the manifest itself has to say
+    // some registries know no HEAD, and others answer it without digest or type: then the manifest itself is read
     const read = Effect.map(Effect.suspend(() => getManifest(repository, reference)), ({ descriptor }) => descriptor)
     const answer = Effect.fnUntraced(function*(headers: Connection.Received["headers"]) {
       if (Digest.isDigest(reference)) yield* DigestHeader.agree(connection, call, reference, headers)

@@ -17,7 +17,7 @@ import type { Document, ManifestRequests } from "./ManifestRequests.ts"
 // the end of an interruption waits for no longer
 const restoreTimeout = Duration.seconds(1)
 
-/** Makes an empty index that nobody else has: it refers to nothing that would have to be there. */
+/** Creates an empty index with a unique digest, which refers to no content that would have to be there. */
 const makeStub = Effect.gen(function*() {
   const numbers = yield* Effect.replicateEffect(Random.nextInt, 4)
   const bytes = new TextEncoder().encode(JSON.stringify({

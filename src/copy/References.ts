@@ -60,7 +60,7 @@ const checked = (mediaType: string, answer: unknown): Result.Result<Answer, Mani
 /** References of a manifest of an unknown type, which is copied as it is. */
 const opaque: Answer = { blobs: [], manifests: [] }
 
-/** Returns what a manifest refers to, as far as that can be told without its registry. */
+/** Returns what a manifest refers to, as far as that is known without its registry. */
 export const read = (
   { manifestDigests }: Options,
   { bytes, descriptor: { mediaType } }: ManifestBytes

@@ -62,7 +62,7 @@ export const make = <E>(concurrency: number): TaskPool<E> => {
       const worker = work.pipe(
         Effect.andThen(Effect.suspend(() => running === 0 ? Deferred.succeed(ended, undefined) : Effect.void)),
         Effect.onError((cause) => Deferred.failCause(ended, cause)),
-        // whoever adds a task may hold permits, which the worker does not
+        // the caller that adds a task may hold permits, which the worker does not
         Effect.updateContext<never, never>(() => context)
       )
       // at once, so that a copy between registries in memory can be run by `Effect.runSync`

@@ -246,7 +246,7 @@ export const make = Effect.fnUntraced(function*(
       Effect.flatMap((response) => Body.watched(idle, visit, response)),
       Effect.catch((error) => Effect.flip(refusalOf(incoming, error, kind))),
       Effect.mapError((refusal) => {
-        // headers that HTTP wants (RFC 9110, 15.5.2 and 15.5.6), whichever registry the refusal comes from
+        // headers that HTTP wants (RFC 9110, 15.5.2 and 15.5.6), also if the refusal comes from the registry
         if (refusal.status === 405) return Refusal.withHeaders(refusal, { allow: others.join(", ") })
         if (refusal.status !== 401) return refusal
         return Refusal.withHeaders(refusal, { "www-authenticate": guard.challenge(incoming, needs) })

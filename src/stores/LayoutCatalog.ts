@@ -194,7 +194,7 @@ export const make = (options: {
       : nodeOf(descriptor, Result.getOrUndefined(Manifest.decode(mediaType, bytes)))
   })
 
-  /** Reads manifests, and tells which are known now. */
+  /** Reads manifests, and returns those that are known then. */
   const loadAll = (descriptors: Iterable<Descriptor>) =>
     Effect.forEach(descriptors, (descriptor) =>
       Effect.map(load(descriptor), (node) => {
