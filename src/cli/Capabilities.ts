@@ -13,21 +13,7 @@ type Read<A> = (text: string) => A | undefined
 
 const readBoolean: Read<boolean> = (text) => text === "true" ? true : text === "false" ? false : undefined
 
-const units: Readonly<Record<string, number>> = {
-  "": 1,
-  KB: 1000,
-  MB: 1000 ** 2,
-  GB: 1000 ** 3,
-  KiB: 1024,
-  MiB: 1024 ** 2,
-  GiB: 1024 ** 3
-}
-
-const readSize: Read<number> = (text) => {
-  const [, digits, unit = ""] = /^([1-9][0-9]{0,11})([KMG]i?B)?$/.exec(text) ?? []
-  const factor = units[unit]
-  return digits === undefined || factor === undefined ? undefined : Number(digits) * factor
-}
+const readSize: Read<number> = (text) => Result.getOrUndefined(Flags.readSize(text))
 
 /** How the value of each capability is read. */
 const readers: { readonly [Name in keyof Capabilities]-?: Read<NonNullable<Capabilities[Name]>> } = {

@@ -42,7 +42,7 @@ export const positive = (name: string, description: string): Flag.Flag<number> =
 const powers: ReadonlyArray<string> = ["", "k", "m", "g", "t"]
 
 /** Reads a number of bytes, such as `1000`, `500MB` or `2GiB`. */
-const readSize: Read<number> = (text) => {
+export const readSize: Read<number> = (text) => {
   const [, number = "", prefix = "", isBinary] = /^([1-9][0-9]{0,11})([kmgt]?)(i?)b?$/i.exec(text) ?? []
   const bytes = Number(number) * (isBinary === "" ? 1000 : 1024) ** powers.indexOf(prefix.toLowerCase())
   return number !== "" && (prefix !== "" || isBinary === "") && Number.isSafeInteger(bytes)
