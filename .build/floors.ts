@@ -19,6 +19,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   [
     "Text",
     "KeyedLock",
+    "JsonScan",
+    "JsonArray",
     "Digest",
     "Hasher",
     "MediaType",

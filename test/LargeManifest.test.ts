@@ -22,16 +22,27 @@ const documents: ReadonlyArray<readonly [name: string, mediaType: string, text: 
   ["an index, indented", MediaType.imageIndex, `{ "manifests": ${JSON.stringify(JSON.parse(list(2000)), null, 2)} }`],
   ["an image", MediaType.imageManifest, `{"config":${config},"layers":${list(1000)}}`],
   ["an artifact", MediaType.artifactManifest, `{"blobs":${list(1000)},"subject":${config}}`],
+  ["an artifact that names its list twice", MediaType.artifactManifest, `{"blobs":${list(1000)},"blobs":null}`],
   ["an index that names its list twice", MediaType.imageIndex, `{"manifests":${list(1000)},"manifests":${list(2)}}`],
   [
     "an index that names its list twice, once with an escape",
     MediaType.imageIndex,
     `{"manifests":${list(1000)},"\\u006danifests":${list(2)}}`
   ],
+  [
+    "an index that escapes the name of its list",
+    MediaType.imageIndex,
+    `{"\\u006danifests":${list(1000)},"annotations":{"a":"b"}}`
+  ],
   ["an index with a large list that is none of its own", MediaType.imageIndex, `{"manifests":[],"x":${list(1000)}}`],
   ["an index with much else", MediaType.imageIndex, `{"manifests":${list(900)},"x":${list(800)}}`],
   ["a small index", MediaType.imageIndex, `{"manifests":${list(1)}}`],
   ["a comma too many", MediaType.imageIndex, `{"manifests":${list(1000).slice(0, -1)},]}`],
+  [
+    "a comma too many after a long entry",
+    MediaType.imageIndex,
+    `{"manifests":[${JSON.stringify({ ...descriptor(1), annotations: { long: "x".repeat(100_000) } })},]}`
+  ],
   ["a comma too few", MediaType.imageIndex, `{"manifests":${list(1000).replace("},{", "}{")}}`],
   ["a list that does not end", MediaType.imageIndex, `{"manifests":${list(1000).slice(0, -1)}`],
   ["a string that does not end", MediaType.imageIndex, `{"manifests":${list(1000)},"x":"`],

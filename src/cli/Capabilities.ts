@@ -9,21 +9,22 @@ import { readHost } from "./Names.ts"
 
 type Setting = readonly [host: string, capabilities: Capabilities]
 
-const readBoolean: Flags.Read<boolean> = (text) =>
-  text === "true" || text === "false"
-    ? Result.succeed(text === "true")
-    : Result.fail({ message: `${JSON.stringify(text)} is not true or false` })
+type Read<A> = (text: string) => A | undefined
+
+const readBoolean: Read<boolean> = (text) => text === "true" ? true : text === "false" ? false : undefined
+
+const readSize: Read<number> = (text) => Result.getOrUndefined(Flags.readSize(text))
 
 /** How the value of each capability is read. */
-const readers: { readonly [Name in keyof Capabilities]-?: Flags.Read<NonNullable<Capabilities[Name]>> } = {
+const readers: { readonly [Name in keyof Capabilities]-?: Read<NonNullable<Capabilities[Name]>> } = {
   referrers: readBoolean,
   singlePost: readBoolean,
   tagParameters: readBoolean,
   anonymousMount: readBoolean,
   selfMount: readBoolean,
   chunks: readBoolean,
-  minimumChunk: Flags.readSize,
-  maximumChunk: Flags.readSize,
+  minimumChunk: readSize,
+  maximumChunk: readSize,
   pages: readBoolean
 }
 
@@ -42,8 +43,7 @@ const readSetting = (text: string): Result.Result<Setting, { readonly message: s
     const reader = read !== undefined && Object.hasOwn(readers, read[0])
       ? readers[read[0] as keyof Capabilities]
       : undefined
-    const found: Result.Result<boolean | number, unknown> | undefined = reader?.(read?.[1] ?? "")
-    const value = found === undefined ? undefined : Result.getOrUndefined(found)
+    const value = reader?.(read?.[1] ?? "")
     if (read === undefined || value === undefined) return Result.fail(problemOf(text))
     capabilities[read[0]] = value
   }

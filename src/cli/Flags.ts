@@ -11,7 +11,7 @@ import { misuse, readHost, readTag } from "./Names.ts"
 import * as Places from "./Places.ts"
 
 /** Reads the text of a flag, or says what is wrong with it. */
-export type Read<A> = (text: string) => Result.Result<A, { readonly message: string }>
+type Read<A> = (text: string) => Result.Result<A, { readonly message: string }>
 
 const reading = <A>(read: Read<A>, before = "") => (text: string) =>
   Effect.mapError(Effect.fromResult(read(text)), ({ message }) => misuse(before + message))

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as AddressPolicy from "../auth/AddressPolicy.ts"
 import * as NoAnswer from "../auth/NoAnswer.ts"
 import * as Spans from "../auth/Spans.ts"
+import * as BlobSource from "../BlobSource.ts"
 import type { Descriptor } from "../Descriptor.ts"
 import type * as ExternalBlobs from "../ExternalBlobs.ts"
 import { SizeMismatch } from "../Hasher.ts"
@@ -133,26 +134,15 @@ const contentOf = Effect.fnUntraced(function*(
   const { host } = new URL(response.request.url)
   const fail = (reason: RegistryError.Reason) =>
     new RegistryError.RegistryError({ operation: "getBlob", registry: host, reason })
-  return response.stream.pipe(
+  const content = response.stream.pipe(
     Stream.mapError((cause) => fail(NoAnswer.transport(cause))),
     Stream.timeoutOrElse({
       duration,
       orElse: () => Stream.fail(fail(new RegistryError.Timeout({ phase: "body", after: duration })))
-    }),
-    dropBytes(skipped),
-    Stream.tap((chunk) => Metrics.moved("pull", host, chunk.length))
+    })
+  )
+  return Stream.tap(
+    BlobSource.fromStream(size, content).open(skipped),
+    (chunk) => Metrics.moved("pull", host, chunk.length)
   )
 })
-
-const dropBytes = (count: number) => <E, R>(stream: Stream.Stream<Uint8Array, E, R>): Stream.Stream<Uint8Array, E, R> =>
-  count === 0 ? stream : Stream.suspend(() => {
-    let left = count
-    return stream.pipe(
-      Stream.map((chunk) => {
-        const skipped = Math.min(left, chunk.length)
-        left -= skipped
-        return chunk.subarray(skipped)
-      }),
-      Stream.filter(({ length }) => length > 0)
-    )
-  })

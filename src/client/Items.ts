@@ -7,10 +7,10 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as JsonArray from "../JsonArray.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 import type * as Connection from "./Connection.ts"
-import * as JsonArray from "./JsonArray.ts"
 
 /** How the items of a list are read. */
 export interface Items<A> {

@@ -4,11 +4,11 @@
 import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
+import type { JsonArray } from "../JsonArray.ts"
 import { Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import type * as Connection from "./Connection.ts"
-import type { JsonArray } from "./JsonArray.ts"
 import * as Pages from "./Pages.ts"
 
 /** Leaves out names up to `after`, because CNCF distribution 2.8 ignores `last` and returns `after` as well. */

@@ -8,10 +8,10 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
+import * as JsonScan from "../JsonScan.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Reference from "../Reference.ts"
 import { AmbiguousTag } from "../RegistryError.ts"
-import * as JsonScan from "./JsonScan.ts"
 import * as SortedMap from "./SortedMap.ts"
 
 /** What the manifest is called: a tag, or a whole reference with one. */

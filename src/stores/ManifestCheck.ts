@@ -5,12 +5,12 @@
 import * as Effect from "effect/Effect"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
+import * as JsonScan from "../JsonScan.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import { SparseIndex } from "../Registry.ts"
 import { ContentTooLarge, ManifestBlobUnknown, ManifestInvalid, type Reason } from "../RegistryError.ts"
-import * as JsonScan from "./JsonScan.ts"
 
 /** Largest length of a media type, in characters: each of its two names may have 127 (RFC 6838, section 4.2). */
 const mediaTypeLimit = 255
@@ -24,9 +24,6 @@ const tagLimit = 1000
  */
 const referrerLimit = 2 * 1024 * 1024
 
-/** Largest number of levels, and of values, that the JSON of a manifest may have: parsing more would block others. */
-const shapeLimits: JsonScan.Shape = { depth: 100, values: 200_000 }
-
 /** Size of a manifest that takes a while to parse, in bytes. */
 const largeSize = 256 * 1024
 
@@ -39,9 +36,10 @@ const isTooLarge = (manifest: Manifest.Manifest, descriptor: Descriptor): boolea
 const decode = Effect.fnUntraced(function*(descriptor: Descriptor, bytes: Uint8Array) {
   const { mediaType } = descriptor
   if (!MediaType.isManifest(mediaType)) return undefined
-  if (JsonScan.exceeds(bytes, shapeLimits)) {
+  if (JsonScan.excess(bytes) !== undefined) {
+    const { levelLimit, valueLimit } = JsonScan
     return yield* invalid(
-      `its JSON may have ${shapeLimits.depth} levels and ${shapeLimits.values} values, and has more of one of them`
+      `its JSON may have ${levelLimit} levels and ${valueLimit} values, and has more of one of them`
     )
   }
   const manifest = yield* Effect.mapError(

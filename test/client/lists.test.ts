@@ -185,6 +185,11 @@ describe("listing tags", () => {
       assert.deepStrictEqual((yield* tagsOf({ [first]: page(all) })).tags, all)
     }))
 
+  it.effect("reads a list whose name is written with an escape", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual((yield* tagsOf({ [first]: { body: `{"t\\u0061gs":["1","2"]}` } })).tags, ["1", "2"])
+    }))
+
   it.effect("begins behind a tag in all batches of a list that a registry does not cut there", () =>
     Effect.gen(function*() {
       const all = Array.from({ length: 1000 }, (_, index) => `v${1000 + index}`)
@@ -203,6 +208,8 @@ describe("listing tags", () => {
     `{"tags":[1 2]}`,
     `{"tags":[]]}`,
     `{"tags":["1"],"tags":["2"]}`,
+    `{"tags":["1"],"tags":null}`,
+    `{"tags":["1"],"t\\u0061gs":["2"]}`,
     `{"tags":${"[".repeat(200)}${"]".repeat(200)}}`
   ])(
     "fails where the answer is no list: %s",

@@ -21,7 +21,9 @@ const to = repository("mirror/app")
 const copy = (source: Registry, destination: Registry) =>
   Copy.copyManifest({
     source: { registry: source, repository: from, tag: tag("1") },
-    destination: { registry: destination, repository: to, tag: tag("1") }
+    destination: { registry: destination, repository: to, tag: tag("1") },
+    // a copy that need not list referrers succeeds without them if the network breaks there
+    referrers: "require"
   })
 
 /** A registry in memory, and the way to it through HTTP. */
@@ -45,7 +47,10 @@ describe("a copy over networks that break", () => {
       const error = Exit.findErrorOption(copied)
       assert(error._tag === "Some" && isCopyError(error.value), `no typed error: ${copied}`)
       const { end, reason } = error.value
-      assert.include(BadNetwork.reasonsOf(fates[end === "source" ? 0 : 1]), reason._tag, error.value.message)
+      // bytes that a broken upload needs again are not hashed twice: the destination finds a flip among them
+      const own = BadNetwork.reasonsOf(fates[end === "source" ? 0 : 1])
+      const flips = BadNetwork.reasonsOf(fates[0]).filter((reason) => reason === "DigestInvalid")
+      assert.include([...own, ...flips], reason._tag, error.value.message)
       yield* Effect.flip(destination.store.resolveManifest(to, tag("1")))
       yield* copy(yield* connect(source), yield* connect(destination))
     }

@@ -8,26 +8,15 @@ import * as Descriptor from "effect-oci/Descriptor"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as MediaType from "effect-oci/MediaType"
 import type { Registry } from "effect-oci/Registry"
-import { isRegistryError } from "effect-oci/RegistryError"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { bytesOf, pushImage, pushReferrer, repository, tag } from "../utils/images.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
+import { index, refusal, tags } from "../utils/limits.ts"
 import { send, serve } from "../utils/Served.ts"
 
 const app = repository("team/app")
 const MiB = 1024 * 1024
-
-const refusal = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.map(
-    Effect.flip(effect),
-    (error) => isRegistryError(error) ? `${error.reason._tag}: ${error.reason.message}` : String(error)
-  )
-
-const index = (name: string, more: object = {}) =>
-  bytesOf({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [], name, ...more })
-
-const tags = (count: number) => Array.from({ length: count }, (_, index) => tag(`tag-${index}`))
 
 describe("a folder", () => {
   const annotated = (name: string, digest: string, mediaType = MediaType.imageIndex) =>

@@ -10,9 +10,9 @@ import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
-import { isRegistryError } from "effect-oci/RegistryError"
 import { bytesOf, pushBlob, pushImage, pushManifest, repository, tag } from "../utils/images.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
+import { index, refusal, tags } from "../utils/limits.ts"
 
 const app = repository("team/app")
 const other = repository("team/other")
@@ -45,22 +45,11 @@ const kinds: ReadonlyArray<Kind> = [
   }
 ]
 
-const refusal = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.map(
-    Effect.flip(effect),
-    (error) => isRegistryError(error) ? `${error.reason._tag}: ${error.reason.message}` : String(error)
-  )
-
-const index = (name: string, more: object = {}) =>
-  bytesOf({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [], name, ...more })
-
 const startUpload = (registry: Registry, name = app) =>
   Effect.map(registry.startUpload(name), (started) => {
     assert(started._tag === "Upload")
     return started
   })
-
-const tags = (count: number) => Array.from({ length: count }, (_, index) => tag(`tag-${index}`))
 
 describe("a registry", () => {
   for (const { make, name } of kinds) {
@@ -135,7 +124,7 @@ describe("a registry", () => {
             "[".repeat(4_000_000)
           ]
         ) {
-          assert.include(yield* refusal(push(json)), "its JSON may have 100 levels and 200000 values")
+          assert.include(yield* refusal(push(json)), "its JSON may have 100 levels and 300000 values")
         }
       })
     )

@@ -80,6 +80,7 @@ export const views: ReadonlyArray<Subject> = [
 export const folder: Subject = {
   name: "a registry in a folder",
   make: Effect.gen(function*() {
-    return { registry: yield* LayoutRegistry.make({ directory: yield* temporaryFolder }) }
+    // tests of the store itself wait for the disk; those over HTTP need not
+    return { registry: yield* LayoutRegistry.make({ directory: yield* temporaryFolder, durability: "process-end" }) }
   }).pipe(Effect.provide(NodeServices.layer))
 }

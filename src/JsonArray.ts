@@ -1,0 +1,124 @@
+/**
+ * Reads a JSON object that holds one long array, piece by piece.
+ *
+ * A registry decides how long its lists are. Parsing 15 MB at once keeps the event loop from running for longer than a
+ * user waits for Ctrl-C. So the document is cut at the commas of its array first, a megabyte at a time, and each piece
+ * is parsed when it is read.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as JsonScan from "./JsonScan.ts"
+
+/** A document that is cut within one of its arrays. */
+export interface JsonArray {
+  /** Number of pieces. */
+  readonly length: number
+  /** Returns the text of a piece. */
+  readonly text: (index: number) => string
+  /** Returns the document with only this piece in the array. */
+  readonly document: (index: number) => Uint8Array
+  /** Returns true if the text of the array contains this text. */
+  readonly includes: (text: string) => boolean
+  /** Text of the document, with an empty array in place of the array. */
+  readonly rest: string
+}
+
+// in bytes
+const sliceLength = 1024 * 1024
+const restLimit = 1024 * 1024
+
+/** Positions of the array, after its bracket and at its other bracket, and of the ends of its pieces. */
+interface Found {
+  readonly start: number
+  readonly end: number
+  readonly ends: ReadonlyArray<number>
+}
+
+const decodeString = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.String))
+
+/** Returns true if a JSON string is this name, which has nothing to escape but may be escaped. */
+const isName = (json: string, name: string): boolean =>
+  json === `"${name}"` || json.includes("\\") && Option.contains(decodeString(json), name)
+
+/** Finds the array behind a field of the outermost object, of no length at the end of a document that has none. */
+const find = Effect.fnUntraced(function*(bytes: Uint8Array, field: string, pieceSize: number): Effect.fn.Return<
+  Found | undefined
+> {
+  const decoder = new TextDecoder()
+  const ends: Array<number> = []
+  let start = bytes.length
+  let end = bytes.length
+  let depth = 0
+  let name: readonly [start: number, end: number] = [0, 0]
+  let isFound = false
+  let isField = false
+  let pause = sliceLength
+  for (let at = 0, next = 0; at < bytes.length; at = next) {
+    if (at >= pause) {
+      pause = at + sliceLength
+      yield* Effect.yieldNow
+    }
+    const byte = bytes[at] ?? 0
+    const isInside = depth === 2 && start <= at && at < end
+    next = byte === JsonScan.quote ? JsonScan.endOfString(bytes, at) : at + 1
+    if (JsonScan.isOpening(byte)) {
+      depth++
+      if (depth > JsonScan.levelLimit || depth === 1 && byte !== JsonScan.openBrace) return undefined
+      if (depth === 2 && isField && byte === JsonScan.openBracket) start = next
+      isField = false
+    } else if (JsonScan.isClosing(byte)) {
+      depth--
+      if (depth < 0) return undefined
+      if (isInside) end = at
+    } else if (byte === JsonScan.comma && isInside) {
+      if (at - (ends.at(-1) ?? start) >= pieceSize) ends.push(at)
+    } else if (byte === JsonScan.quote && depth === 1) name = [at, next]
+    else if (byte === JsonScan.comma && depth === 1) isField = false
+    else if (byte === JsonScan.colon && depth === 1 && isName(decoder.decode(bytes.subarray(...name)), field)) {
+      // of two fields of that name, readers would take different ones
+      if (isFound) return undefined
+      isField = isFound = true
+    }
+  }
+  if (depth !== 0) return undefined
+  const isLastBlank = JsonScan.endOfSpace(bytes, (ends.at(-1) ?? start - 1) + 1) >= end
+  // a comma before the end
+  if (isLastBlank && ends.length > 0) return undefined
+  if (!isLastBlank) ends.push(end)
+  return { start, end, ends }
+})
+
+const concat = (...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+  const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
+}
+
+/**
+ * Cuts a document within the array behind `field`: at each comma, or only after so many bytes. Without such an array, all
+ * of the document is `rest`. Returns nothing if the document is no object, has two such fields, or is large without them.
+ */
+export const make = Effect.fnUntraced(function*(bytes: Uint8Array, field: string, pieceSize = 0): Effect.fn.Return<
+  JsonArray | undefined
+> {
+  const found = yield* find(bytes, field, pieceSize)
+  if (found === undefined) return undefined
+  const { end, ends, start } = found
+  if (bytes.length - (end - start) > restLimit) return undefined
+  const decoder = new TextDecoder()
+  const piece = (index: number) =>
+    bytes.subarray(index === 0 ? start : (ends[index - 1] ?? end) + 1, ends[index] ?? end)
+  const around = (content: Uint8Array) => concat(bytes.subarray(0, start), content, bytes.subarray(end))
+  return {
+    length: ends.length,
+    text: (index) => decoder.decode(piece(index)),
+    document: (index) => around(piece(index)),
+    includes: (text) => decoder.decode(bytes.subarray(start, end)).includes(text),
+    rest: decoder.decode(around(new Uint8Array()))
+  }
+})

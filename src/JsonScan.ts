@@ -1,0 +1,73 @@
+/**
+ * Positions in JSON, found without parsing it. Its structure is ASCII, so bytes serve as well as text.
+ */
+
+type Json = string | Uint8Array
+
+/** Maximum number of levels of a document. Manifests have five; parsing and validating take time and stack for each. */
+export const levelLimit = 100
+
+/** Maximum number of values of a manifest. 4 MiB hold some 28 000 descriptors, with a few fields each. */
+export const valueLimit = 300_000
+
+export const quote = 0x22
+export const comma = 0x2c
+export const colon = 0x3a
+const backslash = 0x5c
+export const openBracket = 0x5b
+const closeBracket = 0x5d
+export const openBrace = 0x7b
+const closeBrace = 0x7d
+
+export const isOpening = (code: number): boolean => code === openBracket || code === openBrace
+export const isClosing = (code: number): boolean => code === closeBracket || code === closeBrace
+const isSpace = (code: number): boolean => code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09
+
+const codeAt = (json: Json, at: number): number => (typeof json === "string" ? json.charCodeAt(at) : json[at]) ?? 0
+
+/** Returns where a string ends that begins here, or the length of the document if it does not. */
+export const endOfString = (json: Json, start: number): number => {
+  let at = start + 1
+  while (at < json.length && codeAt(json, at) !== quote) at += codeAt(json, at) === backslash ? 2 : 1
+  return Math.min(at + 1, json.length)
+}
+
+/** Returns where white space ends that begins here. */
+export const endOfSpace = (json: Json, start: number): number => {
+  let at = start
+  while (isSpace(codeAt(json, at))) at++
+  return at
+}
+
+/** Returns where a value ends that begins here, if it is one: what is between is not checked. */
+export const endOfValue = (json: Json, start: number): number => {
+  let at = start
+  let depth = 0
+  while (at < json.length) {
+    const code = codeAt(json, at)
+    if (depth === 0 && at > start && (code === comma || isClosing(code) || isSpace(code))) return at
+    if (isOpening(code)) depth++
+    else if (isClosing(code)) depth--
+    at = code === quote ? endOfString(json, at) : at + 1
+    if (depth === 0 && (isClosing(code) || code === quote)) return at
+    if (depth < 0) return at
+  }
+  return at
+}
+
+/** Returns what a document has too many of to be parsed, if it does. The document need not be valid. */
+export const excess = (json: Json): "levels" | "values" | undefined => {
+  let levels = 0
+  let values = 1
+  let at = 0
+  while (at < json.length) {
+    const code = codeAt(json, at)
+    if (isOpening(code)) levels++
+    else if (isClosing(code)) levels--
+    if (isOpening(code) || code === comma) values++
+    if (levels > levelLimit) return "levels"
+    if (values > valueLimit) return "values"
+    at = code === quote ? endOfString(json, at) : at + 1
+  }
+  return undefined
+}
