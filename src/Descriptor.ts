@@ -13,8 +13,8 @@ import * as MediaType from "./MediaType.ts"
 import { Platform } from "./Platform.ts"
 
 /**
- * Schema of a descriptor. Fields that are not declared here survive decoding and encoding. A media type that is absent is
- * blank, and a platform that lacks its operating system or architecture is absent.
+ * Schema of a descriptor. Fields that are not declared here survive decoding and encoding. A media type that is absent
+ * is blank, and a platform that lacks its operating system or architecture is absent.
  *
  * @category schemas
  * @since 0.1.0
@@ -53,9 +53,9 @@ const decodeData = ({ data = "", size }: Descriptor): Uint8Array | undefined => 
 }
 
 /**
- * Returns the content of a descriptor, if it is known without a registry: its `data` (image-spec, `descriptor.md`), or the
- * empty JSON object, which artifacts have as their config. Content that has not the digest and size of the descriptor is
- * not returned.
+ * Returns the content of a descriptor, if it is known without a registry: its `data` (image-spec, `descriptor.md`), or
+ * the empty JSON object, which artifacts have as their config. Content that has not the digest and size of the
+ * descriptor is not returned.
  *
  * **Example** (Content within a descriptor)
  *

@@ -1,6 +1,6 @@
 /**
- * Content that is in no registry: layers that their licence keeps out of registries are at the `urls` of their descriptor
- * (image-spec, `descriptor.md`).
+ * Content that is in no registry: layers that their licence keeps out of registries are at the `urls` of their
+ * descriptor (image-spec, `descriptor.md`).
  *
  * @since 0.1.0
  */

@@ -1,8 +1,8 @@
 /**
  * Computing digests, and verifying content against them while it flows.
  *
- * The hashes themselves come from the {@link Hasher} reference. Its default uses `node:crypto` if the runtime has it, as
- * Node, Bun and Deno do. A program can replace it, for example by one that hashes on a worker, or for a browser.
+ * The hashes themselves come from the {@link Hasher} reference. Its default uses `node:crypto` if the runtime has it,
+ * as Node, Bun and Deno do. A program can replace it, for example by one that hashes on a worker, or for a browser.
  *
  * @since 0.1.0
  */

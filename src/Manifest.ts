@@ -161,8 +161,8 @@ const isEmpty = (value: unknown): boolean =>
 
 /**
  * Decodes a manifest. Its `mediaType` field, where there is one, must be the type it came as (distribution-spec,
- * "Pulling manifests"). A list that is `null` or absent, as Go writes it, is empty, and an optional field that is `null`
- * is absent.
+ * "Pulling manifests"). A list that is `null` or absent, as Go writes it, is empty, and an optional field that is
+ * `null` is absent.
  *
  * **Example** (Decoding an image index)
  *
@@ -223,9 +223,9 @@ const shapeOf = (document: Readonly<Record<string, unknown>>): string | undefine
  *
  * A type of a manifest in the header counts, unless the document's own `mediaType` field contradicts it (`Malformed`).
  * After any other header, for example `application/json` or `text/plain`, the type is what the document says itself, or
- * what its fields show: an index has `manifests`, an image has `config` and `layers`. A JSON object that shows neither is
- * of the type in the header, if that says anything (see `MediaType.isGeneric`). Otherwise the bytes are not a manifest
- * (`UnknownMediaType`).
+ * what its fields show: an index has `manifests`, an image has `config` and `layers`. A JSON object that shows neither
+ * is of the type in the header, if that says anything (see `MediaType.isGeneric`). Otherwise the bytes are not a
+ * manifest (`UnknownMediaType`).
  *
  * **Example** (A manifest from a file server)
  *

@@ -125,12 +125,12 @@ export class Namespace extends Context.Service<Namespace, {
   readonly copyBlob: (
     options: Pick<CopyOptions, "source" | "destination">
   ) => Effect.Effect<CopyReport, CopyError>
-  /** Opens a blob, or a range of it. `size` is used if the registry does not tell how long the blob is. */
+  /** Opens a blob, or a range of it. `size` is used if the registry does not report the size of the blob. */
   readonly getBlob: (
     end: End,
     options?: { readonly range?: Range | undefined; readonly size?: number | undefined }
   ) => Effect.Effect<Blob, NamespaceError, Scope.Scope>
-  /** Tells whether a blob is there, and how long it is. `size` is used if the registry does not tell. */
+  /** Looks a blob up, and returns its size. `size` is used if the registry does not report it. */
   readonly resolveBlob: (
     end: End,
     options?: { readonly size?: number | undefined }

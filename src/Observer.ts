@@ -8,8 +8,8 @@ import type { RegistryError } from "./RegistryError.ts"
 
 /**
  * What happens below an operation without being its result: a request was sent; what failed is tried again; a registry
- * warned (distribution-spec, "Warnings"), or credentials for it were ignored, because they cannot be read; a registry asked
- * for a pause that a request now waits out.
+ * warned (distribution-spec, "Warnings"), or credentials for it were ignored, because they cannot be read; a registry
+ * asked for a pause that a request now waits out.
  *
  * @category models
  * @since 0.1.0

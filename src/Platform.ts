@@ -130,8 +130,8 @@ export const parse = (input: string): Result.Result<Platform, InvalidPlatform> =
 }
 
 /**
- * Returns a platform as text, as containerd spells it: `os/architecture`, with the variant if there is one, and with the
- * version and features of the operating system if there are any: `windows(10.0.17763+win32k)/amd64`.
+ * Returns a platform as text, as containerd spells it: `os/architecture`, with the variant if there is one, and with
+ * the version and features of the operating system if there are any: `windows(10.0.17763+win32k)/amd64`.
  *
  * @category conversions
  * @since 0.1.0
@@ -200,8 +200,8 @@ const runnable = (architecture: string, variant: string): ReadonlyArray<string> 
 const unordered = 50
 
 /**
- * Returns how far the variant of an image is from the wanted one: 0 if it is the same, then the nearest lower one. If no
- * variant is wanted, higher ones come after those.
+ * Returns how far the variant of an image is from the wanted one: 0 if it is the same, then the nearest lower one. If
+ * no variant is wanted, higher ones come after those.
  */
 const variantDistance = (wanted: Normal, candidate: Normal): number | undefined => {
   const standard = baseline.get(wanted.architecture) ?? ""
@@ -231,8 +231,8 @@ const featureDistance = ({ features: wanted }: Normal, { features }: Normal): nu
 }
 
 /**
- * Returns true if this is a platform at all. BuildKit lists attestations beside the images that they are about, as images
- * for `unknown/unknown`.
+ * Returns true if this is a platform at all. BuildKit lists attestations beside the images that they are about, as
+ * images for `unknown/unknown`.
  *
  * @category guards
  * @since 0.1.0
@@ -240,16 +240,17 @@ const featureDistance = ({ features: wanted }: Normal, { features }: Normal): nu
 export const isKnown = ({ architecture, os }: Platform): boolean => os !== "unknown" && architecture !== "unknown"
 
 /**
- * Returns how well an image for `candidate` answers the wish for `wanted`, with 0 for the best; or `undefined` if it does
- * not.
+ * Returns how well an image for `candidate` answers the wish for `wanted`, with 0 for the best; or `undefined` if it
+ * does not.
  *
- * Operating system and architecture must be the same. Of the variants the wanted one is best, then the nearest lower one,
- * because a machine runs the images of all lower variants. Without a variant, `amd64` means `amd64/v1`, `arm` means
- * `arm/v7`, and `arm64` means `arm64/v8`, as in containerd; if there is no image for these or lower ones, a wish that
- * names no variant takes the nearest higher one.
+ * Operating system and architecture must be the same. Of the variants the wanted one is best, then the nearest lower
+ * one, because a machine runs the images of all lower variants. Without a variant, `amd64` means `amd64/v1`, `arm`
+ * means `arm/v7`, and `arm64` means `arm64/v8`, as in containerd; if there is no image for these or lower ones, a wish
+ * that names no variant takes the nearest higher one.
  *
  * If a version of the operating system is wanted, that version is best, then one that begins with it, then for Windows
- * one of the same build. Of the features of the operating system, the wanted ones are best, then fewer of them, then more.
+ * one of the same build. Of the features of the operating system, the wanted ones are best, then fewer of them, then
+ * more.
  *
  * Nothing answers for `unknown/unknown`: see {@link isKnown}.
  *

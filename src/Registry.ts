@@ -112,8 +112,8 @@ export interface Registry {
   readonly ping: Effect.Effect<void, RegistryError>
 
   /**
-   * Opens a blob, or a range of it. Closing the scope lets go of what is not read by then. `size` is what the caller knows,
-   * for example from a descriptor: it is used if the registry does not tell how long the blob is.
+   * Opens a blob, or a range of it. Closing the scope discards the rest. `size` is what the caller knows,
+   * for example from a descriptor: it is used if the registry does not report it.
    *
    * Reasons: `BlobUnknown`, `NameUnknown`, `RangeNotSatisfiable`.
    */
@@ -123,8 +123,8 @@ export interface Registry {
     options?: { readonly range?: Range | undefined; readonly size?: number | undefined }
   ) => Effect.Effect<Blob, RegistryError, Scope.Scope>
   /**
-   * Tells whether a blob is there, and how long it is. `size` is what the caller knows, for example from a descriptor: it
-   * is used if the registry does not tell.
+   * Tells whether a blob is there, and how long it is. `size` is what the caller knows, for example from a descriptor:
+   * it is used if the registry does not tell.
    *
    * Reasons: `BlobUnknown`, `NameUnknown`.
    */

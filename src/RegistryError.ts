@@ -6,8 +6,8 @@
  * the way: the network, the clock, answers that make no sense, files, and content that is not what it should be.
  *
  * Catch one reason with `Effect.catchReason("RegistryError", "ManifestUnknown", …)`. Errors are schemas: they can be
- * encoded as JSON. They carry no header, no body and no secret; `detail` is what the registry said in its answer, cut to
- * 200 printable characters. If it repeats a secret that was sent to it, that is struck out.
+ * encoded as JSON. They carry no header, no body and no secret; `detail` is what the registry said in its answer, cut
+ * to 200 printable characters. If it repeats a secret that was sent to it, that is struck out.
  *
  * @since 0.1.0
  */

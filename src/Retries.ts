@@ -114,8 +114,8 @@ const countAttempts = (start: number) => {
 }
 
 /**
- * Starts to watch the progress of a transfer that is resumed where it breaks. The time that the reader takes between two
- * chunks is not the registry's; neither is that before the first, if the stream is already open.
+ * Starts to watch the progress of a transfer that is resumed where it breaks. The time that the reader takes between
+ * two chunks is not the registry's; neither is that before the first, if the stream is already open.
  */
 export const watchTransfer = Effect.gen(function*() {
   const progress = yield* startProgress

@@ -14,10 +14,10 @@
  * entry of `auths`, a `registrytoken` comes before an `identitytoken`, and that before name and password. Keys may be
  * written as docker writes them (`https://index.docker.io/v1/`).
  *
- * Files are read when credentials are looked up. As in Go, names of fields match regardless of case. A file that is missing,
- * empty, `null` or a folder has no credentials. A file that is not a JSON object fails the lookup with its name. An entry
- * that is not as docker and podman write it, and a helper that is missing or fails, give no credentials: the `Observer`
- * receives a `Warning` that names them, once, and the lookup continues.
+ * Files are read when credentials are looked up. As in Go, names of fields match regardless of case. A file that is
+ * missing, empty, `null` or a folder has no credentials. A file that is not a JSON object fails the lookup with its
+ * name. An entry that is not as docker and podman write it, and a helper that is missing or fails, give no credentials:
+ * the `Observer` receives a `Warning` that names them, once, and the lookup continues.
  *
  * What a helper gave is kept for {@link HelperTimeToLive}, or until a registry refuses it.
  *

@@ -1,10 +1,10 @@
 /**
  * Keeping credentials where docker and podman keep theirs, as `docker login` does, and forgetting them.
  *
- * They go to the file that is given, to the one that `REGISTRY_AUTH_FILE` names, or else to docker's `config.json`; or to
- * the helper that this file names for the host. The rest of the file stays as it is, to the byte, and so do its mode, its
- * owner and a symbolic link to it. It is replaced by renaming, under a lock that is shared with other processes, so that
- * of several logins at the same time all last. Only its owner may read a new file.
+ * They go to the file that is given, to the one that `REGISTRY_AUTH_FILE` names, or else to docker's `config.json`; or
+ * to the helper that this file names for the host. The rest of the file stays as it is, to the byte, and so do its
+ * mode, its owner and a symbolic link to it. It is replaced by renaming, under a lock that is shared with other
+ * processes, so that of several logins at the same time all last. Only its owner may read a new file.
  */
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"

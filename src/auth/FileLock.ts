@@ -1,10 +1,10 @@
 /**
  * A lock for changes of one file, which processes share through a second file beside it, `FILE.lock`.
  *
- * The file system lets only one process create that file, and its holder removes it. Its content names the holder: if it
- * stays the same for {@link patience}, by the clock of the waiting process, the holder has ended before it could remove
- * it. The file is then taken away by renaming, which succeeds for one process only. A holder that was merely stopped for
- * that long finds out by asking {@link Lock.isHeld}.
+ * The file system lets only one process create that file, and its holder removes it. Its content names the holder: if
+ * it stays the same for {@link patience}, by the clock of the waiting process, the holder has ended before it could
+ * remove it. The file is then taken away by renaming, which succeeds for one process only. A holder that was merely
+ * stopped for that long finds out by asking {@link Lock.isHeld}.
  */
 import * as Clock from "effect/Clock"
 import * as SecureRandom from "effect/crypto/SecureRandom"

@@ -51,8 +51,8 @@ const encode = (value: GoJson.Fields, indent: string): string =>
   JSON.stringify(value, null, "\t").replaceAll("\n", `\n${indent}`)
 
 /**
- * Replaces the entries of the object that is the member `name` of an object: those whose key is to go are removed, and a
- * new one is appended. Without a member of that name, one is made.
+ * Replaces the entries of the object that is the member `name` of an object: those whose key is to go are removed, and
+ * a new one is appended. Without a member of that name, one is made.
  */
 export const replaceEntries = (
   text: string,

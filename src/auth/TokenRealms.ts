@@ -9,8 +9,8 @@
  * - `"https"`: every service over HTTPS, as docker does. This is the default. Plain HTTP is limited to registries that
  *   are in plain HTTP themselves, and to services on loopback.
  * - `"same-site"`: only services on the registry's own host, below it, or beside it in its parent domain, as
- *   `auth.docker.io` is beside `registry-1.docker.io`. On a host of a domain that several owners share, list the service
- *   instead.
+ *   `auth.docker.io` is beside `registry-1.docker.io`. On a host of a domain that several owners share, list the
+ *   service instead.
  * - `{ hosts }`: only these hosts, named with a port unless it is the usual one.
  *
  * Other services are asked for tokens without credentials only; if there are any, the operation fails.

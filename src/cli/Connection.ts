@@ -51,7 +51,7 @@ export const commonFlags = {
   plainHttp: Flags.parsed(
     "plain-http",
     "HOST",
-    "Speak plain HTTP to this host, named with its port; loopback always is. May be repeated",
+    "Speak plain HTTP to this host, named with its port. Default: only to loopback. May be repeated",
     readHost
   ).pipe(Flag.atLeast(0)),
   tls: Flags.parsed(
@@ -276,7 +276,7 @@ const copyLayer = ({ connection, destinations, source }: CopyInput) =>
     { prefix: "to-", given: connection.to, places: destinations }
   ])
 
-/** Provides the namespace of a verb that copies, and tells by itself what happens. */
+/** Provides the namespace of a verb that copies, and reports events itself. */
 export const provideCopyUnwatched = <Name extends string, I extends CopyInput, Context, E, R>(
   self: Command.Command<Name, I, Context, E, R>
 ) => Command.provide(self, copyLayer)

@@ -29,9 +29,8 @@ export interface Content extends Pick<Descriptor, "mediaType" | "digest" | "size
 // nobody nests deeper
 const depthLimit = 16
 
-/** A manifest that was read, and the list of its referrers. */
+/** A manifest that was read, if it is understood, and the list of its referrers. */
 interface Loaded {
-  readonly found: ManifestBytes
   readonly manifest?: Manifest.Manifest
   readonly referrers: ReadonlyArray<Descriptor>
 }
@@ -51,9 +50,9 @@ const load = Effect.fnUntraced(function*(
       const { digest, mediaType } = found.descriptor
       const decoded = Manifest.decode(mediaType, found.bytes)
       const referrers = withReferrers ? yield* Stream.runCollect(namespace.referrers(endOf(digest))) : []
-      if (Result.isFailure(decoded)) return void loaded.set(digest, { found, referrers })
+      if (Result.isFailure(decoded)) return void loaded.set(digest, { referrers })
       const manifest = decoded.success
-      loaded.set(digest, { found, manifest, referrers })
+      loaded.set(digest, { manifest, referrers })
       yield* Effect.forEach(
         [...Manifest.references(manifest).manifests, ...referrers],
         (descriptor) => visit(descriptor, depth + 1),

@@ -46,7 +46,7 @@ const check = Effect.fnUntraced(function*(host: Host, credential: DockerLogin.Lo
     Effect.catchReasons("RegistryError", { Unauthorized: refused, Denied: refused }),
     Effect.provide(Layer.fresh(layerOptions({ ...options, mirrors: {}, credentials })))
   )
-  if (!isAsked) yield* Output.note(`${host} does not ask who one is: the name and password could not be checked`)
+  if (!isAsked) yield* Output.note(`${host} does not require authentication: the name and password were not verified`)
 })
 
 export const LoginCommand = Command.make(

@@ -4,14 +4,15 @@
  * - `host/repository[:tag][@digest]`
  * - `oci:DIR[:tag][@digest]`: an image layout in a folder
  * - `oci-archive:FILE[:tag][@digest]`: one in a tar archive
- * - `oci:DIR:host/name[:tag]` and `oci-archive:FILE:host/name[:tag]`: an image in one of these, to read, by its full name
+ * - `oci:DIR:host/name[:tag]` and `oci-archive:FILE:host/name[:tag]`: an image in one of these, to read, by its full
+ *   name
  * - `docker-archive:FILE[:name[:tag]][@digest]`: what `docker save` wrote, to read
  *
- * Of a folder or file, what follows the last colon is a tag unless there is a slash or backslash in it, and what follows
- * the last `@` a digest if it begins with `sha256:` or `sha512:`. So `oci:C:\images` is a folder, and so is `oci:a:b/`,
- * while `oci:a:b` is the tag `b` in the folder `a`. A full name needs a layout or an archive that exists, and no folder or
- * file that is called like all of it. The file of a `docker-archive` ends at the first colon that is not
- * that of a drive.
+ * Of a folder or file, what follows the last colon is a tag unless there is a slash or backslash in it, and what
+ * follows the last `@` a digest if it begins with `sha256:` or `sha512:`. So `oci:C:\images` is a folder, and so is
+ * `oci:a:b/`, while `oci:a:b` is the tag `b` in the folder `a`. A full name needs a layout or an archive that exists,
+ * and no folder or file that is called like all of it. The file of a `docker-archive` ends at the first colon that is
+ * not that of a drive.
  */
 import type * as CliError from "effect/cli/CliError"
 import * as Effect from "effect/Effect"

@@ -29,6 +29,11 @@ export const flags = {
     "Maximum number of requests in flight of one client. Default: 2000"
   ),
   maxClientRate: count("max-client-rate", "Maximum number of requests of one client per minute. Default: 100000"),
+  maxMemory: size(
+    "max-memory",
+    "Maximum size of the manifests and lists that are received or sent at the same time. Default: 128MiB"
+  ),
+  maxClientMemory: size("max-client-memory", "Maximum size of those of one client. Default: 64MiB"),
   minBodyRate: size("min-body-rate", "Minimum rate of request and response bodies, per second. Default: 1KiB")
 }
 
@@ -39,6 +44,8 @@ interface Values {
   readonly maxRequests: Option.Option<number>
   readonly maxClientRequests: Option.Option<number>
   readonly maxClientRate: Option.Option<number>
+  readonly maxMemory: Option.Option<number>
+  readonly maxClientMemory: Option.Option<number>
   readonly minBodyRate: Option.Option<number>
 }
 
@@ -50,5 +57,7 @@ export const optionsOf = (values: Values): RegistryServer.Options => ({
   requestLimit: Option.getOrUndefined(values.maxRequests),
   clientRequestLimit: Option.getOrUndefined(values.maxClientRequests),
   clientRequestRate: Option.getOrUndefined(values.maxClientRate),
+  memoryLimit: Option.getOrUndefined(values.maxMemory),
+  clientMemoryLimit: Option.getOrUndefined(values.maxClientMemory),
   minimumBodyRate: Option.getOrUndefined(values.minBodyRate)
 })

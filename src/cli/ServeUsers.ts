@@ -40,8 +40,8 @@ const readAll = (users: ReadonlyArray<User>) =>
   Effect.map(Effect.forEach(users, readPassword), (entries) => Authentication.passwords(Object.fromEntries(entries)))
 
 /**
- * Makes the authentication of these users, if there are any. Their files are read again at each SIGHUP while the scope is
- * open; if one of them cannot be read then, the former passwords stay.
+ * Makes the authentication of these users, if there are any. Their files are read again at each SIGHUP while the scope
+ * is open; if one of them cannot be read then, the former passwords stay.
  */
 export const authentication = Effect.fnUntraced(function*(inputs: ReadonlyArray<string>): Effect.fn.Return<
   Authentication.Authentication | undefined,

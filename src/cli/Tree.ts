@@ -25,7 +25,7 @@ const words = ({ artifactType, ends: end, mediaType, platform, size }: Content):
 
 /** What a layer is packed as: `tar+gzip`; or its type, if it is no layer of an image. */
 const packing = ({ mediaType }: Descriptor): string =>
-  /^application\/vnd\.(?:oci\.image\.layer|docker\.image\.rootfs)\..*?(tar.*)$/.exec(mediaType)?.[1] ?? mediaType
+  /^application\/vnd\.(?:oci\.image\.layer|docker\.image\.rootfs)\..*?(tar.*)$/s.exec(mediaType)?.[1] ?? mediaType
 
 /** The blobs of a tree, each once. */
 const blobsOf = (content: Content, blobs: Map<Digest, number> = new Map()): ReadonlyMap<Digest, number> => {

@@ -75,7 +75,7 @@ export const make = (connection: Connection.Connection): Blobs => {
 
   // -- what is known of a blob ----------------------------------------------------------------------------------------
 
-  /** Reads a whole blob, to learn what the headers do not tell: its size, and whether it is encoded on the way. */
+  /** Reads a whole blob, to learn what the headers do not say: its size, and whether it is encoded on the way. */
   const examine = Effect.fnUntraced(
     function*(
       repository: Repository,
@@ -144,8 +144,8 @@ export const make = (connection: Connection.Connection): Blobs => {
   // -- reading --------------------------------------------------------------------------------------------------------
 
   /**
-   * Sends one request for a part of a blob, and returns what is known of the blob then: nothing if neither the answer nor
-   * the caller knows its size, or if only its digest can tell whether its body is encoded.
+   * Sends one request for a part of a blob, and returns what is known of the blob then: nothing if neither the answer
+   * nor the caller knows its size, or if only its digest can tell whether its body is encoded.
    */
   const openOnce = Effect.fnUntraced(
     function*(repository: Repository, digest: Digest.Digest, range: Registry.Range, known?: Known) {

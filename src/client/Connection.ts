@@ -182,6 +182,9 @@ const nothing = Effect.as(freed, { bytes: new Uint8Array(), complete: true })
 // where fetch is below, an answer without a body has no stream
 const isBodiless = ({ reason }: HttpClientError.HttpClientError): boolean => reason._tag === "EmptyBodyError"
 
+// number of secrets in one address that are remembered, so that those that were sent are not forgotten over them
+const secretsOfUrl = 32
+
 /**
  * Returns what makes a signed address, or that of an upload session, secret, and should not be repeated in an error.
  */
@@ -190,7 +193,7 @@ const secretsIn = (url: string): ReadonlyArray<Redacted.Redacted> => {
   const values = Array.from(searchParams).filter(([name]) =>
     /auth|credential|key|pass|secret|sig|state|token/i.test(name)
   )
-  return [password, ...values.map(([, value]) => value)].map((value) => Redacted.make(value))
+  return [password, ...values.slice(0, secretsOfUrl).map(([, value]) => value)].map((value) => Redacted.make(value))
 }
 
 /** Has an answer no body, so that none need be read? */
@@ -422,7 +425,7 @@ export const make = Effect.fnUntraced(function*(
     return Duration.min(duration, Duration.millis(Math.max(0, Math.round(left))))
   })
 
-  /** Sends a request through the client, and tells the transport if the registry has led to it. */
+  /** Sends a request through the client. The transport receives the registry if that has led to the address. */
   const execute = <R>(by: Client<R>, request: HttpClientRequest.HttpClientRequest) =>
     isOwn(request) ? by.execute(request) : AddressPolicy.led(registry)(by.execute(request))
 

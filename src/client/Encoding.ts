@@ -1,6 +1,6 @@
 /**
- * Content codings of bodies (RFC 9110, 8.4). Every request asks for bodies as they are. Some servers encode them all the
- * same, and some label a gzip layer as encoded that is not (mod_mime).
+ * Content codings of bodies (RFC 9110, 8.4). Every request asks for bodies as they are. Some servers encode them all
+ * the same, and some label a gzip layer as encoded that is not (mod_mime).
  */
 import * as Effect from "effect/Effect"
 import type { Headers } from "effect/http/Headers"

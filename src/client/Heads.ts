@@ -1,6 +1,6 @@
 /**
- * Asking by HEAD, and in another way if that is refused: some registries know no HEAD, some redirect it to storage whose
- * URLs are signed for GET.
+ * Asking by HEAD, and in another way if that is refused: some registries know no HEAD, some redirect it to storage
+ * whose URLs are signed for GET.
  */
 import * as Effect from "effect/Effect"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"

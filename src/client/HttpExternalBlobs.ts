@@ -28,7 +28,10 @@ import * as Redirects from "./Redirects.ts"
 // maximum number of URLs of one descriptor that are tried
 const urlLimit = 8
 
-/** Returns the address of the registry, for the address policy: a folder or an archive is trusted as little as a public one. */
+/**
+ * Returns the address of the registry, for the address policy: a folder or an archive is trusted as little as a public
+ * one.
+ */
 const originOf = (registry: string): URL =>
   Result.isSuccess(Reference.parseHost(registry)) ? new URL(`https://${registry}`) : new URL("https://registry.invalid")
 

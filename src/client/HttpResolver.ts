@@ -25,13 +25,13 @@ export interface Options extends Pick<HttpRegistry.Options, "credentials" | "tok
   /** Hosts, with their port where a reference has one, that are spoken to in plain HTTP. Loopback always is. */
   readonly plainHttp?: ReadonlyArray<string>
   /**
-   * Capabilities of hosts, with their port if a reference has one. They override what the answers of a host say; what is
-   * not given is learnt.
+   * Capabilities of hosts, with their port if a reference has one. They override what the answers of a host say; what
+   * is not given is learnt.
    */
   readonly capabilities?: Readonly<Record<string, Capabilities>> | undefined
   /**
-   * Hosts, with their port if a reference has one, that are spoken to in HTTPS although they are loopback. A host that is
-   * also among `plainHttp` does not resolve.
+   * Hosts, with their port if a reference has one, that are spoken to in HTTPS although they are loopback. A host that
+   * is also among `plainHttp` does not resolve.
    */
   readonly tls?: ReadonlyArray<string> | undefined
   /**
@@ -170,8 +170,8 @@ export const layer = (options?: Options): Layer.Layer<Resolver.Resolver, never, 
   Layer.merge(Layer.effect(Resolver.Resolver, make(options)), layerExternalBlobs(options))
 
 /**
- * Provides copies with external layers over HTTP: see `ExternalBlobs`. They come from the `urls` of their descriptor, to
- * which no credentials are sent, and which the `AddressPolicy` has to allow. {@link layer} does so as well.
+ * Provides copies with external layers over HTTP: see `ExternalBlobs`. They come from the `urls` of their descriptor,
+ * to which no credentials are sent, and which the `AddressPolicy` has to allow. {@link layer} does so as well.
  *
  * **Example** (For a resolver of one's own)
  *

@@ -21,7 +21,7 @@ export interface Items<A> {
   readonly field: string
   /** Decodes an item, if it is a valid one. */
   readonly decode: (value: unknown) => Option.Option<A>
-  /** Returns what tells two items apart. */
+  /** Returns the text by which two items are the same. */
   readonly key: (item: A) => string
   /** Returns true for the items of a page that are left out. */
   readonly isExcluded?: (page: JsonArray.JsonArray) => (item: A) => boolean

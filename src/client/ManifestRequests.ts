@@ -2,8 +2,8 @@
  * Manifests over HTTP, one request each: read, looked up, written, deleted, without regard to referrers or to several
  * tags.
  *
- * A manifest that is asked for by digest must have it. If the digest that an answer by tag tells is wrong, the bytes decide,
- * with a warning; but Docker's schema 1 is not read, because its digest leaves out its signatures.
+ * A manifest that is asked for by digest must have it. If the digest that an answer by tag tells is wrong, the bytes
+ * decide, with a warning; but Docker's schema 1 is not read, because its digest leaves out its signatures.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -121,7 +121,7 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
   const resolveManifest: ManifestRequests["resolveManifest"] = (repository, reference) => {
     const call = { operation: "resolveManifest", repository, target: "manifest" } as const
     const request = HttpClientRequest.head(urlOf(repository, reference), { headers: { accept } })
-    // some registries know no HEAD, and others tell by it neither digest nor type: then the manifest itself has to say
+    // some registries know no HEAD, and others answer it without digest or type: then the manifest itself is read
     const read = Effect.map(Effect.suspend(() => getManifest(repository, reference)), ({ descriptor }) => descriptor)
     const answer = Effect.fnUntraced(function*(headers: Connection.Received["headers"]) {
       if (Digest.isDigest(reference)) yield* DigestHeader.agree(connection, call, reference, headers)

@@ -19,8 +19,9 @@ const pageCountLimit = 100_000
 /** How many entries a page is asked to have: no registry takes more than 1000. */
 export const pageSize = 1000
 
-const wellFormed = /<([^>]*)>((?:\s*;\s*[\w*-]+\s*=?\s*(?:"[^"]*"|[^\s",;]*))*)/g
-const bare = /^[\s,]*([^\s<>",;]+)\s*((?:;\s*[\w*-]+\s*=?\s*(?:"[^"]*"|[^\s",;]*)\s*)+)[\s,]*$/
+const wellFormed = /<([^<>]*)>((?:\s*;\s*[\w*-]+\s*=?\s*(?:"[^"]*"|[^\s",;]*))*)/g
+// no text can be read in two ways, because the registry chooses it, and trying them all would block the event loop
+const bare = /^[\s,]*([^\s<>",;]+)((?:\s*;\s*[\w*-]+(?:\s*=(?:\s*(?:"[^"]*"|[^\s",;]+))?)?)+)[\s,]*$/
 const relation = /(?:^|[;\s,])rel\s*=\s*(?:(["'])(?:[^"']*\s)?next(?:\s[^"']*)?\1|next(?=[\s;,]|$))/i
 
 /**

@@ -1,8 +1,8 @@
 /**
  * Deleting a tag (distribution-spec, "Deleting tags"), also at CNCF distribution 2.8, which deletes manifests only.
  *
- * That registry answers 400 DIGEST_INVALID to DELETE of a tag. There the tag is moved to a manifest of its own, and that is
- * deleted, with the tag. Whether the registry deletes at all is found out before the tag is moved.
+ * That registry answers 400 DIGEST_INVALID to DELETE of a tag. There the tag is moved to a manifest of its own, and
+ * that is deleted, with the tag. Whether the registry deletes at all is found out before the tag is moved.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -17,7 +17,7 @@ import type { Document, ManifestRequests } from "./ManifestRequests.ts"
 // the end of an interruption waits for no longer
 const restoreTimeout = Duration.seconds(1)
 
-/** Makes an empty index that nobody else has: it refers to nothing that would have to be there. */
+/** Creates an empty index with a unique digest, which refers to no content that would have to be there. */
 const makeStub = Effect.gen(function*() {
   const numbers = yield* Effect.replicateEffect(Random.nextInt, 4)
   const bytes = new TextEncoder().encode(JSON.stringify({

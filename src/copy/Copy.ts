@@ -93,7 +93,7 @@ interface Account {
 // of a copy: a registry may warn of something with every answer
 const warningLimit = 100
 
-/** Keeps a warning. Returns false if it is not to be told, because it was told before, or enough were. */
+/** Keeps a warning. Returns false if it is not reported, because it was reported before, or enough others were. */
 const isNews = ({ warnings }: Account, text: string): boolean =>
   warnings.length < warningLimit && !warnings.includes(text) && warnings.push(text) > 0
 

@@ -11,8 +11,8 @@ import type { CopyReport, Entry, Role } from "./CopyReport.ts"
 /**
  * What happens while a copy runs, in the order in which it happens.
  *
- * - `Planned`: there is a piece of content to deal with: a manifest or blob, which `Settled` follows. It may turn out to be
- *   there.
+ * - `Planned`: there is a piece of content to deal with: a manifest or blob, which `Settled` follows. It may turn out
+ *   to be there.
  * - `Started`: its bytes begin to move.
  * - `Progressed`: so many of its bytes have moved by now; not told for each of them, and again from less where a transfer
  *   goes on from before.

@@ -70,8 +70,8 @@ export const Entry = Schema.Struct({
 export type Entry = typeof Entry.Type
 
 /**
- * Schema of a manifest whose referrers are not known, because a registry did not list them: the source, so that they were
- * not copied, or at the end the destination, so that they were not verified.
+ * Schema of a manifest whose referrers are not known, because a registry did not list them: the source, so that they
+ * were not copied, or at the end the destination, so that they were not verified.
  *
  * @category schemas
  * @since 0.1.0

@@ -262,8 +262,9 @@ const worthTrying = 4
 const trialTimeout = Duration.seconds(2)
 
 /**
- * Lets one small blob be the first that a registry is sent, to find out what {@link tryMount} does, so that the others need
- * not be looked for one by one. Waits while another blob does that. Returns the registries at which this blob does.
+ * Lets one small blob be the first that a registry is sent, to find out what {@link tryMount} does, so that the others
+ * need not be looked for one by one. Waits while another blob does that. Returns the registries at which this blob
+ * does.
  */
 const tryOrWait = Effect.fnUntraced(function*(job: Job.Job, node: Node, targets: ReadonlyArray<Job.Target>) {
   const tried: Array<Host.Host> = []

@@ -84,9 +84,9 @@ const refusals: ReadonlySet<RegistryError["reason"]["_tag"]> = new Set([
 ])
 
 /**
- * Returns what a registry has, as far as it tells: some refuse to say what they do not have (Artifactory denies it), and
- * some know no HEAD. A push will show whether it refuses that as well. A registry that cannot be reached, or that asks for
- * a pause, has not refused anything.
+ * Returns what a registry has, as far as it tells: some refuse to say what they do not have (Artifactory denies it),
+ * and some know no HEAD. A push will show whether it refuses that as well. A registry that cannot be reached, or that
+ * asks for a pause, has not refused anything.
  */
 export const ifTold = <A, R>(
   effect: Effect.Effect<A, RegistryError, R>

@@ -2,8 +2,9 @@
  * Pushing one manifest to one repository: one push at a time across all copies that share what is known, and none that
  * another copy has made unnecessary. Tags that several copies want for one manifest are pushed together.
  *
- * CNCF distribution 2.8 writes its links to a manifest again with each push, and while it does so refuses another push of
- * that manifest, or of an index that lists it, with `DIGEST_INVALID`. So a push also waits for those of its children.
+ * CNCF distribution 2.8 writes its links to a manifest again with each push, and while it does so refuses another push
+ * of that manifest, or of an index that lists it, with `DIGEST_INVALID`. So a push also waits for those of its
+ * children.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -66,7 +67,9 @@ const asFirst = <E>(push: ManifestPush<E>): Effect.Effect<boolean, E> =>
     )
   })
 
-/** Pushes a manifest, unless it is known to be there with all of its tags. Returns true if it was not known to be there. */
+/**
+ * Pushes a manifest, unless it is known to be there with all of its tags. Returns true if it was not known to be there.
+ */
 export const push = <E>(push: ManifestPush<E>): Effect.Effect<boolean, E> =>
   Effect.gen(function*() {
     const { digest, host, repository, tags } = push

@@ -60,9 +60,9 @@ export interface Policies {
   /** Which of the referrers are copied. Default: all. */
   readonly referrerFilter: ReferrerFilter
   /**
-   * Layers that may not be distributed. `skip` leaves them where they are, which their `urls` say. `copy` copies them from
-   * the source, and fails if it does not have one. `fetch` does the same, and gets what the source does not have from the
-   * `urls`: see `ExternalBlobs`. Default: `skip`.
+   * Layers that may not be distributed. `skip` leaves them where they are, which their `urls` say. `copy` copies them
+   * from the source, and fails if it does not have one. `fetch` does the same, and gets what the source does not have
+   * from the `urls`: see `ExternalBlobs`. Default: `skip`.
    */
   readonly externalLayers: "skip" | "copy" | "fetch"
   /**
@@ -84,8 +84,8 @@ export interface Node extends Place {
 }
 
 /**
- * A blob or manifest that another manifest refers to. A size or media type that is left out is looked up at the registry.
- * A registry knows no media types of blobs: those that are left out are `application/octet-stream`.
+ * A blob or manifest that another manifest refers to. A size or media type that is left out is looked up at the
+ * registry. A registry knows no media types of blobs: those that are left out are `application/octet-stream`.
  *
  * @category models
  * @since 0.1.0

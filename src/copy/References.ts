@@ -60,7 +60,7 @@ const checked = (mediaType: string, answer: unknown): Result.Result<Answer, Mani
 /** References of a manifest of an unknown type, which is copied as it is. */
 const opaque: Answer = { blobs: [], manifests: [] }
 
-/** Returns what a manifest refers to, as far as that can be told without its registry. */
+/** Returns what a manifest refers to, as far as that is known without its registry. */
 export const read = (
   { manifestDigests }: Options,
   { bytes, descriptor: { mediaType } }: ManifestBytes
@@ -87,8 +87,8 @@ export interface References extends Children.Sorted {
 }
 
 /**
- * Returns what a manifest at one of the ends refers to. Sizes and types that are not known are looked up there, and so are
- * children that may be blobs.
+ * Returns what a manifest at one of the ends refers to. Sizes and types that are not known are looked up there, and so
+ * are children that may be blobs.
  */
 export const of = Effect.fnUntraced(function*(
   options: Options,

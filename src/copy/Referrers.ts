@@ -1,8 +1,10 @@
 /**
- * What refers to a manifest at the source: as the registry lists it, and by tags that are made of the manifest's digest.
+ * What refers to a manifest at the source: as the registry lists it, and by tags that are made of the manifest's
+ * digest.
  *
- * A registry chooses how much that is, so lists are read piece by piece, and other fibers run in between. Listing referrers
- * is optional for registries: if one does not answer, a copy continues without them, unless they are required.
+ * A registry chooses how much that is, so lists are read piece by piece, and other fibers run in between. Listing
+ * referrers is optional for registries: if one does not answer, a copy continues without them, unless they are
+ * required.
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
@@ -118,7 +120,10 @@ export const digestTags = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.R
     if (options.digestTags !== "copy") return tags
     const note = (tag: Tag) => {
       const prefix = /^[a-z0-9]+-[a-f0-9]{64,}(?=\.)/.exec(tag)?.[0]
-      if (prefix !== undefined) tags.set(prefix, [...tags.get(prefix) ?? [], tag])
+      if (prefix === undefined) return
+      const others = tags.get(prefix)
+      if (others === undefined) tags.set(prefix, [tag])
+      else others.push(tag)
     }
     yield* Stream.runForEachArray(source.registry.tags(source.repository), (page) => forEachSliced(page, note)).pipe(
       Job.atSource(job)

@@ -1,9 +1,9 @@
 /**
  * Tasks of which a limited number runs at a time, and which may add further tasks meanwhile.
  *
- * The number of tasks may be chosen by a registry, so a list of them is any iterable, from which a task is taken only when
- * it is about to run. What was added last is taken first: one branch of a graph is finished before the next is begun. A
- * task must not wait for another task of the pool, except for one that is running and waits for none itself.
+ * The number of tasks may be chosen by a registry, so a list of them is any iterable, from which a task is taken only
+ * when it is about to run. What was added last is taken first: one branch of a graph is finished before the next is
+ * begun. A task must not wait for another task of the pool, except for one that is running and waits for none itself.
  */
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -62,7 +62,7 @@ export const make = <E>(concurrency: number): TaskPool<E> => {
       const worker = work.pipe(
         Effect.andThen(Effect.suspend(() => running === 0 ? Deferred.succeed(ended, undefined) : Effect.void)),
         Effect.onError((cause) => Deferred.failCause(ended, cause)),
-        // whoever adds a task may hold permits, which the worker does not
+        // the caller that adds a task may hold permits, which the worker does not
         Effect.updateContext<never, never>(() => context)
       )
       // at once, so that a copy between registries in memory can be run by `Effect.runSync`

@@ -239,13 +239,19 @@ export const make = Effect.fnUntraced(function*(
       if (role === "referrer") node.subjects = node.subjects.length === 0 ? subjects : [...node.subjects, ...subjects]
       if (role === "child") node.containedIn ??= path
     })
-    for (const { descriptor, tags } of tagged) {
+    const tagsOf = new Map<ManifestNode, Map<Job.Target, Array<Tag>>>()
+    yield* forEachSliced(tagged, ({ descriptor, tags }) => {
       const node = nodes.get(descriptor.digest)
-      if (node === undefined) continue
-      const all = new Map(node.tags)
-      for (const [target, tag] of tags) all.set(target, [...all.get(target) ?? [], tag])
-      node.tags = all
-    }
+      if (node === undefined) return
+      const all = tagsOf.get(node) ?? new Map(Array.from(node.tags, ([target, tags]) => [target, [...tags]]))
+      for (const [target, tag] of tags) {
+        const others = all.get(target)
+        if (others === undefined) all.set(target, [tag])
+        else others.push(tag)
+      }
+      tagsOf.set(node, all)
+    })
+    for (const [node, tags] of tagsOf) node.tags = tags
     if (role === "child") {
       for (const { digest } of descriptors) {
         const known = nodes.get(digest)

@@ -190,10 +190,11 @@ const makeClient = Effect.fnUntraced(function*(options: Options) {
  *
  * **Details**
  *
- * Requests go through the proxies that `HTTP_PROXY` and `HTTPS_PROXY` name, in lower or upper case, except to hosts that
- * `NO_PROXY` names and to loopback. A proxy is `http://host:port`, `https://host:port` or `host:port`. `NO_PROXY` lists
- * names (`example.com` with all below it, `.example.com`), IP addresses, networks (`10.0.0.0/8`), each but a network with a
- * port or without, or is `*`. If a variable names no proxy that can be used, the requests that are meant for it fail.
+ * Requests go through the proxies that `HTTP_PROXY` and `HTTPS_PROXY` name, in lower or upper case, except to hosts
+ * that `NO_PROXY` names and to loopback. A proxy is `http://host:port`, `https://host:port` or `host:port`. `NO_PROXY`
+ * lists names (`example.com` with all below it, `.example.com`), IP addresses, networks (`10.0.0.0/8`), each but a
+ * network with a port or without, or is `*`. If a variable names no proxy that can be used, the requests that are meant
+ * for it fail.
  *
  * `AddressPolicy` is applied to the addresses that a name stands for if a registry gave that name. A host that is asked
  * for through a proxy is resolved by the proxy, which is not checked.

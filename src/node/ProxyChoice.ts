@@ -1,12 +1,13 @@
 /**
- * Which proxy a URL is requested through, as the environment says: by the rules of Go (golang.org/x/net/http/httpproxy),
- * which crane, oras, regctl, skopeo and docker follow. Nothing here knows the transport.
+ * Which proxy a URL is requested through, as the environment says: by the rules of Go
+ * (golang.org/x/net/http/httpproxy), which crane, oras, regctl, skopeo and docker follow. Nothing here knows the
+ * transport.
  *
  * - `HTTP_PROXY` is for URLs in plain HTTP, `HTTPS_PROXY` for those in HTTPS. A proxy is `http://host:port`,
  *   `https://host:port` or `host:port`, with a name and a password before the host if it wants them.
  * - `NO_PROXY` lists hosts that are requested directly, separated by commas: `example.com` (with the names below it),
- *   `.example.com` and `*.example.com` (the names below it only), an IP address, a network such as `10.0.0.0/8`, each of
- *   them but a network with a port if it is for this port only; or `*`, which is all hosts.
+ *   `.example.com` and `*.example.com` (the names below it only), an IP address, a network such as `10.0.0.0/8`, each
+ *   of them but a network with a port if it is for this port only; or `*`, which is all hosts.
  * - `localhost`, `127.0.0.1` and `::1` are always requested directly.
  */
 import * as Base64 from "effect/encoding/Base64"

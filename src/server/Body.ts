@@ -8,11 +8,14 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as HttpBody from "effect/http/HttpBody"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Idle } from "./Idle.ts"
+import type { Visit } from "./Limits.ts"
 import * as Refusal from "./Refusal.ts"
 
 export interface Body {
@@ -128,3 +131,31 @@ export const answer = <E>(idle: Idle, stream: Stream.Stream<Uint8Array, E>): Str
         }
       )
     ))
+
+/**
+ * Size above which a body that is in memory is watched, in bytes. The buffers of a connection take smaller ones at
+ * once.
+ */
+const largeBody = 64 * 1024
+
+function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let offset = 0; offset < bytes.length; offset += largeBody) yield bytes.subarray(offset, offset + largeBody)
+}
+
+/**
+ * Returns a response whose body is counted while a client takes it, and is aborted if that takes too long. Bodies that
+ * are streams are watched already, and do not grow.
+ */
+export const watched = (
+  idle: Idle,
+  { hold }: Visit,
+  response: HttpServerResponse.HttpServerResponse
+): Effect.Effect<HttpServerResponse.HttpServerResponse, Refusal.Refusal, Scope.Scope> => {
+  const { body } = response
+  if (body._tag !== "Uint8Array" || body.contentLength <= largeBody) return Effect.succeed(response)
+  const stream = answer(idle, Stream.fromIterable(pieces(body.body), { chunkSize: 1 }))
+  return Effect.gen(function*() {
+    yield* (yield* hold)(body.contentLength)
+    return HttpServerResponse.setBody(response, HttpBody.stream(stream, body.contentType, body.contentLength))
+  })
+}

@@ -1,9 +1,9 @@
 /**
- * Limits of a server: how many requests and upload sessions clients may have at the same time, and how large a blob
- * may be. A client is the user of a request, or its address if it has no user.
+ * Limits of a server: how many requests, upload sessions and bytes in memory clients may have at the same time, and how
+ * large a blob may be. A client is the user of a request, or its address if it has no user.
  *
- * Requests over HTTP/1.1 behind a reverse proxy all come from the address of the proxy. `HttpMiddleware` of `effect/http`
- * replaces it with the forwarded one.
+ * Requests over HTTP/1.1 behind a reverse proxy all come from the address of the proxy. `HttpMiddleware` of
+ * `effect/http` replaces it with the forwarded one.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -35,6 +35,10 @@ export interface Options {
   readonly clientRequestLimit?: number | undefined
   /** Maximum number of requests of one client per minute. Default: 100 000. */
   readonly clientRequestRate?: number | undefined
+  /** Maximum number of bytes of manifests and lists that are received or sent at the same time. Default: 128 MiB. */
+  readonly memoryLimit?: number | undefined
+  /** Maximum number of those bytes of one client. Default: 64 MiB. */
+  readonly clientMemoryLimit?: number | undefined
   /** Minimum rate at which a client sends or takes a body, in bytes per second. Default: 1 KiB. */
   readonly minimumBodyRate?: number | undefined
 }
@@ -49,6 +53,8 @@ const defaults: Values = {
   requestLimit: 10_000,
   clientRequestLimit: 2_000,
   clientRequestRate: 100_000,
+  memoryLimit: 128 * 1024 * 1024,
+  clientMemoryLimit: 64 * 1024 * 1024,
   minimumBodyRate: 1024
 }
 
@@ -61,6 +67,8 @@ export const valuesOf = (options: Options): Values => ({
   requestLimit: options.requestLimit ?? defaults.requestLimit,
   clientRequestLimit: options.clientRequestLimit ?? defaults.clientRequestLimit,
   clientRequestRate: options.clientRequestRate ?? defaults.clientRequestRate,
+  memoryLimit: options.memoryLimit ?? defaults.memoryLimit,
+  clientMemoryLimit: options.clientMemoryLimit ?? defaults.clientMemoryLimit,
   minimumBodyRate: options.minimumBodyRate ?? defaults.minimumBodyRate
 })
 
@@ -68,6 +76,8 @@ export const valuesOf = (options: Options): Values => ({
 interface Account {
   requests: number
   sessions: number
+  /** Number of bytes that are held in memory. */
+  memory: number
   /** Requests that the client may still begin, at the time of `filled`. */
   allowance: number
   filled: number
@@ -79,7 +89,12 @@ export interface Visit {
   readonly identify: (user: string) => Effect.Effect<void, Refusal.Refusal>
   /** Counts an upload session until the returned function is called. */
   readonly openSession: Effect.Effect<() => void, Refusal.Refusal>
+  /** Returns a function that counts bytes which are held in memory until the scope closes. */
+  readonly hold: Effect.Effect<Hold, never, Scope.Scope>
 }
+
+/** Counts further bytes. Fails if there are too many. */
+export type Hold = (bytes: number) => Effect.Effect<void, Refusal.Refusal>
 
 export interface Limits {
   /** Counts a request until the scope closes. Fails if there are too many. */
@@ -109,12 +124,18 @@ const clientOf = ({ remoteAddress }: HttpServerRequest): string =>
 export const make = Effect.fnUntraced(function*(limits: Values): Effect.fn.Return<Limits, never, Scope.Scope> {
   const clock = yield* Clock.Clock
   const accounts = new Map<string, Account>()
-  const total = { requests: 0, sessions: 0 }
+  const total = { requests: 0, sessions: 0, memory: 0 }
   const perMillisecond = limits.clientRequestRate / 60_000
 
   const accountOf = (client: string): Account => {
     const account = accounts.get(client) ??
-      { requests: 0, sessions: 0, allowance: limits.clientRequestRate, filled: clock.currentTimeMillisUnsafe() }
+      {
+        requests: 0,
+        sessions: 0,
+        memory: 0,
+        allowance: limits.clientRequestRate,
+        filled: clock.currentTimeMillisUnsafe()
+      }
     accounts.set(client, account)
     return account
   }
@@ -156,11 +177,35 @@ export const make = Effect.fnUntraced(function*(limits: Values): Effect.fn.Retur
       })
     })
 
+  const hold = (account: Account): Effect.Effect<Hold, never, Scope.Scope> =>
+    Effect.gen(function*() {
+      let held = 0
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          account.memory -= held
+          total.memory -= held
+        })
+      )
+      return (bytes) =>
+        Effect.suspend(() => {
+          if (account.memory + bytes > limits.clientMemoryLimit) {
+            return tooMany(`this client may have ${limits.clientMemoryLimit} bytes of manifests and lists in flight`, 1)
+          }
+          if (total.memory + bytes > limits.memoryLimit) {
+            return tooMany(`this registry may have ${limits.memoryLimit} bytes of manifests and lists in flight`, 1)
+          }
+          held += bytes
+          account.memory += bytes
+          total.memory += bytes
+          return Effect.void
+        })
+    })
+
   // accounts that are like new ones are forgotten
   yield* Effect.sync(() => {
     for (const [client, account] of accounts) {
       fill(account)
-      const isLikeNew = account.requests === 0 && account.sessions === 0 &&
+      const isLikeNew = account.requests === 0 && account.sessions === 0 && account.memory === 0 &&
         account.allowance >= limits.clientRequestRate
       if (isLikeNew) accounts.delete(client)
     }
@@ -190,7 +235,8 @@ export const make = Effect.fnUntraced(function*(limits: Values): Effect.fn.Retur
               account = own
             })
           }),
-        openSession: Effect.suspend(() => openSession(account))
+        openSession: Effect.suspend(() => openSession(account)),
+        hold: Effect.suspend(() => hold(account))
       }
     })
   }

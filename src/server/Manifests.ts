@@ -15,16 +15,23 @@ import type { RegistryError } from "../RegistryError.ts"
 import * as Body from "./Body.ts"
 import * as Conditions from "./Conditions.ts"
 import { parseTag } from "./Endpoint.ts"
+import type { Hold } from "./Limits.ts"
 import * as ManifestDocument from "./ManifestDocument.ts"
 import type * as Refusal from "./Refusal.ts"
-import { type Answer, contentHeaders, empty, type Incoming, type Served } from "./Served.ts"
+import { type Answer, type Caller, contentHeaders, empty, type Incoming, type Served } from "./Served.ts"
 
 type Reference = Tag | Digest.Digest
 
 export interface Manifests {
   readonly get: (request: Incoming, repository: Repository, reference: Reference) => Answer
   readonly head: (request: Incoming, repository: Repository, reference: Reference) => Answer
-  readonly put: (request: Incoming, repository: Repository, reference: Reference, query: URLSearchParams) => Answer
+  readonly put: (
+    request: Incoming,
+    caller: Caller,
+    repository: Repository,
+    reference: Reference,
+    query: URLSearchParams
+  ) => Answer
   readonly remove: (request: Incoming, repository: Repository, reference: Reference) => Answer
 }
 
@@ -49,10 +56,10 @@ export const make = ({ idle, registry, settings }: Served): Manifests => {
     )
 
   const read = Effect.fnUntraced(
-    function*(request: Incoming) {
+    function*(request: Incoming, hold: Hold) {
       if ((Body.lengthOf(request) ?? 0) > manifestLimit) return yield* Body.tooLarge(manifestLimit)
       const { stream } = yield* Body.open(idle, request, { limit: manifestLimit })
-      return yield* Stream.mkUint8Array(stream)
+      return yield* Stream.mkUint8Array(Stream.tap(stream, ({ length }) => hold(length)))
     },
     Effect.scoped
   )
@@ -125,9 +132,10 @@ export const make = ({ idle, registry, settings }: Served): Manifests => {
       const response = Effect.sync(() => empty(200, headersOf(descriptor), descriptor.size))
       return yield* Conditions.read(request, descriptor.digest, response)
     }),
-    put: Effect.fnUntraced(function*(request, repository, reference, query) {
+    put: Effect.fnUntraced(function*(request, caller, repository, reference, query) {
       const tags = yield* Effect.fromResult(tagsOf(reference, query))
-      const bytes = yield* read(request)
+      // until the request is answered: many may wait to be stored
+      const bytes = yield* read(request, yield* caller.visit.hold)
       const stored = store(request, repository, reference, tags, bytes)
       return yield* bytes.length > largeSize
         ? largeOnes.withPermit(Effect.andThen(Effect.yieldNow, stored))

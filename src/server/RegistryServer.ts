@@ -27,6 +27,7 @@ import * as Registry from "../Registry.ts"
 import { isRegistryError, type RegistryError } from "../RegistryError.ts"
 import type { Authentication } from "./Authentication.ts"
 import * as Blobs from "./Blobs.ts"
+import * as Body from "./Body.ts"
 import * as BrowserSafety from "./BrowserSafety.ts"
 import * as Endpoint from "./Endpoint.ts"
 import * as FailureReport from "./FailureReport.ts"
@@ -126,7 +127,7 @@ const dispatcher = (served: Served) => {
       case "Manifest": {
         const { reference, repository } = endpoint
         if (method === "GET") return manifests.get(incoming, repository, reference)
-        if (method === "PUT") return manifests.put(incoming, repository, reference, query)
+        if (method === "PUT") return manifests.put(incoming, caller, repository, reference, query)
         return method === "DELETE"
           ? manifests.remove(incoming, repository, reference)
           : manifests.head(incoming, repository, reference)
@@ -242,9 +243,10 @@ export const make = Effect.fnUntraced(function*(
     const others = Endpoint.methods[request.endpoint._tag].filter((method) => method !== request.method)
     return yield* allow(request, settings).pipe(
       Effect.andThen(dispatch(incoming, request, { ...identity, visit })),
+      Effect.flatMap((response) => Body.watched(idle, visit, response)),
       Effect.catch((error) => Effect.flip(refusalOf(incoming, error, kind))),
       Effect.mapError((refusal) => {
-        // headers that HTTP wants (RFC 9110, 15.5.2 and 15.5.6), whichever registry the refusal comes from
+        // headers that HTTP wants (RFC 9110, 15.5.2 and 15.5.6), also if the refusal comes from the registry
         if (refusal.status === 405) return Refusal.withHeaders(refusal, { allow: others.join(", ") })
         if (refusal.status !== 401) return refusal
         return Refusal.withHeaders(refusal, { "www-authenticate": guard.challenge(incoming, needs) })

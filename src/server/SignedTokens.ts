@@ -32,7 +32,9 @@ const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Claims))
 
 export interface SignedTokens {
   readonly sign: (claims: Omit<Claims, "service" | "expires">, lifetime: Duration.Duration) => Effect.Effect<string>
-  /** Returns the claims of a token if it is to the letter one that was signed here, for that use, and has not expired. */
+  /**
+   * Returns the claims of a token if it is to the letter one that was signed here, for that use, and has not expired.
+   */
   readonly read: (token: string, use: Claims["use"]) => Effect.Effect<Claims | undefined>
 }
 

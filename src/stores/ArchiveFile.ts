@@ -56,8 +56,8 @@ const findContent = Effect.fnUntraced(function*(packed: OpenFile, from: number) 
 })
 
 /**
- * Unpacks all members of a file, one after another, as gzip and zstd do. Zeros after the last one are padding, such as a
- * tape or a block device adds.
+ * Unpacks all members of a file, one after another, as gzip and zstd do. Zeros after the last one are padding, such as
+ * a tape or a block device adds.
  */
 const unpackAll = (
   packed: OpenFile,
@@ -85,7 +85,10 @@ const unpackAll = (
   )
 }
 
-/** Unpacks an archive to a temporary file, which has no name any more while it is read, so that nothing leaves it behind. */
+/**
+ * Unpacks an archive to a temporary file, which has no name any more while it is read, so that nothing leaves it
+ * behind.
+ */
 const spool = Effect.fnUntraced(function*(path: string, packed: OpenFile, unpack: Unpack) {
   const fs = yield* FileSystem.FileSystem
   const { ratio, ratioFrom, size: maximum } = yield* UnpackLimits

@@ -2,9 +2,9 @@
  * Which manifests a layout has, and which of them refer to which: those that its index lists, and those that they
  * contain.
  *
- * A manifest is read once, because its content never changes. What follows from the index is kept, and brought up to date
- * by what changed in it, so that the work for a change does not grow with the index. Only image indexes are read to know
- * what is contained; all manifests are read to list referrers.
+ * A manifest is read once, because its content never changes. What follows from the index is kept, and brought up to
+ * date by what changed in it, so that the work for a change does not grow with the index. Only image indexes are read
+ * to know what is contained; all manifests are read to list referrers.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -31,7 +31,9 @@ export interface Catalog {
     index: LayoutIndex.LayoutIndex,
     digest: Digest
   ) => Effect.Effect<Descriptor | undefined, Reason>
-  /** Returns a function for the manifests that contain a manifest, among those that are listed or contained themselves. */
+  /**
+   * Returns a function for the manifests that contain a manifest, among those that are listed or contained themselves.
+   */
   readonly parents: (
     index: LayoutIndex.LayoutIndex
   ) => Effect.Effect<(digest: Digest) => ReadonlyArray<Digest>, Reason>
@@ -86,8 +88,8 @@ const inSteps = Effect.fnUntraced(function*<A>(items: Iterable<A>) {
 })
 
 /**
- * Which manifests are there by an index, what they contain and what they refer to. A manifest is there if it is listed, or
- * contained in one that is there.
+ * Which manifests are there by an index, what they contain and what they refer to. A manifest is there if it is listed,
+ * or contained in one that is there.
  */
 const makeGraph = (nodes: Map<Digest, Node>) => {
   let index = LayoutIndex.empty
@@ -192,7 +194,7 @@ export const make = (options: {
       : nodeOf(descriptor, Result.getOrUndefined(Manifest.decode(mediaType, bytes)))
   })
 
-  /** Reads manifests, and tells which are known now. */
+  /** Reads manifests, and returns those that are known then. */
   const loadAll = (descriptors: Iterable<Descriptor>) =>
     Effect.forEach(descriptors, (descriptor) =>
       Effect.map(load(descriptor), (node) => {

@@ -6,8 +6,8 @@ import * as Schema from "effect/Schema"
 import * as Digest from "../Digest.ts"
 
 /**
- * Largest size of an `index.json` that is read, in bytes. It is larger than what a push may make of it, so that a folder
- * which is full, or was filled by an earlier version, can be read and emptied.
+ * Largest size of an `index.json` that is read, in bytes. It is larger than what a push may make of it, so that a
+ * folder which is full, or was filled by an earlier version, can be read and emptied.
  */
 export const indexLimit = 128 * 1024 * 1024
 

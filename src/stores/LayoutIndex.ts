@@ -496,7 +496,7 @@ const isRedundant = (self: LayoutIndex, entry: Entry, isOther: (place: Place) =>
 
 const plain = ({ digest, mediaType, size }: Descriptor) => ({ mediaType, digest, size })
 
-/** Gives up to a number of entries of a digest another type. */
+/** Changes the type of entries of a digest, of at most `most` entries. */
 export const retype = (self: LayoutIndex, { digest, mediaType }: Descriptor, most: number = Infinity): LayoutIndex => {
   let index = self
   let count = 0

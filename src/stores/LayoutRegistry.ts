@@ -43,15 +43,15 @@
  *
  * **Limits**
  *
- * A push fails with `Denied` if `index.json` would have more than 64 MiB after it: some 280 000 entries with names of usual
- * length, where each tag is an entry, and each manifest without a tag that no other one contains. Deleting is possible
- * beyond that, and a file of up to 128 MiB is read. A media type may have 255 characters, a push 1000 tags, a manifest 8 MiB
- * with 100 levels and 200 000 values of JSON, and the annotations of a manifest with a subject 2 MiB. A manifest may not
- * say another size of content than that has.
+ * A push fails with `Denied` if `index.json` would have more than 64 MiB after it: some 280 000 entries with names of
+ * usual length, where each tag is an entry, and each manifest without a tag that no other one contains. Deleting is
+ * possible beyond that, and a file of up to 128 MiB is read. A media type may have 255 characters, a push 1000 tags, a
+ * manifest 8 MiB with 100 levels and 200 000 values of JSON, and the annotations of a manifest with a subject 2 MiB. A
+ * manifest may not say another size of content than that has.
  *
- * The limits in {@link Options} concern what this process writes, and what was there before its first change, which waits
- * until that is counted. What other processes write meanwhile is counted after a restart. Uploads of an earlier process
- * count once they are resumed.
+ * The limits in {@link Options} concern what this process writes, and what was there before its first change, which
+ * waits until that is counted. What other processes write meanwhile is counted after a restart. Uploads of an earlier
+ * process count once they are resumed.
  *
  * Nothing outside the folder is read or written, not along a symbolic link either.
  *
@@ -112,8 +112,8 @@ export interface Options {
    */
   readonly maximumRepositorySize?: number | undefined
   /**
-   * Largest size of all content and open uploads, in bytes; what was mounted counts once. What goes beyond it fails with
-   * `Denied`. Default: no limit.
+   * Largest size of all content and open uploads, in bytes; what was mounted counts once. What goes beyond it fails
+   * with `Denied`. Default: no limit.
    */
   readonly maximumSize?: number | undefined
   /** Largest number of upload sessions that are open. One more fails with `TooManyRequests`. Default: no limit. */

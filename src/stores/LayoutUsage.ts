@@ -1,8 +1,8 @@
 /**
  * How much layouts hold. Nothing is counted unless there is a limit.
  *
- * What is there already is counted before the first change: all of it if there is a limit of everything, or else the one
- * repository that is changed. What other processes write later is not known, until this one starts again.
+ * What is there already is counted before the first change: all of it if there is a limit of everything, or else the
+ * one repository that is changed. What other processes write later is not known, until this one starts again.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"

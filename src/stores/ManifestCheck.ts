@@ -1,5 +1,6 @@
 /**
- * What our registries check of a manifest before they store it, so that all that they have can be read and listed again.
+ * What our registries check of a manifest before they store it, so that all that they have can be read and listed
+ * again.
  */
 import * as Effect from "effect/Effect"
 import type { Descriptor } from "../Descriptor.ts"
@@ -17,7 +18,10 @@ const mediaTypeLimit = 255
 /** Largest number of tags that one push may point at a manifest. */
 const tagLimit = 1000
 
-/** Largest size of the descriptor of a referrer in a list, with its annotations, in bytes: clients read lists of some 4 MiB. */
+/**
+ * Largest size of the descriptor of a referrer in a list, with its annotations, in bytes: clients read lists of some 4
+ * MiB.
+ */
 const referrerLimit = 2 * 1024 * 1024
 
 /** Size of a manifest that takes a while to parse, in bytes. */
@@ -49,8 +53,8 @@ const decode = Effect.fnUntraced(function*(descriptor: Descriptor, bytes: Uint8A
 })
 
 /**
- * Checks all of a push that does not depend on what is stored, and decodes the manifest if its type is known: it must be
- * well-formed.
+ * Checks all of a push that does not depend on what is stored, and decodes the manifest if its type is known: it must
+ * be well-formed.
  */
 export const check = Effect.fnUntraced(function*(
   descriptor: Descriptor,

@@ -59,8 +59,8 @@ export interface Options {
    */
   readonly maximumRepositorySize?: number | undefined
   /**
-   * Largest size of all content and open uploads, in bytes; what several repositories share counts once. What goes beyond
-   * it fails with `Denied`. Default: no limit.
+   * Largest size of all content and open uploads, in bytes; what several repositories share counts once. What goes
+   * beyond it fails with `Denied`. Default: no limit.
    */
   readonly maximumSize?: number | undefined
   /** Largest number of upload sessions that are open. One more fails with `TooManyRequests`. Default: no limit. */

@@ -7,8 +7,8 @@
  * done and safe on disk. What was in the file before stays in it. Two that update a file at once do not see each other,
  * and the later one counts. A process that is killed leaves the folder behind.
  *
- * As in a single layout of `LayoutRegistry`, there is one repository for all names. An archive that is compressed with gzip
- * or zstd is unpacked to a temporary file to be read (see `Decompressor`), and cannot be updated.
+ * As in a single layout of `LayoutRegistry`, there is one repository for all names. An archive that is compressed with
+ * gzip or zstd is unpacked to a temporary file to be read (see `Decompressor`), and cannot be updated.
  *
  * @since 0.1.0
  */

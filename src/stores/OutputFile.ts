@@ -25,7 +25,9 @@ export type Target =
 /** Maximum number of symbolic links to follow, as on Linux. */
 const linkLimit = 40
 
-/** Paths that stand for a descriptor of a process. Their links may lead to a file, which must not be replaced either. */
+/**
+ * Paths that stand for a descriptor of a process. Their links may lead to a file, which must not be replaced either.
+ */
 const descriptors = /^\/(?:dev\/(?:stdin|stdout|stderr|fd\/\d+)|proc\/[^/]+\/fd\/\d+)$/
 
 const refusedAt = (path: string) => <A, R>(effect: Effect.Effect<A, PlatformError, R>): Effect.Effect<A, Storage, R> =>

@@ -1,8 +1,8 @@
 /**
  * How much a registry holds, and how much it may hold.
  *
- * Content that several repositories share counts once for the registry, and for each of them. What an upload has received
- * counts as well, so that many uploads cannot take more than there is.
+ * Content that several repositories share counts once for the registry, and for each of them. What an upload has
+ * received counts as well, so that many uploads cannot take more than there is.
  */
 import * as Effect from "effect/Effect"
 import { ContentTooLarge, Denied, TooManyRequests } from "../RegistryError.ts"

@@ -8,11 +8,12 @@
  *
  * **Blobs** come once from upstream however many ask for them. Readers follow them on their way into the store, with no
  * more in memory than {@link ReadAhead}: the way waits for the fastest reader, for a while ({@link Patience}), and not
- * while anybody waits for its end. Who comes late, or falls behind, reads the rest from the store when the blob is there.
- * Who leaves disturbs nobody, and the blob is brought in to its end. Where upstream fails, so do all who read it then,
- * with its error; nothing is kept, and who asks next begins anew. Where the store fails, readers get the blob past it, and
- * the `Observer` is told, with a `Warning`. A range of a blob that is not in the store brings in the whole blob, because
- * nothing else can be verified: a range up to the end of the blob streams along, any other one waits for the blob.
+ * while anybody waits for its end. Who comes late, or falls behind, reads the rest from the store when the blob is
+ * there. Who leaves disturbs nobody, and the blob is brought in to its end. Where upstream fails, so do all who read it
+ * then, with its error; nothing is kept, and who asks next begins anew. Where the store fails, readers get the blob
+ * past it, and the `Observer` is told, with a `Warning`. A range of a blob that is not in the store brings in the whole
+ * blob, because nothing else can be verified: a range up to the end of the blob streams along, any other one waits for
+ * the blob.
  *
  * **Tags** are believed for a while, and then asked for again, without their manifest where it has not changed. A tag that
  * upstream does not know any more is forgotten. Where upstream cannot be asked, because it is not reachable, or wants no
@@ -99,15 +100,17 @@ const isPage = (mediaType: string, bytes: Uint8Array): boolean =>
   !MediaType.isManifest(mediaType) &&
   (/^text\/|^multipart\/|[/+]xml$/.test(mediaType) || /^\s*</.test(new TextDecoder().decode(bytes.subarray(0, 100))))
 
-/** Returns true if a document can be a manifest of this type. One of a type that is not known here can be anything else. */
+/**
+ * Returns true if a document can be a manifest of this type. One of a type that is not known here can be anything else.
+ */
 const isManifest = (mediaType: string, bytes: Uint8Array): boolean =>
   MediaType.isManifest(mediaType)
     ? Result.isSuccess(Manifest.decode(mediaType, bytes))
     : !isPage(mediaType, bytes)
 
 /**
- * Verifies a manifest that upstream has sent, whatever kind of registry it is. Some hosts answer every request with a web
- * page, which has a digest as well.
+ * Verifies a manifest that upstream has sent, whatever kind of registry it is. Some hosts answer every request with a
+ * web page, which has a digest as well.
  */
 const verified = Effect.fnUntraced(
   function*({ bytes, descriptor: { mediaType } }: Registry.ManifestBytes, digest: Digest): Effect.fn.Return<

@@ -4,9 +4,11 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import * as Descriptor from "effect-oci/Descriptor"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as MediaType from "effect-oci/MediaType"
 import type { Registry } from "effect-oci/Registry"
+import * as Tree from "../../src/cli/Tree.ts"
 import * as Command from "../utils/Command.ts"
 import { pushBlob, pushImage, pushManifest, repository, tag } from "../utils/images.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
@@ -166,4 +168,16 @@ describe("text of another party", () => {
         assert.notMatch(stdout + stderr, /^root ok/m)
       })
   )
+})
+
+describe("a media type that is very long", () => {
+  it.effect("takes no time to print", () =>
+    Effect.gen(function*() {
+      const descriptor = yield* Descriptor.fromBytes(new TextEncoder().encode("layer"))
+      const mediaType = `application/vnd.oci.image.layer.${"tar".repeat(300_000)}\n`
+      const start = performance.now()
+      const lines = Tree.text("image", { ...descriptor, layers: [{ ...descriptor, mediaType }] })
+      assert.isBelow(performance.now() - start, 1000)
+      assert.strictEqual(lines.length, 3)
+    }))
 })

@@ -65,7 +65,7 @@ describe("login", () => {
       const host = yield* listen((_, response) => void response.writeHead(200).end("{}"))
       const { code, stderr, stdout } = yield* login(host, password, "--json")
       assert.strictEqual(code, 0)
-      assert.include(stderr, `${host} does not ask who one is`)
+      assert.include(stderr, `${host} does not require authentication`)
       assert.deepInclude(JSON.parse(stdout), { host, username: "ada" })
       assert.notInclude(stdout + stderr, password)
     }).pipe(withNode))

@@ -1,6 +1,6 @@
 /**
- * A registry that lists very many referrers of one image, in one answer: the command stays within its memory, and ends when
- * it is told to.
+ * A registry that lists very many referrers of one image, in one answer: the command stays within its memory, and ends
+ * when a signal asks it to.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect } from "effect"
@@ -108,7 +108,7 @@ const longestTurn = (stderr: string): number => Number(/longest turn: ([0-9]+) m
 
 describe(`${count} referrers in one answer`, () => {
   it.live.each(["listed", "underWay"] as const)(
-    "do not keep the command from ending when it is told to (%s)",
+    "do not keep the command from ending after a signal (%s)",
     (moment) =>
       Effect.gen(function*() {
         const server = yield* makeServer(true)

@@ -381,7 +381,7 @@ describe("a flag of a connection", () => {
         asked.push(`${request.method} ${request.url}`)
         response.writeHead(404).end()
       })
-      yield* run("referrers", `${host}/app@${digest}`, "--capabilities", `${host},referrers=false,maximumChunk=5MiB`)
+      yield* run("referrers", `${host}/app@${digest}`, "--capabilities", `${host},referrers=false,maximumChunk=5m`)
       assert.isFalse(asked.some((line) => line.includes("/referrers/")))
       assert.include(asked, `GET /v2/app/manifests/${digest.replace(":", "-")}`)
     }).pipe(withNode))

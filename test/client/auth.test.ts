@@ -694,7 +694,7 @@ describe("a token service", () => {
   })
 
   it.effect.each(["same-site", { hosts: ["auth.example"] }] as const)(
-    "gets no password where the policy does not allow it, and tokens for anybody all the same: %j",
+    "gets no password where the policy does not allow it, and anonymous tokens all the same: %j",
     (tokenRealms) =>
       Effect.gen(function*() {
         const elsewhere = "https://elsewhere.example/token"

@@ -1,5 +1,5 @@
 /**
- * Bodies that are labelled with a coding that nobody asked for, and may have it or not.
+ * Bodies that are labelled with a coding that was not requested, and may have it or not.
  */
 import { assert, describe } from "@effect/vitest"
 import { Effect, Stream } from "effect"

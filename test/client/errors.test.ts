@@ -139,7 +139,7 @@ describe("an answer that is an error", () => {
         "Slow: a & b"
       ]
     ] as const
-  )("is told in the registry's words: %s", ([, body, detail]) =>
+  )("is reported in the registry's words: %s", ([, body, detail]) =>
     Effect.gen(function*() {
       assert.deepInclude((yield* fail("manifest", { status: 500, body })).reason, { detail })
     }))
@@ -152,14 +152,14 @@ describe("an answer that is an error", () => {
       })
   )
 
-  it.effect("that is a web page is told by its title", () =>
+  it.effect("that is a web page is reported by its title", () =>
     Effect.gen(function*() {
       const page = "<!DOCTYPE html><html><head><title>502\n Bad <b>Gate</b>way &lt;proxy&gt;</title></head></html>"
       const { message } = yield* fail("manifest", { status: 502, body: page })
       assert.include(message, `the answer is a web page, "502 Bad Gate way <proxy>": is this a registry?`)
     }))
 
-  it.effect("whose body never ends is given up, however slowly it comes", () =>
+  it.effect("whose body never ends is aborted, however slowly it comes", () =>
     Effect.gen(function*() {
       const body = Stream.tick("30 seconds").pipe(Stream.map(() => new Uint8Array(1)))
       const fiber = yield* Effect.forkChild(fail("manifest", { status: 404, body }))

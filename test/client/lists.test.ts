@@ -60,6 +60,17 @@ describe("the next page in a Link header", () => {
   ])("cannot be read of %s", (header) => {
     assert.isTrue(Result.isFailure(nextLink(header)))
   })
+
+  it.each([
+    ["parameters without values", `/a; rel=next${";aaa".repeat(4000)}"`],
+    ["parameters with blank values", `/a; rel=next${";a =  ".repeat(2500)}"`],
+    ["blanks", `/a; rel=next${" ".repeat(15_000)}"`],
+    ["brackets", `${"<".repeat(15_000)}; rel=next`]
+  ])("takes no time, however the registry writes it: with many %s", (_, header) => {
+    const start = performance.now()
+    assert.isTrue(Result.isFailure(nextLink(header)))
+    assert.isBelow(performance.now() - start, 100)
+  })
 })
 
 describe("listing tags", () => {

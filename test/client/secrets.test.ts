@@ -383,6 +383,26 @@ describe("a secret is in no error, log, span, event, or JSON", () => {
     )
   }
 
+  it.effect("of an address that has more secrets than are remembered", () =>
+    Effect.gen(function*() {
+      const parameters = Array.from({ length: 300 }, (_, index) => `token${index}=secret${index}`)
+      const { registry } = yield* make(
+        {
+          "GET /v2/": [
+            { status: 401, headers: { "www-authenticate": "Basic" } },
+            { status: 307, headers: { location: `/v2/elsewhere?${parameters.join("&")}` } }
+          ],
+          [`GET /v2/elsewhere?${parameters.join("&")}`]: failed(400, "DENIED")
+        },
+        { credentials: known }
+      )
+      const { error, texts } = yield* seen(registry.ping)
+      assert.instanceOf(error, RegistryError.RegistryError)
+      assert.include(error.message, "<redacted>")
+      texts.push(error.message)
+      assertKept(texts)
+    }))
+
   it.effect("of a copy", () =>
     Effect.gen(function*() {
       const { registry } = yield* make(

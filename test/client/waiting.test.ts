@@ -25,7 +25,7 @@ const broken = (cause: unknown) => () => Effect.fail(transportError({} as never,
 describe("a registry that is silent", () => {
   const silent = { "GET /v2/": () => Effect.never }
 
-  it.effect("is given up after five minutes, and the error says how often it was tried", () =>
+  it.effect("fails after five minutes, and the error says how often it was tried", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make(silent)
       const { error, seconds } = yield* timed(registry.ping)
@@ -35,7 +35,7 @@ describe("a registry that is silent", () => {
       assert.deepInclude(error.reason, { _tag: "Timeout", attempts: 5 })
     }))
 
-  it.effect("is given up as soon as a program says", () =>
+  it.effect("fails after the time that a program sets", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make(silent)
       const { error, seconds } = yield* timed(
@@ -46,7 +46,7 @@ describe("a registry that is silent", () => {
       assert.include(error.message, "tried 2 times in 1m 30s")
     }))
 
-  it.effect("is given up also if each answer leads to another address", () =>
+  it.effect("fails also if each answer leads to another address", () =>
     Effect.gen(function*() {
       let hops = 0
       const { registry } = yield* make({
@@ -153,7 +153,7 @@ describe("a transfer that moves", () => {
       yield* whileTimeFlies(Effect.scoped(read))
     }))
 
-  it.effect("may stop, and is given up after five minutes, counted from the last of it", () =>
+  it.effect("may stop, and fails after five minutes, counted from the last of it", () =>
     Effect.gen(function*() {
       const range = { "content-range": "bytes 50000-99999/100000", "content-length": "50000" }
       const { registry } = yield* make({

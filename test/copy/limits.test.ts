@@ -13,6 +13,7 @@ import { ManifestUnknown } from "effect-oci/RegistryError"
 import * as Resolver from "effect-oci/Resolver"
 import * as TaskPool from "../../src/copy/TaskPool.ts"
 import * as Waits from "../../src/copy/Waits.ts"
+import { longestStretch } from "../utils/EventLoop.ts"
 import { pushImage, pushIndex, pushReferrer, repository, tag } from "../utils/images.ts"
 import { failing, listReferrers, override } from "../utils/registries.ts"
 import { digestOf } from "../utils/ScriptedServer.ts"
@@ -198,5 +199,28 @@ describe("a pool of tasks", () => {
       const waiting = Effect.never.pipe(Effect.ensuring(Effect.sync(() => ended++)))
       assert.strictEqual(yield* Effect.flip(pool.run([waiting, waiting, Effect.fail("no")])), "no")
       assert.strictEqual(ended, 2)
+    }))
+})
+
+describe("tags that are made of a digest", () => {
+  it.effect("are noted while the event loop runs, however many a registry lists for one manifest", () =>
+    Effect.gen(function*() {
+      const store = yield* MemoryRegistry.make()
+      const destination = yield* MemoryRegistry.make()
+      const { digest } = yield* pushImage(store, from, ["layer"], { tags: [tag("1")] })
+      const names = Array.from({ length: 100_000 }, (_, index) => tag(`${digest.replace(":", "-")}.${index}`))
+      const source = override(store, {
+        tags: () => Stream.fromIterable(names),
+        resolveManifest: (name, reference) =>
+          reference === "1"
+            ? store.resolveManifest(name, reference)
+            : failing("resolveManifest", new ManifestUnknown({}))
+      })
+      const copy = Namespace.make({ resolver: Resolver.static({}) }).copyManifest({
+        source: { registry: source, repository: from, tag: tag("1") },
+        destination: { registry: destination, repository: to, tag: tag("1") },
+        digestTags: "copy"
+      })
+      assert.isBelow(yield* longestStretch(Effect.flip(copy)), 100)
     }))
 })

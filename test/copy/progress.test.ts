@@ -65,7 +65,7 @@ describe("the progress of a copy", () => {
     assert.deepStrictEqual(CopyProgress.update(resumed, settled(large, "copied"), 0).bytes, { done: 1000, total: 1000 })
   })
 
-  it("does not count what is told of a blob after it is settled", () => {
+  it("does not count what is reported of a blob after it is settled", () => {
     const progress = after(planned(large), started(large), settled(large, "copied"), progressed(large, 900))
     assert.deepStrictEqual([progress.bytes.done, progress.moving.size], [1000, 0])
   })

@@ -15,7 +15,9 @@ const from = repository("team/app")
 const to = repository("mirror/app")
 const tags = ["1", "1.2", "1.2.3", "latest", "stable", "newest"].map(tag)
 
-/** Copies six tags of one image, one of its platforms, and another index of that, and returns the pushes of manifests. */
+/**
+ * Copies six tags of one image, one of its platforms, and another index of that, and returns the pushes of manifests.
+ */
 const copySix = Effect.fnUntraced(function*(host: string) {
   const pushes: Array<string> = []
   const near = yield* Proxy.make(host, {

@@ -77,7 +77,7 @@ describe("TLS", () => {
 })
 
 describe("a port that speaks the other scheme", () => {
-  it.effect("is told by the error, if it expects TLS and closes the connection", () =>
+  it.effect("is named by the error, if it expects TLS and closes the connection", () =>
     Effect.gen(function*() {
       const { message, reason } = yield* failure(yield* tls(), true)
       assert.deepInclude(reason, { _tag: "SchemeMismatch", used: "http" })
@@ -88,13 +88,13 @@ describe("a port that speaks the other scheme", () => {
     "Client sent an HTTP request to an HTTPS server.\n",
     "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>",
     "Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />"
-  ])("is told by the error, if it says so itself: %s", (body) =>
+  ])("is named by the error, if it says so itself: %s", (body) =>
     Effect.gen(function*() {
       const host = yield* listen((_, response) => void response.writeHead(400).end(body))
       assert.deepInclude((yield* failure(host, true)).reason, { _tag: "SchemeMismatch", used: "http" })
     }))
 
-  it.effect("is told by the error, if it only answers HEAD with 400, as servers in Go", () =>
+  it.effect("is named by the error, if it only answers HEAD with 400, as servers in Go", () =>
     Effect.gen(function*() {
       const [, port] = (yield* tls()).split(":")
       const host = yield* listening(() =>
@@ -118,7 +118,7 @@ describe("a port that speaks the other scheme", () => {
       assert.deepInclude(error.reason, { _tag: "SchemeMismatch", used: "http" })
     }))
 
-  it.effect("is told by the error, if it does not speak TLS", () =>
+  it.effect("is named by the error, if it does not speak TLS", () =>
     Effect.gen(function*() {
       assert.deepInclude((yield* failure(yield* listen(ok), false)).reason, { _tag: "SchemeMismatch", used: "https" })
     }))

@@ -285,7 +285,7 @@ describe("a registry that wants a token", () => {
       assert.strictEqual(yield* granted({}), "repository:public/app:pull")
     }))
 
-  it.live("asks who may do what only for names that repositories can have, and for the catalog", () =>
+  it.live("calls authorize only for names that repositories can have, and for the catalog", () =>
     Effect.gen(function*() {
       const asked: Array<string> = []
       const { ask } = yield* open({

@@ -4,8 +4,9 @@ import * as Authentication from "effect-oci/Authentication"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type * as RegistryServer from "effect-oci/RegistryServer"
 import { TestClock } from "effect/testing"
+import * as Net from "node:net"
 import { networkOf } from "../../src/server/Limits.ts"
-import { pushBlob, repository } from "../utils/images.ts"
+import { pushBlob, repository, tag } from "../utils/images.ts"
 import { override } from "../utils/registries.ts"
 import { connect, memory, send, type Sent, serve } from "../utils/Served.ts"
 
@@ -135,6 +136,70 @@ describe("requests in flight", () => {
       yield* Effect.repeat(send(host, "GET /v2/"), { until: ({ status }) => status === 200 })
     }))
 })
+
+describe("the bytes of manifests and lists in flight", () => {
+  const put = "PUT /v2/team/app/manifests/1"
+  const json = { "content-type": "application/vnd.oci.image.index.v1+json" }
+  const index = (size: number) => {
+    const own = { schemaVersion: 2, mediaType: json["content-type"], manifests: [] }
+    return JSON.stringify({ ...own, annotations: { padding: "x".repeat(size) } })
+  }
+
+  it.live("are limited for each client while they are received", () =>
+    Effect.gen(function*() {
+      const { ask } = yield* memory({ ...users, clientMemoryLimit: 1000 })
+      const sent = (user: string) => ({ body: index(700), headers: { ...json, ...as(user).headers } })
+      assert.strictEqual((yield* ask(put, sent("ada"))).status, 201)
+      const { code, headers, status } = yield* ask(put, { ...sent("ada"), body: index(1000) })
+      assert.deepStrictEqual([status, code, headers["retry-after"]], [429, "TOOMANYREQUESTS", "1"])
+    }))
+
+  it.live("count no more when a request broke off", () =>
+    Effect.gen(function*() {
+      const { ask, host } = yield* memory({ memoryLimit: 1000 })
+      const sent = { body: index(300), headers: json }
+      const { close, write } = yield* connect(host)
+      const head = `${put} HTTP/1.1\r\nhost: a\r\ncontent-type: ${json["content-type"]}\r\ncontent-length: 900\r\n\r\n`
+      yield* write(head + "x".repeat(800))
+      yield* Effect.repeat(ask(put, sent), { until: ({ status }) => status === 429 })
+      yield* close
+      yield* Effect.repeat(ask(put, sent), { until: ({ status }) => status === 201 })
+    }))
+
+  it.effect("are limited while they are sent, and a client that takes none of them loses its connection", () =>
+    Effect.gen(function*() {
+      const { ask, host, registry } = yield* memory({ clientMemoryLimit: 30 * 1024 * 1024 })
+      const content = new TextEncoder().encode(index(20 * 1024 * 1024))
+      yield* registry.pushManifest(app, { mediaType: json["content-type"], bytes: content }, [tag("1")])
+      const get = "GET /v2/team/app/manifests/1"
+      const { bytes, headers, status } = yield* ask(get)
+      assert.deepStrictEqual([status, headers["content-type"], headers["content-length"]], [
+        200,
+        json["content-type"],
+        `${content.length}`
+      ])
+      assert.deepStrictEqual(bytes, content)
+      yield* deaf(host, `${get} HTTP/1.1\r\nhost: a\r\n\r\n`)
+      yield* Effect.repeat(ask(get), { until: ({ status }) => status === 429 })
+      yield* TestClock.adjust("2 minutes")
+      yield* Effect.repeat(ask(get), { until: ({ status }) => status === 200 })
+    }))
+})
+
+/** Sends a request on a connection from which nothing is read. */
+const deaf = (host: string, request: string) =>
+  Effect.acquireRelease(
+    Effect.callback<Net.Socket>((resume) => {
+      const [address = "", port = ""] = host.split(":")
+      const socket = Net.connect(Number(port), address, () => {
+        socket.pause()
+        socket.write(request)
+        resume(Effect.succeed(socket))
+      })
+      socket.on("error", () => {})
+    }),
+    (socket) => Effect.sync(() => socket.destroy())
+  )
 
 describe("the rate of requests", () => {
   it.effect("is limited for each client, and says when the next one may come", () =>

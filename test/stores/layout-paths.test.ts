@@ -14,7 +14,7 @@ const withNode = Effect.provide(NodeServices.layer)
 
 describe("A new folder may be written", () => {
   const spellings: ReadonlyArray<readonly [spelling: string, write: (path: string) => string]> = [
-    ["with a slash behind it", (path) => `${path}/`],
+    ["with a slash after it", (path) => `${path}/`],
     ["with two slashes in it", (path) => path.replace(/\/(?=[^/]*$)/, "//")],
     ["with a dot in it", (path) => path.replace(/\/(?=[^/]*$)/, "/./")],
     ["with two dots in it", (path) => `${path}/a/../`],

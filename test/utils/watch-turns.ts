@@ -1,6 +1,7 @@
 /**
- * Loaded into a process before its program: measures the longest time that the program computes without letting the event
- * loop turn, from its first connection on, and tells it at the end. It is CPU time, so that a busy machine adds nothing.
+ * Loaded into a process before its program: measures the longest time that the program computes without letting the
+ * event loop turn, from its first connection on, and tells it at the end. It is CPU time, so that a busy machine adds
+ * nothing.
  */
 import { subscribe } from "node:diagnostics_channel"
 import { writeSync } from "node:fs"
