@@ -20,8 +20,9 @@ if (major < 22 || major === 22 && minor < 19) {
 } else {
   // V8 would let the chunks of blobs pile up in a growing young generation: kept small, it frees them soon
   setFlagsFromString("--semi-space-growth-factor=1")
-  // V8 would let garbage grow to several times what is in use, for example while a registry lists very much
-  setFlagsFromString("--heap-growing-percent=50")
+  // V8 would let garbage grow to several times what is in use, for example while a registry lists very much, or while
+  // clients send chunks of one byte to a server
+  setFlagsFromString(`--heap-growing-percent=${first === "serve" ? 20 : 50}`)
   // Deno has none
   module.enableCompileCache?.()
   void import("./run.ts")

@@ -50,6 +50,21 @@ export const lengthOf = ({ headers }: HttpServerRequest.HttpServerRequest): numb
   return length === undefined ? headers["transfer-encoding"] === undefined ? 0 : undefined : Number(length)
 }
 
+/** Chunks that are smaller on average are joined, in bytes. */
+const smallChunk = 4 * 1024
+
+/** Joins chunks that are so small that each would cost more than it carries. */
+const joined = (chunks: ReadonlyArray<Uint8Array>, size: number): ReadonlyArray<Uint8Array> => {
+  if (chunks.length === 1 || size >= chunks.length * smallChunk) return chunks
+  const whole = new Uint8Array(size)
+  let offset = 0
+  for (const chunk of chunks) {
+    whole.set(chunk, offset)
+    offset += chunk.length
+  }
+  return [whole]
+}
+
 /** Begins to receive the body of a request, while the scope is open. */
 export const open = Effect.fnUntraced(function*(
   idle: Idle,
@@ -78,7 +93,7 @@ export const open = Effect.fnUntraced(function*(
       watched.proceed(received - before)
       if (received > limit) return Effect.fail(tooLarge(limit))
       if (length !== undefined && received > length) return Effect.fail(wrongLength(length, received))
-      return Effect.map(Queue.offerAll(queue, chunks), watched.wait)
+      return Effect.map(Queue.offerAll(queue, joined(chunks, received - before)), watched.wait)
     }),
     {
       onSuccess: () =>

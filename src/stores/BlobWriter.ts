@@ -39,6 +39,9 @@ export interface Draft {
 /** Smaller pieces are gathered before they are written, so that each write is worth its while. In bytes. */
 const writeSize = 256 * 1024
 
+/** Size of what gathers the first pieces, in bytes. */
+const firstSize = 4 * 1024
+
 /** Counts as many bytes as in use as a draft has now. */
 const recount = ({ key, usage }: Target, draft: Draft): void => {
   usage.remove(key, Usage.unshared(draft.counted - draft.size))
@@ -78,7 +81,9 @@ export const receive = Effect.fnUntraced(function*<E>(
     ))
   }
 
-  const gathered = new Uint8Array(Math.min(limit, writeSize))
+  const largest = Math.min(limit, writeSize)
+  // it grows with what comes, because an upload that stands still should hold little
+  let gathered = new Uint8Array(Math.min(largest, firstSize))
   let count = 0
   const flush = Effect.suspend(() => {
     const bytes = gathered.subarray(0, count)
@@ -86,12 +91,18 @@ export const receive = Effect.fnUntraced(function*<E>(
     return bytes.length === 0 ? Effect.void : write(bytes)
   })
   const take = (piece: Uint8Array) => {
-    if (piece.length >= gathered.length) return Effect.andThen(flush, write(piece))
+    if (piece.length >= largest) return Effect.andThen(flush, write(piece))
     const place = Effect.sync(() => {
+      const needed = count + piece.length
+      if (needed > gathered.length) {
+        const larger = new Uint8Array(Math.min(largest, Math.max(needed, 2 * gathered.length)))
+        larger.set(gathered.subarray(0, count))
+        gathered = larger
+      }
       gathered.set(piece, count)
-      count += piece.length
+      count = needed
     })
-    return count + piece.length > gathered.length ? Effect.andThen(flush, place) : place
+    return count + piece.length > largest ? Effect.andThen(flush, place) : place
   }
 
   /** Counts a piece, or returns why it does not fit. */

@@ -1,15 +1,18 @@
 /**
- * How `effect-oci serve` bears attacks: its peak memory, and how long a client waits for `GET /v2/` meanwhile.
+ * How `effect-oci serve`, as built, bears attacks: its peak memory, and how long a client waits for `GET /v2/` meanwhile.
  *
  *     npm run bench:attacks
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect } from "effect"
+import { fileURLToPath } from "node:url"
 import { all, attacked } from "../utils/attacked.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
 
+const built = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url))
+
 const measure = Effect.fnUntraced(function*(name: string, ...flags: ReadonlyArray<string>) {
-  const { memory, waits } = yield* attacked(all, ...flags)
+  const { memory, waits } = yield* attacked(all, flags, built)
   const longest = Object.entries(waits).map(([attack, wait]) => `${attack} ${wait} ms`).join(", ")
   yield* Console.log(`${name}: ${memory} MiB; longest wait during ${longest}`)
 })

@@ -16,10 +16,8 @@ describe("effect-oci serve that is attacked", () => {
     "stays small and answers others: %s",
     ([, isFolder]) =>
       Effect.gen(function*() {
-        const { answers, code, memory, waits } = yield* attacked(
-          counts,
-          ...isFolder ? ["--dir", yield* temporaryFolder] : []
-        )
+        const flags = isFolder ? ["--dir", yield* temporaryFolder] : []
+        const { answers, code, memory, waits } = yield* attacked(counts, flags)
         assert.deepStrictEqual(answers, {
           slow: `${counts.slow}`,
           chunks: `202 0-${counts.chunks - 1}`,
@@ -28,7 +26,8 @@ describe("effect-oci serve that is attacked", () => {
           sessions: `202:999 429:${counts.sessions - 999}`
         })
         assert.strictEqual(code, 0)
-        assert.isBelow(memory, 400)
+        // of the command as it is built; from its sources, Node needs some 50 MiB more
+        assert.isBelow(memory, 450)
         for (const [name, wait] of Object.entries(waits)) assert.isBelow(wait, longestWait, name)
       }).pipe(Effect.provide(NodeServices.layer)),
     600_000

@@ -4,7 +4,7 @@
 import { assert } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { fileURLToPath } from "node:url"
-import { start, startNode } from "./Program.ts"
+import * as Program from "./Program.ts"
 import { send } from "./Served.ts"
 
 const attacks = fileURLToPath(new URL("attacks.ts", import.meta.url))
@@ -31,14 +31,14 @@ const probe = Effect.fnUntraced(function*(host: string, longest: { milliseconds:
 })
 
 /**
- * Attacks a server with these flags. Returns what it answered to each attack, its peak memory in MiB, and the longest
+ * Attacks a server: this program, with these flags. Returns what it answered to each attack, its peak memory in MiB, and the longest
  * wait for `GET /v2/` during each attack, in milliseconds.
  */
-export const attacked = Effect.fnUntraced(function*(counts: Counts, ...flags: ReadonlyArray<string>) {
-  const server = yield* start("serve", "--port", "0", ...flags)
+export const attacked = Effect.fnUntraced(function*(counts: Counts, flags: ReadonlyArray<string>, main = Program.main) {
+  const server = yield* Program.startNode(main, "serve", "--port", "0", ...flags)
   const host = (yield* server.firstLine).replace("listening on http://", "")
   const attack = Effect.fnUntraced(function*(name: keyof Counts) {
-    return yield* (yield* startNode(attacks, name, host, `${counts[name]}`)).firstLine
+    return yield* (yield* Program.startNode(attacks, name, host, `${counts[name]}`)).firstLine
   })
   yield* send(host, "GET /v2/")
   const longest = { milliseconds: 0 }
