@@ -53,7 +53,7 @@ export const decode = Effect.fnUntraced(function*(
   const pieces: Array<Manifest.Manifest> = []
   for (let index = 0; index < list.length; index++) {
     const decoded = Manifest.decode(mediaType, list.document(index))
-    // what is wrong is told as of the whole
+    // an error names what is wrong with the whole document
     if (Result.isFailure(decoded)) return yield* whole
     pieces.push(decoded.success)
     yield* Effect.yieldNow

@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
@@ -26,8 +27,10 @@ export interface Content extends Pick<Descriptor, "mediaType" | "digest" | "size
   readonly referrers?: ReadonlyArray<Content>
 }
 
-// nobody nests deeper
+// maximum depth of nested indexes and of referrers of referrers
 const depthLimit = 16
+
+const requestsAtOnce = 8
 
 /** A manifest that was read, if it is understood, and the list of its referrers. */
 interface Loaded {
@@ -43,20 +46,22 @@ const load = Effect.fnUntraced(function*(
   withReferrers: boolean
 ) {
   const loaded = new Map<Digest, Loaded | "blob" | undefined>()
+  // what is listed branches at every level: the number of requests at a time does not
+  const limited = Semaphore.makeUnsafe(requestsAtOnce).withPermit
   const endOf = (digest: Digest) => Places.withPart(place, { digest }).end
 
   const note = (found: ManifestBytes, depth: number): Effect.Effect<void, Namespace.NamespaceError> =>
     Effect.gen(function*() {
       const { digest, mediaType } = found.descriptor
       const decoded = Manifest.decode(mediaType, found.bytes)
-      const referrers = withReferrers ? yield* Stream.runCollect(namespace.referrers(endOf(digest))) : []
+      const referrers = withReferrers ? yield* limited(Stream.runCollect(namespace.referrers(endOf(digest)))) : []
       if (Result.isFailure(decoded)) return void loaded.set(digest, { referrers })
       const manifest = decoded.success
       loaded.set(digest, { manifest, referrers })
       yield* Effect.forEach(
         [...Manifest.references(manifest).manifests, ...referrers],
         (descriptor) => visit(descriptor, depth + 1),
-        { concurrency: 8, discard: true }
+        { concurrency: requestsAtOnce, discard: true }
       )
     })
   const visit = ({ digest, mediaType }: Descriptor, depth: number): Effect.Effect<void, Namespace.NamespaceError> =>
@@ -64,7 +69,7 @@ const load = Effect.fnUntraced(function*(
       if (loaded.has(digest) || depth > depthLimit) return Effect.void
       loaded.set(digest, undefined)
       const found = Effect.catchReason(
-        namespace.getManifest(endOf(digest)),
+        limited(namespace.getManifest(endOf(digest))),
         "RegistryError",
         "ManifestUnknown",
         () => Effect.undefined

@@ -6,14 +6,13 @@
  * may be gone there: who may read what is for a view in front of the cache to say. Only what was verified is kept, and what
  * the store finds to have gone bad is thrown away and fetched again.
  *
- * **Blobs** come once from upstream however many ask for them. Readers follow them on their way into the store, with no
- * more in memory than {@link ReadAhead}: the way waits for the fastest reader, for a while ({@link Patience}), and not
- * while anybody waits for its end. Who comes late, or falls behind, reads the rest from the store when the blob is
- * there. Who leaves disturbs nobody, and the blob is brought in to its end. Where upstream fails, so do all who read it
- * then, with its error; nothing is kept, and who asks next begins anew. Where the store fails, readers get the blob
- * past it, and the `Observer` is told, with a `Warning`. A range of a blob that is not in the store brings in the whole
- * blob, because nothing else can be verified: a range up to the end of the blob streams along, any other one waits for
- * the blob.
+ * **Blobs** are read from upstream once, however many readers there are. Readers follow a blob on its way into the store,
+ * with no more in memory than {@link ReadAhead}. The transfer waits for its fastest reader for a while ({@link Patience}),
+ * except for readers that wait for its end. A reader that comes late, or falls behind, reads the rest from the store after
+ * the blob has arrived. If a reader leaves, the transfer continues to its end. If upstream fails, its readers fail with the
+ * same error, nothing is kept, and the next reader starts a new transfer. If the store fails, readers get the blob past it,
+ * and the `Observer` receives a `Warning`. A range of a blob that is not in the store transfers the whole blob, because
+ * nothing else can be verified: a range up to the end of the blob streams along, any other one waits for the blob.
  *
  * **Tags** are believed for a while, and then asked for again, without their manifest where it has not changed. A tag that
  * upstream does not know any more is forgotten. Where upstream cannot be asked, because it is not reachable, or wants no
