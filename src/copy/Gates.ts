@@ -14,6 +14,9 @@ export interface Gates {
   readonly waiting: () => number
 }
 
+/** Number of digests that are looked at without a pause. */
+const slice = 5_000
+
 interface Waiter {
   missing: number
   readonly next: Effect.Effect<void>
@@ -24,20 +27,23 @@ export const make = (): Gates => {
   const waiters = new Map<Digest, Array<Waiter>>()
   let waiting = 0
   return {
-    pass: (digests, next) =>
-      Effect.suspend(() => {
-        const waiter: Waiter = { missing: 0, next }
-        for (const digest of digests) {
-          if (opened.has(digest)) continue
-          waiter.missing++
-          const others = waiters.get(digest)
-          if (others === undefined) waiters.set(digest, [waiter])
-          else others.push(waiter)
-        }
-        if (waiter.missing === 0) return next
-        waiting++
-        return Effect.void
-      }),
+    pass: Effect.fnUntraced(function*(digests, next) {
+      // one more than it misses, so that nothing runs it before all are looked at
+      const waiter: Waiter = { missing: 1, next }
+      waiting++
+      let seen = 0
+      for (const digest of digests) {
+        if (++seen % slice === 0) yield* Effect.yieldNow
+        if (opened.has(digest)) continue
+        waiter.missing++
+        const others = waiters.get(digest)
+        if (others === undefined) waiters.set(digest, [waiter])
+        else others.push(waiter)
+      }
+      if (--waiter.missing > 0) return
+      waiting--
+      yield* next
+    }),
     open: (digest) =>
       Effect.suspend(() => {
         if (opened.has(digest)) return Effect.void
