@@ -2,10 +2,10 @@
  * A registry that is only added to.
  */
 import * as Effect from "effect/Effect"
-import * as Semaphore from "effect/Semaphore"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
+import * as KeyedLock from "../KeyedLock.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
 import { Denied, RegistryError, Unsupported } from "../RegistryError.ts"
@@ -30,7 +30,7 @@ export const immutable = (self: Registry): Registry => {
   const denied = (repository: Repository, detail: string) => error("pushManifest", repository, new Denied({ detail }))
 
   // looking whether a tag is there and setting it is not one step for a registry
-  const locked = locks()
+  const locked = KeyedLock.make()
 
   const pushMissing = Effect.fnUntraced(function*(
     repository: Repository,
@@ -66,30 +66,10 @@ export const immutable = (self: Registry): Registry => {
         return yield* self.pushManifest(repository, manifest, tags)
       }
       const descriptor = { mediaType, digest: computed.success, size: bytes.length }
-      return yield* locked(repository, pushMissing(repository, descriptor, bytes, tags))
+      return yield* locked(repository)(pushMissing(repository, descriptor, bytes, tags))
     }),
     deleteBlob: undeletable("deleteBlob"),
     deleteManifest: undeletable("deleteManifest"),
     deleteTag: undeletable("deleteTag")
   }
-}
-
-/** One at a time for each key. */
-const locks = () => {
-  const held = new Map<string, { readonly lock: Semaphore.Semaphore; users: number }>()
-  return <A, E, R>(key: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.acquireUseRelease(
-      Effect.sync(() => {
-        const entry = held.get(key) ?? { lock: Semaphore.makeUnsafe(1), users: 0 }
-        entry.users++
-        held.set(key, entry)
-        return entry
-      }),
-      ({ lock }) => lock.withPermit(effect),
-      (entry) =>
-        Effect.sync(() => {
-          entry.users--
-          if (entry.users === 0) held.delete(key)
-        })
-    )
 }

@@ -2,7 +2,7 @@
  * Several registries as one: an overlay over what is only read, mirrors of each other, or the same content in two places.
  *
  * **Reading.** The first registry, in the order given, that has something answers for it. What a digest names is the same
- * wherever it is: any failure goes on to the next registry, and with the policy `concurrent` whoever is fastest answers.
+ * wherever it is: any failure goes on to the next registry, and with the policy `concurrent` the fastest registry answers.
  * Where a tag points is for the first registry to say that knows it: only `ManifestUnknown`, `NameUnknown` and
  * `Unsupported` go on to the next, for an image must not be another one because a registry is down, or asks for
  * credentials. A blob whose registry breaks off in the middle fails, as it does there.
