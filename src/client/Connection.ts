@@ -17,16 +17,18 @@ import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as EffectScope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as AddressPolicy from "../auth/AddressPolicy.ts"
 import type { Credentials } from "../auth/Credentials.ts"
-import * as ErrorBody from "../auth/ErrorBody.ts"
-import * as NoAnswer from "../auth/NoAnswer.ts"
 import * as Scope from "../auth/Scope.ts"
 import * as Secrets from "../auth/Secrets.ts"
-import * as Spans from "../auth/Spans.ts"
 import type * as TokenRealms from "../auth/TokenRealms.ts"
 import * as Tokens from "../auth/Tokens.ts"
-import { resolve, withParameters } from "../auth/Urls.ts"
+import * as AddressPolicy from "../http/AddressPolicy.ts"
+import { overdue } from "../http/Deadline.ts"
+import * as ErrorBody from "../http/ErrorBody.ts"
+import * as Redirects from "../http/Redirects.ts"
+import * as Spans from "../http/Spans.ts"
+import * as TransportFailure from "../http/TransportFailure.ts"
+import { resolve, withParameters } from "../http/Urls.ts"
 import * as Limiter from "../Limiter.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Metrics from "../Metrics.ts"
@@ -40,9 +42,7 @@ import * as Answer from "./Answer.ts"
 import * as Encoding from "./Encoding.ts"
 import * as KnownHosts from "./KnownHosts.ts"
 import * as Outgoing from "./Outgoing.ts"
-import { overdue } from "./Overdue.ts"
 import * as Pauses from "./Pauses.ts"
-import * as Redirects from "./Redirects.ts"
 
 /**
  * How long to wait for the headers of an answer.
@@ -245,13 +245,14 @@ export const make = Effect.fnUntraced(function*(
       ...repository === undefined ? {} : { repository },
       reason: secrets.strikeReason(reason)
     })
-  const transport = (call: Call) => (cause: HttpClientError.HttpClientError) => error(call, NoAnswer.transport(cause))
+  const transport = (call: Call) => (cause: HttpClientError.HttpClientError) =>
+    error(call, TransportFailure.transport(cause))
 
   /** Returns true if the port of the registry, at which plain HTTP has failed, speaks TLS. */
   const speaksTls = client.execute(HttpClientRequest.get(`${origin.replace(/^http:/, "https:")}/v2/`)).pipe(
     Effect.as(true),
     Effect.catch((cause) => {
-      const reason = NoAnswer.transport(cause)
+      const reason = TransportFailure.transport(cause)
       return Effect.succeed(reason._tag === "Transport" && !reason.isRetryable)
     }),
     Effect.timeout(probeTimeout),
@@ -262,7 +263,7 @@ export const make = Effect.fnUntraced(function*(
   /** Converts the failure to get an answer. */
   const unanswered = (call: Call, request: HttpClientRequest.HttpClientRequest) =>
     Effect.fnUntraced(function*(cause: HttpClientError.HttpClientError) {
-      const reason = NoAnswer.transport(cause)
+      const reason = TransportFailure.transport(cause)
       if (registry.protocol !== "http:" || hasAnswered || reason._tag !== "Transport" || !isOwn(request)) {
         return yield* error(call, reason)
       }
@@ -447,7 +448,7 @@ export const make = Effect.fnUntraced(function*(
       const response = yield* execute(by, request).pipe(
         Effect.catch(unanswered(call, request)),
         Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(call, "headers", duration)) }),
-        Spans.around(request)
+        Spans.traced(request)
       )
       yield* answered(note, response)
       const { body } = request
@@ -591,7 +592,7 @@ export const make = Effect.fnUntraced(function*(
         // the stream of a body loses its errors on the way through the client
         Effect.catch((failure) => Effect.flatMap(body.failure, (own) => Effect.fail(own ?? failure))),
         Effect.ensuring(Effect.suspend(() => Metrics.moved("push", name, body.sent()))),
-        Spans.around(withBody)
+        Spans.traced(withBody)
       )
       yield* answered(note, response)
       // the body is gone: who can send it again does so, and finds another token

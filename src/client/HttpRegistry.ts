@@ -38,7 +38,7 @@ export {
   AddressPolicy,
   /** @since 0.1.0 */
   type ResolvedAddress
-} from "../auth/AddressPolicy.ts"
+} from "../http/AddressPolicy.ts"
 
 export type {
   /** @since 0.1.0 */
