@@ -18,7 +18,6 @@ import * as Result from "effect/Result"
 import * as EffectScope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Credentials } from "../auth/Credentials.ts"
-import * as Scope from "../auth/Scope.ts"
 import * as Secrets from "../auth/Secrets.ts"
 import type * as TokenRealms from "../auth/TokenRealms.ts"
 import * as Tokens from "../auth/Tokens.ts"
@@ -37,6 +36,7 @@ import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import * as Retries from "../Retries.ts"
 import { excerpt } from "../Text.ts"
+import * as TokenScope from "../TokenScope.ts"
 import type { Chunk } from "../Upload.ts"
 import * as Answer from "./Answer.ts"
 import * as Encoding from "./Encoding.ts"
@@ -155,12 +155,12 @@ const smallBody = 64 * 1024
 
 /** What a request needs to be allowed, as registries see it: by its method and repositories. */
 const scopeOf = ({ from, operation, repository }: Call, { method }: HttpClientRequest.HttpClientRequest) => {
-  if (repository === undefined) return operation === "repositories" ? Scope.catalog : Scope.empty
-  if (method === "GET" || method === "HEAD") return Scope.repository(repository, "pull")
+  if (repository === undefined) return operation === "repositories" ? TokenScope.catalog : TokenScope.empty
+  if (method === "GET" || method === "HEAD") return TokenScope.repository(repository, "pull")
   // giving up an upload is part of pushing, though some registries think otherwise, and say so
-  if (method === "DELETE" && operation !== "cancel") return Scope.repository(repository, "delete")
-  const push = Scope.repository(repository, "pull", "push")
-  return from === undefined ? push : Scope.union(push, Scope.repository(from, "pull"))
+  if (method === "DELETE" && operation !== "cancel") return TokenScope.repository(repository, "delete")
+  const push = TokenScope.repository(repository, "pull", "push")
+  return from === undefined ? push : TokenScope.union(push, TokenScope.repository(from, "pull"))
 }
 
 /**
