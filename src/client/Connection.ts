@@ -38,8 +38,8 @@ import * as Retries from "../Retries.ts"
 import { excerpt } from "../Text.ts"
 import * as TokenScope from "../TokenScope.ts"
 import type { Chunk } from "../Upload.ts"
-import * as Answer from "./Answer.ts"
 import * as Encoding from "./Encoding.ts"
+import * as ErrorResponse from "./ErrorResponse.ts"
 import * as KnownHosts from "./KnownHosts.ts"
 import * as Outgoing from "./Outgoing.ts"
 import * as Pauses from "./Pauses.ts"
@@ -62,7 +62,7 @@ export interface Call {
   readonly repository?: Repository
   /** Another repository that has to be read for it. */
   readonly from?: Repository
-  readonly target: Answer.Target
+  readonly target: ErrorResponse.ResourceKind
 }
 
 /** A response whose body was read, as far as it matters. */
@@ -203,7 +203,7 @@ const isEmpty = ({ headers, request, status }: HttpClientResponse.HttpClientResp
 /** Does an answer say that it has a body, and not more than fits in one piece? */
 const isSmall = ({ headers }: HttpClientResponse.HttpClientResponse): boolean =>
   headers["content-encoding"] === undefined &&
-  (Answer.naturalHeader(headers["content-length"]) ?? Infinity) <= smallBody
+  (ErrorResponse.naturalHeader(headers["content-length"]) ?? Infinity) <= smallBody
 
 /** Does a registry say that too much is asked of it? */
 const isRefusal = ({ status }: HttpClientResponse.HttpClientResponse): boolean => status === 429 || status === 503
@@ -376,7 +376,7 @@ export const make = Effect.fnUntraced(function*(
         if (isTls) return yield* error(call, new RegistryError.SchemeMismatch({ used: "http" }))
       }
       const text = said.text === undefined ? {} : { text: secrets.strike(said.text) }
-      return yield* error(call, yield* Answer.reasonOf(call.target, response, { ...said, ...text }, isKnown))
+      return yield* error(call, yield* ErrorResponse.reasonOf(call.target, response, { ...said, ...text }, isKnown))
     }
   )
 

@@ -20,9 +20,9 @@ import * as Metrics from "../Metrics.ts"
 import * as Reference from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
-import * as Answer from "./Answer.ts"
 import * as Blobs from "./Blobs.ts"
 import { HeadersTimeout } from "./Connection.ts"
+import * as ErrorResponse from "./ErrorResponse.ts"
 import * as Outgoing from "./Outgoing.ts"
 
 // maximum number of URLs of one descriptor that are tried
@@ -126,7 +126,7 @@ const contentOf = Effect.fnUntraced(function*(
   if (skipped === undefined) {
     return yield* new RegistryError.UnexpectedResponse({ status, detail: "there is no layer at its URL" })
   }
-  const length = Answer.naturalHeader(headers["content-length"])
+  const length = ErrorResponse.naturalHeader(headers["content-length"])
   const expected = status === 200 ? size : size - offset
   if (length !== undefined && length !== expected && headers["content-encoding"] === undefined) {
     return yield* new SizeMismatch({ expected, actual: length })

@@ -20,9 +20,9 @@ import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { RetrySchedule, retryWhile, worthRetrying } from "../Retries.ts"
 import * as Upload from "../Upload.ts"
-import { naturalHeader } from "./Answer.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
+import { naturalHeader } from "./ErrorResponse.ts"
 
 type Uploads = Pick<Registry.Registry, "pushBlob" | "startUpload" | "resumeUpload">
 

@@ -24,7 +24,7 @@ export const isWebPage = (headers: Headers, bytes: Uint8Array = new Uint8Array()
   /^\s*<(?:!doctype html|html)/i.test(new TextDecoder().decode(bytes.subarray(0, 1000)))
 
 /** What a request was for: it decides what "not found" means. */
-export type Target = "blob" | "manifest" | "upload" | "referrers" | "repository" | "registry"
+export type ResourceKind = "blob" | "manifest" | "upload" | "referrers" | "repository" | "registry"
 
 const byCode = {
   BLOB_UNKNOWN: RegistryError.BlobUnknown,
@@ -60,7 +60,7 @@ const isCode = (code: string): code is keyof typeof byCode => Object.hasOwn(byCo
  * knows who asks, and asks all the same, denies.
  */
 export const reasonOf = Effect.fnUntraced(function*(
-  target: Target,
+  target: ResourceKind,
   response: HttpClientResponse.HttpClientResponse,
   { code, text }: ErrorBody.ErrorBody,
   isKnown: boolean
