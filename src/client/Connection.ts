@@ -42,7 +42,7 @@ import * as Encoding from "./Encoding.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
 import * as KnownHosts from "./KnownHosts.ts"
 import * as Outgoing from "./Outgoing.ts"
-import * as Pauses from "./Pauses.ts"
+import * as RetryAfterPauses from "./RetryAfterPauses.ts"
 
 /**
  * How long to wait for the headers of an answer.
@@ -77,7 +77,7 @@ export interface Received {
 export interface Connection {
   readonly name: string
   readonly limiter: Limiter.Limiter
-  readonly pauses: Pauses.Pauses
+  readonly pauses: RetryAfterPauses.RetryAfterPauses
   readonly capabilities: Ref.Ref<Registry.Capabilities>
   readonly learn: (capabilities: Registry.Capabilities) => Effect.Effect<void>
   /** The URL of a path such as `/v2/`. */
@@ -231,7 +231,7 @@ export const make = Effect.fnUntraced(function*(
     ...KnownHosts.capabilities(name),
     ...options.capabilities
   })
-  const pauses = Pauses.make(name)
+  const pauses = RetryAfterPauses.make(name)
   const warned = new Set<string>()
   const registry = new URL(origin)
   const secrets = Secrets.make()
