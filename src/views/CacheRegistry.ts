@@ -45,9 +45,9 @@ import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import { type Reason, RegistryError, UnexpectedResponse } from "../RegistryError.ts"
-import * as Fills from "./Fills.ts"
 import { isAbsence } from "./IfThere.ts"
 import * as KeptManifests from "./KeptManifests.ts"
+import * as PullThrough from "./PullThrough.ts"
 
 /**
  * How much of a blob that is on its way from upstream may be kept in memory for its readers, in bytes.
@@ -166,7 +166,7 @@ export const make = Effect.fnUntraced(function*(
   const { stale = "serve", store } = options
   const timeToLive = Duration.fromInputUnsafe(options.tagTimeToLive ?? "5 minutes")
   const kept = KeptManifests.make(store)
-  const fills = yield* Fills.make({
+  const fills = yield* PullThrough.make({
     upstream,
     store,
     capacity: yield* ReadAhead,

@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import { isAbsence } from "./IfThere.ts"
-import type { Policy } from "./Reads.ts"
+import type { Policy } from "./ReadStrategy.ts"
 
 type List<A> = Stream.Stream<A, RegistryError>
 

@@ -36,7 +36,7 @@ export {
   type Call,
   /** @since 0.1.0 */
   type Operation
-} from "./Around.ts"
+} from "./Intercept.ts"
 
 export {
   /** @since 0.1.0 */
