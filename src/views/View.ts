@@ -42,8 +42,8 @@ export {
   /** @since 0.1.0 */
   type CallEnded,
   /** @since 0.1.0 */
-  debug
-} from "./Debug.ts"
+  logged
+} from "./Logged.ts"
 
 export {
   /** @since 0.1.0 */

@@ -35,7 +35,7 @@ export interface CallEnded {
  * @category combinators
  * @since 0.1.0
  */
-export const debug = (
+export const logged = (
   self: Registry,
   options?: { readonly onCall?: (event: CallEnded) => Effect.Effect<void> }
 ): Registry => {
