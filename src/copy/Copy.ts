@@ -28,11 +28,11 @@ import type { CopyPlan } from "./CopyPlan.ts"
 import { CopyReport } from "./CopyReport.ts"
 import { deliver } from "./Delivery.ts"
 import { type End, type Ends, failure, format } from "./Ends.ts"
-import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
 import type { Node, Options } from "./Options.ts"
 import * as Planner from "./Planner.ts"
 import { push, pushTags } from "./Push.ts"
+import * as RegistryState from "./RegistryState.ts"
 import * as Root from "./Root.ts"
 import { verify } from "./Verify.ts"
 import * as Walk from "./Walk.ts"
@@ -49,7 +49,7 @@ export {
   makeKnownRegistries,
   /** @since 0.1.0 */
   MaxInFlight
-} from "./Host.ts"
+} from "./RegistryState.ts"
 
 export {
   /** @since 0.1.0 */
@@ -160,11 +160,11 @@ const makeJob = Effect.fnUntraced(function*(
   account: Account,
   emit: Job.Job["emit"]
 ) {
-  const sourceHost = yield* Host.of(source.registry)
+  const sourceHost = yield* RegistryState.of(source.registry)
   const job: Job.Job = {
     source,
-    sourceHost,
-    sourceLimiter: yield* Host.limiterOf(sourceHost),
+    sourceState,
+    sourceLimiter: yield* RegistryState.limiterOf(sourceHost),
     targets: yield* Effect.forEach(
       destinations,
       (destination) => Job.makeTarget(source, destination, options, destinations.length === 1)

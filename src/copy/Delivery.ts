@@ -20,9 +20,9 @@ import type { Outcome } from "./CopyReport.ts"
 import { failureOf, ifTold, type Place } from "./Ends.ts"
 import * as External from "./External.ts"
 import * as FanOut from "./FanOut.ts"
-import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
 import type { Node } from "./Options.ts"
+import * as RegistryState from "./RegistryState.ts"
 
 /** What takes a blob at one destination, and tells how it got there. */
 interface Sink {
@@ -52,15 +52,15 @@ const move = (
 ): Effect.Effect<void, CopyError> =>
   Effect.gen(function*() {
     // of several repositories of one host, one gets it, and the others mount it from there
-    const leaders = Array.from(new Map(targets.toReversed().map((target) => [target.host, target])).values())
+    const leaders = Array.from(new Map(targets.toReversed().map((target) => [target.state, target])).values())
       // in one order, so that no two copies wait for each other
-      .sort((a, b) => a.host.id - b.host.id)
-    const hosts = leaders.map(({ host }) => host)
+      .sort((a, b) => a.state.id - b.state.id)
+    const hosts = leaders.map(({ state }) => state)
     const limiters = [job.sourceLimiter, ...leaders.map(({ limiter }) => limiter)]
-    const handling = Effect.fnUntraced(function*(tried: ReadonlyArray<Host.Host>) {
+    const handling = Effect.fnUntraced(function*(tried: ReadonlyArray<RegistryState.RegistryState>) {
       const sinks = yield* Effect.forEach(
         leaders,
-        (target) => Job.attempt(target, locate(job, target, node, isNew, tried.includes(target.host))),
+        (target) => Job.attempt(target, locate(job, target, node, isNew, tried.includes(target.state))),
         { concurrency: "unbounded" }
       )
       const needed = sinks.filter((sink) => sink !== undefined)
@@ -68,10 +68,10 @@ const move = (
     })
     yield* Effect.scoped(Effect.gen(function*() {
       const tried = yield* tryOrWait(job, node, leaders)
-      for (const host of hosts) yield* Host.claim(host, [node.descriptor.digest])
+      for (const host of hosts) yield* RegistryState.claim(host, [node.descriptor.digest])
       // all that is sent for it at once, so that what has begun is not held up by what begins
       yield* Limiter.withPermits(...limiters)(Effect.scoped(handling(tried)))
-    })).pipe((yield* isLarge(node)) ? afterLarge([job.sourceHost, ...hosts]) : (effect) => effect)
+    })).pipe((yield* isLarge(node)) ? afterLarge([job.sourceState, ...hosts]) : (effect) => effect)
     const others = targets.filter((target) => !leaders.includes(target))
     if (others.length > 0) yield* move(job, node, others, isNew)
   })
@@ -89,21 +89,23 @@ const locate = Effect.fnUntraced(
     isNew: boolean,
     isTrial: boolean
   ): Effect.fn.Return<Sink | undefined, CopyError, Scope.Scope> {
-    const { host, registry, repository } = target
+    const { state, registry, repository } = target
     const { digest, size } = node.descriptor
     const done = (outcome: Outcome) => Effect.as(arrived(job, target, node, outcome), undefined)
     const isSameRegistry = job.source.registry === registry
-    if (Job.isSamePlace(target) || (yield* Host.has(host.blobs, repository, digest))) return yield* done("present")
+    if (Job.isSamePlace(target) || (yield* RegistryState.has(state.blobs, repository, digest))) {
+      return yield* done("present")
+    }
     yield* Job.prepare(job, target)
     const start = (mount: { readonly digest: Digest.Digest; readonly from?: Repository }) =>
       registry.startUpload(repository, { mount, algorithm: Digest.algorithm(digest) }).pipe(
         Job.atTarget(target, node)
       )
-    const from = Host.origin(host, digest, repository, isSameRegistry ? job.source.repository : undefined)
+    const from = RegistryState.origin(state, digest, repository, isSameRegistry ? job.source.repository : undefined)
     if (from !== undefined) {
       const started = yield* start({ digest, from })
       if (started._tag === "Mounted") return yield* done("mounted")
-      Host.declined(host, from, repository)
+      RegistryState.declined(state, from, repository)
       return intoSession(target, node, started)
     }
     const { anonymousMount, selfMount, singlePost } = yield* registry.capabilities
@@ -122,7 +124,7 @@ const locate = Effect.fnUntraced(
 
 const arrived = (job: Job.Job, target: Job.Target, node: Node, outcome: Outcome) =>
   Effect.andThen(
-    Host.learn(target.host.blobs, target.repository, node.descriptor.digest),
+    RegistryState.learn(target.state.blobs, target.repository, node.descriptor.digest),
     Job.settle(job, target, node, outcome)
   )
 
@@ -209,10 +211,11 @@ const isLarge = ({ descriptor }: Node) =>
 
 /** What is large waits for what is large, in one order. */
 const afterLarge =
-  (hosts: ReadonlyArray<Host.Host>) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  (hosts: ReadonlyArray<RegistryState.RegistryState>) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Array.from(new Set(hosts))
       .sort((a, b) => b.id - a.id)
-      .map(({ forLarge }) => forLarge)
+      .map(({ largeTransfers }) => largeTransfers)
       .reduce((inner, semaphore: Semaphore.Semaphore) => semaphore.withPermit(inner), effect)
 
 /** The blob at the source, whose failures are the source's. */
@@ -256,7 +259,7 @@ const watched = <E>(
 })
 
 // so many more blobs make it worth a request to find out
-const worthTrying = 4
+const selfMountThreshold = 4
 
 // how long other blobs wait for the first one to show how a registry answers
 const trialTimeout = Duration.seconds(2)
@@ -267,18 +270,18 @@ const trialTimeout = Duration.seconds(2)
  * does.
  */
 const tryOrWait = Effect.fnUntraced(function*(job: Job.Job, node: Node, targets: ReadonlyArray<Job.Target>) {
-  const tried: Array<Host.Host> = []
+  const tried: Array<RegistryState.RegistryState> = []
   const trials: Array<Deferred.Deferred<void>> = []
   for (const target of targets) {
-    const { host } = target
+    const { state } = target
     if (!(yield* isWorthTrying(job, target, node))) continue
-    if (host.trial !== undefined) trials.push(host.trial)
+    if (state.trial !== undefined) trials.push(state.trial)
     else if (node.descriptor.size <= Upload.smallBlob) {
       const trial = Deferred.makeUnsafe<void>()
-      host.trial = trial
-      tried.push(host)
+      state.trial = trial
+      tried.push(state)
       yield* Effect.addFinalizer(() => {
-        host.trial = undefined
+        state.trial = undefined
         return Deferred.succeed(trial, undefined)
       })
     }
@@ -293,11 +296,18 @@ const tryOrWait = Effect.fnUntraced(function*(job: Job.Job, node: Node, targets:
 /** Would it save requests to know how a registry answers to a mount? */
 const isWorthTrying = Effect.fnUntraced(
   function*({ pending, source }: Job.Job, target: Job.Target, { descriptor: { digest } }: Node) {
-    const { host, registry, repository } = target
+    const { state, registry, repository } = target
     const { anonymousMount, selfMount } = yield* registry.capabilities
-    if (anonymousMount === true || selfMount !== undefined || host.isTried || pending < worthTrying) return false
-    if (Job.isSamePlace(target) || (yield* Host.has(host.blobs, repository, digest))) return false
-    return Host.origin(host, digest, repository, source.registry === registry ? source.repository : undefined) ===
+    if (anonymousMount === true || selfMount !== undefined || state.hasTriedSelfMount || pending < selfMountThreshold) {
+      return false
+    }
+    if (Job.isSamePlace(target) || (yield* RegistryState.has(state.blobs, repository, digest))) return false
+    return RegistryState.origin(
+      state,
+      digest,
+      repository,
+      source.registry === registry ? source.repository : undefined
+    ) ===
       undefined
   }
 )
@@ -308,10 +318,10 @@ const isWorthTrying = Effect.fnUntraced(
  * the blob: distribution writes anew where it is, and while it does so refuses what is made of it.
  */
 const tryMount = Effect.fnUntraced(
-  function*({ pending }: Job.Job, { host, registry, repository }: Job.Target, node: Node) {
+  function*({ pending }: Job.Job, { state, registry, repository }: Job.Target, node: Node) {
     const { selfMount } = yield* registry.capabilities
-    if (selfMount !== undefined || host.isTried || pending < worthTrying) return
-    host.isTried = true
+    if (selfMount !== undefined || state.hasTriedSelfMount || pending < selfMountThreshold) return
+    state.hasTriedSelfMount = true
     yield* Effect.ignore(Effect.scoped(registry.startUpload(repository, {
       mount: { digest: node.descriptor.digest, from: repository }
     })))

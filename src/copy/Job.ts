@@ -13,13 +13,13 @@ import type { CopyEvent } from "./CopyEvent.ts"
 import type { Entry, Outcome, UnknownReferrers } from "./CopyReport.ts"
 import { type End, type Ends, failureOf, type Place } from "./Ends.ts"
 import * as Gates from "./Gates.ts"
-import * as Host from "./Host.ts"
 import type { Node, Options } from "./Options.ts"
+import * as RegistryState from "./RegistryState.ts"
 
 /** One destination. */
 export interface Target {
   readonly ends: Ends
-  readonly host: Host.Host
+  readonly state: RegistryState.RegistryState
   readonly limiter: Limiter.Limiter
   readonly registry: Registry
   readonly repository: Repository
@@ -46,7 +46,7 @@ export type Presence = "present" | "absent" | "unknown"
 
 export interface Job {
   readonly source: End
-  readonly sourceHost: Host.Host
+  readonly sourceState: RegistryState.RegistryState
   readonly sourceLimiter: Limiter.Limiter
   readonly targets: ReadonlyArray<Target>
   readonly options: Options
@@ -63,11 +63,11 @@ export const makeTarget = Effect.fnUntraced(function*(
   options: Options,
   isOnly: boolean
 ) {
-  const host = yield* Host.of(destination.registry)
+  const host = yield* RegistryState.of(destination.registry)
   const target: Target = {
     ends: { source, destination },
-    host,
-    limiter: yield* Host.limiterOf(host),
+    state,
+    limiter: yield* RegistryState.limiterOf(host),
     registry: destination.registry,
     repository: destination.repository,
     tags: Array.from(new Set([...destination.tag === undefined ? [] : [destination.tag], ...options.tags ?? []])),
@@ -134,10 +134,10 @@ export const atSource =
 
 /** Whoever wants a repository to be made first can do so before anything is written to it. */
 export const prepare = Effect.fnUntraced(function*({ options }: Job, target: Target) {
-  const { host, registry, repository } = target
+  const { state, registry, repository } = target
   const { beforePush } = options
   if (beforePush === undefined) return
-  const preparing = host.prepared.get(repository) ?? (yield* Effect.cached(beforePush({ registry, repository })))
-  host.prepared.set(repository, preparing)
-  yield* Effect.tapError(preparing, () => Effect.sync(() => host.prepared.delete(repository))).pipe(atTarget(target))
+  const preparing = state.prepared.get(repository) ?? (yield* Effect.cached(beforePush({ registry, repository })))
+  state.prepared.set(repository, preparing)
+  yield* Effect.tapError(preparing, () => Effect.sync(() => state.prepared.delete(repository))).pipe(atTarget(target))
 })

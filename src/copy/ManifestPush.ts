@@ -11,11 +11,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { Digest } from "../Digest.ts"
 import type { Repository, Tag } from "../Reference.ts"
-import * as Host from "./Host.ts"
+import * as RegistryState from "./RegistryState.ts"
 
 /** A manifest, the repository that gets it, and the tags it gets there. */
 export interface ManifestPush<E> {
-  readonly host: Host.Host
+  readonly host: RegistryState.RegistryState
   readonly repository: Repository
   readonly digest: Digest
   /** The manifests that it contains. */
@@ -28,17 +28,17 @@ export interface ManifestPush<E> {
 export const keyOf = (repository: Repository, digest: Digest): string => `${repository} ${digest}`
 
 const claim = ({ children, digest, host, repository }: ManifestPush<unknown>) =>
-  Host.claim(host, Array.from(new Set([digest, ...children]), (each) => keyOf(repository, each)))
+  RegistryState.claim(host, Array.from(new Set([digest, ...children]), (each) => keyOf(repository, each)))
 
 const send = <E>(push: ManifestPush<E>, tags: ReadonlyArray<Tag>) =>
-  Effect.tap(push.send(tags), Host.learn(push.host.manifests, push.repository, push.digest))
+  Effect.tap(push.send(tags), RegistryState.learn(push.host.manifests, push.repository, push.digest))
 
 /** Pushes the manifest by itself. */
 const alone = <E>(push: ManifestPush<E>): Effect.Effect<boolean, E> =>
   Effect.gen(function*() {
     const { digest, host, repository, tags } = push
     yield* claim(push)
-    const isKnown = yield* Host.has(host.manifests, repository, digest)
+    const isKnown = yield* RegistryState.has(host.manifests, repository, digest)
     if (!isKnown || tags.length > 0) yield* send(push, tags)
     return !isKnown
   }).pipe(Effect.scoped)
@@ -48,7 +48,7 @@ const asFirst = <E>(push: ManifestPush<E>): Effect.Effect<boolean, E> =>
   Effect.suspend(() => {
     const { digest, host, repository, tags } = push
     const key = keyOf(repository, digest)
-    const open: Host.OpenPush = { tags: new Set(tags), ended: Deferred.makeUnsafe() }
+    const open: RegistryState.OpenPush = { tags: new Set(tags), ended: Deferred.makeUnsafe() }
     host.openPushes.set(key, open)
     const close = Effect.sync(() => {
       if (host.openPushes.get(key) === open) host.openPushes.delete(key)
@@ -56,7 +56,7 @@ const asFirst = <E>(push: ManifestPush<E>): Effect.Effect<boolean, E> =>
     return Effect.gen(function*() {
       yield* claim(push)
       yield* close
-      const isKnown = yield* Host.has(host.manifests, repository, digest)
+      const isKnown = yield* RegistryState.has(host.manifests, repository, digest)
       yield* send(push, Array.from(open.tags))
       return !isKnown
     }).pipe(

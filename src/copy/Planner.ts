@@ -8,9 +8,9 @@ import * as Upload from "../Upload.ts"
 import type { CopyError } from "./CopyError.ts"
 import { CopyPlan, type Edge, type Node as PlanNode } from "./CopyPlan.ts"
 import { format, ifTold } from "./Ends.ts"
-import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
 import type { Node } from "./Options.ts"
+import * as RegistryState from "./RegistryState.ts"
 import * as Root from "./Root.ts"
 import * as Walk from "./Walk.ts"
 
@@ -32,15 +32,17 @@ const planBlob = Effect.fnUntraced(function*(job: Job.Job, node: Node, target: J
   Step,
   CopyError
 > {
-  const { host, registry, repository } = target
+  const { state, registry, repository } = target
   const { digest, size } = node.descriptor
   const isSameRegistry = job.source.registry === registry
-  const there = Job.isSamePlace(target) || (yield* Host.has(host.blobs, repository, digest)) ||
+  const there = Job.isSamePlace(target) || (yield* RegistryState.has(state.blobs, repository, digest)) ||
     (yield* ifTold(registry.resolveBlob(repository, digest, { size })).pipe(Job.atTarget(target, node))) !== undefined
   if (there) return skip("the destination has it")
   const isLarge = size >= (yield* Upload.ResumptionThreshold)
   const most = isLarge ? 5 : 4
-  if (Host.origin(host, digest, repository, isSameRegistry ? job.source.repository : undefined) !== undefined) {
+  if (
+    RegistryState.origin(state, digest, repository, isSameRegistry ? job.source.repository : undefined) !== undefined
+  ) {
     return {
       action: "mountOrUpload",
       why: "another repository of the destination has it",

@@ -17,10 +17,10 @@ import { SparseIndex } from "../Registry.ts"
 import { type CopyError, SparseIndexRefused } from "./CopyError.ts"
 import type { Outcome } from "./CopyReport.ts"
 import { failure } from "./Ends.ts"
-import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
 import * as ManifestPush from "./ManifestPush.ts"
 import { isSparse } from "./Options.ts"
+import * as RegistryState from "./RegistryState.ts"
 import { restore } from "./Restore.ts"
 import type { Found, ManifestNode } from "./Walk.ts"
 
@@ -86,12 +86,12 @@ const pushNow = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: Ma
 
 /** Pushes as a blob what a registry does not take as a manifest, because it does not know the type. */
 const pushAsBlob = Effect.fnUntraced(function*(node: ManifestNode, target: Job.Target, bytes: Uint8Array) {
-  const { host, registry, repository } = target
+  const { state, registry, repository } = target
   const { digest } = node.descriptor
   yield* registry.pushBlob(repository, { digest, size: bytes.length }, BlobSource.fromBytes(bytes)).pipe(
     Job.atTarget(target, node)
   )
-  yield* Host.learn(host.blobs, repository, digest)
+  yield* RegistryState.learn(state.blobs, repository, digest)
 })
 
 const settle = Effect.fnUntraced(function*(
@@ -129,7 +129,7 @@ const put = Effect.fnUntraced(
     target: Job.Target,
     tags: ReadonlyArray<Tag>
   ): Effect.fn.Return<"copied" | "present", CopyError> {
-    const { host, registry, repository } = target
+    const { state, registry, repository } = target
     const { digest } = node.descriptor
     yield* Job.prepare(job, target)
     const send = Effect.fnUntraced(function*(tags: ReadonlyArray<Tag>) {

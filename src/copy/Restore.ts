@@ -9,11 +9,11 @@ import type { ManifestBytes } from "../Registry.ts"
 import { type CopyError, isCopyError } from "./CopyError.ts"
 import { sourceOf } from "./Delivery.ts"
 import { failureOf, ifTold, type Place } from "./Ends.ts"
-import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
 import * as ManifestPush from "./ManifestPush.ts"
 import { policiesFor } from "./Options.ts"
 import * as References from "./References.ts"
+import * as RegistryState from "./RegistryState.ts"
 import type { ManifestNode } from "./Walk.ts"
 
 /**
@@ -41,17 +41,17 @@ export const restore = Effect.fnUntraced(function*(
 })
 
 const sender = (job: Job.Job, target: Job.Target) => {
-  const { host, registry, repository } = target
+  const { state, registry, repository } = target
   const { source } = job
 
   const sendBlob = Effect.fnUntraced(function*(place: Place) {
     const { digest } = place.descriptor
-    yield* Host.claim(host, [digest])
-    Host.forget(host.blobs, repository, digest)
+    yield* RegistryState.claim(state, [digest])
+    RegistryState.forget(state.blobs, repository, digest)
     yield* registry.pushBlob(repository, place.descriptor, yield* sourceOf(job, place)).pipe(
       Effect.mapError((error) => isCopyError(error) ? error : failureOf(target.ends, "destination", place)(error))
     )
-    yield* Host.learn(host.blobs, repository, digest)
+    yield* RegistryState.learn(state.blobs, repository, digest)
     note(target, place)
   }, Effect.scoped)
 
@@ -82,12 +82,12 @@ const sender = (job: Job.Job, target: Job.Target) => {
             undefined
         if (isThere && !isDoubted(child.digest)) continue
         const below = { descriptor: child, path }
-        Host.forget(host.manifests, repository, child.digest)
+        RegistryState.forget(state.manifests, repository, child.digest)
         const content = yield* source.registry.getManifest(source.repository, child.digest).pipe(
           Job.atSource(job, below)
         )
         yield* send(below, content, isDoubted)
-        yield* Host.claim(host, [ManifestPush.keyOf(repository, child.digest)]).pipe(
+        yield* RegistryState.claim(state, [ManifestPush.keyOf(repository, child.digest)]).pipe(
           Effect.andThen(registry.pushManifest(repository, {
             mediaType: content.descriptor.mediaType,
             bytes: content.bytes,

@@ -132,8 +132,8 @@ const bothEnds = Effect.fnUntraced(function*(job: Job.Job) {
     (target) => Effect.map(Effect.exit(tagsAt(target, onTagExists === "replace")), (exit) => [target, exit] as const),
     { concurrency: "unbounded" }
   )
-  const isFirst = !job.sourceHost.isMet && !job.targets.some(({ registry }) => registry === job.source.registry)
-  for (const host of [job.sourceHost, ...job.targets.map(({ host }) => host)]) host.isMet = true
+  const isFirst = !job.sourceState.isContacted && !job.targets.some(({ registry }) => registry === job.source.registry)
+  for (const host of [job.sourceState, ...job.targets.map(({ state }) => state)]) host.isContacted = true
   // who was never asked has to be connected to: at both ends at once, for a request that may turn out to be one too many.
   // Platforms are looked for in what the source has, wherever that may be already
   if (isFirst || platforms !== "all") {

@@ -16,12 +16,12 @@ import { excerpt } from "../Text.ts"
 import { type CopyError, TooDeep } from "./CopyError.ts"
 import type { Role } from "./CopyReport.ts"
 import { failure, ifThere, ifTold } from "./Ends.ts"
-import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
 import { isSparse, type Node, policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
 import * as References from "./References.ts"
 import * as Referrers from "./Referrers.ts"
+import * as RegistryState from "./RegistryState.ts"
 import * as TaskPool from "./TaskPool.ts"
 import { forEachSliced } from "./TaskPool.ts"
 import * as Waits from "./Waits.ts"
@@ -155,15 +155,16 @@ export const make = Effect.fnUntraced(function*(
   const presenceAt = Effect.fnUntraced(
     function*(node: ManifestNode, target: Job.Target, presumed: (target: Job.Target) => Job.Presence) {
       const { digest } = node.descriptor
-      const { host: { manifests }, registry, repository } = target
-      const isKnown = Job.isSamePlace(target) || (yield* Host.has(manifests, repository, digest))
+      const { state: { manifests }, registry, repository } = target
+      const isKnown = Job.isSamePlace(target) || (yield* RegistryState.has(manifests, repository, digest))
       const presence = isKnown && presumed(target) === "absent" ? "present" : presumed(target)
       if (presence === "present") return
       const there = presence === "absent" ?
         undefined :
-        yield* Host.lookUp(manifests, repository, digest, ifTold(registry.resolveManifest(repository, digest))).pipe(
-          Job.atTarget(target, node)
-        )
+        yield* RegistryState.lookUp(manifests, repository, digest, ifTold(registry.resolveManifest(repository, digest)))
+          .pipe(
+            Job.atTarget(target, node)
+          )
       if (there !== undefined) return
       node.absent = targets.length === 1 ? everywhere : new Set([...node.absent, target])
     }
