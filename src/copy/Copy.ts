@@ -33,7 +33,7 @@ import type { Node, Options } from "./Options.ts"
 import * as Planner from "./Planner.ts"
 import { push, pushTags } from "./Push.ts"
 import * as RegistryState from "./RegistryState.ts"
-import * as Root from "./Root.ts"
+import * as RootLookup from "./RootLookup.ts"
 import { verify } from "./Verify.ts"
 import * as Walk from "./Walk.ts"
 
@@ -115,7 +115,7 @@ const accounting = (account: Account, emit: Job.Job["emit"]) => <A, E, R>(effect
     return Effect.provideService(effect, Observer, (event) => Effect.andThen(note(event), observe(event)))
   })
 
-const reportOf = (job: Job.Job, account: Account, target: Job.Target, root: Root.Root) => {
+const reportOf = (job: Job.Job, account: Account, target: Job.Target, root: RootLookup.Root) => {
   const { ends, entries } = target
   const { destination, source } = ends
   const kept = entries.find(({ outcome }) => outcome === "kept")
@@ -181,7 +181,7 @@ const makeJob = Effect.fnUntraced(function*(
 })
 
 /** Is a piece of content in the plan, if there is one? It has to be a plan for this root. */
-const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { descriptor }: Root.Root) {
+const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { descriptor }: RootLookup.Root) {
   const { plan } = options
   if (plan === undefined) return () => true
   if (plan.root.digest !== descriptor.digest) {
@@ -193,7 +193,7 @@ const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { desc
 })
 
 /** Copies what the root of a job is, and all that belongs to it. */
-const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: Root.Root) {
+const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: RootLookup.Root) {
   for (const [target, descriptor] of root.kept) {
     yield* whole.emit({ _tag: "Planned", descriptor, role: "root" })
     yield* Job.settle(whole, target, { descriptor, role: "root", path: [] }, "kept")
@@ -231,7 +231,7 @@ const run = Effect.fnUntraced(function*(
   const account: Account = { requests: 0, warnings: [] }
   const job = yield* makeJob(source, destinations, options, account, emit)
   let isFound = false
-  const copying = Root.find(job).pipe(
+  const copying = RootLookup.find(job).pipe(
     Effect.tap(() =>
       Effect.sync(() => {
         isFound = true
@@ -365,7 +365,7 @@ export const copyBlob = Effect.fn("Copy.copyBlob")(
     const copying = source.registry.resolveBlob(source.repository, digest).pipe(
       Job.atSource(job),
       Effect.tap((descriptor) => deliver(job, { descriptor, role: "root", path: [] }, job.targets, false)),
-      Effect.map((descriptor): Root.Root => ({ ...Root.nothing, descriptor, named: descriptor })),
+      Effect.map((descriptor): RootLookup.Root => ({ ...RootLookup.nothing, descriptor, named: descriptor })),
       accounting(account, job.emit),
       Effect.provideService(TokenScope.Wanted, scopesOf(source, [destination]))
     )

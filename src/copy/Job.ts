@@ -11,8 +11,8 @@ import type { RegistryError } from "../RegistryError.ts"
 import type { CopyError } from "./CopyError.ts"
 import type { CopyEvent } from "./CopyEvent.ts"
 import type { Entry, Outcome, UnknownReferrers } from "./CopyReport.ts"
+import * as DigestLatches from "./DigestLatches.ts"
 import { type End, type Ends, failureOf, type Place } from "./Ends.ts"
-import * as Gates from "./Gates.ts"
 import type { Node, Options } from "./Options.ts"
 import * as RegistryState from "./RegistryState.ts"
 
@@ -27,9 +27,9 @@ export interface Target {
   readonly tags: ReadonlyArray<Tag>
   readonly entries: Array<Entry>
   /** Blobs and manifests that are dealt with, so that what refers to them can be pushed. */
-  readonly dealt: Gates.Gates
+  readonly dealt: DigestLatches.DigestLatches
   /** Manifests that need not be waited for any longer by what they refer to. */
-  readonly settled: Gates.Gates
+  readonly settled: DigestLatches.DigestLatches
   /** Blobs that somebody in this copy sees to. */
   readonly taken: Set<Digest>
   /** Manifests of which the destination did not list the referrers when they were verified. */
@@ -72,8 +72,8 @@ export const makeTarget = Effect.fnUntraced(function*(
     repository: destination.repository,
     tags: Array.from(new Set([...destination.tag === undefined ? [] : [destination.tag], ...options.tags ?? []])),
     entries: [],
-    dealt: Gates.make(),
-    settled: Gates.make(),
+    dealt: DigestLatches.make(),
+    settled: DigestLatches.make(),
     taken: new Set(),
     unknownReferrers: [],
     failure: Deferred.makeUnsafe(),

@@ -11,7 +11,7 @@ import { format, ifTold } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import type { Node } from "./Options.ts"
 import * as RegistryState from "./RegistryState.ts"
-import * as Root from "./Root.ts"
+import * as RootLookup from "./RootLookup.ts"
 import * as Walk from "./Walk.ts"
 
 type Step = Pick<PlanNode, "action" | "why" | "bytes" | "requests">
@@ -93,7 +93,7 @@ export const plan = Effect.fnUntraced(
         unknownReferrers: job.unknownReferrers
       })
 
-    const root = yield* Root.find(job)
+    const root = yield* RootLookup.find(job)
     const kept = root.kept.get(target)
     if (kept !== undefined) {
       note({ descriptor: kept, role: "root", path: [] }, skip("the tag exists, and is kept"))

@@ -24,7 +24,7 @@ import * as Referrers from "./Referrers.ts"
 import * as RegistryState from "./RegistryState.ts"
 import * as TaskPool from "./TaskPool.ts"
 import { forEachSliced } from "./TaskPool.ts"
-import * as Waits from "./Waits.ts"
+import * as WaitGraph from "./WaitGraph.ts"
 
 /** A manifest, and what is known of it so far. There may be very many: what most of them have in common is shared. */
 export interface ManifestNode extends Node {
@@ -62,7 +62,7 @@ export interface Companion {
 
 /** What was found by now. */
 export interface Found {
-  readonly waits: Waits.Waits
+  readonly waits: WaitGraph.WaitGraph
   readonly nodes: ReadonlyMap<Digest, ManifestNode>
   /** Runs what is to be done about it. */
   readonly tasks: TaskPool.TaskPool<CopyError>
@@ -107,7 +107,7 @@ export const make = Effect.fnUntraced(function*(
   const contents = contentsOf(job, overlay)
   const found: Found = {
     nodes,
-    waits: Waits.make(),
+    waits: WaitGraph.make(),
     tasks: TaskPool.make(concurrency),
     manifestOf: contents.manifestOf,
     release: contents.release
