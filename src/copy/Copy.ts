@@ -29,7 +29,7 @@ import { CopyReport } from "./CopyReport.ts"
 import { deliver } from "./Delivery.ts"
 import { type End, type Ends, failure, format } from "./Ends.ts"
 import * as Job from "./Job.ts"
-import type { Node, Options } from "./Options.ts"
+import type { ContentNode, Options } from "./Options.ts"
 import * as Planner from "./Planner.ts"
 import { push, pushTags } from "./Push.ts"
 import * as RegistryState from "./RegistryState.ts"
@@ -53,9 +53,9 @@ export {
 
 export {
   /** @since 0.1.0 */
-  type ManifestDigests,
+  type ContentNode,
   /** @since 0.1.0 */
-  type Node,
+  type ManifestDigests,
   /** @since 0.1.0 */
   type Options,
   /** @since 0.1.0 */
@@ -189,7 +189,7 @@ const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { desc
     return yield* failure({ source, destination: source }, "source", reason)
   }
   const digests = new Set(plan.nodes.map(({ descriptor }) => descriptor.digest))
-  return ({ descriptor }: Node) => digests.has(descriptor.digest)
+  return ({ descriptor }: ContentNode) => digests.has(descriptor.digest)
 })
 
 /** Copies what the root of a job is, and all that belongs to it. */

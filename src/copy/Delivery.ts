@@ -17,11 +17,11 @@ import type { RegistryError } from "../RegistryError.ts"
 import * as Upload from "../Upload.ts"
 import { type CopyError, isCopyError } from "./CopyError.ts"
 import type { Outcome } from "./CopyReport.ts"
-import { failureOf, ifTold, type Place } from "./Ends.ts"
+import { type ContentPath, failureOf, ifTold } from "./Ends.ts"
 import * as External from "./External.ts"
 import * as FanOut from "./FanOut.ts"
 import * as Job from "./Job.ts"
-import type { Node } from "./Options.ts"
+import type { ContentNode } from "./Options.ts"
 import * as RegistryState from "./RegistryState.ts"
 
 /** What takes a blob at one destination, and tells how it got there. */
@@ -35,7 +35,7 @@ interface Sink {
  * not there either.
  */
 export const deliver = Effect.fnUntraced(
-  function*(job: Job.Job, node: Node, destinations: ReadonlyArray<Job.Target>, isNew: boolean) {
+  function*(job: Job.Job, node: ContentNode, destinations: ReadonlyArray<Job.Target>, isNew: boolean) {
     const { digest } = node.descriptor
     const targets = destinations.filter(({ taken }) => !taken.has(digest) && taken.add(digest))
     if (targets.length === 0) return
@@ -46,7 +46,7 @@ export const deliver = Effect.fnUntraced(
 
 const move = (
   job: Job.Job,
-  node: Node,
+  node: ContentNode,
   targets: ReadonlyArray<Job.Target>,
   isNew: boolean
 ): Effect.Effect<void, CopyError> =>
@@ -85,7 +85,7 @@ const locate = Effect.fnUntraced(
   function*(
     job: Job.Job,
     target: Job.Target,
-    node: Node,
+    node: ContentNode,
     isNew: boolean,
     isTrial: boolean
   ): Effect.fn.Return<Sink | undefined, CopyError, Scope.Scope> {
@@ -122,7 +122,7 @@ const locate = Effect.fnUntraced(
   }
 )
 
-const arrived = (job: Job.Job, target: Job.Target, node: Node, outcome: Outcome) =>
+const arrived = (job: Job.Job, target: Job.Target, node: ContentNode, outcome: Outcome) =>
   Effect.andThen(
     RegistryState.learn(target.state.blobs, target.repository, node.descriptor.digest),
     Job.settle(job, target, node, outcome)
@@ -132,13 +132,13 @@ const arrived = (job: Job.Job, target: Job.Target, node: Node, outcome: Outcome)
 // ways to write
 // ---------------------------------------------------------------------------------------------------------------------
 
-const atTarget = ({ ends }: Job.Target, node: Node) =>
+const atTarget = ({ ends }: Job.Target, node: ContentNode) =>
   Effect.mapError((error: CopyError | RegistryError) =>
     isCopyError(error) ? error : failureOf(ends, "destination", node)(error)
   )
 
 /** In one request, where the registry takes it so. */
-const atOnce = (target: Job.Target, node: Node): Sink => ({
+const atOnce = (target: Job.Target, node: ContentNode): Sink => ({
   target,
   write: (source) =>
     target.registry.pushBlob(target.repository, node.descriptor, source).pipe(
@@ -147,11 +147,11 @@ const atOnce = (target: Job.Target, node: Node): Sink => ({
     )
 })
 
-const reopen = ({ registry, repository }: Job.Target, { descriptor: { digest } }: Node) =>
+const reopen = ({ registry, repository }: Job.Target, { descriptor: { digest } }: ContentNode) =>
   registry.startUpload(repository, { mount: { digest, from: repository }, algorithm: Digest.algorithm(digest) })
 
 /** Into a session that a mount which was declined has opened. */
-const intoSession = (target: Job.Target, node: Node, session: Upload.Upload): Sink => ({
+const intoSession = (target: Job.Target, node: ContentNode, session: Upload.Upload): Sink => ({
   target,
   write: (source) =>
     Upload.write(session, node.descriptor.digest, source, reopen(target, node)).pipe(
@@ -164,7 +164,7 @@ const intoSession = (target: Job.Target, node: Node, session: Upload.Upload): Si
  * Into a session that opens while the source does. It might be mounted as well: whether the registry mounts without being
  * told from where is found out by the way.
  */
-const intoNewSession = (target: Job.Target, node: Node): Sink => ({
+const intoNewSession = (target: Job.Target, node: ContentNode): Sink => ({
   target,
   write: (source) =>
     Effect.gen(function*() {
@@ -186,7 +186,7 @@ const intoNewSession = (target: Job.Target, node: Node): Sink => ({
 // transferring
 // ---------------------------------------------------------------------------------------------------------------------
 
-const transfer = Effect.fnUntraced(function*(job: Job.Job, node: Node, sinks: ReadonlyArray<Sink>) {
+const transfer = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, sinks: ReadonlyArray<Sink>) {
   yield* job.emit({ _tag: "Started", descriptor: node.descriptor })
   const source = yield* sourceOf(job, node)
   const shares = sinks.length === 1
@@ -206,7 +206,7 @@ const transfer = Effect.fnUntraced(function*(job: Job.Job, node: Node, sinks: Re
   }, { concurrency: "unbounded", discard: true })
 })
 
-const isLarge = ({ descriptor }: Node) =>
+const isLarge = ({ descriptor }: ContentNode) =>
   Effect.map(Upload.ResumptionThreshold, (threshold) => descriptor.size >= threshold)
 
 /** What is large waits for what is large, in one order. */
@@ -219,7 +219,7 @@ const afterLarge =
       .reduce((inner, semaphore: Semaphore.Semaphore) => semaphore.withPermit(inner), effect)
 
 /** The blob at the source, whose failures are the source's. */
-export const sourceOf = Effect.fnUntraced(function*(job: Job.Job, node: Place): Effect.fn.Return<
+export const sourceOf = Effect.fnUntraced(function*(job: Job.Job, node: ContentPath): Effect.fn.Return<
   BlobSource.BlobSource<CopyError>,
   CopyError,
   Scope.Scope
@@ -237,7 +237,7 @@ const progressInterval = Duration.millis(100)
 /** Tells how much of a source was read. */
 const watched = <E>(
   job: Job.Job,
-  { descriptor }: Node,
+  { descriptor }: ContentNode,
   source: BlobSource.BlobSource<E>
 ): BlobSource.BlobSource<E> => ({
   ...source,
@@ -269,7 +269,7 @@ const trialTimeout = Duration.seconds(2)
  * need not be looked for one by one. Waits while another blob does that. Returns the registries at which this blob
  * does.
  */
-const tryOrWait = Effect.fnUntraced(function*(job: Job.Job, node: Node, targets: ReadonlyArray<Job.Target>) {
+const tryOrWait = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, targets: ReadonlyArray<Job.Target>) {
   const tried: Array<RegistryState.RegistryState> = []
   const trials: Array<Deferred.Deferred<void>> = []
   for (const target of targets) {
@@ -295,7 +295,7 @@ const tryOrWait = Effect.fnUntraced(function*(job: Job.Job, node: Node, targets:
 
 /** Would it save requests to know how a registry answers to a mount? */
 const isWorthTrying = Effect.fnUntraced(
-  function*({ pending, source }: Job.Job, target: Job.Target, { descriptor: { digest } }: Node) {
+  function*({ pending, source }: Job.Job, target: Job.Target, { descriptor: { digest } }: ContentNode) {
     const { state, registry, repository } = target
     const { anonymousMount, selfMount } = yield* registry.capabilities
     if (anonymousMount === true || selfMount !== undefined || state.hasTriedSelfMount || pending < selfMountThreshold) {
@@ -318,7 +318,7 @@ const isWorthTrying = Effect.fnUntraced(
  * the blob: distribution writes anew where it is, and while it does so refuses what is made of it.
  */
 const tryMount = Effect.fnUntraced(
-  function*({ pending }: Job.Job, { state, registry, repository }: Job.Target, node: Node) {
+  function*({ pending }: Job.Job, { state, registry, repository }: Job.Target, node: ContentNode) {
     const { selfMount } = yield* registry.capabilities
     if (selfMount !== undefined || state.hasTriedSelfMount || pending < selfMountThreshold) return
     state.hasTriedSelfMount = true

@@ -28,7 +28,7 @@ export interface Ends {
 }
 
 /** Some content, and the manifests above it. */
-export interface Place {
+export interface ContentPath {
   readonly descriptor: Descriptor
   readonly path: ReadonlyArray<Digest>
 }
@@ -45,7 +45,7 @@ export const failure = (
   ends: Ends,
   end: keyof Ends,
   reason: Reason,
-  place?: Place,
+  place?: ContentPath,
   operation?: string
 ): CopyError =>
   new CopyError({
@@ -58,7 +58,7 @@ export const failure = (
   })
 
 export const failureOf =
-  (ends: Ends, end: keyof Ends, place?: Place) => ({ operation, reason }: RegistryError): CopyError =>
+  (ends: Ends, end: keyof Ends, place?: ContentPath) => ({ operation, reason }: RegistryError): CopyError =>
     failure(ends, end, reason, place, operation)
 
 /** What a registry has, or nothing where it says that it has no such thing. */

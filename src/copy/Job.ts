@@ -12,8 +12,8 @@ import type { CopyError } from "./CopyError.ts"
 import type { CopyEvent } from "./CopyEvent.ts"
 import type { Entry, Outcome, UnknownReferrers } from "./CopyReport.ts"
 import * as DigestLatches from "./DigestLatches.ts"
-import { type End, type Ends, failureOf, type Place } from "./Ends.ts"
-import type { Node, Options } from "./Options.ts"
+import { type ContentPath, type End, type Ends, failureOf } from "./Ends.ts"
+import type { ContentNode, Options } from "./Options.ts"
 import * as RegistryState from "./RegistryState.ts"
 
 /** One destination. */
@@ -111,7 +111,7 @@ export const attemptAll = <R>(
 export const settle = (
   job: Job,
   target: Target,
-  { descriptor, path, role }: Node,
+  { descriptor, path, role }: ContentNode,
   outcome: Outcome
 ): Effect.Effect<void> =>
   Effect.suspend(() => {
@@ -122,13 +122,13 @@ export const settle = (
 
 /** What a registry of a destination fails with, over some content. */
 export const atTarget =
-  ({ ends }: Target, node?: Place) =>
+  ({ ends }: Target, node?: ContentPath) =>
   <A, R>(effect: Effect.Effect<A, RegistryError, R>): Effect.Effect<A, CopyError, R> =>
     Effect.mapError(effect, failureOf(ends, "destination", node))
 
 /** What the source fails with, over some content. */
 export const atSource =
-  ({ source }: Job, node?: Place) =>
+  ({ source }: Job, node?: ContentPath) =>
   <A, R>(effect: Effect.Effect<A, RegistryError, R>): Effect.Effect<A, CopyError, R> =>
     Effect.mapError(effect, failureOf({ source, destination: source }, "source", node))
 

@@ -9,7 +9,7 @@ import type { CopyError } from "./CopyError.ts"
 import { CopyPlan, type Edge, type Node as PlanNode } from "./CopyPlan.ts"
 import { format, ifTold } from "./Ends.ts"
 import * as Job from "./Job.ts"
-import type { Node } from "./Options.ts"
+import type { ContentNode } from "./Options.ts"
 import * as RegistryState from "./RegistryState.ts"
 import * as RootLookup from "./RootLookup.ts"
 import * as Walk from "./Walk.ts"
@@ -28,7 +28,7 @@ const send = (action: "push" | "upload", why: string, size: number, least: numbe
 })
 
 /** What becomes of a blob that the destination may lack. */
-const planBlob = Effect.fnUntraced(function*(job: Job.Job, node: Node, target: Job.Target): Effect.fn.Return<
+const planBlob = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, target: Job.Target): Effect.fn.Return<
   Step,
   CopyError
 > {
@@ -81,7 +81,7 @@ const edgesOf = ({ nodes }: Walk.Found): ReadonlyArray<Edge> =>
 export const plan = Effect.fnUntraced(
   function*(job: Job.Job, target: Job.Target): Effect.fn.Return<CopyPlan, CopyError> {
     const nodes = new Map<Digest, PlanNode>()
-    const note = ({ descriptor, role }: Node, step: Step, tags: PlanNode["tags"] = []) =>
+    const note = ({ descriptor, role }: ContentNode, step: Step, tags: PlanNode["tags"] = []) =>
       nodes.set(descriptor.digest, { descriptor, role, ...step, tags })
     const result = (descriptor: Descriptor, edges: ReadonlyArray<Edge>) =>
       new CopyPlan({

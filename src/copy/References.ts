@@ -14,7 +14,7 @@ import type { RegistryError } from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 import * as Children from "./Children.ts"
 import type { CopyError } from "./CopyError.ts"
-import { type Ends, failure, failureOf, type Place } from "./Ends.ts"
+import { type ContentPath, type Ends, failure, failureOf } from "./Ends.ts"
 import type { ManifestDigests, Options, Referenced } from "./Options.ts"
 
 type Answer = Result.Result.Success<ReturnType<ManifestDigests>>
@@ -94,7 +94,7 @@ export const of = Effect.fnUntraced(function*(
   options: Options,
   ends: Ends,
   end: keyof Ends,
-  place: Place,
+  place: ContentPath,
   manifest: ManifestBytes
 ): Effect.fn.Return<References, CopyError> {
   const { registry, repository } = ends[end]

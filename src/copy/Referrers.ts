@@ -15,14 +15,14 @@ import type { RegistryError } from "../RegistryError.ts"
 import type { CopyError } from "./CopyError.ts"
 import { ifTold } from "./Ends.ts"
 import * as Job from "./Job.ts"
-import { isWanted, type Node, policiesFor } from "./Options.ts"
+import { type ContentNode, isWanted, policiesFor } from "./Options.ts"
 import { forEachSliced } from "./TaskPool.ts"
 
 // of tags that are looked up at a time
 const concurrency = 16
 
 /** A manifest, and the destinations that do not have it. */
-interface ManifestNode extends Node {
+interface ManifestNode extends ContentNode {
   readonly absent: ReadonlySet<Job.Target>
 }
 
@@ -43,7 +43,7 @@ export const forEach = <E, R>(list: Stream.Stream<Descriptor, E, R>, f: (descrip
 export const areUnknown = Effect.fnUntraced(function*(
   job: Job.Job,
   end: "source" | "destination",
-  { descriptor, path }: Node,
+  { descriptor, path }: ContentNode,
   { reason, registry }: RegistryError,
   unknown: Job.Job["unknownReferrers"]
 ) {

@@ -8,7 +8,7 @@ import * as MediaType from "../MediaType.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import { type CopyError, isCopyError } from "./CopyError.ts"
 import { sourceOf } from "./Delivery.ts"
-import { failureOf, ifTold, type Place } from "./Ends.ts"
+import { type ContentPath, failureOf, ifTold } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import * as ManifestPush from "./ManifestPush.ts"
 import { policiesFor } from "./Options.ts"
@@ -44,7 +44,7 @@ const sender = (job: Job.Job, target: Job.Target) => {
   const { state, registry, repository } = target
   const { source } = job
 
-  const sendBlob = Effect.fnUntraced(function*(place: Place) {
+  const sendBlob = Effect.fnUntraced(function*(place: ContentPath) {
     const { digest } = place.descriptor
     yield* RegistryState.claim(state, [digest])
     RegistryState.forget(state.blobs, repository, digest)
@@ -57,7 +57,7 @@ const sender = (job: Job.Job, target: Job.Target) => {
 
   /** Sends what is not there, and what is not believed to be; counts it. */
   const send = (
-    place: Place,
+    place: ContentPath,
     manifest: ManifestBytes,
     isDoubted: (digest: Digest) => boolean
   ): Effect.Effect<number, CopyError> =>
@@ -105,7 +105,7 @@ const sender = (job: Job.Job, target: Job.Target) => {
 }
 
 /** What was found to be there was copied after all. */
-const note = ({ entries }: Job.Target, { descriptor: { digest } }: Place): void => {
+const note = ({ entries }: Job.Target, { descriptor: { digest } }: ContentPath): void => {
   const place = entries.findIndex((entry) => entry.descriptor.digest === digest)
   const entry = entries[place]
   if (entry !== undefined) entries[place] = { ...entry, outcome: "copied" }

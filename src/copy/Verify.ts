@@ -8,7 +8,7 @@ import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
 import { type CopyError, VerificationFailed } from "./CopyError.ts"
-import { type Ends, failure, type Place } from "./Ends.ts"
+import { type ContentPath, type Ends, failure } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import { policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
@@ -42,7 +42,7 @@ export const verify = Effect.fnUntraced(function*(
   const seen = new Set<Digest>()
   const isNew = ({ digest }: Descriptor) => !seen.has(digest) && seen.add(digest) !== undefined
   const pool = TaskPool.make<CopyError>(concurrency)
-  const blob = (place: Place) =>
+  const blob = (place: ContentPath) =>
     verify === "deep"
       ? registry.getBlob(repository, place.descriptor.digest, { size: place.descriptor.size }).pipe(
         Effect.flatMap(({ stream }) => Stream.runDrain(stream)),
@@ -53,7 +53,7 @@ export const verify = Effect.fnUntraced(function*(
         Job.atTarget(target, place)
       )
 
-  const manifest = (place: Place): Effect.Effect<void, CopyError> =>
+  const manifest = (place: ContentPath): Effect.Effect<void, CopyError> =>
     Effect.gen(function*() {
       const found = yield* registry.getManifest(repository, place.descriptor.digest).pipe(Job.atTarget(target, place))
       const { blobs, manifests } = yield* References.of(job.options, ends, "destination", place, found)
@@ -85,7 +85,7 @@ export const verify = Effect.fnUntraced(function*(
   )
 })
 
-const wrong = (ends: Ends, problem: string, place: Place) =>
+const wrong = (ends: Ends, problem: string, place: ContentPath) =>
   failure(ends, "destination", new VerificationFailed({ problem }), place)
 
 /** Fails if the destination does not list the referrers of a manifest. Whether it lists any is up to it. */

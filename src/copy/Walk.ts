@@ -17,7 +17,7 @@ import { type CopyError, TooDeep } from "./CopyError.ts"
 import type { Role } from "./CopyReport.ts"
 import { failure, ifThere, ifTold } from "./Ends.ts"
 import * as Job from "./Job.ts"
-import { isSparse, type Node, policiesFor } from "./Options.ts"
+import { type ContentNode, isSparse, policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
 import * as References from "./References.ts"
 import * as Referrers from "./Referrers.ts"
@@ -27,7 +27,7 @@ import { forEachSliced } from "./TaskPool.ts"
 import * as WaitGraph from "./WaitGraph.ts"
 
 /** A manifest, and what is known of it so far. There may be very many: what most of them have in common is shared. */
-export interface ManifestNode extends Node {
+export interface ManifestNode extends ContentNode {
   readonly role: Exclude<Role, "blob">
   /** The tags that it is to get at each destination, as far as they do not point at it already. */
   tags: ReadonlyMap<Job.Target, ReadonlyArray<Tag>>
@@ -44,7 +44,7 @@ export interface ManifestNode extends Node {
   /** Are its blobs looked for even where it is there? */
   isDeep: boolean
   /** What it cannot be without. */
-  blobs: ReadonlyArray<Node>
+  blobs: ReadonlyArray<ContentNode>
   children: ReadonlyArray<Digest>
   /** What is pushed before it, though it does not contain it. */
   referrers: ReadonlyArray<Digest>
@@ -53,9 +53,13 @@ export interface ManifestNode extends Node {
 /** Who comes along. */
 export interface Companion {
   /** Takes note of content that is not a blob to deliver, before it is dealt with. */
-  readonly discovered: (node: Node) => Effect.Effect<void>
+  readonly discovered: (node: ContentNode) => Effect.Effect<void>
   /** Deals with a blob at the destinations that may lack it. */
-  readonly blob: (node: Node, targets: ReadonlyArray<Job.Target>, isNew: boolean) => Effect.Effect<void, CopyError>
+  readonly blob: (
+    node: ContentNode,
+    targets: ReadonlyArray<Job.Target>,
+    isNew: boolean
+  ) => Effect.Effect<void, CopyError>
   /** Deals with a manifest at a destination. Everything that it refers to is known so far, and not dealt with yet. */
   readonly manifest: (node: ManifestNode, target: Job.Target) => Effect.Effect<void, CopyError>
 }
@@ -114,7 +118,7 @@ export const make = Effect.fnUntraced(function*(
   }
   const { tasks, waits } = found
   const { blob: dealWithBlob, discovered, manifest: dealWithManifest } = companion(found)
-  const externals = new Map<Digest, { readonly node: Node; readonly targets: Set<Job.Target> }>()
+  const externals = new Map<Digest, { readonly node: ContentNode; readonly targets: Set<Job.Target> }>()
   const digestTags = yield* Referrers.digestTags(job)
 
   const addNode = (descriptor: Descriptor, role: ManifestNode["role"], path: ReadonlyArray<Digest>) => {
