@@ -17,7 +17,7 @@ import type { RegistryError } from "../RegistryError.ts"
 import * as Upload from "../Upload.ts"
 import { type CopyError, isCopyError } from "./CopyError.ts"
 import type { Outcome } from "./CopyReport.ts"
-import { type ContentPath, failureOf, ifTold } from "./Ends.ts"
+import { type ContentPath, failureOf, orAbsentOrDenied } from "./Ends.ts"
 import * as External from "./External.ts"
 import * as FanOut from "./FanOut.ts"
 import * as Job from "./Job.ts"
@@ -116,7 +116,9 @@ const locate = Effect.fnUntraced(
       if (started._tag === "Mounted") return yield* done(anonymousMount === true ? "mounted" : "present")
       return intoSession(target, node, started)
     }
-    const there = yield* ifTold(registry.resolveBlob(repository, digest, { size })).pipe(Job.atTarget(target, node))
+    const there = yield* orAbsentOrDenied(registry.resolveBlob(repository, digest, { size })).pipe(
+      Job.atTarget(target, node)
+    )
     if (there !== undefined) return yield* done("present")
     return size <= Upload.smallBlob && singlePost !== false ? atOnce(target, node) : intoNewSession(target, node)
   }

@@ -88,7 +88,7 @@ const refusals: ReadonlySet<RegistryError["reason"]["_tag"]> = new Set([
  * and some know no HEAD. A push will show whether it refuses that as well. A registry that cannot be reached, or that
  * asks for a pause, has not refused anything.
  */
-export const ifTold = <A, R>(
+export const orAbsentOrDenied = <A, R>(
   effect: Effect.Effect<A, RegistryError, R>
 ): Effect.Effect<A | undefined, RegistryError, R> =>
   Effect.catchIf(ifThere(effect), ({ reason }) => refusals.has(reason._tag), () => Effect.undefined)

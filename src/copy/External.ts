@@ -11,7 +11,7 @@ import * as Hasher from "../Hasher.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Registry from "../Registry.ts"
 import { isRegistryError, type Reason, RegistryError, Unsupported } from "../RegistryError.ts"
-import { type ContentPath, ifTold } from "./Ends.ts"
+import { type ContentPath, orAbsentOrDenied } from "./Ends.ts"
 import type * as Job from "./Job.ts"
 import { policiesFor } from "./Options.ts"
 
@@ -40,7 +40,7 @@ export const blobSource = Effect.fnUntraced(function*(job: Job.Job, { descriptor
   const { externalLayers } = policiesFor(job.options, { descriptor, path, role: "blob" })
   const isExternal = externalLayers === "fetch" && MediaType.isNonDistributable(descriptor.mediaType) &&
     (descriptor.urls ?? []).length > 0
-  return isExternal && (yield* ifTold(registry.resolveBlob(repository, descriptor.digest))) === undefined
+  return isExternal && (yield* orAbsentOrDenied(registry.resolveBlob(repository, descriptor.digest))) === undefined
     ? yield* atUrls(registry.name, descriptor)
     : yield* Registry.blobSource(registry, repository, descriptor)
 })

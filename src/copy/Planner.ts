@@ -7,7 +7,7 @@ import type { Digest } from "../Digest.ts"
 import * as Upload from "../Upload.ts"
 import type { CopyError } from "./CopyError.ts"
 import { CopyPlan, type Edge, type Node as PlanNode } from "./CopyPlan.ts"
-import { format, ifTold } from "./Ends.ts"
+import { format, orAbsentOrDenied } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import type { ContentNode } from "./Options.ts"
 import * as RegistryState from "./RegistryState.ts"
@@ -36,7 +36,8 @@ const planBlob = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, ta
   const { digest, size } = node.descriptor
   const isSameRegistry = job.source.registry === registry
   const there = Job.isSamePlace(target) || (yield* RegistryState.has(state.blobs, repository, digest)) ||
-    (yield* ifTold(registry.resolveBlob(repository, digest, { size })).pipe(Job.atTarget(target, node))) !== undefined
+    (yield* orAbsentOrDenied(registry.resolveBlob(repository, digest, { size })).pipe(Job.atTarget(target, node))) !==
+      undefined
   if (there) return skip("the destination has it")
   const isLarge = size >= (yield* Upload.ResumptionThreshold)
   const most = isLarge ? 5 : 4

@@ -13,7 +13,7 @@ import * as Digest from "../Digest.ts"
 import type { Tag } from "../Reference.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import type { CopyError } from "./CopyError.ts"
-import { ifTold } from "./Ends.ts"
+import { orAbsentOrDenied } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import { type ContentNode, isWanted, policiesFor } from "./Options.ts"
 import { forEachSliced } from "./TaskPool.ts"
@@ -134,11 +134,14 @@ export const digestTags = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.R
   const lookUp = Effect.fnUntraced(function*(parent: ManifestNode, tag: Tag) {
     const descriptor = yield* source.registry.resolveManifest(source.repository, tag).pipe(Job.atSource(job, parent))
     const tags = new Map<Job.Target, Tag>()
-    yield* Job.attemptAll(targets, (target) =>
-      ifTold(target.registry.resolveManifest(target.repository, tag)).pipe(
-        Effect.map((found) => found?.digest === descriptor.digest ? undefined : tags.set(target, tag)),
-        Job.atTarget(target, parent)
-      ))
+    yield* Job.attemptAll(
+      targets,
+      (target) =>
+        orAbsentOrDenied(target.registry.resolveManifest(target.repository, tag)).pipe(
+          Effect.map((found) => found?.digest === descriptor.digest ? undefined : tags.set(target, tag)),
+          Job.atTarget(target, parent)
+        )
+    )
     return { descriptor, tags } satisfies Tagged
   })
 

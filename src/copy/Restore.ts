@@ -8,7 +8,7 @@ import * as MediaType from "../MediaType.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import { type CopyError, isCopyError } from "./CopyError.ts"
 import { sourceOf } from "./Delivery.ts"
-import { type ContentPath, failureOf, ifTold } from "./Ends.ts"
+import { type ContentPath, failureOf, orAbsentOrDenied } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import * as ManifestPush from "./ManifestPush.ts"
 import { policiesFor } from "./Options.ts"
@@ -68,17 +68,18 @@ const sender = (job: Job.Job, target: Job.Target) => {
       let count = 0
       for (const blob of found.blobs) {
         if (externalLayers === "skip" && MediaType.isNonDistributable(blob.mediaType)) continue
-        const isThere = (yield* ifTold(registry.resolveBlob(repository, blob.digest, { size: blob.size })).pipe(
-          Job.atTarget(target)
-        )) !==
-          undefined
+        const isThere =
+          (yield* orAbsentOrDenied(registry.resolveBlob(repository, blob.digest, { size: blob.size })).pipe(
+            Job.atTarget(target)
+          )) !==
+            undefined
         if (isThere && !isDoubted(blob.digest)) continue
         yield* sendBlob({ descriptor: blob, path })
         count++
       }
       for (const child of found.manifests) {
         const isThere =
-          (yield* ifTold(registry.resolveManifest(repository, child.digest)).pipe(Job.atTarget(target))) !==
+          (yield* orAbsentOrDenied(registry.resolveManifest(repository, child.digest)).pipe(Job.atTarget(target))) !==
             undefined
         if (isThere && !isDoubted(child.digest)) continue
         const below = { descriptor: child, path }

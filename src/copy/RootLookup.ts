@@ -10,7 +10,7 @@ import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import { type CopyError, DigestConflict, TagExists, TagMismatch, UnfitReference } from "./CopyError.ts"
-import { failure, ifThere, ifTold } from "./Ends.ts"
+import { failure, ifThere, orAbsentOrDenied } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import * as Platforms from "./Platforms.ts"
 import * as References from "./References.ts"
@@ -44,7 +44,7 @@ type Tags = ReadonlyMap<Tag, Descriptor | undefined>
 /** What the tags that a destination is to get point at by now. */
 const tagsAt = Effect.fnUntraced(function*(target: Job.Target, isMovable: boolean) {
   const { registry, repository, tags } = target
-  const lookUp = isMovable ? ifTold : ifThere
+  const lookUp = isMovable ? orAbsentOrDenied : ifThere
   const found = yield* Effect.forEach(
     tags,
     (tag) => Effect.map(lookUp(registry.resolveManifest(repository, tag)), (there) => [tag, there] as const),

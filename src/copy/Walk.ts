@@ -15,7 +15,7 @@ import { ManifestUnknown } from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 import { type CopyError, TooDeep } from "./CopyError.ts"
 import type { Role } from "./CopyReport.ts"
-import { failure, ifThere, ifTold } from "./Ends.ts"
+import { failure, ifThere, orAbsentOrDenied } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import { type ContentNode, isSparse, policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
@@ -165,7 +165,12 @@ export const make = Effect.fnUntraced(function*(
       if (presence === "present") return
       const there = presence === "absent" ?
         undefined :
-        yield* RegistryState.lookUp(manifests, repository, digest, ifTold(registry.resolveManifest(repository, digest)))
+        yield* RegistryState.lookUp(
+          manifests,
+          repository,
+          digest,
+          orAbsentOrDenied(registry.resolveManifest(repository, digest))
+        )
           .pipe(
             Job.atTarget(target, node)
           )
@@ -352,7 +357,7 @@ const contentsOf = (job: Job.Job, overlay: ReadonlyMap<Digest, ManifestBytes>) =
       if (known !== undefined) return known
       const [target] = targets
       if (node.absent.size === 0 && target !== undefined) {
-        const found = yield* ifTold(target.registry.getManifest(target.repository, digest)).pipe(
+        const found = yield* orAbsentOrDenied(target.registry.getManifest(target.repository, digest)).pipe(
           Job.atTarget(target, node)
         )
         if (found !== undefined) return found
