@@ -115,7 +115,7 @@ const accounting = (account: Account, emit: Job.Job["emit"]) => <A, E, R>(effect
     return Effect.provideService(effect, Observer, (event) => Effect.andThen(note(event), observe(event)))
   })
 
-const reportOf = (job: Job.Job, account: Account, target: Job.Target, root: RootLookup.Root) => {
+const reportOf = (job: Job.Job, account: Account, target: Job.Destination, root: RootLookup.Root) => {
   const { ends, entries } = target
   const { destination, source } = ends
   const kept = entries.find(({ outcome }) => outcome === "kept")
@@ -138,15 +138,17 @@ const reportOf = (job: Job.Job, account: Account, target: Job.Target, root: Root
 
 /** Runs a job until it is done, or has failed for every destination; tells how it went for each. */
 const finish = <A, B>(
-  { targets }: Job.Job,
+  { destinations }: Job.Job,
   effect: Effect.Effect<A, CopyError>,
-  result: (target: Job.Target, done: A) => B
+  result: (target: Job.Destination, done: A) => B
 ): Effect.Effect<ReadonlyArray<Exit.Exit<B, CopyError>>> => {
-  const allFailed = Effect.forEach(targets, ({ failure }) => Effect.exit(Deferred.await(failure)), { discard: true })
+  const allFailed = Effect.forEach(destinations, ({ failure }) => Effect.exit(Deferred.await(failure)), {
+    discard: true
+  })
   return Effect.flatMap(
     Effect.exit(Effect.raceFirst(effect, Effect.andThen(allFailed, Effect.interrupt))),
     (exit) =>
-      Effect.forEach(targets, (target) =>
+      Effect.forEach(destinations, (target) =>
         Job.isAlive(target)
           ? Effect.succeed(Exit.map(exit, (done) => result(target, done)))
           : Effect.exit(Deferred.await(target.failure)))
@@ -165,9 +167,9 @@ const makeJob = Effect.fnUntraced(function*(
     source,
     sourceState,
     sourceLimiter: yield* RegistryState.limiterOf(sourceHost),
-    targets: yield* Effect.forEach(
+    destinations: yield* Effect.forEach(
       destinations,
-      (destination) => Job.makeTarget(source, destination, options, destinations.length === 1)
+      (destination) => Job.makeDestination(source, destination, options, destinations.length === 1)
     ),
     options,
     emit: (event) => {
@@ -198,8 +200,8 @@ const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: RootLookup.R
     yield* whole.emit({ _tag: "Planned", descriptor, role: "root" })
     yield* Job.settle(whole, target, { descriptor, role: "root", path: [] }, "kept")
   }
-  const job: Job.Job = { ...whole, targets: whole.targets.filter((target) => !root.kept.has(target)) }
-  if (!job.targets.some(Job.isAlive)) return root
+  const job: Job.Job = { ...whole, destinations: whole.destinations.filter((target) => !root.kept.has(target)) }
+  if (!job.destinations.some(Job.isAlive)) return root
   const isPlanned = yield* planned(job, root)
   const walk = yield* Walk.make(job, root.overlay, (found) => ({
     discovered: (node) =>
@@ -215,7 +217,7 @@ const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: RootLookup.R
   const top = yield* walk.root(root.descriptor, root.manifest, root.presence, root.tags)
   const nodes = Array.from(walk.nodes.values()).filter(isPlanned)
   yield* Job.attemptAll(
-    job.targets,
+    job.destinations,
     (target) =>
       Effect.andThen(pushTags(job, walk, nodes, target), isPlanned(top) ? verify(job, nodes, top, target) : Effect.void)
   )
@@ -332,7 +334,7 @@ export const planCopy = Effect.fn("Copy.planCopy")(
     const { destination, source } = options
     yield* annotate(options)
     const job = yield* makeJob(source, [destination], options, { requests: 0, warnings: [] }, quietly)
-    const [target] = job.targets
+    const [target] = job.destinations
     if (target === undefined) return yield* Effect.interrupt
     return yield* single(yield* finish(job, Planner.plan(job, target), (_, plan) => plan))
   }
@@ -364,7 +366,7 @@ export const copyBlob = Effect.fn("Copy.copyBlob")(
     const job = yield* makeJob(source, [destination], {}, account, quietly)
     const copying = source.registry.resolveBlob(source.repository, digest).pipe(
       Job.atSource(job),
-      Effect.tap((descriptor) => deliver(job, { descriptor, role: "root", path: [] }, job.targets, false)),
+      Effect.tap((descriptor) => deliver(job, { descriptor, role: "root", path: [] }, job.destinations, false)),
       Effect.map((descriptor): RootLookup.Root => ({ ...RootLookup.nothing, descriptor, named: descriptor })),
       accounting(account, job.emit),
       Effect.provideService(TokenScope.Wanted, scopesOf(source, [destination]))

@@ -26,7 +26,7 @@ import * as RegistryState from "./RegistryState.ts"
 
 /** What takes a blob at one destination, and tells how it got there. */
 interface Sink {
-  readonly target: Job.Target
+  readonly target: Job.Destination
   readonly write: (source: BlobSource.BlobSource<CopyError>) => Effect.Effect<Outcome, CopyError>
 }
 
@@ -35,7 +35,7 @@ interface Sink {
  * not there either.
  */
 export const deliver = Effect.fnUntraced(
-  function*(job: Job.Job, node: ContentNode, destinations: ReadonlyArray<Job.Target>, isNew: boolean) {
+  function*(job: Job.Job, node: ContentNode, destinations: ReadonlyArray<Job.Destination>, isNew: boolean) {
     const { digest } = node.descriptor
     const targets = destinations.filter(({ taken }) => !taken.has(digest) && taken.add(digest))
     if (targets.length === 0) return
@@ -47,7 +47,7 @@ export const deliver = Effect.fnUntraced(
 const move = (
   job: Job.Job,
   node: ContentNode,
-  targets: ReadonlyArray<Job.Target>,
+  targets: ReadonlyArray<Job.Destination>,
   isNew: boolean
 ): Effect.Effect<void, CopyError> =>
   Effect.gen(function*() {
@@ -84,7 +84,7 @@ const move = (
 const locate = Effect.fnUntraced(
   function*(
     job: Job.Job,
-    target: Job.Target,
+    target: Job.Destination,
     node: ContentNode,
     isNew: boolean,
     isTrial: boolean
@@ -99,7 +99,7 @@ const locate = Effect.fnUntraced(
     yield* Job.prepare(job, target)
     const start = (mount: { readonly digest: Digest.Digest; readonly from?: Repository }) =>
       registry.startUpload(repository, { mount, algorithm: Digest.algorithm(digest) }).pipe(
-        Job.atTarget(target, node)
+        Job.atDestination(target, node)
       )
     const from = RegistryState.origin(state, digest, repository, isSameRegistry ? job.source.repository : undefined)
     if (from !== undefined) {
@@ -117,14 +117,14 @@ const locate = Effect.fnUntraced(
       return intoSession(target, node, started)
     }
     const there = yield* orAbsentOrDenied(registry.resolveBlob(repository, digest, { size })).pipe(
-      Job.atTarget(target, node)
+      Job.atDestination(target, node)
     )
     if (there !== undefined) return yield* done("present")
     return size <= Upload.smallBlob && singlePost !== false ? atOnce(target, node) : intoNewSession(target, node)
   }
 )
 
-const arrived = (job: Job.Job, target: Job.Target, node: ContentNode, outcome: Outcome) =>
+const arrived = (job: Job.Job, target: Job.Destination, node: ContentNode, outcome: Outcome) =>
   Effect.andThen(
     RegistryState.learn(target.state.blobs, target.repository, node.descriptor.digest),
     Job.settle(job, target, node, outcome)
@@ -134,13 +134,13 @@ const arrived = (job: Job.Job, target: Job.Target, node: ContentNode, outcome: O
 // ways to write
 // ---------------------------------------------------------------------------------------------------------------------
 
-const atTarget = ({ ends }: Job.Target, node: ContentNode) =>
+const atTarget = ({ ends }: Job.Destination, node: ContentNode) =>
   Effect.mapError((error: CopyError | RegistryError) =>
     isCopyError(error) ? error : failureOf(ends, "destination", node)(error)
   )
 
 /** In one request, where the registry takes it so. */
-const atOnce = (target: Job.Target, node: ContentNode): Sink => ({
+const atOnce = (target: Job.Destination, node: ContentNode): Sink => ({
   target,
   write: (source) =>
     target.registry.pushBlob(target.repository, node.descriptor, source).pipe(
@@ -149,11 +149,11 @@ const atOnce = (target: Job.Target, node: ContentNode): Sink => ({
     )
 })
 
-const reopen = ({ registry, repository }: Job.Target, { descriptor: { digest } }: ContentNode) =>
+const reopen = ({ registry, repository }: Job.Destination, { descriptor: { digest } }: ContentNode) =>
   registry.startUpload(repository, { mount: { digest, from: repository }, algorithm: Digest.algorithm(digest) })
 
 /** Into a session that a mount which was declined has opened. */
-const intoSession = (target: Job.Target, node: ContentNode, session: Upload.Upload): Sink => ({
+const intoSession = (target: Job.Destination, node: ContentNode, session: Upload.Upload): Sink => ({
   target,
   write: (source) =>
     Upload.write(session, node.descriptor.digest, source, reopen(target, node)).pipe(
@@ -166,7 +166,7 @@ const intoSession = (target: Job.Target, node: ContentNode, session: Upload.Uplo
  * Into a session that opens while the source does. It might be mounted as well: whether the registry mounts without being
  * told from where is found out by the way.
  */
-const intoNewSession = (target: Job.Target, node: ContentNode): Sink => ({
+const intoNewSession = (target: Job.Destination, node: ContentNode): Sink => ({
   target,
   write: (source) =>
     Effect.gen(function*() {
@@ -271,33 +271,35 @@ const trialTimeout = Duration.seconds(2)
  * need not be looked for one by one. Waits while another blob does that. Returns the registries at which this blob
  * does.
  */
-const tryOrWait = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, targets: ReadonlyArray<Job.Target>) {
-  const tried: Array<RegistryState.RegistryState> = []
-  const trials: Array<Deferred.Deferred<void>> = []
-  for (const target of targets) {
-    const { state } = target
-    if (!(yield* isWorthTrying(job, target, node))) continue
-    if (state.trial !== undefined) trials.push(state.trial)
-    else if (node.descriptor.size <= Upload.smallBlob) {
-      const trial = Deferred.makeUnsafe<void>()
-      state.trial = trial
-      tried.push(state)
-      yield* Effect.addFinalizer(() => {
-        state.trial = undefined
-        return Deferred.succeed(trial, undefined)
-      })
+const tryOrWait = Effect.fnUntraced(
+  function*(job: Job.Job, node: ContentNode, targets: ReadonlyArray<Job.Destination>) {
+    const tried: Array<RegistryState.RegistryState> = []
+    const trials: Array<Deferred.Deferred<void>> = []
+    for (const target of targets) {
+      const { state } = target
+      if (!(yield* isWorthTrying(job, target, node))) continue
+      if (state.trial !== undefined) trials.push(state.trial)
+      else if (node.descriptor.size <= Upload.smallBlob) {
+        const trial = Deferred.makeUnsafe<void>()
+        state.trial = trial
+        tried.push(state)
+        yield* Effect.addFinalizer(() => {
+          state.trial = undefined
+          return Deferred.succeed(trial, undefined)
+        })
+      }
     }
+    // one that others wait for waits for none
+    if (tried.length === 0) {
+      yield* Effect.forEach(trials, (trial) => Effect.timeoutOption(Deferred.await(trial), trialTimeout))
+    }
+    return tried
   }
-  // one that others wait for waits for none
-  if (tried.length === 0) {
-    yield* Effect.forEach(trials, (trial) => Effect.timeoutOption(Deferred.await(trial), trialTimeout))
-  }
-  return tried
-})
+)
 
 /** Would it save requests to know how a registry answers to a mount? */
 const isWorthTrying = Effect.fnUntraced(
-  function*({ pending, source }: Job.Job, target: Job.Target, { descriptor: { digest } }: ContentNode) {
+  function*({ pending, source }: Job.Job, target: Job.Destination, { descriptor: { digest } }: ContentNode) {
     const { state, registry, repository } = target
     const { anonymousMount, selfMount } = yield* registry.capabilities
     if (anonymousMount === true || selfMount !== undefined || state.hasTriedSelfMount || pending < selfMountThreshold) {
@@ -320,7 +322,7 @@ const isWorthTrying = Effect.fnUntraced(
  * the blob: distribution writes anew where it is, and while it does so refuses what is made of it.
  */
 const tryMount = Effect.fnUntraced(
-  function*({ pending }: Job.Job, { state, registry, repository }: Job.Target, node: ContentNode) {
+  function*({ pending }: Job.Job, { state, registry, repository }: Job.Destination, node: ContentNode) {
     const { selfMount } = yield* registry.capabilities
     if (selfMount !== undefined || state.hasTriedSelfMount || pending < selfMountThreshold) return
     state.hasTriedSelfMount = true

@@ -17,7 +17,7 @@ import type { ContentNode, Options } from "./Options.ts"
 import * as RegistryState from "./RegistryState.ts"
 
 /** One destination. */
-export interface Target {
+export interface Destination {
   readonly ends: Ends
   readonly state: RegistryState.RegistryState
   readonly limiter: Limiter.Limiter
@@ -48,7 +48,7 @@ export interface Job {
   readonly source: End
   readonly sourceState: RegistryState.RegistryState
   readonly sourceLimiter: Limiter.Limiter
-  readonly targets: ReadonlyArray<Target>
+  readonly destinations: ReadonlyArray<Destination>
   readonly options: Options
   readonly emit: (event: CopyEvent) => Effect.Effect<void>
   /** Manifests of which the source did not list the referrers. */
@@ -57,14 +57,14 @@ export interface Job {
   pending: number
 }
 
-export const makeTarget = Effect.fnUntraced(function*(
+export const makeDestination = Effect.fnUntraced(function*(
   source: End,
   destination: End,
   options: Options,
   isOnly: boolean
 ) {
   const host = yield* RegistryState.of(destination.registry)
-  const target: Target = {
+  const target: Destination = {
     ends: { source, destination },
     state,
     limiter: yield* RegistryState.limiterOf(host),
@@ -84,15 +84,15 @@ export const makeTarget = Effect.fnUntraced(function*(
 })
 
 /** Is it the very repository that the source is, so that it has everything? */
-export const isSamePlace = ({ ends: { destination, source } }: Target): boolean =>
+export const isSamePlace = ({ ends: { destination, source } }: Destination): boolean =>
   destination.registry === source.registry && destination.repository === source.repository
 
 /** Has it not failed? */
-export const isAlive = ({ failure }: Target): boolean => !Deferred.isDoneUnsafe(failure)
+export const isAlive = ({ failure }: Destination): boolean => !Deferred.isDoneUnsafe(failure)
 
 /** Does something for one destination. What fails is noted with it, and ends what else is done for it, and nothing else. */
 export const attempt = <A, R>(
-  target: Target,
+  target: Destination,
   effect: Effect.Effect<A, CopyError, R>
 ): Effect.Effect<A | undefined, never, R> =>
   Effect.suspend(() => {
@@ -102,15 +102,15 @@ export const attempt = <A, R>(
 
 /** Does something for each of some destinations at once. */
 export const attemptAll = <R>(
-  targets: ReadonlyArray<Target>,
-  f: (target: Target) => Effect.Effect<unknown, CopyError, R>
+  targets: ReadonlyArray<Destination>,
+  f: (target: Destination) => Effect.Effect<unknown, CopyError, R>
 ): Effect.Effect<void, never, R> =>
   Effect.forEach(targets, (target) => attempt(target, f(target)), { concurrency: "unbounded", discard: true })
 
 /** Something is dealt with. */
 export const settle = (
   job: Job,
-  target: Target,
+  target: Destination,
   { descriptor, path, role }: ContentNode,
   outcome: Outcome
 ): Effect.Effect<void> =>
@@ -121,8 +121,8 @@ export const settle = (
   })
 
 /** What a registry of a destination fails with, over some content. */
-export const atTarget =
-  ({ ends }: Target, node?: ContentPath) =>
+export const atDestination =
+  ({ ends }: Destination, node?: ContentPath) =>
   <A, R>(effect: Effect.Effect<A, RegistryError, R>): Effect.Effect<A, CopyError, R> =>
     Effect.mapError(effect, failureOf(ends, "destination", node))
 
@@ -133,11 +133,13 @@ export const atSource =
     Effect.mapError(effect, failureOf({ source, destination: source }, "source", node))
 
 /** Whoever wants a repository to be made first can do so before anything is written to it. */
-export const prepare = Effect.fnUntraced(function*({ options }: Job, target: Target) {
+export const prepare = Effect.fnUntraced(function*({ options }: Job, target: Destination) {
   const { state, registry, repository } = target
   const { beforePush } = options
   if (beforePush === undefined) return
   const preparing = state.prepared.get(repository) ?? (yield* Effect.cached(beforePush({ registry, repository })))
   state.prepared.set(repository, preparing)
-  yield* Effect.tapError(preparing, () => Effect.sync(() => state.prepared.delete(repository))).pipe(atTarget(target))
+  yield* Effect.tapError(preparing, () => Effect.sync(() => state.prepared.delete(repository))).pipe(
+    atDestination(target)
+  )
 })

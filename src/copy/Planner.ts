@@ -28,36 +28,40 @@ const send = (action: "push" | "upload", why: string, size: number, least: numbe
 })
 
 /** What becomes of a blob that the destination may lack. */
-const planBlob = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, target: Job.Target): Effect.fn.Return<
-  Step,
-  CopyError
-> {
-  const { state, registry, repository } = target
-  const { digest, size } = node.descriptor
-  const isSameRegistry = job.source.registry === registry
-  const there = Job.isSamePlace(target) || (yield* RegistryState.has(state.blobs, repository, digest)) ||
-    (yield* orAbsentOrDenied(registry.resolveBlob(repository, digest, { size })).pipe(Job.atTarget(target, node))) !==
-      undefined
-  if (there) return skip("the destination has it")
-  const isLarge = size >= (yield* Upload.ResumptionThreshold)
-  const most = isLarge ? 5 : 4
-  if (
-    RegistryState.origin(state, digest, repository, isSameRegistry ? job.source.repository : undefined) !== undefined
-  ) {
-    return {
-      action: "mountOrUpload",
-      why: "another repository of the destination has it",
-      bytes: { least: 0, most: size },
-      requests: { least: 1, most }
+const planBlob = Effect.fnUntraced(
+  function*(job: Job.Job, node: ContentNode, target: Job.Destination): Effect.fn.Return<
+    Step,
+    CopyError
+  > {
+    const { state, registry, repository } = target
+    const { digest, size } = node.descriptor
+    const isSameRegistry = job.source.registry === registry
+    const there = Job.isSamePlace(target) || (yield* RegistryState.has(state.blobs, repository, digest)) ||
+      (yield* orAbsentOrDenied(registry.resolveBlob(repository, digest, { size })).pipe(
+          Job.atDestination(target, node)
+        )) !==
+        undefined
+    if (there) return skip("the destination has it")
+    const isLarge = size >= (yield* Upload.ResumptionThreshold)
+    const most = isLarge ? 5 : 4
+    if (
+      RegistryState.origin(state, digest, repository, isSameRegistry ? job.source.repository : undefined) !== undefined
+    ) {
+      return {
+        action: "mountOrUpload",
+        why: "another repository of the destination has it",
+        bytes: { least: 0, most: size },
+        requests: { least: 1, most }
+      }
     }
+    const least = size <= Upload.smallBlob ? 2 : isLarge ? 4 : 3
+    // what its descriptor contains is not read
+    const saved = (yield* inlineContent(node.descriptor)) === undefined ? 0 : 1
+    return send("upload", "the destination does not have it", size, least - saved, most - saved)
   }
-  const least = size <= Upload.smallBlob ? 2 : isLarge ? 4 : 3
-  // what its descriptor contains is not read
-  const saved = (yield* inlineContent(node.descriptor)) === undefined ? 0 : 1
-  return send("upload", "the destination does not have it", size, least - saved, most - saved)
-})
+)
 
-const planManifest = (node: Walk.ManifestNode, target: Job.Target): Step => {
+const planManifest = (node: Walk.ManifestNode, target: Job.Destination): Step => {
   const { size } = node.descriptor
   if (node.missing) return skip("the source lists it, and does not have it")
   if (node.absent.has(target)) return send("push", "the destination does not have it", size, 2, 3)
@@ -80,7 +84,7 @@ const edgesOf = ({ nodes }: Walk.Found): ReadonlyArray<Edge> =>
 
 /** Makes the plan of a job with one destination. */
 export const plan = Effect.fnUntraced(
-  function*(job: Job.Job, target: Job.Target): Effect.fn.Return<CopyPlan, CopyError> {
+  function*(job: Job.Job, target: Job.Destination): Effect.fn.Return<CopyPlan, CopyError> {
     const nodes = new Map<Digest, PlanNode>()
     const note = ({ descriptor, role }: ContentNode, step: Step, tags: PlanNode["tags"] = []) =>
       nodes.set(descriptor.digest, { descriptor, role, ...step, tags })

@@ -43,7 +43,7 @@ const isRefusedType = ({ reason, status = 0 }: CopyError): boolean =>
   reason._tag === "UnexpectedResponse" && status >= 400 && status < 500
 
 /** Deals with a manifest at a destination, once everything that it waits for is dealt with. */
-export const push = (job: Job.Job, found: Found, node: ManifestNode, target: Job.Target): Effect.Effect<void> => {
+export const push = (job: Job.Job, found: Found, node: ManifestNode, target: Job.Destination): Effect.Effect<void> => {
   const blobs = node.isDeep || node.absent.has(target) ? node.blobs : []
   const turn = found.tasks.add([Job.attempt(target, pushNow(job, found, node, target))])
   return target.dealt.pass(
@@ -52,7 +52,7 @@ export const push = (job: Job.Job, found: Found, node: ManifestNode, target: Job
   )
 }
 
-const pushNow = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: ManifestNode, target: Job.Target) {
+const pushNow = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: ManifestNode, target: Job.Destination) {
   const tags = node.tags.get(target) ?? []
   if (node.missing || !node.absent.has(target) && (tags.length === 0 || target.tagIsLast)) {
     return yield* settle(job, found, node, target, node.missing ? "missing" : "present")
@@ -85,11 +85,11 @@ const pushNow = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: Ma
 })
 
 /** Pushes as a blob what a registry does not take as a manifest, because it does not know the type. */
-const pushAsBlob = Effect.fnUntraced(function*(node: ManifestNode, target: Job.Target, bytes: Uint8Array) {
+const pushAsBlob = Effect.fnUntraced(function*(node: ManifestNode, target: Job.Destination, bytes: Uint8Array) {
   const { state, registry, repository } = target
   const { digest } = node.descriptor
   yield* registry.pushBlob(repository, { digest, size: bytes.length }, BlobSource.fromBytes(bytes)).pipe(
-    Job.atTarget(target, node)
+    Job.atDestination(target, node)
   )
   yield* RegistryState.learn(state.blobs, repository, digest)
 })
@@ -98,7 +98,7 @@ const settle = Effect.fnUntraced(function*(
   job: Job.Job,
   found: Found,
   node: ManifestNode,
-  target: Job.Target,
+  target: Job.Destination,
   outcome: Outcome
 ) {
   yield* Job.settle(job, target, node, outcome)
@@ -111,7 +111,7 @@ export const pushTags = (
   job: Job.Job,
   found: Found,
   nodes: ReadonlyArray<ManifestNode>,
-  target: Job.Target
+  target: Job.Destination
 ): Effect.Effect<void, CopyError> =>
   // the root was the first that was found
   Effect.forEach(
@@ -126,7 +126,7 @@ const put = Effect.fnUntraced(
     job: Job.Job,
     found: Found,
     node: ManifestNode,
-    target: Job.Target,
+    target: Job.Destination,
     tags: ReadonlyArray<Tag>
   ): Effect.fn.Return<"copied" | "present", CopyError> {
     const { state, registry, repository } = target
@@ -136,7 +136,7 @@ const put = Effect.fnUntraced(
       const { bytes, descriptor } = yield* found.manifestOf(node, target)
       yield* registry.pushManifest(repository, { mediaType: descriptor.mediaType, bytes, digest }, tags).pipe(
         isSparse(job.options, descriptor) ? Effect.provideService(SparseIndex, "accept") : identity,
-        Job.atTarget(target, node),
+        Job.atDestination(target, node),
         Effect.retry({ times: 1, while: isDoubtful })
       )
     })
@@ -146,7 +146,7 @@ const put = Effect.fnUntraced(
 )
 
 /** What a manifest refers to as its subject, of what is copied so far: as it says itself, and as the source lists it. */
-const subjectsOf = Effect.fnUntraced(function*(found: Found, node: ManifestNode, target: Job.Target) {
+const subjectsOf = Effect.fnUntraced(function*(found: Found, node: ManifestNode, target: Job.Destination) {
   const { bytes, descriptor } = yield* found.manifestOf(node, target)
   const own = Result.getOrUndefined(Manifest.decode(descriptor.mediaType, bytes))?.content.subject?.digest
   return own === undefined || !found.nodes.has(own) || node.subjects.includes(own)
@@ -171,7 +171,7 @@ const pushBehind = Effect.fnUntraced(
     job: Job.Job,
     found: Found,
     node: ManifestNode,
-    target: Job.Target,
+    target: Job.Destination,
     subjects: ReadonlyArray<Digest>,
     late: ReadonlyArray<Digest>
   ) {
@@ -191,7 +191,7 @@ const putAgain = Effect.fnUntraced(
     job: Job.Job,
     found: Found,
     node: ManifestNode,
-    target: Job.Target,
+    target: Job.Destination,
     tags: ReadonlyArray<Tag>,
     refusal: CopyError
   ) {

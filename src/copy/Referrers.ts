@@ -23,13 +23,13 @@ const concurrency = 16
 
 /** A manifest, and the destinations that do not have it. */
 interface ManifestNode extends ContentNode {
-  readonly absent: ReadonlySet<Job.Target>
+  readonly absent: ReadonlySet<Job.Destination>
 }
 
 /** What refers to a manifest, and how likely it is that a destination has it. */
 export interface Referrers {
   readonly descriptors: ReadonlyArray<Descriptor>
-  readonly presence: (target: Job.Target, descriptor: Descriptor) => Job.Presence
+  readonly presence: (target: Job.Destination, descriptor: Descriptor) => Job.Presence
 }
 
 /** No referrers. */
@@ -62,7 +62,7 @@ export const list = Effect.fnUntraced(function*(
   job: Job.Job,
   node: ManifestNode
 ): Effect.fn.Return<Referrers, CopyError> {
-  const { source, targets } = job
+  const { source, destinations } = job
   const { digest } = node.descriptor
   const { referrerFilter, referrers } = policiesFor(job.options, node)
   if (referrers === "skip") return nothing
@@ -76,9 +76,9 @@ export const list = Effect.fnUntraced(function*(
     ? listing.pipe(Job.atSource(job, node))
     : Effect.catch(listing, (error) => areUnknown(job, "source", node, error, job.unknownReferrers))
   if (descriptors.size === 0) return nothing
-  const there = new Map<Job.Target, ReadonlySet<Digest.Digest>>()
+  const there = new Map<Job.Destination, ReadonlySet<Digest.Digest>>()
   yield* Job.attemptAll(
-    targets.filter((target) => !node.absent.has(target)),
+    destinations.filter((target) => !node.absent.has(target)),
     Effect.fnUntraced(function*(target) {
       const found = new Set<Digest.Digest>()
       // a destination that does not list them is asked for each of them
@@ -106,7 +106,7 @@ export const list = Effect.fnUntraced(function*(
 /** The manifest that a tag of the source points at, and the destinations where the tag does not point at it. */
 export interface Tagged {
   readonly descriptor: Descriptor
-  readonly tags: ReadonlyMap<Job.Target, Tag>
+  readonly tags: ReadonlyMap<Job.Destination, Tag>
 }
 
 /** Finds the manifests that tags of the source, which are made of a manifest's digest, point at. */
@@ -114,7 +114,7 @@ export type DigestTags = (node: ManifestNode) => Effect.Effect<ReadonlyArray<Tag
 
 /** Creates a lookup that reads the tags of the source once, when they are needed first. */
 export const digestTags = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.Return<DigestTags> {
-  const { options, source, targets } = job
+  const { options, source, destinations } = job
   const all = yield* Effect.cached(Effect.gen(function*() {
     const tags = new Map<string, Array<Tag>>()
     if (options.digestTags !== "copy") return tags
@@ -133,13 +133,13 @@ export const digestTags = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.R
 
   const lookUp = Effect.fnUntraced(function*(parent: ManifestNode, tag: Tag) {
     const descriptor = yield* source.registry.resolveManifest(source.repository, tag).pipe(Job.atSource(job, parent))
-    const tags = new Map<Job.Target, Tag>()
+    const tags = new Map<Job.Destination, Tag>()
     yield* Job.attemptAll(
-      targets,
+      destinations,
       (target) =>
         orAbsentOrDenied(target.registry.resolveManifest(target.repository, tag)).pipe(
           Effect.map((found) => found?.digest === descriptor.digest ? undefined : tags.set(target, tag)),
-          Job.atTarget(target, parent)
+          Job.atDestination(target, parent)
         )
     )
     return { descriptor, tags } satisfies Tagged

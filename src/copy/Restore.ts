@@ -24,7 +24,7 @@ export const restore = Effect.fnUntraced(function*(
   job: Job.Job,
   node: ManifestNode,
   manifest: ManifestBytes,
-  target: Job.Target
+  target: Job.Destination
 ): Effect.fn.Return<boolean, CopyError> {
   const sent = new Set(
     target.entries.filter(({ outcome }) => outcome === "copied").map(({ descriptor }) => descriptor.digest)
@@ -40,7 +40,7 @@ export const restore = Effect.fnUntraced(function*(
   return count > 0
 })
 
-const sender = (job: Job.Job, target: Job.Target) => {
+const sender = (job: Job.Job, target: Job.Destination) => {
   const { state, registry, repository } = target
   const { source } = job
 
@@ -70,7 +70,7 @@ const sender = (job: Job.Job, target: Job.Target) => {
         if (externalLayers === "skip" && MediaType.isNonDistributable(blob.mediaType)) continue
         const isThere =
           (yield* orAbsentOrDenied(registry.resolveBlob(repository, blob.digest, { size: blob.size })).pipe(
-            Job.atTarget(target)
+            Job.atDestination(target)
           )) !==
             undefined
         if (isThere && !isDoubted(blob.digest)) continue
@@ -78,9 +78,10 @@ const sender = (job: Job.Job, target: Job.Target) => {
         count++
       }
       for (const child of found.manifests) {
-        const isThere =
-          (yield* orAbsentOrDenied(registry.resolveManifest(repository, child.digest)).pipe(Job.atTarget(target))) !==
-            undefined
+        const isThere = (yield* orAbsentOrDenied(registry.resolveManifest(repository, child.digest)).pipe(
+          Job.atDestination(target)
+        )) !==
+          undefined
         if (isThere && !isDoubted(child.digest)) continue
         const below = { descriptor: child, path }
         RegistryState.forget(state.manifests, repository, child.digest)
@@ -95,7 +96,7 @@ const sender = (job: Job.Job, target: Job.Target) => {
             digest: child.digest
           })),
           Effect.scoped,
-          Job.atTarget(target, below)
+          Job.atDestination(target, below)
         )
         note(target, below)
         count++
@@ -106,7 +107,7 @@ const sender = (job: Job.Job, target: Job.Target) => {
 }
 
 /** What was found to be there was copied after all. */
-const note = ({ entries }: Job.Target, { descriptor: { digest } }: ContentPath): void => {
+const note = ({ entries }: Job.Destination, { descriptor: { digest } }: ContentPath): void => {
   const place = entries.findIndex((entry) => entry.descriptor.digest === digest)
   const entry = entries[place]
   if (entry !== undefined) entries[place] = { ...entry, outcome: "copied" }

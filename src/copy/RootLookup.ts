@@ -23,11 +23,11 @@ export interface Root {
   readonly manifest: ManifestBytes | undefined
   /** Manifests that are written anew. */
   readonly overlay: ReadonlyMap<Digest, ManifestBytes>
-  readonly presence: (target: Job.Target) => Job.Presence
+  readonly presence: (target: Job.Destination) => Job.Presence
   /** The tags that do not point at it yet, at each destination that is to get it. */
-  readonly tags: ReadonlyMap<Job.Target, ReadonlyArray<Tag>>
+  readonly tags: ReadonlyMap<Job.Destination, ReadonlyArray<Tag>>
   /** Destinations that keep the tag that they have. */
-  readonly kept: ReadonlyMap<Job.Target, Descriptor>
+  readonly kept: ReadonlyMap<Job.Destination, Descriptor>
 }
 
 /** Of what is no manifest, nothing is to be found out. */
@@ -42,14 +42,14 @@ export const nothing: Omit<Root, "descriptor" | "named"> = {
 type Tags = ReadonlyMap<Tag, Descriptor | undefined>
 
 /** What the tags that a destination is to get point at by now. */
-const tagsAt = Effect.fnUntraced(function*(target: Job.Target, isMovable: boolean) {
+const tagsAt = Effect.fnUntraced(function*(target: Job.Destination, isMovable: boolean) {
   const { registry, repository, tags } = target
   const lookUp = isMovable ? orAbsentOrDenied : ifThere
   const found = yield* Effect.forEach(
     tags,
     (tag) => Effect.map(lookUp(registry.resolveManifest(repository, tag)), (there) => [tag, there] as const),
     { concurrency: "unbounded" }
-  ).pipe(Job.atTarget(target))
+  ).pipe(Job.atDestination(target))
   return new Map(found)
 })
 
@@ -114,7 +114,7 @@ const prepared = Effect.fnUntraced(
  * Is the root at a destination? What its tags point at says so; if none does, it is asked for by digest, except that an
  * image that has no tag there is taken for new: what it consists of is going to be looked for anyway.
  */
-const presenceAt = (target: Job.Target, tags: Tags, { digest, mediaType }: Descriptor): Job.Presence => {
+const presenceAt = (target: Job.Destination, tags: Tags, { digest, mediaType }: Descriptor): Job.Presence => {
   if (Job.isSamePlace(target)) return "present"
   const found = Array.from(tags.values())
   if (found.some((there) => there?.digest === digest)) return "present"
@@ -122,18 +122,19 @@ const presenceAt = (target: Job.Target, tags: Tags, { digest, mediaType }: Descr
   return isNew && !MediaType.isIndex(mediaType) ? "absent" : "unknown"
 }
 
-type Lookups = ReadonlyArray<readonly [Job.Target, Exit.Exit<Tags, CopyError>]>
+type Lookups = ReadonlyArray<readonly [Job.Destination, Exit.Exit<Tags, CopyError>]>
 
 /** What the tags of all destinations point at, and what the source names. What is wrong with the source is told first. */
 const bothEnds = Effect.fnUntraced(function*(job: Job.Job) {
   const { onTagExists = "replace", platforms = "all" } = job.options
   const lookUps: Effect.Effect<Lookups> = Effect.forEach(
-    job.targets,
+    job.destinations,
     (target) => Effect.map(Effect.exit(tagsAt(target, onTagExists === "replace")), (exit) => [target, exit] as const),
     { concurrency: "unbounded" }
   )
-  const isFirst = !job.sourceState.isContacted && !job.targets.some(({ registry }) => registry === job.source.registry)
-  for (const host of [job.sourceState, ...job.targets.map(({ state }) => state)]) host.isContacted = true
+  const isFirst = !job.sourceState.isContacted &&
+    !job.destinations.some(({ registry }) => registry === job.source.registry)
+  for (const host of [job.sourceState, ...job.destinations.map(({ state }) => state)]) host.isContacted = true
   // who was never asked has to be connected to: at both ends at once, for a request that may turn out to be one too many.
   // Platforms are looked for in what the source has, wherever that may be already
   if (isFirst || platforms !== "all") {
@@ -151,14 +152,14 @@ const bothEnds = Effect.fnUntraced(function*(job: Job.Job) {
 export const find = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.Return<Root, CopyError> {
   const { onTagExists = "replace" } = job.options
   const [lookups, source] = yield* bothEnds(job)
-  const at = new Map<Job.Target, Tags>()
+  const at = new Map<Job.Destination, Tags>()
   for (const [target, exit] of lookups) yield* Job.attempt(target, Effect.map(exit, (tags) => at.set(target, tags)))
   const root = yield* prepared(job, source.descriptor, source.manifest)
   const { digest } = root.descriptor
 
-  const tags = new Map<Job.Target, ReadonlyArray<Tag>>()
-  const kept = new Map<Job.Target, Descriptor>()
-  yield* Job.attemptAll(job.targets, (target) =>
+  const tags = new Map<Job.Destination, ReadonlyArray<Tag>>()
+  const kept = new Map<Job.Destination, Descriptor>()
+  yield* Job.attemptAll(job.destinations, (target) =>
     Effect.gen(function*() {
       const { ends } = target
       const wanted = ends.destination.digest

@@ -26,13 +26,13 @@ export const verify = Effect.fnUntraced(function*(
   job: Job.Job,
   nodes: ReadonlyArray<ManifestNode>,
   root: ManifestNode,
-  target: Job.Target
+  target: Job.Destination
 ): Effect.fn.Return<void, CopyError> {
   const { verify = "none" } = job.options
   if (verify === "none") return
   const { ends, registry, repository, tags } = target
   for (const reference of tags.length === 0 ? [root.descriptor.digest] : tags) {
-    const { digest } = yield* registry.resolveManifest(repository, reference).pipe(Job.atTarget(target, root))
+    const { digest } = yield* registry.resolveManifest(repository, reference).pipe(Job.atDestination(target, root))
     if (digest !== root.descriptor.digest) {
       return yield* wrong(ends, `the tag ${reference} points at ${digest}`, root)
     }
@@ -47,15 +47,17 @@ export const verify = Effect.fnUntraced(function*(
       ? registry.getBlob(repository, place.descriptor.digest, { size: place.descriptor.size }).pipe(
         Effect.flatMap(({ stream }) => Stream.runDrain(stream)),
         Effect.scoped,
-        Job.atTarget(target, place)
+        Job.atDestination(target, place)
       )
       : Effect.asVoid(registry.resolveBlob(repository, place.descriptor.digest, { size: place.descriptor.size })).pipe(
-        Job.atTarget(target, place)
+        Job.atDestination(target, place)
       )
 
   const manifest = (place: ContentPath): Effect.Effect<void, CopyError> =>
     Effect.gen(function*() {
-      const found = yield* registry.getManifest(repository, place.descriptor.digest).pipe(Job.atTarget(target, place))
+      const found = yield* registry.getManifest(repository, place.descriptor.digest).pipe(
+        Job.atDestination(target, place)
+      )
       const { blobs, manifests } = yield* References.of(job.options, ends, "destination", place, found)
       const path = [...place.path, found.descriptor.digest]
       const { externalLayers } = policiesFor(job.options, { ...place, role: "root" })
@@ -91,7 +93,7 @@ const wrong = (ends: Ends, problem: string, place: ContentPath) =>
 /** Fails if the destination does not list the referrers of a manifest. Whether it lists any is up to it. */
 const listed = Effect.fnUntraced(function*(
   job: Job.Job,
-  target: Job.Target,
+  target: Job.Destination,
   subject: ManifestNode,
   referrers: ReadonlyArray<ManifestNode>
 ): Effect.fn.Return<void, CopyError> {
@@ -103,7 +105,7 @@ const listed = Effect.fnUntraced(function*(
     (descriptor) => found.add(descriptor.digest)
   )
   const isListed = yield* policiesFor(job.options, subject).referrers === "require"
-    ? Effect.as(listing, true).pipe(Job.atTarget(target, subject))
+    ? Effect.as(listing, true).pipe(Job.atDestination(target, subject))
     : listing.pipe(
       Effect.as(true),
       Effect.catch((error) =>

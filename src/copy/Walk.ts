@@ -30,9 +30,9 @@ import * as WaitGraph from "./WaitGraph.ts"
 export interface ManifestNode extends ContentNode {
   readonly role: Exclude<Role, "blob">
   /** The tags that it is to get at each destination, as far as they do not point at it already. */
-  tags: ReadonlyMap<Job.Target, ReadonlyArray<Tag>>
+  tags: ReadonlyMap<Job.Destination, ReadonlyArray<Tag>>
   /** Destinations that do not have it. */
-  absent: ReadonlySet<Job.Target>
+  absent: ReadonlySet<Job.Destination>
   /** Manifests that it refers to as their subject, as far as they are known here. */
   subjects: ReadonlyArray<Digest>
   /** As the source has it, while that is needed. */
@@ -57,11 +57,11 @@ export interface Companion {
   /** Deals with a blob at the destinations that may lack it. */
   readonly blob: (
     node: ContentNode,
-    targets: ReadonlyArray<Job.Target>,
+    targets: ReadonlyArray<Job.Destination>,
     isNew: boolean
   ) => Effect.Effect<void, CopyError>
   /** Deals with a manifest at a destination. Everything that it refers to is known so far, and not dealt with yet. */
-  readonly manifest: (node: ManifestNode, target: Job.Target) => Effect.Effect<void, CopyError>
+  readonly manifest: (node: ManifestNode, target: Job.Destination) => Effect.Effect<void, CopyError>
 }
 
 /** What was found by now. */
@@ -71,7 +71,7 @@ export interface Found {
   /** Runs what is to be done about it. */
   readonly tasks: TaskPool.TaskPool<CopyError>
   /** Returns the content of a manifest for a destination. */
-  readonly manifestOf: (node: ManifestNode, target: Job.Target) => Effect.Effect<ManifestBytes, CopyError>
+  readonly manifestOf: (node: ManifestNode, target: Job.Destination) => Effect.Effect<ManifestBytes, CopyError>
   /** Forgets the content of a manifest, if every destination has got it, with its tags. */
   readonly release: (node: ManifestNode) => void
 }
@@ -80,8 +80,8 @@ export interface Walk extends Found {
   readonly root: (
     descriptor: Descriptor,
     manifest: ManifestBytes | undefined,
-    presence: (target: Job.Target) => Job.Presence,
-    tags: ReadonlyMap<Job.Target, ReadonlyArray<Tag>>
+    presence: (target: Job.Destination) => Job.Presence,
+    tags: ReadonlyMap<Job.Destination, ReadonlyArray<Tag>>
   ) => Effect.Effect<ManifestNode, CopyError>
 }
 
@@ -104,9 +104,9 @@ export const make = Effect.fnUntraced(function*(
   overlay: ReadonlyMap<Digest, ManifestBytes>,
   companion: (found: Found) => Companion
 ): Effect.fn.Return<Walk> {
-  const { options, source, targets } = job
+  const { options, source, destinations } = job
   const ends = { source, destination: source }
-  const everywhere: ManifestNode["absent"] = new Set(targets)
+  const everywhere: ManifestNode["absent"] = new Set(destinations)
   const nodes = new Map<Digest, ManifestNode>()
   const contents = contentsOf(job, overlay)
   const found: Found = {
@@ -118,7 +118,7 @@ export const make = Effect.fnUntraced(function*(
   }
   const { tasks, waits } = found
   const { blob: dealWithBlob, discovered, manifest: dealWithManifest } = companion(found)
-  const externals = new Map<Digest, { readonly node: ContentNode; readonly targets: Set<Job.Target> }>()
+  const externals = new Map<Digest, { readonly node: ContentNode; readonly targets: Set<Job.Destination> }>()
   const digestTags = yield* Referrers.digestTags(job)
 
   const addNode = (descriptor: Descriptor, role: ManifestNode["role"], path: ReadonlyArray<Digest>) => {
@@ -157,7 +157,7 @@ export const make = Effect.fnUntraced(function*(
   })
 
   const presenceAt = Effect.fnUntraced(
-    function*(node: ManifestNode, target: Job.Target, presumed: (target: Job.Target) => Job.Presence) {
+    function*(node: ManifestNode, target: Job.Destination, presumed: (target: Job.Destination) => Job.Presence) {
       const { digest } = node.descriptor
       const { state: { manifests }, registry, repository } = target
       const isKnown = Job.isSamePlace(target) || (yield* RegistryState.has(manifests, repository, digest))
@@ -172,20 +172,23 @@ export const make = Effect.fnUntraced(function*(
           orAbsentOrDenied(registry.resolveManifest(repository, digest))
         )
           .pipe(
-            Job.atTarget(target, node)
+            Job.atDestination(target, node)
           )
       if (there !== undefined) return
-      node.absent = targets.length === 1 ? everywhere : new Set([...node.absent, target])
+      node.absent = destinations.length === 1 ? everywhere : new Set([...node.absent, target])
     }
   )
 
-  const visit = (node: ManifestNode, presumed: (target: Job.Target) => Job.Presence): Effect.Effect<void, CopyError> =>
+  const visit = (
+    node: ManifestNode,
+    presumed: (target: Job.Destination) => Job.Presence
+  ): Effect.Effect<void, CopyError> =>
     Effect.gen(function*() {
       if (node.path.length > depthLimit) {
         return yield* failure(ends, "source", new TooDeep({ limit: depthLimit }), node)
       }
       yield* discovered(node)
-      yield* Job.attemptAll(targets, (target) => presenceAt(node, target, presumed))
+      yield* Job.attemptAll(destinations, (target) => presenceAt(node, target, presumed))
       const { externalLayers, referrers, trust } = policiesFor(options, node)
       node.isDeep = trust === "deep"
       // children that are present may have referrers that are not
@@ -196,7 +199,7 @@ export const make = Effect.fnUntraced(function*(
       if (isNeeded && content === undefined) {
         node.missing = true
         if (node.containedIn !== undefined) return yield* isMissing(node, node.containedIn)
-        return yield* Job.attemptAll(targets, (target) => dealWithManifest(node, target))
+        return yield* Job.attemptAll(destinations, (target) => dealWithManifest(node, target))
       }
       const refersTo = content === undefined ? noReferences : yield* referencesOf(node, content)
       const path = [...node.path, node.descriptor.digest]
@@ -208,7 +211,7 @@ export const make = Effect.fnUntraced(function*(
       for (const child of node.children) yield* contains(node, child)
       leaveOut(node, refersTo.blobs)
 
-      const lacking = node.isDeep ? targets : Array.from(node.absent)
+      const lacking = node.isDeep ? destinations : Array.from(node.absent)
       const isNew = node.absent.size > 0
       yield* visitAll(
         node,
@@ -228,14 +231,14 @@ export const make = Effect.fnUntraced(function*(
       node.referrers = yield* precede(node, [...listed.descriptors, ...tagged.map(({ descriptor }) => descriptor)])
       yield* visitAll(node, listed.descriptors, "referrer", listed.presence)
       yield* visitAll(node, tagged.map(({ descriptor }) => descriptor), "digestTag", () => "unknown", tagged)
-      yield* Job.attemptAll(targets, (target) => dealWithManifest(node, target))
+      yield* Job.attemptAll(destinations, (target) => dealWithManifest(node, target))
     })
 
   const visitAll = Effect.fnUntraced(function*(
     parent: ManifestNode,
     descriptors: ReadonlyArray<Descriptor>,
     role: ManifestNode["role"],
-    presumed: (target: Job.Target, descriptor: Descriptor) => Job.Presence,
+    presumed: (target: Job.Destination, descriptor: Descriptor) => Job.Presence,
     tagged: ReadonlyArray<Referrers.Tagged> = []
   ) {
     const path = [...parent.path, parent.descriptor.digest]
@@ -249,7 +252,7 @@ export const make = Effect.fnUntraced(function*(
       if (role === "referrer") node.subjects = node.subjects.length === 0 ? subjects : [...node.subjects, ...subjects]
       if (role === "child") node.containedIn ??= path
     })
-    const tagsOf = new Map<ManifestNode, Map<Job.Target, Array<Tag>>>()
+    const tagsOf = new Map<ManifestNode, Map<Job.Destination, Array<Tag>>>()
     yield* forEachSliced(tagged, ({ descriptor, tags }) => {
       const node = nodes.get(descriptor.digest)
       if (node === undefined) return
@@ -279,7 +282,7 @@ export const make = Effect.fnUntraced(function*(
     Effect.forEach(waits.forContained(node.descriptor.digest, child) ?? [], comesLate, { discard: true })
 
   const comesLate = (referrer: Digest) =>
-    Effect.forEach(targets, (target) => {
+    Effect.forEach(destinations, (target) => {
       target.tagIsLast = true
       return target.settled.open(referrer)
     }, { discard: true })
@@ -313,8 +316,8 @@ export const make = Effect.fnUntraced(function*(
       if (manifest !== undefined) contents.hold(node, manifest)
       node.tags = tags
       yield* tasks.run([visit(node, presence)])
-      const isStuck = ({ dealt, settled }: Job.Target) => dealt.waiting() + settled.waiting() > 0
-      if (targets.filter(Job.isAlive).some(isStuck)) {
+      const isStuck = ({ dealt, settled }: Job.Destination) => dealt.waiting() + settled.waiting() > 0
+      if (destinations.filter(Job.isAlive).some(isStuck)) {
         return yield* failure(ends, "source", new TooDeep({ limit: depthLimit }), node)
       }
       for (const { node, targets } of externals.values()) {
@@ -330,7 +333,7 @@ export const make = Effect.fnUntraced(function*(
 
 /** What a walk keeps of the content of manifests. */
 const contentsOf = (job: Job.Job, overlay: ReadonlyMap<Digest, ManifestBytes>) => {
-  const { source, targets } = job
+  const { source, destinations } = job
   const early = new Map<Digest, ManifestBytes>()
   let held = 0
 
@@ -355,10 +358,10 @@ const contentsOf = (job: Job.Job, overlay: ReadonlyMap<Digest, ManifestBytes>) =
       const { digest } = node.descriptor
       const known = node.manifest ?? overlay.get(digest)
       if (known !== undefined) return known
-      const [target] = targets
+      const [target] = destinations
       if (node.absent.size === 0 && target !== undefined) {
         const found = yield* orAbsentOrDenied(target.registry.getManifest(target.repository, digest)).pipe(
-          Job.atTarget(target, node)
+          Job.atDestination(target, node)
         )
         if (found !== undefined) return found
       }
@@ -378,17 +381,17 @@ const contentsOf = (job: Job.Job, overlay: ReadonlyMap<Digest, ManifestBytes>) =
       if (found !== undefined) hold(node, found)
       return found
     }),
-    manifestOf: (node: ManifestNode, target: Job.Target): Effect.Effect<ManifestBytes, CopyError> => {
+    manifestOf: (node: ManifestNode, target: Job.Destination): Effect.Effect<ManifestBytes, CopyError> => {
       const { digest } = node.descriptor
       const known = node.manifest ?? overlay.get(digest)
       if (known !== undefined) return Effect.succeed(known)
       return node.absent.has(target)
         ? atSource(node).pipe(Job.atSource(job, node))
-        : target.registry.getManifest(target.repository, digest).pipe(Job.atTarget(target, node))
+        : target.registry.getManifest(target.repository, digest).pipe(Job.atDestination(target, node))
     },
     release: (node: ManifestNode): void => {
       const { digest } = node.descriptor
-      const isNeeded = targets.some((target) =>
+      const isNeeded = destinations.some((target) =>
         Job.isAlive(target) && (!target.dealt.isOpen(digest) || (node.tags.get(target) ?? []).length > 0)
       )
       if (node.manifest === undefined || isNeeded) return
