@@ -198,7 +198,7 @@ const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { desc
 const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: RootLookup.Root) {
   for (const [target, descriptor] of root.kept) {
     yield* whole.emit({ _tag: "Planned", descriptor, role: "root" })
-    yield* Job.settle(whole, target, { descriptor, role: "root", path: [] }, "kept")
+    yield* Job.record(whole, target, { descriptor, role: "root", path: [] }, "kept")
   }
   const job: Job.Job = { ...whole, destinations: whole.destinations.filter((target) => !root.kept.has(target)) }
   if (!job.destinations.some(Job.isAlive)) return root
@@ -212,7 +212,7 @@ const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: RootLookup.R
     blob: (node, targets, isNew) => deliver(job, node, isPlanned(node) ? targets : [], isNew),
     manifest: (node, target) =>
       // nothing that is left out is waited for by what contains it, which is left out as well
-      isPlanned(node) ? push(job, found, node, target) : target.settled.open(node.descriptor.digest)
+      isPlanned(node) ? push(job, found, node, target) : target.released.open(node.descriptor.digest)
   }))
   const top = yield* walk.root(root.descriptor, root.manifest, root.presence, root.tags)
   const nodes = Array.from(walk.nodes.values()).filter(isPlanned)

@@ -37,7 +37,7 @@ interface Sink {
 export const deliver = Effect.fnUntraced(
   function*(job: Job.Job, node: ContentNode, destinations: ReadonlyArray<Job.Destination>, isNew: boolean) {
     const { digest } = node.descriptor
-    const targets = destinations.filter(({ taken }) => !taken.has(digest) && taken.add(digest))
+    const targets = destinations.filter(({ scheduled }) => !scheduled.has(digest) && scheduled.add(digest))
     if (targets.length === 0) return
     yield* job.emit({ _tag: "Planned", descriptor: node.descriptor, role: node.role })
     yield* move(job, node, targets, isNew)
@@ -127,7 +127,7 @@ const locate = Effect.fnUntraced(
 const arrived = (job: Job.Job, target: Job.Destination, node: ContentNode, outcome: Outcome) =>
   Effect.andThen(
     RegistryState.learn(target.state.blobs, target.repository, node.descriptor.digest),
-    Job.settle(job, target, node, outcome)
+    Job.record(job, target, node, outcome)
   )
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -27,11 +27,11 @@ export interface Destination {
   readonly tags: ReadonlyArray<Tag>
   readonly entries: Array<Entry>
   /** Blobs and manifests that are dealt with, so that what refers to them can be pushed. */
-  readonly dealt: DigestLatches.DigestLatches
+  readonly recorded: DigestLatches.DigestLatches
   /** Manifests that need not be waited for any longer by what they refer to. */
-  readonly settled: DigestLatches.DigestLatches
+  readonly released: DigestLatches.DigestLatches
   /** Blobs that somebody in this copy sees to. */
-  readonly taken: Set<Digest>
+  readonly scheduled: Set<Digest>
   /** Manifests of which the destination did not list the referrers when they were verified. */
   readonly unknownReferrers: Array<UnknownReferrers>
   readonly failure: Deferred.Deferred<never, CopyError>
@@ -72,9 +72,9 @@ export const makeDestination = Effect.fnUntraced(function*(
     repository: destination.repository,
     tags: Array.from(new Set([...destination.tag === undefined ? [] : [destination.tag], ...options.tags ?? []])),
     entries: [],
-    dealt: DigestLatches.make(),
-    settled: DigestLatches.make(),
-    taken: new Set(),
+    recorded: DigestLatches.make(),
+    released: DigestLatches.make(),
+    scheduled: new Set(),
     unknownReferrers: [],
     failure: Deferred.makeUnsafe(),
     isOnly,
@@ -108,7 +108,7 @@ export const attemptAll = <R>(
   Effect.forEach(targets, (target) => attempt(target, f(target)), { concurrency: "unbounded", discard: true })
 
 /** Something is dealt with. */
-export const settle = (
+export const record = (
   job: Job,
   target: Destination,
   { descriptor, path, role }: ContentNode,
@@ -117,7 +117,7 @@ export const settle = (
   Effect.suspend(() => {
     const entry = { descriptor, role, path, outcome }
     target.entries.push(entry)
-    return Effect.andThen(job.emit({ _tag: "Settled", entry }), target.dealt.open(descriptor.digest))
+    return Effect.andThen(job.emit({ _tag: "Settled", entry }), target.recorded.open(descriptor.digest))
   })
 
 /** What a registry of a destination fails with, over some content. */

@@ -109,8 +109,8 @@ export const plan = Effect.fnUntraced(
       blob: (node, targets) =>
         Effect.suspend(() => {
           const { digest } = node.descriptor
-          if (targets.length === 0 || target.taken.has(digest)) return Effect.void
-          target.taken.add(digest)
+          if (targets.length === 0 || target.scheduled.has(digest)) return Effect.void
+          target.scheduled.add(digest)
           return Effect.map(planBlob(job, node, target), (step) => note(node, step))
         }),
       manifest: (node) => Effect.sync(() => note(node, planManifest(node, target), node.tags.get(target)))

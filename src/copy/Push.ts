@@ -46,9 +46,9 @@ const isRefusedType = ({ reason, status = 0 }: CopyError): boolean =>
 export const push = (job: Job.Job, found: Found, node: ManifestNode, target: Job.Destination): Effect.Effect<void> => {
   const blobs = node.isDeep || node.absent.has(target) ? node.blobs : []
   const turn = found.tasks.add([Job.attempt(target, pushNow(job, found, node, target))])
-  return target.dealt.pass(
+  return target.recorded.pass(
     [...blobs.map(({ descriptor }) => descriptor.digest), ...node.children],
-    target.settled.pass(node.referrers, turn)
+    target.released.pass(node.referrers, turn)
   )
 }
 
@@ -101,9 +101,9 @@ const settle = Effect.fnUntraced(function*(
   target: Job.Destination,
   outcome: Outcome
 ) {
-  yield* Job.settle(job, target, node, outcome)
+  yield* Job.record(job, target, node, outcome)
   found.release(node)
-  yield* target.settled.open(node.descriptor.digest)
+  yield* target.released.open(node.descriptor.digest)
 })
 
 /** The tags that had to wait, for more than what they point at does, or until they were found; those of the root come last. */
@@ -180,8 +180,8 @@ const pushBehind = Effect.fnUntraced(
       Effect.catchIf(isLack, (refusal) => putAgain(job, found, node, target, [], refusal)),
       Effect.flatMap((outcome) => settle(job, found, node, target, outcome))
     )
-    for (const referrer of late) yield* target.settled.open(referrer)
-    yield* target.dealt.pass(subjects, found.tasks.add([Job.attempt(target, again)]))
+    for (const referrer of late) yield* target.released.open(referrer)
+    yield* target.recorded.pass(subjects, found.tasks.add([Job.attempt(target, again)]))
   }
 )
 

@@ -284,7 +284,7 @@ export const make = Effect.fnUntraced(function*(
   const comesLate = (referrer: Digest) =>
     Effect.forEach(destinations, (target) => {
       target.tagIsLast = true
-      return target.settled.open(referrer)
+      return target.released.open(referrer)
     }, { discard: true })
 
   /** Those of what refers to a manifest that it can wait for. */
@@ -316,15 +316,15 @@ export const make = Effect.fnUntraced(function*(
       if (manifest !== undefined) contents.hold(node, manifest)
       node.tags = tags
       yield* tasks.run([visit(node, presence)])
-      const isStuck = ({ dealt, settled }: Job.Destination) => dealt.waiting() + settled.waiting() > 0
+      const isStuck = ({ recorded, released }: Job.Destination) => recorded.waiting() + released.waiting() > 0
       if (destinations.filter(Job.isAlive).some(isStuck)) {
         return yield* failure(ends, "source", new TooDeep({ limit: depthLimit }), node)
       }
       for (const { node, targets } of externals.values()) {
-        const lacking = Array.from(targets).filter(({ taken }) => !taken.has(node.descriptor.digest))
+        const lacking = Array.from(targets).filter(({ scheduled }) => !scheduled.has(node.descriptor.digest))
         if (lacking.length === 0) continue
         yield* discovered(node)
-        yield* Job.attemptAll(lacking, (target) => Job.settle(job, target, node, "external"))
+        yield* Job.attemptAll(lacking, (target) => Job.record(job, target, node, "external"))
       }
       return node
     })
@@ -392,7 +392,7 @@ const contentsOf = (job: Job.Job, overlay: ReadonlyMap<Digest, ManifestBytes>) =
     release: (node: ManifestNode): void => {
       const { digest } = node.descriptor
       const isNeeded = destinations.some((target) =>
-        Job.isAlive(target) && (!target.dealt.isOpen(digest) || (node.tags.get(target) ?? []).length > 0)
+        Job.isAlive(target) && (!target.recorded.isOpen(digest) || (node.tags.get(target) ?? []).length > 0)
       )
       if (node.manifest === undefined || isNeeded) return
       held -= node.manifest.bytes.length
