@@ -51,7 +51,7 @@ export interface ManifestNode extends ContentNode {
 }
 
 /** Who comes along. */
-export interface Companion {
+export interface Visitor {
   /** Takes note of content that is not a blob to deliver, before it is dealt with. */
   readonly discovered: (node: ContentNode) => Effect.Effect<void>
   /** Deals with a blob at the destinations that may lack it. */
@@ -102,7 +102,7 @@ const noTargets: ManifestNode["absent"] = new Set()
 export const make = Effect.fnUntraced(function*(
   job: Job.Job,
   overlay: ReadonlyMap<Digest, ManifestBytes>,
-  companion: (found: Found) => Companion
+  makeVisitor: (found: Found) => Visitor
 ): Effect.fn.Return<Walk> {
   const { options, source, destinations } = job
   const ends = { source, destination: source }
@@ -117,7 +117,7 @@ export const make = Effect.fnUntraced(function*(
     release: contents.release
   }
   const { tasks, waits } = found
-  const { blob: dealWithBlob, discovered, manifest: dealWithManifest } = companion(found)
+  const { blob: dealWithBlob, discovered, manifest: dealWithManifest } = makeVisitor(found)
   const externals = new Map<Digest, { readonly node: ContentNode; readonly targets: Set<Job.Destination> }>()
   const digestTags = yield* Referrers.digestTags(job)
 
