@@ -8,7 +8,7 @@ import * as Digest from "../Digest.ts"
 import * as JsonScan from "../JsonScan.ts"
 import * as BrowserSafety from "./BrowserSafety.ts"
 import * as Refusal from "./Refusal.ts"
-import type { Incoming } from "./Served.ts"
+import type { Incoming } from "./ServerContext.ts"
 
 export interface ManifestDocument {
   /** Media type under which it is stored, without parameters. */
@@ -30,7 +30,7 @@ const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Struct({
 
 const decodeSubject = Schema.decodeUnknownOption(Schema.Struct({ digest: Schema.String }))
 
-const subjectOf = (subject: unknown): Digest.Digest | undefined => {
+const subjectHeaders = (subject: unknown): Digest.Digest | undefined => {
   const digest = Option.getOrUndefined(decodeSubject(subject))?.digest
   return digest !== undefined && Digest.isDigest(digest) ? digest : undefined
 }
@@ -56,5 +56,5 @@ export const read = (
     return invalid("the Content-Type is not the mediaType of the manifest")
   }
   if (BrowserSafety.isExecutable(mediaType)) return invalid("browsers execute content of this type: it is no manifest")
-  return Result.succeed({ mediaType, subject: subjectOf(content?.subject) })
+  return Result.succeed({ mediaType, subject: subjectHeaders(content?.subject) })
 }
