@@ -17,9 +17,9 @@ import * as Runtime from "effect/Runtime"
 import * as Stdio from "effect/Stdio"
 import * as Terminal from "effect/Terminal"
 import * as CredentialSearch from "./CredentialSearch.ts"
+import { oneLine } from "./Format.ts"
 import * as Help from "./Help.ts"
 import { version } from "./version.ts"
-import { oneLine } from "./Words.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
 // verbs
