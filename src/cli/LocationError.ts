@@ -11,7 +11,7 @@ import type { RegistryError } from "../RegistryError.ts"
 export type Reason = Exclude<NamespaceError, RegistryError> | RegistryError["reason"]
 
 /** An operation on a place failed. */
-export class LocationError extends Data.TaggedError("Trouble")<{
+export class LocationError extends Data.TaggedError("LocationError")<{
   /** The place, as a reference. */
   readonly reference: string
   /** The operation of `Registry` that failed, where one did. */

@@ -21,7 +21,7 @@ export class Failure extends Schema.TaggedError<Failure>("effect-oci/cli/Failure
 }) {}
 
 /** The command has failed, and everything has been said. */
-export class Reported extends Schema.TaggedError<Reported>("effect-oci/cli/Told")("Told", {}) {}
+export class Reported extends Schema.TaggedError<Reported>("effect-oci/cli/Reported")("Reported", {}) {}
 
 /** A result that could not be written; or nobody reads it any more. */
 class Unwritten extends Schema.TaggedError<Unwritten>("effect-oci/cli/Unwritten")("Unwritten", {

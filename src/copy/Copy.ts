@@ -115,18 +115,17 @@ const accounting = (account: Account, emit: Job.Job["emit"]) => <A, E, R>(effect
     return Effect.provideService(effect, Observer, (event) => Effect.andThen(note(event), observe(event)))
   })
 
-const reportOf = (job: Job.Job, account: Account, target: Job.Destination, root: RootLookup.Root) => {
-  const { ends, entries } = target
-  const { destination, source } = ends
+const reportOf = (job: Job.Job, account: Account, destination: Job.Destination, root: RootLookup.Root) => {
+  const { end, entries } = destination
   const kept = entries.find(({ outcome }) => outcome === "kept")
   const { descriptor } = kept ?? root
   const fields: ConstructorParameters<typeof CopyReport>[0] = {
-    source: format(source),
-    destination: format({ ...destination, digest: descriptor.digest }),
+    source: format(job.source),
+    destination: format({ ...end, digest: descriptor.digest }),
     root: descriptor,
     ...root.named.digest === root.descriptor.digest || root.overlay.size === 0 ? {} : { rewrittenFrom: root.named },
     entries,
-    unknownReferrers: [...job.unknownReferrers, ...target.unknownReferrers],
+    unknownReferrers: [...job.unknownReferrers, ...destination.unknownReferrers],
     bytes: entries.reduce((sum, { descriptor, outcome }) => outcome === "copied" ? sum + descriptor.size : sum, 0),
     requests: account.requests,
     warnings: account.warnings
@@ -140,7 +139,7 @@ const reportOf = (job: Job.Job, account: Account, target: Job.Destination, root:
 const finish = <A, B>(
   { destinations }: Job.Job,
   effect: Effect.Effect<A, CopyError>,
-  result: (target: Job.Destination, done: A) => B
+  result: (destination: Job.Destination, done: A) => B
 ): Effect.Effect<ReadonlyArray<Exit.Exit<B, CopyError>>> => {
   const allFailed = Effect.forEach(destinations, ({ failure }) => Effect.exit(Deferred.await(failure)), {
     discard: true
@@ -148,28 +147,28 @@ const finish = <A, B>(
   return Effect.flatMap(
     Effect.exit(Effect.raceFirst(effect, Effect.andThen(allFailed, Effect.interrupt))),
     (exit) =>
-      Effect.forEach(destinations, (target) =>
-        Job.isAlive(target)
-          ? Effect.succeed(Exit.map(exit, (done) => result(target, done)))
-          : Effect.exit(Deferred.await(target.failure)))
+      Effect.forEach(destinations, (destination) =>
+        Job.isAlive(destination)
+          ? Effect.succeed(Exit.map(exit, (done) => result(destination, done)))
+          : Effect.exit(Deferred.await(destination.failure)))
   )
 }
 
 const makeJob = Effect.fnUntraced(function*(
   source: End,
-  destinations: ReadonlyArray<End>,
+  ends: ReadonlyArray<End>,
   options: Options,
   account: Account,
   emit: Job.Job["emit"]
 ) {
-  const sourceHost = yield* RegistryState.of(source.registry)
+  const sourceState = yield* RegistryState.of(source.registry)
   const job: Job.Job = {
     source,
     sourceState,
-    sourceLimiter: yield* RegistryState.limiterOf(sourceHost),
+    sourceLimiter: yield* RegistryState.limiterOf(sourceState),
     destinations: yield* Effect.forEach(
-      destinations,
-      (destination) => Job.makeDestination(source, destination, options, destinations.length === 1)
+      ends,
+      (end) => Job.makeDestination(end, options, ends.length === 1)
     ),
     options,
     emit: (event) => {
@@ -188,7 +187,7 @@ const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { desc
   if (plan === undefined) return () => true
   if (plan.root.digest !== descriptor.digest) {
     const reason = new PlanOutdated({ expected: plan.root.digest, actual: descriptor.digest })
-    return yield* failure({ source, destination: source }, "source", reason)
+    return yield* failure(source, "source", reason)
   }
   const digests = new Set(plan.nodes.map(({ descriptor }) => descriptor.digest))
   return ({ descriptor }: ContentNode) => digests.has(descriptor.digest)
@@ -196,11 +195,14 @@ const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { desc
 
 /** Copies what the root of a job is, and all that belongs to it. */
 const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: RootLookup.Root) {
-  for (const [target, descriptor] of root.kept) {
+  for (const [destination, descriptor] of root.kept) {
     yield* whole.emit({ _tag: "Planned", descriptor, role: "root" })
-    yield* Job.record(whole, target, { descriptor, role: "root", path: [] }, "kept")
+    yield* Job.record(whole, destination, { descriptor, role: "root", path: [] }, "kept")
   }
-  const job: Job.Job = { ...whole, destinations: whole.destinations.filter((target) => !root.kept.has(target)) }
+  const job: Job.Job = {
+    ...whole,
+    destinations: whole.destinations.filter((destination) => !root.kept.has(destination))
+  }
   if (!job.destinations.some(Job.isAlive)) return root
   const isPlanned = yield* planned(job, root)
   const walk = yield* Walk.make(job, root.overlay, (found) => ({
@@ -209,17 +211,20 @@ const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: RootLookup.R
       node.role === "blob" || isPlanned(node)
         ? job.emit({ _tag: "Planned", descriptor: node.descriptor, role: node.role })
         : Effect.void,
-    blob: (node, targets, isNew) => deliver(job, node, isPlanned(node) ? targets : [], isNew),
-    manifest: (node, target) =>
+    blob: (node, destinations, isNew) => deliver(job, node, isPlanned(node) ? destinations : [], isNew),
+    manifest: (node, destination) =>
       // nothing that is left out is waited for by what contains it, which is left out as well
-      isPlanned(node) ? push(job, found, node, target) : target.released.open(node.descriptor.digest)
+      isPlanned(node) ? push(job, found, node, destination) : destination.released.open(node.descriptor.digest)
   }))
   const top = yield* walk.root(root.descriptor, root.manifest, root.presence, root.tags)
   const nodes = Array.from(walk.nodes.values()).filter(isPlanned)
   yield* Job.attemptAll(
     job.destinations,
-    (target) =>
-      Effect.andThen(pushTags(job, walk, nodes, target), isPlanned(top) ? verify(job, nodes, top, target) : Effect.void)
+    (destination) =>
+      Effect.andThen(
+        pushTags(job, walk, nodes, destination),
+        isPlanned(top) ? verify(job, nodes, top, destination) : Effect.void
+      )
   )
   return root
 })
@@ -243,7 +248,7 @@ const run = Effect.fnUntraced(function*(
     accounting(account, job.emit),
     Effect.provideService(TokenScope.Wanted, scopesOf(source, destinations))
   )
-  const exits = yield* finish(job, copying, (target, root) => reportOf(job, account, target, root))
+  const exits = yield* finish(job, copying, (destination, root) => reportOf(job, account, destination, root))
   return { exits, isFound }
 })
 
@@ -331,12 +336,11 @@ export const copyToMany = Effect.fn("Copy.copyToMany")(
  */
 export const planCopy = Effect.fn("Copy.planCopy")(
   function*(options: Ends & Options): Effect.fn.Return<CopyPlan, CopyError> {
-    const { destination, source } = options
     yield* annotate(options)
-    const job = yield* makeJob(source, [destination], options, { requests: 0, warnings: [] }, quietly)
-    const [target] = job.destinations
-    if (target === undefined) return yield* Effect.interrupt
-    return yield* single(yield* finish(job, Planner.plan(job, target), (_, plan) => plan))
+    const job = yield* makeJob(options.source, [options.destination], options, { requests: 0, warnings: [] }, quietly)
+    const [destination] = job.destinations
+    if (destination === undefined) return yield* Effect.interrupt
+    return yield* single(yield* finish(job, Planner.plan(job, destination), (_, plan) => plan))
   }
 )
 
@@ -350,14 +354,14 @@ export const copyBlob = Effect.fn("Copy.copyBlob")(
   function*(ends: Ends): Effect.fn.Return<CopyReport, CopyError> {
     const { destination, source } = ends
     yield* annotate(ends)
-    const unfit = (end: keyof Ends, problem: string) => failure(ends, end, new UnfitReference({ problem }))
+    const unfit = (side: keyof Ends, problem: string) => failure(ends[side], side, new UnfitReference({ problem }))
     if (source.tag !== undefined) return yield* unfit("source", "a blob has no tag")
     if (destination.tag !== undefined) return yield* unfit("destination", "a blob has no tag")
     const { digest } = source
     if (digest === undefined) return yield* unfit("source", "a blob needs a digest")
     if (destination.digest !== undefined && destination.digest !== digest) {
       return yield* failure(
-        ends,
+        destination,
         "destination",
         new DigestConflict({ source: digest, destination: destination.digest })
       )
@@ -371,6 +375,6 @@ export const copyBlob = Effect.fn("Copy.copyBlob")(
       accounting(account, job.emit),
       Effect.provideService(TokenScope.Wanted, scopesOf(source, [destination]))
     )
-    return yield* single(yield* finish(job, copying, (target, root) => reportOf(job, account, target, root)))
+    return yield* single(yield* finish(job, copying, (destination, root) => reportOf(job, account, destination, root)))
   }
 )

@@ -12,13 +12,13 @@ import type { CopyError } from "./CopyError.ts"
 import type { CopyEvent } from "./CopyEvent.ts"
 import type { Entry, Outcome, UnknownReferrers } from "./CopyReport.ts"
 import * as DigestLatches from "./DigestLatches.ts"
-import { type ContentPath, type End, type Ends, failureOf } from "./Ends.ts"
+import { type ContentPath, type End, failureOf } from "./Ends.ts"
 import type { ContentNode, Options } from "./Options.ts"
 import * as RegistryState from "./RegistryState.ts"
 
 /** One destination. */
 export interface Destination {
-  readonly ends: Ends
+  readonly end: End
   readonly state: RegistryState.RegistryState
   readonly limiter: Limiter.Limiter
   readonly registry: Registry
@@ -58,19 +58,18 @@ export interface Job {
 }
 
 export const makeDestination = Effect.fnUntraced(function*(
-  source: End,
-  destination: End,
+  end: End,
   options: Options,
   isOnly: boolean
 ) {
-  const host = yield* RegistryState.of(destination.registry)
-  const target: Destination = {
-    ends: { source, destination },
+  const state = yield* RegistryState.of(end.registry)
+  const destination: Destination = {
+    end,
     state,
-    limiter: yield* RegistryState.limiterOf(host),
-    registry: destination.registry,
-    repository: destination.repository,
-    tags: Array.from(new Set([...destination.tag === undefined ? [] : [destination.tag], ...options.tags ?? []])),
+    limiter: yield* RegistryState.limiterOf(state),
+    registry: end.registry,
+    repository: end.repository,
+    tags: Array.from(new Set([...end.tag === undefined ? [] : [end.tag], ...options.tags ?? []])),
     entries: [],
     recorded: DigestLatches.make(),
     released: DigestLatches.make(),
@@ -80,66 +79,69 @@ export const makeDestination = Effect.fnUntraced(function*(
     isOnly,
     tagIsLast: false
   }
-  return target
+  return destination
 })
 
 /** Is it the very repository that the source is, so that it has everything? */
-export const isSamePlace = ({ ends: { destination, source } }: Destination): boolean =>
-  destination.registry === source.registry && destination.repository === source.repository
+export const isSamePlace = ({ source }: Job, { registry, repository }: Destination): boolean =>
+  registry === source.registry && repository === source.repository
 
 /** Has it not failed? */
 export const isAlive = ({ failure }: Destination): boolean => !Deferred.isDoneUnsafe(failure)
 
 /** Does something for one destination. What fails is noted with it, and ends what else is done for it, and nothing else. */
 export const attempt = <A, R>(
-  target: Destination,
+  destination: Destination,
   effect: Effect.Effect<A, CopyError, R>
 ): Effect.Effect<A | undefined, never, R> =>
   Effect.suspend(() => {
-    if (!isAlive(target)) return Effect.undefined
-    return target.isOnly ? effect : Effect.raceFirst(effect, Deferred.await(target.failure))
-  }).pipe(Effect.catch((error) => Effect.as(Deferred.fail(target.failure, error), undefined)))
+    if (!isAlive(destination)) return Effect.undefined
+    return destination.isOnly ? effect : Effect.raceFirst(effect, Deferred.await(destination.failure))
+  }).pipe(Effect.catch((error) => Effect.as(Deferred.fail(destination.failure, error), undefined)))
 
 /** Does something for each of some destinations at once. */
 export const attemptAll = <R>(
-  targets: ReadonlyArray<Destination>,
-  f: (target: Destination) => Effect.Effect<unknown, CopyError, R>
+  destinations: ReadonlyArray<Destination>,
+  f: (destination: Destination) => Effect.Effect<unknown, CopyError, R>
 ): Effect.Effect<void, never, R> =>
-  Effect.forEach(targets, (target) => attempt(target, f(target)), { concurrency: "unbounded", discard: true })
+  Effect.forEach(destinations, (destination) => attempt(destination, f(destination)), {
+    concurrency: "unbounded",
+    discard: true
+  })
 
 /** Something is dealt with. */
 export const record = (
   job: Job,
-  target: Destination,
+  destination: Destination,
   { descriptor, path, role }: ContentNode,
   outcome: Outcome
 ): Effect.Effect<void> =>
   Effect.suspend(() => {
     const entry = { descriptor, role, path, outcome }
-    target.entries.push(entry)
-    return Effect.andThen(job.emit({ _tag: "Settled", entry }), target.recorded.open(descriptor.digest))
+    destination.entries.push(entry)
+    return Effect.andThen(job.emit({ _tag: "Settled", entry }), destination.recorded.open(descriptor.digest))
   })
 
 /** What a registry of a destination fails with, over some content. */
 export const atDestination =
-  ({ ends }: Destination, node?: ContentPath) =>
+  ({ end }: Destination, node?: ContentPath) =>
   <A, R>(effect: Effect.Effect<A, RegistryError, R>): Effect.Effect<A, CopyError, R> =>
-    Effect.mapError(effect, failureOf(ends, "destination", node))
+    Effect.mapError(effect, failureOf(end, "destination", node))
 
 /** What the source fails with, over some content. */
 export const atSource =
   ({ source }: Job, node?: ContentPath) =>
   <A, R>(effect: Effect.Effect<A, RegistryError, R>): Effect.Effect<A, CopyError, R> =>
-    Effect.mapError(effect, failureOf({ source, destination: source }, "source", node))
+    Effect.mapError(effect, failureOf(source, "source", node))
 
 /** Whoever wants a repository to be made first can do so before anything is written to it. */
-export const prepare = Effect.fnUntraced(function*({ options }: Job, target: Destination) {
-  const { state, registry, repository } = target
+export const prepare = Effect.fnUntraced(function*({ options }: Job, destination: Destination) {
+  const { state, registry, repository } = destination
   const { beforePush } = options
   if (beforePush === undefined) return
   const preparing = state.prepared.get(repository) ?? (yield* Effect.cached(beforePush({ registry, repository })))
   state.prepared.set(repository, preparing)
   yield* Effect.tapError(preparing, () => Effect.sync(() => state.prepared.delete(repository))).pipe(
-    atDestination(target)
+    atDestination(destination)
   )
 })

@@ -29,7 +29,7 @@ interface ManifestNode extends ContentNode {
 /** What refers to a manifest, and how likely it is that a destination has it. */
 export interface Referrers {
   readonly descriptors: ReadonlyArray<Descriptor>
-  readonly presence: (target: Job.Destination, descriptor: Descriptor) => Job.Presence
+  readonly presence: (destination: Job.Destination, descriptor: Descriptor) => Job.Presence
 }
 
 /** No referrers. */
@@ -78,23 +78,26 @@ export const list = Effect.fnUntraced(function*(
   if (descriptors.size === 0) return nothing
   const there = new Map<Job.Destination, ReadonlySet<Digest.Digest>>()
   yield* Job.attemptAll(
-    destinations.filter((target) => !node.absent.has(target)),
-    Effect.fnUntraced(function*(target) {
+    destinations.filter((destination) => !node.absent.has(destination)),
+    Effect.fnUntraced(function*(destination) {
       const found = new Set<Digest.Digest>()
       // a destination that does not list them is asked for each of them
       yield* Effect.ignore(
         Effect.tap(
-          forEach(target.registry.referrers(target.repository, digest), (descriptor) => found.add(descriptor.digest)),
-          () => Effect.sync(() => there.set(target, found))
+          forEach(
+            destination.registry.referrers(destination.repository, digest),
+            (descriptor) => found.add(descriptor.digest)
+          ),
+          () => Effect.sync(() => there.set(destination, found))
         )
       )
     })
   )
   return {
     descriptors: Array.from(descriptors.values()),
-    presence: (target, { digest }) => {
-      if (there.get(target)?.has(digest) === true) return "present"
-      return there.has(target) || node.absent.has(target) ? "absent" : "unknown"
+    presence: (destination, { digest }) => {
+      if (there.get(destination)?.has(digest) === true) return "present"
+      return there.has(destination) || node.absent.has(destination) ? "absent" : "unknown"
     }
   }
 })
@@ -136,10 +139,10 @@ export const digestTags = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.R
     const tags = new Map<Job.Destination, Tag>()
     yield* Job.attemptAll(
       destinations,
-      (target) =>
-        orAbsentOrDenied(target.registry.resolveManifest(target.repository, tag)).pipe(
-          Effect.map((found) => found?.digest === descriptor.digest ? undefined : tags.set(target, tag)),
-          Job.atDestination(target, parent)
+      (destination) =>
+        orAbsentOrDenied(destination.registry.resolveManifest(destination.repository, tag)).pipe(
+          Effect.map((found) => found?.digest === descriptor.digest ? undefined : tags.set(destination, tag)),
+          Job.atDestination(destination, parent)
         )
     )
     return { descriptor, tags } satisfies Tagged

@@ -24,24 +24,24 @@ export const restore = Effect.fnUntraced(function*(
   job: Job.Job,
   node: ManifestNode,
   manifest: ManifestBytes,
-  target: Job.Destination
+  destination: Job.Destination
 ): Effect.fn.Return<boolean, CopyError> {
   const sent = new Set(
-    target.entries.filter(({ outcome }) => outcome === "copied").map(({ descriptor }) => descriptor.digest)
+    destination.entries.filter(({ outcome }) => outcome === "copied").map(({ descriptor }) => descriptor.digest)
   )
   yield* job.emit({
     _tag: "Warned",
-    registry: target.registry.name,
+    registry: destination.registry.name,
     text: `it lacks parts of ${node.descriptor.digest} that it said to have: they are sent again`
   })
-  const send = sender(job, target)
+  const send = sender(job, destination)
   const count = (yield* send(node, manifest, () => false)) ||
     (yield* send(node, manifest, (digest) => !sent.has(digest)))
   return count > 0
 })
 
-const sender = (job: Job.Job, target: Job.Destination) => {
-  const { state, registry, repository } = target
+const sender = (job: Job.Job, destination: Job.Destination) => {
+  const { state, registry, repository } = destination
   const { source } = job
 
   const sendBlob = Effect.fnUntraced(function*(place: ContentPath) {
@@ -49,10 +49,10 @@ const sender = (job: Job.Job, target: Job.Destination) => {
     yield* RegistryState.claim(state, [digest])
     RegistryState.forget(state.blobs, repository, digest)
     yield* registry.pushBlob(repository, place.descriptor, yield* sourceOf(job, place)).pipe(
-      Effect.mapError((error) => isCopyError(error) ? error : failureOf(target.ends, "destination", place)(error))
+      Effect.mapError((error) => isCopyError(error) ? error : failureOf(destination.end, "destination", place)(error))
     )
     yield* RegistryState.learn(state.blobs, repository, digest)
-    note(target, place)
+    note(destination, place)
   }, Effect.scoped)
 
   /** Sends what is not there, and what is not believed to be; counts it. */
@@ -63,14 +63,14 @@ const sender = (job: Job.Job, target: Job.Destination) => {
   ): Effect.Effect<number, CopyError> =>
     Effect.gen(function*() {
       const path = [...place.path, manifest.descriptor.digest]
-      const found = yield* References.of(job.options, target.ends, "source", place, manifest)
+      const found = yield* References.of(job.options, job.source, "source", place, manifest)
       const { externalLayers } = policiesFor(job.options, { ...place, role: "root" })
       let count = 0
       for (const blob of found.blobs) {
         if (externalLayers === "skip" && MediaType.isNonDistributable(blob.mediaType)) continue
         const isThere =
           (yield* orAbsentOrDenied(registry.resolveBlob(repository, blob.digest, { size: blob.size })).pipe(
-            Job.atDestination(target)
+            Job.atDestination(destination)
           )) !==
             undefined
         if (isThere && !isDoubted(blob.digest)) continue
@@ -79,7 +79,7 @@ const sender = (job: Job.Job, target: Job.Destination) => {
       }
       for (const child of found.manifests) {
         const isThere = (yield* orAbsentOrDenied(registry.resolveManifest(repository, child.digest)).pipe(
-          Job.atDestination(target)
+          Job.atDestination(destination)
         )) !==
           undefined
         if (isThere && !isDoubted(child.digest)) continue
@@ -96,9 +96,9 @@ const sender = (job: Job.Job, target: Job.Destination) => {
             digest: child.digest
           })),
           Effect.scoped,
-          Job.atDestination(target, below)
+          Job.atDestination(destination, below)
         )
-        note(target, below)
+        note(destination, below)
         count++
       }
       return count

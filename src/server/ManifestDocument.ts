@@ -30,7 +30,7 @@ const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Struct({
 
 const decodeSubject = Schema.decodeUnknownOption(Schema.Struct({ digest: Schema.String }))
 
-const subjectHeaders = (subject: unknown): Digest.Digest | undefined => {
+const subjectOf = (subject: unknown): Digest.Digest | undefined => {
   const digest = Option.getOrUndefined(decodeSubject(subject))?.digest
   return digest !== undefined && Digest.isDigest(digest) ? digest : undefined
 }
@@ -56,5 +56,5 @@ export const read = (
     return invalid("the Content-Type is not the mediaType of the manifest")
   }
   if (BrowserSafety.isExecutable(mediaType)) return invalid("browsers execute content of this type: it is no manifest")
-  return Result.succeed({ mediaType, subject: subjectHeaders(content?.subject) })
+  return Result.succeed({ mediaType, subject: subjectOf(content?.subject) })
 }

@@ -44,8 +44,7 @@ import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
-import { type Reason, RegistryError, UnexpectedResponse } from "../RegistryError.ts"
-import { isAbsence } from "./IfThere.ts"
+import { isAbsence, type Reason, RegistryError, UnexpectedResponse } from "../RegistryError.ts"
 import * as KeptManifests from "./KeptManifests.ts"
 import * as PullThrough from "./PullThrough.ts"
 
@@ -68,7 +67,7 @@ export const ReadAhead: Context.Reference<number> = Context.Reference("effect-oc
  * @since 0.1.0
  */
 export const ReaderTimeout: Context.Reference<Duration.Duration> = Context.Reference(
-  "effect-oci/CacheRegistry/Patience",
+  "effect-oci/CacheRegistry/ReaderTimeout",
   {
     defaultValue: () => Duration.seconds(5)
   }

@@ -35,9 +35,8 @@ import { type Digest, isDigest } from "../Digest.ts"
 import * as Limiter from "../Limiter.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
-import { RegistryError, Unsupported } from "../RegistryError.ts"
+import { isAbsence, orAbsent, RegistryError, Unsupported } from "../RegistryError.ts"
 import type { Mounted, Upload } from "../Upload.ts"
-import { ifThere, isAbsence } from "./IfThere.ts"
 import * as Merge from "./Merge.ts"
 import * as ReadStrategy from "./ReadStrategy.ts"
 import * as Replication from "./Replication.ts"
@@ -141,7 +140,7 @@ export const make = (
     writes === "first"
       ? Effect.catchIf(run(first), isAbsence, (absence) =>
         Effect.flatMap(
-          Effect.findFirst(others, (other) => Effect.map(ifThere(look(other)), (found) => found !== undefined)),
+          Effect.findFirst(others, (other) => Effect.map(orAbsent(look(other)), (found) => found !== undefined)),
           (found) => Effect.fail(found._tag === "None" ? absence : onlyRead(operation, repository, found.value.name))
         ))
       : Effect.flatMap(

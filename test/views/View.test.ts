@@ -342,7 +342,7 @@ describe("a view of a selection", () => {
     }))
 })
 
-describe("a debug view", () => {
+describe("a logged view", () => {
   const setup = Effect.fnUntraced(function*(...faults: ReadonlyArray<Faults.Fault>) {
     const memory = yield* MemoryRegistry.make({ name: "mem.local" })
     const { registry } = yield* Faults.make(memory, faults)
@@ -443,7 +443,7 @@ describe("any view", () => {
     ["immutable", View.immutable],
     ["sub", View.sub(repository("team"))],
     ["select", View.select(() => true)],
-    ["debug", View.logged]
+    ["logged", View.logged]
   ]
 
   it.effect.each(views)("%s reads no more of a blob than is asked for", ([, view]) =>
