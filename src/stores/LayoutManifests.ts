@@ -8,27 +8,15 @@ import * as Hasher from "../Hasher.ts"
 import * as Manifest from "../Manifest.ts"
 import type { Tag } from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
-import type { Files } from "./Files.ts"
 import * as LayoutFolder from "./LayoutFolder.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import { manifestLimit } from "./LayoutReader.ts"
-import type { LayoutUsage } from "./LayoutUsage.ts"
+import type { LayoutTarget } from "./LayoutTarget.ts"
 import * as ManifestCheck from "./ManifestCheck.ts"
 
 const isThere = (layout: LayoutFolder.LayoutFolder, digest: Digest.Digest) =>
   Effect.map(layout.size(digest), (size) => size !== undefined)
-
-/** Where manifests are written and deleted. */
-export interface Target {
-  readonly files: Files
-  readonly layout: LayoutFolder.LayoutFolder
-  /** Tells it from others: the repository, unless all share one layout. */
-  readonly key: string
-  readonly usage: LayoutUsage
-  /** Largest size of the index after a push, in bytes. */
-  readonly pushLimit: number
-}
 
 /** Number of entries that are changed without a pause. */
 const entriesAtATime = 200
@@ -85,7 +73,7 @@ const entryRoom = 1024
 
 /** Fails if the index is full, before anything is written: what is pushed at the same time is not known here. */
 const checkRoom = Effect.fnUntraced(function*(
-  { layout, pushLimit }: Target,
+  { layout, pushLimit }: LayoutTarget,
   tags: ReadonlyArray<Tag>,
   list: (index: LayoutIndex.LayoutIndex) => Effect.Effect<LayoutIndex.LayoutIndex, RegistryError.Reason>
 ) {
@@ -99,7 +87,7 @@ const prepareCatalog = (layout: LayoutFolder.LayoutFolder) => Effect.flatMap(lay
 
 /** Stores a manifest, and points tags at it. */
 export const push = Effect.fnUntraced(
-  function*(target: Target, { manifest: { bytes, mediaType, ...rest }, tags, temporary }: {
+  function*(target: LayoutTarget, { manifest: { bytes, mediaType, ...rest }, tags, temporary }: {
     readonly temporary: Effect.Effect<string, RegistryError.Storage>
     readonly manifest: { readonly mediaType: string; readonly bytes: Uint8Array; readonly digest?: Digest.Digest }
     readonly tags: ReadonlyArray<Tag>
@@ -142,7 +130,7 @@ export const push = Effect.fnUntraced(
   }
 )
 
-const removeBlob = ({ files, key, layout, usage }: Target, digest: Digest.Digest) => {
+const removeBlob = ({ files, key, layout, usage }: LayoutTarget, digest: Digest.Digest) => {
   const path = layout.blobPath(digest)
   return usage.removing(key, path, files.remove(path))
 }
@@ -168,7 +156,7 @@ const orphansOf = Effect.fnUntraced(function*(
 })
 
 /** Removes a manifest and every tag on it. What it contains stays. */
-export const deleteManifest = (target: Target, digest: Digest.Digest) => {
+export const deleteManifest = (target: LayoutTarget, digest: Digest.Digest) => {
   const { layout } = target
   return Effect.andThen(
     prepareCatalog(layout),
@@ -197,7 +185,7 @@ export const deleteManifest = (target: Target, digest: Digest.Digest) => {
 }
 
 /** Removes a tag. The manifest stays. */
-export const deleteTag = ({ layout }: Target, tag: Tag) =>
+export const deleteTag = ({ layout }: LayoutTarget, tag: Tag) =>
   layout.change({
     limit: LayoutFormat.indexLimit,
     edit: (index) =>
@@ -207,7 +195,7 @@ export const deleteTag = ({ layout }: Target, tag: Tag) =>
   })
 
 /** Removes a blob. */
-export const deleteBlob = (target: Target, digest: Digest.Digest) => {
+export const deleteBlob = (target: LayoutTarget, digest: Digest.Digest) => {
   const { layout } = target
   return Effect.andThen(
     prepareCatalog(layout),

@@ -218,12 +218,12 @@ describe("DockerArchive", () => {
       ["a manifest.json that is no list", [{ name: "manifest.json", content: "{}" }], "manifest.json: "],
       ["no config", without(/json$/).concat(json("manifest.json", [{ Config: "c" }])), "c: it is missing"],
       ["a config without layers", saved({ config: "{}" }), "rootfs"],
-      ["a config of other layers", saved({ layers: [] }), "it has 2 layers, of which the archive has 0"],
+      ["a config of other layers", saved({ layers: [] }), "it lists 2 layers, but the archive has 0"],
       ["no layer", without(/^1\//), "1/layer.tar: it is missing"],
       [
         "a layer that is compressed as no layer is",
         saved({ layers: [layers[0] ?? new Uint8Array(), new Uint8Array(Buffer.from("BZh91AY"))] }),
-        "1/layer.tar: it is compressed with bzip2, for which there is no type of layer"
+        "1/layer.tar: it is compressed with bzip2, for which layers have no media type"
       ],
       [
         "a layer that leads out",

@@ -4,6 +4,7 @@ import type * as Descriptor from "effect-oci/Descriptor"
 import * as Digest from "effect-oci/Digest"
 import * as MediaType from "effect-oci/MediaType"
 import * as LayoutIndex from "../../src/stores/LayoutIndex.ts"
+import * as LayoutIndexText from "../../src/stores/LayoutIndexText.ts"
 import * as SortedMap from "../../src/stores/SortedMap.ts"
 import { tag } from "../utils/images.ts"
 
@@ -14,7 +15,7 @@ const manifest = (byte: number): Descriptor.Descriptor => ({
 })
 const [a, b, c] = [manifest(0xaa), manifest(0xbb), manifest(0xcc)]
 
-const parse = (text: string): LayoutIndex.LayoutIndex => Result.getOrThrow(LayoutIndex.parse(text))
+const parse = (text: string): LayoutIndex.LayoutIndex => Result.getOrThrow(LayoutIndexText.parse(text))
 
 const named = (descriptor: Descriptor.Descriptor, name: string, more: object = {}) => ({
   ...descriptor,
@@ -26,7 +27,7 @@ const pretty = (...manifests: ReadonlyArray<object>) =>
   parse(JSON.stringify({ schemaVersion: 2, manifests, "com.example.more": [1] }, undefined, 3))
 
 const entries = (index: LayoutIndex.LayoutIndex): ReadonlyArray<object> =>
-  JSON.parse(LayoutIndex.format(index)).manifests
+  JSON.parse(LayoutIndexText.format(index)).manifests
 
 const tagsOf = (index: LayoutIndex.LayoutIndex, after?: string) => Array.from(LayoutIndex.tags(index, after))
 
@@ -44,7 +45,7 @@ describe("LayoutIndex", () => {
       [`{"manifests":"[]"}`, "its manifests are not a list"]
     ]
     it.each(broken)("no index in %s", (text, problem) => {
-      assert.deepStrictEqual(LayoutIndex.parse(text), Result.fail(problem))
+      assert.deepStrictEqual(LayoutIndexText.parse(text), Result.fail(problem))
     })
 
     it.each([`{"manifests":null}`, `{"schemaVersion":2}`, "{}", `{"manifests": [ ]}`])(
@@ -58,7 +59,7 @@ describe("LayoutIndex", () => {
     it("the last of two fields with the same name, as JSON.parse does", () => {
       const text = `{"manifests":[${JSON.stringify(b)}],"manifests":[${JSON.stringify(named(a, "1"))}]}`
       assert.deepStrictEqual(resolve(parse(text), "1"), a)
-      assert.strictEqual(LayoutIndex.format(parse(text)), text)
+      assert.strictEqual(LayoutIndexText.format(parse(text)), text)
     })
 
     it("an entry that makes no sense as an error to who asks for its tag alone", () => {
@@ -191,7 +192,7 @@ describe("LayoutIndex", () => {
     const text = `{ "manifests":\t[\n  ${foreign} ,\n  {"broken": true}\n], "schemaVersion": 2.0, "z": "é" }\n`
     const index = LayoutIndex.point(LayoutIndex.add(parse(text), a), tag("1"), c)
     assert.strictEqual(
-      LayoutIndex.format(index),
+      LayoutIndexText.format(index),
       text.replace("true}", `true},\n  ${JSON.stringify(a)},\n  ${JSON.stringify(named(c, "1"))}`)
     )
   })
@@ -222,7 +223,7 @@ describe("LayoutIndex", () => {
     ([fields, manifests, space]) => {
       const text = space + write({ ...fields, manifests }, space) + space
       const index = parse(text)
-      assert.strictEqual(LayoutIndex.format(index), text)
+      assert.strictEqual(LayoutIndexText.format(index), text)
       assert.deepStrictEqual(
         Array.from(SortedMap.entries(index.entries), ([, { text }]): unknown => JSON.parse(text)),
         JSON.parse(text).manifests
@@ -231,7 +232,7 @@ describe("LayoutIndex", () => {
   )
 
   it.prop("reads any string, or says what is wrong with it", [Schema.String], ([text]) => {
-    assert.isTrue(Result.isResult(LayoutIndex.parse(text)))
+    assert.isTrue(Result.isResult(LayoutIndexText.parse(text)))
   })
 
   const Step = Schema.Struct({
@@ -271,7 +272,7 @@ describe("LayoutIndex", () => {
             for (const [tag, named] of tags) if (named === manifest) tags.delete(tag)
         }
       }
-      const read = parse(LayoutIndex.format(index))
+      const read = parse(LayoutIndexText.format(index))
       assert.deepStrictEqual(tagsOf(read), [...tags.keys()].sort().map(tag))
       for (const [name, manifest] of tags) assert.deepStrictEqual(resolve(read, name), manifest)
       assert.sameDeepMembers([...LayoutIndex.roots(read)], [...listed])

@@ -205,7 +205,7 @@ describe("a lock", () => {
       const fiber = yield* Effect.forkChild(Effect.flip(Effect.scoped(acquire)))
       assert.isAtLeast(yield* pass(() => fiber.pollUnsafe() !== undefined, touch(folder)), 60_000)
       const error = yield* Fiber.join(fiber)
-      assert.strictEqual(error.message, `${folder}: others have been writing for 1m`)
+      assert.strictEqual(error.message, `${folder}: other processes have been writing for 1m`)
       assert.isTrue("isRetryable" in error && error.isRetryable)
     }).pipe(Effect.provide(NodeServices.layer)))
 

@@ -190,7 +190,7 @@ describe("OciArchive", () => {
 
     const broken: ReadonlyArray<readonly [what: string, bytes: (valid: Buffer) => Uint8Array, says: string]> = [
       ["compressed", (valid) => Zlib.gzipSync(valid), "it is compressed with gzip"],
-      ["no archive", () => Buffer.alloc(1024, "text"), "it is no tar archive that can be read"],
+      ["no archive", () => Buffer.alloc(1024, "text"), "it is not a readable tar archive"],
       ["no layout", () => tar({ name: "a", content: "a" }), "oci-layout: it is missing"],
       [
         "without an index",

@@ -131,8 +131,8 @@ describe("TarFile", () => {
     const table: ReadonlyArray<readonly [what: string, bytes: Uint8Array, says: string]> = [
       ["bzip2", Buffer.from("BZh91AY"), "it is compressed with bzip2, and has to be unpacked first"],
       ["xz", Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0]), "it is compressed with xz"],
-      ["what is no archive", Buffer.alloc(2048, "text"), "it is no tar archive that can be read"],
-      ["what is cut off in a header", tar(member).subarray(0, 300), "it is no tar archive that can be read"],
+      ["what is no archive", Buffer.alloc(2048, "text"), "it is not a readable tar archive"],
+      ["what is cut off in a header", tar(member).subarray(0, 300), "it is not a readable tar archive"],
       ["what is cut off in a file", tar({ ...member, size: 2000 }).subarray(0, 1024), "it is cut off"],
       ["a header that was changed", tar(member).fill("b", 0, 1), "checksum"],
       ["a file of more than the archive", Buffer.concat([header({ name: "a", size: 2 ** 52 }), end]), "it is cut off"],

@@ -101,9 +101,9 @@ describe("An archive that is compressed is refused", () => {
     [
       "followed by something after zeros",
       Buffer.concat([gzip, zeros, Buffer.from("more")]),
-      "there is something else after the compressed data"
+      "other data follow the compressed data"
     ],
-    ["no archive", Zlib.gzipSync(Buffer.alloc(2048, "text")), "it is no tar archive that can be read"]
+    ["no archive", Zlib.gzipSync(Buffer.alloc(2048, "text")), "it is not a readable tar archive"]
   ]
   it.effect.each(table)("if it is %s", ([, bytes, says]) =>
     Effect.gen(function*() {

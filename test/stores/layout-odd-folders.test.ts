@@ -173,12 +173,12 @@ describe("LayoutRegistry leaves alone what is broken, and says what is:", () => 
     readonly [what: string, files: Readonly<Record<string, string>>, tag: string, says: string, blocks: boolean]
   > = [
     ["an index without oci-layout", { "index.json": index() }, "Storage", "oci-layout: it is missing", true],
-    ["an oci-layout that is empty", { "oci-layout": "", "index.json": index() }, "Storage", "does not say", true],
+    ["an oci-layout that is empty", { "oci-layout": "", "index.json": index() }, "Storage", "does not declare", true],
     [
       "an oci-layout of another version",
       { "oci-layout": `{"imageLayoutVersion":"2.0.0"}`, "index.json": index() },
       "Storage",
-      "does not say that this is an image layout, version 1",
+      "does not declare an image layout of version 1",
       true
     ],
     ["no index", { "oci-layout": marker }, "Storage", "index.json: it is missing", true],

@@ -197,7 +197,7 @@ describe("a registry", () => {
           yield* startUpload(registry, other)
           assert.strictEqual(
             yield* refusal(startUpload(registry)),
-            "TooManyRequests: the registry asks for a pause: 2 upload sessions may be open, and are"
+            "TooManyRequests: the registry asks for a pause: it has 2 open upload sessions, which is the limit"
           )
           yield* pushBlob(registry, app, "without a session")
         }))
@@ -209,7 +209,7 @@ describe("a registry", () => {
       "has room again for what was deleted or cancelled",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make({ maximumSize: 1000 })
-        const full = "Denied: access is denied: the registry may have 1000 bytes, and is full"
+        const full = "Denied: access is denied: the registry is full: it may have 1000 bytes"
         const twice = yield* pushBlob(registry, app, "x".repeat(400))
         yield* pushBlob(registry, app, "x".repeat(400))
         yield* registry.deleteBlob(app, twice.digest)
@@ -260,7 +260,7 @@ describe("a registry", () => {
     it.effect(`${name} limits each repository, and counts what they share once for all of them`, () =>
       Effect.gen(function*() {
         const registry = yield* make({ maximumRepositorySize: 700, maximumSize: 1000 })
-        const full = "Denied: access is denied: a repository may have 700 bytes, and this one is full"
+        const full = "Denied: access is denied: the repository is full: it may have 700 bytes"
         const { digest } = yield* pushBlob(registry, app, "a".repeat(600))
         assert.strictEqual(yield* refusal(pushBlob(registry, app, "b".repeat(200))), full)
         yield* Effect.scoped(registry.startUpload(other, { mount: { digest, from: app } }))
@@ -268,13 +268,13 @@ describe("a registry", () => {
         assert.strictEqual(yield* refusal(pushBlob(registry, other, "b".repeat(200))), full)
         const third = repository("team/third")
         yield* pushBlob(registry, third, "c".repeat(400))
-        assert.include(yield* refusal(pushBlob(registry, third, "d")), "the registry may have 1000 bytes")
+        assert.include(yield* refusal(pushBlob(registry, third, "d")), "the registry is full: it may have 1000 bytes")
         assert.strictEqual(
           yield* refusal(Effect.scoped(registry.startUpload(third, { mount: { digest, from: app } }))),
           full
         )
         yield* registry.deleteBlob(app, digest)
-        assert.include(yield* refusal(pushBlob(registry, third, "d")), "the registry may have 1000 bytes")
+        assert.include(yield* refusal(pushBlob(registry, third, "d")), "the registry is full: it may have 1000 bytes")
         yield* registry.deleteBlob(other, digest)
         yield* pushBlob(registry, app, "e".repeat(600))
       }).pipe(Effect.provide(NodeServices.layer)))
