@@ -204,6 +204,14 @@ export const make = Effect.fnUntraced(function*(
     { capacity: Infinity, timeToLive: () => Duration.zero }
   )
 
+  /** Returns the descriptor of what is kept, unless that is a web page, which an earlier version may have kept. */
+  const resolveKept = Effect.fnUntraced(function*(repository: Repository, reference: Tag | Digest) {
+    const found = yield* kept.resolve(repository, reference)
+    if (found === undefined || MediaType.isManifest(found.mediaType)) return found
+    const manifest = yield* kept.find(repository, found.digest)
+    return manifest === undefined || isPage(found.mediaType, manifest.bytes) ? undefined : found
+  })
+
   /** What a tag points at by now; with the manifest, where that is not kept yet. */
   const ask = Effect.fnUntraced(function*(repository: Repository, tag: Tag, known: Descriptor | undefined) {
     if (known === undefined) return (yield* fetch(repository, tag, [tag])).descriptor
@@ -214,7 +222,7 @@ export const make = Effect.fnUntraced(function*(
 
   const tags = yield* Cache.makeWith(
     Effect.fnUntraced(function*({ reference: tag, repository }: Key<Tag>): Effect.fn.Return<Resolved, RegistryError> {
-      const known = yield* kept.resolve(repository, tag)
+      const known = yield* resolveKept(repository, tag)
       const asked = yield* Effect.result(ask(repository, tag, known))
       if (Result.isSuccess(asked)) return { descriptor: asked.success, isStale: false }
       if (isAbsence(asked.failure)) yield* kept.forget(repository, tag)
@@ -240,7 +248,7 @@ export const make = Effect.fnUntraced(function*(
 
   /** What upstream alone says of a manifest is not verified, so it is fetched. */
   const resolveDigest = Effect.fnUntraced(function*(repository: Repository, reference: Digest) {
-    const found = yield* kept.resolve(repository, reference)
+    const found = yield* resolveKept(repository, reference)
     return found ?? (yield* Cache.get(manifests, { repository, reference })).descriptor
   })
 
