@@ -12,6 +12,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Digest from "./Digest.ts"
@@ -682,3 +683,23 @@ export class RegistryError extends Schema.TaggedError<RegistryError>("effect-oci
  * @since 0.1.0
  */
 export const isRegistryError = (u: unknown): u is RegistryError => hasProperty(u, TypeId)
+
+const absences: ReadonlySet<string> = new Set(["BlobUnknown", "ManifestUnknown", "NameUnknown"])
+
+/**
+ * Returns true if the registry reports that the content, or its repository, does not exist.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isAbsence = (error: RegistryError): boolean => absences.has(error.reason._tag)
+
+/**
+ * Returns `undefined` instead of failing if the registry reports that the content does not exist.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const orAbsent = <A, R>(
+  effect: Effect.Effect<A, RegistryError, R>
+): Effect.Effect<A | undefined, RegistryError, R> => Effect.catchIf(effect, isAbsence, () => Effect.undefined)

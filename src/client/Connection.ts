@@ -41,8 +41,8 @@ import type { Chunk } from "../Upload.ts"
 import * as Encoding from "./Encoding.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
 import * as KnownHosts from "./KnownHosts.ts"
-import * as Outgoing from "./Outgoing.ts"
 import * as RetryAfterPauses from "./RetryAfterPauses.ts"
+import * as UploadBody from "./UploadBody.ts"
 
 /**
  * How long to wait for the headers of an answer.
@@ -318,7 +318,7 @@ export const make = Effect.fnUntraced(function*(
    */
   const readUpTo = Effect.fnUntraced(
     function*(call: Call, response: HttpClientResponse.HttpClientResponse, limit: number, wanted = true) {
-      const duration = yield* Outgoing.IdleTimeout
+      const duration = yield* UploadBody.IdleTimeout
       const progress = yield* Retries.Progress
       const clock = yield* Clock.Clock
       let size = 0
@@ -348,7 +348,7 @@ export const make = Effect.fnUntraced(function*(
   const bodyOf = (call: Call, response: HttpClientResponse.HttpClientResponse): Registry.Blob["stream"] =>
     isSmall(response)
       ? Stream.fromEffect(Effect.map(readUpTo(call, response, smallBody), ({ bytes }) => bytes))
-      : Stream.unwrap(Effect.map(Outgoing.IdleTimeout, (duration) =>
+      : Stream.unwrap(Effect.map(UploadBody.IdleTimeout, (duration) =>
         response.stream.pipe(
           Stream.catchIf(isBodiless, () => Stream.empty),
           Stream.mapError(transport(call)),
@@ -525,7 +525,7 @@ export const make = Effect.fnUntraced(function*(
     const received = yield* Effect.provideService(
       send(call, whole, expected),
       HeadersTimeout,
-      yield* Outgoing.CommitTimeout
+      yield* UploadBody.CommitTimeout
     )
     return { ...received, sent: bytes.length }
   })
@@ -574,12 +574,12 @@ export const make = Effect.fnUntraced(function*(
     ) {
       const stream = chunk.size === undefined || chunk.size > smallBody
         ? chunk.stream
-        : yield* Outgoing.open((reason) => error(call, reason), chunk.size, chunk.stream)
+        : yield* UploadBody.open((reason) => error(call, reason), chunk.size, chunk.stream)
       if (!Stream.isStream(stream)) return yield* uploadWhole(call, request, stream, expected)
       yield* permit(call)
       const conversation = begin(call, request)
       const authorized = yield* conversation.opening
-      const body = yield* Outgoing.watch((reason) => error(call, reason), { ...chunk, stream })
+      const body = yield* UploadBody.watch((reason) => error(call, reason), { ...chunk, stream })
       const withBody = HttpClientRequest.bodyStream(authorized, body.stream, {
         contentType: MediaType.octetStream,
         ...chunk.size === undefined ? {} : { contentLength: chunk.size }

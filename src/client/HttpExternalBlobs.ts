@@ -23,7 +23,7 @@ import { excerpt } from "../Text.ts"
 import * as Blobs from "./Blobs.ts"
 import { HeadersTimeout } from "./Connection.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
-import * as Outgoing from "./Outgoing.ts"
+import * as UploadBody from "./UploadBody.ts"
 
 // maximum number of URLs of one descriptor that are tried
 const urlLimit = 8
@@ -120,7 +120,7 @@ const contentOf = Effect.fnUntraced(function*(
   offset: number
 ) {
   const { headers, status } = response
-  const duration = yield* Outgoing.IdleTimeout
+  const duration = yield* UploadBody.IdleTimeout
   const [, first] = /^bytes ([0-9]{1,15})-/.exec(headers["content-range"] ?? "") ?? []
   const skipped = status === 200 ? offset : status === 206 && Number(first) === offset ? 0 : undefined
   if (skipped === undefined) {

@@ -60,7 +60,7 @@ export {
   CommitTimeout,
   /** @since 0.1.0 */
   IdleTimeout
-} from "./Outgoing.ts"
+} from "./UploadBody.ts"
 
 export {
   /** @since 0.1.0 */
