@@ -7,8 +7,8 @@
  * halfway finds a higher one when it continues.
  *
  * A claim names its process. If Linux reports that this process has ended, the next number may be created at once. On
- * other systems it may be created when the claim has not been touched for {@link patience}, by the clock of the process
- * that waits.
+ * other systems it may be created when the claim has not been touched for {@link abandonedAfter}, by the clock of the
+ * process that waits.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -20,13 +20,16 @@ import type { Files } from "./Files.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
 
 /** Age at which an untouched claim counts as abandoned. The holder touches its claim four times in this period. */
-const patience = Duration.seconds(10)
+const abandonedAfter = Duration.seconds(10)
 
 /** Maximum time to wait for the lock, even if several processes hold it one after another. */
 const timeout = Duration.minutes(1)
 
 export interface Lock {
-  /** True while this process holds the lock. It loses the lock if it is suspended for longer than {@link patience}. */
+  /**
+   * True while this process holds the lock. It loses the lock if it is suspended for longer than {@link
+   * abandonedAfter}.
+   */
   readonly isHeld: Effect.Effect<boolean, Storage>
 }
 
@@ -110,13 +113,13 @@ export const acquire = Effect.fnUntraced(function*({ files, folder, owner, tempo
     const now = yield* Clock.currentTimeMillis
     const last = isFree ? 0 : yield* touched(number)
     if (seen.number !== number || seen.touched !== last) seen = { number, touched: last, since: now }
-    if (isFree || now - seen.since >= Duration.toMillis(patience) || (yield* isAbandoned(number))) {
+    if (isFree || now - seen.since >= Duration.toMillis(abandonedAfter) || (yield* isAbandoned(number))) {
       const held = yield* Effect.acquireRelease(claim(number + 1), release)
       if (held !== undefined) {
         for (const { name } of known) yield* Effect.ignore(files.remove(files.join(folder, name)))
         yield* Effect.forkScoped(Effect.forever(Effect.delay(
           Effect.ignore(files.touch(pathOf(held))),
-          Duration.times(patience, 0.25)
+          Duration.times(abandonedAfter, 0.25)
         )))
         return { isHeld: isHighest(held) }
       }

@@ -48,8 +48,8 @@
  * A push fails with `Denied` if `index.json` would have more than 64 MiB after it: some 280 000 entries with names of
  * usual length, where each tag is an entry, and each manifest without a tag that no other one contains. Deleting is
  * possible beyond that, and a file of up to 128 MiB is read. A media type may have 255 characters, a push 1000 tags, a
- * manifest 8 MiB of JSON with 100 levels, 300 000 values and 5000 fields of one object, and the annotations of a manifest
- * with a subject 2 MiB. A manifest may not say another size of content than that has.
+ * manifest 8 MiB of JSON with 100 levels, 300 000 values and 5000 fields of one object, and the annotations of a
+ * manifest with a subject 2 MiB. A manifest may not say another size of content than that has.
  *
  * The limits in {@link Options} apply to what this process writes together with what existed before its first change.
  * The first change waits until existing content is counted. Content that other processes write meanwhile is counted

@@ -1,29 +1,31 @@
 /**
  * A registry in front of another one, that keeps what was read: a pull-through cache.
  *
- * Blobs and manifests come from `upstream` the first time, and are kept in `store`, which may be any registry that tells
- * repositories apart; what is there is given out without asking upstream again, by whoever it is asked for, and though it
- * may be gone there: who may read what is for a view in front of the cache to say. Only what was verified is kept, and what
- * the store finds to have gone bad is thrown away and fetched again.
+ * Blobs and manifests come from `upstream` the first time, and are kept in `store`, which may be any registry that
+ * tells repositories apart; what is there is given out without asking upstream again, by whoever it is asked for, and
+ * though it may be gone there: who may read what is for a view in front of the cache to say. Only what was verified is
+ * kept, and what the store finds to have gone bad is thrown away and fetched again.
  *
- * **Blobs** are read from upstream once, however many readers there are. Readers follow a blob on its way into the store,
- * with no more in memory than {@link ReadAhead}. The transfer waits for its fastest reader for a while ({@link ReaderTimeout}),
- * except for readers that wait for its end. A reader that comes late, or falls behind, reads the rest from the store after
- * the blob has arrived. If a reader leaves, the transfer continues to its end. If upstream fails, its readers fail with the
- * same error, nothing is kept, and the next reader starts a new transfer. If the store fails, readers get the blob past it,
- * and the `Observer` receives a `Warning`. A range of a blob that is not in the store transfers the whole blob, because
- * nothing else can be verified: a range up to the end of the blob streams along, any other one waits for the blob.
+ * **Blobs** are read from upstream once, however many readers there are. Readers follow a blob on its way into the
+ * store, with no more in memory than {@link ReadAhead}. The transfer waits for its fastest reader for a while ({@link
+ * ReaderTimeout}), except for readers that wait for its end. A reader that comes late, or falls behind, reads the rest
+ * from the store after the blob has arrived. If a reader leaves, the transfer continues to its end. If upstream fails,
+ * its readers fail with the same error, nothing is kept, and the next reader starts a new transfer. If the store
+ * fails, readers get the blob past it, and the `Observer` receives a `Warning`. A range of a blob that is not in the
+ * store transfers the whole blob, because nothing else can be verified: a range up to the end of the blob streams
+ * along, any other one waits for the blob.
  *
- * **Tags** are believed for a while, and then asked for again, without their manifest where it has not changed. A tag that
- * upstream does not know any more is forgotten. Where upstream cannot be asked, because it is not reachable, or wants no
- * more requests for now, what the tag was last known to be stands in for it, however old, unless `stale` says otherwise;
- * upstream is asked again ten seconds later. Of that too the `Observer` is told. A registry that denies access is believed.
+ * **Tags** are believed for a while, and then asked for again, without their manifest where it has not changed. A tag
+ * that upstream does not know any more is forgotten. Where upstream cannot be asked, because it is not reachable, or
+ * wants no more requests for now, what the tag was last known to be stands in for it, however old, unless `stale` says
+ * otherwise; upstream is asked again ten seconds later. Of that too the `Observer` is told. A registry that denies
+ * access is believed.
  *
- * **Lists**, of tags, repositories and referrers, are those of upstream. **Writing and deleting** is done there, and only
- * then forgotten here; for a cache that is only read see `View.readOnly`.
+ * **Lists**, of tags, repositories and referrers, are those of upstream. **Writing and deleting** is done there, and
+ * only then forgotten here; for a cache that is only read see `View.readOnly`.
  *
- * A store that wants the parts of a manifest before it takes that gets them when the image is pulled; until then, as with
- * any manifest that the store does not take, up to 64 MiB of manifests are kept in memory.
+ * A store that wants the parts of a manifest before it takes that gets them when the image is pulled; until then, as
+ * with any manifest that the store does not take, up to 64 MiB of manifests are kept in memory.
  *
  * @since 0.1.0
  */
@@ -119,8 +121,8 @@ const partsOf = (mediaType: string, bytes: Uint8Array): Effect.Effect<ReadonlySe
 }
 
 /**
- * Verifies a manifest that upstream has sent, whatever kind of registry it is, and returns it with its parts. Some hosts
- * answer every request with a web page, which has a digest as well.
+ * Verifies a manifest that upstream has sent, whatever kind of registry it is, and returns it with its parts. Some
+ * hosts answer every request with a web page, which has a digest as well.
  */
 const verified = Effect.fnUntraced(
   function*({ bytes, descriptor: { mediaType } }: Registry.ManifestBytes, digest: Digest): Effect.fn.Return<
@@ -181,7 +183,7 @@ export const make = Effect.fnUntraced(function*(
     upstream,
     store,
     capacity: yield* ReadAhead,
-    patience: yield* ReaderTimeout,
+    readerTimeout: yield* ReaderTimeout,
     stored: kept.partStored
   })
 

@@ -1,5 +1,5 @@
 /**
- * A registry that is only read.
+ * A read-only view of a registry.
  */
 import * as Effect from "effect/Effect"
 import type { Repository } from "../Reference.ts"
@@ -7,7 +7,7 @@ import type { Registry } from "../Registry.ts"
 import { RegistryError, Unsupported } from "../RegistryError.ts"
 
 /**
- * A registry that is only read: pushes, uploads, mounts and deletes fail with `Unsupported`.
+ * Creates a read-only view: pushes, uploads, mounts and deletes fail with `Unsupported`.
  *
  * @category combinators
  * @since 0.1.0
@@ -19,7 +19,7 @@ export const readOnly = (self: Registry): Registry => {
         operation,
         registry: self.name,
         repository,
-        reason: new Unsupported({ detail: "it is only read here" })
+        reason: new Unsupported({ detail: "this view is read-only" })
       })
     )
   return {

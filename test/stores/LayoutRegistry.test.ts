@@ -282,7 +282,7 @@ describe("LayoutRegistry", () => {
         assert.strictEqual(error.reason._tag, "NameUnknown")
         assert.include(
           error.message,
-          `oci:${directory}/team/app: there is no such repository: ${directory} is no image`
+          `oci:${directory}/team/app: there is no such repository: ${directory} is not an image`
         )
       })))
 

@@ -384,7 +384,7 @@ describe("when the store takes nothing", () => {
       assert.deepStrictEqual(events, [{
         _tag: "Warning",
         registry: "store",
-        text: `team/app@${digest} is not kept: access is denied: there is no room`
+        text: `team/app@${digest} is not cached: access is denied: there is no room`
       }])
     }))
 

@@ -362,7 +362,7 @@ describe("a union that writes to its first registry", () => {
       ) {
         const error = yield* Effect.flip(removal)
         assert.strictEqual(error.reason._tag, "Unsupported")
-        assert.include(error.message, "it is in two, which is only read here")
+        assert.include(error.message, "it is in two, which this union only reads")
       }
     }))
 

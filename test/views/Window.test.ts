@@ -4,7 +4,7 @@ import { TestClock } from "effect/testing"
 import * as Window from "../../src/views/Window.ts"
 import { bytesOf } from "../utils/images.ts"
 
-const make = () => Window.make<string>({ capacity: 4, patience: Duration.seconds(5) })
+const make = () => Window.make<string>({ capacity: 4, readerTimeout: Duration.seconds(5) })
 
 type Of = Window.Window<string>
 
@@ -148,7 +148,7 @@ describe("the writer of a window", () => {
       for (const reader of readers) assert.strictEqual(yield* Fiber.join(reader), "x".repeat(200))
     }))
 
-  it.effect("waits for a reader no longer than it has patience, and then for none", () =>
+  it.effect("waits for a reader no longer than it has readerTimeout, and then for none", () =>
     Effect.gen(function*() {
       const window = make()
       yield* window.join(0)
