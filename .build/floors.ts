@@ -21,6 +21,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "KeyedLock",
     "JsonScan",
     "JsonArray",
+    "OtherFields",
     "Digest",
     "Hasher",
     "MediaType",

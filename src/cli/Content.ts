@@ -20,7 +20,7 @@ export interface Content extends Pick<Descriptor, "mediaType" | "digest" | "size
    * it is not understood, or it is too deep down.
    */
   readonly ends?: "repeated" | "missing" | "unknown" | "deep"
-  readonly annotations?: Readonly<Record<string, string>>
+  readonly annotations?: Readonly<Record<string, string>> | undefined
   readonly config?: Descriptor
   readonly layers?: ReadonlyArray<Descriptor>
   readonly manifests?: ReadonlyArray<Content>
