@@ -29,12 +29,14 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "Descriptor",
     "Manifest",
     "LargeManifest",
-    "Reference"
+    "Reference",
+    "TokenScope"
   ],
   ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
   ["Resolver"],
   ["stores"],
   ["views"],
+  ["http"],
   ["auth"],
   ["client"],
   ["server"],
@@ -52,7 +54,7 @@ const strangers = ["stores", "views", "client", "server"]
 const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<string>]> = [
   [/^@?effect(\/[a-z-]+)*$/, []],
   [/^effect-oci(\/|$)/, []],
-  [/^effect\/(cli|http|http-api|process)\//, ["auth", "client", "server", "node", "cli"]],
+  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "node", "cli"]],
   [/^@effect\/platform-node/, ["node", "cli"]]
 ]
 const nodeRooms = ["node", "cli"]

@@ -15,8 +15,8 @@ import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
+import * as CredentialKeys from "../auth/CredentialKeys.ts"
 import type * as Credentials from "../auth/Credentials.ts"
-import * as Keys from "../auth/Keys.ts"
 import * as ExternalBlobs from "../ExternalBlobs.ts"
 import * as Limiter from "../Limiter.ts"
 import * as Namespace from "../Namespace.ts"
@@ -123,7 +123,9 @@ const readPem = Effect.fnUntraced(function*(flag: string, path: string) {
 /** How `NodeNamespace` is to be made. */
 export const options = Effect.fnUntraced(
   function*({ caFile, capabilities, certFile, insecure, keyFile, mirror, plainHttp, tls }: Settings) {
-    const both = plainHttp.find((host) => tls.some((other) => Keys.placeOf(other) === Keys.placeOf(host)))
+    const both = plainHttp.find((host) =>
+      tls.some((other) => CredentialKeys.placeOf(other) === CredentialKeys.placeOf(host))
+    )
     if (both !== undefined) return yield* misuse(`--plain-http and --tls contradict each other for ${both}`)
     if (Option.isSome(certFile) !== Option.isSome(keyFile)) {
       return yield* misuse("--cert-file and --key-file belong together")

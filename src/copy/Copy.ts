@@ -20,8 +20,8 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
-import * as Scope from "../auth/Scope.ts"
 import { Observer, type RegistryEvent } from "../Registry.ts"
+import * as TokenScope from "../TokenScope.ts"
 import { type CopyError, DigestConflict, PlanOutdated, UnfitReference } from "./CopyError.ts"
 import type { CopyEvent } from "./CopyEvent.ts"
 import type { CopyPlan } from "./CopyPlan.ts"
@@ -73,16 +73,16 @@ export {
 // ---------------------------------------------------------------------------------------------------------------------
 
 /** What a copy will need of a host, so that one token serves for all of it. */
-const scopesOf = (source: End, destinations: ReadonlyArray<End>) => (host: string): Scope.Scope =>
+const scopesOf = (source: End, destinations: ReadonlyArray<End>) => (host: string): TokenScope.TokenScope =>
   destinations
     .filter(({ registry }) => registry.name === host)
     .map((destination) => {
-      const write = Scope.repository(destination.repository, "pull", "push")
+      const write = TokenScope.repository(destination.repository, "pull", "push")
       return source.registry === destination.registry
-        ? Scope.union(write, Scope.repository(source.repository, "pull"))
+        ? TokenScope.union(write, TokenScope.repository(source.repository, "pull"))
         : write
     })
-    .reduce(Scope.union, Scope.empty)
+    .reduce(TokenScope.union, TokenScope.empty)
 
 /** What was noticed of a copy besides its entries. */
 interface Account {
@@ -239,7 +239,7 @@ const run = Effect.fnUntraced(function*(
     ),
     Effect.flatMap((root) => copyAllOf(job, root)),
     accounting(account, job.emit),
-    Effect.provideService(Scope.Wanted, scopesOf(source, destinations))
+    Effect.provideService(TokenScope.Wanted, scopesOf(source, destinations))
   )
   const exits = yield* finish(job, copying, (target, root) => reportOf(job, account, target, root))
   return { exits, isFound }
@@ -367,7 +367,7 @@ export const copyBlob = Effect.fn("Copy.copyBlob")(
       Effect.tap((descriptor) => deliver(job, { descriptor, role: "root", path: [] }, job.targets, false)),
       Effect.map((descriptor): Root.Root => ({ ...Root.nothing, descriptor, named: descriptor })),
       accounting(account, job.emit),
-      Effect.provideService(Scope.Wanted, scopesOf(source, [destination]))
+      Effect.provideService(TokenScope.Wanted, scopesOf(source, [destination]))
     )
     return yield* single(yield* finish(job, copying, (target, root) => reportOf(job, account, target, root)))
   }

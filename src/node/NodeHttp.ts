@@ -21,7 +21,7 @@ import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import type * as Net from "node:net"
 import * as Tls from "node:tls"
-import * as AddressPolicy from "../auth/AddressPolicy.ts"
+import * as AddressPolicy from "../http/AddressPolicy.ts"
 import * as Lookup from "./Lookup.ts"
 import * as ProxyChoice from "./ProxyChoice.ts"
 

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Schema } from "effect"
-import * as Scope from "../../src/auth/Scope.ts"
+import * as TokenScope from "../../src/TokenScope.ts"
 
 const resource = Schema.Literals([
   "repository:team/app",
@@ -17,11 +17,11 @@ const scopes = Arbitrary.array(Arbitrary.schema(Schema.Union([
   word
 ]))).pipe(
   Arbitrary.map((parts) => parts.map((part) => typeof part === "string" ? part : `${part[0]}:${part[1].join(",")}`)),
-  Arbitrary.map((words) => Scope.parse(words.join(" ")))
+  Arbitrary.map((words) => TokenScope.parse(words.join(" ")))
 )
-const same = (a: Scope.Scope, b: Scope.Scope) => {
-  assert.isTrue(Scope.equals(a, b), `${Scope.format(a)} is not ${Scope.format(b)}`)
-  assert.strictEqual(Scope.format(a), Scope.format(b))
+const same = (a: TokenScope.TokenScope, b: TokenScope.TokenScope) => {
+  assert.isTrue(TokenScope.equals(a, b), `${TokenScope.format(a)} is not ${TokenScope.format(b)}`)
+  assert.strictEqual(TokenScope.format(a), TokenScope.format(b))
 }
 
 describe("Scope", () => {
@@ -35,45 +35,47 @@ describe("Scope", () => {
     ["repository:a: * x:y", "* repository:a: x:y"],
     ["", ""]
   ])("%j is written %j", (text, expected) => {
-    assert.strictEqual(Scope.format(Scope.parse(text)), expected)
+    assert.strictEqual(TokenScope.format(TokenScope.parse(text)), expected)
   })
 
   it("has what it was made of", () => {
-    same(Scope.repository("a", "push", "pull"), Scope.parse("repository:a:pull,push"))
-    same(Scope.catalog, Scope.parse("registry:catalog:*"))
-    assert.isTrue(Scope.isEmpty(Scope.empty))
-    assert.isFalse(Scope.isEmpty(Scope.catalog))
+    same(TokenScope.repository("a", "push", "pull"), TokenScope.parse("repository:a:pull,push"))
+    same(TokenScope.catalog, TokenScope.parse("registry:catalog:*"))
+    assert.isTrue(TokenScope.isEmpty(TokenScope.empty))
+    assert.isFalse(TokenScope.isEmpty(TokenScope.catalog))
   })
 
   it("does not take * for every action, nor one resource for another", () => {
-    assert.isFalse(Scope.contains(Scope.parse("repository:a:*"), Scope.parse("repository:a:pull")))
-    assert.isFalse(Scope.contains(Scope.parse("repository:a:pull"), Scope.parse("repository:b:pull")))
-    assert.isFalse(Scope.contains(Scope.parse("repository:a:pull"), Scope.parse("repository:a:pull,push")))
+    assert.isFalse(TokenScope.contains(TokenScope.parse("repository:a:*"), TokenScope.parse("repository:a:pull")))
+    assert.isFalse(TokenScope.contains(TokenScope.parse("repository:a:pull"), TokenScope.parse("repository:b:pull")))
+    assert.isFalse(
+      TokenScope.contains(TokenScope.parse("repository:a:pull"), TokenScope.parse("repository:a:pull,push"))
+    )
   })
 
   it.prop("is read again as it was written", [scopes], ([a]) => {
-    same(Scope.parse(Scope.format(a)), a)
+    same(TokenScope.parse(TokenScope.format(a)), a)
   })
 
   it.prop("has a union that is commutative, associative and idempotent", [scopes, scopes, scopes], ([a, b, c]) => {
-    same(Scope.union(a, b), Scope.union(b, a))
-    same(Scope.union(Scope.union(a, b), c), Scope.union(a, Scope.union(b, c)))
-    same(Scope.union(a, a), a)
-    same(Scope.union(a, Scope.empty), a)
-    same(Scope.union(Scope.empty, a), a)
+    same(TokenScope.union(a, b), TokenScope.union(b, a))
+    same(TokenScope.union(TokenScope.union(a, b), c), TokenScope.union(a, TokenScope.union(b, c)))
+    same(TokenScope.union(a, a), a)
+    same(TokenScope.union(a, TokenScope.empty), a)
+    same(TokenScope.union(TokenScope.empty, a), a)
   })
 
   it.prop("has a union that contains both, and nothing else does that is not in it", [scopes, scopes], ([a, b]) => {
-    const both = Scope.union(a, b)
-    assert.isTrue(Scope.contains(both, a) && Scope.contains(both, b))
-    assert.strictEqual(Scope.contains(a, b), Scope.equals(both, a))
-    assert.strictEqual(Scope.isEmpty(both), Scope.isEmpty(a) && Scope.isEmpty(b))
+    const both = TokenScope.union(a, b)
+    assert.isTrue(TokenScope.contains(both, a) && TokenScope.contains(both, b))
+    assert.strictEqual(TokenScope.contains(a, b), TokenScope.equals(both, a))
+    assert.strictEqual(TokenScope.isEmpty(both), TokenScope.isEmpty(a) && TokenScope.isEmpty(b))
   })
 
   it.prop("is contained in itself and in what contains what contains it", [scopes, scopes, scopes], ([a, b, c]) => {
-    assert.isTrue(Scope.contains(a, a))
-    assert.isTrue(Scope.contains(a, Scope.empty))
-    if (Scope.contains(a, b) && Scope.contains(b, c)) assert.isTrue(Scope.contains(a, c))
-    assert.isTrue(Scope.contains(Scope.union(Scope.union(a, b), c), a))
+    assert.isTrue(TokenScope.contains(a, a))
+    assert.isTrue(TokenScope.contains(a, TokenScope.empty))
+    if (TokenScope.contains(a, b) && TokenScope.contains(b, c)) assert.isTrue(TokenScope.contains(a, c))
+    assert.isTrue(TokenScope.contains(TokenScope.union(TokenScope.union(a, b), c), a))
   })
 })
