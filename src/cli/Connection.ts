@@ -29,11 +29,11 @@ import * as Capabilities from "./Capabilities.ts"
 import { CredentialSearch } from "./CredentialSearch.ts"
 import * as Flags from "./Flags.ts"
 import * as GivenCredentials from "./GivenCredentials.ts"
-import { misuse, readHost } from "./Names.ts"
+import type * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
 import { Failure } from "./Output.ts"
 import * as Password from "./Password.ts"
-import type * as Places from "./Places.ts"
+import { misuse, readHost } from "./ReferenceInput.ts"
 
 const readMirror = (text: string) =>
   Result.flatMap(Flags.readPair(text), ([host, mirror]) => Result.map(readHost(host), () => [host, mirror] as const))
@@ -240,7 +240,7 @@ const layerOf = (settings: Settings, ends: ReadonlyArray<GivenCredentials.End>, 
   )
 
 /** What an argument or a flag names. */
-type Naming = Places.Named | Host | Option.Option<Host>
+type Naming = Locations.Named | Host | Option.Option<Host>
 
 const placeOf = (naming: Naming): ReadonlyArray<GivenCredentials.End["places"][number]> => {
   if (typeof naming === "string") return [{ input: naming, registry: { host: naming } }]
@@ -268,8 +268,8 @@ export const provide =
 
 interface CopyInput {
   readonly connection: Settings & { readonly from: Password.Given; readonly to: Password.Given }
-  readonly source: Places.Named
-  readonly destinations: ReadonlyArray<Places.Named>
+  readonly source: Locations.Named
+  readonly destinations: ReadonlyArray<Locations.Named>
 }
 
 const copyLayer = ({ connection, destinations, source }: CopyInput) =>

@@ -6,8 +6,8 @@ import * as Option from "effect/Option"
 import * as CredentialKeys from "../auth/CredentialKeys.ts"
 import type { Credential, Place } from "../auth/Credentials.ts"
 import type { Host, Repository } from "../Reference.ts"
-import { misuse } from "./Names.ts"
 import * as Password from "./Password.ts"
+import { misuse } from "./ReferenceInput.ts"
 
 /** One end of a verb, and what the flags give for it. */
 export interface End {

@@ -12,7 +12,7 @@ import * as TokenScope from "../TokenScope.ts"
 import type { Authentication, Check, Permission } from "./Authentication.ts"
 import * as Endpoint from "./Endpoint.ts"
 import * as Refusal from "./Refusal.ts"
-import type { Identity, Incoming } from "./Served.ts"
+import type { Identity, Incoming } from "./ServerContext.ts"
 import type * as SignedTokens from "./SignedTokens.ts"
 
 export interface Guard {

@@ -16,9 +16,9 @@ import type { Authentication, Permission } from "./Authentication.ts"
 import * as Body from "./Body.ts"
 import * as Endpoint from "./Endpoint.ts"
 import * as Guard from "./Guard.ts"
-import type { Idle } from "./Idle.ts"
+import type { IdleWatch } from "./IdleWatch.ts"
 import * as Refusal from "./Refusal.ts"
-import type { Answer, Incoming } from "./Served.ts"
+import type { Answer, Incoming } from "./ServerContext.ts"
 import type { SignedTokens } from "./SignedTokens.ts"
 
 const formLimit = 64 * 1024
@@ -49,7 +49,7 @@ const uncached = { "cache-control": "no-store" }
 export const make = (
   { authorize, check, lifetime, refreshLifetime, service }: Extract<Authentication, { readonly _tag: "Bearer" }>,
   tokens: SignedTokens,
-  idle: Idle
+  idle: IdleWatch
 ): (request: Incoming) => Answer => {
   const grant = Effect.fnUntraced(
     function*(username: string | undefined, scopes: ReadonlyArray<string>, wantsRefresh: boolean) {

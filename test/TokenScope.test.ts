@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Schema } from "effect"
-import * as TokenScope from "../../src/TokenScope.ts"
+import * as TokenScope from "../src/TokenScope.ts"
 
 const resource = Schema.Literals([
   "repository:team/app",
