@@ -256,7 +256,7 @@ describe("RegistryError", () => {
       assert.strictEqual(other.reason._tag, "BlobUnknown")
     }))
 
-  it("is told from other values", () => {
+  it("is distinguished from other values", () => {
     const reason = new RegistryError.Denied({})
     assert.isTrue(RegistryError.isRegistryError(failed(reason)))
     for (const other of [reason, undefined, null, "RegistryError", { _tag: "RegistryError" }]) {
