@@ -19,7 +19,7 @@ import * as Stream from "effect/Stream"
 /** The bytes from this position on have left the window, or never were in it. */
 export class Behind extends Data.TaggedError("Behind")<{ readonly position: number }> {}
 
-/** A read position. The window keeps up with it while its scope is open. */
+/** A read position. The writer waits for it while its scope is open. */
 export interface Cursor<E> {
   /** Returns the bytes from the position up to `end`. */
   readonly readTo: (end: number) => Stream.Stream<Uint8Array, E | Behind>

@@ -1,5 +1,5 @@
 /**
- * What registries in memory and in folders refuse, so that they can always be read and emptied.
+ * Limits of registries in memory and in folders, which ensure that they can always be read and emptied.
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
@@ -108,7 +108,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "refuses JSON that would take long to read, at once",
+      "refuses JSON that would take long to read, without reading it",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make()
         const push = (json: string) =>
@@ -143,7 +143,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "lets others run while it checks a manifest that takes long",
+      "lets other fibers run while it checks a large manifest",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make()
         const annotations = Object.fromEntries(Array.from({ length: 5000 }, (_, number) => [`${number}`, ""]))
@@ -153,7 +153,7 @@ describe("a registry", () => {
         const content = { mediaType: MediaType.imageManifest, config: { ...config, annotations }, layers }
         const stretch = yield* longestStretch(pushManifest(registry, app, content, [tag("1")]))
         assert.lengthOf(yield* Stream.runCollect(registry.tags(app)), 1)
-        // more than a second in one go
+        // more than a second without a pause
         assert.isBelow(stretch, 300)
       })
     )
@@ -172,7 +172,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "names the content whose size is another than a manifest says",
+      "names the content whose size differs from that in a manifest",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make()
         const config = yield* pushBlob(registry, app, "{}", MediaType.imageConfig)
@@ -201,7 +201,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "refuses a blob of more than it may have, however it comes",
+      "refuses a blob that exceeds the limit, however it is uploaded",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make({ maximumBlobSize: 10 })
         yield* pushBlob(registry, app, "0123456789")
@@ -219,7 +219,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "refuses more upload sessions than may be open",
+      "refuses more open upload sessions than the limit",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make({ maximumUploads: 2 })
         yield* startUpload(registry)
@@ -236,7 +236,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "has room again for what was deleted or cancelled",
+      "has room again after deletes and cancelled uploads",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make({ maximumSize: 1000 })
         const full = "Denied: access is denied: the registry is full: it may have 1000 bytes"
@@ -272,7 +272,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "counts what an upload had when its commit is refused once",
+      "counts the bytes of an upload once if its commit is refused",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make({ maximumSize: 100 })
         const bytes = bytesOf("a".repeat(80))
@@ -287,7 +287,7 @@ describe("a registry", () => {
   }
 
   for (const { make, name } of kinds.slice(0, 2)) {
-    it.effect(`${name} limits each repository, and counts what they share once for all of them`, () =>
+    it.effect(`${name} limits each repository, and counts shared content once for all of them`, () =>
       Effect.gen(function*() {
         const registry = yield* make({ maximumRepositorySize: 700, maximumSize: 1000 })
         const full = "Denied: access is denied: the repository is full: it may have 700 bytes"
@@ -310,7 +310,7 @@ describe("a registry", () => {
       }).pipe(Effect.provide(NodeServices.layer)))
   }
 
-  it.effect("in a folder counts what is there when it is opened", () =>
+  it.effect("in a folder counts existing content when it is opened", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryFolder
       const before = yield* LayoutRegistry.make({ directory })
@@ -325,7 +325,7 @@ describe("a registry", () => {
     }).pipe(Effect.provide(NodeServices.layer)))
 
   it.live(
-    "in memory holds a blob that comes in chunks of one byte in little more than its size",
+    "in memory holds a blob that arrives in chunks of one byte in little more than its size",
     () =>
       Effect.gen(function*() {
         const registry = yield* MemoryRegistry.make()
