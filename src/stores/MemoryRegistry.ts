@@ -24,6 +24,7 @@ import * as Gathered from "./Gathered.ts"
 import * as ManifestCheck from "./ManifestCheck.ts"
 import * as MemoryContent from "./MemoryContent.ts"
 import * as SortedMap from "./SortedMap.ts"
+import * as Steps from "./Steps.ts"
 import * as Usage from "./Usage.ts"
 
 interface Session {
@@ -410,10 +411,9 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
       const content = created(repository)
       const tags = MemoryContent.removeManifest(content, manifest)
       release(repository, digest)
-      for (const [position, tag] of tags.entries()) {
+      yield* Steps.forEach(tags, tagsAtATime, (tag) => {
         if (SortedMap.get(content.tags, tag) === digest) MemoryContent.removeTag(content, tag)
-        if (position % tagsAtATime === tagsAtATime - 1) yield* Effect.yieldNow
-      }
+      })
     })
 
     const deleteTag: Registry.Registry["deleteTag"] = Effect.fnUntraced(function*(repository, tag) {
