@@ -2,7 +2,7 @@
  * Computing digests, and verifying content against them while it flows.
  *
  * The hashes themselves come from the {@link Hasher} reference. Its default uses `node:crypto` if the runtime has it,
- * as Node, Bun and Deno do. A program can replace it, for example by one that hashes on a worker, or for a browser.
+ * as Node, Bun and Deno do. A program can replace it: by `NobleHasher` in a browser, or by one that hashes on a worker.
  *
  * @since 0.1.0
  */
@@ -51,7 +51,10 @@ export class UnsupportedAlgorithm
     return false
   }
   override get message(): string {
-    return `content cannot be verified: no digests of algorithm ${JSON.stringify(this.algorithm.slice(0, 64))} here`
+    // only a runtime without node:crypto lacks these
+    return this.algorithm === "sha256" || this.algorithm === "sha512"
+      ? `content cannot be verified: this runtime does not compute ${this.algorithm}; provide NobleHasher.layer`
+      : `content cannot be verified: no digests of algorithm ${JSON.stringify(this.algorithm.slice(0, 64))} here`
   }
 }
 

@@ -1,10 +1,10 @@
 /**
- * Manifests that may be large, such as a list of a hundred thousand referrers: decoded piece by piece, so that other fibers,
- * and signals, are not held up meanwhile.
+ * Decoding of manifests that may be large, such as a list of a hundred thousand referrers. They are decoded in pieces, so
+ * that other fibers and signals are not blocked meanwhile.
  *
- * A large document is cut within its list. The document without that list is a small manifest of the same type, and is
- * decoded by `Manifest.decode`; the entries of the list are decoded a piece at a time. Both read the same as they do in
- * one go.
+ * A large document is cut within its list. The document without that list is a small manifest of the same type, which
+ * `Manifest.decode` decodes. The entries of the list are decoded a piece at a time. The result is that of
+ * `Manifest.decode`.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -15,13 +15,13 @@ import * as JsonArray from "./JsonArray.ts"
 import * as Manifest from "./Manifest.ts"
 import * as MediaType from "./MediaType.ts"
 
-// of documents that are decoded in one go, and of pieces, in bytes
+// maximum size of a document that is decoded in one go, and of a piece, in bytes
 const pieceSize = 64 * 1024
 
-// of documents that are decoded in one go to say where they are wrong, in bytes
+// maximum size of an invalid document that is decoded in one go to report the position of the error, in bytes
 const explainedSize = 512 * 1024
 
-/** Returns the name of the list that a manifest of this type may be long by. */
+/** Returns the name of the list that makes a manifest of this type long. */
 const listOf = (mediaType: string): "manifests" | "layers" | "blobs" =>
   MediaType.isIndex(mediaType) ? "manifests" : mediaType === MediaType.artifactManifest ? "blobs" : "layers"
 

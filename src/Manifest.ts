@@ -14,6 +14,7 @@ import * as Schema from "effect/Schema"
 import { Descriptor } from "./Descriptor.ts"
 import * as Digest from "./Digest.ts"
 import * as MediaType from "./MediaType.ts"
+import * as OtherFields from "./OtherFields.ts"
 import { excerpt, printable } from "./Text.ts"
 
 const noDescriptors: Effect.Effect<ReadonlyArray<Descriptor>> = Effect.succeed([])
@@ -22,29 +23,65 @@ const noDescriptors: Effect.Effect<ReadonlyArray<Descriptor>> = Effect.succeed([
 const Descriptors = Schema.Array(Descriptor).pipe(Schema.withDecodingDefaultTypeKey(noDescriptors))
 
 /**
+ * The manifest that another one refers to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Subject {
+  readonly digest: Digest.Digest
+  readonly mediaType?: string | undefined
+  /** Size of the manifest, in bytes. */
+  readonly size?: number | undefined
+}
+
+const DeclaredSubject = Schema.Struct({
+  digest: Digest.Digest,
+  mediaType: Schema.optional(Schema.String),
+  size: Schema.optional(Schema.Natural)
+})
+
+/**
  * Schema of the manifest that another one refers to. Only its digest is needed: some tools (cosign) omit the rest.
  *
  * @category schemas
  * @since 0.1.0
  */
-export const Subject = Schema.StructWithRest(
-  Schema.Struct({
-    digest: Digest.Digest,
-    mediaType: Schema.optionalKey(Schema.String),
-    /** In bytes. */
-    size: Schema.optionalKey(Schema.Natural)
-  }),
-  [Schema.Record(Schema.String, Schema.Json)]
+export const Subject: Schema.Codec<Subject, typeof DeclaredSubject.Encoded> = Schema.StructWithRest(
+  DeclaredSubject,
+  OtherFields.kept
 )
 
-const common = {
-  schemaVersion: Schema.optionalKey(Schema.Int),
-  mediaType: Schema.optionalKey(Schema.String),
-  artifactType: Schema.optionalKey(Schema.String),
-  subject: Schema.optionalKey(Subject),
-  annotations: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
+/** Fields that manifests of all types have. */
+interface Common {
+  readonly schemaVersion?: number | undefined
+  readonly mediaType?: string | undefined
+  readonly artifactType?: string | undefined
+  readonly subject?: Subject | undefined
+  readonly annotations?: Readonly<Record<string, string>> | undefined
 }
-const unknownFields = [Schema.Record(Schema.String, Schema.Json)] as const
+
+const common = {
+  schemaVersion: Schema.optional(Schema.Int),
+  mediaType: Schema.optional(Schema.String),
+  artifactType: Schema.optional(Schema.String),
+  subject: Schema.optional(Subject),
+  annotations: Schema.optional(Schema.Record(Schema.String, Schema.String))
+}
+
+/**
+ * An image manifest, of OCI or Docker. Fields of other names survive decoding and encoding, as in manifests of all
+ * types: {@link otherFields} returns them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ImageManifest extends Common {
+  readonly config: Descriptor
+  readonly layers: ReadonlyArray<Descriptor>
+}
+
+const DeclaredImage = Schema.Struct({ ...common, config: Descriptor, layers: Descriptors })
 
 /**
  * Schema of an image manifest, of OCI or Docker. An image without layers may omit their list.
@@ -52,10 +89,22 @@ const unknownFields = [Schema.Record(Schema.String, Schema.Json)] as const
  * @category schemas
  * @since 0.1.0
  */
-export const ImageManifest = Schema.StructWithRest(
-  Schema.Struct({ ...common, config: Descriptor, layers: Descriptors }),
-  unknownFields
+export const ImageManifest: Schema.Codec<ImageManifest, typeof DeclaredImage.Encoded> = Schema.StructWithRest(
+  DeclaredImage,
+  OtherFields.kept
 )
+
+/**
+ * An image index, or Docker manifest list.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ImageIndex extends Common {
+  readonly manifests: ReadonlyArray<Descriptor>
+}
+
+const DeclaredIndex = Schema.Struct({ ...common, manifests: Descriptors })
 
 /**
  * Schema of an image index, or Docker manifest list. An index without manifests may omit their list.
@@ -63,10 +112,22 @@ export const ImageManifest = Schema.StructWithRest(
  * @category schemas
  * @since 0.1.0
  */
-export const ImageIndex = Schema.StructWithRest(
-  Schema.Struct({ ...common, manifests: Descriptors }),
-  unknownFields
+export const ImageIndex: Schema.Codec<ImageIndex, typeof DeclaredIndex.Encoded> = Schema.StructWithRest(
+  DeclaredIndex,
+  OtherFields.kept
 )
+
+/**
+ * An OCI artifact manifest.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ArtifactManifest extends Common {
+  readonly blobs?: ReadonlyArray<Descriptor> | undefined
+}
+
+const DeclaredArtifact = Schema.Struct({ ...common, blobs: Schema.optional(Schema.Array(Descriptor)) })
 
 /**
  * Schema of an OCI artifact manifest.
@@ -74,9 +135,9 @@ export const ImageIndex = Schema.StructWithRest(
  * @category schemas
  * @since 0.1.0
  */
-export const ArtifactManifest = Schema.StructWithRest(
-  Schema.Struct({ ...common, blobs: Schema.optionalKey(Schema.Array(Descriptor)) }),
-  unknownFields
+export const ArtifactManifest: Schema.Codec<ArtifactManifest, typeof DeclaredArtifact.Encoded> = Schema.StructWithRest(
+  DeclaredArtifact,
+  OtherFields.kept
 )
 
 /**
@@ -88,9 +149,9 @@ export const ArtifactManifest = Schema.StructWithRest(
 export type Manifest =
   & { readonly mediaType: string; readonly bytes: Uint8Array }
   & (
-    | { readonly _tag: "Image"; readonly content: typeof ImageManifest.Type }
-    | { readonly _tag: "Index"; readonly content: typeof ImageIndex.Type }
-    | { readonly _tag: "Artifact"; readonly content: typeof ArtifactManifest.Type }
+    | { readonly _tag: "Image"; readonly content: ImageManifest }
+    | { readonly _tag: "Index"; readonly content: ImageIndex }
+    | { readonly _tag: "Artifact"; readonly content: ArtifactManifest }
   )
 
 /**
@@ -162,7 +223,7 @@ const isEmpty = (value: unknown): boolean =>
 /**
  * Decodes a manifest. Its `mediaType` field, where there is one, must be the type it came as (distribution-spec,
  * "Pulling manifests"). A list that is `null` or absent, as Go writes it, is empty, and an optional field that is
- * `null` is absent.
+ * `null` is `undefined`.
  *
  * **Example** (Decoding an image index)
  *
@@ -194,7 +255,8 @@ export const decode = (mediaType: string, bytes: Uint8Array): Result.Result<Mani
   if (own !== undefined && own !== "" && own !== mediaType) {
     return fail(`its mediaType field says ${JSON.stringify(own.slice(0, 100))}`)
   }
-  const foreign = foreignFields[manifest._tag].find((field) => !isEmpty(manifest.content[field]))
+  const others = otherFields(manifest)
+  const foreign = foreignFields[manifest._tag].find((field) => !isEmpty(others[field]))
   return foreign === undefined ? Result.succeed(manifest) : fail(`it has a field ${foreign}, which that type has not`)
 }
 
@@ -263,6 +325,17 @@ export const mediaTypeOf = (contentType: string, bytes: Uint8Array): Result.Resu
     ? Result.fail(new ManifestError({ kind: "UnknownMediaType", mediaType: declared, problem: "not a manifest" }))
     : Result.succeed(shown)
 }
+
+const declaredBy = { Image: DeclaredImage, Index: DeclaredIndex, Artifact: DeclaredArtifact } as const
+
+/**
+ * Returns the fields of a manifest that its type does not declare.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const otherFields = (self: Manifest): Readonly<Record<string, Schema.Json>> =>
+  OtherFields.of(declaredBy[self._tag], self.content)
 
 /**
  * What a decoded manifest refers to: config and layers, or an index's children, or an artifact's blobs. A child of an

@@ -7,14 +7,32 @@
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as OtherFields from "./OtherFields.ts"
 import { printable } from "./Text.ts"
+
+/**
+ * A platform. Fields of other names survive decoding and encoding: {@link otherFields} returns them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Platform {
+  /** Architecture of the processor, as Go names it. */
+  readonly architecture: string
+  /** Operating system, as Go names it. */
+  readonly os: string
+  readonly "os.version"?: string | undefined
+  /** Features of the operating system that the image needs. */
+  readonly "os.features"?: ReadonlyArray<string> | undefined
+  readonly variant?: string | undefined
+}
 
 const Declared = Schema.Struct({
   architecture: Schema.NonEmptyString,
   os: Schema.NonEmptyString,
-  "os.version": Schema.optionalKey(Schema.String),
-  "os.features": Schema.optionalKey(Schema.Array(Schema.String)),
-  variant: Schema.optionalKey(Schema.String)
+  "os.version": Schema.optional(Schema.String),
+  "os.features": Schema.optional(Schema.Array(Schema.String)),
+  variant: Schema.optional(Schema.String)
 })
 
 /**
@@ -23,15 +41,18 @@ const Declared = Schema.Struct({
  * @category schemas
  * @since 0.1.0
  */
-export const Platform = Schema.StructWithRest(Declared, [Schema.Record(Schema.String, Schema.Json)])
+export const Platform: Schema.Codec<Platform, typeof Declared.Encoded> = Schema.StructWithRest(
+  Declared,
+  OtherFields.kept
+)
 
 /**
- * A platform.
+ * Returns the fields of a platform that {@link Platform} does not declare.
  *
- * @category models
+ * @category accessors
  * @since 0.1.0
  */
-export type Platform = typeof Platform.Type
+export const otherFields = (self: Platform): Readonly<Record<string, Schema.Json>> => OtherFields.of(Declared, self)
 
 /**
  * A string does not name a platform.

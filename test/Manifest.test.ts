@@ -75,8 +75,9 @@ describe("Manifest", () => {
       const nothing = { schemaVersion: null, mediaType: null, artifactType: null, subject: null, annotations: null }
       const platform = { os: "linux", architecture: "arm64", variant: null, "os.features": null }
       const manifests = [{ ...child(1), urls: null, annotations: null, data: null, platform }]
+      // undefined is as good as absent
       const decoded = (mediaType: string, content: object): object =>
-        decode(mediaType, { ...nothing, ...content }).content
+        JSON.parse(JSON.stringify(decode(mediaType, { ...nothing, ...content }).content))
       assert.deepStrictEqual(decoded(MediaType.imageManifest, { config, layers: null }), { config, layers: [] })
       assert.deepStrictEqual(decoded(MediaType.imageIndex, { manifests: null }), { manifests: [] })
       assert.deepStrictEqual(decoded(MediaType.artifactManifest, { blobs: null }), {})
@@ -101,7 +102,7 @@ describe("Manifest", () => {
     it("takes a subject that has only a digest", () => {
       const subject = { digest: child(1).digest, mediaType: null, size: null }
       const { content } = decode(MediaType.imageManifest, { ...image, subject })
-      assert.deepStrictEqual(content.subject, { digest: child(1).digest })
+      assert.deepStrictEqual(content.subject, { digest: child(1).digest, mediaType: undefined, size: undefined })
     })
 
     it("takes any number for the version of the schema", () => {

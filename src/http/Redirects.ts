@@ -2,11 +2,19 @@
  * Following redirects (distribution-spec, "API"; RFC 9110, 15.4): to any origin that the registry may lead to, without
  * what says who we are once the origin is another.
  */
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Stream from "effect/Stream"
 import * as Urls from "./Urls.ts"
+
+/** The runtime hides where a redirect leads, as browsers do. */
+export class RedirectHidden extends Data.Error {
+  override get message(): string {
+    return `it redirects, and this runtime hides where to: use redirect "follow" of FetchHttp or FetchNamespace`
+  }
+}
 
 const limit = 10
 

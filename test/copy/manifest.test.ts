@@ -164,9 +164,9 @@ describe("what arrives of odd images", () => {
   it.effect("a chain of referrers without end is an error, and no overflow", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
-      let subject = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
+      let subject: Descriptor.Descriptor = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
       for (let i = 0; i < 300; i++) {
-        subject = { platform: subject.platform, ...yield* pushReferrer(source.registry, from, subject, `number ${i}`) }
+        subject = yield* pushReferrer(source.registry, from, subject, `number ${i}`)
       }
       const error = yield* Effect.flip(copy())
       assert.strictEqual(error.reason._tag, "TooDeep")
