@@ -13,6 +13,7 @@ import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import * as LayoutIndexText from "./LayoutIndexText.ts"
 import type * as LayoutLock from "./LayoutLock.ts"
+import * as Steps from "./Steps.ts"
 
 export interface Options {
   readonly files: Files
@@ -100,12 +101,11 @@ const readText = Effect.fnUntraced(
   Effect.scoped
 )
 
-const parse = Effect.fnUntraced(function*(self: LayoutIndexFile, text: string) {
-  const steps = LayoutIndexText.parsing(text)
-  let step = steps.next()
-  for (; step.done !== true; step = steps.next()) yield* Effect.yieldNow
-  return yield* Effect.mapError(Effect.fromResult(step.value), broken(self))
-})
+const parse = (self: LayoutIndexFile, text: string) =>
+  Effect.flatMap(
+    Steps.run(LayoutIndexText.parsing(text)),
+    (parsed) => Effect.mapError(Effect.fromResult(parsed), broken(self))
+  )
 
 /** Returns true if an index has this text. */
 const isTextOf = Effect.fnUntraced(function*(index: LayoutIndex.LayoutIndex, text: string) {

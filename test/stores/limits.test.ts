@@ -19,6 +19,11 @@ const app = repository("team/app")
 const other = repository("team/other")
 const MiB = 1024 * 1024
 
+/** Sizes of content in tests of full registries, in bytes. What a registry in memory counts besides is less. */
+const unit = 1000
+const much = (letter: string, units: number) => letter.repeat(units * unit)
+const limit = (units: number) => (units + 50) * unit
+
 interface Kind {
   readonly name: string
   readonly make: (
@@ -238,50 +243,54 @@ describe("a registry", () => {
     it_(
       "has room again after deletes and cancelled uploads",
       Effect.fnUntraced(function*(make) {
-        const registry = yield* make({ maximumSize: 1000 })
-        const full = "Denied: access is denied: the registry is full: it may have 1000 bytes"
-        const twice = yield* pushBlob(registry, app, "x".repeat(400))
-        yield* pushBlob(registry, app, "x".repeat(400))
+        const registry = yield* make({ maximumSize: limit(1000) })
+        const full = `Denied: access is denied: the registry is full: it may have ${limit(1000)} bytes`
+        const twice = yield* pushBlob(registry, app, much("x", 400))
+        yield* pushBlob(registry, app, much("x", 400))
         yield* registry.deleteBlob(app, twice.digest)
-        const { digest } = yield* pushBlob(registry, app, "a".repeat(600))
-        assert.strictEqual(yield* refusal(pushBlob(registry, app, "b".repeat(600))), full)
+        const { digest } = yield* pushBlob(registry, app, much("a", 600))
+        assert.strictEqual(yield* refusal(pushBlob(registry, app, much("b", 600))), full)
         yield* Effect.scoped(Effect.gen(function*() {
           const upload = yield* startUpload(registry)
-          yield* upload.append({ offset: 0, stream: Stream.succeed(bytesOf("c".repeat(300))) })
-          assert.strictEqual(yield* refusal(pushBlob(registry, app, "b".repeat(200))), full)
+          yield* upload.append({ offset: 0, stream: Stream.succeed(bytesOf(much("c", 300))) })
+          assert.strictEqual(yield* refusal(pushBlob(registry, app, much("b", 200))), full)
           assert.strictEqual(
-            yield* refusal(upload.append({ offset: 300, stream: Stream.succeed(bytesOf("c".repeat(200))) })),
+            yield* refusal(upload.append({ offset: 300 * unit, stream: Stream.succeed(bytesOf(much("c", 200))) })),
             full
           )
-          yield* Effect.exit(upload.commit(digest, { offset: 300, stream: Stream.succeed(bytesOf("d")) }))
+          yield* Effect.exit(upload.commit(digest, { offset: 300 * unit, stream: Stream.succeed(bytesOf("d")) }))
         }))
-        yield* pushBlob(registry, app, "b".repeat(400))
-        assert.strictEqual(
-          yield* refusal(registry.pushManifest(app, { mediaType: MediaType.imageIndex, bytes: index("") })),
-          full
-        )
+        yield* pushBlob(registry, app, much("b", 400))
+        const manifest = (size: number) => ({
+          mediaType: MediaType.imageIndex,
+          bytes: index("", { more: much("m", size) })
+        })
+        assert.strictEqual(yield* refusal(registry.pushManifest(app, manifest(100))), full)
         yield* registry.deleteBlob(app, digest)
-        const manifest = { mediaType: MediaType.imageIndex, bytes: index("", { more: "m".repeat(400) }) }
-        const pushed = yield* registry.pushManifest(app, manifest, [tag("1")])
-        yield* registry.pushManifest(app, manifest, [tag("2")])
-        assert.strictEqual(yield* refusal(pushBlob(registry, app, "a".repeat(600))), full)
+        const pushed = yield* registry.pushManifest(app, manifest(400), [tag("1")])
+        yield* registry.pushManifest(app, manifest(400), [tag("2")])
+        assert.strictEqual(yield* refusal(pushBlob(registry, app, much("a", 600))), full)
         yield* registry.deleteManifest(app, pushed.digest)
-        yield* pushBlob(registry, app, "a".repeat(600))
-        assert.strictEqual(yield* refusal(pushBlob(registry, app, "e")), full)
+        yield* pushBlob(registry, app, much("a", 600))
+        assert.strictEqual(yield* refusal(pushBlob(registry, app, much("e", 100))), full)
       })
     )
 
     it_(
       "counts the bytes of an upload once if its commit is refused",
       Effect.fnUntraced(function*(make) {
-        const registry = yield* make({ maximumSize: 100 })
-        const bytes = bytesOf("a".repeat(80))
+        const registry = yield* make({ maximumSize: limit(1000) })
+        const bytes = bytesOf(much("a", 800))
         const { digest } = yield* Descriptor.fromBytes(bytes)
         const wrong = yield* Descriptor.fromBytes(bytesOf("b"))
-        const failing = registry.pushBlob(app, { digest: wrong.digest, size: 80 }, BlobSource.fromBytes(bytes))
+        const failing = registry.pushBlob(
+          app,
+          { digest: wrong.digest, size: bytes.length },
+          BlobSource.fromBytes(bytes)
+        )
         for (let count = 0; count < 3; count++) assert.include(yield* refusal(failing), "DigestMismatch")
-        yield* registry.pushBlob(app, { digest, size: 80 }, BlobSource.fromBytes(bytes))
-        assert.include(yield* refusal(pushBlob(registry, app, "c".repeat(30))), "Denied")
+        yield* registry.pushBlob(app, { digest, size: bytes.length }, BlobSource.fromBytes(bytes))
+        assert.include(yield* refusal(pushBlob(registry, app, much("c", 300))), "Denied")
       })
     )
   }
@@ -289,26 +298,88 @@ describe("a registry", () => {
   for (const { make, name } of kinds.slice(0, 2)) {
     it.effect(`${name} limits each repository, and counts shared content once for all of them`, () =>
       Effect.gen(function*() {
-        const registry = yield* make({ maximumRepositorySize: 700, maximumSize: 1000 })
-        const full = "Denied: access is denied: the repository is full: it may have 700 bytes"
-        const { digest } = yield* pushBlob(registry, app, "a".repeat(600))
-        assert.strictEqual(yield* refusal(pushBlob(registry, app, "b".repeat(200))), full)
+        const registry = yield* make({ maximumRepositorySize: limit(700), maximumSize: limit(1000) })
+        const full = `Denied: access is denied: the repository is full: it may have ${limit(700)} bytes`
+        const allFull = `the registry is full: it may have ${limit(1000)} bytes`
+        const { digest } = yield* pushBlob(registry, app, much("a", 600))
+        assert.strictEqual(yield* refusal(pushBlob(registry, app, much("b", 200))), full)
         yield* Effect.scoped(registry.startUpload(other, { mount: { digest, from: app } }))
         yield* Effect.scoped(registry.startUpload(other, { mount: { digest, from: app } }))
-        assert.strictEqual(yield* refusal(pushBlob(registry, other, "b".repeat(200))), full)
+        assert.strictEqual(yield* refusal(pushBlob(registry, other, much("b", 200))), full)
         const third = repository("team/third")
-        yield* pushBlob(registry, third, "c".repeat(400))
-        assert.include(yield* refusal(pushBlob(registry, third, "d")), "the registry is full: it may have 1000 bytes")
+        yield* pushBlob(registry, third, much("c", 400))
+        assert.include(yield* refusal(pushBlob(registry, third, much("d", 100))), allFull)
         assert.strictEqual(
           yield* refusal(Effect.scoped(registry.startUpload(third, { mount: { digest, from: app } }))),
           full
         )
         yield* registry.deleteBlob(app, digest)
-        assert.include(yield* refusal(pushBlob(registry, third, "d")), "the registry is full: it may have 1000 bytes")
+        assert.include(yield* refusal(pushBlob(registry, third, much("d", 100))), allFull)
         yield* registry.deleteBlob(other, digest)
-        yield* pushBlob(registry, app, "e".repeat(600))
+        yield* pushBlob(registry, app, much("e", 600))
       }).pipe(Effect.provide(NodeServices.layer)))
   }
+
+  describe("in memory", () => {
+    const KiB = 1024
+    const full = Effect.fnUntraced(function*<A, E>(push: (number: number) => Effect.Effect<A, E>, limit: number) {
+      let number = 0
+      const refused = yield* Effect.flip(Effect.forever(Effect.suspend(() => push(number++))))
+      assert.include(`${refused}`, "access is denied")
+      // with a repository, and what was there before
+      assert.isAtMost(number, limit)
+      return number
+    })
+    const repositories = (registry: Registry) => Stream.runCount(registry.repositories())
+
+    it.effect("counts repositories, though they share their content", () =>
+      Effect.gen(function*() {
+        const registry = yield* MemoryRegistry.make({ maximumSize: 100 * KiB })
+        const { digest } = yield* pushBlob(registry, app, "{}")
+        const mount = (number: number) =>
+          Effect.scoped(registry.startUpload(repository(`r${number}`), { mount: { digest, from: app } }))
+        yield* full(mount, 60)
+        assert.isAtMost(yield* repositories(registry), 60)
+      }))
+
+    it.effect("counts blobs that are empty or very small", () =>
+      Effect.gen(function*() {
+        const registry = yield* MemoryRegistry.make({ maximumRepositorySize: 100 * KiB })
+        yield* full((number) => pushBlob(registry, app, `${number}`), 101)
+        yield* registry.deleteBlob(app, yield* Effect.map(Descriptor.fromBytes(bytesOf("0")), ({ digest }) => digest))
+        yield* pushBlob(registry, app, "another")
+      }))
+
+    it.effect("counts tags, until they are deleted", () =>
+      Effect.gen(function*() {
+        const registry = yield* MemoryRegistry.make({ maximumRepositorySize: 100 * KiB })
+        const push = (number: number) =>
+          registry.pushManifest(app, { mediaType: MediaType.imageIndex, bytes: index("") }, [tag(`${number}`)])
+        yield* full(push, 101)
+        yield* push(0)
+        yield* registry.deleteTag(app, tag("0"))
+        yield* push(1000)
+        const { digest } = yield* registry.resolveManifest(app, tag("1"))
+        yield* registry.deleteManifest(app, digest)
+        for (let number = 0; number < 90; number++) yield* push(number)
+      }))
+
+    it.effect("counts the annotations of referrers twice", () =>
+      Effect.gen(function*() {
+        const registry = yield* MemoryRegistry.make({ maximumSize: 100 * KiB })
+        const image = yield* pushImage(registry, app, ["layer"])
+        const push = (number: number) =>
+          registry.pushManifest(app, {
+            mediaType: MediaType.imageIndex,
+            bytes: index(`${number}`, { subject: image, annotations: { much: "x".repeat(10 * KiB) } })
+          })
+        const count = yield* full(push, 6)
+        const referrers = yield* Stream.runCollect(registry.referrers(app, image.digest))
+        assert.lengthOf(referrers, count - 1)
+        for (const { digest } of referrers) yield* registry.deleteManifest(app, digest)
+        assert.strictEqual(yield* full(push, 6), count)
+      }))
+  })
 
   it.effect("in a folder counts existing content when it is opened", () =>
     Effect.gen(function*() {
