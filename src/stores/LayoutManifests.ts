@@ -1,5 +1,5 @@
 /**
- * Writing manifests into a layout, and deleting from it.
+ * Writing of manifests into a layout, and deleting from it.
  */
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -23,7 +23,7 @@ const isThere = (layout: LayoutFolder.LayoutFolder, digest: Digest.Digest) =>
 /** Number of entries that are changed without a pause. */
 const entriesAtATime = 200
 
-/** Lists a manifest under its tags, or without one. */
+/** Adds a manifest to an index, with its tags or without a tag. */
 const listed = Effect.fnUntraced(function*(
   layout: LayoutFolder.LayoutFolder,
   index: LayoutIndex.LayoutIndex,
@@ -32,7 +32,7 @@ const listed = Effect.fnUntraced(function*(
 ) {
   let next = index
   for (const [position, tag] of tags.entries()) {
-    // which of the images would lose the tag is for the user to decide
+    // an ambiguous tag fails, because the user must decide which image loses it
     const ambiguity = LayoutIndex.ambiguity(index, tag)
     if (ambiguity !== undefined) return yield* ambiguity
     next = LayoutIndex.point(next, tag, descriptor)
@@ -45,14 +45,17 @@ const listed = Effect.fnUntraced(function*(
   return LayoutIndex.add(retyped, descriptor)
 })
 
-/** Removes the entries of what a manifest that is listed contains. */
+/** Removes the entries of manifests that a listed manifest contains. */
 const withoutChildren = (index: LayoutIndex.LayoutIndex, children: ReadonlyArray<Digest.Digest>) =>
   Steps.reduce(index, Arr.chunksOf(children, entriesAtATime), 1, LayoutIndex.withoutChildren)
 
-/** More than an entry takes, in bytes. */
+/** Upper estimate of the size of an entry, in bytes. */
 const entryRoom = 1024
 
-/** Fails if the index is full, before anything is written: what is pushed at the same time is not known here. */
+/**
+ * Fails if the index is full, before anything is written. Concurrent pushes are not considered here, so the size is
+ * checked again with the change.
+ */
 const checkRoom = Effect.fnUntraced(function*(
   { layout, pushLimit }: LayoutTarget,
   tags: ReadonlyArray<Tag>,
@@ -63,7 +66,7 @@ const checkRoom = Effect.fnUntraced(function*(
   yield* LayoutFolder.checkSize(index, yield* list(index), pushLimit)
 })
 
-/** Reads what has not been read of the manifests that are there, so that no change has to wait for that. */
+/** Reads the manifests of the layout in advance, so that the change does not wait for that under the lock. */
 const prepareCatalog = (layout: LayoutFolder.LayoutFolder) => Effect.flatMap(layout.index, layout.catalog.parents)
 
 /** Stores a manifest, and points tags at it. */
@@ -116,7 +119,7 @@ const removeBlob = ({ files, key, layout, usage }: LayoutTarget, digest: Digest.
   return usage.removing(key, path, files.remove(path))
 }
 
-/** Returns what only one manifest contains, of what is there. */
+/** Returns the existing children of a manifest that no other existing manifest contains. */
 const orphansOf = Effect.fnUntraced(function*(
   layout: LayoutFolder.LayoutFolder,
   index: LayoutIndex.LayoutIndex,
@@ -136,7 +139,7 @@ const orphansOf = Effect.fnUntraced(function*(
   )
 })
 
-/** Removes a manifest and every tag on it. What it contains stays. */
+/** Deletes a manifest and all of its tags. Its children stay, and are listed if no other manifest contains them. */
 export const deleteManifest = (target: LayoutTarget, digest: Digest.Digest) => {
   const { layout } = target
   return Effect.andThen(
@@ -161,7 +164,7 @@ export const deleteManifest = (target: LayoutTarget, digest: Digest.Digest) => {
   )
 }
 
-/** Removes a tag. The manifest stays. */
+/** Deletes a tag. The manifest stays. */
 export const deleteTag = ({ layout }: LayoutTarget, tag: Tag) =>
   layout.change({
     limit: LayoutFormat.indexLimit,
@@ -171,7 +174,7 @@ export const deleteTag = ({ layout }: LayoutTarget, tag: Tag) =>
         : Effect.fail(new RegistryError.ManifestUnknown({}))
   })
 
-/** Removes a blob. */
+/** Deletes a blob. Fails with `BlobUnknown` if the content is a manifest. */
 export const deleteBlob = (target: LayoutTarget, digest: Digest.Digest) => {
   const { layout } = target
   return Effect.andThen(

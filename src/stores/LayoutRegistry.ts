@@ -30,14 +30,14 @@
  * **Crashes**
  *
  * A blob is written to a file of its own, verified, synced and renamed, so that no blob has other content than its
- * digest says. A push of a manifest succeeds after three steps were synced in this order: the manifest, the directory
+ * digest says. A push of a manifest succeeds after all of these were synced, in this order: the manifest, the directory
  * entries of the blobs that it refers to, and the index that lists it. `index.json` is replaced by renaming. A crash
  * leaves files in `.effect-oci/uploads` at most: sessions, which can be resumed by their id, and drafts, which are
  * removed after `UploadTimeToLive`.
  *
  * **Several processes**
  *
- * A process holds a lock while it changes `index.json`, and reads the file again before. Reads need no lock. If the
+ * A process takes a lock to change `index.json`, and then reads the file again. Reads need no lock. If the
  * holder ends without releasing the lock, other processes on Linux detect that at once by its process number and start
  * time; on other systems, and across machines, after 10 seconds without a sign of life. Changes that arrive while
  * others are being written wait, and are written together. Other tools do not know this lock: what they write at the
@@ -45,11 +45,11 @@
  *
  * **Limits**
  *
- * A push fails with `Denied` if `index.json` would have more than 64 MiB after it: some 280 000 entries with names of
- * usual length, where each tag is an entry, and each manifest without a tag that no other one contains. Deleting is
- * possible beyond that, and a file of up to 128 MiB is read. A media type may have 255 characters, a push 1000 tags, a
- * manifest 8 MiB of JSON with 100 levels, 300 000 values and 5000 fields of one object, and the annotations of a
- * manifest with a subject 2 MiB. A manifest may not say another size of content than that has.
+ * A push fails with `Denied` if `index.json` would exceed 64 MiB, which is some 280 000 entries with names of usual
+ * length. Each tag is an entry, and so is each manifest without a tag that no other manifest contains. Deletes are
+ * possible beyond that limit, and a file of up to 128 MiB is read. A media type may have 255 characters, a push 1000
+ * tags, a manifest 8 MiB of JSON with 100 levels, 300 000 values and 5000 fields of one object, and the annotations of
+ * a manifest with a subject 2 MiB. The sizes in a manifest must be those of the content.
  *
  * The limits in {@link Options} apply to what this process writes together with what existed before its first change.
  * The first change waits until existing content is counted. Content that other processes write meanwhile is counted

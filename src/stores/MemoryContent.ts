@@ -23,10 +23,10 @@ export interface Content {
   readonly referrers: Map<Digest.Digest, Map<Digest.Digest, Descriptor>>
 }
 
-/** Number of bytes that a repository, blob, manifest or tag counts for besides its content: for its name and the tables. */
+/** Cost of a repository, blob, manifest or tag besides its content, in bytes: its name and its part of the tables. */
 export const entryCost = 1024
 
-/** Returns what a manifest counts for besides its content. That of a referrer is in the list of referrers once more. */
+/** Returns the cost of a manifest besides its content. A referrer counts twice, because lists contain it as well. */
 export const costOf = (manifest: Pick<StoredManifest, "bytes" | "subject"> | undefined): number =>
   manifest === undefined ? 0 : entryCost + (manifest.subject === undefined ? 0 : manifest.bytes.length)
 

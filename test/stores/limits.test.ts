@@ -188,7 +188,8 @@ describe("a registry", () => {
         })
         assert.strictEqual(
           yield* refusal(push),
-          `ManifestInvalid: the registry does not accept the manifest: it says that ${config.digest} has 3 bytes, but that has 2`
+          "ManifestInvalid: the registry does not accept the manifest: " +
+            `it states a size of 3 bytes for ${config.digest}, which has 2`
         )
       })
     )

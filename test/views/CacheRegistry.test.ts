@@ -815,7 +815,7 @@ describe("a tag", () => {
         assert.deepStrictEqual(events.map((event) => event._tag), ["Warning"])
         const [event] = events
         assert(event?._tag === "Warning")
-        assert.match(event.text, /^team\/app:1 is what it was/)
+        assert.match(event.text, /^team\/app:1 is served as last known:/)
         assert.strictEqual(upstream.calls.length, 2)
       })
   )
