@@ -1,5 +1,5 @@
 /**
- * Trying again what failed for a while.
+ * Retries of temporary failures, and resumption of transfers that break off.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -70,7 +70,7 @@ export const leftOf = (progress: Progress, now: number): number => progress.sinc
 // a longer `Retry-After` fails at once instead of blocking the caller
 const longestPause = Duration.minutes(5)
 
-/** May it pass, and within a time that somebody can wait? */
+/** Returns true if a retry may succeed, and the registry does not ask for a pause of more than five minutes. */
 export const worthRetrying = (error: RegistryError): boolean =>
   error.isRetryable && !(error.retryAfter !== undefined && Duration.isGreaterThan(error.retryAfter, longestPause))
 
@@ -78,7 +78,7 @@ export const worthRetrying = (error: RegistryError): boolean =>
  * Retries while `isWorthIt` holds and the operation has time for the next pause, and reports each retry to the
  * `Observer`.
  */
-export const schedule = (
+const schedule = (
   isWorthIt: (error: RegistryError) => boolean,
   progress: Progress
 ): Effect.Effect<Schedule.Schedule<unknown, RegistryError>> =>
@@ -117,7 +117,7 @@ const countAttempts = (start: number) => {
  * Starts to watch the progress of a transfer that is resumed where it breaks. The time that the reader takes between
  * two chunks is not the registry's; neither is that before the first, if the stream is already open.
  */
-export const watchTransfer = Effect.gen(function*() {
+const watchTransfer = Effect.gen(function*() {
   const progress = yield* startProgress
   const clock = yield* Clock.Clock
   const attempts = countAttempts(progress.since)
@@ -165,7 +165,52 @@ const withEffort = (
   }
 }
 
-/** Runs something again as the schedule says, for as long as it fails in a way that another attempt may mend. */
+/** Runs an effect that sends requests, without retries of its own: the caller retries it. */
+export const once: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.provideService(
+  RetrySchedule,
+  Schedule.recurs(0)
+)
+
+/**
+ * Turns the first failure of an operation into the first attempt of a schedule. The first run needs no schedule, because
+ * most operations succeed at once; the attempt returns its failure when it runs for the first time, and repeats the
+ * operation after that.
+ */
+const afterFirst = <Attempt>(first: RegistryError, fail: (error: RegistryError) => Attempt, again: () => Attempt) => {
+  let failed: RegistryError | undefined = first
+  return (): Attempt => {
+    if (failed === undefined) return again()
+    const error = failed
+    failed = undefined
+    return fail(error)
+  }
+}
+
+/**
+ * Streams `first`, and resumes it where it breaks by `open`, which receives the number of bytes that were read. It retries
+ * as the schedule says; its attempts are counted again after each progress.
+ */
+export const resuming = (
+  first: Stream.Stream<Uint8Array, RegistryError>,
+  open: (read: number) => Stream.Stream<Uint8Array, RegistryError>
+): Stream.Stream<Uint8Array, RegistryError> =>
+  Stream.unwrap(Effect.gen(function*() {
+    const { progress, watch } = yield* watchTransfer
+    let read = 0
+    const counted = (stream: Stream.Stream<Uint8Array, RegistryError>, isFirst: boolean) =>
+      watch(stream, isFirst, (chunks) => {
+        for (const { length } of chunks) read += length
+      })
+    const resumed = () => counted(Stream.provideService(open(read), Progress, progress), false)
+    return Stream.catch(counted(first, true), (error) => {
+      const attempt = afterFirst(error, Stream.fail, resumed)
+      return Stream.unwrap(
+        Effect.map(schedule(worthRetrying, progress), (schedule) => Stream.retry(Stream.suspend(attempt), schedule))
+      )
+    })
+  }))
+
+/** Runs an effect again as the schedule says, while its failures are worth a retry. */
 export const retryWhile = <A, E, R>(
   effect: Effect.Effect<A, E | RegistryError, R>,
   isWorthIt: (error: RegistryError) => boolean
@@ -186,16 +231,11 @@ const retrying = <A, E, R>(
 ): Effect.Effect<A, E | RegistryError, R> => {
   const attempts = countAttempts(start)
   const counted = Effect.catchIf(effect, isRegistryError, attempts.fail)
-  // what succeeds at once, as most does, needs no schedule
   return Effect.catchIf(counted, isRegistryError, (error) => {
-    let failed: RegistryError | undefined = error
-    const attempt = Effect.suspend((): Effect.Effect<A, E | RegistryError, R> => {
-      if (failed === undefined) return counted
-      const first = failed
-      failed = undefined
-      return Effect.fail(first)
-    })
-    // a schedule knows errors of registries; others go past it
+    const attempt = Effect.suspend(
+      afterFirst<Effect.Effect<A, E | RegistryError, R>>(error, Effect.fail, () => counted)
+    )
+    // the schedule receives only errors of registries; others bypass it
     const others = Effect.matchEffect(attempt, {
       onFailure: (error): Effect.Effect<Result.Result<A, E>, RegistryError> =>
         isRegistryError(error) ? Effect.fail(error) : Effect.succeed(Result.fail(error)),

@@ -126,6 +126,18 @@ const strikeCut = (text: string, { text: needle }: Needle): string => {
   return text
 }
 
+// number of secrets of one URL that are remembered, so that they do not displace those that were sent
+const secretsOfUrl = 32
+
+/** Returns the secrets in a URL: its password, and the parameters of a signed URL or of an upload session. */
+export const ofUrl = (url: string): ReadonlyArray<Redacted.Redacted> => {
+  const { password, searchParams } = new URL(url)
+  const values = Array.from(searchParams).filter(([name]) =>
+    /auth|credential|key|pass|secret|sig|state|token/i.test(name)
+  )
+  return [password, ...values.slice(0, secretsOfUrl).map(([, value]) => value)].map((value) => Redacted.make(value))
+}
+
 /** Creates an empty set of secrets. */
 export const make = (): Secrets => {
   const known = new Map<string, ReadonlyArray<Needle> | undefined>()

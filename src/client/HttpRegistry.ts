@@ -57,9 +57,12 @@ export {
 
 export {
   /** @since 0.1.0 */
-  CommitTimeout,
-  /** @since 0.1.0 */
   IdleTimeout
+} from "../http/ResponseBody.ts"
+
+export {
+  /** @since 0.1.0 */
+  CommitTimeout
 } from "./UploadBody.ts"
 
 export {

@@ -7,7 +7,9 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
+import * as DockerHub from "../DockerHub.ts"
 import * as ExternalBlobs from "../ExternalBlobs.ts"
+import { isLoopback } from "../http/AddressPolicy.ts"
 import * as Reference from "../Reference.ts"
 import type { Capabilities, Registry } from "../Registry.ts"
 import * as Resolver from "../Resolver.ts"
@@ -42,14 +44,10 @@ export interface Options extends Pick<HttpRegistry.Options, "credentials" | "tok
   readonly mirrors?: Readonly<Record<string, ReadonlyArray<string>>>
 }
 
-/**
- * Is this host, with a port or without, this machine: `localhost`, `127.0.0.0/8` or `[::1]`?
- *
- * @category guards
- * @since 0.1.0
- */
-export const isLoopback = (host: string): boolean =>
-  /^(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?$/i.test(host)
+export {
+  /** @since 0.1.0 */
+  isLoopback
+} from "../http/AddressPolicy.ts"
 
 /** A host is named for plain HTTP and for HTTPS. */
 class ContradictorySettings extends Data.TaggedError("ContradictorySettings")<{ readonly host: string }> {
@@ -58,11 +56,8 @@ class ContradictorySettings extends Data.TaggedError("ContradictorySettings")<{ 
   }
 }
 
-// names are not sensitive to case, and Docker Hub is called by some under which its registry does not answer
-const apiHost = (host: string): string => {
-  const name = host.toLowerCase()
-  return name === "docker.io" || name === "index.docker.io" ? "registry-1.docker.io" : name
-}
+/** Returns the host to connect to: names are case-insensitive, and Docker Hub has one at which its registry answers. */
+const apiHost = (host: string): string => DockerHub.isHost(host) ? DockerHub.apiHost : host.toLowerCase()
 
 /**
  * Makes a resolver that has one client per host, made when the host is first asked for.
@@ -73,7 +68,8 @@ const apiHost = (host: string): string => {
  * import { NodeHttpClient } from "@effect/platform-node"
  * import { Effect } from "effect"
  * import * as HttpResolver from "effect-oci/HttpResolver"
- * import * as Reference from "effect-oci/Reference"
+ * import { isLoopback } from "../http/AddressPolicy.ts"
+import * as Reference from "effect-oci/Reference"
  *
  * const host = Reference.Host.make("ghcr.io")
  *

@@ -11,7 +11,9 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Result from "effect/Result"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
+import { naturalHeader } from "../http/ResponseBody.ts"
 import * as Urls from "../http/Urls.ts"
+import { isWebPage } from "../http/WebPage.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
@@ -21,7 +23,6 @@ import { excerpt } from "../Text.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
 import * as Encoding from "./Encoding.ts"
-import * as ErrorResponse from "./ErrorResponse.ts"
 import * as Heads from "./Heads.ts"
 
 /**
@@ -100,7 +101,9 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
     }
     // content with the digest that was asked for, or told, is what it is: a registry has more types than are known here
     if (Result.isFailure(mediaType) && digest !== wanted) {
-      const kind = ErrorResponse.isWebPage(headers, bytes) ? "a web page" : excerpt(contentType(headers))
+      const kind = isWebPage(headers["content-type"], new TextDecoder().decode(bytes.subarray(0, 1000)))
+        ? "a web page"
+        : excerpt(contentType(headers))
       return yield* unexpected(`the answer is not a manifest, but ${kind}`)
     }
     if (wanted !== undefined && Digest.algorithm(wanted) === Digest.algorithm(digest) && digest !== wanted) {
@@ -127,7 +130,7 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
       if (Digest.isDigest(reference)) yield* DigestHeader.agree(connection, call, reference, headers)
       const digest = DigestHeader.read(headers)
       const size = Encoding.labelOf(headers) === undefined
-        ? ErrorResponse.naturalHeader(headers["content-length"])
+        ? naturalHeader(headers["content-length"])
         : undefined
       const mediaType = contentType(headers)
       if (digest === undefined || size === undefined || MediaType.isGeneric(mediaType)) return yield* read

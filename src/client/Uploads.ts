@@ -13,6 +13,7 @@ import * as BlobSource from "../BlobSource.ts"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import { SizeMismatch } from "../Hasher.ts"
+import { naturalHeader } from "../http/ResponseBody.ts"
 import * as Urls from "../http/Urls.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository } from "../Reference.ts"
@@ -22,7 +23,6 @@ import { RetrySchedule, retryWhile, worthRetrying } from "../Retries.ts"
 import * as Upload from "../Upload.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
-import { naturalHeader } from "./ErrorResponse.ts"
 
 type Uploads = Pick<Registry.Registry, "pushBlob" | "startUpload" | "resumeUpload">
 
