@@ -172,9 +172,9 @@ export const once: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A,
 )
 
 /**
- * Turns the first failure of an operation into the first attempt of a schedule. The first run needs no schedule, because
- * most operations succeed at once; the attempt returns its failure when it runs for the first time, and repeats the
- * operation after that.
+ * Turns the first failure of an operation into the first attempt of a schedule. The first run needs no schedule,
+ * because most operations succeed at once; the attempt returns its failure when it runs for the first time, and repeats
+ * the operation after that.
  */
 const afterFirst = <Attempt>(first: RegistryError, fail: (error: RegistryError) => Attempt, again: () => Attempt) => {
   let failed: RegistryError | undefined = first
@@ -187,8 +187,8 @@ const afterFirst = <Attempt>(first: RegistryError, fail: (error: RegistryError) 
 }
 
 /**
- * Streams `first`, and resumes it where it breaks by `open`, which receives the number of bytes that were read. It retries
- * as the schedule says; its attempts are counted again after each progress.
+ * Streams `first`, and resumes it where it breaks by `open`, which receives the number of bytes that were read. It
+ * retries as the schedule says; its attempts are counted again after each progress.
  */
 export const resuming = (
   first: Stream.Stream<Uint8Array, RegistryError>,

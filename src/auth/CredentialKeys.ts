@@ -12,8 +12,8 @@ const dockerHub = new URL(DockerHub.configKey).host
 const normalized = (host: string): string => DockerHub.isHost(host) ? dockerHub : host.toLowerCase()
 
 /**
- * Returns the place that a key is for. From a URL, such as `https://index.docker.io/v1/`, docker and podman take only the
- * host.
+ * Returns the place that a key is for. From a URL, such as `https://index.docker.io/v1/`, docker and podman take only
+ * the host.
  */
 export const placeOf = (key: string): string => {
   const [, scheme, host = "", path = ""] = /^(https?:\/\/)?([^/]*)(.*?)\/*$/i.exec(key) ?? []
@@ -37,7 +37,9 @@ export const table = <A>(entries: Readonly<Record<string, A>>): Table<A> => {
 }
 
 /** Returns the places that contain this one, from the narrowest to the host. The place itself is the first. */
-export const enclosing = (place: { readonly host: string; readonly repository?: string }): ReadonlyArray<string> => {
-  const parts = [normalized(place.host), ...place.repository?.split("/") ?? []]
+export const enclosing = (
+  { host, repository }: { readonly host: string; readonly repository?: string | undefined }
+): ReadonlyArray<string> => {
+  const parts = [normalized(host), ...repository?.split("/") ?? []]
   return parts.map((_, index) => parts.slice(0, parts.length - index).join("/"))
 }

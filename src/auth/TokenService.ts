@@ -2,8 +2,8 @@
  * Requests for tokens: by GET, with a user name and password or anonymously, or by POST with a refresh token (the token
  * specification of CNCF distribution; RFC 6749, 6).
  *
- * Only the registry names its token service, in a response from its own origin. Credentials go only to that address,
- * if the registry may lead to it (`AddressPolicy`) and it may receive them (`TokenRealms`). It must use HTTPS, unless the
+ * Only the registry names its token service, in a response from its own origin. Credentials go only to that address, if
+ * the registry may lead to it (`AddressPolicy`) and it may receive them (`TokenRealms`). It must use HTTPS, unless the
  * registry itself is addressed in plain HTTP, or the service is on this machine. Redirects are followed for GET only,
  * because the body of a POST contains the refresh token.
  */

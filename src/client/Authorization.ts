@@ -1,6 +1,6 @@
 /**
- * Authorization of the requests to one registry: the scope that each request needs, and the credentials or token that it
- * carries.
+ * Authorization of the requests to one registry: the scope that each request needs, and the credentials or token that
+ * it carries.
  */
 import * as Effect from "effect/Effect"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -47,9 +47,8 @@ export const begin = (
   operation: Operation,
   request: HttpClientRequest.HttpClientRequest
 ): Authorization => {
-  const { repository } = operation
   const { heed, isKnown, opening, reply } = tokens.begin({
-    ...repository === undefined ? {} : { repository },
+    repository: operation.repository,
     scope: scopeOf(operation, request)
   })
   return {

@@ -1,8 +1,8 @@
 /**
  * Reading and deleting blobs over HTTP (distribution-spec, "Pulling blobs", "Deleting Blobs").
  *
- * If HEAD says that a blob is absent, no GET follows. Some proxies (Harbor) would fetch the blob from upstream for a GET;
- * a caller that wants the blob reads it.
+ * If HEAD says that a blob is absent, no GET follows. Some proxies (Harbor) would fetch the blob from upstream for a
+ * GET; a caller that wants the blob reads it.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"

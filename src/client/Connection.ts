@@ -136,11 +136,11 @@ export interface Options {
   readonly origin: string
   readonly credentials: Credentials["Service"]
   /** Capabilities that override those that the responses of the registry show. */
-  readonly capabilities?: Registry.Capabilities
+  readonly capabilities?: Registry.Capabilities | undefined
   readonly tokenRealms?: TokenRealms.TokenRealms | undefined
   /** Host of which the registry is a mirror. */
-  readonly mirrorOf?: string
-  readonly transformClient?: (client: HttpClient.HttpClient) => HttpClient.HttpClient
+  readonly mirrorOf?: string | undefined
+  readonly transformClient?: ((client: HttpClient.HttpClient) => HttpClient.HttpClient) | undefined
 }
 
 /** State of one connection, which all its requests share. */

@@ -1,8 +1,8 @@
 /**
  * Conversion of an error response to the reason of a `RegistryError`.
  *
- * The status takes precedence, because registries disagree on codes; then the code of the error document, if it has one;
- * then the kind of resource that the request was for.
+ * The status takes precedence, because registries disagree on codes; then the code of the error document, if it has
+ * one; then the kind of resource that the request was for.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"

@@ -138,7 +138,9 @@ const resuming = (transfer: Transfer, position: { offset: number }) =>
     })
   })
 
-/** Creates the function that opens external layers through an HTTP client. The URLs of a layer are tried in their order. */
+/**
+ * Creates the function that opens external layers through an HTTP client. The URLs of a layer are tried in their order.
+ */
 export const make = (client: HttpClient.HttpClient): ExternalBlobs.Open => {
   const streaming = HttpClient.withScope(client)
   return ({ size, urls = [] }: Descriptor, { offset, registry }) =>

@@ -11,7 +11,7 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as TransportFailure from "../http/TransportFailure.ts"
 import * as RegistryError from "../RegistryError.ts"
 
-/** What responses and failures show about the scheme of one registry. */
+/** Knowledge about the scheme of one registry, from its responses and failures. */
 export interface PlainHttp {
   /** Records the status of a response of the registry. */
   readonly answered: (status: number) => void

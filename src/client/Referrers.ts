@@ -1,6 +1,6 @@
 /**
- * Referrers over HTTP (distribution-spec, "Listing Referrers"), and at registries that do not list them, the tag in their
- * place (see `ReferrersTag`).
+ * Referrers over HTTP (distribution-spec, "Listing Referrers"), and at registries that do not list them, the tag in
+ * their place (see `ReferrersTag`).
  *
  * The tag of a subject that is deleted stays: its entries still exist, and may be wanted.
  */

@@ -1,6 +1,6 @@
 /**
- * The tag that lists the referrers of a subject at registries without the referrers API (distribution-spec, "Referrers Tag
- * Schema"). Clients write it.
+ * The tag that lists the referrers of a subject at registries without the referrers API (distribution-spec, "Referrers
+ * Tag Schema"). Clients write it.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -140,7 +140,8 @@ const step = Effect.fnUntraced(function*(target: Target, change: (entries: Entri
 /**
  * Changes the list until it is read as it should be. Reading and writing is not one step, and other clients may change
  * the list at the same time (distribution-spec, "Enabling the Referrers API"). Registries that support conditional
- * requests (RFC 9110, 13) refuse to overwrite such a change; at others, reading the list again shows whether it was lost.
+ * requests (RFC 9110, 13) refuse to overwrite such a change; at others, reading the list again shows whether it was
+ * lost.
  */
 export const update = (
   target: Target,

@@ -1,6 +1,6 @@
 /**
- * Upload sessions over HTTP (distribution-spec, "Pushing a blob in chunks"): PATCH for each chunk, PUT to commit, GET for
- * the status, DELETE to cancel.
+ * Upload sessions over HTTP (distribution-spec, "Pushing a blob in chunks"): PATCH for each chunk, PUT to commit, GET
+ * for the status, DELETE to cancel.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -80,7 +80,9 @@ const move = Effect.fnUntraced(function*(session: Session, call: Connection.Call
   }
 })
 
-/** Sends a chunk. After a redirect the session moves, and the chunk fails, because its body may be readable only once. */
+/**
+ * Sends a chunk. After a redirect the session moves, and the chunk fails, because its body may be readable only once.
+ */
 const send = Effect.fnUntraced(function*<E>(
   session: Session,
   call: Connection.Call,
@@ -138,7 +140,8 @@ const append = Effect.fnUntraced(function*<E>(session: Session, chunk: Upload.Ch
     ? {}
     : { "content-range": `${chunk.offset}-${chunk.offset + chunk.size - 1}` }
   const request = HttpClientRequest.patch(session.location, { headers: range })
-  // ECR answers 201, some proxies 204; the Range of the response is of the blob at some registries, of the chunk at others
+  // ECR answers 201, some proxies 204; the Range of the response is of the blob at some registries, of the chunk at
+  // others
   const received = yield* send(session, call, request, chunk, [202, 201, 204]).pipe(
     Effect.tapError((error) =>
       RegistryError.isRegistryError(error) && error.reason._tag === "Unsupported"

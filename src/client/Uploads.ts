@@ -55,8 +55,8 @@ const post = (
 
 /**
  * Returns the session that a request opens, or `undefined` if the response is 201, because the blob exists already. A
- * session that is not committed when the scope closes is cancelled. Opening cannot be interrupted, so that no session is
- * lost, but the pause before a retry can.
+ * session that is not committed when the scope closes is cancelled. Opening cannot be interrupted, so that no session
+ * is lost, but the pause before a retry can.
  */
 const acquire = (
   connection: Connection.Connection,
@@ -129,7 +129,9 @@ const startUpload = Effect.fnUntraced(function*(
 const reopen = (connection: Connection.Connection, repository: Repository, digest: Digest.Digest) =>
   startUpload(connection, repository, { mount: { digest, from: repository }, algorithm: Digest.algorithm(digest) })
 
-/** Pushes a blob in the body of one POST. A registry that does not support this opens a session, which gets the blob. */
+/**
+ * Pushes a blob in the body of one POST. A registry that does not support this opens a session, which gets the blob.
+ */
 const pushAtOnce = Effect.fnUntraced(function*(
   connection: Connection.Connection,
   repository: Repository,

@@ -1,5 +1,6 @@
 /**
- * Warnings that a registry sends with its responses (distribution-spec, "Warnings"), each reported to the `Observer` once.
+ * Warnings that a registry sends with its responses (distribution-spec, "Warnings"), each reported to the `Observer`
+ * once.
  */
 import * as Effect from "effect/Effect"
 import type { Secrets } from "../auth/Secrets.ts"

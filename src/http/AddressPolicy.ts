@@ -171,8 +171,8 @@ export class AddressRefused extends Data.Error<{ readonly hostname: string; read
 }
 
 /**
- * Returns the reason not to follow a registry to an address: its scheme is not HTTP, a registry over HTTPS leads to plain
- * HTTP on another machine, or the policy does not allow it. Returns `undefined` if the address may be used.
+ * Returns the reason not to follow a registry to an address: its scheme is not HTTP, a registry over HTTPS leads to
+ * plain HTTP on another machine, or the policy does not allow it. Returns `undefined` if the address may be used.
  */
 export const objection = (registry: URL, address: URL): Effect.Effect<string | undefined> =>
   Effect.map(AddressPolicy, (mayLead) => {

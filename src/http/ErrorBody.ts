@@ -3,8 +3,8 @@
  * (distribution-spec, "Error Codes").
  *
  * It reads the error document of the specification, also without codes (Artifactory) or with numbers as codes; the JSON
- * objects of AWS, GitHub, Google, Docker Hub, OAuth 2 (RFC 6749, 5.2) and RFC 9457; the XML of object stores; the titles
- * of web pages; and plain text.
+ * objects of AWS, GitHub, Google, Docker Hub, OAuth 2 (RFC 6749, 5.2) and RFC 9457; the XML of object stores; the
+ * titles of web pages; and plain text.
  */
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"

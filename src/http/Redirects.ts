@@ -45,8 +45,8 @@ const onward = (
 }
 
 /**
- * Sends a request under the policy. The transport learns which registry has led to the address, so that it can check the
- * IP addresses of the host name (see `AddressPolicy`).
+ * Sends a request under the policy. The transport learns which registry has led to the address, so that it can check
+ * the IP addresses of the host name (see `AddressPolicy`).
  */
 export const hop = <E, R>(
   { check, registry }: Policy<E>,

@@ -27,8 +27,8 @@ export const IdleTimeout: Context.Reference<Duration.Duration> = Context.Referen
 )
 
 /**
- * Size up to which a body is read in one piece, in bytes: small blobs, error documents, and responses that are read only
- * to free their connection.
+ * Size up to which a body is read in one piece, in bytes: small blobs, error documents, and responses that are read
+ * only to free their connection.
  */
 export const smallSize = 64 * 1024
 

@@ -36,8 +36,8 @@ const millisOf = (text: string): number | undefined =>
     : undefined
 
 /**
- * Returns the pause that a header asks for, at most one day, or `undefined` if it cannot be read. `now` is in milliseconds
- * since the epoch.
+ * Returns the pause that a header asks for, at most one day, or `undefined` if it cannot be read. `now` is in
+ * milliseconds since the epoch.
  */
 export const parse = (header: string | undefined, now: number): Duration.Duration | undefined => {
   if (header === undefined) return undefined
