@@ -22,6 +22,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
+import * as DockerHub from "../DockerHub.ts"
 import type * as Namespace from "../Namespace.ts"
 import * as Reference from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
@@ -186,8 +187,8 @@ const isUnnamed = ({ digest, tag }: Part): boolean => digest === undefined && ta
 
 /** A name without what Docker leaves out, to compare it with others. */
 const canonical = ({ registry, repository, tag = latest }: Reference.RelativeReference): string => {
-  const host: string = registry ?? "docker.io"
-  return `${host}/${host === "docker.io" ? repository.replace(/^library\/(?=[^/]+$)/, "") : repository}:${tag}`
+  const host: string = registry ?? DockerHub.host
+  return `${host}/${host === DockerHub.host ? DockerHub.familiarName(repository) : repository}:${tag}`
 }
 
 /** The image that has a full name. */

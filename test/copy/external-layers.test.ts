@@ -12,6 +12,7 @@ import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Namespace from "effect-oci/Namespace"
 import { HttpClient, HttpClientRequest } from "effect/http"
+import * as Zlib from "node:zlib"
 import { bytesOf, pushBlob, pushManifest, repository, tag } from "../utils/images.ts"
 import * as ScriptedServer from "../utils/ScriptedServer.ts"
 
@@ -136,6 +137,30 @@ describe("external layers", () => {
         [`GET ${url}`]: [{ headers: { "content-length": null }, body: broken(bytes.subarray(0, 7)) }, { body: layer }]
       })
       yield* run
+    }))
+
+  it.effect("are decoded if the server encodes them", () =>
+    Effect.gen(function*() {
+      const encoded = Zlib.gzipSync(layer)
+      const { run } = yield* setup({ [`GET ${url}`]: { headers: { "content-encoding": "gzip" }, body: encoded } })
+      yield* run
+    }))
+
+  it.effect("that are labelled as encoded, and are not, stay as they are", () =>
+    Effect.gen(function*() {
+      const { run } = yield* setup({ [`GET ${url}`]: { headers: { "content-encoding": "x-gzip" }, body: layer } })
+      yield* run
+    }))
+
+  it.effect("that the server encodes are read again from the beginning if the transfer breaks off", () =>
+    Effect.gen(function*() {
+      const headers = { "content-encoding": "gzip", "content-length": null }
+      const encoded = Zlib.gzipSync(layer)
+      const { requests, run } = yield* setup({
+        [`GET ${url}`]: [{ headers, body: broken(encoded.subarray(0, 15)) }, { headers, body: encoded }]
+      })
+      yield* run
+      assert.deepStrictEqual(requests.map(({ headers }) => headers["range"]), [undefined, undefined])
     }))
 
   it.effect.each([
