@@ -343,7 +343,7 @@ describe("a platform", () => {
       const { namespace } = yield* withPlatforms
       const riscv = { os: "linux", architecture: "riscv64" }
       const error = yield* Effect.flip(namespace.getManifest("one.local/team/app:nested", { platform: riscv }))
-      assert.strictEqual(error.message, "there is no image for linux/riscv64; there is: linux/amd64, linux/arm64")
+      assert.strictEqual(error.message, "there is no image for linux/riscv64; available: linux/amd64, linux/arm64")
     }))
 })
 

@@ -321,7 +321,7 @@ describe("one platform", () => {
       const error = yield* Effect.flip(
         copy({ platforms: { _tag: "Image", platform: { os: "plan9", architecture: "386" } } })
       )
-      assert.include(error.message, "there is: linux/amd64, linux/arm64")
+      assert.include(error.message, "available: linux/amd64, linux/arm64")
     }))
 
   it.effect("an image outside an index is asked for its own platform", () =>
@@ -333,7 +333,7 @@ describe("one platform", () => {
         copy({ platforms: { _tag: "Image", platform: { os: "linux", architecture: "s390x" } } })
       )
       assert.strictEqual(error.reason._tag, "PlatformNotFound")
-      assert.include(error.message, "there is no image for linux/s390x; there is: linux/riscv64")
+      assert.include(error.message, "there is no image for linux/s390x; available: linux/riscv64")
     }))
 
   it.effect("is the one that runs on every machine, wherever it stands in the index", () =>
@@ -387,7 +387,7 @@ describe("one platform", () => {
       const error = yield* Effect.flip(
         copy({ platforms: { _tag: "Image", platform: { os: "windows", architecture: "amd64" } } })
       )
-      assert.include(error.message, "there is: linux/amd64, linux/arm64")
+      assert.include(error.message, "available: linux/amd64, linux/arm64")
       assert.deepStrictEqual(destination.calls, ["resolveManifest 1"])
     }))
 })

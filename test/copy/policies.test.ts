@@ -198,7 +198,7 @@ describe("some platforms of an index", () => {
       const { copy, destination, source } = yield* setup
       yield* pushSample(source.registry, from, [tag("1")])
       const error = yield* Effect.flip(copy({ platforms: some("fail") }))
-      assert.include(error.message, "besides: linux/amd64")
+      assert.include(error.message, "it also lists: linux/amd64")
       assert.isTrue(destination.calls.every((call) => call.startsWith("resolve")))
     }))
 

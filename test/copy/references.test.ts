@@ -72,11 +72,11 @@ describe("manifestDigests", () => {
     ["returned content without a digest", () => Result.succeed({ blobs: [{ digest: "sha256:12" }], manifests: [] })],
     ["returned content without a digest", () => Result.succeed({ blobs: [], manifests: [null] })],
     [
-      "returned content of no known size",
+      "returned content with an invalid size",
       () => Result.succeed({ blobs: [{ digest: `sha256:${"0".repeat(64)}`, size: -1 }], manifests: [] })
     ],
     [
-      "returned content of no known type",
+      "returned content with an invalid type",
       () => Result.succeed({ blobs: [{ digest: `sha256:${"0".repeat(64)}`, mediaType: 1 }], manifests: [] })
     ]
   ]

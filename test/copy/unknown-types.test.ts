@@ -188,7 +188,7 @@ describe("a root of an unknown type", () => {
       const [source, destination] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
       const { digest } = yield* pushRoot(source)
       assert.deepStrictEqual((yield* copy(source, destination)).warnings, [
-        `${digest} has an unknown type (${thing}): it is copied as it is, without what it may refer to`
+        `${digest} has an unknown type (${thing}): it is copied as it is, without content that it may refer to`
       ])
     }))
 
