@@ -13,27 +13,27 @@
  *
  * @since 0.1.0
  */
-// A map of the modules, in the order in which a copy uses them:
+// Map of the modules, in the order in which a copy uses them:
 //
-//   1. Job holds the state of one copy. RegistryState holds what all copies share about a registry.
-//   2. RootLookup finds the root, by tag or digest, with Platforms and PlatformSearch for a selection of platforms.
+//   1. Job holds the state of one copy, and RegistryState what all copies share about a registry.
+//   2. RootLookup finds the root by tag or digest, with Platforms and PlatformSearch for a selection of platforms.
 //   3. Walk discovers everything below the root. For each manifest (ManifestNode) it looks up which destinations lack
 //      it, reads it (HeldManifests), takes its parts from References and Children, and its referrers from Referrers.
-//      It adds a task for each of them to TaskPool, and passes each to a visitor. The visitor of a copy, in
-//      `copyContent` below, delivers and pushes. That of Planner only notes what a copy would do, over the same walk.
-//   4. Delivery moves one blob to the destinations that lack it: by a mount, or in one request, or in an upload session.
-//      The bytes come from External, and from FanOut if several destinations read them. Then it calls `Job.record`.
-//   5. Push waits before it pushes a manifest. Nothing blocks: DigestLatches keep the push until it may run.
-//      - `recorded` of every blob and child. `Job.record` opens it with the outcome of content: Delivery for a blob, Push
-//        for a manifest after its push.
-//      - `released` of every referrer that WaitGraph lets it wait for. Push opens it after it has pushed a referrer. Walk
-//        opens it earlier for a referrer that contains its subject, and Push for one that the registry refuses without
-//        its subject. Such a referrer waits for `recorded` of its subject, and `tagIsLast` postpones all tags.
+//      Each part becomes a task of TaskPool, which passes it to a visitor. The visitor of a copy, in `copyContent`
+//      below, delivers and pushes. That of Planner only notes what a copy would do. So both use the same walk.
+//   4. Delivery moves a blob to the destinations that lack it: by a mount, in one request, or in an upload session. It
+//      reads the bytes from External, and through FanOut for several destinations. Then it calls `Job.record`.
+//   5. Push waits before it pushes a manifest. No fiber blocks: DigestLatches store the push until it may run. It needs
+//      - `recorded` of every blob and child. `Job.record` opens it: Delivery calls that for a blob, and Push for a
+//        manifest that it has pushed;
+//      - `released` of every referrer for which WaitGraph lets it wait. Push opens it after it has pushed a referrer.
+//        Walk opens it early for a referrer that contains its subject, and Push for one that the registry refuses
+//        without its subject. Such a referrer waits for `recorded` of its subject, and `tagIsLast` postpones all tags.
 //      ManifestPush makes concurrent copies take turns. Restore sends parts that a destination reported but lacks.
-//   6. `pushTags` pushes the postponed tags after the walk has ended: those of the root last.
-//   7. Verify asks the destination for everything again, if the option `verify` says so.
+//   6. When the walk has ended, `pushTags` pushes the postponed tags, those of the root last.
+//   7. Verify looks everything up at the destination, as far as the option `verify` says.
 //
-// A failure of a destination ends what is done for that destination (`Job.attempt`); a failure of the source ends all.
+// A failure of a destination ends the work for that destination (`Job.attempt`). A failure of the source ends the copy.
 import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"

@@ -8,12 +8,12 @@
  *
  * @since 0.1.0
  */
-import * as ByteSize from "effect/ByteSize"
 import * as Schema from "effect/Schema"
 import { Descriptor } from "../Descriptor.ts"
 import { Digest } from "../Digest.ts"
 import { Tag } from "../Reference.ts"
 import { printable } from "../Text.ts"
+import * as ContentLine from "./ContentLine.ts"
 import { Role, UnknownReferrers } from "./CopyReport.ts"
 
 /**
@@ -138,12 +138,9 @@ export const filter = (self: CopyPlan, keep: (node: Node) => boolean): CopyPlan 
   })
 }
 
-const size = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes))
-
-const line = ({ action, descriptor, role, tags, why }: Node): string => {
-  const named = tags.length === 0 ? "" : ` as ${tags.join(", ")}`
-  const about = [size(descriptor.size), ...descriptor.mediaType === "" ? [] : [descriptor.mediaType]].join(", ")
-  return `${action} ${role} ${descriptor.digest} (${about})${named}: ${why}`
+const line = (node: Node): string => {
+  const named = node.tags.length === 0 ? "" : ` as ${node.tags.join(", ")}`
+  return `${node.action} ${ContentLine.format(node)}${named}: ${node.why}`
 }
 
 const unknown = ({ unknownReferrers }: CopyPlan): ReadonlyArray<string> => {
@@ -175,7 +172,7 @@ export const format = (self: CopyPlan): string => {
   }
   const roots = [self.root.digest, ...nodes.keys()]
   const { least, most } = self.bytes
-  const total = least === most ? size(least) : `${size(least)} to ${size(most)}`
+  const total = least === most ? ContentLine.size(least) : `${ContentLine.size(least)} to ${ContentLine.size(most)}`
   return [
     `${self.source} to ${self.destination}: ${total}`,
     ...roots.flatMap((digest) => written.has(digest) ? [] : tree(digest, "  ")),

@@ -3,11 +3,11 @@
  *
  * @since 0.1.0
  */
-import * as ByteSize from "effect/ByteSize"
 import * as Schema from "effect/Schema"
 import { Descriptor } from "../Descriptor.ts"
 import { Digest } from "../Digest.ts"
 import { printable } from "../Text.ts"
+import * as ContentLine from "./ContentLine.ts"
 
 /**
  * Schema of the role of content for the manifest above it, which is the last of its path. A `digestTag` is a manifest
@@ -130,13 +130,6 @@ export class CopyReport extends Schema.Class<CopyReport>("effect-oci/CopyReport"
   }
 }
 
-const size = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes))
-
-const line = ({ descriptor, outcome, role }: Entry): string => {
-  const about = [size(descriptor.size), ...descriptor.mediaType === "" ? [] : [descriptor.mediaType]].join(", ")
-  return `${outcome} ${role} ${descriptor.digest} (${about})`
-}
-
 /**
  * Formats a report as a tree, with one line per manifest or blob, followed by what is unknown and by the warnings. Text
  * from other parties, such as media types, is made printable and cannot break lines.
@@ -179,13 +172,13 @@ export const format = (self: CopyReport): string => {
     // each entry is written once, also if a decoded report contradicts itself
     below.delete(parent)
     return entries.flatMap((entry) => [
-      `${indent}${line(entry)}`,
+      `${indent}${entry.outcome} ${ContentLine.format(entry)}`,
       ...tree(entry.descriptor.digest, `${indent}  `)
     ])
   }
   const { rewrittenFrom, unknownReferrers, warnings } = self
   return [
-    `${self.source} to ${self.destination}: ${size(self.bytes)}`,
+    `${self.source} to ${self.destination}: ${ContentLine.size(self.bytes)}`,
     ...rewrittenFrom === undefined ? [] : [`  rewritten from ${rewrittenFrom.digest}`],
     ...tree(undefined, "  "),
     ...unknownReferrers.map(({ descriptor, end, problem }) =>

@@ -9,7 +9,7 @@ import type { Role } from "./CopyReport.ts"
 import type * as Job from "./Job.ts"
 import type { ContentNode } from "./Options.ts"
 
-/** A manifest of a copy. A registry may list very many, so fields that most of them have in common share their value. */
+/** A manifest of a copy. A registry may list very many, so equal values of their fields are shared. */
 export interface ManifestNode extends ContentNode {
   readonly role: Exclude<Role, "blob">
   /** Tags that it has yet to get at each destination. */

@@ -22,8 +22,8 @@ import type { ContentPath } from "./Ends.ts"
  * - `Image`: the image for one platform. The destination gets it instead of the index.
  * - `Index`: the images for some platforms, and the index. `index` decides what happens if it lists other platforms:
  *   - `keep`: the index stays as it is, and lists images that the destination lacks. Many registries refuse that.
- *   - `rewrite`: the index is rewritten without the other images. It then has another digest, which the report contains,
- *     and its referrers are not copied.
+ *   - `rewrite`: the index is rewritten without the other images. It then has another digest, which the report
+ *     contains, and its referrers are not copied.
  *   - `fail`: the copy fails with `SparseIndexRefused`.
  *
  * @category models

@@ -81,7 +81,7 @@ export const list = Effect.fnUntraced(function*(
   }
 })
 
-/** Returns the referrers that destinations list, without the destinations that lack the manifest or do not list them. */
+/** Returns the referrers that each destination lists. Omits destinations that lack the manifest, or list none. */
 const listedAt = Effect.fnUntraced(function*({ destinations }: Job.Job, { absent, descriptor }: ManifestNode) {
   const listed = new Map<Job.Destination, ReadonlySet<Digest.Digest>>()
   yield* Job.attemptAll(

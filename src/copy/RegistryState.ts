@@ -66,7 +66,7 @@ export interface RegistryState {
   isContacted: boolean
   /** True after a copy has probed whether the registry accepts self-mounts. */
   hasTriedSelfMount: boolean
-  /** Completed when the blob that probes for self-mounts has been delivered. `undefined` unless there is such a blob. */
+  /** Completed when the blob that probes for self-mounts is delivered. `undefined` if there is no such blob. */
   trial: Deferred.Deferred<void> | undefined
 }
 

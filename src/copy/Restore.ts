@@ -52,7 +52,7 @@ export const restore = Effect.fnUntraced(function*(
   return parts.count > 0
 })
 
-/** Sends the parts of a manifest. Returns the number of blobs and manifests that were sent, and all that it contains. */
+/** Sends the parts of a manifest. Returns the number of parts that were sent, and all references of the manifest. */
 const sendParts = (
   attempt: Attempt,
   content: ContentPath,

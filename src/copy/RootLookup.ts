@@ -99,7 +99,7 @@ const named = Effect.fnUntraced(function*(
   return { descriptor, manifest }
 })
 
-/** Returns the root for the selected platforms: an image of the index that the source names, or that index, rewritten. */
+/** Returns the root for the selected platforms: an image of the index that the source names, or a rewritten index. */
 const prepared = Effect.fnUntraced(
   function*(job: Job.Job, descriptor: Descriptor, manifest: ManifestBytes | undefined) {
     const { platforms = "all" } = job.options
@@ -136,7 +136,7 @@ const presenceAt = (
 
 type Lookups = ReadonlyArray<readonly [Job.Destination, Exit.Exit<Tags, CopyError>]>
 
-/** Looks up the tags of all destinations, and the manifest that the source names. A failure of the source comes first. */
+/** Looks up the tags of all destinations, and the manifest that the source names. Fails only for the source. */
 const bothEnds = Effect.fnUntraced(function*(job: Job.Job) {
   const { onTagExists = "replace", platforms = "all" } = job.options
   const lookUps: Effect.Effect<Lookups> = Effect.forEach(
@@ -148,8 +148,8 @@ const bothEnds = Effect.fnUntraced(function*(job: Job.Job) {
   const isFirst = !job.sourceState.isContacted &&
     !job.destinations.some(({ registry }) => registry === job.source.registry)
   for (const state of [job.sourceState, ...job.destinations.map(({ state }) => state)]) state.isContacted = true
-  // a registry without a connection yet is contacted at the same time as the destinations, at the price of a request that
-  // may turn out to be unnecessary. A selection of platforms needs the content of the source in any case
+  // the first copy from a registry contacts both ends at the same time, because it has to connect to them. That costs a
+  // request that may turn out to be unnecessary. A selection of platforms needs the content of the source anyway
   if (isFirst || platforms !== "all") {
     return yield* Effect.all([lookUps, named(job, platforms === "all")], { concurrency: 2 })
   }

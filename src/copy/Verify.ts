@@ -71,27 +71,36 @@ export const verify = Effect.fnUntraced(function*(
 
   const others = nodes.filter(({ missing, role }) => (role === "referrer" || role === "digestTag") && !missing)
   yield* pool.run(Iterable.map([root, ...others.filter(({ descriptor }) => isNew(descriptor))], manifest))
-  const bySubject = new Map<Digest, Array<ManifestNode>>()
-  yield* forEachSliced(others, (node) => {
-    for (const subject of node.subjects) {
-      const referrers = bySubject.get(subject)
-      if (referrers === undefined) bySubject.set(subject, [node])
-      else referrers.push(node)
-    }
-  })
-  const subjects = nodes.filter(({ descriptor }) => bySubject.has(descriptor.digest))
-  yield* Effect.forEach(
-    subjects,
-    (subject) => verifyReferrers(job, destination, subject, bySubject.get(subject.descriptor.digest) ?? []),
-    { concurrency, discard: true }
-  )
+  yield* verifyListings(job, destination, nodes, others)
 })
 
 const wrong = (end: End, problem: string, content: ContentPath) =>
   failure(end, "destination", new VerificationFailed({ problem }), content)
 
+/** Fails if one of some referrers is absent from the list of its subject. */
+const verifyListings = Effect.fnUntraced(function*(
+  job: Job.Job,
+  destination: Job.Destination,
+  nodes: ReadonlyArray<ManifestNode>,
+  referrers: ReadonlyArray<ManifestNode>
+) {
+  const bySubject = new Map<Digest, Array<ManifestNode>>()
+  yield* forEachSliced(referrers, (node) => {
+    for (const subject of node.subjects) {
+      const known = bySubject.get(subject)
+      if (known === undefined) bySubject.set(subject, [node])
+      else known.push(node)
+    }
+  })
+  yield* Effect.forEach(
+    nodes.filter(({ descriptor }) => bySubject.has(descriptor.digest)),
+    (subject) => verifyListing(job, destination, subject, bySubject.get(subject.descriptor.digest) ?? []),
+    { concurrency, discard: true }
+  )
+})
+
 /** Fails if the destination lists the referrers of a manifest without one of these. Listing is optional for it. */
-const verifyReferrers = Effect.fnUntraced(function*(
+const verifyListing = Effect.fnUntraced(function*(
   job: Job.Job,
   destination: Job.Destination,
   subject: ManifestNode,

@@ -271,7 +271,7 @@ const visitReferrers = Effect.fnUntraced(function*(context: Context, node: Node)
   yield* visitAll(context, node, behindTags, "digestTag", () => "unknown", tagged)
 })
 
-/** Adds visits of manifests below, or referring to, another one. A manifest that is known already is not visited again. */
+/** Adds visits of the children or referrers of a manifest. A manifest that is already known is not visited again. */
 const visitAll = Effect.fnUntraced(function*(
   context: Context,
   parent: Node,
@@ -353,7 +353,7 @@ const leaveOut = ({ externals }: Context, { absent, descriptor, path }: Node, bl
   }
 }
 
-/** Records the layers that were left out. A layer that another manifest wants copied was delivered instead. */
+/** Records the layers that were left out, except those that were delivered for another manifest. */
 const recordExternals = Effect.fnUntraced(function*({ externals, job, visitor }: Context) {
   for (const { destinations, node } of externals.values()) {
     const lacking = Array.from(destinations).filter(({ scheduled }) => !scheduled.has(node.descriptor.digest))
