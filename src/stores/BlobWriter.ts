@@ -14,6 +14,7 @@ import type { Reason, RegistryError } from "../RegistryError.ts"
 import { refusal } from "./Files.ts"
 import type { LayoutTarget } from "./LayoutTarget.ts"
 import * as Usage from "./Usage.ts"
+import * as WriteBuffer from "./WriteBuffer.ts"
 
 /** A file that grows. */
 export interface Draft {
@@ -25,12 +26,6 @@ export interface Draft {
   /** Hash of its content. Undefined if the content has to be read again to compute it. */
   hash: { readonly algorithm: string; readonly hash: Hasher.Hash } | undefined
 }
-
-/** Size of a write, in bytes. Smaller pieces are collected up to it, because each write has a fixed cost. */
-const writeSize = 256 * 1024
-
-/** Initial size of the buffer that collects small pieces, in bytes. */
-const firstSize = 4 * 1024
 
 /** Sets the counted bytes of a draft to its size. */
 const recount = ({ key, usage }: LayoutTarget, draft: Draft): void => {
@@ -74,29 +69,7 @@ export const receive = Effect.fnUntraced(function*<E>(
     ))
   }
 
-  const largest = Math.min(limit, writeSize)
-  // grows with the content, because an idle upload should hold little memory
-  let gathered = new Uint8Array(Math.min(largest, firstSize))
-  let count = 0
-  const flush = Effect.suspend(() => {
-    const bytes = gathered.subarray(0, count)
-    count = 0
-    return bytes.length === 0 ? Effect.void : write(bytes)
-  })
-  const take = (piece: Uint8Array) => {
-    if (piece.length >= largest) return Effect.andThen(flush, write(piece))
-    const place = Effect.sync(() => {
-      const needed = count + piece.length
-      if (needed > gathered.length) {
-        const larger = new Uint8Array(Math.min(largest, Math.max(needed, 2 * gathered.length)))
-        larger.set(gathered.subarray(0, count))
-        gathered = larger
-      }
-      gathered.set(piece, count)
-      count = needed
-    })
-    return count + piece.length > largest ? Effect.andThen(flush, place) : place
-  }
+  const buffer = WriteBuffer.make(target.buffers, limit, write)
 
   /** Counts a piece, or returns the reason why it does not fit. */
   const admit = (piece: Uint8Array): Reason | undefined => {
@@ -113,11 +86,14 @@ export const receive = Effect.fnUntraced(function*<E>(
       received += piece.length
       if (received > limit) return Effect.fail(fail(new Hasher.SizeMismatch({ expected: limit, actual: received })))
       const refusal = admit(piece)
-      return refusal === undefined ? take(piece) : Effect.fail(fail(refusal))
+      return refusal === undefined ? buffer.take(piece) : Effect.fail(fail(refusal))
     }, { discard: true })).pipe(
-      Effect.onError(() => Effect.ignore(flush)),
-      Effect.andThen(flush),
-      Effect.ensuring(Effect.sync(() => recount(target, draft)))
+      Effect.onError(() => Effect.ignore(buffer.flush)),
+      Effect.andThen(buffer.flush),
+      Effect.ensuring(Effect.sync(() => {
+        buffer.release()
+        recount(target, draft)
+      }))
     )
 })
 

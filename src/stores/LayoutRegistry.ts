@@ -49,7 +49,8 @@
  * length. Each tag is an entry, and so is each manifest without a tag that no other manifest contains. Deletes are
  * possible beyond that limit, and a file of up to 128 MiB is read. A media type may have 255 characters, a push 1000
  * tags, a manifest 8 MiB of JSON with 100 levels, 300 000 values and 5000 fields of one object, and the annotations of
- * a manifest with a subject 2 MiB. The sizes in a manifest must be those of the content.
+ * a manifest with a subject 2 MiB. The sizes in a manifest must be those of the content. An
+ * upload buffers up to 256 KiB in memory, and all uploads together 32 MiB.
  *
  * The limits in {@link Options} apply to what this process writes together with what existed before its first change.
  * The first change waits until existing content is counted. Content that other processes write meanwhile is counted
@@ -83,6 +84,7 @@ import * as LayoutUploads from "./LayoutUploads.ts"
 import * as LayoutUsage from "./LayoutUsage.ts"
 import * as ProcessIdentity from "./ProcessIdentity.ts"
 import * as RepositoryFolders from "./RepositoryFolders.ts"
+import * as WriteBuffer from "./WriteBuffer.ts"
 
 export {
   /** @since 0.1.0 */
@@ -210,6 +212,7 @@ export const make = Effect.fnUntraced(function*(
       (name) => Effect.map(tree.find(name), (layout) => ({ key: tree.keyOf(name), layout }))
     )
   const usage = LayoutUsage.make(files, options, everything)
+  const buffers = WriteBuffer.makePool()
 
   const failed = (operation: string, repository?: Repository) => (reason: RegistryError.Reason) =>
     new RegistryError.RegistryError({
@@ -229,6 +232,7 @@ export const make = Effect.fnUntraced(function*(
         layout,
         key: tree.keyOf(repository),
         usage,
+        buffers,
         pushLimit: Math.min(maximumIndexSize, LayoutFormat.pushLimit),
         failed: (operation: string) => failed(operation, repository)
       })),

@@ -3,13 +3,15 @@
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type FileSystem, type Path as EffectPath, type Scope, Stream } from "effect"
+import { Deferred, Effect, type FileSystem, type Path as EffectPath, type Scope, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as Descriptor from "effect-oci/Descriptor"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
 import { longestStretch } from "../utils/EventLoop.ts"
 import { bytesOf, pushBlob, pushImage, pushManifest, repository, tag } from "../utils/images.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
@@ -381,6 +383,26 @@ describe("a registry", () => {
         assert.strictEqual(yield* full(push, 6), count)
       }))
   })
+
+  it.live("in a folder buffers at most 32 MiB of idle uploads, and writes the rest", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryFolder
+      const registry = yield* LayoutRegistry.make({ directory, durability: "process-end" })
+      const [count, size] = [200, 250_000]
+      const piece = new Uint8Array(10_000)
+      const taken = yield* Effect.forEach(Array.from({ length: count }), () => Deferred.make<void>())
+      for (const arrived of taken) {
+        const pieces = Stream.fromIterable(Array.from({ length: size / piece.length }, () => piece), { chunkSize: 1 })
+        // pulled after the last piece was taken
+        const standing = Stream.fromEffectDrain(Effect.andThen(Deferred.succeed(arrived, undefined), Effect.never))
+        const upload = yield* startUpload(registry)
+        yield* Effect.forkScoped(upload.append({ offset: 0, stream: Stream.concat(pieces, standing) }))
+      }
+      yield* Effect.forEach(taken, Deferred.await)
+      const folder = Path.join(directory, ".effect-oci", "uploads")
+      const sizes = Fs.readdirSync(folder).map((name) => Fs.statSync(Path.join(folder, name)).size)
+      assert.isAtLeast(sizes.reduce((sum, size) => sum + size), count * size - 34 * MiB)
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
 
   it.effect("in a folder counts existing content when it is opened", () =>
     Effect.gen(function*() {
