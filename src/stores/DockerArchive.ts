@@ -255,13 +255,7 @@ export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<DockerArchive, RegistryError.RegistryError, FileSystem.FileSystem | Scope.Scope> {
   const { file, name = `docker-archive:${file}` } = options
-  const failed = (operation: string, repository?: Reference.Repository) => (reason: RegistryError.Reason) =>
-    new RegistryError.RegistryError({
-      operation,
-      registry: name,
-      ...repository === undefined ? {} : { repository },
-      reason
-    })
+  const failed = RegistryError.failing(name)
   const { content, images } = yield* TarFile.open(file).pipe(
     Effect.flatMap((tar) => tar.names.includes("index.json") ? readLayout(tar) : readImages(tar)),
     Effect.mapError(failed("open"))

@@ -214,13 +214,7 @@ export const make = Effect.fnUntraced(function*(
   const usage = LayoutUsage.make(files, options, everything)
   const buffers = WriteBuffer.makePool()
 
-  const failed = (operation: string, repository?: Repository) => (reason: RegistryError.Reason) =>
-    new RegistryError.RegistryError({
-      operation,
-      registry: name,
-      ...repository === undefined ? {} : { repository },
-      reason
-    })
+  const failed = RegistryError.failing(name)
   /** Returns the target of a write to a repository, which need not exist. */
   const target = (
     operation: string,

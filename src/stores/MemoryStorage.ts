@@ -39,7 +39,7 @@ export const failure = (
   operation: string,
   repository: Repository,
   reason: RegistryError.Reason
-): RegistryError.RegistryError => new RegistryError.RegistryError({ operation, registry: name, repository, reason })
+): RegistryError.RegistryError => RegistryError.failing(name)(operation, repository)(reason)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // reading

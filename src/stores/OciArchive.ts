@@ -50,14 +50,6 @@ export interface Options {
 
 const nameOf = ({ file, name }: Options): string => name ?? `oci-archive:${file}`
 
-const failedOf = (name: string) => (operation: string, repository?: Repository) => (reason: RegistryError.Reason) =>
-  new RegistryError.RegistryError({
-    operation,
-    registry: name,
-    ...repository === undefined ? {} : { repository },
-    reason
-  })
-
 /**
  * Opens an archive for reading. It is closed with the scope.
  *
@@ -91,7 +83,7 @@ export const make = Effect.fnUntraced(function*(
   FileSystem.FileSystem | Scope.Scope
 > {
   const name = nameOf(options)
-  const failed = failedOf(name)
+  const failed = RegistryError.failing(name)
   const layout = yield* Effect.mapError(
     Effect.flatMap(TarFile.open(options.file), LayoutArchive.make),
     failed("open")
@@ -164,7 +156,7 @@ const unpack = Effect.fnUntraced(
     tar: TarFile.TarFile,
     files: Files.Files,
     registry: Registry.Registry,
-    failed: ReturnType<typeof failedOf>
+    failed: ReturnType<typeof RegistryError.failing>
   ) {
     const fail = failed("update")
     yield* Effect.gen(function*() {
@@ -241,7 +233,7 @@ export const update = Effect.fnUntraced(function*<A, E, R>(
 ): Effect.fn.Return<A, E | RegistryError.RegistryError, R | FileSystem.FileSystem | Path.Path> {
   const path = yield* Path.Path
   const name = nameOf(options)
-  const failed = failedOf(name)
+  const failed = RegistryError.failing(name)
   const fail = Effect.mapError(failed("update"))
 
   const target = yield* fail(OutputFile.locate(options.file))

@@ -37,7 +37,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Registry from "../Registry.ts"
-import { isAbsence, RegistryError } from "../RegistryError.ts"
+import { failing, isAbsence, type RegistryError } from "../RegistryError.ts"
 import * as CachedManifests from "./CachedManifests.ts"
 import * as KeptManifests from "./KeptManifests.ts"
 import * as PullThrough from "./PullThrough.ts"
@@ -155,7 +155,7 @@ export const make = Effect.fnUntraced(function*(
     resolveManifest: (repository, reference) =>
       Effect.mapError(
         manifests.resolve(repository, reference),
-        ({ reason, registry }) => new RegistryError({ operation: "resolveManifest", registry, repository, reason })
+        ({ reason, registry }) => failing(registry)("resolveManifest", repository)(reason)
       ),
     pushBlob: upstream.pushBlob,
     startUpload: upstream.startUpload,

@@ -14,7 +14,7 @@ import * as LargeManifest from "../LargeManifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import { type ManifestBytes, Observer, type Registry } from "../Registry.ts"
-import { isAbsence, type Reason, RegistryError, UnexpectedResponse } from "../RegistryError.ts"
+import { failing, isAbsence, type Reason, type RegistryError, UnexpectedResponse } from "../RegistryError.ts"
 import type { KeptManifests } from "./KeptManifests.ts"
 
 export interface CachedManifests {
@@ -96,7 +96,7 @@ const fetch = Effect.fnUntraced(function*(
     (received) =>
       Effect.mapError(
         verify(received, isDigest(reference) ? reference : received.descriptor.digest),
-        (reason) => new RegistryError({ operation: "getManifest", registry: upstream.name, repository, reason })
+        failing(upstream.name)("getManifest", repository)
       )
   )
   yield* kept.keep(repository, manifest, tags, parts)

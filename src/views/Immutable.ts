@@ -8,7 +8,7 @@ import * as Hasher from "../Hasher.ts"
 import * as KeyedLock from "../KeyedLock.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
-import { Denied, orAbsent, RegistryError, Unsupported } from "../RegistryError.ts"
+import { Denied, failing, orAbsent, Unsupported } from "../RegistryError.ts"
 
 /**
  * Creates a view that can only be added to. A push that would move an existing tag, or change the type of an existing
@@ -22,11 +22,10 @@ import { Denied, orAbsent, RegistryError, Unsupported } from "../RegistryError.t
  * @since 0.1.0
  */
 export const immutable = (self: Registry): Registry => {
-  const error = (operation: string, repository: Repository, reason: Denied | Unsupported) =>
-    new RegistryError({ operation, registry: self.name, repository, reason })
+  const failed = failing(self.name)
   const undeletable = (operation: string) => (repository: Repository) =>
-    Effect.fail(error(operation, repository, new Unsupported({ detail: "this view permits no deletes" })))
-  const denied = (repository: Repository, detail: string) => error("pushManifest", repository, new Denied({ detail }))
+    Effect.fail(failed(operation, repository)(new Unsupported({ detail: "this view permits no deletes" })))
+  const denied = (repository: Repository, detail: string) => failed("pushManifest", repository)(new Denied({ detail }))
 
   // locked, because a registry cannot check and set a tag in one step
   const locked = KeyedLock.make()

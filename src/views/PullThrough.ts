@@ -16,7 +16,7 @@ import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import type { Repository } from "../Reference.ts"
 import { type Blob, blobSource, Observer, type Range, type Registry } from "../Registry.ts"
-import { isRegistryError, RangeNotSatisfiable, type Reason, RegistryError } from "../RegistryError.ts"
+import { failing, isRegistryError, RangeNotSatisfiable, type Reason, type RegistryError } from "../RegistryError.ts"
 import * as Upload from "../Upload.ts"
 import * as Window from "./Window.ts"
 
@@ -73,7 +73,7 @@ interface State extends Options {
 const keyOf = (repository: Repository, digest: Digest.Digest) => `${repository}@${digest}`
 
 const getBlobError = ({ upstream }: State, repository: Repository, reason: Reason) =>
-  new RegistryError({ operation: "getBlob", registry: upstream.name, repository, reason })
+  failing(upstream.name)("getBlob", repository)(reason)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // transfers

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import type { Repository } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
-import { RegistryError, Unsupported } from "../RegistryError.ts"
+import { failing, Unsupported } from "../RegistryError.ts"
 
 /**
  * Creates a read-only view: pushes, uploads, mounts and deletes fail with `Unsupported`.
@@ -14,14 +14,7 @@ import { RegistryError, Unsupported } from "../RegistryError.ts"
  */
 export const readOnly = (self: Registry): Registry => {
   const refused = (operation: string) => (repository: Repository) =>
-    Effect.fail(
-      new RegistryError({
-        operation,
-        registry: self.name,
-        repository,
-        reason: new Unsupported({ detail: "this view is read-only" })
-      })
-    )
+    Effect.fail(failing(self.name)(operation, repository)(new Unsupported({ detail: "this view is read-only" })))
   return {
     ...self,
     capabilities: Effect.map(self.capabilities, ({ pages, referrers }) => ({

@@ -6,7 +6,7 @@ import { dual } from "effect/Function"
 import * as Stream from "effect/Stream"
 import type { Repository } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
-import { Denied, NameUnknown, RegistryError } from "../RegistryError.ts"
+import { Denied, failing, NameUnknown, type RegistryError } from "../RegistryError.ts"
 
 /**
  * Kind of access to a repository.
@@ -55,12 +55,9 @@ export const select: {
   (self: Registry, allow: (repository: Repository, access: Access) => boolean): Registry
 } = dual(2, (self: Registry, allow: (repository: Repository, access: Access) => boolean): Registry => {
   const error = (operation: string, repository: Repository, access: Access) =>
-    new RegistryError({
-      operation,
-      registry: self.name,
-      repository,
-      reason: access === "read" || access === "list" ? new NameUnknown({}) : new Denied({})
-    })
+    failing(self.name)(operation, repository)(
+      access === "read" || access === "list" ? new NameUnknown({}) : new Denied({})
+    )
 
   const check = <A, E, R>(
     operation: string,

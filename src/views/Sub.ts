@@ -6,7 +6,7 @@ import { dual } from "effect/Function"
 import * as Stream from "effect/Stream"
 import type { Repository } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
-import { isRegistryError, NameInvalid, RegistryError } from "../RegistryError.ts"
+import { failing, isRegistryError, NameInvalid, type RegistryError } from "../RegistryError.ts"
 import type { Upload } from "../Upload.ts"
 
 const longestName = 255
@@ -35,21 +35,18 @@ export const sub: {
   const isBelow = (repository: string) => repository.startsWith(`${prefix}/`)
   const within = (repository: string) => repository.slice(prefix.length + 1) as Repository
 
+  const failed = failing(name)
   const invalid = (operation: string, repository: Repository) =>
-    new RegistryError({
-      operation,
-      registry: name,
-      repository,
-      reason: new NameInvalid({ detail: `with the prefix ${prefix}/, it has more than ${longestName} characters` })
-    })
+    failed(operation, repository)(
+      new NameInvalid({ detail: `with the prefix ${prefix}/, it has more than ${longestName} characters` })
+    )
 
   /** Converts an error of the registry to one of this view. Errors of others, such as of a source, stay unchanged. */
   const translate = <E>(error: E): E | RegistryError => {
     if (!isRegistryError(error) || error.registry !== self.name) return error
     const { operation, reason, repository } = error
     if (repository !== undefined && !isBelow(repository)) return error
-    const named = repository === undefined ? {} : { repository: within(repository) }
-    return new RegistryError({ operation, registry: name, ...named, reason })
+    return failed(operation, repository === undefined ? undefined : within(repository))(reason)
   }
 
   const effect = <A, E, R>(

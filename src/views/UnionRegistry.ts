@@ -38,7 +38,7 @@ import { type Digest, isDigest } from "../Digest.ts"
 import * as Limiter from "../Limiter.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
-import { isAbsence, orAbsent, RegistryError, Unsupported } from "../RegistryError.ts"
+import { failing, isAbsence, orAbsent, type RegistryError, Unsupported } from "../RegistryError.ts"
 import type { Mounted, Upload } from "../Upload.ts"
 import * as Merge from "./Merge.ts"
 import * as ReadStrategy from "./ReadStrategy.ts"
@@ -157,12 +157,9 @@ export const make = (
       )
 
   const onlyRead = (operation: string, repository: Repository, owner: string) =>
-    new RegistryError({
-      operation,
-      registry: first.name,
-      repository,
-      reason: new Unsupported({ detail: `it is in ${owner}, which this union only reads` })
-    })
+    failing(first.name)(operation, repository)(
+      new Unsupported({ detail: `it is in ${owner}, which this union only reads` })
+    )
 
   // -------------------------------------------------------------------------------------------------------------------
 
