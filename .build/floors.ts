@@ -53,7 +53,7 @@ const strangers = ["stores", "views", "client", "server"]
 const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<string>]> = [
   [/^@?effect(\/[a-z-]+)*$/, []],
   [/^effect-oci(\/|$)/, []],
-  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "node", "cli"]],
+  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "testing", "node", "cli"]],
   [/^@effect\/platform-node/, ["node", "cli"]]
 ]
 const nodeRooms = ["node", "cli"]

@@ -35,7 +35,7 @@ const unsatisfiable = (size: number) =>
     "content-range": `bytes */${size}`
   })
 
-export const make = ({ idle, registry, settings }: ServerContext): Blobs => {
+export const make = ({ idle, registry }: ServerContext): Blobs => {
   const headersOf = (digest: Digest.Digest) => ({ ...contentHeaders(digest), "accept-ranges": "bytes" })
 
   const send = (request: Incoming, blob: Blob, part?: { readonly first: number; readonly last: number }) => {
@@ -55,7 +55,7 @@ export const make = ({ idle, registry, settings }: ServerContext): Blobs => {
   /** A range that is asked for, unless it is of another content than there is now (RFC 9110, 13.1.5). */
   const wantedOf = ({ headers }: Incoming, digest: Digest.Digest): Ranges.Wanted | undefined => {
     const condition = headers["if-range"]
-    if (settings.quirks.has("noRanges") || condition !== undefined && condition !== `"${digest}"`) return undefined
+    if (condition !== undefined && condition !== `"${digest}"`) return undefined
     return Ranges.parse(headers["range"])
   }
 

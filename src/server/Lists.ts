@@ -84,7 +84,7 @@ const takeByDigest = (
 }
 
 export const make = ({ registry, settings }: ServerContext): Lists => {
-  const { pageSize, quirks } = settings
+  const { pageSize } = settings
 
   const names = Effect.fnUntraced(function*<A extends string>(
     path: string,
@@ -94,11 +94,10 @@ export const make = ({ registry, settings }: ServerContext): Lists => {
   ) {
     const n = yield* Effect.fromResult(numberOf(query))
     const after = query.get("last")
-    const asked = Math.min(n ?? Infinity, pageSize)
-    const size = quirks.has("shortPages") ? Math.ceil(asked / 2) : asked
+    const size = Math.min(n ?? Infinity, pageSize)
     const { items, last } = yield* take(list(after === null ? {} : { after }), size)
     return HttpServerResponse.jsonUnsafe(content(items), {
-      headers: last === undefined || quirks.has("noLink") ? {} : link(path, { n: `${n ?? pageSize}`, last })
+      headers: last === undefined ? {} : link(path, { n: `${n ?? pageSize}`, last })
     })
   })
 
@@ -118,15 +117,13 @@ export const make = ({ registry, settings }: ServerContext): Lists => {
         (repositories) => ({ repositories })
       ),
     referrers: Effect.fnUntraced(function*(repository, digest, query) {
-      if (quirks.has("noReferrers")) return yield* Refusal.make(404, "UNSUPPORTED", "referrers are not listed")
       // a media type has no space, but a + may have become one on the way
-      const type = quirks.has("noFilter") ? undefined : query.get("artifactType")?.replaceAll(" ", "+")
+      const type = query.get("artifactType")?.replaceAll(" ", "+")
       const filter = type === undefined || type === "" ? {} : { artifactType: type }
-      const size = quirks.has("shortPages") ? Math.ceil(pageSize / 2) : pageSize
       const { items, last } = yield* takeByDigest(
         registry.referrers(repository, digest, filter),
         query.get("last") ?? "",
-        size
+        pageSize
       ).pipe(
         // a list is never missing (distribution-spec, "Listing Referrers")
         Effect.catchReasons("RegistryError", {
@@ -140,7 +137,7 @@ export const make = ({ registry, settings }: ServerContext): Lists => {
         contentType: MediaType.imageIndex,
         headers: {
           ...filter.artifactType === undefined ? {} : { "oci-filters-applied": "artifactType" },
-          ...last === undefined || quirks.has("noLink") ? {} : link(path, { ...filter, last: last.digest })
+          ...last === undefined ? {} : link(path, { ...filter, last: last.digest })
         }
       })
     })

@@ -39,7 +39,7 @@ export interface Manifests {
 const largeSize = 256 * 1024
 
 export const make = ({ idle, registry, settings }: ServerContext): Manifests => {
-  const { manifestLimit, quirks } = settings
+  const { manifestLimit } = settings
   const largeOnes = Semaphore.makeUnsafe(1)
   const locked = KeyedLock.make()
 
@@ -84,7 +84,7 @@ export const make = ({ idle, registry, settings }: ServerContext): Manifests => 
 
   const tagsOf = (reference: Reference, query: URLSearchParams): Result.Result<ReadonlyArray<Tag>, Refusal.Refusal> => {
     if (!Digest.isDigest(reference)) return Result.succeed([reference])
-    return quirks.has("noTagParameters") ? Result.succeed([]) : Result.all(query.getAll("tag").map(parseTag))
+    return Result.all(query.getAll("tag").map(parseTag))
   }
 
   const store = Effect.fnUntraced(
@@ -107,7 +107,7 @@ export const make = ({ idle, registry, settings }: ServerContext): Manifests => 
         location: `/v2/${repository}/manifests/${digest}`,
         "docker-content-digest": digest,
         // this registry lists it for its subject (distribution-spec, "Pushing Manifests with Subject")
-        ...subject === undefined || quirks.has("noReferrers") ? {} : { "oci-subject": subject },
+        ...subject === undefined ? {} : { "oci-subject": subject },
         ...Digest.isDigest(reference) && tags.length > 0 ? { "oci-tag": tags.join(", ") } : {}
       })
     }

@@ -48,8 +48,6 @@ export {
   /** @since 0.1.0 */
   IdleTimeout,
   /** @since 0.1.0 */
-  type Quirk,
-  /** @since 0.1.0 */
   UploadTimeout
 } from "./Settings.ts"
 
@@ -171,21 +169,6 @@ const internal = (incoming: Incoming, defect: unknown) => {
 
 const everyHeader = { ...BrowserSafety.headers, "docker-distribution-api-version": "registry/2.0" }
 
-/** Leaves out what a registry with these quirks does not say. */
-const tellLess = (
-  response: HttpServerResponse.HttpServerResponse,
-  { method }: Incoming,
-  { quirks }: Settings.Settings
-): HttpServerResponse.HttpServerResponse => {
-  let told = response
-  if (quirks.has("noDigestHeader")) {
-    told = HttpServerResponse.removeHeader(HttpServerResponse.removeHeader(told, "docker-content-digest"), "etag")
-  }
-  return quirks.has("noHeadLength") && method === "HEAD"
-    ? HttpServerResponse.removeHeader(told, "content-length")
-    : told
-}
-
 /**
  * Makes what answers the requests to one registry, for programs that have their own router, or serve several registries:
  * each is an effect that answers `HttpServerRequest`. It answers all paths: those that are no endpoint with 404.
@@ -258,7 +241,7 @@ export const make = Effect.fnUntraced(function*(
     answer(incoming).pipe(
       Effect.catch((error) => Effect.map(refusalOf(incoming, error, "write"), Refusal.toResponse)),
       Effect.catchDefect((defect) => Effect.map(internal(incoming, defect), Refusal.toResponse)),
-      Effect.map((response) => tellLess(HttpServerResponse.setHeaders(response, everyHeader), incoming, settings))
+      Effect.map((response) => HttpServerResponse.setHeaders(response, everyHeader))
     )))
 })
 

@@ -32,42 +32,6 @@ export const UploadTimeout: Context.Reference<Duration.Duration> = Context.Refer
 )
 
 /**
- * Something that a registry does not do, or does in its own way, so that clients can be tried against registries as they
- * are:
- *
- * - `noReferrers`: it does not list referrers, and does not say that it noted a subject.
- * - `noFilter`: it lists all referrers, whatever type was asked for.
- * - `noSinglePost`: a POST with a digest opens a session, and its body is not looked at.
- * - `noChunks`: there is no PATCH.
- * - `noResumption`: an upload that breaks off is lost.
- * - `noCancel`: an upload cannot be cancelled.
- * - `noMount`: every mount is declined.
- * - `noRanges`: a blob comes as a whole, whatever range was asked for.
- * - `noLink`: no list says that there is more of it.
- * - `shortPages`: a page has half of what was asked for.
- * - `noDigestHeader`: no answer names a digest.
- * - `noHeadLength`: an answer to HEAD says nothing of a length.
- * - `noTagParameters`: a manifest is pushed with one tag at most.
- *
- * @category models
- * @since 0.1.0
- */
-export type Quirk =
-  | "noReferrers"
-  | "noFilter"
-  | "noSinglePost"
-  | "noChunks"
-  | "noResumption"
-  | "noCancel"
-  | "noMount"
-  | "noRanges"
-  | "noLink"
-  | "shortPages"
-  | "noDigestHeader"
-  | "noHeadLength"
-  | "noTagParameters"
-
-/**
  * What is allowed, and how much.
  *
  * @category models
@@ -86,8 +50,6 @@ export interface Options extends Limits.Options {
   readonly allowedHosts?: ReadonlyArray<string> | undefined
   /** No chunk of an upload but the last may be smaller, in bytes (`OCI-Chunk-Min-Length`); 0 unless given. */
   readonly minimumChunk?: number
-  /** What the registry does not do; none unless given. */
-  readonly quirks?: ReadonlyArray<Quirk>
 }
 
 export interface Settings extends Limits.Values {
@@ -95,7 +57,6 @@ export interface Settings extends Limits.Values {
   readonly pageSize: number
   readonly allowedHosts: ReadonlyArray<string> | undefined
   readonly minimumChunk: number
-  readonly quirks: ReadonlySet<Quirk>
   readonly idleTimeout: Duration.Duration
   readonly uploadTimeout: Duration.Duration
 }
@@ -107,7 +68,6 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     pageSize: options.pageSize ?? 1000,
     allowedHosts: options.allowedHosts,
     minimumChunk: options.minimumChunk ?? 0,
-    quirks: new Set(options.quirks),
     idleTimeout: yield* IdleTimeout,
     uploadTimeout: yield* UploadTimeout
   }

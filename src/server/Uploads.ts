@@ -39,7 +39,7 @@ const place = ({ id, repository }: Sessions.Session) => ({
 const progress = (session: Sessions.Session, held: number) => ({ ...place(session), range: Ranges.format(held) })
 
 export const make = ({ idle, registry, sessions, settings }: ServerContext): Uploads => {
-  const { minimumChunk, quirks, uploadLimit } = settings
+  const { minimumChunk, uploadLimit } = settings
 
   const accepted = (session: Sessions.Session) => {
     const minimum = Math.max(minimumChunk, session.upload.minimumChunk)
@@ -66,7 +66,7 @@ export const make = ({ idle, registry, sessions, settings }: ServerContext): Upl
     const mayRead = from === undefined
       ? name === null && caller.isAnybody
       : yield* caller.may({ type: "repository", name: from, action: "pull" })
-    if (!mayRead || quirks.has("noMount")) return yield* begin(repository, algorithm, caller.visit)
+    if (!mayRead) return yield* begin(repository, algorithm, caller.visit)
     const started = yield* sessions.open(repository, {
       mount: { digest, ...from === undefined ? {} : { from } },
       algorithm
@@ -131,8 +131,7 @@ export const make = ({ idle, registry, sessions, settings }: ServerContext): Upl
       return yield* Body.store(body, use({ offset, ...size === undefined ? {} : { size }, stream: body.stream })).pipe(
         Effect.ensuring(Effect.sync(() => {
           session.body = undefined
-        })),
-        Effect.onError(() => quirks.has("noResumption") ? sessions.close(session) : Effect.void)
+        }))
       )
     },
     Effect.scoped
@@ -148,9 +147,7 @@ export const make = ({ idle, registry, sessions, settings }: ServerContext): Upl
       if (digest !== null) {
         const parsed = yield* Effect.fromResult(parseDigest(digest))
         yield* supported(Digest.algorithm(parsed))
-        return quirks.has("noSinglePost")
-          ? yield* begin(repository, Digest.algorithm(parsed), caller.visit)
-          : yield* pushAtOnce(request, repository, parsed)
+        return yield* pushAtOnce(request, repository, parsed)
       }
       const algorithm = query.get("digest-algorithm") ?? undefined
       if (algorithm !== undefined) yield* supported(algorithm)
@@ -162,7 +159,6 @@ export const make = ({ idle, registry, sessions, settings }: ServerContext): Upl
       return empty(204, progress(session, yield* session.upload.status))
     }),
     patch: Effect.fnUntraced(function*(request, repository, id) {
-      if (quirks.has("noChunks")) return yield* Refusal.make(405, "UNSUPPORTED", "blobs are not taken in chunks")
       const session = yield* sessions.find(repository, id)
       return yield* sessions.change(
         session,
@@ -190,7 +186,6 @@ export const make = ({ idle, registry, sessions, settings }: ServerContext): Upl
       )
     }),
     remove: Effect.fnUntraced(function*(repository, id) {
-      if (quirks.has("noCancel")) return yield* Refusal.make(405, "UNSUPPORTED", "uploads are not cancelled")
       const session = yield* sessions.find(repository, id)
       yield* sessions.change(session, sessions.close(session))
       return empty(204, {})

@@ -6,3 +6,4 @@
 export * as Contract from "./Contract.ts"
 export * as Faults from "./Faults.ts"
 export * as Images from "./Images.ts"
+export * as Quirks from "./Quirks.ts"
