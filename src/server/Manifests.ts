@@ -1,6 +1,6 @@
 /**
- * Reading, writing and deleting manifests (distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting tags",
- * "Deleting Manifests").
+ * Reading, writing and deleting manifests (distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting
+ * tags", "Deleting Manifests").
  */
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"

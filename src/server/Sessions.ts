@@ -51,8 +51,8 @@ export interface Sessions {
   ) => Effect.Effect<Mounted | Session, RegistryError | Refusal.Refusal>
   readonly find: (repository: Repository, id: string) => Effect.Effect<Session, RegistryError>
   /**
-   * Runs what changes a session, one after another. Who comes later has lost the connection of who came before, and does
-   * not wait for more of that.
+   * Runs what changes a session, one after another. Who comes later has lost the connection of who came before, and
+   * does not wait for more of that.
    */
   readonly change: <A, E, R>(session: Session, change: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Ends a session, and cancels it unless it is committed. */

@@ -130,8 +130,8 @@ const drop = (parameters: URLSearchParams, name: string): boolean => {
 }
 
 /**
- * Turns a POST that names a digest into one that only opens a session for its algorithm. An invalid digest stays, so that
- * the registry refuses it.
+ * Turns a POST that names a digest into one that only opens a session for its algorithm. An invalid digest stays, so
+ * that the registry refuses it.
  */
 const openSession = (parameters: URLSearchParams, name: "digest" | "mount"): boolean => {
   const digest = Digest.parse(parameters.get(name) ?? "")
@@ -170,8 +170,8 @@ const isBroken = (exit: Exit.Exit<Response, unknown>): boolean =>
   Exit.isFailure(exit) || exit.value.status === 400 || exit.value.status === 408 || exit.value.status >= 500
 
 /**
- * Makes a session unknown after a request to it broke off. The registry behind keeps the session until it expires, because
- * an app cannot cancel it without a request of the client.
+ * Makes a session unknown after a request to it broke off. The registry behind keeps the session until it expires,
+ * because an app cannot cancel it without a request of the client.
  */
 const noResumption = (): Wrapper => {
   const lost = new Set<string>()

@@ -1,5 +1,5 @@
 /**
- * For tests of registries, and of programs that use them.
+ * Tools for tests of registries, and of programs that use them.
  *
  * @since 0.1.0
  */
