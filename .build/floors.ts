@@ -1,6 +1,6 @@
 /**
- * An oxlint plugin that keeps the floors of the house: a room of `src` imports only from the rooms below it, and only
- * some rooms may use what lies outside.
+ * An oxlint plugin that checks imports: a room of `src` imports only from the rooms below it, and only some rooms may
+ * import certain packages.
  */
 import { isBuiltin } from "node:module"
 import { basename, dirname, relative, resolve } from "node:path"
@@ -14,10 +14,11 @@ interface Source {
   readonly value?: unknown
 }
 
-/** From the ground up. A room is a folder or a module directly in `src`. */
+/** Rooms, from the lowest floor to the highest. A room is a folder or a module directly in `src`. */
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   [
     "Text",
+    "Uuid",
     "KeyedLock",
     "JsonScan",
     "JsonArray",
@@ -49,7 +50,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
 
 const strangers = ["stores", "views", "client", "server"]
 
-/** Who may import what from outside `src`: the first pattern that fits a specifier decides. */
+/** Rooms that may import from outside `src`. The first pattern that matches a specifier decides. */
 const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<string>]> = [
   [/^@?effect(\/[a-z-]+)*$/, []],
   [/^effect-oci(\/|$)/, []],
@@ -64,7 +65,7 @@ const roomOf = (file: string): string => basename(relative(src, file).split(/[\\
 
 const floorOf = (room: string): number => floors.findIndex((rooms) => rooms.includes(room))
 
-/** Says what is wrong with importing `specifier` in `file`. */
+/** Returns why `file` must not import `specifier`, or `undefined`. */
 const verdict = (file: string, specifier: string): string | undefined => {
   const room = roomOf(file)
   if (floorOf(room) < 0) return `${room} is not one of the rooms in .build/floors.ts`

@@ -116,7 +116,7 @@ export const basic = ({ authorize, check, realm }: Extract<Authentication, { rea
       const isAllowed = needed.length === 0
         ? username !== undefined
         : (yield* Effect.forEach(needed, may)).every((isAllowed) => isAllowed)
-      if (isAllowed) return { user: username, may, isAnybody: false }
+      if (isAllowed) return { user: username, may, isUnrestricted: false }
       return yield* username === undefined
         ? Refusal.make(401, "UNAUTHORIZED", "a user name and password are required", { "www-authenticate": challenge })
         : Refusal.make(403, "DENIED", "this user has no permission for the request")
@@ -155,7 +155,7 @@ export const bearer = (
         return yield* refuse("the token lacks the permission for the request", "insufficient_scope")
       }
       const may = (permission: Permission) => Effect.succeed(TokenScope.contains(allowed, scopeOf([permission])))
-      return { user: claims.username, may, isAnybody: false }
+      return { user: claims.username, may, isUnrestricted: false }
     }),
     challenge
   }
@@ -163,6 +163,6 @@ export const bearer = (
 
 /** Guard that allows every request. */
 export const open: Guard = {
-  admit: () => Effect.succeed({ user: undefined, may: () => Effect.succeed(true), isAnybody: true }),
+  admit: () => Effect.succeed({ user: undefined, may: () => Effect.succeed(true), isUnrestricted: true }),
   challenge: () => basicChallenge("registry")
 }

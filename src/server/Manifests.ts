@@ -49,7 +49,7 @@ export const make = ({ idle, registry, settings }: ServerContext): Manifests => 
     references: ReadonlyArray<Reference>,
     effect: Effect.Effect<A, E, R>
   ): Effect.Effect<A, E, R> =>
-    // in the same order for all requests, so that none of them wait for each other
+    // all requests lock in the same order, so that they cannot block each other
     Array.from(new Set(references)).sort().reduceRight(
       (inner, reference) => locked(`${repository}:${reference}`)(inner),
       effect
@@ -76,7 +76,7 @@ export const make = ({ idle, registry, settings }: ServerContext): Manifests => 
         ManifestUnknown: () => Effect.undefined,
         NameUnknown: () => Effect.undefined
       })
-      // what is deleted must be there, whatever is expected of it (RFC 9110, 13.2.1)
+      // deleting absent content is 404 whatever the condition (RFC 9110, 13.2.1)
       if (request.method === "DELETE" && current === undefined) return
       if (Conditions.evaluate(conditions, current?.digest, "write") === "failed") return yield* Conditions.failed()
     }
@@ -106,7 +106,7 @@ export const make = ({ idle, registry, settings }: ServerContext): Manifests => 
       return empty(201, {
         location: `/v2/${repository}/manifests/${digest}`,
         "docker-content-digest": digest,
-        // this registry lists it for its subject (distribution-spec, "Pushing Manifests with Subject")
+        // acknowledges that the registry lists the manifest as a referrer ("Pushing Manifests with Subject")
         ...subject === undefined ? {} : { "oci-subject": subject },
         ...Digest.isDigest(reference) && tags.length > 0 ? { "oci-tag": tags.join(", ") } : {}
       })
@@ -134,7 +134,7 @@ export const make = ({ idle, registry, settings }: ServerContext): Manifests => 
     }),
     put: Effect.fnUntraced(function*(request, caller, repository, reference, query) {
       const tags = yield* Effect.fromResult(tagsOf(reference, query))
-      // until the request is answered: many may wait to be stored
+      // the bytes count until the response, because many manifests may wait to be stored
       const bytes = yield* read(request, yield* caller.visit.hold)
       const stored = store(request, repository, reference, tags, bytes)
       return yield* bytes.length > largeSize

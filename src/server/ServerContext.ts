@@ -32,7 +32,7 @@ export interface Identity {
   /** Decides whether the client has a permission. */
   readonly may: (permission: Permission) => Effect.Effect<boolean>
   /** True if the server has no authentication, so that every client may do everything. */
-  readonly isAnybody: boolean
+  readonly isUnrestricted: boolean
 }
 
 /** Client of a request in flight. */
