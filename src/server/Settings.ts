@@ -40,7 +40,7 @@ export const UploadTimeout: Context.Reference<Duration.Duration> = Context.Refer
 export interface Options extends Limits.Options {
   /** Permitted changes: all, all except deletion of manifests, tags and blobs, or none. Default: `all`. */
   readonly changes?: "all" | "no-deletes" | "none" | undefined
-  /** Maximum number of entries in one page of a list. Default: 1000. */
+  /** Maximum number of entries in one page of a list. Pages of referrers also end at 1 MiB. Default: 1000. */
   readonly pageSize?: number | undefined
   /**
    * Names of the server, with or without a port, beside loopback names. `Host` must be one of them, and pages of these

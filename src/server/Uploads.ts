@@ -199,8 +199,8 @@ const commit = Effect.fnUntraced(function*(
 })
 
 /**
- * Maximum number of turns of the event loop to wait for a broken connection. The request of a client that connects again
- * may arrive some turns before the server notices the end of its first connection.
+ * Maximum number of turns of the event loop to wait for a broken connection. The request of a client that connects
+ * again may arrive some turns before the server notices the end of its first connection.
  */
 const turnsToBreak = 20
 

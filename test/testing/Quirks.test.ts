@@ -3,8 +3,9 @@ import { Effect } from "effect"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import { Contract, type Quirks } from "effect-oci/testing"
+import { digestOf } from "../utils/digests.ts"
 import { pushBlob, pushImage, pushReferrer, repository, tag } from "../utils/images.ts"
-import { connect as client, digestOf } from "../utils/ScriptedServer.ts"
+import { connect as client } from "../utils/ScriptedServer.ts"
 import { connect, memory, serve } from "../utils/Served.ts"
 
 const app = repository("team/app")
@@ -14,7 +15,7 @@ const digest = digestOf(content)
 const having = (...quirks: ReadonlyArray<Quirks.Quirk>) => memory({ quirks, pageSize: 4 })
 
 describe("a registry with the quirk", () => {
-  it.live("noReferrers lists none, and does not tell of subjects", () =>
+  it.live("noReferrers lists none, and does not acknowledge subjects", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* having("noReferrers")
       const image = yield* pushImage(registry, app, ["layer"])
@@ -27,7 +28,7 @@ describe("a registry with the quirk", () => {
       assert.isUndefined(headers["oci-subject"])
     }))
 
-  it.live("noFilter lists all referrers, and does not say that it filtered", () =>
+  it.live("noFilter lists all referrers, and does not claim to filter", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* having("noFilter")
       const image = yield* pushImage(registry, app, ["layer"])
@@ -46,7 +47,7 @@ describe("a registry with the quirk", () => {
       assert.strictEqual((yield* ask(`PUT ${headers.location}?digest=${digest}`, { body: content })).status, 201)
     }))
 
-  it.live("noChunks takes none", () =>
+  it.live("noChunks accepts none", () =>
     Effect.gen(function*() {
       const { ask } = yield* having("noChunks")
       const { headers } = yield* ask("POST /v2/team/app/blobs/uploads/")
@@ -97,7 +98,7 @@ describe("a registry with the quirk", () => {
       assert.deepStrictEqual([status, code], [400, "DIGEST_INVALID"])
     }))
 
-  it.live("noRanges sends all of a blob", () =>
+  it.live("noRanges sends the whole blob", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* having("noRanges")
       yield* pushBlob(registry, app, content)
@@ -105,7 +106,7 @@ describe("a registry with the quirk", () => {
       assert.deepStrictEqual([status, text], [200, content])
     }))
 
-  it.live("noLink does not say that there is more", () =>
+  it.live("noLink has no link to the next page", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* having("noLink")
       yield* pushImage(registry, app, ["layer"], { tags: ["1", "2", "3"].map(tag) })
@@ -113,7 +114,7 @@ describe("a registry with the quirk", () => {
       assert.deepStrictEqual([JSON.parse(text).tags, headers.link], [["1", "2"], undefined])
     }))
 
-  it.live("shortPages sends half of what was asked for, and says that there is more", () =>
+  it.live("shortPages sends half of the entries, and a link to the next page", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* having("shortPages")
       yield* pushImage(registry, app, ["layer"], { tags: ["1", "2", "3"].map(tag) })
@@ -152,7 +153,7 @@ describe("a registry with the quirk", () => {
       }
     }))
 
-  it.live("noDigestHeader names no digest, whatever is asked", () =>
+  it.live("noDigestHeader names no digest in any response", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* having("noDigestHeader")
       const { digest } = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
@@ -172,7 +173,7 @@ describe("a registry with the quirk", () => {
       }
     }))
 
-  it.live("noHeadLength tells HEAD of no length, and GET all the same", () =>
+  it.live("noHeadLength has no length in responses to HEAD, but to GET", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* having("noHeadLength")
       yield* pushBlob(registry, app, content)
@@ -180,7 +181,7 @@ describe("a registry with the quirk", () => {
       assert.strictEqual((yield* ask(`GET /v2/team/app/blobs/${digest}`)).headers["content-length"], "10")
     }))
 
-  it.live("noTagParameters sets no tag that is a parameter", () =>
+  it.live("noTagParameters ignores tags in parameters", () =>
     Effect.gen(function*() {
       const { ask } = yield* having("noTagParameters")
       const body = "{\"manifests\":[]}"
@@ -191,7 +192,7 @@ describe("a registry with the quirk", () => {
     }))
 })
 
-/** Quirks that a client of ours copes with. */
+/** Quirks with which our client keeps the contract. */
 const survivable: ReadonlyArray<Quirks.Quirk> = [
   "noReferrers",
   "noFilter",
@@ -202,7 +203,7 @@ const survivable: ReadonlyArray<Quirks.Quirk> = [
   "noTagParameters"
 ]
 
-describe(`a registry with ${survivable.join(", ")} meets the contract through a client of ours (C3):`, () => {
+describe(`a registry with ${survivable.join(", ")} keeps the contract through our client (C3):`, () => {
   for (const { effect, name } of Contract.without("sha512Tags")) {
     it.live(name, () =>
       Effect.gen(function*() {
