@@ -22,14 +22,17 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "KeyedLock",
     "JsonScan",
     "JsonArray",
+    "OtherFields",
     "Digest",
     "Hasher",
+    "NobleHasher",
     "MediaType",
     "Platform",
     "Descriptor",
     "Manifest",
     "LargeManifest",
     "Reference",
+    "DockerHub",
     "TokenScope"
   ],
   ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
@@ -42,6 +45,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["server"],
   ["copy"],
   ["Namespace"],
+  ["fetch"],
   ["index"],
   ["testing"],
   ["node"],
@@ -54,8 +58,9 @@ const strangers = ["stores", "views", "client", "server"]
 const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<string>]> = [
   [/^@?effect(\/[a-z-]+)*$/, []],
   [/^effect-oci(\/|$)/, []],
-  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "testing", "node", "cli"]],
-  [/^@effect\/platform-node/, ["node", "cli"]]
+  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "testing", "fetch", "node", "cli"]],
+  [/^@effect\/platform-node/, ["node", "cli"]],
+  [/^@noble\/hashes/, ["NobleHasher"]]
 ]
 const nodeRooms = ["node", "cli"]
 

@@ -70,7 +70,7 @@ export const check = Effect.fnUntraced(function*(
 
 /** Something that a manifest refers to. */
 interface Reference {
-  readonly descriptor: Pick<typeof Manifest.Subject.Type, "digest" | "size">
+  readonly descriptor: Pick<Manifest.Subject, "digest" | "size">
   /** What is listed with an unknown type may be either. */
   readonly kind: "blob" | "manifest" | "either"
   /** True if the manifest may not be stored without it. */
