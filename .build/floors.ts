@@ -21,8 +21,10 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "KeyedLock",
     "JsonScan",
     "JsonArray",
+    "OtherFields",
     "Digest",
     "Hasher",
+    "NobleHasher",
     "MediaType",
     "Platform",
     "Descriptor",
@@ -42,6 +44,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["server"],
   ["copy"],
   ["Namespace"],
+  ["fetch"],
   ["index"],
   ["testing"],
   ["node"],
@@ -54,8 +57,9 @@ const strangers = ["stores", "views", "client", "server"]
 const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<string>]> = [
   [/^@?effect(\/[a-z-]+)*$/, []],
   [/^effect-oci(\/|$)/, []],
-  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "node", "cli"]],
-  [/^@effect\/platform-node/, ["node", "cli"]]
+  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "fetch", "node", "cli"]],
+  [/^@effect\/platform-node/, ["node", "cli"]],
+  [/^@noble\/hashes/, ["NobleHasher"]]
 ]
 const nodeRooms = ["node", "cli"]
 

@@ -20,7 +20,7 @@ export interface ImageContent extends Pick<Descriptor, "mediaType" | "digest" | 
    * it is not understood, or it is too deep down.
    */
   readonly ends?: "repeated" | "missing" | "unknown" | "deep"
-  readonly annotations?: Readonly<Record<string, string>>
+  readonly annotations?: Readonly<Record<string, string>> | undefined
   readonly config?: Descriptor
   readonly layers?: ReadonlyArray<Descriptor>
   readonly manifests?: ReadonlyArray<ImageContent>

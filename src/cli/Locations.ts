@@ -75,13 +75,21 @@ export interface Named {
 /** How work on a place fails: of what goes wrong with the place it is told which one it was. */
 type Failed<E> = E | LocationError.LocationError | CliError.ValidationError
 
-type Part = Pick<Reference.RelativeReference, "tag" | "digest">
+interface Part {
+  readonly tag?: Reference.Tag | undefined
+  readonly digest?: Digest.Digest | undefined
+}
+
+const given = ({ digest, tag }: Part) => ({
+  ...tag === undefined ? {} : { tag },
+  ...digest === undefined ? {} : { digest }
+})
 
 /** The same repository with another tag or digest, or with none. */
 export const withPart = ({ end, ...place }: Location, part: Part): Location => ({
   ...place,
   end: end instanceof Reference.Reference
-    ? new Reference.Reference({ registry: end.registry, repository: end.repository, ...part })
+    ? new Reference.Reference({ registry: end.registry, repository: end.repository, ...given(part) })
     : { registry: end.registry, repository: end.repository, ...part }
 })
 
@@ -331,7 +339,7 @@ const readRegistry = Effect.fnUntraced(function*(input: string) {
     ({ message }) => invalid(message)
   )
   const { registry, repository } = reference
-  const format: Location["format"] = (part) => Reference.format({ registry, repository, ...part })
+  const format: Location["format"] = (part) => Reference.format({ registry, repository, ...given(part) })
   const named: Named = {
     input,
     registry: { host: registry, repository },

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
@@ -168,6 +169,39 @@ export const make = Effect.fnUntraced(function*(
  */
 export const layer = (options?: Options): Layer.Layer<Resolver.Resolver, never, HttpClient.HttpClient> =>
   Layer.merge(Layer.effect(Resolver.Resolver, make(options)), layerExternalBlobs(options))
+
+/**
+ * Provides a resolver that has one client per host, with options from the configuration.
+ *
+ * **Example** (Settings from the environment)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeHttpClient } from "@effect/platform-node"
+ * import { Config, ConfigProvider, Effect, Layer, Schema } from "effect"
+ * import * as HttpResolver from "effect-oci/HttpResolver"
+ * import * as Namespace from "effect-oci/Namespace"
+ *
+ * const layer = Namespace.layer.pipe(
+ *   Layer.provide(HttpResolver.layerConfig({ plainHttp: Config.Array(Schema.String, "PLAIN_HTTP") })),
+ *   Layer.provide(NodeHttpClient.layerUndici)
+ * )
+ *
+ * const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("one.local/team/app:1")).pipe(
+ *   Effect.provide(layer),
+ *   Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { PLAIN_HTTP: "one.local,two.local" } })))
+ * )
+ *
+ * const { mediaType } = await Effect.runPromise(program)
+ * mediaType // => "application/vnd.oci.image.index.v1+json"
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  config: Config.Wrap<Options>
+): Layer.Layer<Resolver.Resolver, Config.ConfigError, HttpClient.HttpClient> =>
+  Layer.unwrap(Effect.map(Config.unwrap(config), layer))
 
 /**
  * Provides copies with external layers over HTTP: see `ExternalBlobs`. They are fetched from the `urls` of their

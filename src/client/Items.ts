@@ -38,6 +38,9 @@ const batchLimit = 250
 // in UTF-16 code units: maximum length of an item, and length after which a batch ends
 const itemLimit = 1024 * 1024
 
+// maximum size of a document outside of its list, in bytes
+const restLimit = 1024 * 1024
+
 // number of items to remember, because a list may have no end: an item that is repeated later is returned twice
 const rememberedItems = 100_000
 
@@ -55,8 +58,10 @@ export const pageOf = Effect.fnUntraced(function*<A>(
 ): Effect.fn.Return<JsonArray.JsonArray, RegistryError.RegistryError> {
   const { field, mayLackField = () => false } = items
   const page = yield* JsonArray.make(bytes, field)
-  const document = page === undefined ? Option.none() : decodeDocument(page.rest)
-  if (page === undefined || Option.isNone(document)) return yield* failure(connection, items)
+  // of two fields of that name, others would take the first
+  if (page === undefined || page.isRepeated || page.rest.length > restLimit) return yield* failure(connection, items)
+  const document = decodeDocument(new TextDecoder().decode(page.rest))
+  if (Option.isNone(document)) return yield* failure(connection, items)
   const list = document.value[field]
   const isList = Array.isArray(list) || list === null || list === undefined && mayLackField(document.value)
   return isList ? page : yield* failure(connection, items)

@@ -4,12 +4,20 @@
  * A registry, and a token service on its behalf, may redirect to any origin that the policy allows. Credentials and
  * cookies are removed when the origin changes.
  */
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Stream from "effect/Stream"
 import * as AddressPolicy from "./AddressPolicy.ts"
 import * as Urls from "./Urls.ts"
+
+/** The runtime hides the target of a redirect, as browsers do. */
+export class RedirectHidden extends Data.Error {
+  override get message(): string {
+    return `it redirects, and this runtime hides the target: use redirect "follow" of FetchHttp or FetchNamespace`
+  }
+}
 
 /** Policy on the addresses that a registry leads to. */
 export interface Policy<E> {

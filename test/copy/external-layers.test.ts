@@ -21,7 +21,7 @@ const foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 const layer = "a layer that is elsewhere"
 const url = "https://files.test/layer"
 
-/** An image whose layer is at some URLs, and a way to copy it while a script answers for all hosts. */
+/** Pushes an image with a layer at some URLs. Returns a function that copies it while a script answers all requests. */
 const setup = Effect.fnUntraced(function*(script: ScriptedServer.Script, urls: ReadonlyArray<string> = [url]) {
   const { http, requests, sent } = ScriptedServer.client(script)
   const [source, destination] = [
@@ -113,7 +113,7 @@ describe("external layers", () => {
       assert.notProperty(requests[0]?.headers, "authorization")
     }))
 
-  it.effect("are fetched on from where the transfer broke off", () =>
+  it.effect("resume at the offset where the transfer was interrupted", () =>
     Effect.gen(function*() {
       const bytes = bytesOf(layer)
       const { requests, run } = yield* setup({
@@ -130,7 +130,7 @@ describe("external layers", () => {
       assert.deepStrictEqual(requests.map(({ headers }) => headers["range"]), [undefined, "bytes=7-"])
     }))
 
-  it.effect("are read again from the beginning, up to where the transfer broke off, without ranges", () =>
+  it.effect("are read again from the beginning if the host ignores ranges, without duplicate bytes", () =>
     Effect.gen(function*() {
       const bytes = bytesOf(layer)
       const { run } = yield* setup({
@@ -183,7 +183,7 @@ describe("external layers", () => {
       }
     }))
 
-  it.effect("are refused if the content is another", () =>
+  it.effect("are refused if the content does not match the digest", () =>
     Effect.gen(function*() {
       const { destination, run } = yield* setup({ [`GET ${url}`]: { body: layer.replace("a", "b") } })
       assert.strictEqual((yield* reasonOf(run))._tag, "DigestMismatch")
@@ -202,7 +202,7 @@ describe("external layers", () => {
       assert.isBelow(chunks, 10)
     }))
 
-  it.effect("are an error if none of their URLs is one of HTTP", () =>
+  it.effect("are an error if none of their URLs uses HTTP", () =>
     Effect.gen(function*() {
       const { run } = yield* setup({}, ["ftp://files.test/layer", "file:///etc/passwd", "nonsense"])
       const reason = yield* reasonOf(run)
@@ -210,13 +210,13 @@ describe("external layers", () => {
       assert.include(reason.message, "ftp://files.test/layer")
     }))
 
-  it.effect("are an error if nothing is provided that fetches them", () =>
+  it.effect("are an error if the program provides no ExternalBlobs", () =>
     Effect.gen(function*() {
       const { copy } = yield* setup({})
       assert.strictEqual((yield* reasonOf(copy))._tag, "Unsupported")
     }))
 
-  it.effect("are fetched by what the program provides", () =>
+  it.effect("are fetched with the ExternalBlobs of the program", () =>
     Effect.gen(function*() {
       const { copy } = yield* setup({})
       yield* Effect.provideService(
