@@ -244,9 +244,9 @@ describe("effect-oci copy", () => {
       const { at, run } = yield* setUp
       Fs.writeFileSync(at("text.tar"), "text".repeat(500))
       const table = [
-        [`oci:${at("none")}:1`, `${at("none")} is no image layout`],
+        [`oci:${at("none")}:1`, `${at("none")} is not an image layout`],
         [`oci-archive:${at("none.tar")}:1`, "there is no such file or folder"],
-        [`oci-archive:${at("text.tar")}:1`, "it is no tar archive that can be read"]
+        [`oci-archive:${at("text.tar")}:1`, "it is not a readable tar archive"]
       ] as const
       for (const [source, says] of table) {
         const { code, stderr, stdout } = yield* run(source, `oci:${at("copy")}:1`)
