@@ -29,6 +29,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "Manifest",
     "LargeManifest",
     "Reference",
+    "TagFilter",
     "TokenScope"
   ],
   ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
@@ -49,7 +50,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
 
 const strangers = ["stores", "views", "client", "server"]
 
-/** Who may import what from outside `src`: the first pattern that fits a specifier decides. */
+/** Rooms that may import from outside `src`. The first pattern that matches a specifier decides. */
 const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<string>]> = [
   [/^@?effect(\/[a-z-]+)*$/, []],
   [/^effect-oci(\/|$)/, []],
