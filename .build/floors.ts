@@ -1,6 +1,6 @@
 /**
- * An oxlint plugin that keeps the floors of the house: a room of `src` imports only from the rooms below it, and only
- * some rooms may use what lies outside.
+ * An oxlint plugin that checks imports: a room of `src` imports only from the rooms below it, and only some rooms may
+ * import certain packages.
  */
 import { isBuiltin } from "node:module"
 import { basename, dirname, relative, resolve } from "node:path"
@@ -14,15 +14,17 @@ interface Source {
   readonly value?: unknown
 }
 
-/** From the ground up. A room is a folder or a module directly in `src`. */
+/** Rooms, from the lowest floor to the highest. A room is a folder or a module directly in `src`. */
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   [
     "Text",
     "KeyedLock",
     "JsonScan",
     "JsonArray",
+    "OtherFields",
     "Digest",
     "Hasher",
+    "NobleHasher",
     "MediaType",
     "Platform",
     "Descriptor",
@@ -30,6 +32,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "LargeManifest",
     "Reference",
     "TagFilter",
+    "DockerHub",
     "TokenScope"
   ],
   ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
@@ -42,6 +45,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["server"],
   ["copy"],
   ["Namespace"],
+  ["fetch"],
   ["index"],
   ["testing"],
   ["node"],
@@ -54,8 +58,9 @@ const strangers = ["stores", "views", "client", "server"]
 const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<string>]> = [
   [/^@?effect(\/[a-z-]+)*$/, []],
   [/^effect-oci(\/|$)/, []],
-  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "node", "cli"]],
-  [/^@effect\/platform-node/, ["node", "cli"]]
+  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "fetch", "node", "cli"]],
+  [/^@effect\/platform-node/, ["node", "cli"]],
+  [/^@noble\/hashes/, ["NobleHasher"]]
 ]
 const nodeRooms = ["node", "cli"]
 
@@ -65,7 +70,7 @@ const roomOf = (file: string): string => basename(relative(src, file).split(/[\\
 
 const floorOf = (room: string): number => floors.findIndex((rooms) => rooms.includes(room))
 
-/** Says what is wrong with importing `specifier` in `file`. */
+/** Returns why `file` must not import `specifier`, or `undefined`. */
 const verdict = (file: string, specifier: string): string | undefined => {
   const room = roomOf(file)
   if (floorOf(room) < 0) return `${room} is not one of the rooms in .build/floors.ts`

@@ -1,6 +1,6 @@
 /**
- * An oxlint plugin that keeps comments and texts in plain English: it reports the phrases that CONTRIBUTING.md rules
- * out, doc comments that are questions or have no verb, and comment lines that are wider than 120 characters.
+ * An oxlint plugin that keeps comments and texts in plain English. It reports phrases that CONTRIBUTING.md rules out,
+ * doc comments that are questions or begin with a fragment, and comment lines wider than 120 characters.
  */
 import type { RuleTester } from "oxlint/plugins-dev"
 

@@ -1,5 +1,5 @@
 /**
- * Trying again what failed for a while.
+ * Retries of temporary failures, and resumption of transfers that break off.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -13,10 +13,10 @@ import * as Reasons from "./RegistryError.ts"
 import { isRegistryError, RegistryError } from "./RegistryError.ts"
 
 /**
- * When a request that failed is sent again: after transport failures and timeouts, and statuses 408, 429, 499 and 5xx
- * other than 501. What cannot be sent twice, a body that is read only once, is not.
+ * Schedule of the retries of a failed request. Transport failures, timeouts, and the statuses 408, 429, 499 and 5xx
+ * except 501 are retried. A request whose body can be read only once is not.
  *
- * @default four more times, after 200 ms and then twice as long each time, up to 10 seconds, with jitter
+ * @default four retries, after 200 ms and then twice as long each time, at most 10 seconds, with jitter
  * @category references
  * @since 0.1.0
  */
@@ -31,9 +31,9 @@ export const RetrySchedule: Context.Reference<Schedule.Schedule<unknown, Registr
 })
 
 /**
- * How long an operation may go on without any progress, over all its attempts, the pauses between them and those that
- * the registry asks for. Every byte of a body that arrives or is sent is progress, so that a transfer that moves is
- * never cut off. Waiting for a permit does not count, and neither does a single wait whose own limit is longer.
+ * Maximum time of an operation without any progress, over all its attempts, the pauses between them and the pauses that
+ * the registry asks for. Every byte of a body that is received or sent is progress, so that a transfer that moves is
+ * never aborted. Waiting for a permit does not count, and neither does a single wait whose own limit is longer.
  *
  * @default 5 minutes
  * @category references
@@ -44,15 +44,15 @@ export const ProgressTimeout: Context.Reference<Duration.Duration> = Context.Ref
   { defaultValue: () => Duration.minutes(5) }
 )
 
-/** How far an operation has come, over all its attempts. */
+/** Progress of an operation, over all its attempts. */
 export interface Progress {
   /** Time of the last progress, or of the start, in milliseconds since the epoch. */
   since: number
-  /** Milliseconds that may pass without any. */
+  /** Maximum time without any progress, in milliseconds. */
   readonly limit: number
 }
 
-/** The progress of the operation that runs. */
+/** The progress of the current operation. */
 export const Progress: Context.Reference<Progress | undefined> = Context.Reference<Progress | undefined>(
   "effect-oci/Retries/Progress",
   { defaultValue: () => undefined }
@@ -70,7 +70,7 @@ export const leftOf = (progress: Progress, now: number): number => progress.sinc
 // a longer `Retry-After` fails at once instead of blocking the caller
 const longestPause = Duration.minutes(5)
 
-/** May it pass, and within a time that somebody can wait? */
+/** Returns true if the failure is temporary, and the registry asks for no pause of more than 5 minutes. */
 export const worthRetrying = (error: RegistryError): boolean =>
   error.isRetryable && !(error.retryAfter !== undefined && Duration.isGreaterThan(error.retryAfter, longestPause))
 
@@ -78,7 +78,7 @@ export const worthRetrying = (error: RegistryError): boolean =>
  * Retries while `isWorthIt` holds and the operation has time for the next pause, and reports each retry to the
  * `Observer`.
  */
-export const schedule = (
+const schedule = (
   isWorthIt: (error: RegistryError) => boolean,
   progress: Progress
 ): Effect.Effect<Schedule.Schedule<unknown, RegistryError>> =>
@@ -117,7 +117,7 @@ const countAttempts = (start: number) => {
  * Starts to watch the progress of a transfer that is resumed where it breaks. The time that the reader takes between
  * two chunks is not the registry's; neither is that before the first, if the stream is already open.
  */
-export const watchTransfer = Effect.gen(function*() {
+const watchTransfer = Effect.gen(function*() {
   const progress = yield* startProgress
   const clock = yield* Clock.Clock
   const attempts = countAttempts(progress.since)
@@ -165,7 +165,52 @@ const withEffort = (
   }
 }
 
-/** Runs something again as the schedule says, for as long as it fails in a way that another attempt may mend. */
+/** Runs an effect that sends requests, without retries of its own: the caller retries it. */
+export const once: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.provideService(
+  RetrySchedule,
+  Schedule.recurs(0)
+)
+
+/**
+ * Turns the first failure of an operation into the first attempt of a schedule. The first run needs no schedule,
+ * because most operations succeed at once; the attempt returns its failure when it runs for the first time, and repeats
+ * the operation after that.
+ */
+const afterFirst = <Attempt>(first: RegistryError, fail: (error: RegistryError) => Attempt, again: () => Attempt) => {
+  let failed: RegistryError | undefined = first
+  return (): Attempt => {
+    if (failed === undefined) return again()
+    const error = failed
+    failed = undefined
+    return fail(error)
+  }
+}
+
+/**
+ * Streams `first`, and resumes it where it breaks by `open`, which receives the number of bytes that were read. It
+ * retries as the schedule says; its attempts are counted again after each progress.
+ */
+export const resuming = (
+  first: Stream.Stream<Uint8Array, RegistryError>,
+  open: (read: number) => Stream.Stream<Uint8Array, RegistryError>
+): Stream.Stream<Uint8Array, RegistryError> =>
+  Stream.unwrap(Effect.gen(function*() {
+    const { progress, watch } = yield* watchTransfer
+    let read = 0
+    const counted = (stream: Stream.Stream<Uint8Array, RegistryError>, isFirst: boolean) =>
+      watch(stream, isFirst, (chunks) => {
+        for (const { length } of chunks) read += length
+      })
+    const resumed = () => counted(Stream.provideService(open(read), Progress, progress), false)
+    return Stream.catch(counted(first, true), (error) => {
+      const attempt = afterFirst(error, Stream.fail, resumed)
+      return Stream.unwrap(
+        Effect.map(schedule(worthRetrying, progress), (schedule) => Stream.retry(Stream.suspend(attempt), schedule))
+      )
+    })
+  }))
+
+/** Retries an effect as {@link RetrySchedule} says, while `isWorthIt` holds for its failures. */
 export const retryWhile = <A, E, R>(
   effect: Effect.Effect<A, E | RegistryError, R>,
   isWorthIt: (error: RegistryError) => boolean
@@ -186,16 +231,11 @@ const retrying = <A, E, R>(
 ): Effect.Effect<A, E | RegistryError, R> => {
   const attempts = countAttempts(start)
   const counted = Effect.catchIf(effect, isRegistryError, attempts.fail)
-  // what succeeds at once, as most does, needs no schedule
   return Effect.catchIf(counted, isRegistryError, (error) => {
-    let failed: RegistryError | undefined = error
-    const attempt = Effect.suspend((): Effect.Effect<A, E | RegistryError, R> => {
-      if (failed === undefined) return counted
-      const first = failed
-      failed = undefined
-      return Effect.fail(first)
-    })
-    // a schedule knows errors of registries; others go past it
+    const attempt = Effect.suspend(
+      afterFirst<Effect.Effect<A, E | RegistryError, R>>(error, Effect.fail, () => counted)
+    )
+    // the schedule accepts errors of registries only
     const others = Effect.matchEffect(attempt, {
       onFailure: (error): Effect.Effect<Result.Result<A, E>, RegistryError> =>
         isRegistryError(error) ? Effect.fail(error) : Effect.succeed(Result.fail(error)),

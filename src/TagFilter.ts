@@ -31,7 +31,7 @@ export interface TagFilter {
   readonly semver?: SemVerRange.SemVerRange | undefined
   /** Number of the highest versions to select among the tags that meet the other conditions. */
   readonly latest?: number | undefined
-  /** Whether to select tags made of a digest (see {@link isDigestTag}). Default: `include`. */
+  /** Policy for tags made of a digest (see {@link isDigestTag}). Default: `include`. */
   readonly digestTags?: "include" | "exclude" | undefined
 }
 

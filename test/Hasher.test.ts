@@ -68,6 +68,13 @@ describe("Hasher", () => {
         assert.strictEqual(error.message, `content cannot be verified: no digests of algorithm "md5" here`)
         assert.isFalse(error.isRetryable)
       }))
+
+    it("says what to provide if the runtime computes none", () => {
+      assert.strictEqual(
+        new Hasher.UnsupportedAlgorithm({ algorithm: "sha256" }).message,
+        "content cannot be verified: this runtime does not compute sha256; provide NobleHasher.layer"
+      )
+    })
   })
 
   describe("verifyBytes", () => {
@@ -85,7 +92,7 @@ describe("Hasher", () => {
         assert.deepStrictEqual([error.expected, error.actual, error.isRetryable], [zeros, actual, false])
         assert.strictEqual(
           error.message,
-          `the content is not what its digest says: expected ${zeros}, got ${actual}`
+          `the content does not match its digest: expected ${zeros}, got ${actual}`
         )
       }))
 

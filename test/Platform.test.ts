@@ -220,7 +220,15 @@ describe("Platform", () => {
 
     it("takes null for a field that is not there, as Go writes it", () => {
       const json = `{ "architecture": "amd64", "os": "linux", "variant": null, "os.features": null }`
-      assert.deepStrictEqual(Platform.fromJson(json), Result.succeed({ architecture: "amd64", os: "linux" }))
+      assert.deepStrictEqual(
+        Platform.fromJson(json),
+        Result.succeed({
+          architecture: "amd64",
+          os: "linux",
+          variant: undefined,
+          "os.features": undefined
+        })
+      )
     })
 
     it.each(["", "{}", "[]", "null", `{ "os": "linux" }`, `{ "os": 1, "architecture": "amd64" }`])(

@@ -53,7 +53,7 @@ interface Ended extends CopyFlags.Pair {
   readonly exit: Exit.Exit<CopyReport, CopyError>
 }
 
-/** What is printed about a copy that has ended. */
+/** Output about a copy that has ended. */
 interface Printed {
   /** The reference of the copied image; absent after a failure. */
   readonly line?: string

@@ -22,7 +22,7 @@ export interface ImageContent extends Pick<Descriptor, "mediaType" | "digest" | 
    * platforms were copied (`missing`), of an unknown type (`unknown`), or nested too deep (`deep`).
    */
   readonly ends?: "repeated" | "missing" | "unknown" | "deep"
-  readonly annotations?: Readonly<Record<string, string>>
+  readonly annotations?: Readonly<Record<string, string>> | undefined
   readonly config?: Descriptor
   readonly layers?: ReadonlyArray<Descriptor>
   readonly manifests?: ReadonlyArray<ImageContent>

@@ -22,6 +22,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
+import * as DockerHub from "../DockerHub.ts"
 import type * as Namespace from "../Namespace.ts"
 import * as Reference from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
@@ -74,13 +75,21 @@ export interface Named {
 /** Errors of work on a place. Errors of the place itself have its reference. */
 type Failed<E> = E | LocationError.LocationError | CliError.ValidationError
 
-type Part = Pick<Reference.RelativeReference, "tag" | "digest">
+interface Part {
+  readonly tag?: Reference.Tag | undefined
+  readonly digest?: Digest.Digest | undefined
+}
+
+const given = ({ digest, tag }: Part) => ({
+  ...tag === undefined ? {} : { tag },
+  ...digest === undefined ? {} : { digest }
+})
 
 /** Returns the place in the same repository with another tag or digest, or with none. */
 export const withPart = ({ end, ...place }: Location, part: Part): Location => ({
   ...place,
   end: end instanceof Reference.Reference
-    ? new Reference.Reference({ registry: end.registry, repository: end.repository, ...part })
+    ? new Reference.Reference({ registry: end.registry, repository: end.repository, ...given(part) })
     : { registry: end.registry, repository: end.repository, ...part }
 })
 
@@ -186,8 +195,8 @@ const isUnnamed = ({ digest, tag }: Part): boolean => digest === undefined && ta
 
 /** Returns the full name that a name of Docker stands for, for comparison. */
 const canonical = ({ registry, repository, tag = latest }: Reference.RelativeReference): string => {
-  const host: string = registry ?? "docker.io"
-  return `${host}/${host === "docker.io" ? repository.replace(/^library\/(?=[^/]+$)/, "") : repository}:${tag}`
+  const host: string = registry ?? DockerHub.host
+  return `${host}/${host === DockerHub.host ? DockerHub.familiarName(repository) : repository}:${tag}`
 }
 
 /** Returns the digest of the image with a full name. Fails unless there is exactly one. */
@@ -330,7 +339,7 @@ const readRegistry = Effect.fnUntraced(function*(input: string) {
     ({ message }) => invalid(message)
   )
   const { registry, repository } = reference
-  const format: Location["format"] = (part) => Reference.format({ registry, repository, ...part })
+  const format: Location["format"] = (part) => Reference.format({ registry, repository, ...given(part) })
   const named: Named = {
     input,
     registry: { host: registry, repository },

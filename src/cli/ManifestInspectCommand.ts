@@ -43,7 +43,7 @@ const columns = (...values: ReadonlyArray<string>): string => values.filter((val
 
 const strings = (value: unknown): ReadonlyArray<string> => Array.isArray(value) ? value.map(String) : []
 
-const described = (label: string, { digest, mediaType = "", size }: typeof Manifest.Subject.Type) =>
+const described = (label: string, { digest, mediaType = "", size }: Manifest.Subject) =>
   item(label, digest, size === undefined ? "" : Format.size(size), mediaType)
 
 const platformOf = (config: unknown): ReadonlyArray<string> => {

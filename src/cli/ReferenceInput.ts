@@ -3,6 +3,7 @@
  */
 import * as CliError from "effect/cli/CliError"
 import * as Result from "effect/Result"
+import * as DockerHub from "../DockerHub.ts"
 import * as Reference from "../Reference.ts"
 
 /** Makes the error about arguments that do not make sense. */
@@ -10,11 +11,9 @@ export const misuse = (message: string): CliError.ValidationError => new CliErro
 
 /** Reads a reference. Default: `docker.io` as the host, and `library` before a short name there. */
 export const readReference = (input: string): Result.Result<Reference.Reference, Reference.InvalidReference> =>
-  Result.flatMap(Reference.parseRelative(input), ({ registry = "docker.io", repository, ...part }) => {
-    const isShort = registry === "docker.io" && !repository.includes("/")
-    return Reference.parse(
-      Reference.format({ registry, repository: isShort ? `library/${repository}` : repository, ...part })
-    )
+  Result.flatMap(Reference.parseRelative(input), ({ registry = DockerHub.host, repository, ...part }) => {
+    const name = registry === DockerHub.host ? DockerHub.fullName(repository) : repository
+    return Reference.parse(Reference.format({ registry, repository: name, ...part }))
   })
 
 /** Reads a host, with its port if it has one. */

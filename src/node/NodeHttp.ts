@@ -1,7 +1,6 @@
 /**
  * HTTP as registries need it, on Node and Deno: by `undici`, through the proxies that the environment names, with
- * certificates of one's own. What Bun has under that name lacks what is needed here: there, `NodeHttpClient.layerNodeHttp`
- * of `@effect/platform-node` serves in its place.
+ * certificates of one's own. What Bun has under that name lacks what is needed here: use `FetchHttp` there.
  *
  * @since 0.1.0
  */
@@ -76,6 +75,22 @@ const hostOf = (origin: string | URL): string => new URL(origin).host
 const keepAfterHead: Undici.Dispatcher.DispatcherComposeInterceptor = (dispatch) => (request, handler) =>
   dispatch(request.method === "HEAD" ? { ...request, reset: false } : request, handler)
 
+/** The runtime has no `undici` that could be used here. */
+class UndiciUnavailable extends Data.Error {
+  override get message(): string {
+    return "this runtime, such as Bun, lacks what NodeNamespace and NodeHttp need of undici: " +
+      "use FetchNamespace or FetchHttp instead"
+  }
+}
+
+const undici = Effect.map(
+  Effect.promise(() => import("@effect/platform-node/Undici")),
+  // a bundler cannot tell the others from the outside
+  (module) => module.default
+).pipe(
+  Effect.tap(({ Agent }) => "compose" in Agent.prototype ? Effect.void : Effect.die(new UndiciUnavailable()))
+)
+
 /** The dispatchers for one way to check certificates: a direct one, and one for each proxy. */
 const makeDispatchers = Effect.fnUntraced(function*(
   options: Options,
@@ -83,11 +98,7 @@ const makeDispatchers = Effect.fnUntraced(function*(
   lookup: Net.LookupFunction,
   tls: { readonly rejectUnauthorized?: boolean }
 ) {
-  const { Agent, ProxyAgent } = yield* Effect.map(
-    Effect.promise(() => import("@effect/platform-node/Undici")),
-    // a bundler cannot tell the others from the outside
-    (module) => module.default
-  )
+  const { Agent, ProxyAgent } = yield* undici
   const timeout = Duration.toMillis(yield* ConnectTimeout)
   const ca = options.ca === undefined ? {} : { ca: [...Tls.getCACertificates(), ...options.ca] }
   const connect = { timeout, lookup, ...ca, ...options.certificate, ...tls }

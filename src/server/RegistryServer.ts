@@ -17,6 +17,7 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -113,9 +114,9 @@ const dispatcher = (served: ServerContext) => {
         return uploads.post(incoming, caller, endpoint.repository, query)
       case "Upload": {
         const { id, repository } = endpoint
-        if (method === "PATCH") return uploads.patch(incoming, repository, id)
-        if (method === "PUT") return uploads.put(incoming, repository, id, query)
-        return method === "DELETE" ? uploads.remove(repository, id) : uploads.get(repository, id)
+        if (method === "PATCH") return uploads.patch(incoming, caller, repository, id)
+        if (method === "PUT") return uploads.put(incoming, caller, repository, id, query)
+        return method === "DELETE" ? uploads.remove(repository, id) : uploads.get(caller, repository, id)
       }
       case "Blob": {
         const { digest, repository } = endpoint
@@ -299,3 +300,38 @@ export const layer = (
     yield* router.add("*", "/v2/*", app)
     if (options.authentication?._tag === "Bearer") yield* router.add("*", Guard.tokenPath, app)
   }))
+
+/**
+ * Adds the endpoints of the `Registry` service to an `HttpRouter`, with options from the configuration.
+ *
+ * **Example** (Settings from the environment)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as RegistryServer from "effect-oci/RegistryServer"
+ * import { Config, ConfigProvider, Layer } from "effect"
+ * import { HttpRouter } from "effect/http"
+ * import { createServer } from "node:http"
+ *
+ * const settings = RegistryServer.layerConfig({
+ *   changes: Config.Literals(["all", "no-deletes", "none"], "CHANGES"),
+ *   pageSize: Config.Int("PAGE_SIZE").pipe(Config.withDefault(100))
+ * })
+ *
+ * const Server = HttpRouter.serve(settings).pipe(
+ *   Layer.provide(MemoryRegistry.layer()),
+ *   Layer.provide(NodeHttpServer.layer(() => createServer({ requestTimeout: 0 }), { host: "127.0.0.1", port: 5000 })),
+ *   Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { CHANGES: "none" } })))
+ * )
+ *
+ * NodeRuntime.runMain(Layer.launch(Server))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  config: Config.Wrap<Options>
+): Layer.Layer<never, Config.ConfigError, HttpRouter.HttpRouter | Registry.Registry> =>
+  Layer.unwrap(Effect.map(Config.unwrap(config), layer))

@@ -134,7 +134,7 @@ describe("misuse is one clear line on stderr, and exit code 2", () => {
     [["delete", "a.test/b"], "a.test/b: name a tag to delete the tag, or a digest"],
     [["manifest", "get"], "missing argument IMAGE"],
     [["manifest", "put", app], "missing argument FILE"],
-    [["manifest", "delete", app], "a manifest is removed by its digest alone"],
+    [["manifest", "delete", app], "a manifest is deleted by its digest alone"],
     [["blob", "get", app], "a blob has no tag"],
     [["blob", "get", "a.test/b"], "a blob needs a digest"],
     [["blob", "get", `a.test/b@${digest}`, "--json"], "--json requires --output FILE"],

@@ -76,7 +76,7 @@ describe("resolve", () => {
       const { code, stderr } = yield* run("resolve", "--platform=linux/s390x", "oci:images:1")
       assert.deepStrictEqual([code, stderr], [
         1,
-        "effect-oci: oci:images:1: there is no image for linux/s390x; there is: linux/amd64, linux/arm64; name one of these with --platform\n"
+        "effect-oci: oci:images:1: there is no image for linux/s390x; available: linux/amd64, linux/arm64; name one of these with --platform\n"
       ])
     }).pipe(withNode))
 })
@@ -206,7 +206,7 @@ describe("manifest", () => {
       Fs.writeFileSync(at("index.json"), `{"manifests":[]}`)
       const other = yield* run("manifest", "put", `oci:images@${digestOf("other")}`, at("index.json"))
       assert.strictEqual(other.code, 1)
-      assert.include(other.stderr, "the content is not what its digest says")
+      assert.include(other.stderr, "the content does not match its digest")
     }).pipe(withNode))
 
   it.effect("inspect shows an index", () =>
@@ -327,7 +327,7 @@ describe("blob", () => {
       const digest = digestOf("other")
       const { code, stderr } = yield* runWith({ stdin: "this" }, "blob", "put", `oci:images@${digest}`, "-")
       assert.strictEqual(code, 1)
-      assert.include(stderr, `the destination asks for ${digest}, the source has ${digestOf("this")}`)
+      assert.include(stderr, `the destination names ${digest}, but the source has ${digestOf("this")}`)
       assert.include((yield* run("blob", "head", `oci:images@${digestOf("this")}`)).stderr, "there is no such blob")
     }).pipe(withNode))
 
@@ -337,7 +337,7 @@ describe("blob", () => {
       const host = yield* listen((_, response) => void response.writeHead(200, { "content-length": 4 }).end("evil"))
       const { code, stderr, stdout } = yield* run("blob", "get", `${host}/app@${digestOf("good")}`, "-o", at("out"))
       assert.deepStrictEqual([code, stdout], [1, ""])
-      assert.include(stderr, "the content is not what its digest says")
+      assert.include(stderr, "the content does not match its digest")
       assert.deepStrictEqual(Fs.readdirSync(at(".")), ["images"])
     }).pipe(withNode))
 
@@ -372,7 +372,7 @@ describe("tag", () => {
       yield* result("tag", `oci:images@${arm64.digest}`, "2")
       const { code, stderr } = yield* run("tag", "--if-tag-exists", "fail", "oci:images:1", "2")
       assert.strictEqual(code, 1)
-      assert.include(stderr, `the tag 2 exists, and points at ${arm64.digest}`)
+      assert.include(stderr, `the tag 2 exists and points at ${arm64.digest}`)
       assert.include(stderr, "move the tag with --if-tag-exists replace, or leave it with keep")
       yield* result("tag", "--if-tag-exists", "keep", "oci:images:1", "2")
       assert.strictEqual((yield* layout.resolveManifest(app, tag("2"))).digest, arm64.digest)

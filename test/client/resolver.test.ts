@@ -1,6 +1,6 @@
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { assert, describe } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Config, ConfigProvider, Effect, Layer, Schema } from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as HttpResolver from "effect-oci/HttpResolver"
 import * as MediaType from "effect-oci/MediaType"
@@ -9,7 +9,7 @@ import * as NodeNamespace from "effect-oci/NodeNamespace"
 import * as Reference from "effect-oci/Reference"
 import { Registry } from "effect-oci/Registry"
 import * as Resolver from "effect-oci/Resolver"
-import { HttpClient, HttpClientRequest } from "effect/http"
+import { HttpClient, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { bytesOf } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
 import { client, digestOf, listen } from "../utils/ScriptedServer.ts"
@@ -192,6 +192,40 @@ describe("NodeNamespace", () => {
         assert.strictEqual(open.size, 1)
       }).pipe(Effect.provide(NodeNamespace.layer))
       if (open.size > 0) yield* closed
+    }))
+})
+
+describe("the layer from the configuration", () => {
+  const pinged = (host: string) => {
+    const asked: Array<string> = []
+    const http = HttpClient.make((request, url) =>
+      Effect.sync(() => {
+        asked.push(url.href)
+        return HttpClientResponse.fromWeb(request, new Response())
+      })
+    )
+    const layer = HttpResolver.layerConfig({ plainHttp: Config.Array(Schema.String, "PLAIN_HTTP") })
+    return Effect.gen(function*() {
+      const resolver = yield* Resolver.Resolver
+      const registry = yield* resolver.resolve(Reference.Host.make(host))
+      yield* registry.ping
+      return asked
+    }).pipe(Effect.provide(layer), Effect.provideService(HttpClient.HttpClient, http))
+  }
+  const provider = (env: Readonly<Record<string, string>>) =>
+    Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
+
+  it.effect("resolves as its variables say", () =>
+    Effect.gen(function*() {
+      const variables = provider({ PLAIN_HTTP: "a.test,b.test" })
+      assert.deepStrictEqual(yield* variables(pinged("b.test")), ["http://b.test/v2/"])
+      assert.deepStrictEqual(yield* variables(pinged("c.test")), ["https://c.test/v2/"])
+    }))
+
+  it.effect("fails if a variable is missing", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(pinged("a.test").pipe(provider({})))
+      assert.strictEqual(error._tag, "ConfigError")
     }))
 })
 

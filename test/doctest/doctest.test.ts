@@ -17,7 +17,8 @@ vi.mock("@effect/platform-node", async (original) => {
 })
 vi.mock("@effect/platform-node/NodeHttpClient", async () => (await import("./world.ts")).httpClient)
 
-const { end, files, settled } = await import("./world.ts")
+const { end, fetch, files, settled } = await import("./world.ts")
+vi.stubGlobal("fetch", fetch)
 
 const directory = mkdtempSync(join(tmpdir(), "effect-oci-doctest-"))
 const home = process.cwd()

@@ -1,6 +1,6 @@
 /**
- * The world in which the examples of the documentation run. Whatever host they name, it is a registry on this machine
- * that has an image, `team/app:1`. What they serve, they serve on a port that is free, until somebody was answered there.
+ * The environment in which the examples of the documentation run. Every host that they name is a registry on this
+ * machine with the image `team/app:1`. Their servers use a free port, until a client has received an answer there.
  */
 import type * as PlatformNode from "@effect/platform-node"
 import { assert } from "@effect/vitest"
@@ -47,6 +47,14 @@ const redirect = Effect.fnUntraced(function*(request: HttpClientRequest.HttpClie
 
 const redirected = HttpClient.mapRequestInputEffect(redirect)
 
+const systemFetch = globalThis.fetch
+
+/** Stands in for `fetch`. */
+export const fetch: typeof systemFetch = async (input, init) => {
+  const url = new URL(input instanceof Request ? input.url : input)
+  return systemFetch(`http://${await Effect.runPromise(addressOf(url.host))}${url.pathname}${url.search}`, init)
+}
+
 export const httpClient: typeof NodeHttpClient = {
   ...NodeHttpClient,
   makeUndici: Effect.map(NodeHttpClient.makeUndici, redirected),
@@ -75,7 +83,7 @@ export const httpServer: typeof NodeHttpServer = { ...NodeHttpServer, layer: lis
 // ---------------------------------------------------------------------------------------------------------------------
 
 const answered = (address: string) =>
-  Effect.tryPromise((signal) => fetch(`${address}/v2/`, { signal })).pipe(
+  Effect.tryPromise((signal) => systemFetch(`${address}/v2/`, { signal })).pipe(
     Effect.timeout("200 millis"),
     Effect.retry(Schedule.spaced("10 millis")),
     Effect.map(({ status }) => assert.include([200, 401], status))

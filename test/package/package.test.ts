@@ -50,7 +50,7 @@ class Package extends Context.Service<Package, {
   readonly installed: string
 }>()("effect-oci/test/Package") {}
 
-const peers = ["effect", "@effect/platform-node", "@effect/vitest", "@types/node"]
+const peers = ["effect", "@effect/platform-node", "@effect/vitest", "@noble/hashes", "@types/node"]
 
 const make = Effect.gen(function*() {
   const folder = yield* Effect.acquireRelease(
@@ -141,16 +141,16 @@ const bundle = Effect.fnUntraced(function*(name: string, program: string) {
 
 /** Other runtimes than Node, and what speaks HTTP there. What Bun has for undici lacks what `NodeHttp` needs. */
 const runtimes = [
-  { command: ["bun"], http: "NodeHttpClient.layerNodeHttp" },
+  { command: ["bun"], http: "FetchHttp.layer()" },
   { command: ["deno", "run", "--allow-all"], http: "NodeHttp.layer()" }
 ] as const
 
 /** Copies an image, into a registry that it serves too, and asks there for the image. */
 const programOver = (http: string) => `
-  import { NodeHttpClient, NodeHttpServer } from "@effect/platform-node"
+  import { NodeHttpServer } from "@effect/platform-node"
   import { Effect, Layer } from "effect"
   import { HttpServer } from "effect/http"
-  import { HttpResolver, MemoryRegistry, Namespace, RegistryServer } from "effect-oci"
+  import { FetchHttp, HttpResolver, MemoryRegistry, Namespace, RegistryServer } from "effect-oci"
   import * as NodeHttp from "effect-oci/NodeHttp"
   import { createServer } from "node:http"
 
@@ -173,6 +173,52 @@ const programOver = (http: string) => `
 
   const layer = Namespace.layer.pipe(Layer.provide(HttpResolver.layer()), Layer.provide(${http}))
   await Effect.runPromise(Effect.scoped(Effect.provide(program, layer)))
+`
+
+/** What is written over descriptors, platforms and manifests; of which the misspelled is not to compile. */
+const strictProgram = `
+  import { Effect, Schema } from "effect"
+  import { Descriptor, Digest, Manifest, MediaType, Platform } from "effect-oci"
+
+  export const digest = Digest.Digest.make("sha256:${"0".repeat(64)}")
+  export const platform: Platform.Platform = { os: "linux", architecture: "amd64", variant: undefined }
+  export const descriptor: Descriptor.Descriptor = {
+    mediaType: MediaType.imageManifest,
+    digest,
+    size: 1,
+    annotations: undefined,
+    platform
+  }
+  export const index: Manifest.ImageIndex = { manifests: [descriptor] }
+  export const image: Manifest.ImageManifest = { config: descriptor, layers: [], subject: descriptor }
+  export const artifact: Manifest.ArtifactManifest = { blobs: [descriptor] }
+  export const decoded: Effect.Effect<Manifest.ImageIndex, Schema.SchemaError> =
+    Schema.decodeUnknownEffect(Manifest.ImageIndex)({})
+  export const others: Readonly<Record<string, Schema.Json>> = Descriptor.otherFields(descriptor)
+
+  // @ts-expect-error
+  export const mediatype = descriptor.mediatype
+  // @ts-expect-error
+  export const misspelled: Descriptor.Descriptor = { ...descriptor, anotations: {} }
+  // @ts-expect-error
+  export const versioned: Platform.Platform = { ...platform, osVersion: "10" }
+  // @ts-expect-error
+  export const layers = index.layers
+  // @ts-expect-error
+  export const listed: Manifest.ImageManifest = { ...image, layer: [] }
+  // @ts-expect-error
+  export const blob = artifact.blob
+`
+
+/** Asks a namespace of Node, which Bun cannot have. */
+const nodeProgram = `
+  import { Cause, Effect, Exit } from "effect"
+  import * as Namespace from "effect-oci/Namespace"
+  import * as NodeNamespace from "effect-oci/NodeNamespace"
+
+  const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("127.0.0.1:1/app:1"))
+  const exit = await Effect.runPromiseExit(Effect.provide(program, NodeNamespace.layer))
+  console.log(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "found")
 `
 
 const kindOf = (path: string) => path.replace(/^(src|dist)\/.*?((?:\.d)?\.[a-z]+(?:\.map)?)$/, "$1/*$2")
@@ -285,6 +331,12 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
       )
     ), patience)
 
+  it.effect("has types for a strict program, in which misspelled fields do not compile", () =>
+    typeCheck(
+      { module: "Node20", skipLibCheck: false },
+      { "strict.ts": strictProgram }
+    ), patience)
+
   it.effect(
     "has types for every module where a bundler resolves them",
     () =>
@@ -337,6 +389,14 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
       assert.include(output, `${to.host}/app@${index.digest}`)
       const copied = yield* to.registry.resolveManifest(Images.repository("app"), Images.tag("1"))
       assert.strictEqual(copied.digest, index.digest)
+    }), patience)
+
+  it.effect.skipIf(!has("bun"))("says on bun what to use instead of NodeNamespace", () =>
+    Effect.gen(function*() {
+      const { consumer } = yield* Package
+      Fs.writeFileSync(join(consumer, "node.mjs"), nodeProgram)
+      const output = yield* succeed(consumer, "bun", "node.mjs")
+      assert.include(output, "use FetchNamespace or FetchHttp instead")
     }), patience)
 
   for (const { command, http } of runtimes) {

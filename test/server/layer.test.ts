@@ -1,6 +1,6 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
+import { Config, ConfigProvider, Effect, Layer, Redacted } from "effect"
 import * as Authentication from "effect-oci/Authentication"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as RegistryServer from "effect-oci/RegistryServer"
@@ -63,6 +63,30 @@ describe("the layer", () => {
       assert.strictEqual(status, 200)
       const headers = { authorization: `Bearer ${JSON.parse(text).token}` }
       assert.strictEqual((yield* send(host, "GET /v2/", { headers })).status, 200)
+    }))
+})
+
+describe("the layer from the configuration", () => {
+  const served = (env: Readonly<Record<string, string>>) => {
+    const routes = RegistryServer.layerConfig({
+      changes: Config.Literals(["all", "no-deletes", "none"], "CHANGES"),
+      pageSize: Config.Int("PAGE_SIZE").pipe(Config.withDefault(10))
+    })
+    return hostOf(Layer.provide(HttpRouter.serve(routes, quiet), MemoryRegistry.layer())).pipe(
+      Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
+    )
+  }
+
+  it.live("serves as its variables say", () =>
+    Effect.gen(function*() {
+      const host = yield* served({ CHANGES: "none" })
+      assert.strictEqual((yield* send(host, "POST /v2/team/app/blobs/uploads/")).status, 405)
+    }))
+
+  it.live("fails if a variable is wrong", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(served({ CHANGES: "some" }))
+      assert.strictEqual(error._tag, "ConfigError")
     }))
 })
 
