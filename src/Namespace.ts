@@ -69,7 +69,7 @@ export interface Copied {
  * @since 0.1.0
  */
 export interface ForPlatform {
-  readonly platform?: Platform.Platform
+  readonly platform?: Platform.Platform | undefined
 }
 
 /**
@@ -119,7 +119,7 @@ export class Namespace extends Context.Service<Namespace, {
    */
   readonly copyAll: <E, R>(
     copies: Stream.Stream<CopyOptions, E, R>,
-    options?: { readonly concurrency?: number }
+    options?: { readonly concurrency?: number | undefined }
   ) => Stream.Stream<Copied, E, R>
   /** Copies one blob. The source names its digest; the destination names no tag, and no other digest. */
   readonly copyBlob: (
@@ -161,7 +161,7 @@ export class Namespace extends Context.Service<Namespace, {
   /** Lists what refers to a manifest: signatures, SBOMs, attestations. */
   readonly referrers: (
     end: End,
-    options?: { readonly artifactType?: string }
+    options?: { readonly artifactType?: string | undefined }
   ) => Stream.Stream<Descriptor, NamespaceError>
   /** The registry behind a host, for what concerns no repository: it can be pinged, and may list its repositories. */
   readonly registry: (host: Reference.Host) => Effect.Effect<Registry, Resolver.ResolveError>

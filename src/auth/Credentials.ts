@@ -39,7 +39,7 @@ export type Credential =
  */
 export interface Place {
   readonly host: string
-  readonly repository?: string
+  readonly repository?: string | undefined
 }
 
 /**

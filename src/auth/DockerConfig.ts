@@ -234,8 +234,8 @@ export interface Looked {
   /** The file or variable. */
   readonly source: string
   readonly found: "absent" | "none" | "entry" | "helper" | "broken"
-  readonly key?: string
-  readonly program?: string
+  readonly key?: string | undefined
+  readonly program?: string | undefined
 }
 
 const lookInto = Effect.fnUntraced(function*({ name, source }: DockerFiles.Candidate, place: Credentials.Place) {

@@ -59,8 +59,8 @@ const entity: Readonly<Record<string, string>> = {
 /** A text that stands for a secret, and the characters around it that belong to it. */
 interface Needle {
   readonly text: string
-  readonly before?: RegExp
-  readonly after?: RegExp
+  readonly before?: RegExp | undefined
+  readonly after?: RegExp | undefined
   /** True if letters and digits beside it mean that it is something else. */
   readonly isWord: boolean
 }

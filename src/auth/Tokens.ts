@@ -39,7 +39,9 @@ export interface Conversation {
 }
 
 export interface Tokens {
-  readonly begin: (request: { readonly repository?: string; readonly scope: TokenScope.TokenScope }) => Conversation
+  readonly begin: (
+    request: { readonly repository?: string | undefined; readonly scope: TokenScope.TokenScope }
+  ) => Conversation
 }
 
 // what a registry asked for

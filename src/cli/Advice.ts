@@ -27,14 +27,14 @@ interface Case {
   /** The place as a reference, or the host alone. */
   readonly reference: string
   /** The host, if the place is in a registry that has one. */
-  readonly host?: string
-  readonly repository?: string
-  readonly operation?: string
-  readonly end?: "source" | "destination"
+  readonly host?: string | undefined
+  readonly repository?: string | undefined
+  readonly operation?: string | undefined
+  readonly end?: "source" | "destination" | undefined
   /** True if the content is part of an index that is copied. */
-  readonly isPart?: boolean
+  readonly isPart?: boolean | undefined
   /** After a refusal: where credentials were looked for. */
-  readonly search?: Looked
+  readonly search?: Looked | undefined
 }
 
 /** Where credentials were looked for: in a flag or variable, or else in these places. */

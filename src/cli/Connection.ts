@@ -251,7 +251,7 @@ const placeOf = (naming: Naming): ReadonlyArray<GivenCredentials.End["places"][n
 interface Input {
   readonly connection: Settings & Password.Given
   /** A file that is read, which is stdin if it is `-`. */
-  readonly file?: string
+  readonly file?: string | undefined
 }
 
 /** Provides the namespace of a verb, to whose registry, in these of its arguments, the flags give credentials. */

@@ -31,9 +31,9 @@ export interface LayerChange {
 export interface Member {
   /** The platform, or what else it is. */
   readonly name: string
-  readonly left?: Digest
-  readonly right?: Digest
-  readonly difference?: Difference
+  readonly left?: Digest | undefined
+  readonly right?: Digest | undefined
+  readonly difference?: Difference | undefined
 }
 
 /** What differs between two manifests; keys are there where something does. */
@@ -41,11 +41,11 @@ export interface Difference {
   readonly isSame: boolean
   readonly left: Digest
   readonly right: Digest
-  readonly types?: { readonly left: string; readonly right: string }
-  readonly annotations?: ReadonlyArray<Change>
-  readonly config?: ReadonlyArray<Change>
-  readonly layers?: ReadonlyArray<LayerChange>
-  readonly manifests?: ReadonlyArray<Member>
+  readonly types?: { readonly left: string; readonly right: string } | undefined
+  readonly annotations?: ReadonlyArray<Change> | undefined
+  readonly config?: ReadonlyArray<Change> | undefined
+  readonly layers?: ReadonlyArray<LayerChange> | undefined
+  readonly manifests?: ReadonlyArray<Member> | undefined
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -19,12 +19,12 @@ export interface ImageContent extends Pick<Descriptor, "mediaType" | "digest" | 
    * Why there is no more of it: it stands further up, it is not there, as in an index of which some platforms were copied,
    * it is not understood, or it is too deep down.
    */
-  readonly ends?: "repeated" | "missing" | "unknown" | "deep"
+  readonly ends?: "repeated" | "missing" | "unknown" | "deep" | undefined
   readonly annotations?: Readonly<Record<string, string>> | undefined
-  readonly config?: Descriptor
-  readonly layers?: ReadonlyArray<Descriptor>
-  readonly manifests?: ReadonlyArray<ImageContent>
-  readonly referrers?: ReadonlyArray<ImageContent>
+  readonly config?: Descriptor | undefined
+  readonly layers?: ReadonlyArray<Descriptor> | undefined
+  readonly manifests?: ReadonlyArray<ImageContent> | undefined
+  readonly referrers?: ReadonlyArray<ImageContent> | undefined
 }
 
 // maximum depth of nested indexes and of referrers of referrers
@@ -34,7 +34,7 @@ const requestsAtOnce = 8
 
 /** A manifest that was read, if it is understood, and the list of its referrers. */
 interface Loaded {
-  readonly manifest?: Manifest.Manifest
+  readonly manifest?: Manifest.Manifest | undefined
   readonly referrers: ReadonlyArray<Descriptor>
 }
 

@@ -63,7 +63,7 @@ export interface Named {
   /** As it was written. */
   readonly input: string
   /** The registry and the repository, unless it is in a folder or an archive. */
-  readonly registry?: { readonly host: Reference.Host; readonly repository: Reference.Repository }
+  readonly registry?: { readonly host: Reference.Host; readonly repository: Reference.Repository } | undefined
   /** Works on what it names. What was written to an archive is in its file by the end. */
   readonly use: <A, E, R>(
     role: Role,
@@ -77,12 +77,15 @@ type Failed<E> = E | LocationError.LocationError | CliError.ValidationError
 type Part = Pick<Reference.RelativeReference, "tag" | "digest">
 
 /** The same repository with another tag or digest, or with none. */
-export const withPart = ({ end, ...place }: Location, part: Part): Location => ({
-  ...place,
-  end: end instanceof Reference.Reference
-    ? new Reference.Reference({ registry: end.registry, repository: end.repository, ...part })
-    : { registry: end.registry, repository: end.repository, ...part }
-})
+export const withPart = ({ end, ...place }: Location, { digest, tag }: Part): Location => {
+  const part = { ...tag === undefined ? {} : { tag }, ...digest === undefined ? {} : { digest } }
+  return {
+    ...place,
+    end: end instanceof Reference.Reference
+      ? new Reference.Reference({ registry: end.registry, repository: end.repository, ...part })
+      : { registry: end.registry, repository: end.repository, ...part }
+  }
+}
 
 /** Works on several places at once. */
 export const useAll = <A, E, R>(

@@ -37,7 +37,7 @@ const check = Effect.fnUntraced(function*(host: Host, credential: DockerLogin.Lo
   })
   const options = yield* Connection.options(settings)
   const { layerOptions } = yield* Effect.promise(() => import("../node/NodeNamespace.ts"))
-  const refused = ({ detail }: { readonly detail?: string }) =>
+  const refused = ({ detail }: { readonly detail?: string | undefined }) =>
     Effect.fail(
       new Output.Failure({ message: `${host} does not know this user${detail === undefined ? "" : `: ${detail}`}` })
     )

@@ -30,7 +30,7 @@ type Form = "plain" | "encoded"
 /** What is known of a blob besides its digest. */
 interface Known {
   readonly size: number
-  readonly form?: Form
+  readonly form?: Form | undefined
 }
 
 // in bytes; a body may have no end

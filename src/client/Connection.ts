@@ -59,9 +59,9 @@ export const HeadersTimeout: Context.Reference<Duration.Duration> = Context.Refe
 /** What is being done, for errors. */
 export interface Call {
   readonly operation: string
-  readonly repository?: Repository
+  readonly repository?: Repository | undefined
   /** Another repository that has to be read for it. */
-  readonly from?: Repository
+  readonly from?: Repository | undefined
   readonly target: ErrorResponse.ResourceKind
 }
 
@@ -128,7 +128,7 @@ export interface Connection {
 /** A response, and the body of one that asks who we are, which was read. */
 interface Answered {
   readonly response: HttpClientResponse.HttpClientResponse
-  readonly body?: Uint8Array
+  readonly body?: Uint8Array | undefined
   /** Does the registry know who we are, and still refuse? */
   readonly isKnown: boolean
 }
@@ -213,11 +213,11 @@ export interface Options {
   readonly origin: string
   readonly credentials: Credentials["Service"]
   /** What is known of the registry already, whatever it may answer. */
-  readonly capabilities?: Registry.Capabilities
+  readonly capabilities?: Registry.Capabilities | undefined
   readonly tokenRealms?: TokenRealms.TokenRealms | undefined
   /** The host that it is a mirror of. */
-  readonly mirrorOf?: string
-  readonly transformClient?: (client: HttpClient.HttpClient) => HttpClient.HttpClient
+  readonly mirrorOf?: string | undefined
+  readonly transformClient?: ((client: HttpClient.HttpClient) => HttpClient.HttpClient) | undefined
 }
 
 export const make = Effect.fnUntraced(function*(
@@ -227,10 +227,10 @@ export const make = Effect.fnUntraced(function*(
   const environment = yield* HttpClient.HttpClient
   const client = transformClient === undefined ? environment : transformClient(environment)
   const limiter = (yield* Limiter.PerRegistry)()
-  const capabilities = yield* Ref.make<Registry.Capabilities>({
-    ...KnownHosts.capabilities(name),
-    ...options.capabilities
-  })
+  const given: Registry.Capabilities = Object.fromEntries(
+    Object.entries(options.capabilities ?? {}).filter(([, value]) => value !== undefined)
+  )
+  const capabilities = yield* Ref.make<Registry.Capabilities>({ ...KnownHosts.capabilities(name), ...given })
   const pauses = RetryAfterPauses.make(name)
   const warned = new Set<string>()
   const registry = new URL(origin)
@@ -535,7 +535,7 @@ export const make = Effect.fnUntraced(function*(
     limiter,
     pauses,
     capabilities,
-    learn: (news) => Ref.update(capabilities, (known) => ({ ...known, ...news, ...options.capabilities })),
+    learn: (news) => Ref.update(capabilities, (known) => ({ ...known, ...news, ...given })),
     url: (path) => origin + path,
     locate: (address = "", base) =>
       address !== "" && URL.canParse(address, base) ? atHome(registry, resolve(address, base)) : undefined,

@@ -84,23 +84,23 @@ export interface Options {
   /** Its name or address, with a port or without: `ghcr.io`, `127.0.0.1:5000`. */
   readonly host: string
   /** Plain HTTP instead of HTTPS. */
-  readonly plainHttp?: boolean
+  readonly plainHttp?: boolean | undefined
   /**
    * What it is known to do and not to do, whatever its answers say. What is not given is learnt from them, but for what
    * a few well-known hosts cannot say in time: in how many pieces they take a blob.
    */
-  readonly capabilities?: Registry.Capabilities
+  readonly capabilities?: Registry.Capabilities | undefined
   /**
    * The host whose content it hands on, as a cache or mirror: told with all that is read, as the parameter `ns`
    * (distribution-spec after 1.1.1, "Registry Proxying").
    */
-  readonly mirrorOf?: string
+  readonly mirrorOf?: string | undefined
   /** Who we are to this host, if it asks; see `Credentials`. Anonymous without. */
-  readonly credentials?: Credentials.Credentials["Service"]
+  readonly credentials?: Credentials.Credentials["Service"] | undefined
   /** Which token services may receive the credentials. Default: `"https"`. */
   readonly tokenRealms?: TokenRealms | undefined
   /** Applied to the client before anything else: here go headers of a proxy, limits, tests. */
-  readonly transformClient?: (client: HttpClient.HttpClient) => HttpClient.HttpClient
+  readonly transformClient?: ((client: HttpClient.HttpClient) => HttpClient.HttpClient) | undefined
 }
 
 /**
@@ -133,8 +133,8 @@ export const make = Effect.fnUntraced(function*(
     yield* Connection.make({
       name: host,
       origin: `${options.plainHttp === true ? "http" : "https"}://${host}`,
-      credentials: Credentials.anonymous,
-      ...options
+      ...options,
+      credentials: options.credentials ?? Credentials.anonymous
     })
   )
   const requests = ManifestRequests.make(connection)

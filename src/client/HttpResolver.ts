@@ -24,7 +24,7 @@ import * as Mirrors from "./Mirrors.ts"
  */
 export interface Options extends Pick<HttpRegistry.Options, "credentials" | "tokenRealms" | "transformClient"> {
   /** Hosts, with their port where a reference has one, that are spoken to in plain HTTP. Loopback always is. */
-  readonly plainHttp?: ReadonlyArray<string>
+  readonly plainHttp?: ReadonlyArray<string> | undefined
   /**
    * Capabilities of hosts, with their port if a reference has one. They override what the answers of a host say; what
    * is not given is learnt.
@@ -40,7 +40,7 @@ export interface Options extends Pick<HttpRegistry.Options, "credentials" | "tok
    * or, where they have it below a name of their own, `harbor.example.com/hub`. One that does not have it, or fails, is
    * passed over. Those without a name of their own are told what they are mirrors of.
    */
-  readonly mirrors?: Readonly<Record<string, ReadonlyArray<string>>>
+  readonly mirrors?: Readonly<Record<string, ReadonlyArray<string>>> | undefined
 }
 
 /**

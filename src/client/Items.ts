@@ -24,9 +24,9 @@ export interface Items<A> {
   /** Returns the text by which two items are the same. */
   readonly key: (item: A) => string
   /** Returns true for the items of a page that are left out. */
-  readonly isExcluded?: (page: JsonArray.JsonArray) => (item: A) => boolean
+  readonly isExcluded?: ((page: JsonArray.JsonArray) => (item: A) => boolean) | undefined
   /** Returns true for a document that is a list without items though it lacks the field. */
-  readonly mayLackField?: (document: Readonly<Record<string, unknown>>) => boolean
+  readonly mayLackField?: ((document: Readonly<Record<string, unknown>>) => boolean) | undefined
   /** Says what a document of another form is. */
   readonly otherwise: string
 }

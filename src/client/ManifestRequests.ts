@@ -63,7 +63,10 @@ export interface ManifestRequests extends Pick<Registry.Registry, "resolveManife
     repository: Repository,
     reference: Tag | Digest.Digest,
     manifest: Document,
-    options?: { readonly tags?: ReadonlyArray<Tag>; readonly headers?: Readonly<Record<string, string>> }
+    options?: {
+      readonly tags?: ReadonlyArray<Tag> | undefined
+      readonly headers?: Readonly<Record<string, string>> | undefined
+    }
   ) => Effect.Effect<Connection.Received["headers"], RegistryError>
   /** DELETE of a tag or a digest. */
   readonly remove: (

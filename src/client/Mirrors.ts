@@ -11,7 +11,7 @@ import type { RegistryError } from "../RegistryError.ts"
 /** A registry that has the repositories of another, maybe below a name of its own. */
 export interface Mirror {
   readonly registry: Registry.Registry
-  readonly prefix?: Repository
+  readonly prefix?: Repository | undefined
 }
 
 const decodeRepository = Schema.decodeOption(Repository)

@@ -18,8 +18,8 @@ import { CopyError, type Reason } from "./CopyError.ts"
 export interface End {
   readonly registry: Registry
   readonly repository: Reference.Repository
-  readonly tag?: Reference.Tag
-  readonly digest?: Digest
+  readonly tag?: Reference.Tag | undefined
+  readonly digest?: Digest | undefined
 }
 
 export interface Ends {

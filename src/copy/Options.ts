@@ -41,8 +41,8 @@ export type Platforms =
  * @since 0.1.0
  */
 export interface ReferrerFilter {
-  readonly artifactTypes?: ReadonlyArray<string>
-  readonly annotations?: Readonly<Record<string, string>>
+  readonly artifactTypes?: ReadonlyArray<string> | undefined
+  readonly annotations?: Readonly<Record<string, string>> | undefined
 }
 
 /**
@@ -118,38 +118,40 @@ export type ManifestDigests = (
  */
 export interface Options extends Partial<Policies> {
   /** `all` unless given. */
-  readonly platforms?: Platforms
+  readonly platforms?: Platforms | undefined
   /** Other policies for some of the manifests and blobs. */
-  readonly override?: (node: ContentNode) => Partial<Policies>
+  readonly override?: ((node: ContentNode) => Partial<Policies>) | undefined
   /** Further tags that the destination gets, besides the one that its reference names. */
-  readonly tags?: ReadonlyArray<Tag>
+  readonly tags?: ReadonlyArray<Tag> | undefined
   /**
    * What to do where the destination has one of the tags, and it points elsewhere: move it; copy nothing; or fail, with
    * `TagExists`. `replace` unless given.
    */
-  readonly onTagExists?: "replace" | "keep" | "fail"
+  readonly onTagExists?: "replace" | "keep" | "fail" | undefined
   /**
    * Content behind tags that are made of a manifest's digest, such as `sha256-<hex>.sig`, as cosign makes them: `copy`
    * copies it, for one list of the source's tags. `skip` unless given.
    */
-  readonly digestTags?: "skip" | "copy"
+  readonly digestTags?: "skip" | "copy" | undefined
   /**
    * What to make sure of afterwards: that the tags point at what was copied; that each manifest and blob is there, and each
    * referrer is listed; that each of them is what its digest says, by reading it all. `none` unless given.
    */
-  readonly verify?: "none" | "digest" | "children" | "deep"
+  readonly verify?: "none" | "digest" | "children" | "deep" | undefined
   /** Runs before the first push to a repository, for registries where it has to be created first. */
-  readonly beforePush?: (place: {
-    readonly registry: Registry
-    readonly repository: Repository
-  }) => Effect.Effect<void, RegistryError>
+  readonly beforePush?:
+    | ((place: {
+      readonly registry: Registry
+      readonly repository: Repository
+    }) => Effect.Effect<void, RegistryError>)
+    | undefined
   /** What a manifest refers to. `Manifest.digests` unless given. */
-  readonly manifestDigests?: ManifestDigests
+  readonly manifestDigests?: ManifestDigests | undefined
   /**
    * Copy no more than this plan has, which was made for the same ends with the same options. What it was made from is
    * looked up again: another root is `PlanOutdated`, and what has come to the destination meanwhile is not sent.
    */
-  readonly plan?: CopyPlan
+  readonly plan?: CopyPlan | undefined
 }
 
 /** The policies for a node. */

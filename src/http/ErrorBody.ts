@@ -14,9 +14,9 @@ import { excerpt } from "../Text.ts"
 /** What an error response says. */
 export interface ErrorBody {
   /** Code of the first error of a document of the specification. */
-  readonly code?: string
+  readonly code?: string | undefined
   /** What is said, fit for a sentence. */
-  readonly text?: string
+  readonly text?: string | undefined
 }
 
 // errors of one document that are quoted

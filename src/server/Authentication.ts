@@ -76,10 +76,15 @@ const everythingForUsers: Authorize = (username) => Effect.succeed(username !== 
  */
 export const basic = (options: {
   readonly check: Check
-  readonly authorize?: Authorize
+  readonly authorize?: Authorize | undefined
   /** What clients are told that the password is for; `registry` unless given. */
-  readonly realm?: string
-}): Authentication => ({ _tag: "Basic", realm: "registry", authorize: everythingForUsers, ...options })
+  readonly realm?: string | undefined
+}): Authentication => ({
+  _tag: "Basic",
+  realm: options.realm ?? "registry",
+  check: options.check,
+  authorize: options.authorize ?? everythingForUsers
+})
 
 /**
  * Tokens, from a service at `/token` beside the registry. A token says what it allows, for a while; it is signed, not
@@ -95,15 +100,15 @@ export const bearer = (options: {
   /** What clients are told that they need a token for; such as the registry's host. */
   readonly service: string
   readonly check: Check
-  readonly authorize?: Authorize
+  readonly authorize?: Authorize | undefined
   /** The URL of the token service, as clients see it; unless given, `/token` at the host that a request is for. */
-  readonly realm?: string
+  readonly realm?: string | undefined
   /** How long a token serves; 5 minutes unless given. */
-  readonly lifetime?: Duration.Input
+  readonly lifetime?: Duration.Input | undefined
   /** How long a refresh token serves; 1 day unless given. */
-  readonly refreshLifetime?: Duration.Input
+  readonly refreshLifetime?: Duration.Input | undefined
   /** Signs the tokens. Unless given, it is made up, and no token outlives the server. */
-  readonly key?: Redacted.Redacted<Uint8Array>
+  readonly key?: Redacted.Redacted<Uint8Array> | undefined
 }): Authentication => ({
   _tag: "Bearer",
   service: options.service,

@@ -22,7 +22,7 @@ export interface Lists {
 interface Page<A> {
   readonly items: ReadonlyArray<A>
   /** The last of them, where more come after it. */
-  readonly last?: A
+  readonly last?: A | undefined
 }
 
 // of descriptors, as JSON, in one page: clients limit what they read of a list
@@ -89,7 +89,7 @@ export const make = ({ registry, settings }: ServerContext): Lists => {
   const names = Effect.fnUntraced(function*<A extends string>(
     path: string,
     query: URLSearchParams,
-    list: (after: { readonly after?: string }) => Stream.Stream<A, RegistryError>,
+    list: (after: { readonly after?: string | undefined }) => Stream.Stream<A, RegistryError>,
     content: (items: ReadonlyArray<A>) => object
   ) {
     const n = yield* Effect.fromResult(numberOf(query))

@@ -5,7 +5,7 @@
 
 /** A part of something, by its first byte; or its last bytes. */
 export type Wanted =
-  | { readonly _tag: "From"; readonly offset: number; readonly length?: number }
+  | { readonly _tag: "From"; readonly offset: number; readonly length?: number | undefined }
   | { readonly _tag: "Last"; readonly length: number }
   | { readonly _tag: "Unsatisfiable" }
 

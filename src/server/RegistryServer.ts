@@ -62,7 +62,7 @@ export {
  */
 export interface Options extends Settings.Options {
   /** Who may do what; anybody anything unless given. */
-  readonly authentication?: Authentication
+  readonly authentication?: Authentication | undefined
 }
 
 /**

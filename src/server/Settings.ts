@@ -75,9 +75,9 @@ export type Quirk =
  */
 export interface Options extends Limits.Options {
   /** What may be changed: everything, unless given; everything, but nothing deleted; or nothing. */
-  readonly changes?: "all" | "no-deletes" | "none"
+  readonly changes?: "all" | "no-deletes" | "none" | undefined
   /** The most entries in one page of a list; 1000 unless given. */
-  readonly pageSize?: number
+  readonly pageSize?: number | undefined
   /**
    * Names that requests may be for (`Host`), with or without a port, besides loopback names; and whose pages may send
    * requests (`Origin`). Set it for a registry without authentication that only this machine reaches, because names of
@@ -85,9 +85,9 @@ export interface Options extends Limits.Options {
    */
   readonly allowedHosts?: ReadonlyArray<string> | undefined
   /** No chunk of an upload but the last may be smaller, in bytes (`OCI-Chunk-Min-Length`); 0 unless given. */
-  readonly minimumChunk?: number
+  readonly minimumChunk?: number | undefined
   /** What the registry does not do; none unless given. */
-  readonly quirks?: ReadonlyArray<Quirk>
+  readonly quirks?: ReadonlyArray<Quirk> | undefined
 }
 
 export interface Settings extends Limits.Values {

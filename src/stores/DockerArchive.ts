@@ -45,7 +45,7 @@ import * as TarFile from "./TarFile.ts"
 export interface Options {
   readonly file: string
   /** What errors call it; `docker-archive:` and the file unless given. */
-  readonly name?: string
+  readonly name?: string | undefined
 }
 
 /**

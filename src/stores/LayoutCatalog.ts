@@ -20,9 +20,9 @@ import * as LayoutIndex from "./LayoutIndex.ts"
 interface Node {
   readonly mediaType: string
   readonly children: ReadonlyArray<Descriptor>
-  readonly subject?: Digest
+  readonly subject?: Digest | undefined
   /** How it is listed among the referrers of its subject. */
-  readonly referrer?: Descriptor
+  readonly referrer?: Descriptor | undefined
 }
 
 export interface Catalog {

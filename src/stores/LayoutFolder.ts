@@ -28,12 +28,12 @@ export interface Change<A> {
   /** Largest size of the index that the change may lead to, in bytes. One that makes it smaller may always do so. */
   readonly limit: number
   /** Puts there what the index will list; at the same time for several changes. */
-  readonly prepare?: Effect.Effect<void, Reason>
+  readonly prepare?: Effect.Effect<void, Reason> | undefined
   readonly edit: (index: LayoutIndex.LayoutIndex) => Effect.Effect<{
     readonly index: LayoutIndex.LayoutIndex
     readonly value: A
     /** What is done once the new index is there. */
-    readonly after?: Effect.Effect<unknown, Reason>
+    readonly after?: Effect.Effect<unknown, Reason> | undefined
   }, Reason>
 }
 

@@ -511,7 +511,9 @@ export const retype = (self: LayoutIndex, { digest, mediaType }: Descriptor, mos
 
 /** Makes an index of manifests and the names that they have. */
 export const make = (
-  manifests: ReadonlyArray<{ readonly descriptor: Descriptor; readonly tag?: Reference.Tag; readonly name?: string }>
+  manifests: ReadonlyArray<
+    { readonly descriptor: Descriptor; readonly tag?: Reference.Tag | undefined; readonly name?: string | undefined }
+  >
 ): LayoutIndex => {
   const entries = builder()
   for (const { descriptor, name, tag } of manifests) {

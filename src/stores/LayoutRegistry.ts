@@ -96,14 +96,14 @@ export interface Options {
   /** The folder. It need not be there yet. */
   readonly directory: string
   /** One layout for each repository, or a single one for all of them; `registry` unless given. */
-  readonly form?: "registry" | "layout"
+  readonly form?: "registry" | "layout" | undefined
   /**
    * What has been answered for survives: the loss of power, or the end of the process alone, which saves waiting for the
    * disk; `power-loss` unless given.
    */
-  readonly durability?: "power-loss" | "process-end"
+  readonly durability?: "power-loss" | "process-end" | undefined
   /** What errors call it; the folder unless given, for a single layout with `oci:` in front. */
-  readonly name?: string
+  readonly name?: string | undefined
   /** Largest size of a blob, in bytes. A larger one fails with `ContentTooLarge`. Default: no limit. */
   readonly maximumBlobSize?: number | undefined
   /**

@@ -44,7 +44,7 @@ import * as TarFile from "./TarFile.ts"
 export interface Options {
   readonly file: string
   /** What errors call it; `oci-archive:` and the file unless given. */
-  readonly name?: string
+  readonly name?: string | undefined
 }
 
 const nameOf = ({ file, name }: Options): string => name ?? `oci-archive:${file}`

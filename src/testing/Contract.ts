@@ -85,8 +85,8 @@ export const without = (...lacks: ReadonlyArray<Need>): ReadonlyArray<Case> =>
  * @since 0.1.0
  */
 export const violations = (registry: Registry, options?: {
-  readonly cases?: ReadonlyArray<Case>
-  readonly origin?: Registry
+  readonly cases?: ReadonlyArray<Case> | undefined
+  readonly origin?: Registry | undefined
 }): Effect.Effect<ReadonlyArray<Violation>> =>
   Effect.map(
     Effect.partition(options?.cases ?? cases, ({ effect }) => effect(registry, options?.origin)),

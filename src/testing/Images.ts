@@ -85,8 +85,11 @@ export const pushImage = Effect.fnUntraced(function*(
   registry: Registry,
   name: Reference.Repository,
   layers: ReadonlyArray<string | Uint8Array>,
-  options: { readonly architecture?: string; readonly tags?: ReadonlyArray<Reference.Tag>; readonly extra?: object } =
-    {}
+  options: {
+    readonly architecture?: string | undefined
+    readonly tags?: ReadonlyArray<Reference.Tag> | undefined
+    readonly extra?: object | undefined
+  } = {}
 ): Effect.fn.Return<
   Descriptor.Descriptor & { readonly platform: Platform },
   RegistryError | UnsupportedAlgorithm
@@ -109,7 +112,7 @@ export const pushIndex = (
   registry: Registry,
   name: Reference.Repository,
   manifests: ReadonlyArray<Descriptor.Descriptor>,
-  options: { readonly tags?: ReadonlyArray<Reference.Tag>; readonly extra?: object } = {}
+  options: { readonly tags?: ReadonlyArray<Reference.Tag> | undefined; readonly extra?: object | undefined } = {}
 ): Effect.Effect<Descriptor.Descriptor, RegistryError> =>
   pushManifest(registry, name, { mediaType: MediaType.imageIndex, manifests, ...options.extra }, options.tags)
 

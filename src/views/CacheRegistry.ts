@@ -83,9 +83,9 @@ export interface Options {
   /** Where it is kept. */
   readonly store: Registry.Registry
   /** How long a tag is believed to be what it was; 5 minutes unless given. */
-  readonly tagTimeToLive?: Duration.Input
+  readonly tagTimeToLive?: Duration.Input | undefined
   /** What stands for a tag that upstream cannot be asked for: what it was, which is the default, or the failure. */
-  readonly stale?: "serve" | "fail"
+  readonly stale?: "serve" | "fail" | undefined
 }
 
 const staleTimeToLive = Duration.seconds(10)

@@ -32,13 +32,13 @@ export type Operation =
 export interface Call {
   readonly operation: Operation
   readonly registry: string
-  readonly repository?: Repository
+  readonly repository?: Repository | undefined
   /** The tag or digest that it is about. Not the id of an upload: it may let others write. */
-  readonly reference?: Tag | Digest
+  readonly reference?: Tag | Digest | undefined
   /** The repository that a blob is to be mounted from. */
-  readonly from?: Repository
+  readonly from?: Repository | undefined
   /** The tags that a manifest is pushed with. */
-  readonly tags?: ReadonlyArray<Tag>
+  readonly tags?: ReadonlyArray<Tag> | undefined
 }
 
 export interface Hooks {

@@ -23,9 +23,9 @@ export interface CallEnded {
   readonly outcome: "succeeded" | "failed" | "interrupted"
   readonly duration: Duration.Duration
   /** How it failed, in one line without secrets. */
-  readonly error?: string
+  readonly error?: string | undefined
   /** How many were listed, or how many bytes were read. */
-  readonly count?: number
+  readonly count?: number | undefined
 }
 
 /**
@@ -37,7 +37,7 @@ export interface CallEnded {
  */
 export const logged = (
   self: Registry,
-  options?: { readonly onCall?: (event: CallEnded) => Effect.Effect<void> }
+  options?: { readonly onCall?: ((event: CallEnded) => Effect.Effect<void>) | undefined }
 ): Registry => {
   const report = (event: CallEnded) =>
     Effect.andThen(

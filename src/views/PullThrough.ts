@@ -52,9 +52,14 @@ export interface Options {
   readonly stored: (repository: Repository, digest: Digest.Digest) => Effect.Effect<void>
 }
 
+/** A range whose end is known. */
+interface Section extends Range {
+  readonly length: number
+}
+
 /** Reads a whole blob, which verifies itself, and returns the bytes of a range of it. */
 const partOf = Effect.fnUntraced(
-  function*<E>(whole: Stream.Stream<Uint8Array, E>, { length, offset }: Required<Range>) {
+  function*<E>(whole: Stream.Stream<Uint8Array, E>, { length, offset }: Section) {
     const part = new Uint8Array(length)
     let position = 0
     yield* Stream.runForEach(whole, (chunk) =>
@@ -218,7 +223,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     descriptor: Descriptor,
     { outcome }: Fill,
     from: Range | undefined,
-    range: Required<Range>
+    range: Section
   ): Effect.fn.Return<Blob["stream"], RegistryError, Scope.Scope> {
     const { digest } = descriptor
     const ended = yield* Deferred.await(outcome)

@@ -54,11 +54,11 @@ export {
  */
 export interface Options {
   /** What it is called; the names of its registries with `+` between them unless given. */
-  readonly name?: string
+  readonly name?: string | undefined
   /** Whether one registry is asked after another, which is the default, or all at once. */
-  readonly policy?: ReadStrategy.Policy
+  readonly policy?: ReadStrategy.Policy | undefined
   /** Where to write: to the `first` registry, which is the default, or to `all`. */
-  readonly writes?: "first" | "all"
+  readonly writes?: "first" | "all" | undefined
 }
 
 /**

@@ -58,6 +58,13 @@ describe("pushing a small blob", () => {
       assert.deepInclude(yield* registry.capabilities, { singlePost: false })
     }))
 
+  it.effect("is learnt for a capability that is given as undefined", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make(takesSessions, { capabilities: { singlePost: undefined } })
+      yield* registry.pushBlob(name, small, BlobSource.fromBytes(small.bytes))
+      assert.deepInclude(yield* registry.capabilities, { singlePost: false })
+    }))
+
   it.effect("opens a source that can be read once only once, also when the POST is not taken", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make(takesSessions)

@@ -29,11 +29,11 @@ export type Calls =
  * @since 0.1.0
  */
 export interface Which {
-  readonly operation?: Operation | ReadonlyArray<Operation>
-  readonly repository?: Repository
+  readonly operation?: Operation | ReadonlyArray<Operation> | undefined
+  readonly repository?: Repository | undefined
   /** The tag or digest that the call is about. */
-  readonly reference?: Tag | Digest
-  readonly calls?: Calls
+  readonly reference?: Tag | Digest | undefined
+  readonly calls?: Calls | undefined
 }
 
 /**
@@ -76,7 +76,7 @@ export type Kind =
   /** A manifest whose subject is not there is refused, with `ManifestBlobUnknown`. */
   | { readonly _tag: "RefuseSubject" }
   /** A manifest is stored, and its tags, or some of them, are not set. */
-  | { readonly _tag: "LoseTags"; readonly tags?: ReadonlyArray<Tag> }
+  | { readonly _tag: "LoseTags"; readonly tags?: ReadonlyArray<Tag> | undefined }
 
 /**
  * Calls fail instead of reaching the registry.
@@ -106,7 +106,7 @@ export const loseAnswer = (which: Which = {}, reason: Reason = new Transport({ c
  * @since 0.1.0
  */
 export const throttle = (
-  options: { readonly times: number; readonly retryAfter?: Duration.Input },
+  options: { readonly times: number; readonly retryAfter?: Duration.Input | undefined },
   which: Which = {}
 ): Fault => {
   const { retryAfter, times } = options
@@ -164,7 +164,11 @@ export const stallAt = (at: number, until: Effect.Effect<unknown>, which: Which 
  * @category constructors
  * @since 0.1.0
  */
-export const flipAt = (at: number, which: Which = {}, options?: { readonly isNoticed?: boolean }): Fault => ({
+export const flipAt = (
+  at: number,
+  which: Which = {},
+  options?: { readonly isNoticed?: boolean | undefined }
+): Fault => ({
   _tag: "Flip",
   at,
   isNoticed: options?.isNoticed ?? true,
@@ -178,7 +182,11 @@ export const flipAt = (at: number, which: Which = {}, options?: { readonly isNot
  * @category constructors
  * @since 0.1.0
  */
-export const truncateAt = (at: number, which: Which = {}, options?: { readonly isNoticed?: boolean }): Fault => ({
+export const truncateAt = (
+  at: number,
+  which: Which = {},
+  options?: { readonly isNoticed?: boolean | undefined }
+): Fault => ({
   _tag: "Truncate",
   at,
   isNoticed: options?.isNoticed ?? true,
