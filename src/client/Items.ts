@@ -37,6 +37,9 @@ const batchLimit = 250
 // in UTF-16 code units; no item is longer, and no batch much longer
 const itemLimit = 1024 * 1024
 
+// of what a document has beside its list, in bytes
+const restLimit = 1024 * 1024
+
 // a list may have no end: an item that comes again after so many others is read twice
 const rememberedItems = 100_000
 
@@ -54,8 +57,10 @@ export const pageOf = Effect.fnUntraced(function*<A>(
 ): Effect.fn.Return<JsonArray.JsonArray, RegistryError.RegistryError> {
   const { field, mayLackField = () => false } = items
   const page = yield* JsonArray.make(bytes, field)
-  const document = page === undefined ? Option.none() : decodeDocument(page.rest)
-  if (page === undefined || Option.isNone(document)) return yield* failure(connection, items)
+  // of two fields of that name, others would take the first
+  if (page === undefined || page.isRepeated || page.rest.length > restLimit) return yield* failure(connection, items)
+  const document = decodeDocument(new TextDecoder().decode(page.rest))
+  if (Option.isNone(document)) return yield* failure(connection, items)
   const list = document.value[field]
   const isList = Array.isArray(list) || list === null || list === undefined && mayLackField(document.value)
   return isList ? page : yield* failure(connection, items)

@@ -16,23 +16,24 @@ export interface ManifestDocument {
   readonly subject: Digest.Digest | undefined
 }
 
-const excesses = {
-  levels: `it nests deeper than ${JsonScan.levelLimit} levels`,
-  values: `it has more than ${JsonScan.valueLimit} values`
-}
-
 const invalid = (message: string) => Result.fail(Refusal.make(400, "MANIFEST_INVALID", message))
 
-const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Struct({
-  mediaType: Schema.optional(Schema.Unknown),
-  subject: Schema.optional(Schema.Unknown)
-})))
+const decodeText = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.String))
 
-const decodeSubject = Schema.decodeUnknownOption(Schema.Struct({ digest: Schema.String }))
+const decodeSubject = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Struct({ digest: Schema.String })))
 
-const subjectOf = (subject: unknown): Digest.Digest | undefined => {
-  const digest = Option.getOrUndefined(decodeSubject(subject))?.digest
-  return digest !== undefined && Digest.isDigest(digest) ? digest : undefined
+/**
+ * Returns the fields that the server reads, as JSON. All else is left to the registry: parsing a large manifest twice
+ * would take twice as long.
+ */
+const contentOf = (bytes: Uint8Array): { readonly mediaType?: string; readonly subject?: string } => {
+  const decoder = new TextDecoder()
+  const content: { mediaType?: string; subject?: string } = {}
+  for (const { name, value } of JsonScan.fields(bytes)) {
+    const field = Option.getOrUndefined(decodeText(decoder.decode(bytes.subarray(...name))))
+    if (field === "mediaType" || field === "subject") content[field] = decoder.decode(bytes.subarray(...value))
+  }
+  return content
 }
 
 /**
@@ -44,9 +45,14 @@ export const read = (
   bytes: Uint8Array
 ): Result.Result<ManifestDocument, Refusal.Refusal> => {
   const excess = JsonScan.excess(bytes)
-  if (excess !== undefined) return invalid(`the manifest is too complex: ${excesses[excess]}`)
-  const content = Option.getOrUndefined(decode(new TextDecoder().decode(bytes)))
-  const own = typeof content?.mediaType === "string" && content.mediaType !== "" ? content.mediaType : undefined
+  if (excess === "levels") {
+    return invalid(`the manifest is too complex: it nests deeper than ${JsonScan.levelLimit} levels`)
+  }
+  if (excess !== undefined) {
+    return invalid(`the manifest is too complex: it has more than ${JsonScan.valueLimit} values`)
+  }
+  const content = contentOf(bytes)
+  const own = Option.getOrUndefined(decodeText(content.mediaType)) || undefined
   const header = headers["content-type"]?.split(";", 1)[0]?.trim()
   const mediaType = own ?? header ?? ""
   if (!/^[\w!#$&^.+-]+\/[\w!#$&^.+-]+$/.test(header ?? mediaType) || header === undefined && own === undefined) {
@@ -56,5 +62,6 @@ export const read = (
     return invalid("the Content-Type is not the mediaType of the manifest")
   }
   if (BrowserSafety.isExecutable(mediaType)) return invalid("browsers execute content of this type: it is no manifest")
-  return Result.succeed({ mediaType, subject: subjectOf(content?.subject) })
+  const subject = Option.getOrUndefined(decodeSubject(content.subject))?.digest
+  return Result.succeed({ mediaType, subject: subject !== undefined && Digest.isDigest(subject) ? subject : undefined })
 }

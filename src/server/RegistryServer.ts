@@ -114,9 +114,9 @@ const dispatcher = (served: ServerContext) => {
         return uploads.post(incoming, caller, endpoint.repository, query)
       case "Upload": {
         const { id, repository } = endpoint
-        if (method === "PATCH") return uploads.patch(incoming, repository, id)
-        if (method === "PUT") return uploads.put(incoming, repository, id, query)
-        return method === "DELETE" ? uploads.remove(repository, id) : uploads.get(repository, id)
+        if (method === "PATCH") return uploads.patch(incoming, caller, repository, id)
+        if (method === "PUT") return uploads.put(incoming, caller, repository, id, query)
+        return method === "DELETE" ? uploads.remove(repository, id) : uploads.get(caller, repository, id)
       }
       case "Blob": {
         const { digest, repository } = endpoint

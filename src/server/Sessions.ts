@@ -49,7 +49,15 @@ export interface Sessions {
     options: Parameters<Registry["startUpload"]>[1],
     visit: Visit
   ) => Effect.Effect<Mounted | Session, RegistryError | Refusal.Refusal>
-  readonly find: (repository: Repository, id: string) => Effect.Effect<Session, RegistryError>
+  /**
+   * Finds a session. One that the registry kept from before this server counts from then on, for the client of that
+   * request; it fails if there are too many.
+   */
+  readonly find: (
+    repository: Repository,
+    id: string,
+    visit: Pick<Visit, "openSession">
+  ) => Effect.Effect<Session, RegistryError | Refusal.Refusal>
   /**
    * Runs what changes a session, one after another. Who comes later has lost the connection of who came before, and does
    * not wait for more of that.
@@ -109,6 +117,10 @@ export const make = Effect.fnUntraced(function*(
         Effect.onExit(open(scope), (exit) => Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void))
     )
 
+  /** Counts a session until its scope closes. Fails if there are too many. */
+  const count = (visit: Pick<Visit, "openSession">, scope: Scope.Scope) =>
+    Effect.flatMap(visit.openSession, (release) => Scope.addFinalizer(scope, Effect.sync(release)))
+
   const unknown = (repository: Repository) =>
     new RegistryError({
       operation: "resumeUpload",
@@ -123,17 +135,21 @@ export const make = Effect.fnUntraced(function*(
   }
 
   /** Looks for a session that the registry kept from before this server. */
-  const takeUp = (repository: Repository, id: string): Effect.Effect<Session, RegistryError> =>
+  const takeUp = (
+    repository: Repository,
+    id: string,
+    visit: Pick<Visit, "openSession">
+  ): Effect.Effect<Session, RegistryError | Refusal.Refusal> =>
     takingUp.withPermit(Effect.suspend(() => {
       const session = known(repository, id)
       if (session !== undefined) return Effect.succeed(session)
       // of an id that is known, the repository is another
       if (sessions.has(id)) return Effect.fail(unknown(repository))
       return detached((scope) =>
-        Effect.map(
-          Scope.provide(registry.resumeUpload(repository, id), scope),
-          (upload) => add(repository, upload, scope, id)
-        )
+        Effect.gen(function*() {
+          yield* count(visit, scope)
+          return add(repository, yield* Scope.provide(registry.resumeUpload(repository, id), scope), scope, id)
+        })
       )
     }))
 
@@ -157,8 +173,7 @@ export const make = Effect.fnUntraced(function*(
     open: (repository, options, visit) =>
       detached((scope) =>
         Effect.gen(function*() {
-          const release = yield* visit.openSession
-          yield* Scope.addFinalizer(scope, Effect.sync(release))
+          yield* count(visit, scope)
           const started = yield* Scope.provide(registry.startUpload(repository, options), scope)
           if (started._tag === "Mounted") {
             yield* Scope.close(scope, Exit.void)
@@ -169,11 +184,11 @@ export const make = Effect.fnUntraced(function*(
           return session
         })
       ),
-    find: (repository, id) =>
+    find: (repository, id, visit) =>
       Effect.suspend(() => {
         if (!uuid.test(id)) return Effect.fail(unknown(repository))
         const session = known(repository, id)
-        if (session === undefined) return takeUp(repository, id)
+        if (session === undefined) return takeUp(repository, id, visit)
         session.lastUsed = clock.currentTimeMillisUnsafe()
         return Effect.succeed(session)
       }),

@@ -19,9 +19,15 @@ import * as Sessions from "./Sessions.ts"
 
 export interface Uploads {
   readonly post: (request: Incoming, caller: Caller, repository: Repository, query: URLSearchParams) => Answer
-  readonly get: (repository: Repository, id: string) => Answer
-  readonly patch: (request: Incoming, repository: Repository, id: string) => Answer
-  readonly put: (request: Incoming, repository: Repository, id: string, query: URLSearchParams) => Answer
+  readonly get: (caller: Caller, repository: Repository, id: string) => Answer
+  readonly patch: (request: Incoming, caller: Caller, repository: Repository, id: string) => Answer
+  readonly put: (
+    request: Incoming,
+    caller: Caller,
+    repository: Repository,
+    id: string,
+    query: URLSearchParams
+  ) => Answer
   readonly remove: (repository: Repository, id: string) => Answer
 }
 
@@ -35,6 +41,9 @@ const place = ({ id, repository }: Sessions.Session) => ({
   location: `/v2/${repository}/blobs/uploads/${id}`,
   "docker-upload-uuid": id
 })
+
+/** Cancelling a session makes room, so one that the registry kept is taken up for that however many there are. */
+const uncounted = { openSession: Effect.succeed(() => {}) }
 
 const progress = (session: Sessions.Session, held: number) => ({ ...place(session), range: Ranges.format(held) })
 
@@ -78,7 +87,12 @@ export const make = ({ idle, registry, sessions, settings }: ServerContext): Upl
   })
 
   /** The blob comes with the POST. */
-  const pushAtOnce = Effect.fnUntraced(function*(request: Incoming, repository: Repository, digest: Digest.Digest) {
+  const pushAtOnce = Effect.fnUntraced(function*(
+    request: Incoming,
+    caller: Caller,
+    repository: Repository,
+    digest: Digest.Digest
+  ) {
     const size = Body.lengthOf(request)
     if (size !== undefined && size > uploadLimit) return yield* Body.tooLarge(uploadLimit)
     const { stream } = yield* Body.open(idle, request, { limit: uploadLimit })
@@ -86,6 +100,9 @@ export const make = ({ idle, registry, sessions, settings }: ServerContext): Upl
       yield* registry.pushBlob(repository, { digest, size }, BlobSource.fromStream(size, stream))
       return stored(repository, digest)
     }
+    // without a length, it is a session of the registry like any other
+    const release = yield* caller.visit.openSession
+    yield* Effect.addFinalizer(() => Effect.sync(release))
     const started = yield* registry.startUpload(repository, { algorithm: Digest.algorithm(digest) })
     if (started._tag === "Upload") yield* started.commit(digest, { offset: 0, stream })
     return stored(repository, digest)
@@ -150,20 +167,20 @@ export const make = ({ idle, registry, sessions, settings }: ServerContext): Upl
         yield* supported(Digest.algorithm(parsed))
         return quirks.has("noSinglePost")
           ? yield* begin(repository, Digest.algorithm(parsed), caller.visit)
-          : yield* pushAtOnce(request, repository, parsed)
+          : yield* pushAtOnce(request, caller, repository, parsed)
       }
       const algorithm = query.get("digest-algorithm") ?? undefined
       if (algorithm !== undefined) yield* supported(algorithm)
       return yield* begin(repository, algorithm, caller.visit)
     }),
-    get: Effect.fnUntraced(function*(repository, id) {
-      const session = yield* sessions.find(repository, id)
+    get: Effect.fnUntraced(function*(caller, repository, id) {
+      const session = yield* sessions.find(repository, id, caller.visit)
       yield* settle(session)
       return empty(204, progress(session, yield* session.upload.status))
     }),
-    patch: Effect.fnUntraced(function*(request, repository, id) {
+    patch: Effect.fnUntraced(function*(request, caller, repository, id) {
       if (quirks.has("noChunks")) return yield* Refusal.make(405, "UNSUPPORTED", "blobs are not taken in chunks")
-      const session = yield* sessions.find(repository, id)
+      const session = yield* sessions.find(repository, id, caller.visit)
       return yield* sessions.change(
         session,
         receive(request, session, (chunk) =>
@@ -174,10 +191,10 @@ export const make = ({ idle, registry, sessions, settings }: ServerContext): Upl
           }))
       )
     }),
-    put: Effect.fnUntraced(function*(request, repository, id, query) {
+    put: Effect.fnUntraced(function*(request, caller, repository, id, query) {
       const digest = yield* Effect.fromResult(parseDigest(query.get("digest")))
       yield* supported(Digest.algorithm(digest))
-      const session = yield* sessions.find(repository, id)
+      const session = yield* sessions.find(repository, id, caller.visit)
       return yield* sessions.change(
         session,
         Effect.gen(function*() {
@@ -191,7 +208,7 @@ export const make = ({ idle, registry, sessions, settings }: ServerContext): Upl
     }),
     remove: Effect.fnUntraced(function*(repository, id) {
       if (quirks.has("noCancel")) return yield* Refusal.make(405, "UNSUPPORTED", "uploads are not cancelled")
-      const session = yield* sessions.find(repository, id)
+      const session = yield* sessions.find(repository, id, uncounted)
       yield* sessions.change(session, sessions.close(session))
       return empty(204, {})
     })

@@ -46,8 +46,8 @@
  * A push fails with `Denied` if `index.json` would have more than 64 MiB after it: some 280 000 entries with names of
  * usual length, where each tag is an entry, and each manifest without a tag that no other one contains. Deleting is
  * possible beyond that, and a file of up to 128 MiB is read. A media type may have 255 characters, a push 1000 tags, a
- * manifest 8 MiB with 100 levels and 200 000 values of JSON, and the annotations of a manifest with a subject 2 MiB. A
- * manifest may not say another size of content than that has.
+ * manifest 8 MiB of JSON with 100 levels, 300 000 values and 5000 fields of one object, and the annotations of a manifest
+ * with a subject 2 MiB. A manifest may not say another size of content than that has.
  *
  * The limits in {@link Options} concern what this process writes, and what was there before its first change, which
  * waits until that is counted. What other processes write meanwhile is counted after a restart. Uploads of an earlier

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as JsonScan from "../JsonScan.ts"
+import * as LargeManifest from "../LargeManifest.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
@@ -24,8 +25,14 @@ const tagLimit = 1000
  */
 const referrerLimit = 2 * 1024 * 1024
 
-/** Size of a manifest that takes a while to parse, in bytes. */
-const largeSize = 256 * 1024
+/** Largest number of fields of one object, such as annotations: each takes longer to check than other values. */
+const fieldLimit = 5000
+
+const excesses = {
+  levels: `its JSON may have ${JsonScan.levelLimit} levels and ${JsonScan.valueLimit} values, and has more levels`,
+  values: `its JSON may have ${JsonScan.levelLimit} levels and ${JsonScan.valueLimit} values, and has more values`,
+  fields: `an object in its JSON may have ${fieldLimit} fields, and one has more`
+}
 
 const invalid = (detail: string) => new ManifestInvalid({ detail })
 
@@ -36,16 +43,9 @@ const isTooLarge = (manifest: Manifest.Manifest, descriptor: Descriptor): boolea
 const decode = Effect.fnUntraced(function*(descriptor: Descriptor, bytes: Uint8Array) {
   const { mediaType } = descriptor
   if (!MediaType.isManifest(mediaType)) return undefined
-  if (JsonScan.excess(bytes) !== undefined) {
-    const { levelLimit, valueLimit } = JsonScan
-    return yield* invalid(
-      `its JSON may have ${levelLimit} levels and ${valueLimit} values, and has more of one of them`
-    )
-  }
-  const manifest = yield* Effect.mapError(
-    Effect.fromResult(Manifest.decode(mediaType, bytes)),
-    ({ message }) => invalid(message)
-  )
+  const excess = JsonScan.excess(bytes, fieldLimit)
+  if (excess !== undefined) return yield* invalid(excesses[excess])
+  const manifest = yield* Effect.mapError(LargeManifest.decode(mediaType, bytes), ({ message }) => invalid(message))
   if (isTooLarge(manifest, descriptor)) {
     return yield* invalid(`the annotations of a manifest with a subject may have ${referrerLimit} bytes`)
   }
@@ -65,8 +65,6 @@ export const check = Effect.fnUntraced(function*(
     return yield* invalid(`a media type may have ${mediaTypeLimit} characters`)
   }
   if (tags.length > tagLimit) return yield* new ContentTooLarge({ detail: `one push may have ${tagLimit} tags` })
-  // parsing a large manifest takes a while: others go first
-  if (bytes.length > largeSize) yield* Effect.yieldNow
   return yield* decode(descriptor, bytes)
 })
 

@@ -40,7 +40,7 @@ import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import { type Digest, isDigest } from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
-import * as Manifest from "../Manifest.ts"
+import * as LargeManifest from "../LargeManifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
@@ -102,25 +102,34 @@ const isPage = (mediaType: string, bytes: Uint8Array): boolean =>
   (/^text\/|^multipart\/|[/+]xml$/.test(mediaType) || /^\s*</.test(new TextDecoder().decode(bytes.subarray(0, 100))))
 
 /**
- * Returns true if a document can be a manifest of this type. One of a type that is not known here can be anything else.
+ * Returns the digests of what a manifest refers to. Fails if the document is not a manifest of this type. One of a type
+ * that is not known here can be anything but a web page.
  */
-const isManifest = (mediaType: string, bytes: Uint8Array): boolean =>
-  MediaType.isManifest(mediaType)
-    ? Result.isSuccess(Manifest.decode(mediaType, bytes))
-    : !isPage(mediaType, bytes)
+const partsOf = (mediaType: string, bytes: Uint8Array): Effect.Effect<ReadonlySet<Digest>, Reason> => {
+  const failure = new UnexpectedResponse({ detail: "the content is not a manifest" })
+  if (!MediaType.isManifest(mediaType)) {
+    return isPage(mediaType, bytes)
+      ? Effect.fail(failure)
+      : Effect.succeed(new Set())
+  }
+  return Effect.mapBoth(LargeManifest.digests(mediaType, bytes), {
+    onFailure: () => failure,
+    onSuccess: ({ blobs, manifests }) => new Set([...blobs, ...manifests].map(({ digest }) => digest))
+  })
+}
 
 /**
- * Verifies a manifest that upstream has sent, whatever kind of registry it is. Some hosts answer every request with a
- * web page, which has a digest as well.
+ * Verifies a manifest that upstream has sent, whatever kind of registry it is, and returns it with its parts. Some hosts
+ * answer every request with a web page, which has a digest as well.
  */
 const verified = Effect.fnUntraced(
   function*({ bytes, descriptor: { mediaType } }: Registry.ManifestBytes, digest: Digest): Effect.fn.Return<
-    Registry.ManifestBytes,
+    { readonly manifest: Registry.ManifestBytes; readonly parts: ReadonlySet<Digest> },
     Reason
   > {
     yield* Hasher.verifyBytes(bytes, digest)
-    if (!isManifest(mediaType, bytes)) return yield* new UnexpectedResponse({ detail: "the content is not a manifest" })
-    return { bytes, descriptor: { mediaType, digest, size: bytes.length } }
+    const parts = yield* partsOf(mediaType, bytes)
+    return { manifest: { bytes, descriptor: { mediaType, digest, size: bytes.length } }, parts }
   }
 )
 
@@ -180,7 +189,7 @@ export const make = Effect.fnUntraced(function*(
 
   const fetch = Effect.fnUntraced(
     function*(repository: Repository, reference: Tag | Digest, tags: ReadonlyArray<Tag>) {
-      const manifest = yield* Effect.flatMap(
+      const { manifest, parts } = yield* Effect.flatMap(
         upstream.getManifest(repository, reference),
         (received) =>
           Effect.mapError(
@@ -188,7 +197,7 @@ export const make = Effect.fnUntraced(function*(
             (reason) => new RegistryError({ operation: "getManifest", registry: upstream.name, repository, reason })
           )
       )
-      yield* kept.keep(repository, manifest, tags)
+      yield* kept.keep(repository, manifest, tags, parts)
       return manifest
     }
   )
@@ -206,6 +215,14 @@ export const make = Effect.fnUntraced(function*(
     { capacity: Infinity, timeToLive: () => Duration.zero }
   )
 
+  /** Returns the descriptor of what is kept, unless that is a web page, which an earlier version may have kept. */
+  const resolveKept = Effect.fnUntraced(function*(repository: Repository, reference: Tag | Digest) {
+    const found = yield* kept.resolve(repository, reference)
+    if (found === undefined || MediaType.isManifest(found.mediaType)) return found
+    const manifest = yield* kept.find(repository, found.digest)
+    return manifest === undefined || isPage(found.mediaType, manifest.bytes) ? undefined : found
+  })
+
   /** What a tag points at by now; with the manifest, where that is not kept yet. */
   const ask = Effect.fnUntraced(function*(repository: Repository, tag: Tag, known: Descriptor | undefined) {
     if (known === undefined) return (yield* fetch(repository, tag, [tag])).descriptor
@@ -216,7 +233,7 @@ export const make = Effect.fnUntraced(function*(
 
   const tags = yield* Cache.makeWith(
     Effect.fnUntraced(function*({ reference: tag, repository }: Key<Tag>): Effect.fn.Return<Resolved, RegistryError> {
-      const known = yield* kept.resolve(repository, tag)
+      const known = yield* resolveKept(repository, tag)
       const asked = yield* Effect.result(ask(repository, tag, known))
       if (Result.isSuccess(asked)) return { descriptor: asked.success, isStale: false }
       if (isAbsence(asked.failure)) yield* kept.forget(repository, tag)
@@ -242,7 +259,7 @@ export const make = Effect.fnUntraced(function*(
 
   /** What upstream alone says of a manifest is not verified, so it is fetched. */
   const resolveDigest = Effect.fnUntraced(function*(repository: Repository, reference: Digest) {
-    const found = yield* kept.resolve(repository, reference)
+    const found = yield* resolveKept(repository, reference)
     return found ?? (yield* Cache.get(manifests, { repository, reference })).descriptor
   })
 

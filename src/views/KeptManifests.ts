@@ -2,10 +2,8 @@
  * Manifests and tags that were read, kept in a store; and those that it does not take, in memory.
  */
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
 import type { Descriptor } from "../Descriptor.ts"
 import { type Digest, isDigest } from "../Digest.ts"
-import * as Manifest from "../Manifest.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import { type ManifestBytes, Observer, type Registry } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
@@ -24,7 +22,13 @@ export interface KeptManifests {
   /** None of these fails: what the store does not give is not there. */
   readonly find: (repository: Repository, digest: Digest) => Effect.Effect<ManifestBytes | undefined>
   readonly resolve: (repository: Repository, reference: Tag | Digest) => Effect.Effect<Descriptor | undefined>
-  readonly keep: (repository: Repository, manifest: ManifestBytes, tags: ReadonlyArray<Tag>) => Effect.Effect<void>
+  /** Keeps a manifest that refers to these parts. */
+  readonly keep: (
+    repository: Repository,
+    manifest: ManifestBytes,
+    tags: ReadonlyArray<Tag>,
+    parts: ReadonlySet<Digest>
+  ) => Effect.Effect<void>
   /** The store has a part of manifests now, so that it may take them. */
   readonly partStored: (repository: Repository, digest: Digest) => Effect.Effect<void>
   readonly forget: (repository: Repository, reference: Tag | Digest) => Effect.Effect<void>
@@ -113,7 +117,7 @@ export const make = (store: Registry): KeptManifests => {
           ? Effect.orElseSucceed(store.resolveManifest(repository, reference), () => undefined)
           : Effect.succeed(entry.manifest.descriptor)
       }),
-    keep: (repository, manifest, tags) =>
+    keep: (repository, manifest, tags, parts) =>
       Effect.suspend(() => {
         for (const tag of tags) untag(repository, tag)
         const before = pendingOf(repository, manifest.descriptor.digest)
@@ -121,7 +125,7 @@ export const make = (store: Registry): KeptManifests => {
           repository,
           manifest,
           tags: new Set([...before?.tags ?? [], ...tags]),
-          parts: partsOf(manifest),
+          parts,
           isForgotten: false
         }
         hold(entry)
@@ -141,11 +145,4 @@ export const make = (store: Registry): KeptManifests => {
           return Effect.ignore(store.deleteTag(repository, reference))
         })
   }
-}
-
-const partsOf = ({ bytes, descriptor }: ManifestBytes): ReadonlySet<Digest> => {
-  const digests = Manifest.digests(descriptor.mediaType, bytes)
-  if (Result.isFailure(digests)) return new Set()
-  const { blobs, manifests } = digests.success
-  return new Set([...blobs, ...manifests].map(({ digest }) => digest))
 }

@@ -8,6 +8,7 @@ import * as Net from "node:net"
 import { networkOf } from "../../src/server/Limits.ts"
 import { pushBlob, repository, tag } from "../utils/images.ts"
 import { override } from "../utils/registries.ts"
+import { digestOf } from "../utils/ScriptedServer.ts"
 import { connect, memory, send, type Sent, serve } from "../utils/Served.ts"
 
 const app = repository("team/app")
@@ -80,6 +81,34 @@ describe("open uploads", () => {
         assert.strictEqual((yield* ask(`${open}?mount=${digest}&from=team/app`)).status, 201)
       }
     }))
+
+  it.live.each(["clientSessionLimit", "sessionLimit"] as const)(
+    "are also blobs that come at once, without a length, until they are stored: %s",
+    (limit) =>
+      Effect.gen(function*() {
+        const registry = yield* MemoryRegistry.make()
+        const began = yield* Deferred.make<void>()
+        const { host } = yield* serve(
+          override(registry, {
+            startUpload: (...args) =>
+              Effect.tap(registry.startUpload(...args), () => Deferred.succeed(began, undefined))
+          }),
+          { [limit]: 1 }
+        )
+        const ask = (line: string, sent?: Sent) => send(host, line, sent)
+        const digest = digestOf("0123456789")
+        const { read, write } = yield* connect(host)
+        yield* write(`${open}?digest=${digest} HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n\r\n`)
+        yield* Deferred.await(began)
+        assert.strictEqual((yield* ask(open)).status, 429)
+        const chunked = { body: "0123456789", headers: { "transfer-encoding": "chunked" } }
+        assert.strictEqual((yield* ask(`${open}?digest=${digest}`, chunked)).code, "TOOMANYREQUESTS")
+        yield* write("a\r\n0123456789\r\n0\r\n\r\n")
+        assert.match(yield* read(/\r\n\r\n/), /^HTTP\/1.1 201/)
+        assert.strictEqual((yield* ask(`${open}?digest=${digest}`, chunked)).status, 201)
+        assert.strictEqual((yield* ask(open)).status, 202)
+      })
+  )
 
   it.effect("count no more when they expired", () =>
     Effect.gen(function*() {

@@ -160,6 +160,21 @@ describe("a manifest that is pushed", () => {
       assert.strictEqual((yield* ask("PUT /v2/team/app/manifests/1.0", manifest(body))).status, 201)
     }))
 
+  it.live.each<readonly [form: string, body: string, mediaType: string, asText: 201 | 400, subject?: string]>([
+    ["twice", `{"mediaType":"text/plain","mediaType":"${MediaType.imageIndex}"}`, MediaType.imageIndex, 400],
+    ["with escapes", `{ "x" : ["]", {}], "media\\u0054ype"\n:\t"a\\/b", "y": 1e3}`, "a/b", 400],
+    ["in another object", `{"x":{"mediaType":"c/d"}}`, "a/b", 201],
+    ["as a number", `{"mediaType":5,"subject":7}`, "a/b", 201],
+    ["with a subject", `{"subject":{"digest":"${nowhere}","x":[{"digest":1}]},"mediaType":"a/b"}`, "a/b", 400, nowhere]
+  ])("says its type itself as JSON says it: %s", ([, body, type, asText, subject]) =>
+    Effect.gen(function*() {
+      const { ask } = yield* memory()
+      const path = "/v2/team/app/manifests/1.0"
+      const { headers, status } = yield* ask(`PUT ${path}`, manifest(body, type))
+      assert.deepStrictEqual([status, headers["oci-subject"]], [201, subject])
+      assert.strictEqual((yield* ask(`PUT ${path}`, manifest(body, "text/plain"))).status, asText)
+    }))
+
   it.live.each<readonly [string, string]>([
     ["levels", `{"schemaVersion":2,"manifests":[],"x":${"[".repeat(2_000_000)}${"]".repeat(2_000_000)}}`],
     ["levels that never end", "[".repeat(4_000_000)],

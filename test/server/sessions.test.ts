@@ -115,8 +115,11 @@ describe("an upload session that nobody asks for", () => {
 
 describe("an upload session, when the server ends,", () => {
   /** Serves a registry until what is done with it is done. */
-  const during = <A>(registry: Registry.Registry, use: (host: string) => Effect.Effect<A>) =>
-    Effect.scoped(Effect.flatMap(serve(registry), ({ host }) => use(host)))
+  const during = <A>(
+    registry: Registry.Registry,
+    use: (host: string) => Effect.Effect<A>,
+    options?: RegistryServer.Options
+  ) => Effect.scoped(Effect.flatMap(serve(registry, options), ({ host }) => use(host)))
 
   it.live("is kept by a registry that names it by a UUID, and goes on at the same place in the next one", () =>
     Effect.gen(function*() {
@@ -130,6 +133,38 @@ describe("an upload session, when the server ends,", () => {
           assert.strictEqual((yield* send(host, `PUT ${location}?digest=${digest}`, sent)).status, 201)
           assert.strictEqual((yield* send(host, `GET /v2/team/app/blobs/${digest}`)).text, content)
         }))
+    }))
+
+  it.live.each(["clientSessionLimit", "sessionLimit"] as const)(
+    "counts in the next one once it is used: %s",
+    (limit) =>
+      Effect.gen(function*() {
+        const { kept } = yield* keeping
+        const [first, second] = yield* during(kept, (host) => Effect.all([begin(host), begin(host)]))
+        yield* during(kept, (host) =>
+          Effect.gen(function*() {
+            assert.strictEqual((yield* send(host, `GET ${first}`)).status, 204)
+            assert.strictEqual((yield* send(host, `GET ${first}`)).status, 204)
+            assert.strictEqual((yield* send(host, `GET ${second}`)).code, "TOOMANYREQUESTS")
+            assert.strictEqual((yield* patch(host, second, "0123")).status, 429)
+            assert.strictEqual((yield* send(host, "POST /v2/team/app/blobs/uploads/")).status, 429)
+            yield* send(host, `PUT ${first}?digest=${digest}`, { body: content })
+            assert.strictEqual((yield* patch(host, second, "0123")).status, 202)
+          }), { [limit]: 1 })
+      })
+  )
+
+  it.live("can be cancelled in the next one, though no more sessions may be open", () =>
+    Effect.gen(function*() {
+      const { kept } = yield* keeping
+      const location = yield* during(kept, begin)
+      yield* during(kept, (host) =>
+        Effect.gen(function*() {
+          const other = yield* begin(host)
+          assert.strictEqual((yield* send(host, `DELETE ${location}`)).status, 204)
+          yield* send(host, `DELETE ${other}`)
+          assert.strictEqual((yield* send(host, `GET ${location}`)).status, 404)
+        }), { sessionLimit: 1 })
     }))
 
   it.live("is kept, and unknown to another repository in the next one", () =>

@@ -10,6 +10,7 @@ import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
+import { longestStretch } from "../utils/EventLoop.ts"
 import { bytesOf, pushBlob, pushImage, pushManifest, repository, tag } from "../utils/images.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
 import { index, refusal, tags } from "../utils/limits.ts"
@@ -138,6 +139,35 @@ describe("a registry", () => {
         const layers = Array.from({ length: 28_000 }, () => layer)
         const { digest } = yield* pushManifest(registry, app, { mediaType: MediaType.imageManifest, config, layers })
         assert.strictEqual((yield* registry.resolveManifest(app, digest)).digest, digest)
+      })
+    )
+
+    it_(
+      "lets others run while it checks a manifest that takes long",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make()
+        const annotations = Object.fromEntries(Array.from({ length: 5000 }, (_, number) => [`${number}`, ""]))
+        const config = yield* pushBlob(registry, app, "{}", MediaType.imageConfig)
+        const layer = { ...yield* pushBlob(registry, app, "layer"), annotations }
+        const layers = Array.from({ length: 55 }, () => layer)
+        const content = { mediaType: MediaType.imageManifest, config: { ...config, annotations }, layers }
+        const stretch = yield* longestStretch(pushManifest(registry, app, content, [tag("1")]))
+        assert.lengthOf(yield* Stream.runCollect(registry.tags(app)), 1)
+        // more than a second in one go
+        assert.isBelow(stretch, 300)
+      })
+    )
+
+    it_(
+      "refuses a manifest with more than 5000 annotations",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make()
+        const push = (count: number) => {
+          const annotations = Object.fromEntries(Array.from({ length: count }, (_, number) => [`${number}`, ""]))
+          return pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [], annotations })
+        }
+        yield* push(5000)
+        assert.include(yield* refusal(push(5001)), "an object in its JSON may have 5000 fields, and one has more")
       })
     )
 

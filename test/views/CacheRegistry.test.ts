@@ -655,6 +655,26 @@ describe("a manifest", () => {
       }
     }))
 
+  it.effect.each(["text/html", MediaType.octetStream])(
+    "that is a web page is not resolved, though an earlier version has kept it: %s",
+    (mediaType) =>
+      Effect.gen(function*() {
+        const bytes = new TextEncoder().encode("<html>gallery</html>")
+        const store = yield* MemoryRegistry.make()
+        const descriptor = yield* store.pushManifest(app, { mediaType, bytes }, [tag("1")])
+        const page = Registry.make({
+          name: "gallery",
+          getManifest: () => Effect.succeed({ descriptor, bytes }),
+          resolveManifest: () => Effect.succeed(descriptor)
+        })
+        const cache = yield* CacheRegistry.make(page, { store })
+        for (const reference of [tag("1"), descriptor.digest]) {
+          assert.strictEqual(yield* reasonOf(cache.resolveManifest(app, reference)), "UnexpectedResponse")
+          assert.strictEqual(yield* reasonOf(cache.getManifest(app, reference)), "UnexpectedResponse")
+        }
+      })
+  )
+
   it.effect("by digest fails if upstream has sent another one", () =>
     Effect.gen(function*() {
       const other = yield* Descriptor.fromBytes(new TextEncoder().encode("other"))
