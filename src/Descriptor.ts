@@ -1,5 +1,5 @@
 /**
- * Descriptors: what content is called, how long it is and what it is made of (image-spec, `descriptor.md`).
+ * Descriptors: the media type, digest and size of content (image-spec, `descriptor.md`).
  *
  * @since 0.1.0
  */
@@ -85,7 +85,7 @@ export const otherFields = (self: Descriptor): Readonly<Record<string, Schema.Js
 
 const emptyObject = new TextEncoder().encode("{}")
 
-/** Returns the bytes in `data`, if there are as many as the size says. */
+/** Returns the bytes in `data`, if their number is the size of the descriptor. */
 const decodeData = ({ data = "", size }: Descriptor): Uint8Array | undefined => {
   // before anything is decoded: four characters stand for three bytes
   if (data.length !== 4 * Math.ceil(size / 3)) return undefined
@@ -95,7 +95,7 @@ const decodeData = ({ data = "", size }: Descriptor): Uint8Array | undefined => 
 
 /**
  * Returns the content of a descriptor, if it is known without a registry: its `data` (image-spec, `descriptor.md`), or
- * the empty JSON object, which artifacts have as their config. Content that has not the digest and size of the
+ * the empty JSON object, which artifacts have as their config. Content that does not match the digest and size of the
  * descriptor is not returned.
  *
  * **Example** (Content within a descriptor)
@@ -127,7 +127,7 @@ export const inlineContent = (self: Descriptor): Effect.Effect<Uint8Array | unde
 }
 
 /**
- * Describes some bytes. They are `application/octet-stream` and the digest is of `sha256`, unless said otherwise.
+ * Creates the descriptor of bytes. Default media type: `application/octet-stream`. Default algorithm: `sha256`.
  *
  * **Example** (Describing a layer)
  *

@@ -1,9 +1,9 @@
 /**
  * JSON objects with one long array, read piece by piece.
  *
- * A registry decides how long its lists are. Parsing 15 MB at once blocks the event loop for longer than a user waits for
- * Ctrl-C. Therefore the document is first cut at the commas of its array, a megabyte at a time, and each piece is parsed
- * when it is read.
+ * A registry decides how long its lists are. Parsing 15 MB at once blocks the event loop for longer than a user waits
+ * for Ctrl-C. Therefore the document is first cut at the commas of its array, a megabyte at a time, and each piece is
+ * parsed when it is read.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"

@@ -1,6 +1,6 @@
 /**
- * Decoding of manifests that may be large, such as a list of a hundred thousand referrers. They are decoded in pieces, so
- * that other fibers and signals are not blocked meanwhile.
+ * Decoding of manifests that may be large, such as a list of a hundred thousand referrers. They are decoded in pieces,
+ * so that other fibers and signals are not blocked meanwhile.
  *
  * A large document is cut within its list. The document without that list is a small manifest of the same type, which
  * `Manifest.decode` decodes. The entries of the list are decoded a piece at a time. The result is that of

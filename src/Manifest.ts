@@ -1,9 +1,9 @@
 /**
- * Manifests: the JSON documents that say what an image or artifact consists of.
+ * Manifests: JSON documents that list the content of an image or artifact.
  *
- * Five types are understood: the OCI image manifest and image index, their two Docker ancestors, and the withdrawn OCI
- * artifact manifest. A decoded manifest keeps the bytes it came from, and only those bytes are ever hashed or sent:
- * encoding JSON anew would change its digest.
+ * Five types are decoded: the OCI image manifest and image index, the two Docker types that preceded them, and the
+ * withdrawn OCI artifact manifest. A decoded manifest keeps its bytes, and only those bytes are hashed or sent, because
+ * encoding the JSON again would change its digest.
  *
  * @since 0.1.0
  */
@@ -23,7 +23,7 @@ const noDescriptors: Effect.Effect<ReadonlyArray<Descriptor>> = Effect.succeed([
 const Descriptors = Schema.Array(Descriptor).pipe(Schema.withDecodingDefaultTypeKey(noDescriptors))
 
 /**
- * The manifest that another one refers to.
+ * The subject of a manifest: another manifest that it refers to.
  *
  * @category models
  * @since 0.1.0
@@ -42,7 +42,7 @@ const DeclaredSubject = Schema.Struct({
 })
 
 /**
- * Schema of the manifest that another one refers to. Only its digest is needed: some tools (cosign) omit the rest.
+ * Schema of a subject. Only the digest is required, because some tools (cosign) omit the rest.
  *
  * @category schemas
  * @since 0.1.0
@@ -141,7 +141,7 @@ export const ArtifactManifest: Schema.Codec<ArtifactManifest, typeof DeclaredArt
 )
 
 /**
- * A manifest, decoded. `bytes` is what it came as, to the byte.
+ * A decoded manifest. `bytes` is the document from which it was decoded.
  *
  * @category models
  * @since 0.1.0
@@ -155,7 +155,7 @@ export type Manifest =
   )
 
 /**
- * What a manifest refers to, and cannot be complete without. The subject is not among it.
+ * Content that a manifest refers to and needs to be complete. The subject is not part of it.
  *
  * @category models
  * @since 0.1.0
@@ -183,7 +183,7 @@ export class ManifestError extends Schema.TaggedError<ManifestError>("effect-oci
     const mediaType = JSON.stringify(this.mediaType.slice(0, 100))
     return printable(
       this.kind === "UnknownMediaType"
-        ? `${mediaType} is not a type of manifest that is known here`
+        ? `${mediaType} is not a known type of manifest`
         : `not a manifest of type ${mediaType}: ${this.problem}`
     )
   }
@@ -214,16 +214,16 @@ const decodeContent = (
 // the message quotes the names of fields, which may be of any length
 const oneLine = (message: string): string => message.slice(0, 300).replace(/\s*\n\s*/g, " ")
 
-// a document that reads as both image and index means different things to different readers (CVE-2021-41190)
+// readers interpret a document that is both an image and an index in different ways (CVE-2021-41190)
 const foreignFields = { Image: ["manifests"], Index: ["layers", "config"], Artifact: ["manifests", "layers"] } as const
 
 const isEmpty = (value: unknown): boolean =>
   value === undefined || value === null || Array.isArray(value) && value.length === 0
 
 /**
- * Decodes a manifest. Its `mediaType` field, where there is one, must be the type it came as (distribution-spec,
- * "Pulling manifests"). A list that is `null` or absent, as Go writes it, is empty, and an optional field that is
- * `null` is `undefined`.
+ * Decodes a manifest. If it has a `mediaType` field, the field must be equal to `mediaType` (distribution-spec,
+ * "Pulling manifests"). A list that is `null` or absent, as Go writes it, is empty. An optional field that is `null` is
+ * `undefined`.
  *
  * **Example** (Decoding an image index)
  *
@@ -257,20 +257,22 @@ export const decode = (mediaType: string, bytes: Uint8Array): Result.Result<Mani
   }
   const others = otherFields(manifest)
   const foreign = foreignFields[manifest._tag].find((field) => !isEmpty(others[field]))
-  return foreign === undefined ? Result.succeed(manifest) : fail(`it has a field ${foreign}, which that type has not`)
+  return foreign === undefined
+    ? Result.succeed(manifest)
+    : fail(`it has a field ${foreign}, which that type does not have`)
 }
 
 const decodeObject = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)))
 
 /**
- * Returns true if these bytes are a JSON object, as manifests of all types are, known or not.
+ * Returns true if the bytes are a JSON object, as manifests of all types are, including unknown ones.
  *
  * @category guards
  * @since 0.1.0
  */
 export const isDocument = (bytes: Uint8Array): boolean => Option.isSome(decodeObject(new TextDecoder().decode(bytes)))
 
-/** Returns the type of a document that has the fields of one type, and none of another. */
+/** Returns the type of a document that has the fields of one type and none of another. */
 const shapeOf = (document: Readonly<Record<string, unknown>>): string | undefined => {
   const isIndex = "manifests" in document
   const isImage = "layers" in document || "config" in document
@@ -283,11 +285,11 @@ const shapeOf = (document: Readonly<Record<string, unknown>>): string | undefine
  *
  * **Details**
  *
- * A type of a manifest in the header counts, unless the document's own `mediaType` field contradicts it (`Malformed`).
- * After any other header, for example `application/json` or `text/plain`, the type is what the document says itself, or
- * what its fields show: an index has `manifests`, an image has `config` and `layers`. A JSON object that shows neither
- * is of the type in the header, if that says anything (see `MediaType.isGeneric`). Otherwise the bytes are not a
- * manifest (`UnknownMediaType`).
+ * If the header has a type of a manifest, this is the type, unless the `mediaType` field of the document contradicts it
+ * (`Malformed`). With any other header, for example `application/json` or `text/plain`, the type is that of the
+ * `mediaType` field, or of the fields of the document: an index has `manifests`, an image has `config` and `layers`. A
+ * JSON object with neither has the type of the header, unless that is generic (see `MediaType.isGeneric`). Otherwise
+ * the bytes are not a manifest (`UnknownMediaType`).
  *
  * **Example** (A manifest from a file server)
  *
@@ -297,7 +299,7 @@ const shapeOf = (document: Readonly<Record<string, unknown>>): string | undefine
  *
  * const bytes = new TextEncoder().encode(`{ "schemaVersion": 2, "manifests": [] }`)
  *
- * Manifest.mediaTypeOf("text/plain; charset=utf-8", bytes) // => Result.succeed("application/vnd.oci.image.index.v1+json")
+ * Result.getOrThrow(Manifest.mediaTypeOf("text/plain", bytes)) // => "application/vnd.oci.image.index.v1+json"
  * Result.isFailure(Manifest.mediaTypeOf("text/html", new TextEncoder().encode("<html>"))) // => true
  * ```
  *
@@ -338,8 +340,8 @@ export const otherFields = (self: Manifest): Readonly<Record<string, Schema.Json
   OtherFields.of(declaredBy[self._tag], self.content)
 
 /**
- * What a decoded manifest refers to: config and layers, or an index's children, or an artifact's blobs. A child of an
- * index is a manifest unless its type says that it is a config or a layer.
+ * Returns the content that a decoded manifest refers to: config and layers, the children of an index, or the blobs of
+ * an artifact. A child of an index is a manifest unless its type is that of a config or a layer.
  *
  * @category accessors
  * @since 0.1.0
@@ -361,7 +363,7 @@ export const references = (self: Manifest): Digests => {
 }
 
 /**
- * What the manifest in these bytes refers to: {@link decode}, then {@link references}.
+ * Decodes a manifest, and returns the content that it refers to: {@link decode}, then {@link references}.
  *
  * @category accessors
  * @since 0.1.0
@@ -370,8 +372,8 @@ export const digests = (mediaType: string, bytes: Uint8Array): Result.Result<Dig
   Result.map(decode(mediaType, bytes), references)
 
 /**
- * The `artifactType` under which a manifest is listed among the referrers of its subject: its own, or for an image
- * without one the type of its config (distribution-spec, "Listing Referrers").
+ * Returns the `artifactType` with which a manifest is listed among the referrers of its subject: its own, or the type
+ * of the config of an image without one (distribution-spec, "Listing Referrers").
  *
  * @category accessors
  * @since 0.1.0
@@ -383,8 +385,8 @@ export const artifactType = (self: Manifest): string | undefined => {
 }
 
 /**
- * The descriptor under which a manifest is listed among the referrers of its subject: its own, with `artifactType` and
- * annotations (distribution-spec, "Listing Referrers").
+ * Returns the descriptor with which a manifest is listed among the referrers of its subject: its own, with
+ * `artifactType` and annotations (distribution-spec, "Listing Referrers").
  *
  * @category conversions
  * @since 0.1.0

@@ -100,22 +100,22 @@ export class Namespace extends Context.Service<Namespace, {
    */
   readonly copyManifest: (options: CopyOptions) => Effect.Effect<CopyReport, CopyError>
   /**
-   * Does the same, and tells what happens meanwhile: running the stream is the copy, and its last element has the report.
-   * Who reads slowly does not slow it down.
+   * Does the same, and tells what happens meanwhile: running the stream is the copy, and its last element has the
+   * report. Who reads slowly does not slow it down.
    */
   readonly copyEvents: (options: CopyOptions) => Stream.Stream<CopyEvent, CopyError>
   /** Tells what `copyManifest` would do, by reading alone. */
   readonly planCopy: (options: CopyOptions) => Effect.Effect<CopyPlan, CopyError>
   /**
-   * Copies to several destinations at once, and reads the source once. One that fails does not hold up the others; how it
-   * went for each is told in their order. Fails where the source is none.
+   * Copies to several destinations at once, and reads the source once. One that fails does not hold up the others; how
+   * it went for each is told in their order. Fails where the source is none.
    */
   readonly copyToMany: (
     options: Omit<CopyOptions, "destination"> & { readonly destinations: ReadonlyArray<End> }
   ) => Effect.Effect<ReadonlyArray<Exit.Exit<CopyReport, CopyError>>, CopyError>
   /**
-   * Makes many copies, some at a time, and tells of each as soon as it is done; those that fail do not hold up the others.
-   * What several of them need is moved once.
+   * Makes many copies, some at a time, and tells of each as soon as it is done; those that fail do not hold up the
+   * others. What several of them need is moved once.
    */
   readonly copyAll: <E, R>(
     copies: Stream.Stream<CopyOptions, E, R>,

@@ -92,7 +92,7 @@ describe("Hasher", () => {
         assert.deepStrictEqual([error.expected, error.actual, error.isRetryable], [zeros, actual, false])
         assert.strictEqual(
           error.message,
-          `the content is not what its digest says: expected ${zeros}, got ${actual}`
+          `the content does not match its digest: expected ${zeros}, got ${actual}`
         )
       }))
 

@@ -120,7 +120,7 @@ describe("Manifest", () => {
       (mediaType) => {
         const error = failure(mediaType, index)
         assert.strictEqual(error.kind, "UnknownMediaType")
-        assert.strictEqual(error.message, `${JSON.stringify(mediaType)} is not a type of manifest that is known here`)
+        assert.strictEqual(error.message, `${JSON.stringify(mediaType)} is not a known type of manifest`)
       }
     )
 
@@ -146,9 +146,9 @@ describe("Manifest", () => {
       [
         "an index that reads as an image",
         { ...index, layers: [layer(1)] },
-        "it has a field layers, which that type has not"
+        "it has a field layers, which that type does not have"
       ],
-      ["an index that has a config", { ...index, config }, "it has a field config, which that type has not"]
+      ["an index that has a config", { ...index, config }, "it has a field config, which that type does not have"]
     ])("does not take %s for an index", (_, content, problem) => {
       const error = failure(MediaType.imageIndex, content)
       assert.deepStrictEqual([error.kind, error.mediaType, error.problem], ["Malformed", MediaType.imageIndex, problem])
@@ -161,17 +161,21 @@ describe("Manifest", () => {
       [
         MediaType.imageManifest,
         { ...image, manifests: [child(1)] },
-        "it has a field manifests, which that type has not"
+        "it has a field manifests, which that type does not have"
       ],
-      [MediaType.dockerManifest, { ...image, ...index }, "it has a field manifests, which that type has not"],
+      [MediaType.dockerManifest, { ...image, ...index }, "it has a field manifests, which that type does not have"],
       [
         MediaType.dockerManifest,
         { ...image, mediaType: MediaType.imageManifest },
         `its mediaType field says "${MediaType.imageManifest}"`
       ],
-      [MediaType.dockerManifestList, { ...index, ...image }, "it has a field layers, which that type has not"],
-      [MediaType.artifactManifest, { manifests: [child(1)] }, "it has a field manifests, which that type has not"],
-      [MediaType.artifactManifest, { layers: [layer(1)] }, "it has a field layers, which that type has not"]
+      [MediaType.dockerManifestList, { ...index, ...image }, "it has a field layers, which that type does not have"],
+      [
+        MediaType.artifactManifest,
+        { manifests: [child(1)] },
+        "it has a field manifests, which that type does not have"
+      ],
+      [MediaType.artifactManifest, { layers: [layer(1)] }, "it has a field layers, which that type does not have"]
     ])("does not take for %s what it is not: %j", (mediaType, content, problem) => {
       assert.strictEqual(failure(mediaType, content).problem, problem)
     })

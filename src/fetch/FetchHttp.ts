@@ -1,19 +1,19 @@
 /**
- * HTTP as registries need it, by `fetch`: for browsers, Bun, and other runtimes without `undici`.
+ * HTTP with `fetch`, for browsers, Bun and other runtimes that are not Node.
  *
  * **Gotchas**
  *
  * - The address policy applies to the addresses that a registry names, not to those that a name resolves to.
  * - There are no proxies, certificates or connection timeouts, except those of the runtime.
- * - `fetch` decodes bodies with a `Content-Encoding`. A registry that labels content as encoded that is stored in that
- *   form cannot be read, because the decoded bytes have another digest.
+ * - `fetch` decodes bodies with a `Content-Encoding`. Content of a registry that declares the stored form as an
+ *   encoding cannot be read, because the decoded bytes have another digest.
  * - `fetch` sends streams without a `Content-Length`. Bodies of up to {@link BufferLimit} are sent from memory instead.
- *   Not every browser sends streams: set `maximumChunk` in the `capabilities` of a host so that larger blobs are sent in
- *   chunks of that size.
+ *   Not every browser sends streams: set `maximumChunk` in the `capabilities` of a host so that larger blobs are sent
+ *   in chunks of that size.
  * - A browser sends requests to another origin only if the registry allows it (CORS), which includes the headers
  *   `Authorization` and `Content-Range`. It must expose `Docker-Content-Digest`, `Link`, `Location`, `Range`,
  *   `WWW-Authenticate` and the headers that begin with `OCI-`.
- * - A browser hides where redirects lead: see {@link Options}.
+ * - A browser hides the targets of redirects: see {@link Options}.
  *
  * @since 0.1.0
  */
@@ -40,7 +40,7 @@ export const BufferLimit: Context.Reference<number> = Context.Reference("effect-
 })
 
 /**
- * How requests are sent.
+ * Options of the client.
  *
  * @category models
  * @since 0.1.0
@@ -49,9 +49,9 @@ export interface Options {
   /** Function that sends requests. Default: `globalThis.fetch`. */
   readonly fetch?: typeof globalThis.fetch | undefined
   /**
-   * Whether redirects are followed here (`manual`) or by `fetch` (`follow`). Followed here, each is checked against the
-   * address policy and the limit on redirects. A browser hides where redirects lead, so that requests to registries that
-   * redirect fail there, and need `follow`: then the browser decides where a registry may lead. Default: `"manual"`.
+   * Policy of redirects. With `"manual"`, this client follows them, and checks each against the address policy and
+   * the limit of redirects. A browser hides the targets of redirects, so registries that redirect need `"follow"`
+   * there, and the browser decides which targets are allowed. Default: `"manual"`.
    */
   readonly redirect?: "manual" | "follow" | undefined
 }

@@ -99,7 +99,7 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
       const { code, stderr, stdout } = yield* run("copy", `${proxy}/team/app:1`, `${to}/mirror/app:1`)
       assert.strictEqual(code, 1)
       assert.strictEqual(stdout, "")
-      assert.include(stderr, `source ${proxy}/team/app:1: the content is not what its digest says`)
+      assert.include(stderr, `source ${proxy}/team/app:1: the content does not match its digest`)
       assert.include(stderr, `it was ${digest}`)
       const blob = yield* Effect.flip(destination.resolveBlob(repository("mirror/app"), digest))
       assert.strictEqual(blob.reason._tag, "BlobUnknown")

@@ -198,7 +198,7 @@ describe("manifest", () => {
       Fs.writeFileSync(at("index.json"), `{"manifests":[]}`)
       const other = yield* run("manifest", "put", `oci:images@${digestOf("other")}`, at("index.json"))
       assert.strictEqual(other.code, 1)
-      assert.include(other.stderr, "the content is not what its digest says")
+      assert.include(other.stderr, "the content does not match its digest")
     }).pipe(withNode))
 
   it.effect("inspect shows an index", () =>
@@ -323,13 +323,13 @@ describe("blob", () => {
       assert.include((yield* run("blob", "head", `oci:images@${digestOf("this")}`)).stderr, "there is no such blob")
     }).pipe(withNode))
 
-  it.effect("get leaves no file when the content is not what its digest says", () =>
+  it.effect("get leaves no file when the content does not match its digest", () =>
     Effect.gen(function*() {
       const { at, run } = yield* setUp
       const host = yield* listen((_, response) => void response.writeHead(200, { "content-length": 4 }).end("evil"))
       const { code, stderr, stdout } = yield* run("blob", "get", `${host}/app@${digestOf("good")}`, "-o", at("out"))
       assert.deepStrictEqual([code, stdout], [1, ""])
-      assert.include(stderr, "the content is not what its digest says")
+      assert.include(stderr, "the content does not match its digest")
       assert.deepStrictEqual(Fs.readdirSync(at(".")), ["images"])
     }).pipe(withNode))
 

@@ -211,7 +211,7 @@ describe("OciArchive", () => {
             { name: "index.json", content: "{}" },
             { name: `blobs/sha256/${"0".repeat(64)}`, content: "other" }
           ),
-        "the content is not what its digest says"
+        "the content does not match its digest"
       ]
     ]
     it.effect.each(broken)("when it is %s", ([, make, says]) =>

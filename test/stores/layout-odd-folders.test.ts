@@ -239,7 +239,7 @@ describe("LayoutRegistry leaves alone what is broken, and says what is:", () => 
         [`blobs/sha256/${"0".repeat(64)}`]: "other"
       },
       "DigestMismatch",
-      "the content is not what its digest says",
+      "the content does not match its digest",
       false
     ],
     [
