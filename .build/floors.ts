@@ -31,6 +31,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "Manifest",
     "LargeManifest",
     "Reference",
+    "DockerHub",
     "TokenScope"
   ],
   ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],

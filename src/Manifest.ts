@@ -262,6 +262,29 @@ export const decode = (mediaType: string, bytes: Uint8Array): Result.Result<Mani
     : fail(`it has a field ${foreign}, which that type does not have`)
 }
 
+/**
+ * Returns the digest of the manifest that the manifest in these bytes refers to as its subject. Returns `undefined` if
+ * it has no subject, or if {@link decode} fails.
+ *
+ * **Example** (The subject of a signature)
+ *
+ * ```ts import.meta.vitest
+ * import * as Manifest from "effect-oci/Manifest"
+ * import * as MediaType from "effect-oci/MediaType"
+ *
+ * const digest = `sha256:${"0".repeat(64)}`
+ * const bytes = new TextEncoder().encode(`{ "schemaVersion": 2, "manifests": [], "subject": { "digest": "${digest}" } }`)
+ *
+ * Manifest.subjectOf(MediaType.imageIndex, bytes) === digest // => true
+ * Manifest.subjectOf("text/html", bytes) // => undefined
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const subjectOf = (mediaType: string, bytes: Uint8Array): Digest.Digest | undefined =>
+  Result.getOrUndefined(decode(mediaType, bytes))?.content.subject?.digest
+
 const decodeObject = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)))
 
 /**

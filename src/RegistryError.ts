@@ -679,6 +679,28 @@ export class RegistryError extends Schema.TaggedError<RegistryError>("effect-oci
 }
 
 /**
+ * Returns a function that makes the errors of one registry: from an operation, and its repository if it has one, and
+ * then from the reason.
+ *
+ * **Example** (The errors of a registry of one's own)
+ *
+ * ```ts import.meta.vitest
+ * import * as RegistryError from "effect-oci/RegistryError"
+ *
+ * const failing = RegistryError.failing("mock")
+ * const error = failing("getBlob", "team/app")(new RegistryError.BlobUnknown({}))
+ *
+ * error.message // => "mock/team/app: there is no such blob (getBlob)"
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const failing =
+  (registry: string) => (operation: string, repository?: string) => (reason: Reason): RegistryError =>
+    new RegistryError({ operation, registry, ...repository === undefined ? {} : { repository }, reason })
+
+/**
  * Returns true if a value is a {@link RegistryError}.
  *
  * @category guards

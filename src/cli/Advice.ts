@@ -12,6 +12,7 @@ import type { Place } from "../auth/Credentials.ts"
 import * as DockerConfig from "../auth/DockerConfig.ts"
 import { isLoopback } from "../client/HttpResolver.ts"
 import { isCopyError, type Reason as CopyReason } from "../copy/CopyError.ts"
+import * as DockerHub from "../DockerHub.ts"
 import * as Reference from "../Reference.ts"
 import { isRegistryError, type Transport } from "../RegistryError.ts"
 import { CredentialSearch } from "./CredentialSearch.ts"
@@ -250,7 +251,7 @@ const credentials = ({ host, search }: Case): string => {
 // ---------------------------------------------------------------------------------------------------------------------
 
 /** The host as people write it, and as they log in to it. */
-const familiar = (host: string): string => host === "registry-1.docker.io" ? "docker.io" : host
+const familiar = (host: string): string => DockerHub.isHost(host) ? DockerHub.host : host
 
 const placeOf = (reference: string): Pick<Case, "host" | "repository"> =>
   Result.match(Reference.parse(reference), {

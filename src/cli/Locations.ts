@@ -22,6 +22,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
+import * as DockerHub from "../DockerHub.ts"
 import type * as Namespace from "../Namespace.ts"
 import * as Reference from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
@@ -74,18 +75,23 @@ export interface Named {
 /** How work on a place fails: of what goes wrong with the place it is told which one it was. */
 type Failed<E> = E | LocationError.LocationError | CliError.ValidationError
 
-type Part = Pick<Reference.RelativeReference, "tag" | "digest">
+interface Part {
+  readonly tag?: Reference.Tag | undefined
+  readonly digest?: Digest.Digest | undefined
+}
+
+const given = ({ digest, tag }: Part) => ({
+  ...tag === undefined ? {} : { tag },
+  ...digest === undefined ? {} : { digest }
+})
 
 /** The same repository with another tag or digest, or with none. */
-export const withPart = ({ end, ...place }: Location, { digest, tag }: Part): Location => {
-  const part = { ...tag === undefined ? {} : { tag }, ...digest === undefined ? {} : { digest } }
-  return {
-    ...place,
-    end: end instanceof Reference.Reference
-      ? new Reference.Reference({ registry: end.registry, repository: end.repository, ...part })
-      : { registry: end.registry, repository: end.repository, ...part }
-  }
-}
+export const withPart = ({ end, ...place }: Location, part: Part): Location => ({
+  ...place,
+  end: end instanceof Reference.Reference
+    ? new Reference.Reference({ registry: end.registry, repository: end.repository, ...given(part) })
+    : { registry: end.registry, repository: end.repository, ...part }
+})
 
 /** Works on several places at once. */
 export const useAll = <A, E, R>(
@@ -189,8 +195,8 @@ const isUnnamed = ({ digest, tag }: Part): boolean => digest === undefined && ta
 
 /** A name without what Docker leaves out, to compare it with others. */
 const canonical = ({ registry, repository, tag = latest }: Reference.RelativeReference): string => {
-  const host: string = registry ?? "docker.io"
-  return `${host}/${host === "docker.io" ? repository.replace(/^library\/(?=[^/]+$)/, "") : repository}:${tag}`
+  const host: string = registry ?? DockerHub.host
+  return `${host}/${host === DockerHub.host ? DockerHub.familiarName(repository) : repository}:${tag}`
 }
 
 /** The image that has a full name. */
@@ -333,7 +339,7 @@ const readRegistry = Effect.fnUntraced(function*(input: string) {
     ({ message }) => invalid(message)
   )
   const { registry, repository } = reference
-  const format: Location["format"] = (part) => Reference.format({ registry, repository, ...part })
+  const format: Location["format"] = (part) => Reference.format({ registry, repository, ...given(part) })
   const named: Named = {
     input,
     registry: { host: registry, repository },

@@ -3,6 +3,7 @@
  */
 import * as CliError from "effect/cli/CliError"
 import * as Result from "effect/Result"
+import * as DockerHub from "../DockerHub.ts"
 import * as Reference from "../Reference.ts"
 
 /** The command was called in a way that makes no sense. */
@@ -10,11 +11,9 @@ export const misuse = (message: string): CliError.ValidationError => new CliErro
 
 /** Reads what names a repository, an image, or content in it; without a host it is on Docker Hub. */
 export const readReference = (input: string): Result.Result<Reference.Reference, Reference.InvalidReference> =>
-  Result.flatMap(Reference.parseRelative(input), ({ registry = "docker.io", repository, ...part }) => {
-    const isShort = registry === "docker.io" && !repository.includes("/")
-    return Reference.parse(
-      Reference.format({ registry, repository: isShort ? `library/${repository}` : repository, ...part })
-    )
+  Result.flatMap(Reference.parseRelative(input), ({ registry = DockerHub.host, repository, ...part }) => {
+    const name = registry === DockerHub.host ? DockerHub.fullName(repository) : repository
+    return Reference.parse(Reference.format({ registry, repository: name, ...part }))
   })
 
 /** Reads a host, with its port if it has one. */

@@ -1,5 +1,6 @@
 /**
- * What it means that a request got no answer, or that the body of an answer broke off.
+ * Conversion of the errors of the HTTP client to reasons: a request without a response, or a response body that ended
+ * early.
  */
 import type * as HttpClientError from "effect/http/HttpClientError"
 import * as Predicate from "effect/Predicate"

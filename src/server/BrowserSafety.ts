@@ -3,6 +3,7 @@
  * from other sites (CSRF), and names of other sites that resolve to this machine (DNS rebinding).
  */
 import * as Effect from "effect/Effect"
+import * as AddressPolicy from "../http/AddressPolicy.ts"
 import * as Refusal from "./Refusal.ts"
 import type { Incoming } from "./ServerContext.ts"
 
@@ -22,8 +23,7 @@ export const isExecutable = (mediaType: string): boolean => executable.test(medi
 const nameOf = (host: string): string => host.replace(/:\d*$/, "").replace(/\.$/, "").toLowerCase()
 
 /** Returns true for names and addresses of this machine that need no name server. */
-export const isLoopback = (name: string): boolean =>
-  /^(?:(?:.+\.)?localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/i.test(name)
+export const isLoopback = (name: string): boolean => AddressPolicy.isLoopback(name) || /\.localhost$/i.test(name)
 
 const denied = (message: string) => Effect.fail(Refusal.make(403, "DENIED", message))
 

@@ -35,7 +35,10 @@ export interface Options {
   readonly clientRequestLimit?: number | undefined
   /** Maximum number of requests of one client per minute. Default: 100 000. */
   readonly clientRequestRate?: number | undefined
-  /** Maximum number of bytes of manifests and lists that are received or sent at the same time. Default: 128 MiB. */
+  /**
+   * Maximum number of bytes of manifests and lists that are received or sent at the same time. Blobs do not count: at
+   * most 16 chunks of each upload wait until its registry stores them. Default: 128 MiB.
+   */
   readonly memoryLimit?: number | undefined
   /** Maximum number of those bytes of one client. Default: 64 MiB. */
   readonly clientMemoryLimit?: number | undefined

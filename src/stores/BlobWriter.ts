@@ -22,8 +22,18 @@ export interface Target {
   /** Tells it from others: the repository, unless all share one layout. */
   readonly key: string
   readonly usage: LayoutUsage
+  /** Shared by all uploads of a registry. */
+  readonly buffers: Buffers
   readonly failed: (operation: string) => (reason: Reason) => RegistryError
 }
+
+/** What uploads gather before it is written, in bytes. */
+export interface Buffers {
+  bytes: number
+}
+
+/** Largest number of bytes that the uploads of a registry gather at the same time. Beyond it, each writes all pieces. */
+const buffersLimit = 32 * 1024 * 1024
 
 /** A file that grows. */
 export interface Draft {
@@ -90,20 +100,32 @@ export const receive = Effect.fnUntraced(function*<E>(
     count = 0
     return bytes.length === 0 ? Effect.void : write(bytes)
   })
-  const take = (piece: Uint8Array) => {
-    if (piece.length >= largest) return Effect.andThen(flush, write(piece))
-    const place = Effect.sync(() => {
-      const needed = count + piece.length
-      if (needed > gathered.length) {
-        const larger = new Uint8Array(Math.min(largest, Math.max(needed, 2 * gathered.length)))
-        larger.set(gathered.subarray(0, count))
-        gathered = larger
-      }
-      gathered.set(piece, count)
-      count = needed
-    })
-    return count + piece.length > largest ? Effect.andThen(flush, place) : place
+  const { buffers } = target
+  let held = 0
+  /** Makes room for so many bytes, or returns false if the uploads gather too much. */
+  const reserve = (needed: number): boolean => {
+    if (needed <= gathered.length) return true
+    const larger = Math.min(largest, Math.max(needed, 2 * gathered.length))
+    const growth = larger - gathered.length
+    if (buffers.bytes + growth > buffersLimit) return false
+    const before = gathered.subarray(0, count)
+    gathered = new Uint8Array(larger)
+    gathered.set(before)
+    held += growth
+    buffers.bytes += growth
+    return true
   }
+  const take = (piece: Uint8Array) =>
+    Effect.suspend(() => {
+      if (piece.length >= largest || !reserve(Math.min(largest, count + piece.length))) {
+        return Effect.andThen(flush, write(piece))
+      }
+      const place = Effect.sync(() => {
+        gathered.set(piece, count)
+        count += piece.length
+      })
+      return count + piece.length > largest ? Effect.andThen(flush, place) : place
+    })
 
   /** Counts a piece, or returns why it does not fit. */
   const admit = (piece: Uint8Array): Reason | undefined => {
@@ -124,7 +146,10 @@ export const receive = Effect.fnUntraced(function*<E>(
     }, { discard: true })).pipe(
       Effect.onError(() => Effect.ignore(flush)),
       Effect.andThen(flush),
-      Effect.ensuring(Effect.sync(() => recount(target, draft)))
+      Effect.ensuring(Effect.sync(() => {
+        buffers.bytes -= held
+        recount(target, draft)
+      }))
     )
 })
 

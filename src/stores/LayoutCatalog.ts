@@ -6,15 +6,19 @@
  * date by what changed in it, so that the work for a change does not grow with the index. Only image indexes are read
  * to know what is contained; all manifests are read to list referrers.
  */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
+import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
+import * as LargeManifest from "../LargeManifest.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Reason } from "../RegistryError.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
+import * as Steps from "./Steps.ts"
 
 /** What a manifest has to do with others. */
 interface Node {
@@ -77,15 +81,11 @@ const unrelate = (relation: Relation, from: Digest, to: Digest) => {
 /** Number of manifests whose relations are changed without a pause. */
 const manifestsAtATime = 500
 
-/** Returns all items of a generator, with pauses. */
-const inSteps = Effect.fnUntraced(function*<A>(items: Iterable<A>) {
-  const all: Array<A> = []
-  for (const item of items) {
-    all.push(item)
-    if (all.length % manifestsAtATime === 0) yield* Effect.yieldNow
-  }
-  return all
-})
+/** Size above which manifests are decoded one at a time, in bytes, because each takes much memory meanwhile. */
+const largeSize = 512 * 1024
+
+/** Time for which a manifest that is missing is not looked for again, because an index may contain very many of them. */
+const absenceTimeToLive = Duration.toMillis("10 seconds")
 
 /**
  * Which manifests are there by an index, what they contain and what they refer to. A manifest is there if it is listed,
@@ -103,10 +103,11 @@ const makeGraph = (nodes: Map<Digest, Node>) => {
   const unreadLike = ({ mediaType }: Descriptor) => MediaType.isIndex(mediaType) ? unread.indexes : unread.others
 
   /** Adds manifests that are there now, and what they contain. */
-  const enter = (descriptors: ReadonlyArray<Descriptor>) => {
+  const enter = function*(descriptors: ReadonlyArray<Descriptor>): Generator<void> {
     const open = [...descriptors]
     // a list that grows while it is walked
     for (const descriptor of open) {
+      yield
       const { digest } = descriptor
       const isUnread = unreadLike(descriptor).has(digest)
       if (there.has(digest) && !isUnread) continue
@@ -121,6 +122,7 @@ const makeGraph = (nodes: Map<Digest, Node>) => {
         relate(referrers, node.subject, digest, node.referrer)
       }
       for (const child of node.children) {
+        yield
         relate(parents, child.digest, digest, child)
         open.push(child)
       }
@@ -148,28 +150,23 @@ const makeGraph = (nodes: Map<Digest, Node>) => {
 
   return {
     unread,
-    enter,
+    enter: (descriptors: ReadonlyArray<Descriptor>) => Steps.run(enter(descriptors), manifestsAtATime),
     parentsOf: (digest: Digest) => parents.get(digest),
     referrersOf: (subject: Digest) => referrers.get(subject),
     has: (digest: Digest) => there.has(digest),
-    addedBy: (next: LayoutIndex.LayoutIndex) => inSteps(LayoutIndex.added(index, next)),
+    addedBy: (next: LayoutIndex.LayoutIndex) => Steps.collect(LayoutIndex.added(index, next), manifestsAtATime),
     /** Brings all of it up to date with an index. */
     advance: Effect.fnUntraced(function*(next: LayoutIndex.LayoutIndex, added: ReadonlyArray<Descriptor>) {
-      const removed = yield* inSteps(LayoutIndex.added(next, index))
+      const removed = yield* Steps.collect(LayoutIndex.added(next, index), manifestsAtATime)
       index = next
-      for (let from = 0; from < added.length; from += manifestsAtATime) {
-        enter(added.slice(from, from + manifestsAtATime))
-        yield* Effect.yieldNow
-      }
-      for (let from = 0; from < removed.length; from += manifestsAtATime) {
-        for (const { digest, mediaType } of removed.slice(from, from + manifestsAtATime)) {
-          const left = LayoutIndex.find(next, digest) ?? parents.get(digest)?.values().next().value
-          if (left?.mediaType === mediaType) continue
-          leave([digest])
-          if (left !== undefined) enter([left])
-        }
-        yield* Effect.yieldNow
-      }
+      yield* Steps.run(enter(added), manifestsAtATime)
+      yield* Steps.forEach(removed, manifestsAtATime, ({ digest, mediaType }) => {
+        const left = LayoutIndex.find(next, digest) ?? parents.get(digest)?.values().next().value
+        if (left?.mediaType === mediaType) return
+        leave([digest])
+        // without a pause, because what it contains is there all the time
+        if (left !== undefined) Steps.runSync(enter([left]))
+      })
     }, Effect.uninterruptible)
   }
 }
@@ -181,6 +178,15 @@ export const make = (options: {
 }): Catalog => {
   const nodes = new Map<Digest, Node>()
   const graph = makeGraph(nodes)
+  const largeOnes = Semaphore.makeUnsafe(1)
+
+  const decode = (mediaType: string, bytes: Uint8Array) => {
+    const decoded = Effect.option(LargeManifest.decode(mediaType, bytes))
+    return Effect.map(
+      bytes.length > largeSize ? largeOnes.withPermit(decoded) : decoded,
+      Option.getOrUndefined
+    )
+  }
 
   /** Reads a manifest, unless it is known. */
   const load = Effect.fnUntraced(function*(descriptor: Descriptor) {
@@ -189,19 +195,35 @@ export const make = (options: {
     if (known?.mediaType === mediaType) return known
     if (!MediaType.isManifest(mediaType)) return nodeOf(descriptor, undefined)
     const bytes = yield* options.read(descriptor)
-    return bytes === undefined
-      ? undefined
-      : nodeOf(descriptor, Result.getOrUndefined(Manifest.decode(mediaType, bytes)))
+    return bytes === undefined ? undefined : nodeOf(descriptor, yield* decode(mediaType, bytes))
   })
 
-  /** Reads manifests, and returns those that are known then. */
-  const loadAll = (descriptors: Iterable<Descriptor>) =>
-    Effect.forEach(descriptors, (descriptor) =>
-      Effect.map(load(descriptor), (node) => {
-        if (node === undefined) return []
-        nodes.set(descriptor.digest, node)
-        return [descriptor]
-      }), { concurrency: 8 }).pipe(Effect.map((found) => found.flat()))
+  const missing = { digests: new Set<Digest>(), since: 0 }
+
+  /** Reads manifests, except those that were missing a short time ago, and returns those that are known then. */
+  const loadAll = Effect.fnUntraced(function*(descriptors: Iterable<Descriptor>) {
+    if ((yield* Clock.currentTimeMillis) - missing.since >= absenceTimeToLive) missing.digests.clear()
+    const before = missing.digests.size
+    const found: Array<Descriptor> = []
+    yield* Effect.forEach(
+      yield* Steps.collect(descriptors, manifestsAtATime),
+      Effect.fnUntraced(function*(descriptor) {
+        const { digest } = descriptor
+        if (missing.digests.has(digest) && !nodes.has(digest)) return
+        const node = yield* load(descriptor)
+        if (node === undefined) {
+          missing.digests.add(digest)
+          return
+        }
+        nodes.set(digest, node)
+        found.push(descriptor)
+      }),
+      { concurrency: 8, discard: true }
+    )
+    // reading very many may take longer than that
+    if (missing.digests.size > before) missing.since = yield* Clock.currentTimeMillis
+    return found
+  })
 
   const updating = Semaphore.makeUnsafe(1)
 
@@ -214,22 +236,26 @@ export const make = (options: {
       while (open.length > 0) {
         const indexes = open.filter(({ digest, mediaType }) => MediaType.isIndex(mediaType) && !seen.has(digest))
         for (const { digest } of indexes) seen.add(digest)
-        const found = yield* loadAll(indexes)
-        open = found.flatMap(({ digest }) => nodes.get(digest)?.children ?? [])
+        open = []
+        yield* Steps.forEach(yield* loadAll(indexes), manifestsAtATime, ({ digest }) => {
+          for (const child of nodes.get(digest)?.children ?? []) {
+            if (MediaType.isIndex(child.mediaType)) open.push(child)
+          }
+        })
       }
       yield* graph.advance(index, added)
-      graph.enter(Array.from(graph.unread.indexes.values()).filter(({ digest }) => nodes.has(digest)))
+      yield* graph.enter(Array.from(graph.unread.indexes.values()).filter(({ digest }) => nodes.has(digest)))
     }))
 
   const reading = Semaphore.makeUnsafe(1)
 
   /** Reads all manifests that have not been read. */
   const readAll = reading.withPermit(Effect.suspend(() => {
-    const known = loadAll(Array.from(graph.unread.others.values()))
-    return Effect.flatMap(known, (known) =>
-      updating.withPermit(Effect.sync(() => {
-        graph.enter(known.filter(({ digest }) => graph.has(digest)))
-      })))
+    const known = loadAll(graph.unread.others.values())
+    return Effect.flatMap(
+      known,
+      (known) => updating.withPermit(Effect.suspend(() => graph.enter(known.filter(({ digest }) => graph.has(digest)))))
+    )
   }))
 
   return {

@@ -19,6 +19,7 @@ import * as LayoutIndex from "./LayoutIndex.ts"
 import * as LayoutLock from "./LayoutLock.ts"
 import * as LayoutReader from "./LayoutReader.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
+import * as Steps from "./Steps.ts"
 
 /** The name of the folder, within another one, that is ours alone. No repository can have it. */
 export const ours = ".effect-oci"
@@ -151,12 +152,11 @@ export const make = (options: {
     return text + (yield* Effect.mapError(Effect.fromResult(decoder.end()), broken))
   }, Effect.scoped)
 
-  const parse = Effect.fnUntraced(function*(text: string) {
-    const steps = LayoutIndex.parsing(text)
-    let step = steps.next()
-    for (; step.done !== true; step = steps.next()) yield* Effect.yieldNow
-    return yield* Effect.mapError(Effect.fromResult(step.value), broken)
-  })
+  const parse = (text: string) =>
+    Effect.flatMap(
+      Steps.run(LayoutIndex.parsing(text)),
+      (parsed) => Effect.mapError(Effect.fromResult(parsed), broken)
+    )
 
   /** Returns true if an index has this text. */
   const isTextOf = Effect.fnUntraced(function*(index: LayoutIndex.LayoutIndex, text: string) {

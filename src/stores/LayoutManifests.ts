@@ -1,6 +1,7 @@
 /**
  * Writing manifests into a layout, and deleting from it.
  */
+import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
@@ -15,6 +16,7 @@ import * as LayoutIndex from "./LayoutIndex.ts"
 import { manifestLimit } from "./LayoutReader.ts"
 import type { LayoutUsage } from "./LayoutUsage.ts"
 import * as ManifestCheck from "./ManifestCheck.ts"
+import * as Steps from "./Steps.ts"
 
 const isThere = (layout: LayoutFolder.LayoutFolder, digest: Digest.Digest) =>
   Effect.map(layout.size(digest), (size) => size !== undefined)
@@ -32,19 +34,6 @@ export interface Target {
 
 /** Number of entries that are changed without a pause. */
 const entriesAtATime = 200
-
-/** Runs a change that may concern many entries in steps, until it changes nothing more. */
-const inSteps = Effect.fnUntraced(function*(
-  index: LayoutIndex.LayoutIndex,
-  step: (index: LayoutIndex.LayoutIndex) => LayoutIndex.LayoutIndex
-) {
-  let before = index
-  for (let after = step(before); after !== before; after = step(before)) {
-    before = after
-    yield* Effect.yieldNow
-  }
-  return before
-})
 
 /** Lists a manifest under its tags, or without one. */
 const listed = Effect.fnUntraced(function*(
@@ -64,21 +53,13 @@ const listed = Effect.fnUntraced(function*(
   if (tags.length > 0) return next
   const known = yield* layout.catalog.find(next, descriptor.digest)
   if (known?.mediaType === descriptor.mediaType) return next
-  const retyped = yield* inSteps(next, (index) => LayoutIndex.retype(index, descriptor, entriesAtATime))
+  const retyped = yield* Steps.settle(next, (index) => LayoutIndex.retype(index, descriptor, entriesAtATime))
   return LayoutIndex.add(retyped, descriptor)
 })
 
 /** Removes the entries of what a manifest that is listed contains. */
-const withoutChildren = Effect.fnUntraced(
-  function*(index: LayoutIndex.LayoutIndex, children: ReadonlyArray<Digest.Digest>) {
-    let next = index
-    for (let from = 0; from < children.length; from += entriesAtATime) {
-      next = LayoutIndex.withoutChildren(next, children.slice(from, from + entriesAtATime))
-      yield* Effect.yieldNow
-    }
-    return next
-  }
-)
+const withoutChildren = (index: LayoutIndex.LayoutIndex, children: ReadonlyArray<Digest.Digest>) =>
+  Steps.reduce(index, Arr.chunksOf(children, entriesAtATime), 1, LayoutIndex.withoutChildren)
 
 /** More than an entry takes, in bytes. */
 const entryRoom = 1024
@@ -184,14 +165,10 @@ export const deleteManifest = (target: Target, digest: Digest.Digest) => {
         if (found === undefined || !isListed && !(yield* isThere(layout, digest))) {
           return yield* new RegistryError.ManifestUnknown({})
         }
-        let next = yield* inSteps(index, (index) => LayoutIndex.without(index, digest, entriesAtATime))
+        const rest = yield* Steps.settle(index, (index) => LayoutIndex.without(index, digest, entriesAtATime))
         const orphans = yield* orphansOf(layout, index, found)
-        for (const [position, child] of orphans.entries()) {
-          next = LayoutIndex.add(next, child)
-          if (position % entriesAtATime === entriesAtATime - 1) yield* Effect.yieldNow
-        }
         return {
-          index: next,
+          index: yield* Steps.reduce(rest, orphans, entriesAtATime, LayoutIndex.add),
           value: undefined,
           after: removeBlob(target, digest)
         }

@@ -47,7 +47,8 @@
  * usual length, where each tag is an entry, and each manifest without a tag that no other one contains. Deleting is
  * possible beyond that, and a file of up to 128 MiB is read. A media type may have 255 characters, a push 1000 tags, a
  * manifest 8 MiB of JSON with 100 levels, 300 000 values and 5000 fields of one object, and the annotations of a manifest
- * with a subject 2 MiB. A manifest may not say another size of content than that has.
+ * with a subject 2 MiB. A manifest may not say another size of content than that has. Uploads gather up to 256 KiB each
+ * in memory before it is written, and 32 MiB together.
  *
  * The limits in {@link Options} concern what this process writes, and what was there before its first change, which
  * waits until that is counted. What other processes write meanwhile is counted after a restart. Uploads of an earlier
@@ -206,6 +207,7 @@ export const make = Effect.fnUntraced(function*(
       (name) => Effect.map(tree.find(name), (layout) => ({ key: tree.keyOf(name), layout }))
     )
   const usage = LayoutUsage.make(files, options, everything)
+  const buffers: BlobWriter.Buffers = { bytes: 0 }
 
   const failed = (operation: string, repository?: Repository) => (reason: RegistryError.Reason) =>
     new RegistryError.RegistryError({
@@ -225,6 +227,7 @@ export const make = Effect.fnUntraced(function*(
         layout,
         key: tree.keyOf(repository),
         usage,
+        buffers,
         pushLimit: Math.min(maximumIndexSize, LayoutFormat.pushLimit),
         failed: (operation: string) => failed(operation, repository)
       })),

@@ -23,6 +23,13 @@ export interface Content {
   readonly referrers: Map<Digest.Digest, Map<Digest.Digest, Descriptor>>
 }
 
+/** Number of bytes that a repository, blob, manifest or tag counts for besides its content: for its name and the tables. */
+export const entryCost = 1024
+
+/** Returns what a manifest counts for besides its content. That of a referrer is in the list of referrers once more. */
+export const costOf = (manifest: Pick<StoredManifest, "bytes" | "subject"> | undefined): number =>
+  manifest === undefined ? 0 : entryCost + (manifest.subject === undefined ? 0 : manifest.bytes.length)
+
 /** Creates an empty repository. */
 export const make = (): Content => ({
   blobs: new Map(),

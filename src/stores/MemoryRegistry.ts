@@ -24,6 +24,7 @@ import * as Gathered from "./Gathered.ts"
 import * as ManifestCheck from "./ManifestCheck.ts"
 import * as MemoryContent from "./MemoryContent.ts"
 import * as SortedMap from "./SortedMap.ts"
+import * as Steps from "./Steps.ts"
 import * as Usage from "./Usage.ts"
 
 interface Session {
@@ -54,13 +55,14 @@ export interface Options {
   /** Largest size of a blob, in bytes. A larger one fails with `ContentTooLarge`. Default: no limit. */
   readonly maximumBlobSize?: number | undefined
   /**
-   * Largest size of all blobs, manifests and open uploads of a repository, in bytes. What goes beyond it fails with
-   * `Denied`. Default: no limit.
+   * Largest size of all blobs, manifests and open uploads of a repository, in bytes. The repository, and each of its
+   * blobs, manifests and tags, counts 1 KiB more; a manifest with a subject counts twice, because its annotations are in
+   * lists too. What goes beyond it fails with `Denied`. Default: no limit.
    */
   readonly maximumRepositorySize?: number | undefined
   /**
-   * Largest size of all content and open uploads, in bytes; what several repositories share counts once. What goes
-   * beyond it fails with `Denied`. Default: no limit.
+   * Largest size of all content and open uploads, in bytes; what several repositories share counts once, except for the
+   * 1 KiB of each. What goes beyond it fails with `Denied`. Default: no limit.
    */
   readonly maximumSize?: number | undefined
   /** Largest number of upload sessions that are open. One more fails with `TooManyRequests`. Default: no limit. */
@@ -126,6 +128,32 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
       return content
     }
 
+    /** Returns what new entries count for, in bytes, with the repository if it is new. */
+    const costOf = (repository: Repository, entries: number): Usage.Amount => {
+      const isNew = SortedMap.get(repositories, repository) === undefined
+      return Usage.unshared(entries + (isNew ? MemoryContent.entryCost : 0))
+    }
+
+    /** Returns what a manifest and its tags count for, less what they count for already. */
+    const costOfManifest = (
+      repository: Repository,
+      digest: Digest.Digest,
+      subject: Digest.Digest | undefined,
+      bytes: Uint8Array,
+      tags: ReadonlyArray<Tag>
+    ): Usage.Amount => {
+      const content = SortedMap.get(repositories, repository)
+      const newTags = tags.filter((tag) => content === undefined || SortedMap.get(content.tags, tag) === undefined)
+      const before = MemoryContent.costOf(content?.manifests.get(digest))
+      const after = MemoryContent.costOf({ bytes, ...subject === undefined ? {} : { subject } })
+      return costOf(repository, new Set(newTags).size * MemoryContent.entryCost + after - before)
+    }
+
+    const costOfBlob = (repository: Repository, digest: Digest.Digest): Usage.Amount => {
+      const isThere = SortedMap.get(repositories, repository)?.blobs.has(digest) === true
+      return costOf(repository, isThere ? 0 : MemoryContent.entryCost)
+    }
+
     /** What some content adds to a repository, and to all of them. */
     const amountOf = (repository: Repository, digest: Digest.Digest, size: number): Usage.Amount => {
       const content = SortedMap.get(repositories, repository)
@@ -140,8 +168,9 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
       return known.bytes
     }
 
-    /** Notes that a repository has some content no longer. */
-    const release = (repository: Repository, digest: Digest.Digest) => {
+    /** Notes that a repository has some content no longer, which counted for so many bytes besides. */
+    const release = (repository: Repository, digest: Digest.Digest, cost: number) => {
+      usage.remove(repository, Usage.unshared(cost))
       const known = shared.get(digest)
       if (known === undefined) return
       if (known.holders > 1) shared.set(digest, { ...known, holders: known.holders - 1 })
@@ -260,8 +289,10 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
       function*(operation: string, digest: Digest.Digest, session: Session) {
         const { repository } = session
         const bytes = session.received.join()
-        yield* Effect.mapError(Hasher.verifyBytes(bytes, digest), (reason) => error(operation, repository, reason))
+        const fail = Effect.mapError((reason: RegistryError.Reason) => error(operation, repository, reason))
+        yield* fail(Hasher.verifyBytes(bytes, digest))
         if (!session.isOpen) return yield* error(operation, repository, new RegistryError.BlobUploadUnknown({}))
+        yield* fail(Usage.orFail(() => usage.add(repository, costOfBlob(repository, digest))))
         yield* discard(session)
         usage.found(repository, amountOf(repository, digest, bytes.length))
         putBlob(repository, digest, bytes)
@@ -329,8 +360,9 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
       const isThere = from === undefined || SortedMap.get(repositories, from)?.blobs.has(digest) === true
       const bytes = isThere ? shared.get(digest)?.bytes : undefined
       if (bytes === undefined) return yield* openSession(repository)
+      const amount = Usage.plus(amountOf(repository, digest, bytes.length), costOfBlob(repository, digest))
       yield* Effect.mapError(
-        Usage.orFail(() => usage.add(repository, amountOf(repository, digest, bytes.length))),
+        Usage.orFail(() => usage.add(repository, amount)),
         (reason) => error("startUpload", repository, reason)
       )
       putBlob(repository, digest, bytes)
@@ -388,7 +420,11 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
         const descriptor: Descriptor = { mediaType, digest, size: bytes.length }
         const manifest = yield* fail(ManifestCheck.check(descriptor, bytes, tags))
         if (manifest !== undefined) yield* fail(checkReferences(repository, manifest))
-        yield* fail(Usage.orFail(() => usage.add(repository, amountOf(repository, digest, bytes.length))))
+        const amount = Usage.plus(
+          amountOf(repository, digest, bytes.length),
+          costOfManifest(repository, digest, manifest?.content.subject?.digest, bytes, tags)
+        )
+        yield* fail(Usage.orFail(() => usage.add(repository, amount)))
         const content = created(repository)
         const known = content.manifests.get(digest)?.bytes
         MemoryContent.putManifest(content, descriptor, known ?? hold(digest, bytes), manifest)
@@ -402,23 +438,27 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
     const deleteBlob: Registry.Registry["deleteBlob"] = Effect.fnUntraced(function*(repository, digest) {
       yield* findBlob("deleteBlob", repository, digest)
       created(repository).blobs.delete(digest)
-      release(repository, digest)
+      release(repository, digest, MemoryContent.entryCost)
     })
+
+    const removeTag = (repository: Repository, tag: Tag) => {
+      MemoryContent.removeTag(created(repository), tag)
+      usage.remove(repository, Usage.unshared(MemoryContent.entryCost))
+    }
 
     const deleteManifest: Registry.Registry["deleteManifest"] = Effect.fnUntraced(function*(repository, digest) {
       const manifest = yield* findManifest("deleteManifest", repository, digest)
       const content = created(repository)
       const tags = MemoryContent.removeManifest(content, manifest)
-      release(repository, digest)
-      for (const [position, tag] of tags.entries()) {
-        if (SortedMap.get(content.tags, tag) === digest) MemoryContent.removeTag(content, tag)
-        if (position % tagsAtATime === tagsAtATime - 1) yield* Effect.yieldNow
-      }
+      release(repository, digest, MemoryContent.costOf(manifest))
+      yield* Steps.forEach(tags, tagsAtATime, (tag) => {
+        if (SortedMap.get(content.tags, tag) === digest) removeTag(repository, tag)
+      })
     })
 
     const deleteTag: Registry.Registry["deleteTag"] = Effect.fnUntraced(function*(repository, tag) {
       yield* findManifest("deleteTag", repository, tag)
-      MemoryContent.removeTag(created(repository), tag)
+      removeTag(repository, tag)
     })
 
     const listed = function*<A extends string, B>(items: SortedMap.SortedMap<A, B>, after: string = ""): Generator<A> {

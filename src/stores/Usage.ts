@@ -40,6 +40,12 @@ export interface Usage {
 /** Returns the amount of content that nothing else shares. */
 export const unshared = (bytes: number): Amount => ({ repository: bytes, total: bytes })
 
+/** Returns the sum of two amounts. */
+export const plus = (self: Amount, that: Amount): Amount => ({
+  repository: self.repository + that.repository,
+  total: self.total + that.total
+})
+
 /** Fails with what a check returned, if it did. */
 export const orFail = <E>(check: () => E | undefined): Effect.Effect<void, E> =>
   Effect.suspend(() => {

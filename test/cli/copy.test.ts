@@ -100,7 +100,7 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
       assert.strictEqual(code, 1)
       assert.strictEqual(stdout, "")
       assert.include(stderr, `source ${proxy}/team/app:1: the content does not match its digest`)
-      assert.include(stderr, `it was ${digest}`)
+      assert.include(stderr, `content: ${digest}`)
       const blob = yield* Effect.flip(destination.resolveBlob(repository("mirror/app"), digest))
       assert.strictEqual(blob.reason._tag, "BlobUnknown")
       const manifest = yield* Effect.flip(destination.resolveManifest(repository("mirror/app"), image.digest))

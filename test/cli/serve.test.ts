@@ -139,17 +139,17 @@ describe("effect-oci serve", () => {
       it.live(`refuses content beyond ${flag}, in ${place}`, () =>
         Effect.gen(function*() {
           const folder = place === "memory" ? [] : ["--dir", Path.join(Path.dirname(yield* temporary("")), "registry")]
-          const { host } = yield* serve(flag, "1KiB", ...folder)
+          const { host } = yield* serve(flag, "10KiB", ...folder)
           const small = `POST /v2/team/app/blobs/uploads/?digest=${digestOf("small")}`
           assert.strictEqual((yield* send(host, small, { body: "small" })).status, 201)
-          const large = "l".repeat(1024)
+          const large = "l".repeat(10 * 1024)
           const { code, status, text } = yield* send(
             host,
             `POST /v2/team/app/blobs/uploads/?digest=${digestOf(large)}`,
             { body: large }
           )
           assert.deepStrictEqual([status, code], [403, "DENIED"])
-          assert.include(text, `${where} may have 1024 bytes`)
+          assert.include(text, `${where} may have 10240 bytes`)
         }))
     }
   }

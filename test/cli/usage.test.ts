@@ -122,7 +122,7 @@ describe("misuse is one clear line on stderr, and exit code 2", () => {
     [["delete", "a.test/b"], "a.test/b: name a tag, to remove it, or a digest"],
     [["manifest", "get"], "the argument IMAGE is missing"],
     [["manifest", "put", app], "the argument FILE is missing"],
-    [["manifest", "delete", app], "a manifest is removed by its digest alone"],
+    [["manifest", "delete", app], "a manifest is deleted by its digest alone"],
     [["blob", "get", app], "a blob has no tag"],
     [["blob", "get", "a.test/b"], "a blob needs a digest"],
     [["blob", "get", `a.test/b@${digest}`, "--json"], "--json needs --output FILE"],

@@ -73,7 +73,7 @@ describe("resolve", () => {
       const { code, stderr } = yield* run("resolve", "--platform=linux/s390x", "oci:images:1")
       assert.deepStrictEqual([code, stderr], [
         1,
-        "effect-oci: oci:images:1: there is no image for linux/s390x; there is: linux/amd64, linux/arm64; name one of these by --platform\n"
+        "effect-oci: oci:images:1: there is no image for linux/s390x; available: linux/amd64, linux/arm64; name one of these by --platform\n"
       ])
     }).pipe(withNode))
 })
@@ -319,7 +319,7 @@ describe("blob", () => {
       const digest = digestOf("other")
       const { code, stderr } = yield* runWith({ stdin: "this" }, "blob", "put", `oci:images@${digest}`, "-")
       assert.strictEqual(code, 1)
-      assert.include(stderr, `the destination asks for ${digest}, the source has ${digestOf("this")}`)
+      assert.include(stderr, `the destination names ${digest}, but the source has ${digestOf("this")}`)
       assert.include((yield* run("blob", "head", `oci:images@${digestOf("this")}`)).stderr, "there is no such blob")
     }).pipe(withNode))
 
@@ -364,7 +364,7 @@ describe("tag", () => {
       yield* result("tag", `oci:images@${arm64.digest}`, "2")
       const { code, stderr } = yield* run("tag", "--if-tag-exists", "fail", "oci:images:1", "2")
       assert.strictEqual(code, 1)
-      assert.include(stderr, `the tag 2 exists, and points at ${arm64.digest}`)
+      assert.include(stderr, `the tag 2 exists and points at ${arm64.digest}`)
       assert.include(stderr, "--if-tag-exists replace moves it, keep leaves it")
       yield* result("tag", "--if-tag-exists", "keep", "oci:images:1", "2")
       assert.strictEqual((yield* layout.resolveManifest(app, tag("2"))).digest, arm64.digest)

@@ -639,7 +639,7 @@ describe("a token service", () => {
     [{ body: "[1]" }, "its answer is not a JSON object", false],
     [{ body: {} }, "its answer has no token", false],
     [{ body: { token: 7, access_token: null } }, "its answer has no token", false],
-    [{ body: { token: "a\r\nb" } }, "its token is not one that a header can have", false],
+    [{ body: { token: "a\r\nb" } }, "its token has characters that a header cannot contain", false],
     [{ body: new Uint8Array(1024 * 1024 + 1) }, "its answer is larger than 1048576 bytes", false],
     [{ status: 404 }, "it answers with HTTP 404", false],
     [{ status: 307 }, "it answers with HTTP 307", false],

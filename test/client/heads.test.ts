@@ -90,10 +90,13 @@ describe("a blob whose HEAD is refused", () => {
       assert.strictEqual((yield* registry.resolveBlob(name, digest)).size, 10)
     }))
 
-  it.effect("because all of the repository is denied is looked for once by GET", () =>
-    Effect.gen(function*() {
-      const { registry, sent } = yield* make({ [`HEAD ${blob}`]: { status: 403 }, [`GET ${blob}`]: { status: 403 } })
-      for (const _ of [1, 2]) assert.strictEqual((yield* reasonOf(registry.resolveBlob(name, digest)))._tag, "Denied")
-      assert.deepStrictEqual(sent(), [`HEAD ${blob}`, `GET ${blob}`, `HEAD ${blob}`])
-    }))
+  it.effect.each([[401, "Unauthorized"], [403, "Denied"]] as const)(
+    "with %i, as everything in the repository, is looked up by GET only once",
+    ([status, reason]) =>
+      Effect.gen(function*() {
+        const { registry, sent } = yield* make({ [`HEAD ${blob}`]: { status }, [`GET ${blob}`]: { status } })
+        for (const _ of [1, 2]) assert.strictEqual((yield* reasonOf(registry.resolveBlob(name, digest)))._tag, reason)
+        assert.deepStrictEqual(sent(), [`HEAD ${blob}`, `GET ${blob}`, `HEAD ${blob}`])
+      })
+  )
 })

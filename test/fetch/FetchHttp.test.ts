@@ -116,7 +116,7 @@ describe("a client over fetch", () => {
         }
       })
       const error = yield* Effect.flip(readBlob(registry, blob))
-      assert.include(error.message, `this runtime hides where to: use redirect "follow"`)
+      assert.include(error.message, `this runtime hides the target: use redirect "follow"`)
       assert.strictEqual(count, 1)
     }))
 

@@ -67,8 +67,8 @@ const nameOf = (command: string) => {
   const script = `
     import { NodeServices } from "@effect/platform-node"
     import { Effect } from "effect"
-    import * as Owner from "./src/stores/Owner.ts"
-    Effect.runPromise(Effect.provide(Owner.make, NodeServices.layer)).then(({ name }) => {
+    import * as ProcessIdentity from "./src/stores/ProcessIdentity.ts"
+    Effect.runPromise(Effect.provide(ProcessIdentity.make, NodeServices.layer)).then(({ name }) => {
       console.log(name)
       ${command}
     })`
