@@ -35,9 +35,9 @@ export type LayerChange = typeof LayerChange.Type
 export interface Member {
   /** The platform, or else the artifact type or media type. */
   readonly name: string
-  readonly left?: Digest
-  readonly right?: Digest
-  readonly difference?: Difference
+  readonly left?: Digest | undefined
+  readonly right?: Digest | undefined
+  readonly difference?: Difference | undefined
 }
 
 /** The differences between two manifests. A key is absent if there is no difference of its kind. */
@@ -45,11 +45,11 @@ export interface Difference {
   readonly isSame: boolean
   readonly left: Digest
   readonly right: Digest
-  readonly types?: { readonly left: string; readonly right: string }
-  readonly annotations?: ReadonlyArray<Change>
-  readonly config?: ReadonlyArray<Change>
-  readonly layers?: ReadonlyArray<LayerChange>
-  readonly manifests?: ReadonlyArray<Member>
+  readonly types?: { readonly left: string; readonly right: string } | undefined
+  readonly annotations?: ReadonlyArray<Change> | undefined
+  readonly config?: ReadonlyArray<Change> | undefined
+  readonly layers?: ReadonlyArray<LayerChange> | undefined
+  readonly manifests?: ReadonlyArray<Member> | undefined
 }
 
 const Member = Schema.Struct({

@@ -16,7 +16,7 @@ export interface End {
   readonly given: Password.Given
   readonly places: ReadonlyArray<{
     readonly input: string
-    readonly registry?: { readonly host: Host; readonly repository?: Repository }
+    readonly registry?: { readonly host: Host; readonly repository?: Repository | undefined } | undefined
   }>
 }
 

@@ -21,12 +21,12 @@ export interface ImageContent extends Pick<Descriptor, "mediaType" | "digest" | 
    * Reason why its content is omitted: it is listed above (`repeated`), absent, for example from an index of which some
    * platforms were copied (`missing`), of an unknown type (`unknown`), or nested too deep (`deep`).
    */
-  readonly ends?: "repeated" | "missing" | "unknown" | "deep"
+  readonly ends?: "repeated" | "missing" | "unknown" | "deep" | undefined
   readonly annotations?: Readonly<Record<string, string>> | undefined
-  readonly config?: Descriptor
-  readonly layers?: ReadonlyArray<Descriptor>
-  readonly manifests?: ReadonlyArray<ImageContent>
-  readonly referrers?: ReadonlyArray<ImageContent>
+  readonly config?: Descriptor | undefined
+  readonly layers?: ReadonlyArray<Descriptor> | undefined
+  readonly manifests?: ReadonlyArray<ImageContent> | undefined
+  readonly referrers?: ReadonlyArray<ImageContent> | undefined
 }
 
 const nested = Schema.Array(Schema.suspend((): Schema.Codec<ImageContent, unknown> => ImageContent))
@@ -55,7 +55,7 @@ const requestsAtOnce = 8
 
 /** A manifest that was read, or `undefined` if its type is unknown, and the list of its referrers. */
 interface Loaded {
-  readonly manifest?: Manifest.Manifest
+  readonly manifest?: Manifest.Manifest | undefined
   readonly referrers: ReadonlyArray<Descriptor>
 }
 

@@ -39,7 +39,7 @@ const check = Effect.fnUntraced(function*(host: Host, credential: DockerLogin.Lo
   })
   const options = yield* Connection.options(settings)
   const { layerOptions } = yield* Effect.promise(() => import("../node/NodeNamespace.ts"))
-  const refused = ({ detail }: { readonly detail?: string }) =>
+  const refused = ({ detail }: { readonly detail?: string | undefined }) =>
     Effect.fail(
       new Output.Failure({
         message: `cannot log in to ${host}: unknown name or password${detail === undefined ? "" : `: ${detail}`}`

@@ -102,7 +102,7 @@ interface Inspected {
   readonly reference: string
   readonly descriptor: Descriptor
   /** Absent if its type is unknown. */
-  readonly manifest?: Manifest.Manifest
+  readonly manifest?: Manifest.Manifest | undefined
   readonly config?: unknown
 }
 

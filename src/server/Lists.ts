@@ -89,7 +89,7 @@ export const make = ({ registry, settings }: ServerContext): Lists => {
   const names = Effect.fnUntraced(function*<A extends string>(
     path: string,
     query: URLSearchParams,
-    list: (after: { readonly after?: string }) => Stream.Stream<A, RegistryError>,
+    list: (after: { readonly after?: string | undefined }) => Stream.Stream<A, RegistryError>,
     content: (items: ReadonlyArray<A>) => object
   ) {
     const n = yield* Effect.fromResult(numberOf(query))

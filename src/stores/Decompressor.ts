@@ -101,7 +101,7 @@ interface Zlib {
 const runtimeZlib = (): Zlib | undefined => {
   // browsers have no `process`
   const { process } = globalThis as {
-    readonly process?: { readonly getBuiltinModule?: (name: "node:zlib") => Zlib | undefined }
+    readonly process?: { readonly getBuiltinModule?: ((name: "node:zlib") => Zlib | undefined) | undefined } | undefined
   }
   return process?.getBuiltinModule?.("node:zlib")
 }

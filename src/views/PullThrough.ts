@@ -225,7 +225,7 @@ const open = Effect.fnUntraced(
 
 /** Reads a whole blob, which is verified, and returns the bytes of a range. */
 const partOf = Effect.fnUntraced(
-  function*<E>(whole: Stream.Stream<Uint8Array, E>, { length, offset }: Required<Range>) {
+  function*<E>(whole: Stream.Stream<Uint8Array, E>, { length, offset }: Section) {
     const part = new Uint8Array(length)
     let position = 0
     yield* Stream.runForEach(whole, (chunk) =>
