@@ -28,14 +28,14 @@ interface Case {
   /** The place as a reference, or only its host. */
   readonly reference: string
   /** The host, if the place is in a registry that has one. */
-  readonly host?: string
-  readonly repository?: string
-  readonly operation?: string
-  readonly end?: "source" | "destination"
+  readonly host?: string | undefined
+  readonly repository?: string | undefined
+  readonly operation?: string | undefined
+  readonly end?: "source" | "destination" | undefined
   /** True if the content belongs to an index that is copied. */
-  readonly isPart?: boolean
+  readonly isPart?: boolean | undefined
   /** Sources of credentials that were searched; after a refusal only. */
-  readonly search?: Looked
+  readonly search?: Looked | undefined
 }
 
 /** Sources of credentials: a flag or variable, or else files and credential helpers. */

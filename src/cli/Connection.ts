@@ -246,7 +246,7 @@ const placeOf = (naming: Naming): ReadonlyArray<GivenCredentials.End["places"][n
 interface Input {
   readonly connection: Settings & Password.Given
   /** A file that the verb reads; `-` is stdin. */
-  readonly file?: string
+  readonly file?: string | undefined
 }
 
 /** Provides the namespace of a verb. The flags give credentials to the registry that these of its arguments name. */

@@ -56,7 +56,7 @@ interface Ended extends CopyFlags.Pair {
 /** Output about a copy that has ended. */
 interface Printed {
   /** The reference of the copied image; absent after a failure. */
-  readonly line?: string
+  readonly line?: string | undefined
   readonly result: CopyDocuments.CopyResult
 }
 

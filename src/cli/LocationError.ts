@@ -15,7 +15,7 @@ export class LocationError extends Data.TaggedError("LocationError")<{
   /** The place, as a reference. */
   readonly reference: string
   /** The operation of `Registry` that failed, if any. */
-  readonly operation?: string
+  readonly operation?: string | undefined
   readonly reason: Reason
 }> {
   override get message(): string {

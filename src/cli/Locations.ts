@@ -64,7 +64,7 @@ export interface Named {
   /** The text of the argument. */
   readonly input: string
   /** The registry and the repository; absent for a folder or an archive. */
-  readonly registry?: { readonly host: Reference.Host; readonly repository: Reference.Repository }
+  readonly registry?: { readonly host: Reference.Host; readonly repository: Reference.Repository } | undefined
   /** Opens the place, and runs `work` on it. An archive has been written when the effect ends. */
   readonly use: <A, E, R>(
     role: Role,

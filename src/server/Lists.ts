@@ -22,7 +22,7 @@ export interface Lists {
 interface Page<A> {
   readonly items: ReadonlyArray<A>
   /** Last item of the page, if more items follow. */
-  readonly last?: A
+  readonly last?: A | undefined
 }
 
 /** Maximum size of the descriptors in one page, in bytes of JSON, because clients limit the size of a list. */

@@ -94,7 +94,7 @@ interface Engine extends AsyncIterable<Uint8Array> {
 interface Zlib {
   readonly createGunzip: () => Engine
   /** Missing in old versions of some runtimes. */
-  readonly createZstdDecompress?: () => Engine
+  readonly createZstdDecompress?: (() => Engine) | undefined
 }
 
 /** Returns the compression module of the runtime if it has one, without importing it. */
