@@ -2,8 +2,8 @@
  * Messages of the command on stderr: lines of text, or with `--json` one JSON object per line.
  *
  * Every message has a type and a text for people. `--quiet` leaves only errors. `--debug` adds the requests that the
- * command sends and the decisions of the copy engine. They contain no secret: their addresses have neither user info nor
- * query.
+ * command sends and the decisions of the copy engine. They contain no secret: their addresses have neither user info
+ * nor query.
  */
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
