@@ -32,7 +32,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "LargeManifest",
     "Reference",
     "DockerHub",
-    "TokenScope"
+    "TokenScope",
+    "Tracing"
   ],
   ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
   ["Resolver"],
