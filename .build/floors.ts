@@ -32,6 +32,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "Manifest",
     "LargeManifest",
     "Reference",
+    "TagFilter",
     "DockerHub",
     "TokenScope"
   ],

@@ -22,7 +22,7 @@ export interface Lists {
 interface Page<A> {
   readonly items: ReadonlyArray<A>
   /** Last item of the page, if more items follow. */
-  readonly last?: A
+  readonly last?: A | undefined
 }
 
 /** Maximum size of the descriptors in one page, in bytes of JSON, because clients limit the size of a list. */
@@ -89,7 +89,7 @@ export const make = ({ registry, settings }: ServerContext): Lists => {
   const names = Effect.fnUntraced(function*<A extends string>(
     path: string,
     query: URLSearchParams,
-    list: (after: { readonly after?: string }) => Stream.Stream<A, RegistryError>,
+    list: (after: { readonly after?: string | undefined }) => Stream.Stream<A, RegistryError>,
     content: (items: ReadonlyArray<A>) => object
   ) {
     const n = yield* Effect.fromResult(numberOf(query))

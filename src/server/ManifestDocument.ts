@@ -26,9 +26,11 @@ const decodeSubject = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.St
  * Returns the fields that the server reads, as JSON. The registry parses the rest, because parsing a large manifest
  * twice would take twice as long.
  */
-const contentOf = (bytes: Uint8Array): { readonly mediaType?: string; readonly subject?: string } => {
+const contentOf = (
+  bytes: Uint8Array
+): { readonly mediaType?: string | undefined; readonly subject?: string | undefined } => {
   const decoder = new TextDecoder()
-  const content: { mediaType?: string; subject?: string } = {}
+  const content: { mediaType?: string | undefined; subject?: string | undefined } = {}
   for (const { name, value } of JsonScan.fields(bytes)) {
     const field = Option.getOrUndefined(decodeText(decoder.decode(bytes.subarray(...name))))
     if (field === "mediaType" || field === "subject") content[field] = decoder.decode(bytes.subarray(...value))

@@ -5,7 +5,7 @@
 
 /** Requested range: from an offset, or the last bytes. */
 export type Wanted =
-  | { readonly _tag: "From"; readonly offset: number; readonly length?: number }
+  | { readonly _tag: "From"; readonly offset: number; readonly length?: number | undefined }
   | { readonly _tag: "Last"; readonly length: number }
   | { readonly _tag: "Unsatisfiable" }
 

@@ -1,5 +1,5 @@
 /**
- * Writing manifests into a layout, and deleting from it.
+ * Writing of manifests into a layout, and deleting from it.
  */
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -9,33 +9,21 @@ import * as Hasher from "../Hasher.ts"
 import * as Manifest from "../Manifest.ts"
 import type { Tag } from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
-import type { Files } from "./Files.ts"
 import * as LayoutFolder from "./LayoutFolder.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import { manifestLimit } from "./LayoutReader.ts"
-import type { LayoutUsage } from "./LayoutUsage.ts"
+import type { LayoutTarget } from "./LayoutTarget.ts"
 import * as ManifestCheck from "./ManifestCheck.ts"
 import * as Steps from "./Steps.ts"
 
 const isThere = (layout: LayoutFolder.LayoutFolder, digest: Digest.Digest) =>
   Effect.map(layout.size(digest), (size) => size !== undefined)
 
-/** Where manifests are written and deleted. */
-export interface Target {
-  readonly files: Files
-  readonly layout: LayoutFolder.LayoutFolder
-  /** Tells it from others: the repository, unless all share one layout. */
-  readonly key: string
-  readonly usage: LayoutUsage
-  /** Largest size of the index after a push, in bytes. */
-  readonly pushLimit: number
-}
-
 /** Number of entries that are changed without a pause. */
 const entriesAtATime = 200
 
-/** Lists a manifest under its tags, or without one. */
+/** Adds a manifest to an index, with its tags or without a tag. */
 const listed = Effect.fnUntraced(function*(
   layout: LayoutFolder.LayoutFolder,
   index: LayoutIndex.LayoutIndex,
@@ -44,7 +32,7 @@ const listed = Effect.fnUntraced(function*(
 ) {
   let next = index
   for (const [position, tag] of tags.entries()) {
-    // which of the images would lose the tag is for the user to decide
+    // an ambiguous tag fails, because the user must decide which image loses it
     const ambiguity = LayoutIndex.ambiguity(index, tag)
     if (ambiguity !== undefined) return yield* ambiguity
     next = LayoutIndex.point(next, tag, descriptor)
@@ -57,16 +45,19 @@ const listed = Effect.fnUntraced(function*(
   return LayoutIndex.add(retyped, descriptor)
 })
 
-/** Removes the entries of what a manifest that is listed contains. */
+/** Removes the entries of manifests that a listed manifest contains. */
 const withoutChildren = (index: LayoutIndex.LayoutIndex, children: ReadonlyArray<Digest.Digest>) =>
   Steps.reduce(index, Arr.chunksOf(children, entriesAtATime), 1, LayoutIndex.withoutChildren)
 
-/** More than an entry takes, in bytes. */
+/** Upper estimate of the size of an entry, in bytes. */
 const entryRoom = 1024
 
-/** Fails if the index is full, before anything is written: what is pushed at the same time is not known here. */
+/**
+ * Fails if the index is full, before anything is written. Concurrent pushes are not considered here, so the size is
+ * checked again with the change.
+ */
 const checkRoom = Effect.fnUntraced(function*(
-  { layout, pushLimit }: Target,
+  { layout, pushLimit }: LayoutTarget,
   tags: ReadonlyArray<Tag>,
   list: (index: LayoutIndex.LayoutIndex) => Effect.Effect<LayoutIndex.LayoutIndex, RegistryError.Reason>
 ) {
@@ -75,14 +66,18 @@ const checkRoom = Effect.fnUntraced(function*(
   yield* LayoutFolder.checkSize(index, yield* list(index), pushLimit)
 })
 
-/** Reads what has not been read of the manifests that are there, so that no change has to wait for that. */
+/** Reads the manifests of the layout in advance, so that the change does not wait for that under the lock. */
 const prepareCatalog = (layout: LayoutFolder.LayoutFolder) => Effect.flatMap(layout.index, layout.catalog.parents)
 
 /** Stores a manifest, and points tags at it. */
 export const push = Effect.fnUntraced(
-  function*(target: Target, { manifest: { bytes, mediaType, ...rest }, tags, temporary }: {
+  function*(target: LayoutTarget, { manifest: { bytes, mediaType, ...rest }, tags, temporary }: {
     readonly temporary: Effect.Effect<string, RegistryError.Storage>
-    readonly manifest: { readonly mediaType: string; readonly bytes: Uint8Array; readonly digest?: Digest.Digest }
+    readonly manifest: {
+      readonly mediaType: string
+      readonly bytes: Uint8Array
+      readonly digest?: Digest.Digest | undefined
+    }
     readonly tags: ReadonlyArray<Tag>
   }): Effect.fn.Return<Descriptor, RegistryError.Reason> {
     const { files, key, layout, pushLimit, usage } = target
@@ -123,12 +118,12 @@ export const push = Effect.fnUntraced(
   }
 )
 
-const removeBlob = ({ files, key, layout, usage }: Target, digest: Digest.Digest) => {
+const removeBlob = ({ files, key, layout, usage }: LayoutTarget, digest: Digest.Digest) => {
   const path = layout.blobPath(digest)
   return usage.removing(key, path, files.remove(path))
 }
 
-/** Returns what only one manifest contains, of what is there. */
+/** Returns the existing children of a manifest that no other existing manifest contains. */
 const orphansOf = Effect.fnUntraced(function*(
   layout: LayoutFolder.LayoutFolder,
   index: LayoutIndex.LayoutIndex,
@@ -148,8 +143,8 @@ const orphansOf = Effect.fnUntraced(function*(
   )
 })
 
-/** Removes a manifest and every tag on it. What it contains stays. */
-export const deleteManifest = (target: Target, digest: Digest.Digest) => {
+/** Deletes a manifest and all of its tags. Its children stay, and are listed if no other manifest contains them. */
+export const deleteManifest = (target: LayoutTarget, digest: Digest.Digest) => {
   const { layout } = target
   return Effect.andThen(
     prepareCatalog(layout),
@@ -173,8 +168,8 @@ export const deleteManifest = (target: Target, digest: Digest.Digest) => {
   )
 }
 
-/** Removes a tag. The manifest stays. */
-export const deleteTag = ({ layout }: Target, tag: Tag) =>
+/** Deletes a tag. The manifest stays. */
+export const deleteTag = ({ layout }: LayoutTarget, tag: Tag) =>
   layout.change({
     limit: LayoutFormat.indexLimit,
     edit: (index) =>
@@ -183,8 +178,8 @@ export const deleteTag = ({ layout }: Target, tag: Tag) =>
         : Effect.fail(new RegistryError.ManifestUnknown({}))
   })
 
-/** Removes a blob. */
-export const deleteBlob = (target: Target, digest: Digest.Digest) => {
+/** Deletes a blob. Fails with `BlobUnknown` if the content is a manifest. */
+export const deleteBlob = (target: LayoutTarget, digest: Digest.Digest) => {
   const { layout } = target
   return Effect.andThen(
     prepareCatalog(layout),

@@ -1,6 +1,5 @@
 /**
- * What our registries check of a manifest before they store it, so that all that they have can be read and listed
- * again.
+ * Checks of a manifest before a registry stores it. They ensure that stored manifests can be read and listed again.
  */
 import * as Effect from "effect/Effect"
 import type { Descriptor } from "../Descriptor.ts"
@@ -13,19 +12,21 @@ import type { Tag } from "../Reference.ts"
 import { SparseIndex } from "../Registry.ts"
 import { ContentTooLarge, ManifestBlobUnknown, ManifestInvalid, type Reason } from "../RegistryError.ts"
 
-/** Largest length of a media type, in characters: each of its two names may have 127 (RFC 6838, section 4.2). */
+/** Maximum length of a media type, in characters: each of its two names may have 127 (RFC 6838, section 4.2). */
 const mediaTypeLimit = 255
 
-/** Largest number of tags that one push may point at a manifest. */
+/** Maximum number of tags of one push. */
 const tagLimit = 1000
 
 /**
- * Largest size of the descriptor of a referrer in a list, with its annotations, in bytes: clients read lists of some 4
- * MiB.
+ * Maximum size of the descriptor of a referrer in a list, with its annotations, in bytes, because clients read lists of
+ * about 4 MiB.
  */
 const referrerLimit = 2 * 1024 * 1024
 
-/** Largest number of fields of one object, such as annotations: each takes longer to check than other values. */
+/**
+ * Maximum number of fields of one object, such as annotations, because a field takes longer to check than other values.
+ */
 const fieldLimit = 5000
 
 const excesses = {
@@ -53,8 +54,8 @@ const decode = Effect.fnUntraced(function*(descriptor: Descriptor, bytes: Uint8A
 })
 
 /**
- * Checks all of a push that does not depend on what is stored, and decodes the manifest if its type is known: it must
- * be well-formed.
+ * Checks the limits of a push that do not depend on stored content, and decodes the manifest. Fails if the manifest
+ * has a known type but is not well-formed. Returns `undefined` for an unknown type.
  */
 export const check = Effect.fnUntraced(function*(
   descriptor: Descriptor,
@@ -68,16 +69,16 @@ export const check = Effect.fnUntraced(function*(
   return yield* decode(descriptor, bytes)
 })
 
-/** Something that a manifest refers to. */
+/** Content that a manifest refers to. */
 interface Reference {
   readonly descriptor: Pick<Manifest.Subject, "digest" | "size">
-  /** What is listed with an unknown type may be either. */
+  /** Kind of the content. A child with an unknown media type may be either. */
   readonly kind: "blob" | "manifest" | "either"
-  /** True if the manifest may not be stored without it. */
+  /** True if the manifest must not be stored without the content. */
   readonly isNeeded: boolean
 }
 
-/** Returns what a manifest refers to, its subject too. */
+/** Returns the content that a manifest refers to, including its subject. */
 export const references = (manifest: Manifest.Manifest): Effect.Effect<ReadonlyArray<Reference>> =>
   Effect.map(SparseIndex, (sparse) => {
     const { blobs, manifests } = Manifest.references(manifest)
@@ -98,8 +99,8 @@ export const references = (manifest: Manifest.Manifest): Effect.Effect<ReadonlyA
   })
 
 /**
- * Checks what a manifest refers to: that it is there, unless it need not be, and that it has the size that the manifest
- * says. The function returns the size of what is there.
+ * Checks that the content that a manifest refers to exists if it is needed, and has the size in the manifest. `sizeOf`
+ * returns the size of existing content.
  */
 export const checkReferences = Effect.fnUntraced(function*(
   references: ReadonlyArray<Reference>,
@@ -115,9 +116,9 @@ export const checkReferences = Effect.fnUntraced(function*(
   for (const { descriptor: { digest, size }, isNeeded } of references) {
     const actual = sizes.get(digest)
     if (actual === undefined && isNeeded) return yield* new ManifestBlobUnknown({ detail: digest })
-    // a subject may lack its size
+    // the descriptor of a subject may have no size
     if (actual !== undefined && size !== undefined && actual !== size) {
-      return yield* invalid(`it says that ${digest} has ${size} bytes, but that has ${actual}`)
+      return yield* invalid(`it states a size of ${size} bytes for ${digest}, which has ${actual}`)
     }
   }
 })

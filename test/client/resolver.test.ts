@@ -86,7 +86,7 @@ describe("a host", () => {
         const error = yield* Effect.flip(pinged(name, options))
         assert.strictEqual(
           error.message,
-          `no registry could be had for the host ${host}: ${host} is named for plain HTTP (plainHttp) and for HTTPS (tls)`
+          `the registry of the host ${host} could not be created: ${host} is named for plain HTTP (plainHttp) and for HTTPS (tls)`
         )
       }
       assert.strictEqual(yield* pinged("localhost:5001", options), "http://localhost:5001/v2/")

@@ -5,7 +5,7 @@ import { type Digest, isDigest } from "effect-oci/Digest"
 import * as MediaType from "effect-oci/MediaType"
 import { TestClock } from "effect/testing"
 import * as LayoutCatalog from "../../src/stores/LayoutCatalog.ts"
-import * as LayoutIndex from "../../src/stores/LayoutIndex.ts"
+import * as LayoutIndexText from "../../src/stores/LayoutIndexText.ts"
 import { longestStretch } from "../utils/EventLoop.ts"
 import { bytesOf } from "../utils/images.ts"
 import { digestOf } from "../utils/ScriptedServer.ts"
@@ -41,7 +41,7 @@ const opened = (count: number, children: number) => {
       }),
     exists: (digest) => Effect.succeed(contents.has(digest))
   })
-  const index = Result.getOrThrow(LayoutIndex.parse(JSON.stringify({ manifests: entries })))
+  const index = Result.getOrThrow(LayoutIndexText.parse(JSON.stringify({ manifests: entries })))
   return { catalog, index, reads, contents, first: digestFor("0") }
 }
 

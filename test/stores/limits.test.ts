@@ -1,5 +1,5 @@
 /**
- * What registries in memory and in folders refuse, so that they can always be read and emptied.
+ * Limits of registries in memory and in folders, which ensure that they can always be read and emptied.
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
@@ -115,7 +115,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "refuses JSON that would take long to read, at once",
+      "refuses JSON that would take long to read, without reading it",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make()
         const push = (json: string) =>
@@ -150,7 +150,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "lets others run while it checks a manifest that takes long",
+      "lets other fibers run while it checks a large manifest",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make()
         const annotations = Object.fromEntries(Array.from({ length: 5000 }, (_, number) => [`${number}`, ""]))
@@ -160,7 +160,7 @@ describe("a registry", () => {
         const content = { mediaType: MediaType.imageManifest, config: { ...config, annotations }, layers }
         const stretch = yield* longestStretch(pushManifest(registry, app, content, [tag("1")]))
         assert.lengthOf(yield* Stream.runCollect(registry.tags(app)), 1)
-        // more than a second in one go
+        // more than a second without a pause
         assert.isBelow(stretch, 300)
       })
     )
@@ -179,7 +179,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "names the content whose size is another than a manifest says",
+      "names the content whose size differs from that in a manifest",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make()
         const config = yield* pushBlob(registry, app, "{}", MediaType.imageConfig)
@@ -190,7 +190,8 @@ describe("a registry", () => {
         })
         assert.strictEqual(
           yield* refusal(push),
-          `ManifestInvalid: the registry does not accept the manifest: it says that ${config.digest} has 3 bytes, but that has 2`
+          "ManifestInvalid: the registry does not accept the manifest: " +
+            `it states a size of 3 bytes for ${config.digest}, which has 2`
         )
       })
     )
@@ -208,7 +209,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "refuses a blob of more than it may have, however it comes",
+      "refuses a blob that exceeds the limit, however it is uploaded",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make({ maximumBlobSize: 10 })
         yield* pushBlob(registry, app, "0123456789")
@@ -226,7 +227,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "refuses more upload sessions than may be open",
+      "refuses more open upload sessions than the limit",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make({ maximumUploads: 2 })
         yield* startUpload(registry)
@@ -234,7 +235,7 @@ describe("a registry", () => {
           yield* startUpload(registry, other)
           assert.strictEqual(
             yield* refusal(startUpload(registry)),
-            "TooManyRequests: the registry asks for a pause: 2 upload sessions may be open, and are"
+            "TooManyRequests: the registry asks for a pause: it has 2 open upload sessions, which is the limit"
           )
           yield* pushBlob(registry, app, "without a session")
         }))
@@ -243,10 +244,10 @@ describe("a registry", () => {
     )
 
     it_(
-      "has room again for what was deleted or cancelled",
+      "has room again after deletes and cancelled uploads",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make({ maximumSize: limit(1000) })
-        const full = `Denied: access is denied: the registry may have ${limit(1000)} bytes, and is full`
+        const full = `Denied: access is denied: the registry is full: it may have ${limit(1000)} bytes`
         const twice = yield* pushBlob(registry, app, much("x", 400))
         yield* pushBlob(registry, app, much("x", 400))
         yield* registry.deleteBlob(app, twice.digest)
@@ -279,7 +280,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "counts what an upload had when its commit is refused once",
+      "counts the bytes of an upload once if its commit is refused",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make({ maximumSize: limit(1000) })
         const bytes = bytesOf(much("a", 800))
@@ -298,11 +299,11 @@ describe("a registry", () => {
   }
 
   for (const { make, name } of kinds.slice(0, 2)) {
-    it.effect(`${name} limits each repository, and counts what they share once for all of them`, () =>
+    it.effect(`${name} limits each repository, and counts shared content once for all of them`, () =>
       Effect.gen(function*() {
         const registry = yield* make({ maximumRepositorySize: limit(700), maximumSize: limit(1000) })
-        const full = `Denied: access is denied: a repository may have ${limit(700)} bytes, and this one is full`
-        const allFull = `the registry may have ${limit(1000)} bytes`
+        const full = `Denied: access is denied: the repository is full: it may have ${limit(700)} bytes`
+        const allFull = `the registry is full: it may have ${limit(1000)} bytes`
         const { digest } = yield* pushBlob(registry, app, much("a", 600))
         assert.strictEqual(yield* refusal(pushBlob(registry, app, much("b", 200))), full)
         yield* Effect.scoped(registry.startUpload(other, { mount: { digest, from: app } }))
@@ -383,7 +384,7 @@ describe("a registry", () => {
       }))
   })
 
-  it.live("in a folder gathers at most 32 MiB of uploads that stand still, and writes the rest", () =>
+  it.live("in a folder buffers at most 32 MiB of idle uploads, and writes the rest", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryFolder
       const registry = yield* LayoutRegistry.make({ directory, durability: "process-end" })
@@ -392,7 +393,7 @@ describe("a registry", () => {
       const taken = yield* Effect.forEach(Array.from({ length: count }), () => Deferred.make<void>())
       for (const arrived of taken) {
         const pieces = Stream.fromIterable(Array.from({ length: size / piece.length }, () => piece), { chunkSize: 1 })
-        // the stream is asked for more after its last piece was taken
+        // pulled after the last piece was taken
         const standing = Stream.fromEffectDrain(Effect.andThen(Deferred.succeed(arrived, undefined), Effect.never))
         const upload = yield* startUpload(registry)
         yield* Effect.forkScoped(upload.append({ offset: 0, stream: Stream.concat(pieces, standing) }))
@@ -403,7 +404,7 @@ describe("a registry", () => {
       assert.isAtLeast(sizes.reduce((sum, size) => sum + size), count * size - 34 * MiB)
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
 
-  it.effect("in a folder counts what is there when it is opened", () =>
+  it.effect("in a folder counts existing content when it is opened", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryFolder
       const before = yield* LayoutRegistry.make({ directory })
@@ -418,7 +419,7 @@ describe("a registry", () => {
     }).pipe(Effect.provide(NodeServices.layer)))
 
   it.live(
-    "in memory holds a blob that comes in chunks of one byte in little more than its size",
+    "in memory holds a blob that arrives in chunks of one byte in little more than its size",
     () =>
       Effect.gen(function*() {
         const registry = yield* MemoryRegistry.make()
