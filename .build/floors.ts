@@ -18,6 +18,7 @@ interface Source {
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   [
     "Text",
+    "Uuid",
     "KeyedLock",
     "JsonScan",
     "JsonArray",
@@ -31,8 +32,10 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "Manifest",
     "LargeManifest",
     "Reference",
+    "TagFilter",
     "DockerHub",
-    "TokenScope"
+    "TokenScope",
+    "Tracing"
   ],
   ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
   ["Resolver"],
@@ -57,7 +60,7 @@ const strangers = ["stores", "views", "client", "server"]
 const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<string>]> = [
   [/^@?effect(\/[a-z-]+)*$/, []],
   [/^effect-oci(\/|$)/, []],
-  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "fetch", "node", "cli"]],
+  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "testing", "fetch", "node", "cli"]],
   [/^@effect\/platform-node/, ["node", "cli"]],
   [/^@noble\/hashes/, ["NobleHasher"]]
 ]

@@ -110,7 +110,9 @@ interface Crypto {
 const runtimeCrypto = (): Crypto | undefined => {
   // browsers have no `process`
   const { process } = globalThis as {
-    readonly process?: { readonly getBuiltinModule?: (name: "node:crypto") => Crypto | undefined }
+    readonly process?:
+      | { readonly getBuiltinModule?: ((name: "node:crypto") => Crypto | undefined) | undefined }
+      | undefined
   }
   return process?.getBuiltinModule?.("node:crypto")
 }

@@ -273,7 +273,8 @@ export const decode = (mediaType: string, bytes: Uint8Array): Result.Result<Mani
  * import * as MediaType from "effect-oci/MediaType"
  *
  * const digest = `sha256:${"0".repeat(64)}`
- * const bytes = new TextEncoder().encode(`{ "schemaVersion": 2, "manifests": [], "subject": { "digest": "${digest}" } }`)
+ * const index = { schemaVersion: 2, manifests: [], subject: { digest } }
+ * const bytes = new TextEncoder().encode(JSON.stringify(index))
  *
  * Manifest.subjectOf(MediaType.imageIndex, bytes) === digest // => true
  * Manifest.subjectOf("text/html", bytes) // => undefined

@@ -221,10 +221,10 @@ export class Reference extends Schema.Class<Reference>("effect-oci/Reference")({
  * @since 0.1.0
  */
 export interface RelativeReference {
-  readonly registry?: Host
+  readonly registry?: Host | undefined
   readonly repository: Repository
-  readonly tag?: Tag
-  readonly digest?: Digest.Digest
+  readonly tag?: Tag | undefined
+  readonly digest?: Digest.Digest | undefined
 }
 
 interface Login {
@@ -323,7 +323,7 @@ export const parseRelative = (input: string): Result.Result<RelativeReference, I
  * @since 0.1.0
  */
 export const parse = (input: string): Result.Result<Reference, InvalidReference> =>
-  Result.flatMap(parseRelative(input), ({ registry, ...rest }) =>
+  Result.flatMap(parseRelative(input), ({ digest, registry, repository, tag }) =>
     registry === undefined
       ? Result.fail(
         new InvalidReference({
@@ -333,7 +333,14 @@ export const parse = (input: string): Result.Result<Reference, InvalidReference>
           problem: "there is no host: expected host/repository; a host has a dot or a port, or is localhost"
         })
       )
-      : Result.succeed(new Reference({ registry, ...rest }, { disableChecks: true })))
+      : Result.succeed(
+        new Reference({
+          registry,
+          repository,
+          ...tag === undefined ? {} : { tag },
+          ...digest === undefined ? {} : { digest }
+        }, { disableChecks: true })
+      ))
 
 /**
  * Parses the host of a registry.
@@ -417,10 +424,10 @@ export const parseTag = (input: string): Result.Result<Tag, InvalidReference> =>
  * @since 0.1.0
  */
 export const format = (self: {
-  readonly registry?: string
+  readonly registry?: string | undefined
   readonly repository: string
-  readonly tag?: string
-  readonly digest?: string
+  readonly tag?: string | undefined
+  readonly digest?: string | undefined
 }): string =>
   (self.registry === undefined ? "" : `${self.registry}/`) + self.repository +
   (self.tag === undefined ? "" : `:${self.tag}`) +

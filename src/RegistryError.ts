@@ -34,7 +34,7 @@ const effort = {
   elapsed: Schema.optionalKey(Schema.DurationFromMillis)
 }
 
-const say = (what: string, { detail = "" }: { readonly detail?: string }): string => {
+const say = (what: string, { detail = "" }: { readonly detail?: string | undefined }): string => {
   const text = printable(detail).trim()
   return text === "" || text === what ? what : `${what}: ${text}`
 }
@@ -42,7 +42,10 @@ const say = (what: string, { detail = "" }: { readonly detail?: string }): strin
 /** Appends the number of attempts to a sentence. */
 const afterAll = (
   sentence: string,
-  { attempts = 1, elapsed }: { readonly attempts?: number; readonly elapsed?: Duration.Duration }
+  { attempts = 1, elapsed }: {
+    readonly attempts?: number | undefined
+    readonly elapsed?: Duration.Duration | undefined
+  }
 ): string => {
   if (attempts < 2) return sentence
   return `${sentence}; tried ${attempts} times${elapsed === undefined ? "" : ` in ${rounded(elapsed)}`}`

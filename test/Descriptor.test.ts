@@ -39,7 +39,7 @@ describe("Descriptor", () => {
         assert.deepStrictEqual(Descriptor.otherFields(descriptor), { "org.example": { deep: [1, null, "x"] } })
       }))
 
-    it.effect("takes undefined for a field that is not there", () =>
+    it.effect("accepts undefined for an absent field", () =>
       Effect.gen(function*() {
         const given: Descriptor.Descriptor = { ...hello, annotations: undefined, platform: undefined }
         const encoded = yield* Schema.encodeEffect(Schema.fromJsonString(Descriptor.Descriptor))(given)
@@ -89,7 +89,7 @@ describe("Descriptor", () => {
         assert.match(digest, /^sha512:cf83e1357eefb8bd/)
       }))
 
-    it.effect("fails for an algorithm that nobody here computes", () =>
+    it.effect("fails for an unsupported algorithm", () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(Descriptor.fromBytes(bytesOf("hello"), { algorithm: "blake3" }))
         assert.deepStrictEqual([error._tag, error.algorithm], ["UnsupportedAlgorithm", "blake3"])

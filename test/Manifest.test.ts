@@ -71,7 +71,7 @@ describe("Manifest", () => {
       assert.deepStrictEqual<object>(decode(MediaType.imageIndex, content).content, content)
     })
 
-    it("takes null for a list that is empty, and for a field that is not there, as Go writes it", () => {
+    it("accepts null for an empty list and for an absent field, as Go writes it", () => {
       const nothing = { schemaVersion: null, mediaType: null, artifactType: null, subject: null, annotations: null }
       const platform = { os: "linux", architecture: "arm64", variant: null, "os.features": null }
       const manifests = [{ ...child(1), urls: null, annotations: null, data: null, platform }]

@@ -10,7 +10,7 @@
 export interface Challenge {
   readonly scheme: string
   /** Text in place of parameters, as in `Negotiate oYG2…=`. */
-  readonly token68?: string
+  readonly token68?: string | undefined
   readonly parameters: ReadonlyMap<string, string>
 }
 

@@ -59,8 +59,8 @@ const entity: Readonly<Record<string, string>> = {
 /** A form of a secret, with the characters around it that belong to it. */
 interface Needle {
   readonly text: string
-  readonly before?: RegExp
-  readonly after?: RegExp
+  readonly before?: RegExp | undefined
+  readonly after?: RegExp | undefined
   /** True if it is not the secret when a letter or digit stands beside it. */
   readonly isWord: boolean
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The command from its first moment on. Nothing is loaded but what it needs for what it is asked.
+ * The entry of the command. It loads only the modules that the arguments need.
  */
 import * as module from "node:module"
 import { setFlagsFromString } from "node:v8"
@@ -12,18 +12,18 @@ const [first, second] = process.argv.slice(2)
 
 streams.watch()
 if (major < 22 || major === 22 && minor < 19) {
-  // what is imported statically would fail on an old Node before this could say so
-  process.stderr.write(`effect-oci: it needs Node 22.19 or newer, and this is ${process.versions.node}\n`)
+  // checked here, because the static imports of the other modules fail on an old Node
+  streams.complain(`cannot run on Node ${process.versions.node}: Node 22.19 or newer is required`)
   process.exitCode = 1
 } else if (second === undefined && (first === "--version" || first === "-v")) {
   process.stdout.write(`effect-oci v${version}\n`, () => streams.end(0, process.exit))
 } else {
-  // V8 would let the chunks of blobs pile up in a growing young generation: kept small, it frees them soon
+  // otherwise the chunks of blobs accumulate in a growing young generation of V8; a small one frees them soon
   setFlagsFromString("--semi-space-growth-factor=1")
-  // V8 would let garbage grow to several times what is in use, for example while a registry lists very much, or while
-  // clients send chunks of one byte to a server
+  // otherwise V8 lets garbage grow to several times the memory in use, for example while a registry sends long lists,
+  // or while clients send chunks of one byte to a server
   setFlagsFromString(`--heap-growing-percent=${first === "serve" ? 20 : 50}`)
-  // Deno has none
+  // Deno has no compile cache
   module.enableCompileCache?.()
   void import("./run.ts")
 }

@@ -12,9 +12,9 @@ import * as TokenScope from "../TokenScope.ts"
 /** Operation that a request belongs to. */
 export interface Operation {
   readonly operation: string
-  readonly repository?: Repository
+  readonly repository?: Repository | undefined
   /** Another repository that the operation reads, such as the source of a mount. */
-  readonly from?: Repository
+  readonly from?: Repository | undefined
 }
 
 /** Returns the scope that registries require of a request, by its method and repositories. */

@@ -32,7 +32,7 @@ type Form = "plain" | "encoded"
 /** Size of a blob, and the form of its body if it is labelled. */
 interface Known {
   readonly size: number
-  readonly form?: Form
+  readonly form?: Form | undefined
 }
 
 /** One blob of a registry. */

@@ -163,7 +163,7 @@ type Client<R> = HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>
 /** A response, and its body if that was read already. */
 interface Answered {
   readonly response: HttpClientResponse.HttpClientResponse
-  readonly body?: Uint8Array
+  readonly body?: Uint8Array | undefined
   /** True if the registry knows the user and still refuses. */
   readonly isKnown: boolean
 }
@@ -506,16 +506,16 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Connection, never, HttpClient.HttpClient> {
   const state = yield* makeState(options)
   const { error, limiter, name, pauses, registry, secrets } = state
-  const capabilities = yield* Ref.make<Registry.Capabilities>({
-    ...KnownHosts.capabilities(name),
-    ...options.capabilities
-  })
+  const given: Registry.Capabilities = Object.fromEntries(
+    Object.entries(options.capabilities ?? {}).filter(([, value]) => value !== undefined)
+  )
+  const capabilities = yield* Ref.make<Registry.Capabilities>({ ...KnownHosts.capabilities(name), ...given })
   return {
     name,
     limiter,
     pauses,
     capabilities,
-    learn: (news) => Ref.update(capabilities, (known) => ({ ...known, ...news, ...options.capabilities })),
+    learn: (news) => Ref.update(capabilities, (known) => ({ ...known, ...news, ...given })),
     url: (path) => options.origin + path,
     locate: (address = "", base) =>
       address !== "" && URL.canParse(address, base) ? Urls.atHome(registry, Urls.resolve(address, base)) : undefined,

@@ -25,9 +25,9 @@ export interface Items<A> {
   /** Returns the text that is equal for equal items. */
   readonly key: (item: A) => string
   /** Returns the predicate of the items of a page that are omitted. */
-  readonly isExcluded?: (page: JsonArray.JsonArray) => (item: A) => boolean
+  readonly isExcluded?: ((page: JsonArray.JsonArray) => (item: A) => boolean) | undefined
   /** Returns true for a document that lacks the field and is a list without items. */
-  readonly mayLackField?: (document: Readonly<Record<string, unknown>>) => boolean
+  readonly mayLackField?: ((document: Readonly<Record<string, unknown>>) => boolean) | undefined
   /** Description of a document of another form, for its error. */
   readonly otherwise: string
 }

@@ -64,7 +64,10 @@ export interface ManifestRequests extends Pick<Registry.Registry, "resolveManife
     repository: Repository,
     reference: Tag | Digest.Digest,
     manifest: Document,
-    options?: { readonly tags?: ReadonlyArray<Tag>; readonly headers?: Readonly<Record<string, string>> }
+    options?: {
+      readonly tags?: ReadonlyArray<Tag> | undefined
+      readonly headers?: Readonly<Record<string, string>> | undefined
+    }
   ) => Effect.Effect<Connection.Received["headers"], RegistryError>
   /** Deletes a tag or a manifest. */
   readonly remove: (

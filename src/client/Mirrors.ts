@@ -11,7 +11,7 @@ import type { RegistryError } from "../RegistryError.ts"
 /** A registry with the repositories of another one, below `prefix` if it is set. */
 export interface Mirror {
   readonly registry: Registry.Registry
-  readonly prefix?: Repository
+  readonly prefix?: Repository | undefined
 }
 
 const decodeRepository = Schema.decodeOption(Repository)

@@ -52,9 +52,9 @@ const samePath = (here: string, next: string): string => {
 /** A list in pages. */
 export interface List<A> extends Items.Items<A> {
   readonly url: string
-  readonly accept?: string
+  readonly accept?: string | undefined
   /** Runs after each valid page. */
-  readonly onPage?: Effect.Effect<void>
+  readonly onPage?: Effect.Effect<void> | undefined
 }
 
 /** Streams the items of all pages; see `Items`. */

@@ -102,7 +102,7 @@ const locate = Effect.fnUntraced(
       return yield* done("present")
     }
     yield* Job.prepare(job, destination)
-    const start = (mount: { readonly digest: Digest.Digest; readonly from?: Repository }) =>
+    const start = (mount: { readonly digest: Digest.Digest; readonly from?: Repository | undefined }) =>
       registry.startUpload(repository, { mount, algorithm: Digest.algorithm(digest) }).pipe(
         Job.atDestination(destination, node)
       )

@@ -15,9 +15,9 @@ import { isWebPage } from "./WebPage.ts"
 /** Content of an error response. */
 export interface ErrorBody {
   /** Code of the first error in the document. */
-  readonly code?: string
+  readonly code?: string | undefined
   /** Message, of any length, without markup. */
-  readonly text?: string
+  readonly text?: string | undefined
 }
 
 // maximum number of errors of one document that are quoted

@@ -44,11 +44,11 @@ export const ConnectTimeout: Context.Reference<Duration.Duration> = Context.Refe
  */
 export interface Options {
   /** Certificates of authorities, in PEM, that are trusted besides those that Node trusts. */
-  readonly ca?: ReadonlyArray<string>
+  readonly ca?: ReadonlyArray<string> | undefined
   /** Our own certificate and its key, in PEM, for registries that ask for one. */
-  readonly certificate?: { readonly cert: string; readonly key: string }
+  readonly certificate?: { readonly cert: string; readonly key: string } | undefined
   /** Hosts, with their port where a reference has one, whose certificates are not checked. */
-  readonly insecure?: ReadonlyArray<string>
+  readonly insecure?: ReadonlyArray<string> | undefined
 }
 
 const variable = (name: string): Config.Config<ProxyChoice.Variable | undefined> =>
@@ -96,7 +96,7 @@ const makeDispatchers = Effect.fnUntraced(function*(
   options: Options,
   { choose, proxies }: ProxyChoice.Chooser,
   lookup: Net.LookupFunction,
-  tls: { readonly rejectUnauthorized?: boolean }
+  tls: { readonly rejectUnauthorized?: boolean | undefined }
 ) {
   const { Agent, ProxyAgent } = yield* undici
   const timeout = Duration.toMillis(yield* ConnectTimeout)

@@ -75,18 +75,18 @@ export const valuesOf = (options: Options): Values => ({
   minimumBodyRate: options.minimumBodyRate ?? defaults.minimumBodyRate
 })
 
-/** One client, as far as it is counted. */
+/** Counters of one client. */
 interface Account {
   requests: number
   sessions: number
   /** Number of bytes that are held in memory. */
   memory: number
-  /** Requests that the client may still begin, at the time of `filled`. */
+  /** Number of requests that the client may still begin, as of the time `filled`. */
   allowance: number
   filled: number
 }
 
-/** A request while it is in flight. */
+/** Request in flight. */
 export interface Visit {
   /** Counts the request for a user instead of for its address. */
   readonly identify: (user: string) => Effect.Effect<void, Refusal.Refusal>
@@ -96,7 +96,7 @@ export interface Visit {
   readonly hold: Effect.Effect<Hold, never, Scope.Scope>
 }
 
-/** Counts further bytes. Fails if there are too many. */
+/** Counts further bytes in memory. Fails if there are too many. */
 export type Hold = (bytes: number) => Effect.Effect<void, Refusal.Refusal>
 
 export interface Limits {
@@ -104,6 +104,7 @@ export interface Limits {
   readonly enter: (request: HttpServerRequest) => Effect.Effect<Visit, Refusal.Refusal, Scope.Scope>
 }
 
+/** `Retry-After` for too many upload sessions, in seconds. */
 const sessionPause = 60
 
 const tooMany = (message: string, pause: number) =>
@@ -204,7 +205,7 @@ export const make = Effect.fnUntraced(function*(limits: Values): Effect.fn.Retur
         })
     })
 
-  // accounts that are like new ones are forgotten
+  // removes accounts that equal new ones, once a minute
   yield* Effect.sync(() => {
     for (const [client, account] of accounts) {
       fill(account)

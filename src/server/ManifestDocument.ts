@@ -1,5 +1,5 @@
 /**
- * A manifest as it arrives: what the server reads of it before its registry does.
+ * Fields of a pushed manifest that the server reads before it calls the registry.
  */
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -11,7 +11,7 @@ import * as Refusal from "./Refusal.ts"
 import type { Incoming } from "./ServerContext.ts"
 
 export interface ManifestDocument {
-  /** Media type under which it is stored, without parameters. */
+  /** Media type under which the manifest is stored, without parameters. */
   readonly mediaType: string
   readonly subject: Digest.Digest | undefined
 }
@@ -23,12 +23,14 @@ const decodeText = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Strin
 const decodeSubject = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Struct({ digest: Schema.String })))
 
 /**
- * Returns the fields that the server reads, as JSON. All else is left to the registry: parsing a large manifest twice
- * would take twice as long.
+ * Returns the fields that the server reads, as JSON. The registry parses the rest, because parsing a large manifest
+ * twice would take twice as long.
  */
-const contentOf = (bytes: Uint8Array): { readonly mediaType?: string; readonly subject?: string } => {
+const contentOf = (
+  bytes: Uint8Array
+): { readonly mediaType?: string | undefined; readonly subject?: string | undefined } => {
   const decoder = new TextDecoder()
-  const content: { mediaType?: string; subject?: string } = {}
+  const content: { mediaType?: string | undefined; subject?: string | undefined } = {}
   for (const { name, value } of JsonScan.fields(bytes)) {
     const field = Option.getOrUndefined(decodeText(decoder.decode(bytes.subarray(...name))))
     if (field === "mediaType" || field === "subject") content[field] = decoder.decode(bytes.subarray(...value))
@@ -37,8 +39,8 @@ const contentOf = (bytes: Uint8Array): { readonly mediaType?: string; readonly s
 }
 
 /**
- * Reads a manifest: its type as the request and the manifest itself have it, which must agree (distribution-spec,
- * "Pushing Manifests"), and its subject.
+ * Reads the media type and the subject of a manifest. Fails if the `Content-Type` of the request differs from the
+ * `mediaType` of the manifest (distribution-spec, "Pushing Manifests").
  */
 export const read = (
   { headers }: Incoming,
@@ -59,9 +61,11 @@ export const read = (
     return invalid("the Content-Type is not a media type")
   }
   if (header !== undefined && header.toLowerCase() !== mediaType.toLowerCase()) {
-    return invalid("the Content-Type is not the mediaType of the manifest")
+    return invalid("the Content-Type differs from the mediaType of the manifest")
   }
-  if (BrowserSafety.isExecutable(mediaType)) return invalid("browsers execute content of this type: it is no manifest")
+  if (BrowserSafety.isExecutable(mediaType)) {
+    return invalid("this media type is refused because browsers execute such content")
+  }
   const subject = Option.getOrUndefined(decodeSubject(content.subject))?.digest
   return Result.succeed({ mediaType, subject: subject !== undefined && Digest.isDigest(subject) ? subject : undefined })
 }

@@ -94,14 +94,14 @@ interface Engine extends AsyncIterable<Uint8Array> {
 interface Zlib {
   readonly createGunzip: () => Engine
   /** Missing in old versions of some runtimes. */
-  readonly createZstdDecompress?: () => Engine
+  readonly createZstdDecompress?: (() => Engine) | undefined
 }
 
 /** Returns the compression module of the runtime if it has one, without importing it. */
 const runtimeZlib = (): Zlib | undefined => {
   // browsers have no `process`
   const { process } = globalThis as {
-    readonly process?: { readonly getBuiltinModule?: (name: "node:zlib") => Zlib | undefined }
+    readonly process?: { readonly getBuiltinModule?: ((name: "node:zlib") => Zlib | undefined) | undefined } | undefined
   }
   return process?.getBuiltinModule?.("node:zlib")
 }

@@ -302,7 +302,9 @@ export const retype = (self: LayoutIndex, { digest, mediaType }: Descriptor, mos
 
 /** Creates an index of manifests and their names. */
 export const make = (
-  manifests: ReadonlyArray<{ readonly descriptor: Descriptor; readonly tag?: Reference.Tag; readonly name?: string }>
+  manifests: ReadonlyArray<
+    { readonly descriptor: Descriptor; readonly tag?: Reference.Tag | undefined; readonly name?: string | undefined }
+  >
 ): LayoutIndex => {
   const entries = builder()
   for (const { descriptor, name, tag } of manifests) {

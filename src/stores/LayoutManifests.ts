@@ -73,7 +73,11 @@ const prepareCatalog = (layout: LayoutFolder.LayoutFolder) => Effect.flatMap(lay
 export const push = Effect.fnUntraced(
   function*(target: LayoutTarget, { manifest: { bytes, mediaType, ...rest }, tags, temporary }: {
     readonly temporary: Effect.Effect<string, RegistryError.Storage>
-    readonly manifest: { readonly mediaType: string; readonly bytes: Uint8Array; readonly digest?: Digest.Digest }
+    readonly manifest: {
+      readonly mediaType: string
+      readonly bytes: Uint8Array
+      readonly digest?: Digest.Digest | undefined
+    }
     readonly tags: ReadonlyArray<Tag>
   }): Effect.fn.Return<Descriptor, RegistryError.Reason> {
     const { files, key, layout, pushLimit, usage } = target

@@ -10,7 +10,7 @@ import * as SortedMap from "./SortedMap.ts"
 export interface StoredManifest {
   readonly descriptor: Descriptor
   readonly bytes: Uint8Array
-  readonly subject?: Digest.Digest
+  readonly subject?: Digest.Digest | undefined
 }
 
 export interface Content {

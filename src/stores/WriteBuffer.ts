@@ -1,8 +1,8 @@
 /**
  * A buffer that joins the small pieces of an upload into larger writes, because each write has a fixed cost.
  *
- * A buffer grows with its content up to 256 KiB, so that an idle upload holds little memory. All buffers of a pool hold at
- * most 32 MiB. Beyond that, pieces are written as they arrive.
+ * A buffer grows with its content up to 256 KiB, so that an idle upload holds little memory. All buffers of a pool hold
+ * at most 32 MiB. Beyond that, pieces are written as they arrive.
  */
 import * as Effect from "effect/Effect"
 

@@ -60,6 +60,11 @@ export interface Options {
   readonly stored: (repository: Repository, digest: Digest.Digest) => Effect.Effect<void>
 }
 
+/** A range whose end is known. */
+interface Section extends Range {
+  readonly length: number
+}
+
 interface State extends Options {
   readonly transfers: Map<string, Transfer>
   readonly scope: Scope.Scope
@@ -225,7 +230,7 @@ const open = Effect.fnUntraced(
 
 /** Reads a whole blob, which is verified, and returns the bytes of a range. */
 const partOf = Effect.fnUntraced(
-  function*<E>(whole: Stream.Stream<Uint8Array, E>, { length, offset }: Required<Range>) {
+  function*<E>(whole: Stream.Stream<Uint8Array, E>, { length, offset }: Section) {
     const part = new Uint8Array(length)
     let position = 0
     yield* Stream.runForEach(whole, (chunk) =>
@@ -248,7 +253,7 @@ const readRest = Effect.fnUntraced(function*(
   { outcome, repository }: Transfer,
   descriptor: Descriptor,
   requested: Range | undefined,
-  range: Required<Range>
+  range: Section
 ): Effect.fn.Return<Blob["stream"], RegistryError, Scope.Scope> {
   const { digest, size } = descriptor
   const ended = yield* Deferred.await(outcome)

@@ -14,7 +14,7 @@ import { bytesOf } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
 import { client, digestOf, listen } from "../utils/ScriptedServer.ts"
 
-/** The URL under which the registry of a host is spoken to. */
+/** The URL of a request to the registry of a host. */
 const pinged = Effect.fnUntraced(function*(host: string, options?: HttpResolver.Options) {
   let asked = ""
   const transformClient = HttpClient.mapRequest((request: HttpClientRequest.HttpClientRequest) => {
@@ -38,7 +38,7 @@ describe("a host", () => {
     "localhost.example.com",
     "[::2]:5000"
   ])(
-    "is spoken to in HTTPS: %s",
+    "is addressed in HTTPS: %s",
     (host) =>
       Effect.gen(function*() {
         assert.strictEqual(yield* pinged(host), `https://${host}/v2/`)
@@ -54,7 +54,7 @@ describe("a host", () => {
     "[::1]",
     "[::1]:5000"
   ])(
-    "that is this machine is spoken to in plain HTTP: %s",
+    "that is this machine is addressed in plain HTTP: %s",
     (host) =>
       Effect.gen(function*() {
         assert.strictEqual(yield* pinged(host), `http://${host}/v2/`)
@@ -62,14 +62,14 @@ describe("a host", () => {
       })
   )
 
-  it.effect("is spoken to in plain HTTP where the program says so, by name and port", () =>
+  it.effect("is addressed in plain HTTP if the program says so, by name and port", () =>
     Effect.gen(function*() {
       const options = { plainHttp: ["registry.lan:5000"] }
       assert.strictEqual(yield* pinged("registry.lan:5000", options), "http://registry.lan:5000/v2/")
       assert.strictEqual(yield* pinged("registry.lan", options), "https://registry.lan/v2/")
     }))
 
-  it.effect("that is this machine is spoken to in HTTPS where the program says so, by name and port", () =>
+  it.effect("that is this machine is addressed in HTTPS if the program says so, by name and port", () =>
     Effect.gen(function*() {
       const options = { tls: ["LOCALHOST:5000"] }
       assert.strictEqual(yield* pinged("localhost:5000", options), "https://localhost:5000/v2/")
@@ -93,7 +93,7 @@ describe("a host", () => {
     }))
 
   it.effect.each(["docker.io", "index.docker.io"])(
-    "of Docker Hub is where its registry answers: %s",
+    "of Docker Hub is the one at which its registry answers: %s",
     (host) =>
       Effect.gen(function*() {
         assert.strictEqual(yield* pinged(host), "https://registry-1.docker.io/v2/")
@@ -104,7 +104,7 @@ describe("a host", () => {
 describe("HttpResolver", () => {
   const layer = HttpResolver.layer().pipe(Layer.provide(Layer.succeed(HttpClient.HttpClient, client({}).http)))
 
-  it.effect("gives the same host the same registry, also when asked at once", () =>
+  it.effect("returns the same registry for the same host, also to concurrent callers", () =>
     Effect.gen(function*() {
       const resolver = yield* Resolver.Resolver
       const host = Reference.Host.make("ghcr.io")
@@ -117,7 +117,7 @@ describe("HttpResolver", () => {
     }).pipe(Effect.provide(layer)))
 })
 
-it.effect("a host can do what the program says, the others what is known of them", () =>
+it.effect("a host has the capabilities that the program sets, others those that are known", () =>
   Effect.gen(function*() {
     const resolver = yield* HttpResolver.make({
       capabilities: { "Registry.Example.com:5000": { maximumChunk: 5_000_000 }, "ghcr.io": { chunks: true } }
@@ -147,7 +147,7 @@ describe("HttpRegistry", () => {
     "user@registry.test",
     "registry.test:port"
   ])(
-    "is not made of what is no host: %s",
+    "is not created for an invalid host: %s",
     (host) =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(HttpRegistry.make({ host }))
@@ -157,7 +157,7 @@ describe("HttpRegistry", () => {
 })
 
 describe("NodeNamespace", () => {
-  it.live("reads from this machine without more ado", () =>
+  it.live("reads from this machine without options", () =>
     Effect.gen(function*() {
       const bytes = bytesOf({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [] })
       const host = yield* listen((request, response) => {
@@ -230,7 +230,7 @@ describe("the layer from the configuration", () => {
 })
 
 describe("a client over fetch", () => {
-  it.live("reads, also answers without a body", () =>
+  it.live("reads, including responses without a body", () =>
     Effect.gen(function*() {
       const bytes = bytesOf("0123456789")
       const host = yield* listen((request, response) => {

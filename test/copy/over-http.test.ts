@@ -8,12 +8,11 @@ import { isCopyError } from "effect-oci/CopyError"
 import * as Limiter from "effect-oci/Limiter"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
-import type * as RegistryServer from "effect-oci/RegistryServer"
 import * as BadNetwork from "../utils/BadNetwork.ts"
 import { pushImage, pushReferrer, repository, tag } from "../utils/images.ts"
 import { listReferrers } from "../utils/registries.ts"
 import { connect } from "../utils/ScriptedServer.ts"
-import { serve } from "../utils/Served.ts"
+import { type Options, serve } from "../utils/Served.ts"
 
 const from = repository("team/app")
 const to = repository("mirror/app")
@@ -27,7 +26,7 @@ const copy = (source: Registry, destination: Registry) =>
   })
 
 /** Serves a registry in memory over HTTP. */
-const served = Effect.fnUntraced(function*(options?: RegistryServer.Options) {
+const served = Effect.fnUntraced(function*(options?: Options) {
   const store = yield* MemoryRegistry.make()
   return { store, host: (yield* serve(store, options)).host }
 })

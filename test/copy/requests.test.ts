@@ -7,14 +7,13 @@ import * as Copy from "effect-oci/Copy"
 import type { Descriptor } from "effect-oci/Descriptor"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
-import type * as RegistryServer from "effect-oci/RegistryServer"
 import { ResumptionThreshold } from "effect-oci/Upload"
 import { noise } from "../utils/BadNetwork.ts"
 import * as DockerRegistry from "../utils/DockerRegistry.ts"
 import { pushImage, pushIndex, pushReferrer, repository, tag } from "../utils/images.ts"
 import * as Proxy from "../utils/Proxy.ts"
 import { connect, digestOf } from "../utils/ScriptedServer.ts"
-import { serve } from "../utils/Served.ts"
+import { type Options, serve } from "../utils/Served.ts"
 
 const from = repository("team/app")
 const to = repository("mirror/app")
@@ -40,7 +39,7 @@ const watched = Effect.fnUntraced(function*(host: string, store?: Registry, refu
   return end
 })
 
-const served = (options?: RegistryServer.Options) =>
+const served = (options?: Options) =>
   Effect.gen(function*() {
     const store = yield* MemoryRegistry.make()
     return yield* watched((yield* serve(store, options)).host, store)

@@ -28,7 +28,7 @@ const readBlob = Effect.fnUntraced(function*(
   return yield* Stream.mkUint8Array(stream)
 }, Effect.scoped)
 
-/** A registry that keeps the headers of the requests that it receives, and answers as it is told. */
+/** A registry that records the headers of its requests, and sends the given answers. */
 const answering = Effect.fnUntraced(function*(answer: (url: string, response: Http.ServerResponse) => void) {
   const seen: Array<Http.IncomingHttpHeaders> = []
   const host = yield* listen((request, response) => {
@@ -38,7 +38,7 @@ const answering = Effect.fnUntraced(function*(answer: (url: string, response: Ht
   return { host, seen }
 })
 
-/** What a browser gives for a redirect that it does not follow. */
+/** The response of a browser for a redirect that it does not follow. */
 const hidden = () => Object.defineProperty(new Response(null), "type", { value: "opaqueredirect" })
 
 const blob = bytesOf("a blob")

@@ -1,6 +1,6 @@
 /**
- * What is made of the package by bundlers for other runtimes than Node: all of it but what is bound to Node, and a program
- * that reads, pushes and copies over fetch.
+ * Bundles of the package for runtimes other than Node: all entries except those that need Node, and a program that
+ * reads, pushes and copies over fetch.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"

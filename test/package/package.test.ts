@@ -1,6 +1,6 @@
 /**
- * The package as others get it: what is in it, and what it is to somebody who installs it in an empty folder. It needs no
- * network: what the package asks for is what this repository has installed.
+ * The package as users get it: its files, and a program that installs it in an empty folder. No network is needed,
+ * because the dependencies are those that this repository has installed.
  */
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
@@ -46,7 +46,7 @@ class Package extends Context.Service<Package, {
   readonly files: ReadonlyArray<string>
   /** A project that has nothing but this package, and what it asks for. */
   readonly consumer: string
-  /** Where it is installed. */
+  /** The folder in which it is installed. */
   readonly installed: string
 }>()("effect-oci/test/Package") {}
 
@@ -122,7 +122,9 @@ const entryPoints = Object.keys(
   (JSON.parse(Fs.readFileSync(join(root, "package.json"), "utf8")) as { readonly exports: object }).exports
 ).filter((name) => name !== "./package.json")
 
-/** Bundles a program of the consumer, and tells how large it is, in bytes: all of it, and what it has of this package. */
+/**
+ * Bundles a program of the consumer, and tells how large it is, in bytes: all of it, and what it has of this package.
+ */
 const bundle = Effect.fnUntraced(function*(name: string, program: string) {
   const { consumer, installed } = yield* Package
   const input = join(consumer, `${name}.js`)
@@ -175,7 +177,7 @@ const programOver = (http: string) => `
   await Effect.runPromise(Effect.scoped(Effect.provide(program, layer)))
 `
 
-/** What is written over descriptors, platforms and manifests; of which the misspelled is not to compile. */
+/** A program with descriptors, platforms and manifests. Its misspelled fields must not compile. */
 const strictProgram = `
   import { Effect, Schema } from "effect"
   import { Descriptor, Digest, Manifest, MediaType, Platform } from "effect-oci"

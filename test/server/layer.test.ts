@@ -49,7 +49,7 @@ describe("the layer", () => {
       }
     }))
 
-  it.live("adds the token service where tokens are wanted", () =>
+  it.live("adds the token service if the server issues tokens", () =>
     Effect.gen(function*() {
       const authentication = Authentication.bearer({
         service: "registry.test",
@@ -91,7 +91,7 @@ describe("the layer from the configuration", () => {
 })
 
 describe("a program", () => {
-  it.live("serves several registries at once, each by its own name", () =>
+  it.live("serves several registries at once, each under its own name", () =>
     Effect.gen(function*() {
       const [one, two] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
       yield* pushImage(one, repository("app"), ["one"], { tags: [tag("1")] })
