@@ -72,8 +72,7 @@ const apiHost = (host: string): string => DockerHub.isHost(host) ? DockerHub.api
  * import { NodeHttpClient } from "@effect/platform-node"
  * import { Effect } from "effect"
  * import * as HttpResolver from "effect-oci/HttpResolver"
- * import { isLoopback } from "../http/AddressPolicy.ts"
-import * as Reference from "effect-oci/Reference"
+ * import * as Reference from "effect-oci/Reference"
  *
  * const host = Reference.Host.make("ghcr.io")
  *
