@@ -254,7 +254,10 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
       Effect.gen(function*() {
         const { files, installed } = yield* Package
         const command = files.filter((path) => path.startsWith("dist/cli/"))
-        assert.deepStrictEqual(command.filter((path) => !path.endsWith(".js")), ["dist/cli/LICENSES.txt"])
+        assert.deepStrictEqual(command.filter((path) => !path.endsWith(".js")), [
+          "dist/cli/LICENSES.txt",
+          "dist/cli/effect-oci.1"
+        ])
         assert.isBelow(command.length, 80)
         const imported = command.flatMap((path) =>
           Array.from(
@@ -375,8 +378,8 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
   it.effect("runs", () =>
     Effect.gen(function*() {
       const { consumer } = yield* Package
-      const example = examples().find(({ code }) => code.includes("Effect.runSync(program) // => 39"))
-      Fs.writeFileSync(join(consumer, "program.ts"), `${example?.code}\nconsole.log(Effect.runSync(program))`)
+      const example = examples().find(({ code }) => code.includes("Effect.runSync(program).size // => 39"))
+      Fs.writeFileSync(join(consumer, "program.ts"), `${example?.code}\nconsole.log(Effect.runSync(program).size)`)
       assert.strictEqual(yield* succeed(consumer, "node", "program.ts"), "39\n")
     }), patience)
 
