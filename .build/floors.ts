@@ -1,6 +1,6 @@
 /**
- * An oxlint plugin that keeps the floors of the house: a room of `src` imports only from the rooms below it, and only
- * some rooms may use what lies outside.
+ * An oxlint plugin that checks imports: a room of `src` imports only from the rooms below it, and only some rooms may
+ * import certain packages.
  */
 import { isBuiltin } from "node:module"
 import { basename, dirname, relative, resolve } from "node:path"
@@ -14,7 +14,7 @@ interface Source {
   readonly value?: unknown
 }
 
-/** From the ground up. A room is a folder or a module directly in `src`. */
+/** Rooms, from the lowest floor to the highest. A room is a folder or a module directly in `src`. */
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   [
     "Text",
@@ -28,12 +28,14 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "Descriptor",
     "Manifest",
     "LargeManifest",
-    "Reference"
+    "Reference",
+    "TokenScope"
   ],
   ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
   ["Resolver"],
   ["stores"],
   ["views"],
+  ["http"],
   ["auth"],
   ["client"],
   ["server"],
@@ -47,11 +49,11 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
 
 const strangers = ["stores", "views", "client", "server"]
 
-/** Who may import what from outside `src`: the first pattern that fits a specifier decides. */
+/** Rooms that may import from outside `src`. The first pattern that matches a specifier decides. */
 const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<string>]> = [
   [/^@?effect(\/[a-z-]+)*$/, []],
   [/^effect-oci(\/|$)/, []],
-  [/^effect\/(cli|http|http-api|process)\//, ["auth", "client", "server", "node", "cli"]],
+  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "node", "cli"]],
   [/^@effect\/platform-node/, ["node", "cli"]]
 ]
 const nodeRooms = ["node", "cli"]
@@ -62,7 +64,7 @@ const roomOf = (file: string): string => basename(relative(src, file).split(/[\\
 
 const floorOf = (room: string): number => floors.findIndex((rooms) => rooms.includes(room))
 
-/** Says what is wrong with importing `specifier` in `file`. */
+/** Returns why `file` must not import `specifier`, or `undefined`. */
 const verdict = (file: string, specifier: string): string | undefined => {
   const room = roomOf(file)
   if (floorOf(room) < 0) return `${room} is not one of the rooms in .build/floors.ts`

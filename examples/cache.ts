@@ -1,5 +1,5 @@
 /**
- * A pull-through cache: what is pulled from it comes from the upstream registry once, and from a folder from then on.
+ * Runs a pull-through cache: content comes from the upstream registry once, and afterwards from a folder.
  *
  *     node examples/cache.ts ghcr.io cache 5000
  */

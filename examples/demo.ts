@@ -1,6 +1,6 @@
 /**
- * The demo: serves two registries over HTTP, one in memory and one in a folder, packs the sources of this project into an
- * image, and copies it from one to the other.
+ * Serves two registries over HTTP, one in memory and one in a folder, packs the sources of this project into an image,
+ * and copies it from one to the other.
  *
  *     npm run demo
  */

@@ -1,6 +1,6 @@
 /**
- * Two hosts with the same images. What is read comes from the first, and from the second where the first is down, or goes
- * down in the middle; every manifest and every blob is looked for in both.
+ * Copies an image from two hosts that have the same images. Reads use the first host, and the second one if the first
+ * is unavailable or fails in the middle. Every manifest and every blob is looked up in both.
  *
  *     node examples/failover.ts 127.0.0.1:5001 127.0.0.1:5002 team/app:1 127.0.0.1:5003/team/app:1
  */

@@ -1,5 +1,5 @@
 /**
- * Lists what an image consists of: platforms, layers, and what refers to it.
+ * Lists the platforms, layers and referrers of an image.
  *
  *     node examples/inspect.ts 127.0.0.1:5001/team/app:1
  */

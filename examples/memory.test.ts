@@ -1,5 +1,5 @@
 /**
- * A test with a registry in memory, which has everything but a network. All tests of the block share it.
+ * Tests a program with a registry in memory, which needs no network. All tests of the block share the registry.
  *
  *     npx vitest run examples/memory.test.ts
  */

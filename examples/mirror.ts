@@ -1,6 +1,6 @@
 /**
- * Mirrors a list of images, one a line: many at a time, as far as the registries bear it. What they have in common is
- * moved once, and what is there already not at all, so that it can run every night.
+ * Mirrors a list of images, one per line. Many run at a time, as far as the registries accept. Common content is copied
+ * once, and content that the mirror has is not copied again, so that the script can run every night.
  *
  *     node examples/mirror.ts images.txt 127.0.0.1:5000/mirror
  */

@@ -1,6 +1,5 @@
 /**
- * A program that asks a registry for the newest version of an image, and how it is tested: with a registry of one
- * operation.
+ * Finds the newest version of an image, and tests that with a registry of one operation.
  *
  *     node examples/mock.ts
  */

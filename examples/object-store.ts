@@ -1,6 +1,6 @@
 /**
- * Copies an image to an object store, by a registry that is written in `support/object-store.ts`, and from there to where
- * it is wanted.
+ * Copies an image to an object store, and from there to another registry. `support/object-store.ts` implements the
+ * registry over the object store.
  *
  *     node examples/object-store.ts http://127.0.0.1:9000/bucket 127.0.0.1:5001/app:1 127.0.0.1:5002/app:1
  */

@@ -1,6 +1,6 @@
 /**
- * Copies an image, and sends its spans, metrics and logs to an OpenTelemetry collector. There is nothing to switch on:
- * each operation of a registry is a span, and requests, retries, pauses and bytes are counted.
+ * Copies an image, and sends its spans, metrics and logs to an OpenTelemetry collector. Nothing has to be switched on:
+ * each operation of a registry has a span, and metrics count requests, retries, pauses and bytes.
  *
  *     node examples/otlp.ts http://127.0.0.1:4318 127.0.0.1:5001/team/app:1 127.0.0.1:5002/mirror/app:1
  */

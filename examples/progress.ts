@@ -1,5 +1,5 @@
 /**
- * Copies an image, and tells how far it is: running the stream of events is the copy.
+ * Copies an image, and prints its progress. Running the stream of events runs the copy.
  *
  *     node examples/progress.ts 127.0.0.1:5001/team/app:1 127.0.0.1:5002/mirror/app:1
  */

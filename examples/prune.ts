@@ -1,7 +1,7 @@
 /**
- * Deletes the images of a repository that are older than so many days, with all their tags. What has no date stays, and
- * so does what is part of a younger index. A signature, or anything else that refers to an image, stays with its image.
- * Add `--dry-run` to only list what would be deleted.
+ * Deletes the images of a repository that are older than a number of days, with all their tags. Images without a date
+ * and images of a younger index are kept. A signature, or another referrer, is kept with its image. Add `--dry-run` to
+ * list the images without deleting them.
  *
  *     node examples/prune.ts 127.0.0.1:5000/team/app 30 --dry-run
  */

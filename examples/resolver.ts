@@ -1,5 +1,5 @@
 /**
- * One host that exists in memory only, beside all the others: a program copies between the two and cannot tell.
+ * Resolves one host to a registry in memory, beside all other hosts, and copies between them.
  *
  *     node examples/resolver.ts 127.0.0.1:5001/team/app:1
  */

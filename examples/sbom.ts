@@ -1,6 +1,6 @@
 /**
- * Attaches an SBOM to an image: an artifact whose subject is the image, so that registries list it among what refers to
- * the image, and copies take it along.
+ * Attaches an SBOM to an image, as an artifact whose subject is the image. Registries list it among the referrers of
+ * the image, and copies include it.
  *
  *     node examples/sbom.ts 127.0.0.1:5000/team/app:1 sbom.spdx.json
  */

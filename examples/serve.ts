@@ -1,6 +1,6 @@
 /**
- * A registry in memory, served over HTTP: anybody may pull, ada may push. Images are copied into it by name, by the same
- * program.
+ * Serves a registry in memory over HTTP. Everyone may pull, and ada may push. The same program copies images into it by
+ * name.
  *
  *     node examples/serve.ts 5000 127.0.0.1:5001/team/app:1
  */

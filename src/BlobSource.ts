@@ -1,9 +1,9 @@
 /**
- * Where the bytes of a blob come from when it is pushed.
+ * Sources of the bytes of a blob that is pushed.
  *
- * A source knows its length, and can be opened at an offset. One that can be opened more than once (`replay: "any"`) can
- * be sent again after a failure, and can go on in the middle; a one-shot source (`replay: "once"`) is read once, from
- * its beginning.
+ * A source knows its size and can be opened at an offset. A source that can be opened more than once (`replay: "any"`)
+ * can be sent again after a failure, and resumes in the middle. A source with `replay: "once"` is read once, from its
+ * beginning.
  *
  * @since 0.1.0
  */
@@ -14,21 +14,22 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
 /**
- * Where the bytes of a blob come from.
+ * A source of the bytes of a blob.
  *
  * @category models
  * @since 0.1.0
  */
 export interface BlobSource<out E = never> {
-  /** Of the whole blob, in bytes. */
+  /** Size of the whole blob, in bytes. */
   readonly size: number
-  /** The bytes from `offset` on, which is at most `size`. */
+  /** Returns the bytes from `offset` on, which is at most `size`. */
   readonly open: (offset: number) => Stream.Stream<Uint8Array, E>
+  /** Number of times that the source can be opened. */
   readonly replay: "once" | "any"
 }
 
 /**
- * A source of bytes in memory.
+ * Creates a source of bytes in memory.
  *
  * **Example** (Bytes in memory)
  *
@@ -53,9 +54,9 @@ export const fromBytes = (bytes: Uint8Array): BlobSource => ({
 })
 
 /**
- * A source that is read once, from its beginning.
+ * Creates a source that is read once, from its beginning.
  *
- * **Example** (Bytes that come by once)
+ * **Example** (A stream that is read once)
  *
  * ```ts import.meta.vitest
  * import { Effect, Stream } from "effect"
@@ -77,9 +78,9 @@ export const fromStream = <E>(size: number, stream: Stream.Stream<Uint8Array, E>
 })
 
 /**
- * A source that is opened by a function, as often as needed.
+ * Creates a source that a function opens, as often as needed.
  *
- * **Example** (A file, read from where it is needed)
+ * **Example** (A file that is read from an offset)
  *
  * ```ts import.meta.vitest
  * import { NodeServices } from "@effect/platform-node"
@@ -106,8 +107,8 @@ export const make = <E>(
 ): BlobSource<E> => ({ size, open, replay: "any" })
 
 /**
- * The same source, whose beginning is fetched at once, whether anybody reads it yet or not: the first to open it there gets
- * that. It is let go of when they do so, or when the scope closes.
+ * Starts to fetch the beginning of a source immediately. The first reader that opens the source at offset 0 receives
+ * it. The fetch is released at that point, or when the scope closes.
  *
  * @category combinators
  * @since 0.1.0
@@ -140,8 +141,8 @@ export const primed = Effect.fnUntraced(function*<E>(
 })
 
 /**
- * The bytes from `offset` on, in memory: for small ones, that are better sent as one piece. Of a source that has more than
- * its size, somewhat more than that.
+ * Collects the bytes from `offset` on in memory, for small blobs, which are sent in one piece. If the source has more
+ * bytes than its size, the result is longer as well, by at most one chunk.
  *
  * @category combinators
  * @since 0.1.0

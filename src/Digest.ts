@@ -1,9 +1,9 @@
 /**
  * Content identifiers, such as `sha256:e3b0c442…`: an algorithm, a colon, and the encoded hash.
  *
- * The grammar is the one of the OCI image specification ("Digests" in `descriptor.md`). `sha256` and `sha512` are
- * checked to the letter: lower-case hexadecimal of the right length. Any other algorithm that fits the grammar is
- * accepted, as the specification asks, though nothing here can verify content against it.
+ * The grammar is that of the OCI image specification ("Digests" in `descriptor.md`). A hash of `sha256` or `sha512` has
+ * to be lower-case hexadecimal of the right length. Other algorithms are accepted if they match the grammar, as the
+ * specification requires, but content cannot be verified with them.
  *
  * @since 0.1.0
  */
@@ -21,7 +21,7 @@ import { printable } from "./Text.ts"
 export type Digest = Brand.Branded<string, "effect-oci/Digest">
 
 /**
- * A string is not a digest. `offset` counts characters from 0 and points at what is wrong.
+ * A string is not a digest. `offset` is the position of the first wrong character, from 0.
  *
  * @category errors
  * @since 0.1.0
@@ -77,9 +77,9 @@ export const Digest: Schema.brand<Schema.String, "effect-oci/Digest"> = Schema.S
 )
 
 /**
- * Reads a digest.
+ * Parses a digest.
  *
- * **Example** (Reading digests)
+ * **Example** (Parsing digests)
  *
  * ```ts import.meta.vitest
  * import { Result } from "effect"
@@ -101,7 +101,7 @@ export const parse = (input: string): Result.Result<Digest, InvalidDigest> => {
 }
 
 /**
- * Tells digests from other strings.
+ * Returns true if a value is a digest.
  *
  * @category guards
  * @since 0.1.0
@@ -109,7 +109,7 @@ export const parse = (input: string): Result.Result<Digest, InvalidDigest> => {
 export const isDigest = (u: unknown): u is Digest => typeof u === "string" && problemOf(u) === undefined
 
 /**
- * The algorithm of a digest: the part before the colon.
+ * Returns the algorithm of a digest: the part before the colon.
  *
  * @category accessors
  * @since 0.1.0
@@ -117,7 +117,7 @@ export const isDigest = (u: unknown): u is Digest => typeof u === "string" && pr
 export const algorithm = (self: Digest): string => self.slice(0, self.indexOf(":"))
 
 /**
- * The encoded hash of a digest: the part behind the colon.
+ * Returns the encoded hash of a digest: the part after the colon.
  *
  * @category accessors
  * @since 0.1.0
@@ -125,9 +125,9 @@ export const algorithm = (self: Digest): string => self.slice(0, self.indexOf(":
 export const encoded = (self: Digest): string => self.slice(self.indexOf(":") + 1)
 
 /**
- * Assembles a digest from an algorithm and the raw bytes of its hash, in hexadecimal.
+ * Creates a digest from an algorithm and the raw bytes of its hash.
  *
- * **Example** (A hash that Node made)
+ * **Example** (A hash that Node computed)
  *
  * ```ts import.meta.vitest
  * import * as Digest from "effect-oci/Digest"

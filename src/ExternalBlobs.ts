@@ -1,5 +1,5 @@
 /**
- * Content that is in no registry: layers that their licence keeps out of registries are at the `urls` of their
+ * Content outside of registries: layers that their licence keeps out of registries are at the `urls` of their
  * descriptor (image-spec, `descriptor.md`).
  *
  * @since 0.1.0
@@ -22,9 +22,8 @@ export type Open = (
 ) => Stream.Stream<Uint8Array, RegistryError>
 
 /**
- * How copies get external layers, if their policy is to fetch them: see `externalLayers` among the options of a copy.
- * `HttpResolver.layer` and `NodeNamespace.layer` bring one that uses HTTP. Without one, such a copy fails with
- * `Unsupported`.
+ * Function with which copies get external layers if `externalLayers` is `"fetch"`. `HttpResolver.layerExternalBlobs`
+ * and `NodeNamespace.layer` provide one that uses HTTP. Without one, such a copy fails with `Unsupported`.
  *
  * @default undefined
  * @category references

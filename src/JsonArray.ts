@@ -1,16 +1,16 @@
 /**
- * Reads a JSON object that holds one long array, piece by piece.
+ * JSON objects with one long array, read piece by piece.
  *
- * A registry decides how long its lists are. Parsing 15 MB at once keeps the event loop from running for longer than a
- * user waits for Ctrl-C. So the document is cut at the commas of its array first, a megabyte at a time, and each piece
- * is parsed when it is read.
+ * A registry decides how long its lists are. Parsing 15 MB at once blocks the event loop for longer than a user waits
+ * for Ctrl-C. Therefore the document is first cut at the commas of its array, a megabyte at a time, and each piece is
+ * parsed when it is read.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as JsonScan from "./JsonScan.ts"
 
-/** A document that is cut within one of its arrays. */
+/** A document that has been cut within one of its arrays. */
 export interface JsonArray {
   /** Number of pieces. */
   readonly length: number
@@ -28,7 +28,7 @@ export interface JsonArray {
 const sliceLength = 1024 * 1024
 const restLimit = 1024 * 1024
 
-/** Positions of the array, after its bracket and at its other bracket, and of the ends of its pieces. */
+/** Positions of the array, after its first bracket and at its last one, and of the ends of its pieces. */
 interface Found {
   readonly start: number
   readonly end: number
@@ -41,7 +41,7 @@ const decodeString = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Str
 const isName = (json: string, name: string): boolean =>
   json === `"${name}"` || json.includes("\\") && Option.contains(decodeString(json), name)
 
-/** Finds the array behind a field of the outermost object, of no length at the end of a document that has none. */
+/** Finds the array of a field of the outermost object. If there is none, it is empty and at the end of the document. */
 const find = Effect.fnUntraced(function*(bytes: Uint8Array, field: string, pieceSize: number): Effect.fn.Return<
   Found | undefined
 > {
@@ -76,7 +76,7 @@ const find = Effect.fnUntraced(function*(bytes: Uint8Array, field: string, piece
     } else if (byte === JsonScan.quote && depth === 1) name = [at, next]
     else if (byte === JsonScan.comma && depth === 1) isField = false
     else if (byte === JsonScan.colon && depth === 1 && isName(decoder.decode(bytes.subarray(...name)), field)) {
-      // of two fields of that name, readers would take different ones
+      // readers would take different ones of two fields with that name
       if (isFound) return undefined
       isField = isFound = true
     }
@@ -100,8 +100,9 @@ const concat = (...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
 }
 
 /**
- * Cuts a document within the array behind `field`: at each comma, or only after so many bytes. Without such an array, all
- * of the document is `rest`. Returns nothing if the document is no object, has two such fields, or is large without them.
+ * Cuts a document within the array of `field`: at each comma, or at the first comma after `pieceSize` bytes. If there
+ * is no such array, all of the document is `rest`. Returns `undefined` if the document is not an object, has two such
+ * fields, or has more than 1 MiB outside of the array.
  */
 export const make = Effect.fnUntraced(function*(bytes: Uint8Array, field: string, pieceSize = 0): Effect.fn.Return<
   JsonArray | undefined

@@ -1,5 +1,5 @@
 /**
- * Positions in JSON, found without parsing it. Its structure is ASCII, so bytes serve as well as text.
+ * Positions in JSON, found without parsing it. The structure of JSON is ASCII, so bytes can be scanned as well as text.
  */
 
 type Json = string | Uint8Array
@@ -25,21 +25,21 @@ const isSpace = (code: number): boolean => code === 0x20 || code === 0x0a || cod
 
 const codeAt = (json: Json, at: number): number => (typeof json === "string" ? json.charCodeAt(at) : json[at]) ?? 0
 
-/** Returns where a string ends that begins here, or the length of the document if it does not. */
+/** Returns the end of the string that begins at `start`, or the length of the document if the string has no end. */
 export const endOfString = (json: Json, start: number): number => {
   let at = start + 1
   while (at < json.length && codeAt(json, at) !== quote) at += codeAt(json, at) === backslash ? 2 : 1
   return Math.min(at + 1, json.length)
 }
 
-/** Returns where white space ends that begins here. */
+/** Returns the end of the white space that begins at `start`. */
 export const endOfSpace = (json: Json, start: number): number => {
   let at = start
   while (isSpace(codeAt(json, at))) at++
   return at
 }
 
-/** Returns where a value ends that begins here, if it is one: what is between is not checked. */
+/** Returns the end of the value that begins at `start`. Its content is not checked. */
 export const endOfValue = (json: Json, start: number): number => {
   let at = start
   let depth = 0
@@ -55,7 +55,7 @@ export const endOfValue = (json: Json, start: number): number => {
   return at
 }
 
-/** Returns what a document has too many of to be parsed, if it does. The document need not be valid. */
+/** Returns the limit that a document exceeds, or `undefined`. The document need not be valid. */
 export const excess = (json: Json): "levels" | "values" | undefined => {
   let levels = 0
   let values = 1

@@ -1,9 +1,9 @@
 /**
- * Manifests that may be large, such as a list of a hundred thousand referrers: decoded piece by piece, so that other fibers,
- * and signals, are not held up meanwhile.
+ * Decoding of manifests that may be large, such as a list of a hundred thousand referrers. They are decoded in pieces, so
+ * that other fibers and signals are not blocked meanwhile.
  *
- * A large document is cut within its list. Each piece of that list, together with all else that the document says, is a
- * small manifest of the same type, and is decoded by `Manifest.decode`; so both read the same.
+ * A large document is cut within its list. Each piece of the list, with the rest of the document, is a small manifest of
+ * the same type, which `Manifest.decode` decodes. Therefore both modules return the same.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -11,17 +11,17 @@ import * as JsonArray from "./JsonArray.ts"
 import * as Manifest from "./Manifest.ts"
 import * as MediaType from "./MediaType.ts"
 
-// of documents that are decoded in one go, and of pieces, in bytes
+// maximum size of a document that is decoded in one go, and of a piece, in bytes
 const pieceSize = 64 * 1024
 
-// of what each piece repeats of the document, in characters
+// maximum length of the rest of the document, which each piece repeats, in characters
 const frameLimit = 16 * 1024
 
-/** Returns the name of the list that a manifest of this type may be long by. */
+/** Returns the name of the list that makes a manifest of this type long. */
 const listOf = (mediaType: string): "manifests" | "layers" | "blobs" =>
   MediaType.isIndex(mediaType) ? "manifests" : mediaType === MediaType.artifactManifest ? "blobs" : "layers"
 
-/** The same manifest with all of its list, of which each piece has a part. */
+/** Joins the pieces of a manifest, each of which has a part of its list. */
 const joined = (pieces: ReadonlyArray<Manifest.Manifest>, bytes: Uint8Array): Manifest.Manifest | undefined => {
   const [first] = pieces
   switch (first?._tag) {
@@ -53,7 +53,7 @@ export const decode = Effect.fnUntraced(function*(
   const pieces: Array<Manifest.Manifest> = []
   for (let index = 0; index < list.length; index++) {
     const decoded = Manifest.decode(mediaType, list.document(index))
-    // an error names what is wrong with the whole document
+    // the error has to be that of the whole document
     if (Result.isFailure(decoded)) return yield* whole
     pieces.push(decoded.success)
     yield* Effect.yieldNow
@@ -61,7 +61,7 @@ export const decode = Effect.fnUntraced(function*(
   return joined(pieces, bytes) ?? (yield* whole)
 })
 
-/** Returns what a manifest refers to, as `Manifest.digests` does. */
+/** Returns the content that a manifest refers to, as `Manifest.digests` does. */
 export const digests = (
   mediaType: string,
   bytes: Uint8Array

@@ -1,9 +1,9 @@
 /**
- * How much goes on at one registry at a time.
+ * Limits of concurrent requests to one registry.
  *
- * A permit covers a request and the body of its answer. Who is about to send several requests that belong together, as a
- * transfer between two registries does, takes permits of all of them beforehand, by {@link withPermits}: they are taken
- * in one order, so that no two wait for each other, and cover whatever is sent meanwhile.
+ * A permit covers a request and the body of its response. A transfer between two registries takes a permit of each of
+ * them beforehand, with {@link withPermits}, which covers all requests that are sent meanwhile. Permits are always
+ * taken in the same order, so that no two transfers wait for each other.
  *
  * @since 0.1.0
  */
@@ -14,28 +14,31 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 
 /**
- * Limits how much goes on at one registry at a time.
+ * Limits how many requests to one registry run at the same time.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Limiter {
-  /** Its place in the order in which permits are taken. */
+  /** Position in the order in which permits of several limiters are taken. */
   readonly id: number
-  /** How much may go on by now. */
+  /** The number of requests that may currently run at the same time. */
   readonly limit: Effect.Effect<number>
-  /** Waits for a permit, which is given back when the scope closes. */
+  /** Waits for a permit, which is released when the scope closes. */
   readonly take: Effect.Effect<void, never, Scope.Scope>
-  /** A request is sent. What it gives is told what came of that: an answer, or a refusal because of too many requests. */
+  /**
+   * Records that a request was sent. The returned function records its outcome: answered, or refused because of too
+   * many requests.
+   */
   readonly begin: Effect.Effect<(outcome: "answered" | "refused") => Effect.Effect<void>>
-  /** The limiters it is made of, by {@link all}; each is then taken for itself. */
+  /** Limiters that {@link all} has combined. A permit is taken of each of them. */
   readonly parts?: ReadonlyArray<Limiter>
 }
 
 let created = 0
 
 /**
- * A limit that stays: a number from 1 on.
+ * Creates a limiter with a constant limit, which is at least 1.
  *
  * @category constructors
  * @since 0.1.0
@@ -51,7 +54,7 @@ export const fixed = (limit: number): Limiter => {
 }
 
 /**
- * No limit at all.
+ * Creates a limiter that never waits.
  *
  * @category constructors
  * @since 0.1.0
@@ -64,17 +67,21 @@ export const unlimited = (): Limiter => ({
 })
 
 /**
- * A limit that finds itself. While more than half of it is used it grows by one with every answer, until the registry
- * refuses for the first time; from then on, while it is used up, by one in as many answers as it allows. It is halved once for each burst of refusals: those of
- * requests that were under way by then count no more.
+ * Creates a limiter that adapts to what the registry accepts.
+ *
+ * **Details**
+ *
+ * While more than half of the limit is used, it grows by one with every answer, until the registry refuses a request
+ * for the first time. After that, while all of it is used, it grows by one with every `limit` answers. Each burst of
+ * refusals halves it once: refusals of requests that were already running at that moment do not count again.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const adaptive = (options?: {
-  /** Where it begins; 16 unless given, and no more than the maximum. */
+  /** Initial limit, at most the maximum. Default: 16. */
   readonly start?: number
-  /** Where it stops growing; 64 unless given. */
+  /** Largest limit. Default: 64. */
   readonly maximum?: number
 }): Limiter => {
   const { maximum = 64 } = options ?? {}
@@ -121,7 +128,7 @@ export const adaptive = (options?: {
 }
 
 /**
- * The limiters of several registries that are used as one. A permit of it is one of each.
+ * Combines the limiters of several registries that are used as one. A permit is one permit of each.
  *
  * @category combinators
  * @since 0.1.0
@@ -137,18 +144,18 @@ export const all = (limiters: ReadonlyArray<Limiter>): Limiter => {
   }
 }
 
-/** Those that limit for themselves, each once, in the order in which permits are taken. */
+/** Returns the limiters that are not combined, each once, in the order in which permits are taken. */
 const inOrder = (limiters: Iterable<Limiter>): ReadonlyArray<Limiter> =>
   Array.from(new Set(Array.from(limiters).flatMap((limiter) => limiter.parts ?? [limiter]))).sort((a, b) => a.id - b.id)
 
-// what was taken beforehand
+// limiters of which `withPermits` holds a permit
 const Held: Context.Reference<ReadonlySet<Limiter>> = Context.Reference<ReadonlySet<Limiter>>(
   "effect-oci/Limiter/Held",
   { defaultValue: () => new Set() }
 )
 
 /**
- * A permit while the scope is open: one that was taken beforehand, or another.
+ * Takes a permit until the scope closes, unless {@link withPermits} already holds one.
  *
  * @category combinators
  * @since 0.1.0
@@ -157,7 +164,7 @@ export const permit = (self: Limiter): Effect.Effect<void, never, Scope.Scope> =
   Effect.flatMap(Held, (held) => held.has(self) ? Effect.void : self.take)
 
 /**
- * Runs something that will send requests to several registries, under one permit of each.
+ * Runs an effect that sends requests to several registries, under one permit of each.
  *
  * @category combinators
  * @since 0.1.0
@@ -175,7 +182,7 @@ export const withPermits = (...limiters: ReadonlyArray<Limiter | undefined>) =>
   })
 
 /**
- * Makes the limiter of each client of a registry.
+ * Function that creates the limiter of each client of a registry.
  *
  * @default {@link adaptive}
  * @category references
@@ -187,7 +194,7 @@ export const PerRegistry: Context.Reference<() => Limiter> = Context.Reference<(
 )
 
 /**
- * Gives each client that is made with it the same fixed limit.
+ * Gives each client that is created with this layer a constant limit of its own.
  *
  * **Example** (Two requests at a time)
  *
@@ -206,7 +213,7 @@ export const PerRegistry: Context.Reference<() => Limiter> = Context.Reference<(
 export const layerFixed = (limit: number): Layer.Layer<never> => Layer.succeed(PerRegistry, () => fixed(limit))
 
 /**
- * Gives no client that is made with it a limit.
+ * Gives the clients that are created with this layer no limit.
  *
  * **Example** (As many requests as there are)
  *

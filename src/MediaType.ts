@@ -1,7 +1,7 @@
 /**
- * The media types that OCI and Docker give to manifests, configs and layers.
+ * Media types of manifests, configs and layers of OCI and Docker.
  *
- * A media type is a plain string here: registries and clients must cope with ones they do not know.
+ * A media type is a plain string, because registries and clients have to accept types that they do not know.
  *
  * @since 0.1.0
  */
@@ -79,7 +79,7 @@ export const imageLayer = "application/vnd.oci.image.layer.v1.tar"
 export const empty = "application/vnd.oci.empty.v1+json"
 
 /**
- * Bytes of which no more is known.
+ * Bytes of an unknown type.
  *
  * @category constants
  * @since 0.1.0
@@ -87,7 +87,7 @@ export const empty = "application/vnd.oci.empty.v1+json"
 export const octetStream = "application/octet-stream"
 
 /**
- * Every type of manifest understood here, the common ones first: what a client sends as `Accept`.
+ * Types of manifests that this package decodes, the common ones first. Clients send them as `Accept`.
  *
  * @category constants
  * @since 0.1.0
@@ -101,7 +101,7 @@ export const manifests: ReadonlyArray<string> = [
 ]
 
 /**
- * Is this a type of manifest understood here?
+ * Returns true if a type is one of {@link manifests}.
  *
  * @category guards
  * @since 0.1.0
@@ -109,7 +109,7 @@ export const manifests: ReadonlyArray<string> = [
 export const isManifest = (mediaType: string): boolean => manifests.includes(mediaType)
 
 /**
- * Is this a type of manifest that lists other manifests?
+ * Returns true if a type is that of a manifest that lists other manifests.
  *
  * @category guards
  * @since 0.1.0
@@ -117,7 +117,7 @@ export const isManifest = (mediaType: string): boolean => manifests.includes(med
 export const isIndex = (mediaType: string): boolean => mediaType === imageIndex || mediaType === dockerManifestList
 
 /**
- * Is this a config or layer, of OCI or Docker, and so surely no manifest?
+ * Returns true if a type is that of a config or layer of OCI or Docker, and so not of a manifest.
  *
  * @category guards
  * @since 0.1.0
@@ -127,7 +127,8 @@ export const isBlob = (mediaType: string): boolean =>
   /^application\/vnd\.(oci\.image\.(config|layer)\.|docker\.(container\.image|image\.rootfs)\.)/.test(mediaType)
 
 /**
- * Is this a layer that its licence keeps out of registries, to be had only from the descriptor's `urls`?
+ * Returns true if a type is that of a layer that its licence keeps out of registries, so that only the `urls` of its
+ * descriptor have it.
  *
  * @category guards
  * @since 0.1.0
@@ -138,7 +139,7 @@ export const isNonDistributable = (mediaType: string): boolean =>
   mediaType === "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 
 /**
- * Returns true for a type that says nothing of the content, such as the default of a file server. Registries send
+ * Returns true if a type does not describe the content, such as the default of a file server. Some registries send
  * manifests with such types; see `Manifest.mediaTypeOf`.
  *
  * @category guards
@@ -149,7 +150,7 @@ export const isGeneric = (mediaType: string): boolean =>
   /^(?:application\/(?:json|octet-stream|x-octet-stream|xml|xhtml\+xml)|binary\/octet-stream)$/.test(mediaType)
 
 /**
- * A `Content-Type` without its parameters, in lower case (RFC 9110 section 8.3.1: types are case-insensitive).
+ * Returns a `Content-Type` without its parameters, in lower case, because types are case-insensitive (RFC 9110, 8.3.1).
  *
  * **Example** (Reading a header)
  *

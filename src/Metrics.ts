@@ -1,11 +1,11 @@
 /**
- * What is counted of all that goes on: requests, retries, pauses, and the bytes of blobs, each by registry.
+ * Counters of requests, retries, pauses and bytes of blobs, each by registry.
  */
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import { Observer, type RegistryEvent } from "./Observer.ts"
 
-/** A counter for each registry, made once: its name and attributes make a key, which is long in the making. */
+/** Creates a counter per registry, once each, because it takes long to make a key of its name and attributes. */
 const counter = (name: string, description: string, attributes: Readonly<Record<string, string>> = {}) => {
   const known = new Map<string, Metric.Counter<number>>()
   return (registry: string): Metric.Counter<number> => {
@@ -22,8 +22,8 @@ const counter = (name: string, description: string, attributes: Readonly<Record<
 
 const events = {
   Requested: counter("oci.requests", "Requests that were sent to a registry"),
-  Retried: counter("oci.retries", "Failures of a registry that were tried again"),
-  Paused: counter("oci.pauses", "Times that something waited for as long as a registry asked for")
+  Retried: counter("oci.retries", "Failures of a registry that were retried"),
+  Paused: counter("oci.pauses", "Pauses that a registry asked for and a request waited for")
 }
 
 const blobs = (direction: "pull" | "push") =>
@@ -34,13 +34,13 @@ const blobs = (direction: "pull" | "push") =>
 
 const bytes = { pull: blobs("pull"), push: blobs("push") }
 
-/** Counts an event, and tells whoever watches. */
+/** Increments the counter of an event, and passes the event to the `Observer`. */
 export const tell = (event: RegistryEvent): Effect.Effect<void> =>
   Effect.andThen(
     event._tag === "Warning" ? Effect.void : Metric.update(events[event._tag](event.registry), 1),
     Effect.flatMap(Observer, (observe) => observe(event))
   )
 
-/** Counts bytes of blobs. */
+/** Adds to the counter of the bytes of blobs. */
 export const moved = (direction: "pull" | "push", registry: string, count: number): Effect.Effect<void> =>
   Metric.update(bytes[direction](registry), count)

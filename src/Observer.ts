@@ -1,5 +1,5 @@
 /**
- * Watching what happens below the operations of registries.
+ * Events below the operations of registries: requests, retries, pauses and warnings.
  */
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -7,9 +7,9 @@ import * as Effect from "effect/Effect"
 import type { RegistryError } from "./RegistryError.ts"
 
 /**
- * What happens below an operation without being its result: a request was sent; what failed is tried again; a registry
- * warned (distribution-spec, "Warnings"), or credentials for it were ignored, because they cannot be read; a registry
- * asked for a pause that a request now waits out.
+ * Events of an operation that are not its result: a request was sent; a failure is retried; a registry sent a warning
+ * (distribution-spec, "Warnings"), or credentials for it were ignored, because they cannot be read; a request waits for
+ * the end of a pause that the registry asked for.
  *
  * @category models
  * @since 0.1.0
@@ -26,7 +26,7 @@ export type RegistryEvent =
   | { readonly _tag: "Paused"; readonly registry: string; readonly duration: Duration.Duration }
 
 /**
- * Is told of each {@link RegistryEvent}.
+ * Function that receives each {@link RegistryEvent}.
  *
  * @default does nothing
  * @category references

@@ -1,9 +1,9 @@
 /**
- * References: what an image is called, as in `registry.example.com/team/app:1.0@sha256:…`.
+ * References to images and other content of registries, such as `registry.example.com/team/app:1.0@sha256:…`.
  *
- * There is no default registry and no default tag. A host is told from the first part of a repository by having a
- * dot, a port or brackets, or by being `localhost`; the rest of the grammar is that of the distribution specification,
- * with the limits that clients share: 255 characters for a repository, 128 for a tag.
+ * There is no default registry and no default tag. The first part of a name is a host if it has a dot, a port or
+ * brackets, or is `localhost`. The rest of the grammar is that of the distribution specification ("Pulling manifests"),
+ * with the limits that clients share: 255 characters for a repository, and 128 for a tag.
  *
  * @since 0.1.0
  */
@@ -17,7 +17,7 @@ import * as Digest from "./Digest.ts"
 import { printable } from "./Text.ts"
 
 /**
- * Schema of which part of a reference is wrong.
+ * Schema of the part of a reference that is invalid.
  *
  * @category schemas
  * @since 0.1.0
@@ -25,7 +25,7 @@ import { printable } from "./Text.ts"
 export const Part = Schema.Literals(["registry", "repository", "tag", "digest"])
 
 /**
- * A string is not a reference. `offset` counts characters from 0 and points at what is wrong.
+ * A string is not a reference. `offset` is the position of the first wrong character, from 0.
  *
  * @category errors
  * @since 0.1.0
@@ -43,7 +43,7 @@ export class InvalidReference extends Schema.TaggedError<InvalidReference>("effe
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// the parts: each has one function that says what is wrong with it and where, for the parser and for its schema
+// the parts: one function per part finds its first wrong character, for the parser and for the schema
 // ---------------------------------------------------------------------------------------------------------------------
 
 interface Problem {
@@ -72,7 +72,7 @@ const looksLikeHost = (input: string): boolean => /[.:[\]]/.test(input) || input
 
 const repositoryPattern = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/
 
-// as much of a string as a repository's name could begin with
+// the longest beginning of a string that a name of a repository could have
 const repositoryBeginning = /^(?:[a-z0-9]+(?:\.|__?|-+|\/)?)*/
 
 const problemOfRepository = (input: string): Problem | undefined => {
@@ -113,7 +113,7 @@ const checked = (problemOf: (input: string) => Problem | undefined, examples: st
   ))
 
 /**
- * A registry's host: a name or address, with a port or without.
+ * The host of a registry: a name or address, with or without a port.
  *
  * @category models
  * @since 0.1.0
@@ -121,7 +121,7 @@ const checked = (problemOf: (input: string) => Problem | undefined, examples: st
 export type Host = Brand.Branded<string, "effect-oci/Reference/Host">
 
 /**
- * Schema of a registry's host.
+ * Schema of the host of a registry.
  *
  * @category schemas
  * @since 0.1.0
@@ -132,7 +132,7 @@ export const Host: Schema.brand<Schema.String, "effect-oci/Reference/Host"> = ch
 ).pipe(Schema.brand("effect-oci/Reference/Host"))
 
 /**
- * A repository's name.
+ * The name of a repository.
  *
  * @category models
  * @since 0.1.0
@@ -140,7 +140,7 @@ export const Host: Schema.brand<Schema.String, "effect-oci/Reference/Host"> = ch
 export type Repository = Brand.Branded<string, "effect-oci/Reference/Repository">
 
 /**
- * Schema of a repository's name.
+ * Schema of the name of a repository.
  *
  * @category schemas
  * @since 0.1.0
@@ -170,11 +170,11 @@ export const Tag: Schema.brand<Schema.String, "effect-oci/Reference/Tag"> = chec
 ).pipe(Schema.brand("effect-oci/Reference/Tag"))
 
 // ---------------------------------------------------------------------------------------------------------------------
-// the whole
+// references
 // ---------------------------------------------------------------------------------------------------------------------
 
 /**
- * A reference to something in a repository of a registry. Where tag and digest are both given, the tag is meant to
+ * A reference to a repository of a registry, or to content in it. If it has both a tag and a digest, the tag has to
  * point at the digest. `String(reference)` is the same as {@link format}.
  *
  * @category models
@@ -192,7 +192,7 @@ export class Reference extends Schema.Class<Reference>("effect-oci/Reference")({
 }
 
 /**
- * The parts of a reference that may lack its registry.
+ * The parts of a reference whose registry may be absent.
  *
  * @category models
  * @since 0.1.0
@@ -212,7 +212,7 @@ interface Login {
 const invalidLogin = ({ found, hidden }: Login, expected: string): InvalidReference =>
   new InvalidReference({ input: hidden, part: "registry", offset: 0, problem: `${expected} ${found}` })
 
-/** A URL, or a user before a host: what stands before the @ may be a password, which no error repeats. */
+/** Finds a URL, or a user before a host. The text before the @ may be a password, which no error repeats. */
 const loginOf = (input: string, slash: number): Login | undefined => {
   const scheme = /^[a-zA-Z][a-zA-Z0-9+.-]*:\/\//.exec(input)?.[0]
   const beforePath = slash < 0 ? "" : input.slice(0, slash)
@@ -225,9 +225,9 @@ const loginOf = (input: string, slash: number): Login | undefined => {
 }
 
 /**
- * Reads a reference, with a host or without.
+ * Parses a reference whose host may be absent.
  *
- * **Example** (Reading what may be relative)
+ * **Example** (Parsing references with and without a host)
  *
  * ```ts import.meta.vitest
  * import { Result } from "effect"
@@ -278,9 +278,9 @@ export const parseRelative = (input: string): Result.Result<RelativeReference, I
 }
 
 /**
- * Reads a reference, whose host must be there.
+ * Parses a reference that has a host.
  *
- * **Example** (Reading a reference)
+ * **Example** (Parsing a reference)
  *
  * ```ts import.meta.vitest
  * import { Result } from "effect"
@@ -307,15 +307,15 @@ export const parse = (input: string): Result.Result<Reference, InvalidReference>
           input,
           part: "registry",
           offset: 0,
-          problem: "there is no host: expected host/repository, where the host has a dot or a port or is localhost"
+          problem: "there is no host: expected host/repository; a host has a dot or a port, or is localhost"
         })
       )
       : Result.succeed(new Reference({ registry, ...rest }, { disableChecks: true })))
 
 /**
- * Reads the host of a registry.
+ * Parses the host of a registry.
  *
- * **Example** (Reading a host)
+ * **Example** (Parsing a host)
  *
  * ```ts import.meta.vitest
  * import { Result } from "effect"
@@ -388,7 +388,7 @@ export const parseTag = (input: string): Result.Result<Tag, InvalidReference> =>
 }
 
 /**
- * Writes a reference: what {@link parse} reads.
+ * Formats a reference, so that {@link parse} reads it again.
  *
  * @category conversions
  * @since 0.1.0

@@ -1,9 +1,9 @@
 /**
- * One registry: everything it can do, whatever is behind it.
+ * The operations of one registry, whether it is reached over HTTP, is in memory, in a folder, or made of others.
  *
- * {@link Registry} is an interface, of which a program may hold many values (a `Resolver` hands them out), and a service
- * of the same name, for programs that work with one. The operations are few and orthogonal, follow the distribution
- * specification, and fail with `RegistryError`; each names the reasons that are its own. Besides those, any may fail with
+ * {@link Registry} is an interface, because a program may use many registries (a `Resolver` returns them), and a
+ * service of the same name, for programs that need one. The operations are few and orthogonal, follow the distribution
+ * specification, and fail with `RegistryError`. Each lists its own reasons. Every operation may also fail with
  * `Unauthorized`, `Denied`, `TooManyRequests`, `Unsupported`, `Transport`, `Timeout` and `UnexpectedResponse`.
  *
  * @since 0.1.0
@@ -29,8 +29,8 @@ const TypeId = "~effect-oci/Registry"
 // ---------------------------------------------------------------------------------------------------------------------
 
 /**
- * A part of a blob: `length` bytes from `offset` on, or all from there without a length. A part that reaches beyond the
- * blob's end is cut there.
+ * A part of a blob: `length` bytes from `offset` on, or all bytes from there if there is no length. A part that exceeds
+ * the end of the blob ends there.
  *
  * @category models
  * @since 0.1.0
@@ -41,9 +41,9 @@ export interface Range {
 }
 
 /**
- * A blob that is being read. The stream of a whole blob verifies itself: it fails with `DigestMismatch` or
- * `SizeMismatch` before its last chunk. A range is not verified, not even one that is the whole blob. `descriptor.size`
- * is that of the whole blob.
+ * A blob that is read. The stream of a whole blob verifies itself: it fails with `DigestMismatch` or `SizeMismatch`
+ * before its last chunk. A range is not verified, even if it covers the whole blob. `descriptor.size` is the size of
+ * the whole blob.
  *
  * @category models
  * @since 0.1.0
@@ -54,7 +54,7 @@ export interface Blob {
 }
 
 /**
- * A manifest as its registry has it, to the byte.
+ * A manifest, byte for byte as its registry stores it.
  *
  * @category models
  * @since 0.1.0
@@ -65,55 +65,61 @@ export interface ManifestBytes {
 }
 
 /**
- * What a registry is known to do. A key that is absent is not known yet: a registry behind HTTP learns as it goes.
+ * Abilities of a registry, as far as they are known. An absent key is not known yet: a client learns from answers.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Capabilities {
-  /** It lists referrers itself (distribution-spec, "Listing Referrers"), so that no tag has to be kept for it. */
+  /** True if it lists referrers itself (distribution-spec, "Listing Referrers"), so that no referrers tag is needed. */
   readonly referrers?: boolean
-  /** It takes a blob in one POST (distribution-spec, "Single POST"). */
+  /** True if it accepts a blob in one POST (distribution-spec, "Single POST"). */
   readonly singlePost?: boolean
-  /** It takes several tags with one manifest (`?tag=`, distribution-spec after 1.1.1). */
+  /** True if it accepts several tags with one manifest (`?tag=`, distribution-spec after 1.1.1). */
   readonly tagParameters?: boolean
-  /** It mounts a blob without being told from which repository (distribution-spec, "Mounting a blob from another repository"). */
+  /**
+   * True if it mounts a blob from any repository, without `from` (distribution-spec, "Mounting a blob from another
+   * repository").
+   */
   readonly anonymousMount?: boolean
   /**
-   * It mounts a blob from the very repository that is to have it, where it is there. So one request tells whether it is,
-   * and opens an upload session where it is not.
+   * True if it mounts a blob from the destination repository itself. Then one request either finds the blob there or
+   * opens an upload session.
    */
   readonly selfMount?: boolean
-  /** It takes a blob in several chunks, and goes on with an upload that broke off (distribution-spec, "Pushing a blob in chunks"). */
+  /**
+   * True if it accepts a blob in several chunks, and resumes an interrupted upload (distribution-spec, "Pushing a blob
+   * in chunks").
+   */
   readonly chunks?: boolean
-  /** No chunk but the last may be smaller (`OCI-Chunk-Min-Length`), in bytes. */
+  /** Minimum size of each chunk except the last (`OCI-Chunk-Min-Length`), in bytes. */
   readonly minimumChunk?: number
-  /** No request may bring more of a blob, in bytes. */
+  /** Maximum size of the body of a request that uploads a blob, in bytes. */
   readonly maximumChunk?: number
-  /** It lists in pages (distribution-spec, "Listing Tags"). */
+  /** True if it lists in pages (distribution-spec, "Listing Tags"). */
   readonly pages?: boolean
 }
 
 /**
- * Everything that one registry can do.
+ * The operations of one registry.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Registry {
   readonly [TypeId]: typeof TypeId
-  /** What errors and logs call it: its host, for a registry behind HTTP. */
+  /** Name in errors and logs: the host of a registry over HTTP. */
   readonly name: string
-  /** What it is known to do, by now. */
+  /** The abilities that are known so far. */
   readonly capabilities: Effect.Effect<Capabilities>
-  /** Limits how much goes on here at a time; absent where nothing does. */
+  /** Limits concurrent requests; absent if there is no limit. */
   readonly limiter?: Limiter
-  /** Succeeds where a registry answers (end-1 of the specification). */
+  /** Succeeds if the registry answers (distribution-spec, end-1). */
   readonly ping: Effect.Effect<void, RegistryError>
 
   /**
-   * Opens a blob, or a range of it. Closing the scope discards the rest. `size` is what the caller knows,
-   * for example from a descriptor: it is used if the registry does not report it.
+   * Opens a blob, or a range of it. Closing the scope discards the rest. `size` is the size that the caller knows, for
+   * example from a descriptor. It is used if the registry does not report the size.
    *
    * Reasons: `BlobUnknown`, `NameUnknown`, `RangeNotSatisfiable`.
    */
@@ -123,8 +129,8 @@ export interface Registry {
     options?: { readonly range?: Range | undefined; readonly size?: number | undefined }
   ) => Effect.Effect<Blob, RegistryError, Scope.Scope>
   /**
-   * Tells whether a blob is there, and how long it is. `size` is what the caller knows, for example from a descriptor:
-   * it is used if the registry does not tell.
+   * Resolves a blob to its descriptor, with its size. `size` is the size that the caller knows, for example from a
+   * descriptor. It is used if the registry does not report the size.
    *
    * Reasons: `BlobUnknown`, `NameUnknown`.
    */
@@ -134,7 +140,7 @@ export interface Registry {
     options?: { readonly size?: number | undefined }
   ) => Effect.Effect<Descriptor, RegistryError>
   /**
-   * Reads a manifest, by tag or by digest, and verifies it.
+   * Gets a manifest, by tag or by digest, and verifies it.
    *
    * Reasons: `ManifestUnknown`, `NameUnknown`, `DigestMismatch`, `ContentTooLarge`.
    */
@@ -143,7 +149,7 @@ export interface Registry {
     reference: Tag | Digest
   ) => Effect.Effect<ManifestBytes, RegistryError>
   /**
-   * Tells what a tag points at, or whether a manifest is there.
+   * Resolves a tag, or the digest of a manifest, to a descriptor.
    *
    * Reasons: `ManifestUnknown`, `NameUnknown`.
    */
@@ -153,7 +159,7 @@ export interface Registry {
   ) => Effect.Effect<Descriptor, RegistryError>
 
   /**
-   * Writes a blob. A source that can be opened only once is read only once.
+   * Pushes a blob. A source that can be opened only once is read only once.
    *
    * Reasons: `DigestInvalid` or `DigestMismatch`, `SizeInvalid` or `SizeMismatch`, `NameInvalid`.
    */
@@ -163,9 +169,9 @@ export interface Registry {
     source: BlobSource.BlobSource<E>
   ) => Effect.Effect<Descriptor, RegistryError | E>
   /**
-   * Opens an upload session; or mounts, where asked to, a blob that is in the repository `from`, or anywhere the
-   * registry knows of. A mount that the registry declines is an upload session as well. `algorithm` announces a digest
-   * of another algorithm than sha256. Closing the scope cancels a session that was not committed.
+   * Opens an upload session. With `mount`, mounts the blob from the repository `from`, or from any repository if there
+   * is no `from`; if the registry declines the mount, the result is an upload session. `algorithm` announces a digest
+   * with an algorithm other than sha256. Closing the scope cancels a session that was not committed.
    *
    * Reasons: `NameUnknown`, `NameInvalid`, `DigestInvalid`.
    */
@@ -177,14 +183,14 @@ export interface Registry {
     }
   ) => Effect.Effect<Mounted | Upload, RegistryError, Scope.Scope>
   /**
-   * Takes up a session by its id. Closing the scope cancels it if it was not committed.
+   * Resumes an upload session by its id. Closing the scope cancels a session that was not committed.
    *
    * Reasons: `BlobUploadUnknown`.
    */
   readonly resumeUpload: (repository: Repository, id: string) => Effect.Effect<Upload, RegistryError, Scope.Scope>
   /**
-   * Writes a manifest, and points tags at it. `digest`, where given, must be that of the bytes; else it is sha256. What it
-   * contains has to be there, except for what {@link SparseIndex} accepts.
+   * Pushes a manifest, and points tags at it. If `digest` is given, it must be the digest of the bytes. Default: their
+   * sha256. The content that the manifest refers to must exist, except for what {@link SparseIndex} accepts.
    *
    * Reasons: `ManifestInvalid`, `ManifestBlobUnknown`, `DigestMismatch`, `ContentTooLarge`, `NameInvalid`.
    */
@@ -195,28 +201,28 @@ export interface Registry {
   ) => Effect.Effect<Descriptor, RegistryError>
 
   /**
-   * Removes a blob from a repository.
+   * Deletes a blob from a repository.
    *
    * Reasons: `BlobUnknown`, `NameUnknown`.
    */
   readonly deleteBlob: (repository: Repository, digest: Digest) => Effect.Effect<void, RegistryError>
   /**
-   * Removes a manifest, and with it every tag on it.
+   * Deletes a manifest and all tags that point at it.
    *
    * Reasons: `ManifestUnknown`, `NameUnknown`.
    */
   readonly deleteManifest: (repository: Repository, digest: Digest) => Effect.Effect<void, RegistryError>
   /**
-   * Removes a tag. The manifest stays.
+   * Deletes a tag. The manifest remains.
    *
    * Reasons: `ManifestUnknown`, `NameUnknown`.
    */
   readonly deleteTag: (repository: Repository, tag: Tag) => Effect.Effect<void, RegistryError>
 
-  /** Lists repositories, in the registry's order, those after `after` if given. */
+  /** Lists the repositories after `after`, or all, in the order of the registry. */
   readonly repositories: (options?: { readonly after?: string }) => Stream.Stream<Repository, RegistryError>
   /**
-   * Lists a repository's tags, in the registry's order, those after `after` if given.
+   * Lists the tags of a repository after `after`, or all, in the order of the registry.
    *
    * Reasons: `NameUnknown`.
    */
@@ -224,7 +230,7 @@ export interface Registry {
     repository: Repository,
     options?: { readonly after?: string }
   ) => Stream.Stream<Tag, RegistryError>
-  /** Lists the manifests whose subject is `digest`, which itself need not be there. */
+  /** Lists the manifests whose subject is `digest`. The subject itself need not exist. */
   readonly referrers: (
     repository: Repository,
     digest: Digest,
@@ -233,7 +239,7 @@ export interface Registry {
 }
 
 /**
- * The service of a program that works with one registry.
+ * Service for programs that use one registry.
  *
  * @category services
  * @since 0.1.0
@@ -241,11 +247,15 @@ export interface Registry {
 export const Registry: Context.Service<Registry, Registry> = Context.Service("effect-oci/Registry")
 
 /**
- * Whether our own registries, in memory and in folders, take an index that lists manifests which they do not have. A copy
- * that is to keep an index of which it copies only some platforms accepts that for itself; a registry behind HTTP decides
- * on its own (distribution-spec, "Pushing Manifests"). A layout may be like that (image-spec, `image-layout.md`).
+ * Policy of registries in memory and in folders for an index that lists manifests which they do not have.
  *
- * **Example** (An index of an image that is elsewhere)
+ * **Details**
+ *
+ * A copy that keeps an index but copies only some of its platforms sets this to `"accept"`. A registry over HTTP
+ * decides by itself (distribution-spec, "Pushing Manifests"). An image layout may lack manifests (image-spec,
+ * `image-layout.md`).
+ *
+ * **Example** (An index of an image in another registry)
  *
  * ```ts import.meta.vitest
  * import { Effect } from "effect"
@@ -278,7 +288,7 @@ export const SparseIndex: Context.Reference<"refuse" | "accept"> = Context.Refer
 )
 
 /**
- * Tells registries from other values.
+ * Returns true if a value is a {@link Registry}.
  *
  * @category guards
  * @since 0.1.0
@@ -286,7 +296,7 @@ export const SparseIndex: Context.Reference<"refuse" | "accept"> = Context.Refer
 export const isRegistry = (u: unknown): u is Registry => hasProperty(u, TypeId)
 
 // ---------------------------------------------------------------------------------------------------------------------
-// watching
+// events
 // ---------------------------------------------------------------------------------------------------------------------
 
 export {
@@ -296,7 +306,7 @@ export {
   type RegistryEvent
 } from "./Observer.ts"
 
-/** What a span tells of its operation. */
+/** Attributes of the span of an operation. */
 type Attributes = Readonly<Record<string, string | number>>
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -304,9 +314,13 @@ type Attributes = Readonly<Record<string, string | number>>
 // ---------------------------------------------------------------------------------------------------------------------
 
 /**
- * Makes a registry of those operations that are given; the others fail with `Unsupported`. Each operation gets a span,
- * `Registry.<operation>`, with what it is about: `oci.registry`, `oci.repository`, and of `oci.digest`, `oci.reference`
- * (a tag, or the digest of a manifest), `oci.media_type` and `oci.size` (in bytes) what is known.
+ * Creates a registry of the given operations. The others fail with `Unsupported`.
+ *
+ * **Details**
+ *
+ * Each operation has a span, `Registry.<operation>`, with the attributes `oci.registry` and `oci.repository`, and with
+ * those of `oci.digest`, `oci.reference` (a tag, or the digest of a manifest), `oci.media_type` and `oci.size` (in
+ * bytes) that are known.
  *
  * **Example** (A mock in three lines)
  *
@@ -420,10 +434,17 @@ export const make = (
 }
 
 /**
- * A blob of a registry as the source of a push. It can be opened at any offset, as often as needed, and verifies itself
- * however often that is: every byte is hashed once, and the last chunk is not handed on unless digest and size are right.
- * One that is opened in the middle at first cannot be verified. Fails with `SizeMismatch` where the registry's blob has
- * another length than the descriptor says. It is for one reader at a time.
+ * Creates a source for a push from a blob of a registry.
+ *
+ * **Details**
+ *
+ * The source can be opened at any offset, as often as needed. It verifies itself: every byte is hashed once, and the
+ * last chunk is handed on only if digest and size are right. It fails with `SizeMismatch` if the blob has another size
+ * than the descriptor.
+ *
+ * **Gotchas**
+ *
+ * A source that is first opened at an offset above 0 cannot be verified. A source serves one reader at a time.
  *
  * @category combinators
  * @since 0.1.0
@@ -440,7 +461,7 @@ export const blobSource = Effect.fnUntraced(function*(
   const read = (offset: number) =>
     Stream.unwrap(Effect.gen(function*() {
       if (offset > 0 && offset >= size) return Stream.empty
-      // hashed here: a range is not hashed below. Of nothing, there is none
+      // the registry does not verify a range, so it is verified here; an empty blob has no range
       const blob = yield* self.getBlob(repository, digest, size === 0 ? { size } : { range: { offset }, size })
       if (blob.descriptor.size === size) return blob.stream
       return yield* failure(new Hasher.SizeMismatch({ expected: size, actual: blob.descriptor.size }))

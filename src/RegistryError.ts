@@ -1,17 +1,18 @@
 /**
- * How operations on a registry fail.
+ * The error of operations on a registry, and its reasons.
  *
- * There is one error, {@link RegistryError}, that says which operation failed on which registry, and carries one reason.
- * The reasons are the fourteen error codes of the distribution specification ("Error Codes"), and what can go wrong on
- * the way: the network, the clock, answers that make no sense, files, and content that is not what it should be.
+ * {@link RegistryError} names the operation and the registry, and has one reason. The reasons are the fourteen error
+ * codes of the distribution specification ("Error Codes") and our own, for failures of the network, timeouts, invalid
+ * answers, files, and content that does not match its digest.
  *
- * Catch one reason with `Effect.catchReason("RegistryError", "ManifestUnknown", …)`. Errors are schemas: they can be
- * encoded as JSON. They carry no header, no body and no secret; `detail` is what the registry said in its answer, cut
- * to 200 printable characters. If it repeats a secret that was sent to it, that is struck out.
+ * Catch one reason with `Effect.catchReason("RegistryError", "ManifestUnknown", …)`. Errors are Schemas, so they can be
+ * encoded as JSON. They contain no header, no body and no secret. `detail` is text from the answer of the registry, at
+ * most 200 printable characters; if it repeats a secret that was sent, the secret is struck out.
  *
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Digest from "./Digest.ts"
@@ -21,9 +22,9 @@ import { excerpt, printable } from "./Text.ts"
 const TypeId = "~effect-oci/RegistryError"
 
 const answer = {
-  /** HTTP status, where a registry behind HTTP gave one. */
+  /** HTTP status, if there was an HTTP response. */
   status: Schema.optionalKey(Schema.Int),
-  /** What the registry said about it. */
+  /** Text from the answer of the registry. */
   detail: Schema.optionalKey(Schema.String)
 }
 
@@ -38,7 +39,7 @@ const say = (what: string, { detail = "" }: { readonly detail?: string }): strin
   return text === "" || text === what ? what : `${what}: ${text}`
 }
 
-/** Appends to a sentence how often the operation was tried. */
+/** Appends the number of attempts to a sentence. */
 const afterAll = (
   sentence: string,
   { attempts = 1, elapsed }: { readonly attempts?: number; readonly elapsed?: Duration.Duration }
@@ -71,7 +72,7 @@ export class BlobUnknown
 }
 
 /**
- * `BLOB_UPLOAD_INVALID`: an upload cannot go on the way it was asked to, for example at another offset than its own.
+ * `BLOB_UPLOAD_INVALID`: the upload cannot continue as requested, for example at another offset than its own.
  *
  * @category errors
  * @since 0.1.0
@@ -91,7 +92,7 @@ export class BlobUploadInvalid
 }
 
 /**
- * `BLOB_UPLOAD_UNKNOWN`: there is no such upload session, or none any more.
+ * `BLOB_UPLOAD_UNKNOWN`: the upload session does not exist, or no longer exists.
  *
  * @category errors
  * @since 0.1.0
@@ -111,7 +112,7 @@ export class BlobUploadUnknown
 }
 
 /**
- * `DIGEST_INVALID`: the registry found that content and digest do not fit, or does not take such a digest.
+ * `DIGEST_INVALID`: the content does not match the digest, or the registry does not accept digests of this algorithm.
  *
  * @category errors
  * @since 0.1.0
@@ -128,7 +129,7 @@ export class DigestInvalid
 }
 
 /**
- * `MANIFEST_BLOB_UNKNOWN`: a manifest refers to something that the repository has not.
+ * `MANIFEST_BLOB_UNKNOWN`: a manifest refers to content that the repository does not have.
  *
  * @category errors
  * @since 0.1.0
@@ -143,7 +144,7 @@ export class ManifestBlobUnknown
     return false
   }
   override get message(): string {
-    return say("the manifest refers to content that is not there", this)
+    return say("the manifest refers to missing content", this)
   }
 }
 
@@ -216,7 +217,7 @@ export class NameUnknown
 }
 
 /**
- * `SIZE_INVALID`: the registry found that content and length do not fit.
+ * `SIZE_INVALID`: the content does not have the given length.
  *
  * @category errors
  * @since 0.1.0
@@ -233,7 +234,7 @@ export class SizeInvalid
 }
 
 /**
- * `UNAUTHORIZED`: the registry wants to know who asks, or does not believe it.
+ * `UNAUTHORIZED`: the registry requires authentication, or refused these credentials.
  *
  * @category errors
  * @since 0.1.0
@@ -250,7 +251,7 @@ export class Unauthorized
 }
 
 /**
- * `DENIED`: who asks may not do this.
+ * `DENIED`: the registry does not permit this operation with these credentials.
  *
  * @category errors
  * @since 0.1.0
@@ -282,7 +283,7 @@ export class Unsupported
 }
 
 /**
- * `TOOMANYREQUESTS`: the registry asks for a pause. `retryAfter` is how long, where it says so.
+ * `TOOMANYREQUESTS`: the registry asks for a pause. `retryAfter` is its length, if the registry states it.
  *
  * @category errors
  * @since 0.1.0
@@ -303,8 +304,8 @@ export class TooManyRequests
 }
 
 /**
- * The connection could not be made, or broke. `code` is the system's, such as `ENOTFOUND` or `ECONNRESET`. It is not
- * retryable if a certificate was refused.
+ * The connection could not be established, or was lost. `code` is that of the system, such as `ENOTFOUND` or
+ * `ECONNRESET`. It is not retryable if a certificate was refused.
  *
  * @category errors
  * @since 0.1.0
@@ -326,7 +327,7 @@ export class Transport extends Schema.TaggedError<Transport>("effect-oci/Registr
 const transportSentence = (reason: Transport): string => {
   const { code = "" } = reason
   if (code === "ERR_INVALID_PROXY") return say("the proxy cannot be used", reason)
-  // the codes of the HTTP parser begin so
+  // codes of the HTTP parser
   if (code.startsWith("HPE_")) return "what answered does not speak HTTP"
   if (isBadCertificate(code)) return say(certificateSentences.get(code) ?? "the certificate is not trusted", reason)
   if (refusedHandshake.test(code)) return say("the registry refused to speak TLS", reason)
@@ -373,8 +374,8 @@ const transportSentences: ReadonlyMap<string, string> = new Map([
 ])
 
 /**
- * The registry was addressed with another scheme than its port has: in plain HTTP although it expects TLS, or in TLS
- * although it does not speak it. Nothing changes that but the configuration.
+ * The scheme of the request is not that of the port: plain HTTP to a port that expects TLS, or TLS to a port that does
+ * not speak it. Only a change of the configuration helps.
  *
  * @category errors
  * @since 0.1.0
@@ -396,13 +397,13 @@ export class SchemeMismatch
 }
 
 /**
- * Nothing came in time: no answer, or no more of a body.
+ * No answer, or no more of a body, was received in time.
  *
  * @category errors
  * @since 0.1.0
  */
 export class Timeout extends Schema.TaggedError<Timeout>("effect-oci/RegistryError/Timeout")("Timeout", {
-  /** What was waited for. */
+  /** The part of the response that was awaited. */
   phase: Schema.Literals(["headers", "body", "commit"]),
   after: Schema.DurationFromMillis,
   ...effort
@@ -417,7 +418,7 @@ export class Timeout extends Schema.TaggedError<Timeout>("effect-oci/RegistryErr
 }
 
 /**
- * The answer is none that this operation has: another status, or a header or body that makes no sense.
+ * The answer is not one that the operation can have: another status, or an invalid header or body.
  *
  * @category errors
  * @since 0.1.0
@@ -440,7 +441,7 @@ export class UnexpectedResponse
 }
 
 /**
- * The blob has no such range of bytes.
+ * The blob does not have this range of bytes.
  *
  * @category errors
  * @since 0.1.0
@@ -460,7 +461,7 @@ export class RangeNotSatisfiable
 }
 
 /**
- * The content is larger than it may be: a manifest above the registry's limit or ours, a list above ours.
+ * The content exceeds a limit: a manifest that of the registry or ours, a list ours.
  *
  * @category errors
  * @since 0.1.0
@@ -468,7 +469,7 @@ export class RangeNotSatisfiable
 export class ContentTooLarge
   extends Schema.TaggedError<ContentTooLarge>("effect-oci/RegistryError/ContentTooLarge")("ContentTooLarge", {
     ...answer,
-    /** In bytes, where known. */
+    /** The limit in bytes, if known. */
     limit: Schema.optionalKey(Schema.Natural)
   })
 {
@@ -484,8 +485,8 @@ export class ContentTooLarge
 }
 
 /**
- * Credentials are kept in a file, or handed out by a program, and it does not give them. The error names it, and says
- * what is wrong with it, never what it contains.
+ * A file or program that stores credentials does not return them. The error names it and the problem, never its
+ * content.
  *
  * @category errors
  * @since 0.1.0
@@ -494,9 +495,9 @@ export class CredentialsUnavailable
   extends Schema.TaggedError<CredentialsUnavailable>("effect-oci/RegistryError/CredentialsUnavailable")(
     "CredentialsUnavailable",
     {
-      /** The file, program or variable. */
+      /** Name of the file, program or variable. */
       source: Schema.String,
-      /** What is wrong with it. */
+      /** Description of the problem. */
       problem: Schema.String
     }
   )
@@ -510,19 +511,18 @@ export class CredentialsUnavailable
 }
 
 /**
- * The registry wants a token, and its token service gives none that is of use; or the registry names a service that
- * cannot be asked. Where the service says that it does not know us or that we may not, the reason is `Unauthorized` or
- * `Denied`.
+ * The registry requires a token, but its token service returns none that is usable, or the registry names a service
+ * that cannot be used. If the service refuses the credentials or the access, the reason is `Unauthorized` or `Denied`.
  *
  * @category errors
  * @since 0.1.0
  */
 export class TokenUnavailable
   extends Schema.TaggedError<TokenUnavailable>("effect-oci/RegistryError/TokenUnavailable")("TokenUnavailable", {
-    /** The origin of the token service, such as `https://auth.docker.io`; without when the registry names no URL. */
+    /** Origin of the token service, such as `https://auth.docker.io`; absent if the registry names no URL. */
     service: Schema.optionalKey(Schema.String),
     problem: Schema.String,
-    /** May it pass? */
+    /** True if a later attempt may succeed. */
     isTemporary: Schema.Boolean,
     ...effort,
     retryAfter: Schema.optionalKey(Schema.DurationFromMillis)
@@ -538,17 +538,17 @@ export class TokenUnavailable
 }
 
 /**
- * A registry that keeps its content in files could not read or write one: the disk is full, access is denied; or a file
- * is not what it should be, as in a broken image layout. `code` is the system's, such as `ENOSPC`, where it was the system
- * that refused. It may pass where the system was merely busy; a disk that is full stays so until somebody sees to it.
+ * A registry that stores its content in files could not read or write one, for example because the disk is full or
+ * access is denied, or a file is invalid, as in a broken image layout. `code` is that of the system, such as `ENOSPC`,
+ * if the system refused. It is retryable only if the system was busy.
  *
  * @category errors
  * @since 0.1.0
  */
 export class Storage extends Schema.TaggedError<Storage>("effect-oci/RegistryError/Storage")("Storage", {
-  /** The file or folder. */
+  /** Path of the file or folder. */
   path: Schema.String,
-  /** What is wrong with it. */
+  /** Description of the problem. */
   problem: Schema.String,
   code: Schema.optionalKey(Schema.String)
 }) {
@@ -564,7 +564,7 @@ const busyCodes: ReadonlySet<string> = new Set(["EAGAIN", "EBUSY", "EINTR", "EMF
 
 /**
  * An image layout or an archive has several images with this tag, for example two repositories that were saved
- * together. Their digests tell them apart, and so do the full names, if the layout has them.
+ * together. Select one by its digest, or by its full name if the layout has one.
  *
  * @category errors
  * @since 0.1.0
@@ -572,9 +572,9 @@ const busyCodes: ReadonlySet<string> = new Set(["EAGAIN", "EBUSY", "EINTR", "EMF
 export class AmbiguousTag
   extends Schema.TaggedError<AmbiguousTag>("effect-oci/RegistryError/AmbiguousTag")("AmbiguousTag", {
     tag: Schema.String,
-    /** The first of the images. */
+    /** The first few of the images. */
     candidates: Schema.Array(Schema.Struct({
-      /** Full name, as the layout has it. */
+      /** Full name in the layout. */
       name: Schema.optionalKey(Schema.String),
       digest: Digest.Digest
     }))
@@ -644,7 +644,7 @@ export type Reason = typeof Reason.Type
 export class RegistryError extends Schema.TaggedError<RegistryError>("effect-oci/RegistryError")("RegistryError", {
   /** The operation of `Registry`, such as `getBlob`. */
   operation: Schema.String,
-  /** The registry's name: its host, for one behind HTTP. */
+  /** Name of the registry: the host of a registry over HTTP. */
   registry: Schema.String,
   repository: Schema.optionalKey(Schema.String),
   reason: Reason
@@ -654,17 +654,17 @@ export class RegistryError extends Schema.TaggedError<RegistryError>("effect-oci
   /** The reason, as the cause that error printers show. */
   override readonly cause = this.reason
 
-  /** May the same operation succeed later? */
+  /** True if the same operation may succeed later. */
   get isRetryable(): boolean {
     return this.reason.isRetryable
   }
 
-  /** How long the registry asks to wait before that. */
+  /** Pause that the registry asks for before a retry. */
   get retryAfter(): Duration.Duration | undefined {
     return "retryAfter" in this.reason ? this.reason.retryAfter : undefined
   }
 
-  /** The HTTP status, where a registry behind HTTP gave one. */
+  /** HTTP status, if there was an HTTP response. */
   get status(): number | undefined {
     return "status" in this.reason ? this.reason.status : undefined
   }
@@ -676,9 +676,29 @@ export class RegistryError extends Schema.TaggedError<RegistryError>("effect-oci
 }
 
 /**
- * Tells registry errors from other values.
+ * Returns true if a value is a {@link RegistryError}.
  *
  * @category guards
  * @since 0.1.0
  */
 export const isRegistryError = (u: unknown): u is RegistryError => hasProperty(u, TypeId)
+
+const absences: ReadonlySet<string> = new Set(["BlobUnknown", "ManifestUnknown", "NameUnknown"])
+
+/**
+ * Returns true if the registry reports that the content, or its repository, does not exist.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isAbsence = (error: RegistryError): boolean => absences.has(error.reason._tag)
+
+/**
+ * Returns `undefined` instead of failing if the registry reports that the content does not exist.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const orAbsent = <A, R>(
+  effect: Effect.Effect<A, RegistryError, R>
+): Effect.Effect<A | undefined, RegistryError, R> => Effect.catchIf(effect, isAbsence, () => Effect.undefined)

@@ -1,5 +1,5 @@
 /**
- * Trying again what failed for a while.
+ * Retries of temporary failures.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -13,10 +13,10 @@ import * as Reasons from "./RegistryError.ts"
 import { isRegistryError, RegistryError } from "./RegistryError.ts"
 
 /**
- * When a request that failed is sent again: after transport failures and timeouts, and statuses 408, 429, 499 and 5xx
- * other than 501. What cannot be sent twice, a body that is read only once, is not.
+ * Schedule of the retries of a failed request. Transport failures, timeouts, and the statuses 408, 429, 499 and 5xx
+ * except 501 are retried. A request whose body can be read only once is not.
  *
- * @default four more times, after 200 ms and then twice as long each time, up to 10 seconds, with jitter
+ * @default four retries, after 200 ms and then twice as long each time, at most 10 seconds, with jitter
  * @category references
  * @since 0.1.0
  */
@@ -31,9 +31,9 @@ export const RetrySchedule: Context.Reference<Schedule.Schedule<unknown, Registr
 })
 
 /**
- * How long an operation may go on without any progress, over all its attempts, the pauses between them and those that
- * the registry asks for. Every byte of a body that arrives or is sent is progress, so that a transfer that moves is
- * never cut off. Waiting for a permit does not count, and neither does a single wait whose own limit is longer.
+ * Maximum time of an operation without any progress, over all its attempts, the pauses between them and the pauses that
+ * the registry asks for. Every byte of a body that is received or sent is progress, so that a transfer that moves is
+ * never aborted. Waiting for a permit does not count, and neither does a single wait whose own limit is longer.
  *
  * @default 5 minutes
  * @category references
@@ -44,15 +44,15 @@ export const ProgressTimeout: Context.Reference<Duration.Duration> = Context.Ref
   { defaultValue: () => Duration.minutes(5) }
 )
 
-/** How far an operation has come, over all its attempts. */
+/** Progress of an operation, over all its attempts. */
 export interface Progress {
   /** Time of the last progress, or of the start, in milliseconds since the epoch. */
   since: number
-  /** Milliseconds that may pass without any. */
+  /** Maximum time without any progress, in milliseconds. */
   readonly limit: number
 }
 
-/** The progress of the operation that runs. */
+/** The progress of the current operation. */
 export const Progress: Context.Reference<Progress | undefined> = Context.Reference<Progress | undefined>(
   "effect-oci/Retries/Progress",
   { defaultValue: () => undefined }
@@ -70,7 +70,7 @@ export const leftOf = (progress: Progress, now: number): number => progress.sinc
 // a longer `Retry-After` fails at once instead of blocking the caller
 const longestPause = Duration.minutes(5)
 
-/** May it pass, and within a time that somebody can wait? */
+/** Returns true if the failure is temporary, and the registry asks for no pause of more than 5 minutes. */
 export const worthRetrying = (error: RegistryError): boolean =>
   error.isRetryable && !(error.retryAfter !== undefined && Duration.isGreaterThan(error.retryAfter, longestPause))
 
@@ -165,7 +165,7 @@ const withEffort = (
   }
 }
 
-/** Runs something again as the schedule says, for as long as it fails in a way that another attempt may mend. */
+/** Retries an effect as {@link RetrySchedule} says, while `isWorthIt` holds for its failures. */
 export const retryWhile = <A, E, R>(
   effect: Effect.Effect<A, E | RegistryError, R>,
   isWorthIt: (error: RegistryError) => boolean
@@ -186,7 +186,7 @@ const retrying = <A, E, R>(
 ): Effect.Effect<A, E | RegistryError, R> => {
   const attempts = countAttempts(start)
   const counted = Effect.catchIf(effect, isRegistryError, attempts.fail)
-  // what succeeds at once, as most does, needs no schedule
+  // most effects succeed at the first attempt, and need no schedule
   return Effect.catchIf(counted, isRegistryError, (error) => {
     let failed: RegistryError | undefined = error
     const attempt = Effect.suspend((): Effect.Effect<A, E | RegistryError, R> => {
@@ -195,7 +195,7 @@ const retrying = <A, E, R>(
       failed = undefined
       return Effect.fail(first)
     })
-    // a schedule knows errors of registries; others go past it
+    // the schedule accepts errors of registries only
     const others = Effect.matchEffect(attempt, {
       onFailure: (error): Effect.Effect<Result.Result<A, E>, RegistryError> =>
         isRegistryError(error) ? Effect.fail(error) : Effect.succeed(Result.fail(error)),

@@ -1,8 +1,8 @@
 /**
- * Upload sessions: a blob that is written piece by piece (distribution-spec, "Pushing blobs").
+ * Upload sessions, in which a blob is written in chunks (distribution-spec, "Pushing blobs").
  *
- * `Registry.startUpload` opens one. {@link write} sends a {@link BlobSource} into it, and goes on where the session is
- * when something breaks.
+ * `Registry.startUpload` opens a session. {@link write} sends a `BlobSource` into it, and resumes after a failure at
+ * the offset that the session has reached.
  *
  * @since 0.1.0
  */
@@ -24,7 +24,7 @@ import { retryWhile, worthRetrying } from "./Retries.ts"
 // ---------------------------------------------------------------------------------------------------------------------
 
 /**
- * A blob that another repository had, and that now is in this one too.
+ * A blob that was mounted from another repository.
  *
  * @category models
  * @since 0.1.0
@@ -35,14 +35,14 @@ export interface Mounted {
 }
 
 /**
- * Consecutive bytes of a blob in upload, from `offset` on.
+ * Consecutive bytes of a blob that is uploaded, from `offset` on.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Chunk<out E = never> {
   readonly offset: number
-  /** In bytes, where known beforehand. */
+  /** Size in bytes, if known beforehand. */
   readonly size?: number
   readonly stream: Stream.Stream<Uint8Array, E>
 }
@@ -55,31 +55,34 @@ export interface Chunk<out E = never> {
  */
 export interface Upload {
   readonly _tag: "Upload"
-  /** Names the session to `resumeUpload`, opaquely; it may change with each call. */
+  /** Opaque id of the session for `resumeUpload`. It may change with each call. */
   readonly id: Effect.Effect<string>
-  /** No chunk but the last may be smaller; 0 where the registry does not mind. In bytes. */
+  /** Minimum size of each chunk except the last, in bytes; 0 if there is none. */
   readonly minimumChunk: number
-  /** No chunk may be larger; `Infinity` where the registry does not mind. In bytes. */
+  /** Maximum size of a chunk, in bytes; `Infinity` if there is none. */
   readonly maximumChunk: number
-  /** Does it take chunks, and go on where one broke off? Otherwise it wants the blob whole, with the commit. */
+  /**
+   * True if the session accepts chunks and continues after an interrupted one. If false, it accepts only the whole
+   * blob, with the commit.
+   */
   readonly resumable: boolean
   /**
-   * How many bytes the registry has.
+   * Number of bytes that the registry has received.
    *
    * Reasons: `BlobUploadUnknown`.
    */
   readonly status: Effect.Effect<number, RegistryError>
   /**
-   * Adds a chunk, and tells how many bytes the registry has now. Of a chunk that breaks off, or is interrupted, the
-   * session keeps what came; `status` tells how much that is.
+   * Adds a chunk, and returns the number of bytes that the registry has now. If a chunk ends early or is interrupted,
+   * the session keeps the bytes received so far; `status` returns their number.
    *
-   * Reasons: `BlobUploadUnknown`; `BlobUploadInvalid` when the chunk does not begin where the last one ended.
+   * Reasons: `BlobUploadUnknown`; `BlobUploadInvalid` if the chunk does not begin at the end of the last one.
    */
   readonly append: <E>(chunk: Chunk<E>) => Effect.Effect<number, RegistryError | E>
   /**
-   * Ends the session: what it holds, with the last chunk if one is given, becomes the blob of that digest.
+   * Ends the session: its content, with the last chunk if one is given, becomes the blob of that digest.
    *
-   * Reasons: those of `append`; `DigestInvalid` or `DigestMismatch` when the content is another, `SizeInvalid`.
+   * Reasons: those of `append`; `DigestInvalid` or `DigestMismatch` if the content has another digest, `SizeInvalid`.
    */
   readonly commit: <E = never>(digest: Digest, last?: Chunk<E>) => Effect.Effect<Descriptor, RegistryError | E>
 }
@@ -89,8 +92,8 @@ export interface Upload {
 // ---------------------------------------------------------------------------------------------------------------------
 
 /**
- * From which size on a blob is sent so that its upload can go on where it broke off, which costs a request more: in
- * chunks, with a commit behind them. Smaller ones go with the commit. In bytes.
+ * Size from which a blob is sent in chunks before the commit, so that its upload can resume, in bytes. This costs one
+ * more request. Smaller blobs are sent with the commit.
  *
  * @default 16 MiB
  * @category references
@@ -102,9 +105,13 @@ export const ResumptionThreshold: Context.Reference<number> = Context.Reference(
 )
 
 /**
- * Sends a blob into a session and commits it. What breaks goes on where the session is by then, as the schedule of
- * retries has it, if the source can be opened again. Where the session is lost, `reopen` opens another, in which the blob
- * begins again: a large one once, a small one as often as the schedule says. Or `reopen` finds the blob to be there.
+ * Sends a blob into a session and commits it.
+ *
+ * **Details**
+ *
+ * After a temporary failure, the upload resumes at the offset of the session, as the schedule of retries says, if the
+ * source can be opened again. If the session is lost, `reopen` opens another one, and the blob starts again: a large
+ * blob once, a small one as often as the schedule says. `reopen` may also find that the registry has the blob.
  *
  * Reasons: those of `append` and `commit`.
  *
@@ -143,15 +150,15 @@ export const write = Effect.fnUntraced(function*<E>(
 
 const losses: ReadonlySet<string> = new Set(["BlobUploadUnknown", "BlobUploadInvalid", "Unsupported"])
 
-/** How a blob is cut into pieces, as far as the registry's answers say. */
+/** The size of the pieces of a blob, as learnt from the answers of the registry. */
 interface Pieces {
-  /** No piece may be larger, in bytes. */
+  /** Maximum size of a piece, in bytes. */
   largest: number
   /** True after the registry refused the first of several pieces. */
   isDeclined: boolean
 }
 
-// statuses that say of a request that there is no such request
+// statuses of registries that do not know the request
 const noSuchRequest: ReadonlySet<number | undefined> = new Set([400, 404, 405])
 
 const fill = Effect.fnUntraced(
@@ -167,10 +174,10 @@ const fill = Effect.fnUntraced(
     const largest = () => Math.min(self.maximumChunk, pieces.largest)
     const inChunks = () => isLarge && canResume && !pieces.isDeclined || size > largest()
 
-    // where what was sent last began, and how much it was
+    // offset and length of what was sent last
     let offset = 0
     let length = 0
-    // where the session is may be a misunderstanding, but not for ever
+    // true after the registry contradicted our offset once: the second time is an error
     let isDisputed = false
 
     const send = Effect.fnUntraced(function*(start: number) {
@@ -187,7 +194,7 @@ const fill = Effect.fnUntraced(
       const next = yield* piecesOf(source, start)
       while (offset < size) {
         length = Math.min(Math.max(self.minimumChunk, largest()), size - offset)
-        // the last one takes all there is, so that a source that is too long is found out
+        // the last piece takes all that is left, so that a source that is too long is detected
         yield* self.append({ offset, size: length, stream: next(offset + length < size ? length : Infinity) }).pipe(
           Effect.tapError((error) => {
             const isFirst = offset === 0 && size <= largest()
@@ -204,7 +211,7 @@ const fill = Effect.fnUntraced(
     }, Effect.scoped)
     if (replay === "once") return yield* Effect.asVoid(send(0))
 
-    // who is not let in any longer has left nothing there, and is known again by now
+    // a refused token has been replaced, and the refused request has left nothing in the session
     const sendFrom = (start: number): Effect.Effect<Descriptor, RegistryError | SourceFailure<E>> => {
       offset = start
       return Effect.retry(Effect.suspend(() => send(offset)), { times: 1, while: isReason("Unauthorized") }).pipe(
@@ -231,12 +238,12 @@ const fill = Effect.fnUntraced(
 const isReason = (tag: RegistryError["reason"]["_tag"]) => (error: { readonly _tag: string }): boolean =>
   isRegistryError(error) && error.reason._tag === tag
 
-// in bytes; a registry that refuses less is not asked to take still less
+// in bytes; after a smaller chunk was refused, no smaller one is tried
 const smallestChunk = 1024 * 1024
 
 /**
- * Returns the size of the chunk to send after one of this size was too large for the registry: half of it, and 1 MiB at
- * least. Returns nothing after a chunk of 1 MiB or less. In bytes.
+ * Returns the size of the chunk to send after the registry refused one as too large, in bytes: half of it, and at least
+ * 1 MiB. Returns `undefined` after a chunk of 1 MiB or less.
  *
  * **Example** (After a refusal)
  *
@@ -254,15 +261,15 @@ export const smallerChunk = (size: number): number | undefined =>
   size > smallestChunk ? Math.max(smallestChunk, Math.ceil(size / 2)) : undefined
 
 /**
- * What is no larger than this may be sent before it is known whether it can be taken in one request, or is there already.
- * In bytes.
+ * Maximum size of a blob that may be sent before it is known whether the registry has it or accepts it in one request,
+ * in bytes.
  *
  * @category constants
  * @since 0.1.0
  */
 export const smallBlob = 64 * 1024
 
-/** A failure of the source, on its way past what mends failures of the registry. */
+/** A failure of the source, wrapped so that it is not retried as a failure of the registry. */
 interface SourceFailure<E> {
   readonly _tag: "SourceFailure"
   readonly error: E
@@ -270,7 +277,7 @@ interface SourceFailure<E> {
 
 const sourceFailure = <E>(error: E): SourceFailure<E> => ({ _tag: "SourceFailure", error })
 
-/** The bytes of a source from an offset on, one piece after another. */
+/** Returns the bytes of a source from an offset on, one piece after another. */
 const piecesOf = <E>(source: BlobSource<E>, offset: number) =>
   Effect.map(Stream.toPull(source.open(offset)), (pull) => {
     let rest: ReadonlyArray<Uint8Array> = []

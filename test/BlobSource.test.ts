@@ -52,7 +52,7 @@ describe("BlobSource", () => {
       assert.strictEqual(yield* Effect.flip(read(source, 3)), "broken")
     }))
 
-  it.effect("of a function opens what the function gives for the offset, each time anew", () =>
+  it.effect("of a function calls the function with the offset each time that it is opened", () =>
     Effect.gen(function*() {
       const opened: Array<number> = []
       const source = BlobSource.make(3, (offset) =>
@@ -67,7 +67,7 @@ describe("BlobSource", () => {
     }))
 })
 
-it.effect("what is fetched at once is let go of with its first reader, and read anew by the next", () =>
+it.effect("a beginning that was fetched is released with its first reader, and read again by the next", () =>
   Effect.gen(function*() {
     const open: Array<string> = []
     const source = BlobSource.make(3, () =>

@@ -12,7 +12,7 @@ const failure = (input: string, parse: (input: string) => Result.Result<unknown,
   return error
 }
 
-/** What an error repeats of its input: all of it, unless it may hold a password. */
+/** The input that an error repeats: all of it, unless it may contain a password. */
 const shown = (input: string): string =>
   /:\/\//.test(input) || input.split("/", 1)[0]?.includes("@") === true && input.includes(":")
     ? Result.match(Reference.parseRelative(input), { onFailure: (error) => error.input, onSuccess: () => input })
@@ -98,7 +98,7 @@ describe("Reference", () => {
         assert.deepStrictEqual([part, offset], ["registry", 0])
         assert.strictEqual(
           problem,
-          "there is no host: expected host/repository, where the host has a dot or a port or is localhost"
+          "there is no host: expected host/repository; a host has a dot or a port, or is localhost"
         )
       }
     )
@@ -128,7 +128,7 @@ describe("Reference", () => {
       ["localhost/app", { registry: "localhost", repository: "app" }],
       ["team:1/app", { registry: "team:1", repository: "app" }],
       ["reg.io/app", { registry: "reg.io", repository: "app" }]
-    ])("reads %s, a part that is not there being no key", (input, parts) => {
+    ])("parses %s; an absent part has no key", (input, parts) => {
       assert.deepStrictEqual<object>(Result.getOrThrow(Reference.parseRelative(input)), parts)
     })
   })

@@ -35,7 +35,7 @@ const calls: Readonly<
   referrers: (registry) => Stream.runDrain(registry.referrers(app, digest))
 }
 
-/** What the span of an operation tells beside the registry and the repository. */
+/** Attributes of the span of an operation, besides the registry and the repository. */
 const about: Readonly<Record<string, Readonly<Record<string, string | number>>>> = {
   getBlob: { "oci.digest": digest },
   resolveBlob: { "oci.digest": digest },
@@ -221,7 +221,7 @@ describe("Registry.blobSource", () => {
 })
 
 describe("Registry.Observer", () => {
-  it.effect("ignores what happens, unless somebody watches", () =>
+  it.effect("discards events, unless there is an observer", () =>
     Effect.gen(function*() {
       const observe = yield* Registry.Observer
       assert.isUndefined(yield* observe({ _tag: "Warning", registry: "mock", text: "will be shut down" }))

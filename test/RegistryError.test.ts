@@ -18,7 +18,7 @@ const reasons: ReadonlyArray<readonly [reason: RegistryError.Reason, message: st
   [new RegistryError.BlobUploadInvalid({ detail }), "the upload was refused: says the registry", false],
   [new RegistryError.BlobUploadUnknown({ detail: "" }), "there is no such upload session", false],
   [new RegistryError.DigestInvalid({ detail }), "the registry does not accept the digest: says the registry", false],
-  [new RegistryError.ManifestBlobUnknown({}), "the manifest refers to content that is not there", false],
+  [new RegistryError.ManifestBlobUnknown({}), "the manifest refers to missing content", false],
   [new RegistryError.ManifestInvalid({}), "the registry does not accept the manifest", false],
   [new RegistryError.ManifestUnknown({}), "there is no such manifest or tag", false],
   [new RegistryError.NameInvalid({}), "the registry does not accept the repository's name", false],
@@ -256,7 +256,7 @@ describe("RegistryError", () => {
       assert.strictEqual(other.reason._tag, "BlobUnknown")
     }))
 
-  it("is told from other values", () => {
+  it("is distinguished from other values", () => {
     const reason = new RegistryError.Denied({})
     assert.isTrue(RegistryError.isRegistryError(failed(reason)))
     for (const other of [reason, undefined, null, "RegistryError", { _tag: "RegistryError" }]) {

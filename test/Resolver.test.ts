@@ -53,7 +53,7 @@ describe("Resolver.firstOf", () => {
       assert.strictEqual((yield* Effect.flip(resolver.resolve(host("a.local"))))._tag, "ResolveFailed")
     }))
 
-  it.effect("asks nobody behind the one that knows the host", () =>
+  it.effect("asks no resolver after the one that knows the host", () =>
     Effect.gen(function*() {
       const resolver = Resolver.firstOf(Resolver.static({ "a.local": one }), failing)
       assert.strictEqual(yield* resolver.resolve(host("a.local")), one)

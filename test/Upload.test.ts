@@ -25,11 +25,11 @@ interface Fault {
   /** At which byte of the blob the session fails, once. */
   readonly at: number
   readonly reason: Reason
-  /** What the session has by then; all that came, unless given. */
+  /** Number of bytes that the session reports. Default: all that it received. */
   readonly kept?: number
 }
 
-/** A session that keeps what it gets and writes down what it is asked, and fails where it is told to. */
+/** A session that keeps its bytes, records its calls, and fails at the given points. */
 const session = (
   options: Partial<Upload.Upload> & { readonly faults?: ReadonlyArray<Fault>; readonly log?: Array<string> } = {}
 ) => {
@@ -82,7 +82,7 @@ const digits = (text: string = content) =>
     (offset) => Stream.map(Stream.fromIterable(text.slice(offset), { chunkSize: 1 }), (digit) => bytesOf(digit))
   )
 
-const none = Effect.die("nobody opens another session")
+const none = Effect.die("no other session is opened")
 
 const large = Effect.provideService(Upload.ResumptionThreshold, 10)
 
@@ -178,7 +178,7 @@ describe("a session that breaks", () => {
       assert.deepStrictEqual(log, ["commit 0+10"])
     }))
 
-  it.effect("is given up when the schedule of retries is", () =>
+  it.effect("fails after the schedule of retries has ended", () =>
     Effect.gen(function*() {
       const { log, upload } = session({ faults: Array.from({ length: 10 }, () => ({ at: 6, reason: reset })) })
       const error = yield* whileTimeFlies(Effect.flip(Upload.write(upload, digest, digits(), none)))
@@ -199,7 +199,7 @@ describe("a session that breaks", () => {
       assert.deepStrictEqual([other.held(), other.log], [content, ["append 0+10", "commit"]])
     }))
 
-  it.effect("goes on without a question where it only did not know who writes any longer", () =>
+  it.effect("resumes without asking for its status after the registry only refused the token", () =>
     Effect.gen(function*() {
       const { held, log, upload } = session({
         maximumChunk: 4,

@@ -1,9 +1,9 @@
 /**
- * A program that somebody could have written with effect-oci, and how they would test it.
+ * A program that a user could write with effect-oci, and its tests.
  *
- * The program asks for the `Registry` service. Its tests provide one of two: `Registry.make` with those operations alone
- * that the program should need (any other fails with `Unsupported`, and the test with it), which can also misbehave as
- * no real registry would on demand; or `MemoryRegistry.layer`, a registry with everything but a network.
+ * The program asks for the `Registry` service. Its tests provide either `Registry.make` with only those operations that
+ * the program should need (any other fails with `Unsupported`, and the test with it), which can also misbehave on
+ * demand; or `MemoryRegistry.layer`, a whole registry without a network.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Schedule, Stream } from "effect"
@@ -96,7 +96,7 @@ describe("platforms, with a mock", () => {
         })
     }))))
 
-  it.effect("of a tag that is not there are an error", () =>
+  it.effect("of a tag that does not exist are an error", () =>
     Effect.gen(function*() {
       const said = yield* Effect.catchReason(
         platforms(app, latest),

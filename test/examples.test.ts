@@ -57,7 +57,7 @@ const temporaryFile = Effect.fnUntraced(function*(name: string, content: string)
 const digestAt = (registry: Registry, repository: string) =>
   Effect.map(registry.resolveManifest(Images.repository(repository), one), ({ digest }) => digest)
 
-/** What takes, tells and gives out objects, whole or from somewhere on. */
+/** An object store that stores, lists and returns objects, whole or from an offset on. */
 const objectStore = Effect.gen(function*() {
   const objects = new Map<string, { readonly type: string | undefined; readonly bytes: Uint8Array }>()
   const store = yield* listen((request, response) => {

@@ -1,7 +1,6 @@
 /**
- * A registry of one's own: content in an object store, behind nothing but GET, HEAD and PUT, as S3, GCS, Azure, MinIO and
- * any WebDAV server have them. Operations that are not written here fail as unsupported: there are no lists, not even of
- * referrers.
+ * A registry over an object store that has GET, HEAD and PUT, such as S3, GCS, Azure, MinIO or any WebDAV server. Other
+ * operations fail as unsupported: there are no lists, not even of referrers.
  */
 import { type Cause, Effect, Queue, Schema, Stream } from "effect"
 import * as Descriptor from "effect-oci/Descriptor"
@@ -35,7 +34,7 @@ export const makeObjectStore = Effect.fnUntraced(function*(bucket: string) {
   const failing = (operation: string, repository: Reference.Repository) => {
     const error = (reason: RegistryError.Reason) =>
       new RegistryError.RegistryError({ operation, registry: name, repository, reason })
-    /** Sends a request; what is not there is `absent`. */
+    /** Sends a request. Fails with `absent` if the content does not exist. */
     const send = (request: HttpClientRequest.HttpClientRequest, absent: RegistryError.Reason) =>
       client.execute(request).pipe(
         Effect.mapError(() => error(new RegistryError.Transport({}))),

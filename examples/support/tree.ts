@@ -1,5 +1,5 @@
 /**
- * A copy's report as a tree.
+ * Formats the report of a copy as a tree.
  */
 import { ByteSize } from "effect"
 import type { CopyReport, Entry } from "effect-oci/CopyReport"

@@ -17,7 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type * as RegistryError from "../RegistryError.ts"
-import * as Keys from "./Keys.ts"
+import * as CredentialKeys from "./CredentialKeys.ts"
 
 /**
  * What proves who we are: a name and a password; an identity token, which is the refresh token of OAuth 2 and goes to
@@ -99,11 +99,11 @@ export const basic = (username: string, password: Redacted.Redacted): Credential
   })
 
 const static_ = (credentials: Readonly<Record<string, Credential>>): Credentials["Service"] => {
-  const table = Keys.table(credentials)
+  const table = CredentialKeys.table(credentials)
   return Credentials.of({
     lookup: (place) =>
       Effect.sync(() => {
-        const key = Keys.around(place).find((key) => table.has(key))
+        const key = CredentialKeys.enclosing(place).find((key) => table.has(key))
         return key === undefined ? undefined : table.get(key)
       }),
     refused: () => Effect.void

@@ -40,10 +40,10 @@ import * as Result from "effect/Result"
 import * as Metrics from "../Metrics.ts"
 import type { CredentialsUnavailable } from "../RegistryError.ts"
 import * as CredentialHelper from "./CredentialHelper.ts"
+import * as CredentialKeys from "./CredentialKeys.ts"
 import * as Credentials from "./Credentials.ts"
 import * as DockerFiles from "./DockerFiles.ts"
 import * as GoJson from "./GoJson.ts"
-import * as Keys from "./Keys.ts"
 
 export {
   /** @since 0.1.0 */
@@ -112,7 +112,7 @@ const warningLimit = 1000
 
 /** The keys that are asked for in a config, and the helper that is asked first, if its name is not empty. */
 const asking = ({ credHelpers, credsStore }: DockerFiles.Source, place: Credentials.Place) => {
-  const around = Keys.around(place)
+  const around = CredentialKeys.enclosing(place)
   return around.map((key, index) => ({
     key,
     // an empty name is how docker keeps one host out of its store
@@ -158,7 +158,7 @@ export const make = Effect.fnUntraced(function*(
   const asked = yield* Cache.makeWith(
     Effect.fnUntraced(function*({ helper, place }: { readonly helper: string; readonly place: string }) {
       const timeToLive = yield* HelperTimeToLive
-      const given = yield* Effect.result(CredentialHelper.get(spawner, helper, Keys.address(place)))
+      const given = yield* Effect.result(CredentialHelper.get(spawner, helper, CredentialKeys.address(place)))
       return { given, timeToLive: Result.getOrUndefined(given) === undefined ? shorter(timeToLive) : timeToLive }
     }),
     {
@@ -213,7 +213,7 @@ export const make = Effect.fnUntraced(function*(
       return undefined
     }),
     refused: Effect.fnUntraced(function*(place: Credentials.Place) {
-      const places = new Set(Keys.around(place))
+      const places = new Set(CredentialKeys.enclosing(place))
       // entries are what was given already: a helper that is being asked again right now is not disturbed
       for (const [key] of yield* Cache.entries(asked)) {
         if (places.has(key.place)) yield* Cache.invalidate(asked, key)

@@ -11,14 +11,14 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { CredentialsUnavailable } from "../RegistryError.ts"
+import * as CredentialKeys from "./CredentialKeys.ts"
 import * as GoJson from "./GoJson.ts"
-import * as Keys from "./Keys.ts"
 
 /** A config, and what it is called in errors. */
 export interface Source {
   readonly name: string
-  readonly auths: Keys.Table<unknown>
-  readonly credHelpers: Keys.Table<string>
+  readonly auths: CredentialKeys.Table<unknown>
+  readonly credHelpers: CredentialKeys.Table<string>
   readonly credsStore: string
   /** What was ignored, because it is not as docker and podman write it. */
   readonly problems: ReadonlyArray<string>
@@ -59,14 +59,14 @@ export const read = (name: string, fields: GoJson.Fields): Source => {
   const credHelpers: Record<string, string> = {}
   for (const [key, helper] of Object.entries(tableOf("credHelpers"))) {
     if (Predicate.isString(helper)) credHelpers[key] = helper
-    else if (helper !== null) problems.push(`the entry for ${Keys.placeOf(key)} in credHelpers is not a name`)
+    else if (helper !== null) problems.push(`the entry for ${CredentialKeys.placeOf(key)} in credHelpers is not a name`)
   }
   const credsStore = GoJson.field(fields, "credsStore") ?? ""
   if (!Predicate.isString(credsStore)) problems.push("credsStore is not a name")
   return {
     name,
-    auths: Keys.table(tableOf("auths")),
-    credHelpers: Keys.table(credHelpers),
+    auths: CredentialKeys.table(tableOf("auths")),
+    credHelpers: CredentialKeys.table(credHelpers),
     credsStore: Predicate.isString(credsStore) ? credsStore : "",
     problems
   }

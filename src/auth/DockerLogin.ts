@@ -16,11 +16,11 @@ import { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Redacted from "effect/Redacted"
 import type { CredentialsUnavailable } from "../RegistryError.ts"
 import * as CredentialHelper from "./CredentialHelper.ts"
+import * as CredentialKeys from "./CredentialKeys.ts"
 import type { Credential } from "./Credentials.ts"
 import * as DockerFiles from "./DockerFiles.ts"
 import * as FileLock from "./FileLock.ts"
 import * as JsonText from "./JsonText.ts"
-import * as Keys from "./Keys.ts"
 
 /** A name and a password. */
 export type Login = Extract<Credential, { readonly _tag: "Basic" }>
@@ -130,7 +130,7 @@ const update = Effect.fnUntraced(function*(
 
 /** Returns the text with another entry for a place, or with none. */
 const withEntry = (text: string, place: string, entry: Readonly<Record<string, Readonly<Record<string, string>>>>) =>
-  JsonText.replaceEntries(text, "auths", (key) => Keys.placeOf(key) === place, entry)
+  JsonText.replaceEntries(text, "auths", (key) => CredentialKeys.placeOf(key) === place, entry)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // logging in and out
@@ -158,8 +158,8 @@ export const login = Effect.fnUntraced(
     options: Options = {}
   ): Effect.fn.Return<Kept, CredentialsUnavailable, Services> {
     const file = yield* locate(options)
-    const place = Keys.placeOf(host)
-    const key = Keys.address(place)
+    const place = CredentialKeys.placeOf(host)
+    const key = CredentialKeys.address(place)
     const helper = yield* helperFor((yield* read(file)).source, place)
     if (helper !== "") {
       yield* CredentialHelper.store(yield* ChildProcessSpawner, helper, key, credential)
@@ -175,11 +175,11 @@ export const login = Effect.fnUntraced(
 export const logout = Effect.fnUntraced(
   function*(host: string, options: Options = {}): Effect.fn.Return<Kept, CredentialsUnavailable, Services> {
     const file = yield* locate(options)
-    const place = Keys.placeOf(host)
+    const place = CredentialKeys.placeOf(host)
     const { source } = yield* read(file)
     const helper = yield* helperFor(source, place)
     const isErased = helper !== "" &&
-      (yield* CredentialHelper.erase(yield* ChildProcessSpawner, helper, Keys.address(place)))
+      (yield* CredentialHelper.erase(yield* ChildProcessSpawner, helper, CredentialKeys.address(place)))
     const isListed = source.auths.has(place)
     if (isListed) yield* update(file, ({ text }) => withEntry(text, place, {}))
     return {

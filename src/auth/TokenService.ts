@@ -22,17 +22,17 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as AddressPolicy from "../http/AddressPolicy.ts"
+import * as ErrorBody from "../http/ErrorBody.ts"
+import * as RetryAfter from "../http/RetryAfter.ts"
+import * as Spans from "../http/Spans.ts"
+import * as TransportFailure from "../http/TransportFailure.ts"
+import { withParameters } from "../http/Urls.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
-import * as AddressPolicy from "./AddressPolicy.ts"
 import type { Credential } from "./Credentials.ts"
-import * as ErrorBody from "./ErrorBody.ts"
-import * as NoAnswer from "./NoAnswer.ts"
-import * as RetryAfter from "./RetryAfter.ts"
 import type { Secrets } from "./Secrets.ts"
-import * as Spans from "./Spans.ts"
 import * as TokenRealms from "./TokenRealms.ts"
-import { withParameters } from "./Urls.ts"
 
 /**
  * How long a token service may take to hand out a token.
@@ -126,7 +126,7 @@ export const make = ({ client, registry, secrets, tokenRealms }: {
     Effect.gen(function*() {
       const here = new URL(request.url)
       const unreachable = (error: HttpClientError.HttpClientError) => {
-        const reason = NoAnswer.transport(error)
+        const reason = TransportFailure.transport(error)
         return new RegistryError.TokenUnavailable({
           service: here.origin,
           problem: reason._tag === "UnexpectedResponse" ? reason.detail ?? reason.message : reason.message,
@@ -136,7 +136,7 @@ export const make = ({ client, registry, secrets, tokenRealms }: {
       const sending = client.execute(request)
       const response = yield* (here.origin === registry.origin ? sending : AddressPolicy.led(registry)(sending)).pipe(
         Effect.mapError(unreachable),
-        Spans.around(request)
+        Spans.traced(request)
       )
       const bytes = yield* Effect.mapError(readLimited(response), unreachable)
       const { location } = response.headers

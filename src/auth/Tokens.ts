@@ -16,9 +16,9 @@ import * as Exit from "effect/Exit"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as RegistryError from "../RegistryError.ts"
+import * as TokenScope from "../TokenScope.ts"
 import * as Challenge from "./Challenge.ts"
 import type { Credential, Credentials } from "./Credentials.ts"
-import * as Scope from "./Scope.ts"
 import type { Secrets } from "./Secrets.ts"
 import type { TokenRealms } from "./TokenRealms.ts"
 import * as TokenService from "./TokenService.ts"
@@ -39,7 +39,7 @@ export interface Conversation {
 }
 
 export interface Tokens {
-  readonly begin: (request: { readonly repository?: string; readonly scope: Scope.Scope }) => Conversation
+  readonly begin: (request: { readonly repository?: string; readonly scope: TokenScope.TokenScope }) => Conversation
 }
 
 // what a registry asked for
@@ -49,7 +49,7 @@ type Demand =
 
 interface Held {
   readonly ask: TokenService.Ask
-  readonly scope: Scope.Scope
+  readonly scope: TokenScope.TokenScope
 }
 
 type Said =
@@ -157,14 +157,14 @@ export const make = Effect.fnUntraced(function*(options: {
     const tokenFor = Effect.fnUntraced(function*(
       { realm, service }: Extract<Demand, { scheme: "bearer" }>,
       credential: TokenService.Ask["credential"],
-      least: Scope.Scope,
-      candidates: ReadonlyArray<{ readonly scope: Scope.Scope; readonly words: ReadonlyArray<string> }>
+      least: TokenScope.TokenScope,
+      candidates: ReadonlyArray<{ readonly scope: TokenScope.TokenScope; readonly words: ReadonlyArray<string> }>
     ) {
       for (const [index, { scope, words }] of candidates.entries()) {
         const wanted: Held = { ask: { realm, service, credential, scopes: words }, scope }
         // any that has it all serves, except where all is what was refused
         const isEnough = (other: Held) =>
-          index === 0 && isFrom(other, wanted.ask) && Scope.contains(other.scope, least) && !isRefused(other.ask)
+          index === 0 && isFrom(other, wanted.ask) && TokenScope.contains(other.scope, least) && !isRefused(other.ask)
         for (const option of [...held.filter(isEnough).slice(0, 1), wanted]) {
           if (isRefused(option.ask)) continue
           const found = yield* Effect.result(acquire(option))
@@ -185,8 +185,8 @@ export const make = Effect.fnUntraced(function*(options: {
         if (demand.scheme === "basic") {
           return credential?._tag === "Basic" ? say({ _tag: "Credential", credential }) : undefined
         }
-        const wide = Scope.union(scope, (yield* Scope.Wanted)(host))
-        const found = yield* tokenFor(demand, credential, scope, [{ scope: wide, words: Scope.words(wide) }])
+        const wide = TokenScope.union(scope, (yield* TokenScope.Wanted)(host))
+        const found = yield* tokenFor(demand, credential, scope, [{ scope: wide, words: TokenScope.words(wide) }])
         // where this is refused, the registry says what to ask for
         return found === undefined ? undefined : say({ _tag: "Token", ...found, isReply: false })
       }),
@@ -213,15 +213,17 @@ export const make = Effect.fnUntraced(function*(options: {
         }
 
         const asWritten = challenge?.parameters.get("scope") ?? ""
-        const required = asWritten === "" ? scope : Scope.parse(asWritten)
-        const least = Scope.union(required, scope)
-        const wide = Scope.union(least, (yield* Scope.Wanted)(host))
+        const required = asWritten === "" ? scope : TokenScope.parse(asWritten)
+        const least = TokenScope.union(required, scope)
+        const wide = TokenScope.union(least, (yield* TokenScope.Wanted)(host))
         // some services know a scope only in the registry's own spelling
         const exact = {
           scope: required,
-          words: asWritten === "" ? Scope.words(required) : asWritten.split(/\s+/).filter((word) => word !== "")
+          words: asWritten === "" ? TokenScope.words(required) : asWritten.split(/\s+/).filter((word) => word !== "")
         }
-        const candidates = Scope.equals(wide, required) ? [exact] : [{ scope: wide, words: Scope.words(wide) }, exact]
+        const candidates = TokenScope.equals(wide, required)
+          ? [exact]
+          : [{ scope: wide, words: TokenScope.words(wide) }, exact]
         let found = yield* tokenFor(demand, credential, least, candidates)
         if (found === undefined && credential !== undefined && failure?.reason._tag === "Unauthorized") {
           const other = yield* another(credential)

@@ -15,8 +15,8 @@ import { isCopyError, type Reason as CopyReason } from "../copy/CopyError.ts"
 import * as Reference from "../Reference.ts"
 import { isRegistryError, type Transport } from "../RegistryError.ts"
 import { CredentialSearch } from "./CredentialSearch.ts"
-import { type Reason as NamespaceReason, Trouble } from "./Trouble.ts"
-import * as Words from "./Words.ts"
+import * as Format from "./Format.ts"
+import { LocationError, type Reason as NamespaceReason } from "./LocationError.ts"
 
 /** Every reason that there is. */
 type Reason = CopyReason | NamespaceReason
@@ -270,7 +270,7 @@ const caseOf = (error: unknown): Case | undefined => {
       ...operation === undefined ? {} : { operation }
     }
   }
-  if (error instanceof Trouble) {
+  if (error instanceof LocationError) {
     const { operation, reason, reference } = error
     return { reason, reference, ...placeOf(reference), ...operation === undefined ? {} : { operation } }
   }
@@ -290,7 +290,7 @@ const caseOf = (error: unknown): Case | undefined => {
 
 /** What happened, without what to try. */
 export const messageOf = (error: unknown): string =>
-  Words.oneLine(error instanceof Error ? error.message : String(error))
+  Format.oneLine(error instanceof Error ? error.message : String(error))
 
 /** What happened, and what to try. */
 export const sentence = Effect.fnUntraced(
@@ -299,7 +299,7 @@ export const sentence = Effect.fnUntraced(
     if (about === undefined) return messageOf(error)
     const search = yield* searched(about)
     const whole = search === undefined ? about : { ...about, search }
-    return Words.oneLine(`${messageOf(error)}${credentials(whole)}; ${tipOf(whole)}`)
+    return Format.oneLine(`${messageOf(error)}${credentials(whole)}; ${tipOf(whole)}`)
   }
 )
 

@@ -6,8 +6,8 @@ import * as Effect from "effect/Effect"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
 
 export const BlobDeleteCommand = Command.make(
   "delete",
@@ -19,7 +19,7 @@ export const BlobDeleteCommand = Command.make(
   Effect.fnUntraced(function*({ blob, json }) {
     const namespace = yield* Namespace.Namespace
     const removed = yield* blob.use(
-      Places.changed,
+      Locations.changed,
       ({ end, format }) => Effect.as(namespace.deleteBlob(end), format(end))
     )
     yield* json ? Output.json({ removed }) : Output.line(removed)

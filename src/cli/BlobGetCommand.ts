@@ -6,9 +6,9 @@ import * as Effect from "effect/Effect"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
-import { misuse } from "./Names.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
+import { misuse } from "./ReferenceInput.ts"
 
 export const BlobGetCommand = Command.make(
   "get",
@@ -26,7 +26,7 @@ export const BlobGetCommand = Command.make(
       return yield* misuse("--json needs --output FILE: the blob itself goes to stdout")
     }
     const namespace = yield* Namespace.Namespace
-    yield* blob.use(Places.anything, ({ end }) =>
+    yield* blob.use(Locations.anything, ({ end }) =>
       Effect.scoped(Effect.gen(function*() {
         const { descriptor, stream } = yield* namespace.getBlob(end)
         yield* Output.to(output, stream)

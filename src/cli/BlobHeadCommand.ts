@@ -6,8 +6,8 @@ import * as Effect from "effect/Effect"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
 
 export const BlobHeadCommand = Command.make(
   "head",
@@ -21,7 +21,7 @@ export const BlobHeadCommand = Command.make(
   },
   Effect.fnUntraced(function*({ blob, json }) {
     const namespace = yield* Namespace.Namespace
-    const descriptor = yield* blob.use(Places.anything, ({ end }) => namespace.resolveBlob(end))
+    const descriptor = yield* blob.use(Locations.anything, ({ end }) => namespace.resolveBlob(end))
     yield* json ? Output.json(descriptor) : Output.line(String(descriptor.size))
   })
 ).pipe(

@@ -8,8 +8,8 @@ import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
 import * as Input from "./Input.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
 
 export const BlobPutCommand = Command.make(
   "put",
@@ -29,14 +29,14 @@ export const BlobPutCommand = Command.make(
     const { descriptor, result } = yield* Effect.scoped(Effect.gen(function*() {
       const { digest, source } = yield* Input.readBlob(file)
       return yield* repository.use(
-        Places.changed,
+        Locations.changed,
         Effect.fnUntraced(function*(place) {
           const { end, format } = place
           if (end.digest !== undefined && end.digest !== digest) {
             return yield* new DigestConflict({ source: digest, destination: end.digest })
           }
           const { tag } = end
-          const blob = Places.withPart(place, tag === undefined ? { digest } : { digest, tag })
+          const blob = Locations.withPart(place, tag === undefined ? { digest } : { digest, tag })
           return { descriptor: yield* namespace.pushBlob(blob.end, source), result: format({ digest }) }
         })
       )

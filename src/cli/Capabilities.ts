@@ -5,7 +5,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Result from "effect/Result"
 import type { Capabilities } from "../Registry.ts"
 import * as Flags from "./Flags.ts"
-import { readHost } from "./Names.ts"
+import { readHost } from "./ReferenceInput.ts"
 
 type Setting = readonly [host: string, capabilities: Capabilities]
 

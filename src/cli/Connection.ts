@@ -15,8 +15,8 @@ import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
+import * as CredentialKeys from "../auth/CredentialKeys.ts"
 import type * as Credentials from "../auth/Credentials.ts"
-import * as Keys from "../auth/Keys.ts"
 import * as ExternalBlobs from "../ExternalBlobs.ts"
 import * as Limiter from "../Limiter.ts"
 import * as Namespace from "../Namespace.ts"
@@ -29,11 +29,11 @@ import * as Capabilities from "./Capabilities.ts"
 import { CredentialSearch } from "./CredentialSearch.ts"
 import * as Flags from "./Flags.ts"
 import * as GivenCredentials from "./GivenCredentials.ts"
-import { misuse, readHost } from "./Names.ts"
+import type * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
 import { Failure } from "./Output.ts"
 import * as Password from "./Password.ts"
-import type * as Places from "./Places.ts"
+import { misuse, readHost } from "./ReferenceInput.ts"
 
 const readMirror = (text: string) =>
   Result.flatMap(Flags.readPair(text), ([host, mirror]) => Result.map(readHost(host), () => [host, mirror] as const))
@@ -123,7 +123,9 @@ const readPem = Effect.fnUntraced(function*(flag: string, path: string) {
 /** How `NodeNamespace` is to be made. */
 export const options = Effect.fnUntraced(
   function*({ caFile, capabilities, certFile, insecure, keyFile, mirror, plainHttp, tls }: Settings) {
-    const both = plainHttp.find((host) => tls.some((other) => Keys.placeOf(other) === Keys.placeOf(host)))
+    const both = plainHttp.find((host) =>
+      tls.some((other) => CredentialKeys.placeOf(other) === CredentialKeys.placeOf(host))
+    )
     if (both !== undefined) return yield* misuse(`--plain-http and --tls contradict each other for ${both}`)
     if (Option.isSome(certFile) !== Option.isSome(keyFile)) {
       return yield* misuse("--cert-file and --key-file belong together")
@@ -238,7 +240,7 @@ const layerOf = (settings: Settings, ends: ReadonlyArray<GivenCredentials.End>, 
   )
 
 /** What an argument or a flag names. */
-type Naming = Places.Named | Host | Option.Option<Host>
+type Naming = Locations.Named | Host | Option.Option<Host>
 
 const placeOf = (naming: Naming): ReadonlyArray<GivenCredentials.End["places"][number]> => {
   if (typeof naming === "string") return [{ input: naming, registry: { host: naming } }]
@@ -266,8 +268,8 @@ export const provide =
 
 interface CopyInput {
   readonly connection: Settings & { readonly from: Password.Given; readonly to: Password.Given }
-  readonly source: Places.Named
-  readonly destinations: ReadonlyArray<Places.Named>
+  readonly source: Locations.Named
+  readonly destinations: ReadonlyArray<Locations.Named>
 }
 
 const copyLayer = ({ connection, destinations, source }: CopyInput) =>

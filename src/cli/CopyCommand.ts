@@ -20,8 +20,8 @@ import * as Advice from "./Advice.ts"
 import * as Connection from "./Connection.ts"
 import * as CopyFlags from "./CopyFlags.ts"
 import * as Flags from "./Flags.ts"
+import type * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import type * as Places from "./Places.ts"
 import { plan } from "./PlanCommand.ts"
 import * as Progress from "./Progress.ts"
 
@@ -34,7 +34,7 @@ interface Input extends CopyFlags.Input {
 
 /** Copies an image to one destination, in sight. */
 const copyOne = Effect.fnUntraced(
-  function*(input: Input, options: Copy.Options, source: Places.Place, destination: Places.Place) {
+  function*(input: Input, options: Copy.Options, source: Locations.Location, destination: Locations.Location) {
     const namespace = yield* Namespace.Namespace
     const [elapsed, report] = yield* Effect.timed(
       Progress.shown(namespace.copyEvents({ ...options, source: source.end, destination: destination.end }))
@@ -96,7 +96,7 @@ const conclude = Effect.fnUntraced(function*({ json }: Input, told: ReadonlyArra
 })
 
 const copyToMany = Effect.fnUntraced(
-  function*(options: Copy.Options, source: Places.Place, destinations: ReadonlyArray<Places.Place>) {
+  function*(options: Copy.Options, source: Locations.Location, destinations: ReadonlyArray<Locations.Location>) {
     const namespace = yield* Namespace.Namespace
     const [elapsed, exits] = yield* Effect.timed(
       namespace.copyToMany({ ...options, source: source.end, destinations: destinations.map(({ end }) => end) })

@@ -11,9 +11,9 @@ import type * as Namespace from "../Namespace.ts"
 import type * as Platform from "../Platform.ts"
 import type { Tag } from "../Reference.ts"
 import * as Flags from "./Flags.ts"
-import { misuse } from "./Names.ts"
+import * as Locations from "./Locations.ts"
 import { Failure } from "./Output.ts"
-import * as Places from "./Places.ts"
+import { misuse } from "./ReferenceInput.ts"
 import * as TagFilter from "./TagFilter.ts"
 
 const flags = {
@@ -97,8 +97,8 @@ export const config = {
 
 /** What arguments and flags say. */
 export interface Input extends TagFilter.TagFilter {
-  readonly source: Places.Named
-  readonly destinations: ReadonlyArray<Places.Named>
+  readonly source: Locations.Named
+  readonly destinations: ReadonlyArray<Locations.Named>
   readonly platform: ReadonlyArray<Platform.Platform>
   readonly index: Option.Option<"keep" | "rewrite" | "fail">
   readonly tag: ReadonlyArray<Tag>
@@ -163,20 +163,20 @@ export const options = Effect.fnUntraced(function*(input: Input) {
 
 /** One copy of those that are to be made. */
 export interface Pair {
-  readonly source: Places.Place
-  readonly destination: Places.Place
+  readonly source: Locations.Location
+  readonly destination: Locations.Location
 }
 
-const named = ({ end }: Places.Place): boolean => end.tag !== undefined || end.digest !== undefined
+const named = ({ end }: Locations.Location): boolean => end.tag !== undefined || end.digest !== undefined
 
 /** Works on the places of a copy of one image. */
 export const useImage = <A, E, R>(
   { destinations, source }: Input,
-  work: (source: Places.Place, destinations: ReadonlyArray<Places.Place>) => Effect.Effect<A, E, R>
+  work: (source: Locations.Location, destinations: ReadonlyArray<Locations.Location>) => Effect.Effect<A, E, R>
 ) =>
   source.use(
-    Places.image,
-    (source) => Places.useAll(destinations, Places.destination, (destinations) => work(source, destinations))
+    Locations.image,
+    (source) => Locations.useAll(destinations, Locations.destination, (destinations) => work(source, destinations))
   )
 
 /** Works on every tag of a repository that is meant, and every destination. */
@@ -186,9 +186,9 @@ export const useTags = <A, E, R>(
   work: (pairs: ReadonlyArray<Pair>) => Effect.Effect<A, E, R>
 ) =>
   input.source.use(
-    Places.anything,
+    Locations.anything,
     (source) =>
-      Places.useAll(input.destinations, Places.changed, (destinations) =>
+      Locations.useAll(input.destinations, Locations.changed, (destinations) =>
         Effect.gen(function*() {
           if (named(source) || destinations.some(named)) {
             return yield* misuse(
@@ -203,8 +203,8 @@ export const useTags = <A, E, R>(
           if (tags.length === 0) return yield* new Failure({ message: `${source.format({})}: there is no such tag` })
           return yield* work(tags.flatMap((tag) =>
             destinations.map((destination) => ({
-              source: Places.withPart(source, { tag }),
-              destination: Places.withPart(destination, { tag })
+              source: Locations.withPart(source, { tag }),
+              destination: Locations.withPart(destination, { tag })
             }))
           ))
         }))

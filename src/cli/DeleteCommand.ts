@@ -6,9 +6,9 @@ import * as Effect from "effect/Effect"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
-import { misuse } from "./Names.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
+import { misuse } from "./ReferenceInput.ts"
 
 export const DeleteCommand = Command.make(
   "delete",
@@ -20,7 +20,7 @@ export const DeleteCommand = Command.make(
   Effect.fnUntraced(function*({ image, json }) {
     const namespace = yield* Namespace.Namespace
     const removed = yield* image.use(
-      Places.changed,
+      Locations.changed,
       Effect.fnUntraced(function*({ end, format }) {
         if (end.tag === undefined && end.digest === undefined) {
           return yield* misuse(`${format({})}: name a tag, to remove it, or a digest, to remove the manifest`)

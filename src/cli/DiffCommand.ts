@@ -10,9 +10,9 @@ import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Difference from "./Difference.ts"
 import * as Flags from "./Flags.ts"
+import * as Format from "./Format.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
-import * as Words from "./Words.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
 // text
@@ -33,7 +33,7 @@ const marks = { both: " ", left: "-", right: "+" } as const
 const layers = (layers: ReadonlyArray<Difference.LayerChange>): ReadonlyArray<string> =>
   layers.every((layer) => layer.in === "both")
     ? []
-    : layers.map((each) => `${marks[each.in]} ${each.layer.digest}  ${Words.size(each.layer.size)}`)
+    : layers.map((each) => `${marks[each.in]} ${each.layer.digest}  ${Format.size(each.layer.size)}`)
 
 const sides = (left: Digest | undefined, right: Digest | undefined, name = ""): ReadonlyArray<string> => [
   ...left === undefined ? [] : [`- ${name}${left}`],
@@ -77,9 +77,9 @@ export const DiffCommand = Command.make(
   Effect.fnUntraced(function*({ exitCode, json, left, platform, right }) {
     const namespace = yield* Namespace.Namespace
     const chosen = Option.isNone(platform) ? {} : { platform: platform.value }
-    const side = (named: Places.Named) => <A, E, R>(work: (side: Difference.Side) => Effect.Effect<A, E, R>) =>
+    const side = (named: Locations.Named) => <A, E, R>(work: (side: Difference.Side) => Effect.Effect<A, E, R>) =>
       named.use(
-        Places.image,
+        Locations.image,
         (place) => Effect.flatMap(namespace.getManifest(place.end, chosen), (manifest) => work({ place, manifest }))
       )
     const { difference, names } = yield* side(left)((left) =>
@@ -96,7 +96,7 @@ export const DiffCommand = Command.make(
     yield* json
       ? Output.json({ references: names, ...difference })
       : Output.text(text(difference))
-    if (exitCode && !difference.isSame) return yield* new Output.Told({})
+    if (exitCode && !difference.isSame) return yield* new Output.Reported({})
   })
 ).pipe(
   Connection.provide("left", "right"),

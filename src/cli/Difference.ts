@@ -11,8 +11,8 @@ import type * as Namespace from "../Namespace.ts"
 import * as Platform from "../Platform.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import * as ImageConfig from "./ImageConfig.ts"
-import * as Places from "./Places.ts"
-import * as Trouble from "./Trouble.ts"
+import * as LocationError from "./LocationError.ts"
+import * as Locations from "./Locations.ts"
 
 /** A value that is another on the other side, or only on one of them. */
 export interface Change {
@@ -141,7 +141,7 @@ const named = (manifests: ReadonlyArray<Descriptor>): ReadonlyMap<string, Descri
 
 /** One of two sides. */
 export interface Side {
-  readonly place: Places.Place
+  readonly place: Locations.Location
   readonly manifest: ManifestBytes
 }
 
@@ -155,7 +155,7 @@ const withoutLayers = (config: unknown): unknown =>
     : config
 
 /** Says of what goes wrong on which side it was. */
-const at = ({ place }: Pick<Side, "place">) => Trouble.at(place.format(place.end))
+const at = ({ place }: Pick<Side, "place">) => LocationError.at(place.format(place.end))
 
 /** Decodes a manifest, if its type is known. */
 const decode = (side: Side) =>
@@ -169,7 +169,7 @@ export const compare = (
   namespace: Namespace.Namespace["Service"],
   left: Side,
   right: Side
-): Effect.Effect<Difference, Trouble.Trouble> =>
+): Effect.Effect<Difference, LocationError.LocationError> =>
   Effect.gen(function*() {
     const digests = { left: left.manifest.descriptor.digest, right: right.manifest.descriptor.digest }
     if (digests.left === digests.right) return { isSame: true, ...digests }
@@ -202,7 +202,7 @@ export const compare = (
   })
 
 interface Members {
-  readonly place: Places.Place
+  readonly place: Locations.Location
   readonly manifests: ReadonlyMap<string, Descriptor>
 }
 
@@ -211,12 +211,12 @@ const compareMembers = Effect.fnUntraced(
     const names = Array.from(new Set([...left.manifests.keys(), ...right.manifests.keys()]))
     const sideOf = (members: Members, { digest }: Descriptor) =>
       Effect.map(
-        at(members)(namespace.getManifest(Places.withPart(members.place, { digest }).end)),
+        at(members)(namespace.getManifest(Locations.withPart(members.place, { digest }).end)),
         (manifest): Side => ({ place: members.place, manifest })
       )
     return yield* Effect.forEach(
       names,
-      Effect.fnUntraced(function*(name): Effect.fn.Return<Member, Trouble.Trouble> {
+      Effect.fnUntraced(function*(name): Effect.fn.Return<Member, LocationError.LocationError> {
         const [one, other] = [left.manifests.get(name), right.manifests.get(name)]
         const digests = {
           ...one === undefined ? {} : { left: one.digest },

@@ -7,8 +7,8 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Platform from "../Platform.ts"
 import type { Tag } from "../Reference.ts"
-import { misuse, readHost, readTag } from "./Names.ts"
-import * as Places from "./Places.ts"
+import * as Locations from "./Locations.ts"
+import { misuse, readHost, readTag } from "./ReferenceInput.ts"
 
 /** Reads the text of a flag, or says what is wrong with it. */
 type Read<A> = (text: string) => Result.Result<A, { readonly message: string }>
@@ -91,11 +91,11 @@ const argument = <A>(name: string, description: string, read: Read<A>): Argument
   )
 
 /** Names a repository, an image, or content of it, in a registry, a folder or an archive. */
-export const place = (name: string, description: string): Argument.Argument<Places.Named> =>
+export const place = (name: string, description: string): Argument.Argument<Locations.Named> =>
   Argument.String(name).pipe(
     Argument.withMetavar(name),
     Argument.withDescription(description),
-    Argument.mapEffect(Places.read)
+    Argument.mapEffect(Locations.read)
   )
 
 export const host = argument("host", "A registry, with its port if it has one", readHost)

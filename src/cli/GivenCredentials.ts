@@ -3,11 +3,11 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as CredentialKeys from "../auth/CredentialKeys.ts"
 import type { Credential, Place } from "../auth/Credentials.ts"
-import * as Keys from "../auth/Keys.ts"
 import type { Host, Repository } from "../Reference.ts"
-import { misuse } from "./Names.ts"
 import * as Password from "./Password.ts"
+import { misuse } from "./ReferenceInput.ts"
 
 /** One end of a verb, and what the flags give for it. */
 export interface End {
@@ -27,7 +27,7 @@ export interface GivenCredential {
   readonly isFor: (place: Place) => boolean
 }
 
-const sameHost = (one: string, other: string): boolean => Keys.placeOf(one) === Keys.placeOf(other)
+const sameHost = (one: string, other: string): boolean => CredentialKeys.placeOf(one) === CredentialKeys.placeOf(other)
 
 const isUsed = ({ given }: End): boolean => Option.isSome(given.username) || Password.isGiven(given)
 

@@ -8,7 +8,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type Descriptor, inlineContent } from "../Descriptor.ts"
 import type * as Namespace from "../Namespace.ts"
-import * as Places from "./Places.ts"
+import * as Locations from "./Locations.ts"
 
 const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Unknown))
 
@@ -28,11 +28,11 @@ export const field = (json: unknown, ...names: ReadonlyArray<string>): unknown =
 
 /** The config of a manifest as JSON, if it is JSON at all. */
 export const read = Effect.fnUntraced(
-  function*(namespace: Namespace.Namespace["Service"], place: Places.Place, config: Descriptor) {
+  function*(namespace: Namespace.Namespace["Service"], place: Locations.Location, config: Descriptor) {
     const { digest, mediaType, size } = config
     if (size > limit || !mediaType.endsWith("+json")) return undefined
     const bytes = (yield* inlineContent(config)) ??
-      (yield* namespace.getBlob(Places.withPart(place, { digest }).end, { size }).pipe(
+      (yield* namespace.getBlob(Locations.withPart(place, { digest }).end, { size }).pipe(
         Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
         Effect.scoped
       ))

@@ -16,9 +16,9 @@ import type { Host } from "../Reference.ts"
 import type { CredentialsUnavailable } from "../RegistryError.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
-import { misuse } from "./Names.ts"
 import * as Output from "./Output.ts"
 import * as Password from "./Password.ts"
+import { misuse } from "./ReferenceInput.ts"
 
 /** What went wrong with a file or program that keeps credentials. */
 export const notKept = ({ problem, source }: CredentialsUnavailable) =>

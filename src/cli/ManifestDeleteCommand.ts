@@ -6,8 +6,8 @@ import * as Effect from "effect/Effect"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
 
 export const ManifestDeleteCommand = Command.make(
   "delete",
@@ -19,7 +19,7 @@ export const ManifestDeleteCommand = Command.make(
   Effect.fnUntraced(function*({ image, json }) {
     const namespace = yield* Namespace.Namespace
     const removed = yield* image.use(
-      Places.changed,
+      Locations.changed,
       ({ end, format }) => Effect.as(namespace.deleteManifest(end), format(end))
     )
     yield* json ? Output.json({ removed }) : Output.line(removed)

@@ -10,8 +10,8 @@ import * as Stream from "effect/Stream"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
 const decodeJson = Schema.decodeEffect(Schema.fromJsonString(Schema.Unknown))
 
 export const ManifestGetCommand = Command.make(
@@ -29,7 +29,7 @@ export const ManifestGetCommand = Command.make(
   Effect.fnUntraced(function*({ image, json, output, platform }) {
     const namespace = yield* Namespace.Namespace
     yield* image.use(
-      Places.image,
+      Locations.image,
       Effect.fnUntraced(function*({ end }) {
         const { bytes, descriptor } = yield* namespace.getManifest(
           end,

@@ -12,10 +12,10 @@ import * as Namespace from "../Namespace.ts"
 import * as Platform from "../Platform.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
+import * as Format from "./Format.ts"
 import * as ImageConfig from "./ImageConfig.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
-import * as Words from "./Words.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
 // text
@@ -43,7 +43,7 @@ const columns = (...values: ReadonlyArray<string>): string => values.filter((val
 const strings = (value: unknown): ReadonlyArray<string> => Array.isArray(value) ? value.map(String) : []
 
 const described = (label: string, { digest, mediaType = "", size }: typeof Manifest.Subject.Type) =>
-  item(label, digest, size === undefined ? "" : Words.size(size), mediaType)
+  item(label, digest, size === undefined ? "" : Format.size(size), mediaType)
 
 const platformOf = (config: unknown): ReadonlyArray<string> => {
   const text = (name: string) => {
@@ -81,8 +81,8 @@ const aboutConfig = (config: unknown): ReadonlyArray<string> => {
 const layers = (layers: ReadonlyArray<Descriptor>): ReadonlyArray<string> => {
   const total = layers.reduce((sum, { size }) => sum + size, 0)
   return list(
-    `layers, ${Words.size(total)} in all`,
-    layers.map(({ digest, mediaType, size }) => columns(digest, Words.size(size), mediaType))
+    `layers, ${Format.size(total)} in all`,
+    layers.map(({ digest, mediaType, size }) => columns(digest, Format.size(size), mediaType))
   )
 }
 
@@ -91,8 +91,8 @@ const children = (manifests: ReadonlyArray<Descriptor>): ReadonlyArray<string> =
     "manifests",
     manifests.map(({ annotations, digest, mediaType, platform, size }) => {
       const about = annotations?.["vnd.docker.reference.type"]
-      const type = Words.isKnown(mediaType) ? "any platform" : mediaType
-      return columns(digest, Words.size(size), about ?? (platform === undefined ? type : Platform.format(platform)))
+      const type = Format.isKnown(mediaType) ? "any platform" : mediaType
+      return columns(digest, Format.size(size), about ?? (platform === undefined ? type : Platform.format(platform)))
     })
   )
 
@@ -148,7 +148,7 @@ export const ManifestInspectCommand = Command.make(
   Effect.fnUntraced(function*({ image, json, platform }) {
     const namespace = yield* Namespace.Namespace
     yield* image.use(
-      Places.image,
+      Locations.image,
       Effect.fnUntraced(function*(place) {
         const { bytes, descriptor } = yield* namespace.getManifest(
           place.end,

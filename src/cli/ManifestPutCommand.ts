@@ -14,8 +14,8 @@ import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
 import * as Input from "./Input.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
 const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Unknown))
 
 // no registry takes more
@@ -58,7 +58,7 @@ export const ManifestPutCommand = Command.make(
       )
     }
     const { descriptor, result } = yield* image.use(
-      Places.changed,
+      Locations.changed,
       ({ end, format }) =>
         Effect.map(namespace.pushManifest(end, { mediaType, bytes }, tag), (descriptor) => ({
           descriptor,

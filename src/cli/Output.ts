@@ -13,7 +13,7 @@ import * as Stream from "effect/Stream"
 import { Storage } from "../RegistryError.ts"
 import * as OutputFile from "../stores/OutputFile.ts"
 import { escapeUnprintable, printable } from "../Text.ts"
-import * as Words from "./Words.ts"
+import * as Format from "./Format.ts"
 
 /** Something that the command cannot do, in a sentence. */
 export class Failure extends Schema.TaggedError<Failure>("effect-oci/cli/Failure")("Failure", {
@@ -21,7 +21,7 @@ export class Failure extends Schema.TaggedError<Failure>("effect-oci/cli/Failure
 }) {}
 
 /** The command has failed, and everything has been said. */
-export class Told extends Schema.TaggedError<Told>("effect-oci/cli/Told")("Told", {}) {}
+export class Reported extends Schema.TaggedError<Reported>("effect-oci/cli/Reported")("Reported", {}) {}
 
 /** A result that could not be written; or nobody reads it any more. */
 class Unwritten extends Schema.TaggedError<Unwritten>("effect-oci/cli/Unwritten")("Unwritten", {
@@ -68,7 +68,7 @@ export const text = (content: ReadonlyArray<string>) => lines(Stream.fromIterabl
 export const line = (content: string) => text([content])
 
 /** Prints a line on stderr, where everything goes that is not the result. */
-export const note = (content: string): Effect.Effect<void> => Console.error(Words.oneLine(content))
+export const note = (content: string): Effect.Effect<void> => Console.error(Format.oneLine(content))
 
 const encodeJson = Schema.encodeEffect(Schema.fromJsonString(Schema.Unknown))
 

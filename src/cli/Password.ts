@@ -11,8 +11,8 @@ import * as Redacted from "effect/Redacted"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import * as Flags from "./Flags.ts"
-import { misuse } from "./Names.ts"
 import { Failure } from "./Output.ts"
+import { misuse } from "./ReferenceInput.ts"
 
 /** The beginning of the names of flags: those for the only registry of a verb have none. */
 export type Prefix = "" | "from-" | "to-"

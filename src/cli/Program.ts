@@ -17,9 +17,9 @@ import * as Runtime from "effect/Runtime"
 import * as Stdio from "effect/Stdio"
 import * as Terminal from "effect/Terminal"
 import * as CredentialSearch from "./CredentialSearch.ts"
+import { oneLine } from "./Format.ts"
 import * as Help from "./Help.ts"
 import { version } from "./version.ts"
-import { oneLine } from "./Words.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
 // verbs
@@ -128,7 +128,7 @@ export const run = Effect.fnUntraced(
   Effect.tapCause((cause) => {
     if (Cause.hasInterruptsOnly(cause)) return Effect.void
     const error = Cause.squash(cause)
-    if (isTagged(error) && (error._tag === "ShowHelp" || error._tag === "Told")) return Effect.void
+    if (isTagged(error) && (error._tag === "ShowHelp" || error._tag === "Reported")) return Effect.void
     return Effect.flatMap(Effect.promise(() => import("./Advice.ts")), ({ complain }) => complain(error))
   }),
   Effect.onInterrupt(() => Console.error("effect-oci: interrupted")),

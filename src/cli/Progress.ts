@@ -16,7 +16,7 @@ import * as CopyProgress from "../copy/CopyProgress.ts"
 import type { CopyReport, Entry, Outcome } from "../copy/CopyReport.ts"
 import type { Digest } from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
-import { lasting, oneLine, plural, seconds, size } from "./Words.ts"
+import { lasting, oneLine, plural, seconds, size } from "./Format.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
 // words

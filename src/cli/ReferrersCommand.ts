@@ -10,12 +10,12 @@ import type { Descriptor } from "../Descriptor.ts"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
+import * as Format from "./Format.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
-import * as Words from "./Words.ts"
 
 const line = ({ artifactType, digest, mediaType, size }: Descriptor): string =>
-  [digest, artifactType || mediaType, Words.size(size)].filter((column) => column !== "").join("  ")
+  [digest, artifactType || mediaType, Format.size(size)].filter((column) => column !== "").join("  ")
 
 export const ReferrersCommand = Command.make(
   "referrers",
@@ -35,9 +35,9 @@ export const ReferrersCommand = Command.make(
   Effect.fnUntraced(function*({ image, json, platform, type }) {
     const namespace = yield* Namespace.Namespace
     yield* image.use(
-      Places.image,
+      Locations.image,
       Effect.fnUntraced(function*(place) {
-        const subject = Option.isNone(platform) ? place : Places.withPart(place, {
+        const subject = Option.isNone(platform) ? place : Locations.withPart(place, {
           digest: (yield* namespace.resolveManifest(place.end, { platform: platform.value })).digest
         })
         const found = namespace.referrers(subject.end, Option.isNone(type) ? {} : { artifactType: type.value })

@@ -8,8 +8,8 @@ import * as Option from "effect/Option"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
 
 export const ResolveCommand = Command.make(
   "resolve",
@@ -25,7 +25,7 @@ export const ResolveCommand = Command.make(
   Effect.fnUntraced(function*({ fullRef, image, json, platform }) {
     const namespace = yield* Namespace.Namespace
     yield* image.use(
-      Places.image,
+      Locations.image,
       Effect.fnUntraced(function*({ end, format }) {
         const descriptor = yield* namespace.resolveManifest(
           end,

@@ -7,8 +7,8 @@ import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Authentication from "../server/Authentication.ts"
-import { misuse } from "./Names.ts"
 import { Failure } from "./Output.ts"
+import { misuse } from "./ReferenceInput.ts"
 import * as Signals from "./Signals.ts"
 
 interface User {

@@ -9,8 +9,8 @@ import * as Stream from "effect/Stream"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
 
 export const TagCommand = Command.make(
   "tag",
@@ -30,11 +30,11 @@ export const TagCommand = Command.make(
   Effect.fnUntraced(function*({ ifTagExists, image, json, tags }) {
     const namespace = yield* Namespace.Namespace
     const result = yield* image.use(
-      Places.tagged,
+      Locations.tagged,
       Effect.fnUntraced(function*(place) {
         const { root } = yield* namespace.copyManifest({
           source: place.end,
-          destination: Places.withPart(place, {}).end,
+          destination: Locations.withPart(place, {}).end,
           tags,
           onTagExists: ifTagExists,
           referrers: "skip"

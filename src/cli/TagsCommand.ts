@@ -8,8 +8,8 @@ import * as Stream from "effect/Stream"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
 import * as TagFilter from "./TagFilter.ts"
 
 export const TagsCommand = Command.make(
@@ -32,7 +32,7 @@ export const TagsCommand = Command.make(
   Effect.fnUntraced(function*({ digestTags, json, repository, ...filter }) {
     const namespace = yield* Namespace.Namespace
     yield* repository.use(
-      Places.anything,
+      Locations.anything,
       Effect.fnUntraced(function*({ end, format }) {
         const tags = namespace.tags(end).pipe(
           Stream.filter((tag) => digestTags || !TagFilter.isDigestTag(tag)),

@@ -5,10 +5,10 @@ import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as Platform from "../Platform.ts"
 import { printable } from "../Text.ts"
-import type { Content } from "./Content.ts"
-import * as Words from "./Words.ts"
+import * as Format from "./Format.ts"
+import type { ImageContent } from "./ImageContent.ts"
 
-const ends: Readonly<Record<NonNullable<Content["ends"]>, string>> = {
+const ends: Readonly<Record<NonNullable<ImageContent["ends"]>, string>> = {
   repeated: "shown above",
   missing: "not there",
   unknown: "not understood",
@@ -16,10 +16,10 @@ const ends: Readonly<Record<NonNullable<Content["ends"]>, string>> = {
 }
 
 /** What a manifest is, in the order of importance. */
-const words = ({ artifactType, ends: end, mediaType, platform, size }: Content): ReadonlyArray<string> => [
+const words = ({ artifactType, ends: end, mediaType, platform, size }: ImageContent): ReadonlyArray<string> => [
   ...platform === undefined ? [] : [Platform.format(platform)],
-  artifactType || Words.kind(mediaType) || "manifest",
-  Words.size(size),
+  artifactType || Format.kind(mediaType) || "manifest",
+  Format.size(size),
   ...end === undefined ? [] : [ends[end]]
 ]
 
@@ -28,7 +28,7 @@ const packing = ({ mediaType }: Descriptor): string =>
   /^application\/vnd\.(?:oci\.image\.layer|docker\.image\.rootfs)\..*?(tar.*)$/s.exec(mediaType)?.[1] ?? mediaType
 
 /** The blobs of a tree, each once. */
-const blobsOf = (content: Content, blobs: Map<Digest, number> = new Map()): ReadonlyMap<Digest, number> => {
+const blobsOf = (content: ImageContent, blobs: Map<Digest, number> = new Map()): ReadonlyMap<Digest, number> => {
   for (const { digest, size } of [...content.config === undefined ? [] : [content.config], ...content.layers ?? []]) {
     blobs.set(digest, size)
   }
@@ -55,27 +55,27 @@ const draw = ({ below, text }: Line): ReadonlyArray<string> => [
 ]
 
 const leaf = (name: string, descriptor: Descriptor, ...more: ReadonlyArray<string>): Line => ({
-  text: [name, descriptor.digest, Words.size(descriptor.size), ...more].filter((column) => column !== "").join("  "),
+  text: [name, descriptor.digest, Format.size(descriptor.size), ...more].filter((column) => column !== "").join("  "),
   below: []
 })
 
-const below = (content: Content): ReadonlyArray<Line> => [
+const below = (content: ImageContent): ReadonlyArray<Line> => [
   ...content.config === undefined ? [] : [leaf("config", content.config)],
   ...(content.layers ?? []).map((layer) => leaf("layer", layer, packing(layer))),
   ...(content.manifests ?? []).map((manifest) => lineOf(manifest)),
   ...(content.referrers ?? []).map((referrer) => lineOf(referrer, "referrer"))
 ]
 
-const lineOf = (content: Content, ...names: ReadonlyArray<string>): Line => {
+const lineOf = (content: ImageContent, ...names: ReadonlyArray<string>): Line => {
   const [first = "", ...rest] = words(content)
   return { text: [...names, first, content.digest, ...rest].join("  "), below: below(content) }
 }
 
 /** A tree in lines, for people. */
-export const text = (name: string, content: Content): ReadonlyArray<string> => {
+export const text = (name: string, content: ImageContent): ReadonlyArray<string> => {
   const blobs = blobsOf(content)
   const bytes = Array.from(blobs.values()).reduce((sum, size) => sum + size, 0)
-  const total = `${Words.plural(blobs.size, "blob")}, ${Words.size(bytes)}`
+  const total = `${Format.plural(blobs.size, "blob")}, ${Format.size(bytes)}`
   return [...draw(lineOf(content, name)), `in all: ${total}`]
 }
 
@@ -89,7 +89,7 @@ const escaped = (text: string): string =>
 const short = (digest: Digest): string => digest.slice(0, digest.indexOf(":") + 13)
 
 /** A tree as a flowchart. What is in it more than once is one node, and what refers to a manifest points at it. */
-export const mermaid = (name: string, content: Content): ReadonlyArray<string> => {
+export const mermaid = (name: string, content: ImageContent): ReadonlyArray<string> => {
   const ids = new Map<Digest, string>()
   const lines = new Set<string>()
   const node = (digest: Digest, label: ReadonlyArray<string>, [open, close]: readonly [string, string]): string => {
@@ -100,8 +100,8 @@ export const mermaid = (name: string, content: Content): ReadonlyArray<string> =
     lines.add(`${id}${open}"${[...label, short(digest)].map(escaped).join("<br>")}"${close}`)
     return id
   }
-  const blob = (name: string, { digest, size }: Descriptor) => node(digest, [name, Words.size(size)], ["([", "])"])
-  const manifest = (content: Content, ...names: ReadonlyArray<string>): string => {
+  const blob = (name: string, { digest, size }: Descriptor) => node(digest, [name, Format.size(size)], ["([", "])"])
+  const manifest = (content: ImageContent, ...names: ReadonlyArray<string>): string => {
     const id = node(content.digest, [...names, ...words(content)], ["[", "]"])
     if (content.config !== undefined) lines.add(`${id} --> ${blob("config", content.config)}`)
     for (const layer of content.layers ?? []) lines.add(`${id} --> ${blob("layer", layer)}`)

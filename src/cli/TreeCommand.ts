@@ -7,11 +7,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
-import * as Content from "./Content.ts"
 import * as Flags from "./Flags.ts"
-import { misuse } from "./Names.ts"
+import * as ImageContent from "./ImageContent.ts"
+import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Places from "./Places.ts"
+import { misuse } from "./ReferenceInput.ts"
 import * as Tree from "./Tree.ts"
 
 export const TreeCommand = Command.make(
@@ -31,9 +31,9 @@ export const TreeCommand = Command.make(
     if (json && mermaid) return yield* misuse("--json and --mermaid contradict each other")
     const namespace = yield* Namespace.Namespace
     yield* image.use(
-      Places.image,
+      Locations.image,
       Effect.fnUntraced(function*(place) {
-        const content = yield* Content.read(namespace, place, {
+        const content = yield* ImageContent.read(namespace, place, {
           referrers,
           ...Option.isNone(platform) ? {} : { platform: platform.value }
         })

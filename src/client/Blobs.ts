@@ -18,10 +18,10 @@ import type { Repository } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import * as Retries from "../Retries.ts"
-import * as Answer from "./Answer.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
 import * as Encoding from "./Encoding.ts"
+import * as ErrorResponse from "./ErrorResponse.ts"
 import * as Heads from "./Heads.ts"
 
 /** Whether the body of a blob that is labelled with a coding is the blob itself, or the blob encoded like this. */
@@ -87,7 +87,7 @@ export const make = (connection: Connection.Connection): Blobs => {
       const tooLarge = fail(new RegistryError.ContentTooLarge({ limit: unknownSizeLimit }))
       const read = Effect.fnUntraced(function*(form: Form) {
         const answer = yield* connection.open(call, HttpClientRequest.get(urlOf(repository, digest)), [200])
-        if (Answer.isWebPage(answer.headers)) return yield* unexpected(call, 200, "the answer is a web page")
+        if (ErrorResponse.isWebPage(answer.headers)) return yield* unexpected(call, 200, "the answer is a web page")
         const label = Encoding.labelOf(answer.headers)
         const hasher = yield* Hasher.Hasher
         const hash = yield* Effect.mapError(hasher.make(Digest.algorithm(digest)), fail)
@@ -114,9 +114,9 @@ export const make = (connection: Connection.Connection): Blobs => {
           ? Effect.undefined
           : status === 206
           ? Effect.succeed(rangeOf(headers)?.total)
-          : Answer.isWebPage(headers)
+          : ErrorResponse.isWebPage(headers)
           ? unexpected(call, 200, "the answer is a web page")
-          : Effect.succeed(Answer.naturalHeader(headers["content-length"]))
+          : Effect.succeed(ErrorResponse.naturalHeader(headers["content-length"]))
       ),
       Effect.scoped,
       // of nothing, there is no first byte
@@ -130,9 +130,9 @@ export const make = (connection: Connection.Connection): Blobs => {
     const measured = Effect.suspend(() => measure(repository, digest))
     const answer = Effect.fnUntraced(function*(headers: Connection.Received["headers"]) {
       yield* DigestHeader.agree(connection, call, digest, headers)
-      if (Answer.isWebPage(headers)) return yield* unexpected(call, 200, "the answer is a web page")
+      if (ErrorResponse.isWebPage(headers)) return yield* unexpected(call, 200, "the answer is a web page")
       const size = Encoding.labelOf(headers) === undefined
-        ? Answer.naturalHeader(headers["content-length"])
+        ? ErrorResponse.naturalHeader(headers["content-length"])
         : undefined
       const known = size ?? options?.size
       return known === undefined ? yield* measured : { size: known }
@@ -169,7 +169,7 @@ export const make = (connection: Connection.Connection): Blobs => {
         return size === undefined || form === undefined ? undefined : { size, form }
       }
       if (answer.status === 200) {
-        const learnt = learn(Answer.naturalHeader(answer.headers["content-length"]))
+        const learnt = learn(ErrorResponse.naturalHeader(answer.headers["content-length"]))
         // a registry that knows no ranges: let go by what was not asked for
         if (learnt !== undefined && offset > 0 && offset >= learnt.size) return yield* unsatisfiable(call)
         const body = bodyOf(call, answer, learnt?.form)

@@ -17,16 +17,17 @@ import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as EffectScope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as AddressPolicy from "../auth/AddressPolicy.ts"
 import type { Credentials } from "../auth/Credentials.ts"
-import * as ErrorBody from "../auth/ErrorBody.ts"
-import * as NoAnswer from "../auth/NoAnswer.ts"
-import * as Scope from "../auth/Scope.ts"
 import * as Secrets from "../auth/Secrets.ts"
-import * as Spans from "../auth/Spans.ts"
 import type * as TokenRealms from "../auth/TokenRealms.ts"
 import * as Tokens from "../auth/Tokens.ts"
-import { resolve, withParameters } from "../auth/Urls.ts"
+import * as AddressPolicy from "../http/AddressPolicy.ts"
+import { overdue } from "../http/Deadline.ts"
+import * as ErrorBody from "../http/ErrorBody.ts"
+import * as Redirects from "../http/Redirects.ts"
+import * as Spans from "../http/Spans.ts"
+import * as TransportFailure from "../http/TransportFailure.ts"
+import { resolve, withParameters } from "../http/Urls.ts"
 import * as Limiter from "../Limiter.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Metrics from "../Metrics.ts"
@@ -35,14 +36,13 @@ import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import * as Retries from "../Retries.ts"
 import { excerpt } from "../Text.ts"
+import * as TokenScope from "../TokenScope.ts"
 import type { Chunk } from "../Upload.ts"
-import * as Answer from "./Answer.ts"
 import * as Encoding from "./Encoding.ts"
+import * as ErrorResponse from "./ErrorResponse.ts"
 import * as KnownHosts from "./KnownHosts.ts"
-import * as Outgoing from "./Outgoing.ts"
-import { overdue } from "./Overdue.ts"
-import * as Pauses from "./Pauses.ts"
-import * as Redirects from "./Redirects.ts"
+import * as RetryAfterPauses from "./RetryAfterPauses.ts"
+import * as UploadBody from "./UploadBody.ts"
 
 /**
  * How long to wait for the headers of an answer.
@@ -62,7 +62,7 @@ export interface Call {
   readonly repository?: Repository
   /** Another repository that has to be read for it. */
   readonly from?: Repository
-  readonly target: Answer.Target
+  readonly target: ErrorResponse.ResourceKind
 }
 
 /** A response whose body was read, as far as it matters. */
@@ -77,7 +77,7 @@ export interface Received {
 export interface Connection {
   readonly name: string
   readonly limiter: Limiter.Limiter
-  readonly pauses: Pauses.Pauses
+  readonly pauses: RetryAfterPauses.RetryAfterPauses
   readonly capabilities: Ref.Ref<Registry.Capabilities>
   readonly learn: (capabilities: Registry.Capabilities) => Effect.Effect<void>
   /** The URL of a path such as `/v2/`. */
@@ -155,12 +155,12 @@ const smallBody = 64 * 1024
 
 /** What a request needs to be allowed, as registries see it: by its method and repositories. */
 const scopeOf = ({ from, operation, repository }: Call, { method }: HttpClientRequest.HttpClientRequest) => {
-  if (repository === undefined) return operation === "repositories" ? Scope.catalog : Scope.empty
-  if (method === "GET" || method === "HEAD") return Scope.repository(repository, "pull")
+  if (repository === undefined) return operation === "repositories" ? TokenScope.catalog : TokenScope.empty
+  if (method === "GET" || method === "HEAD") return TokenScope.repository(repository, "pull")
   // giving up an upload is part of pushing, though some registries think otherwise, and say so
-  if (method === "DELETE" && operation !== "cancel") return Scope.repository(repository, "delete")
-  const push = Scope.repository(repository, "pull", "push")
-  return from === undefined ? push : Scope.union(push, Scope.repository(from, "pull"))
+  if (method === "DELETE" && operation !== "cancel") return TokenScope.repository(repository, "delete")
+  const push = TokenScope.repository(repository, "pull", "push")
+  return from === undefined ? push : TokenScope.union(push, TokenScope.repository(from, "pull"))
 }
 
 /**
@@ -203,7 +203,7 @@ const isEmpty = ({ headers, request, status }: HttpClientResponse.HttpClientResp
 /** Does an answer say that it has a body, and not more than fits in one piece? */
 const isSmall = ({ headers }: HttpClientResponse.HttpClientResponse): boolean =>
   headers["content-encoding"] === undefined &&
-  (Answer.naturalHeader(headers["content-length"]) ?? Infinity) <= smallBody
+  (ErrorResponse.naturalHeader(headers["content-length"]) ?? Infinity) <= smallBody
 
 /** Does a registry say that too much is asked of it? */
 const isRefusal = ({ status }: HttpClientResponse.HttpClientResponse): boolean => status === 429 || status === 503
@@ -231,7 +231,7 @@ export const make = Effect.fnUntraced(function*(
     ...KnownHosts.capabilities(name),
     ...options.capabilities
   })
-  const pauses = Pauses.make(name)
+  const pauses = RetryAfterPauses.make(name)
   const warned = new Set<string>()
   const registry = new URL(origin)
   const secrets = Secrets.make()
@@ -245,13 +245,14 @@ export const make = Effect.fnUntraced(function*(
       ...repository === undefined ? {} : { repository },
       reason: secrets.strikeReason(reason)
     })
-  const transport = (call: Call) => (cause: HttpClientError.HttpClientError) => error(call, NoAnswer.transport(cause))
+  const transport = (call: Call) => (cause: HttpClientError.HttpClientError) =>
+    error(call, TransportFailure.transport(cause))
 
   /** Returns true if the port of the registry, at which plain HTTP has failed, speaks TLS. */
   const speaksTls = client.execute(HttpClientRequest.get(`${origin.replace(/^http:/, "https:")}/v2/`)).pipe(
     Effect.as(true),
     Effect.catch((cause) => {
-      const reason = NoAnswer.transport(cause)
+      const reason = TransportFailure.transport(cause)
       return Effect.succeed(reason._tag === "Transport" && !reason.isRetryable)
     }),
     Effect.timeout(probeTimeout),
@@ -262,7 +263,7 @@ export const make = Effect.fnUntraced(function*(
   /** Converts the failure to get an answer. */
   const unanswered = (call: Call, request: HttpClientRequest.HttpClientRequest) =>
     Effect.fnUntraced(function*(cause: HttpClientError.HttpClientError) {
-      const reason = NoAnswer.transport(cause)
+      const reason = TransportFailure.transport(cause)
       if (registry.protocol !== "http:" || hasAnswered || reason._tag !== "Transport" || !isOwn(request)) {
         return yield* error(call, reason)
       }
@@ -317,7 +318,7 @@ export const make = Effect.fnUntraced(function*(
    */
   const readUpTo = Effect.fnUntraced(
     function*(call: Call, response: HttpClientResponse.HttpClientResponse, limit: number, wanted = true) {
-      const duration = yield* Outgoing.IdleTimeout
+      const duration = yield* UploadBody.IdleTimeout
       const progress = yield* Retries.Progress
       const clock = yield* Clock.Clock
       let size = 0
@@ -347,7 +348,7 @@ export const make = Effect.fnUntraced(function*(
   const bodyOf = (call: Call, response: HttpClientResponse.HttpClientResponse): Registry.Blob["stream"] =>
     isSmall(response)
       ? Stream.fromEffect(Effect.map(readUpTo(call, response, smallBody), ({ bytes }) => bytes))
-      : Stream.unwrap(Effect.map(Outgoing.IdleTimeout, (duration) =>
+      : Stream.unwrap(Effect.map(UploadBody.IdleTimeout, (duration) =>
         response.stream.pipe(
           Stream.catchIf(isBodiless, () => Stream.empty),
           Stream.mapError(transport(call)),
@@ -375,7 +376,7 @@ export const make = Effect.fnUntraced(function*(
         if (isTls) return yield* error(call, new RegistryError.SchemeMismatch({ used: "http" }))
       }
       const text = said.text === undefined ? {} : { text: secrets.strike(said.text) }
-      return yield* error(call, yield* Answer.reasonOf(call.target, response, { ...said, ...text }, isKnown))
+      return yield* error(call, yield* ErrorResponse.reasonOf(call.target, response, { ...said, ...text }, isKnown))
     }
   )
 
@@ -447,7 +448,7 @@ export const make = Effect.fnUntraced(function*(
       const response = yield* execute(by, request).pipe(
         Effect.catch(unanswered(call, request)),
         Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(call, "headers", duration)) }),
-        Spans.around(request)
+        Spans.traced(request)
       )
       yield* answered(note, response)
       const { body } = request
@@ -524,7 +525,7 @@ export const make = Effect.fnUntraced(function*(
     const received = yield* Effect.provideService(
       send(call, whole, expected),
       HeadersTimeout,
-      yield* Outgoing.CommitTimeout
+      yield* UploadBody.CommitTimeout
     )
     return { ...received, sent: bytes.length }
   })
@@ -573,12 +574,12 @@ export const make = Effect.fnUntraced(function*(
     ) {
       const stream = chunk.size === undefined || chunk.size > smallBody
         ? chunk.stream
-        : yield* Outgoing.open((reason) => error(call, reason), chunk.size, chunk.stream)
+        : yield* UploadBody.open((reason) => error(call, reason), chunk.size, chunk.stream)
       if (!Stream.isStream(stream)) return yield* uploadWhole(call, request, stream, expected)
       yield* permit(call)
       const conversation = begin(call, request)
       const authorized = yield* conversation.opening
-      const body = yield* Outgoing.watch((reason) => error(call, reason), { ...chunk, stream })
+      const body = yield* UploadBody.watch((reason) => error(call, reason), { ...chunk, stream })
       const withBody = HttpClientRequest.bodyStream(authorized, body.stream, {
         contentType: MediaType.octetStream,
         ...chunk.size === undefined ? {} : { contentLength: chunk.size }
@@ -591,7 +592,7 @@ export const make = Effect.fnUntraced(function*(
         // the stream of a body loses its errors on the way through the client
         Effect.catch((failure) => Effect.flatMap(body.failure, (own) => Effect.fail(own ?? failure))),
         Effect.ensuring(Effect.suspend(() => Metrics.moved("push", name, body.sent()))),
-        Spans.around(withBody)
+        Spans.traced(withBody)
       )
       yield* answered(note, response)
       // the body is gone: who can send it again does so, and finds another token

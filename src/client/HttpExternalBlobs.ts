@@ -8,22 +8,22 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import * as AddressPolicy from "../auth/AddressPolicy.ts"
-import * as NoAnswer from "../auth/NoAnswer.ts"
-import * as Spans from "../auth/Spans.ts"
 import * as BlobSource from "../BlobSource.ts"
 import type { Descriptor } from "../Descriptor.ts"
 import type * as ExternalBlobs from "../ExternalBlobs.ts"
 import { SizeMismatch } from "../Hasher.ts"
+import * as AddressPolicy from "../http/AddressPolicy.ts"
+import * as Redirects from "../http/Redirects.ts"
+import * as Spans from "../http/Spans.ts"
+import * as TransportFailure from "../http/TransportFailure.ts"
 import * as Metrics from "../Metrics.ts"
 import * as Reference from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
-import * as Answer from "./Answer.ts"
 import * as Blobs from "./Blobs.ts"
 import { HeadersTimeout } from "./Connection.ts"
-import * as Outgoing from "./Outgoing.ts"
-import * as Redirects from "./Redirects.ts"
+import * as ErrorResponse from "./ErrorResponse.ts"
+import * as UploadBody from "./UploadBody.ts"
 
 // maximum number of URLs of one descriptor that are tried
 const urlLimit = 8
@@ -67,12 +67,12 @@ export const make = (client: HttpClient.HttpClient): ExternalBlobs.Open => {
       }
       yield* Metrics.tell({ _tag: "Requested", registry: to.host, method: request.method })
       return yield* AddressPolicy.led(origin)(streaming.execute(request)).pipe(
-        Effect.mapError((cause) => fail(NoAnswer.transport(cause))),
+        Effect.mapError((cause) => fail(TransportFailure.transport(cause))),
         Effect.timeoutOrElse({
           duration,
           orElse: () => Effect.fail(fail(new RegistryError.Timeout({ phase: "headers", after: duration })))
         }),
-        Spans.around(request)
+        Spans.traced(request)
       )
     })
     const headers = { "accept-encoding": "identity", ...offset === 0 ? {} : { range: `bytes=${offset}-` } }
@@ -120,13 +120,13 @@ const contentOf = Effect.fnUntraced(function*(
   offset: number
 ) {
   const { headers, status } = response
-  const duration = yield* Outgoing.IdleTimeout
+  const duration = yield* UploadBody.IdleTimeout
   const [, first] = /^bytes ([0-9]{1,15})-/.exec(headers["content-range"] ?? "") ?? []
   const skipped = status === 200 ? offset : status === 206 && Number(first) === offset ? 0 : undefined
   if (skipped === undefined) {
     return yield* new RegistryError.UnexpectedResponse({ status, detail: "there is no layer at its URL" })
   }
-  const length = Answer.naturalHeader(headers["content-length"])
+  const length = ErrorResponse.naturalHeader(headers["content-length"])
   const expected = status === 200 ? size : size - offset
   if (length !== undefined && length !== expected && headers["content-encoding"] === undefined) {
     return yield* new SizeMismatch({ expected, actual: length })
@@ -135,7 +135,7 @@ const contentOf = Effect.fnUntraced(function*(
   const fail = (reason: RegistryError.Reason) =>
     new RegistryError.RegistryError({ operation: "getBlob", registry: host, reason })
   const content = response.stream.pipe(
-    Stream.mapError((cause) => fail(NoAnswer.transport(cause))),
+    Stream.mapError((cause) => fail(TransportFailure.transport(cause))),
     Stream.timeoutOrElse({
       duration,
       orElse: () => Stream.fail(fail(new RegistryError.Timeout({ phase: "body", after: duration })))

@@ -29,8 +29,8 @@ import * as Connection from "./Connection.ts"
 import * as Lists from "./Lists.ts"
 import * as ManifestRequests from "./ManifestRequests.ts"
 import * as Manifests from "./Manifests.ts"
-import { patient } from "./Patience.ts"
 import * as Referrers from "./Referrers.ts"
+import { retrying } from "./RetryingConnection.ts"
 import * as Uploads from "./Uploads.ts"
 
 export {
@@ -38,7 +38,7 @@ export {
   AddressPolicy,
   /** @since 0.1.0 */
   type ResolvedAddress
-} from "../auth/AddressPolicy.ts"
+} from "../http/AddressPolicy.ts"
 
 export type {
   /** @since 0.1.0 */
@@ -60,7 +60,7 @@ export {
   CommitTimeout,
   /** @since 0.1.0 */
   IdleTimeout
-} from "./Outgoing.ts"
+} from "./UploadBody.ts"
 
 export {
   /** @since 0.1.0 */
@@ -129,7 +129,7 @@ export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<Registry.Registry, Reference.InvalidReference, HttpClient.HttpClient> {
   const host = yield* Effect.fromResult(Reference.parseHost(options.host))
-  const connection = patient(
+  const connection = retrying(
     yield* Connection.make({
       name: host,
       origin: `${options.plainHttp === true ? "http" : "https"}://${host}`,

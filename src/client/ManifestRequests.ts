@@ -9,19 +9,19 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Result from "effect/Result"
-import * as Urls from "../auth/Urls.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
+import * as Urls from "../http/Urls.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import { type RegistryError, UnexpectedResponse } from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
-import * as Answer from "./Answer.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
 import * as Encoding from "./Encoding.ts"
+import * as ErrorResponse from "./ErrorResponse.ts"
 import * as Heads from "./Heads.ts"
 
 /**
@@ -100,7 +100,7 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
     }
     // content with the digest that was asked for, or told, is what it is: a registry has more types than are known here
     if (Result.isFailure(mediaType) && digest !== wanted) {
-      const kind = Answer.isWebPage(headers, bytes) ? "a web page" : excerpt(contentType(headers))
+      const kind = ErrorResponse.isWebPage(headers, bytes) ? "a web page" : excerpt(contentType(headers))
       return yield* unexpected(`the answer is not a manifest, but ${kind}`)
     }
     if (wanted !== undefined && Digest.algorithm(wanted) === Digest.algorithm(digest) && digest !== wanted) {
@@ -127,7 +127,7 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
       if (Digest.isDigest(reference)) yield* DigestHeader.agree(connection, call, reference, headers)
       const digest = DigestHeader.read(headers)
       const size = Encoding.labelOf(headers) === undefined
-        ? Answer.naturalHeader(headers["content-length"])
+        ? ErrorResponse.naturalHeader(headers["content-length"])
         : undefined
       const mediaType = contentType(headers)
       if (digest === undefined || size === undefined || MediaType.isGeneric(mediaType)) return yield* read

@@ -8,8 +8,8 @@ import type { Digest } from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { ManifestBytes } from "../Registry.ts"
-import type { RegistryError } from "../RegistryError.ts"
-import { type End, ifThere } from "./Ends.ts"
+import { orAbsent, type RegistryError } from "../RegistryError.ts"
+import type { End } from "./Ends.ts"
 
 /** References of a manifest, and the children that were read to tell what they are, up to a limit. */
 export interface Sorted extends Manifest.Digests {
@@ -33,7 +33,7 @@ const asManifest = Effect.fnUntraced(function*({ registry, repository }: Pick<En
   )
   // a layout has manifests and blobs in one place
   if (found !== undefined && Manifest.isDocument(found.bytes)) return found
-  return (yield* ifThere(registry.resolveBlob(repository, digest))) === undefined ? found : "blob"
+  return (yield* orAbsent(registry.resolveBlob(repository, digest))) === undefined ? found : "blob"
 })
 
 /**

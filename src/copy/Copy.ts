@@ -20,20 +20,20 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
-import * as Scope from "../auth/Scope.ts"
 import { Observer, type RegistryEvent } from "../Registry.ts"
+import * as TokenScope from "../TokenScope.ts"
 import { type CopyError, DigestConflict, PlanOutdated, UnfitReference } from "./CopyError.ts"
 import type { CopyEvent } from "./CopyEvent.ts"
 import type { CopyPlan } from "./CopyPlan.ts"
 import { CopyReport } from "./CopyReport.ts"
 import { deliver } from "./Delivery.ts"
 import { type End, type Ends, failure, format } from "./Ends.ts"
-import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
-import type { Node, Options } from "./Options.ts"
+import type { ContentNode, Options } from "./Options.ts"
 import * as Planner from "./Planner.ts"
 import { push, pushTags } from "./Push.ts"
-import * as Root from "./Root.ts"
+import * as RegistryState from "./RegistryState.ts"
+import * as RootLookup from "./RootLookup.ts"
 import { verify } from "./Verify.ts"
 import * as Walk from "./Walk.ts"
 
@@ -49,13 +49,13 @@ export {
   makeKnownRegistries,
   /** @since 0.1.0 */
   MaxInFlight
-} from "./Host.ts"
+} from "./RegistryState.ts"
 
 export {
   /** @since 0.1.0 */
-  type ManifestDigests,
+  type ContentNode,
   /** @since 0.1.0 */
-  type Node,
+  type ManifestDigests,
   /** @since 0.1.0 */
   type Options,
   /** @since 0.1.0 */
@@ -73,16 +73,16 @@ export {
 // ---------------------------------------------------------------------------------------------------------------------
 
 /** What a copy will need of a host, so that one token serves for all of it. */
-const scopesOf = (source: End, destinations: ReadonlyArray<End>) => (host: string): Scope.Scope =>
+const scopesOf = (source: End, destinations: ReadonlyArray<End>) => (host: string): TokenScope.TokenScope =>
   destinations
     .filter(({ registry }) => registry.name === host)
     .map((destination) => {
-      const write = Scope.repository(destination.repository, "pull", "push")
+      const write = TokenScope.repository(destination.repository, "pull", "push")
       return source.registry === destination.registry
-        ? Scope.union(write, Scope.repository(source.repository, "pull"))
+        ? TokenScope.union(write, TokenScope.repository(source.repository, "pull"))
         : write
     })
-    .reduce(Scope.union, Scope.empty)
+    .reduce(TokenScope.union, TokenScope.empty)
 
 /** What was noticed of a copy besides its entries. */
 interface Account {
@@ -115,18 +115,17 @@ const accounting = (account: Account, emit: Job.Job["emit"]) => <A, E, R>(effect
     return Effect.provideService(effect, Observer, (event) => Effect.andThen(note(event), observe(event)))
   })
 
-const reportOf = (job: Job.Job, account: Account, target: Job.Target, root: Root.Root) => {
-  const { ends, entries } = target
-  const { destination, source } = ends
+const reportOf = (job: Job.Job, account: Account, destination: Job.Destination, root: RootLookup.Root) => {
+  const { end, entries } = destination
   const kept = entries.find(({ outcome }) => outcome === "kept")
   const { descriptor } = kept ?? root
   const fields: ConstructorParameters<typeof CopyReport>[0] = {
-    source: format(source),
-    destination: format({ ...destination, digest: descriptor.digest }),
+    source: format(job.source),
+    destination: format({ ...end, digest: descriptor.digest }),
     root: descriptor,
     ...root.named.digest === root.descriptor.digest || root.overlay.size === 0 ? {} : { rewrittenFrom: root.named },
     entries,
-    unknownReferrers: [...job.unknownReferrers, ...target.unknownReferrers],
+    unknownReferrers: [...job.unknownReferrers, ...destination.unknownReferrers],
     bytes: entries.reduce((sum, { descriptor, outcome }) => outcome === "copied" ? sum + descriptor.size : sum, 0),
     requests: account.requests,
     warnings: account.warnings
@@ -138,36 +137,38 @@ const reportOf = (job: Job.Job, account: Account, target: Job.Target, root: Root
 
 /** Runs a job until it is done, or has failed for every destination; tells how it went for each. */
 const finish = <A, B>(
-  { targets }: Job.Job,
+  { destinations }: Job.Job,
   effect: Effect.Effect<A, CopyError>,
-  result: (target: Job.Target, done: A) => B
+  result: (destination: Job.Destination, done: A) => B
 ): Effect.Effect<ReadonlyArray<Exit.Exit<B, CopyError>>> => {
-  const allFailed = Effect.forEach(targets, ({ failure }) => Effect.exit(Deferred.await(failure)), { discard: true })
+  const allFailed = Effect.forEach(destinations, ({ failure }) => Effect.exit(Deferred.await(failure)), {
+    discard: true
+  })
   return Effect.flatMap(
     Effect.exit(Effect.raceFirst(effect, Effect.andThen(allFailed, Effect.interrupt))),
     (exit) =>
-      Effect.forEach(targets, (target) =>
-        Job.isAlive(target)
-          ? Effect.succeed(Exit.map(exit, (done) => result(target, done)))
-          : Effect.exit(Deferred.await(target.failure)))
+      Effect.forEach(destinations, (destination) =>
+        Job.isAlive(destination)
+          ? Effect.succeed(Exit.map(exit, (done) => result(destination, done)))
+          : Effect.exit(Deferred.await(destination.failure)))
   )
 }
 
 const makeJob = Effect.fnUntraced(function*(
   source: End,
-  destinations: ReadonlyArray<End>,
+  ends: ReadonlyArray<End>,
   options: Options,
   account: Account,
   emit: Job.Job["emit"]
 ) {
-  const sourceHost = yield* Host.of(source.registry)
+  const sourceState = yield* RegistryState.of(source.registry)
   const job: Job.Job = {
     source,
-    sourceHost,
-    sourceLimiter: yield* Host.limiterOf(sourceHost),
-    targets: yield* Effect.forEach(
-      destinations,
-      (destination) => Job.makeTarget(source, destination, options, destinations.length === 1)
+    sourceState,
+    sourceLimiter: yield* RegistryState.limiterOf(sourceState),
+    destinations: yield* Effect.forEach(
+      ends,
+      (end) => Job.makeDestination(end, options, ends.length === 1)
     ),
     options,
     emit: (event) => {
@@ -181,25 +182,28 @@ const makeJob = Effect.fnUntraced(function*(
 })
 
 /** Is a piece of content in the plan, if there is one? It has to be a plan for this root. */
-const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { descriptor }: Root.Root) {
+const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { descriptor }: RootLookup.Root) {
   const { plan } = options
   if (plan === undefined) return () => true
   if (plan.root.digest !== descriptor.digest) {
     const reason = new PlanOutdated({ expected: plan.root.digest, actual: descriptor.digest })
-    return yield* failure({ source, destination: source }, "source", reason)
+    return yield* failure(source, "source", reason)
   }
   const digests = new Set(plan.nodes.map(({ descriptor }) => descriptor.digest))
-  return ({ descriptor }: Node) => digests.has(descriptor.digest)
+  return ({ descriptor }: ContentNode) => digests.has(descriptor.digest)
 })
 
 /** Copies what the root of a job is, and all that belongs to it. */
-const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: Root.Root) {
-  for (const [target, descriptor] of root.kept) {
+const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: RootLookup.Root) {
+  for (const [destination, descriptor] of root.kept) {
     yield* whole.emit({ _tag: "Planned", descriptor, role: "root" })
-    yield* Job.settle(whole, target, { descriptor, role: "root", path: [] }, "kept")
+    yield* Job.record(whole, destination, { descriptor, role: "root", path: [] }, "kept")
   }
-  const job: Job.Job = { ...whole, targets: whole.targets.filter((target) => !root.kept.has(target)) }
-  if (!job.targets.some(Job.isAlive)) return root
+  const job: Job.Job = {
+    ...whole,
+    destinations: whole.destinations.filter((destination) => !root.kept.has(destination))
+  }
+  if (!job.destinations.some(Job.isAlive)) return root
   const isPlanned = yield* planned(job, root)
   const walk = yield* Walk.make(job, root.overlay, (found) => ({
     discovered: (node) =>
@@ -207,17 +211,20 @@ const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: Root.Root) {
       node.role === "blob" || isPlanned(node)
         ? job.emit({ _tag: "Planned", descriptor: node.descriptor, role: node.role })
         : Effect.void,
-    blob: (node, targets, isNew) => deliver(job, node, isPlanned(node) ? targets : [], isNew),
-    manifest: (node, target) =>
+    blob: (node, destinations, isNew) => deliver(job, node, isPlanned(node) ? destinations : [], isNew),
+    manifest: (node, destination) =>
       // nothing that is left out is waited for by what contains it, which is left out as well
-      isPlanned(node) ? push(job, found, node, target) : target.settled.open(node.descriptor.digest)
+      isPlanned(node) ? push(job, found, node, destination) : destination.released.open(node.descriptor.digest)
   }))
   const top = yield* walk.root(root.descriptor, root.manifest, root.presence, root.tags)
   const nodes = Array.from(walk.nodes.values()).filter(isPlanned)
   yield* Job.attemptAll(
-    job.targets,
-    (target) =>
-      Effect.andThen(pushTags(job, walk, nodes, target), isPlanned(top) ? verify(job, nodes, top, target) : Effect.void)
+    job.destinations,
+    (destination) =>
+      Effect.andThen(
+        pushTags(job, walk, nodes, destination),
+        isPlanned(top) ? verify(job, nodes, top, destination) : Effect.void
+      )
   )
   return root
 })
@@ -231,7 +238,7 @@ const run = Effect.fnUntraced(function*(
   const account: Account = { requests: 0, warnings: [] }
   const job = yield* makeJob(source, destinations, options, account, emit)
   let isFound = false
-  const copying = Root.find(job).pipe(
+  const copying = RootLookup.find(job).pipe(
     Effect.tap(() =>
       Effect.sync(() => {
         isFound = true
@@ -239,9 +246,9 @@ const run = Effect.fnUntraced(function*(
     ),
     Effect.flatMap((root) => copyAllOf(job, root)),
     accounting(account, job.emit),
-    Effect.provideService(Scope.Wanted, scopesOf(source, destinations))
+    Effect.provideService(TokenScope.Wanted, scopesOf(source, destinations))
   )
-  const exits = yield* finish(job, copying, (target, root) => reportOf(job, account, target, root))
+  const exits = yield* finish(job, copying, (destination, root) => reportOf(job, account, destination, root))
   return { exits, isFound }
 })
 
@@ -329,12 +336,11 @@ export const copyToMany = Effect.fn("Copy.copyToMany")(
  */
 export const planCopy = Effect.fn("Copy.planCopy")(
   function*(options: Ends & Options): Effect.fn.Return<CopyPlan, CopyError> {
-    const { destination, source } = options
     yield* annotate(options)
-    const job = yield* makeJob(source, [destination], options, { requests: 0, warnings: [] }, quietly)
-    const [target] = job.targets
-    if (target === undefined) return yield* Effect.interrupt
-    return yield* single(yield* finish(job, Planner.plan(job, target), (_, plan) => plan))
+    const job = yield* makeJob(options.source, [options.destination], options, { requests: 0, warnings: [] }, quietly)
+    const [destination] = job.destinations
+    if (destination === undefined) return yield* Effect.interrupt
+    return yield* single(yield* finish(job, Planner.plan(job, destination), (_, plan) => plan))
   }
 )
 
@@ -348,14 +354,14 @@ export const copyBlob = Effect.fn("Copy.copyBlob")(
   function*(ends: Ends): Effect.fn.Return<CopyReport, CopyError> {
     const { destination, source } = ends
     yield* annotate(ends)
-    const unfit = (end: keyof Ends, problem: string) => failure(ends, end, new UnfitReference({ problem }))
+    const unfit = (side: keyof Ends, problem: string) => failure(ends[side], side, new UnfitReference({ problem }))
     if (source.tag !== undefined) return yield* unfit("source", "a blob has no tag")
     if (destination.tag !== undefined) return yield* unfit("destination", "a blob has no tag")
     const { digest } = source
     if (digest === undefined) return yield* unfit("source", "a blob needs a digest")
     if (destination.digest !== undefined && destination.digest !== digest) {
       return yield* failure(
-        ends,
+        destination,
         "destination",
         new DigestConflict({ source: digest, destination: destination.digest })
       )
@@ -364,11 +370,11 @@ export const copyBlob = Effect.fn("Copy.copyBlob")(
     const job = yield* makeJob(source, [destination], {}, account, quietly)
     const copying = source.registry.resolveBlob(source.repository, digest).pipe(
       Job.atSource(job),
-      Effect.tap((descriptor) => deliver(job, { descriptor, role: "root", path: [] }, job.targets, false)),
-      Effect.map((descriptor): Root.Root => ({ ...Root.nothing, descriptor, named: descriptor })),
+      Effect.tap((descriptor) => deliver(job, { descriptor, role: "root", path: [] }, job.destinations, false)),
+      Effect.map((descriptor): RootLookup.Root => ({ ...RootLookup.nothing, descriptor, named: descriptor })),
       accounting(account, job.emit),
-      Effect.provideService(Scope.Wanted, scopesOf(source, [destination]))
+      Effect.provideService(TokenScope.Wanted, scopesOf(source, [destination]))
     )
-    return yield* single(yield* finish(job, copying, (target, root) => reportOf(job, account, target, root)))
+    return yield* single(yield* finish(job, copying, (destination, root) => reportOf(job, account, destination, root)))
   }
 )

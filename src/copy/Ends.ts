@@ -6,7 +6,7 @@ import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as Reference from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
-import type { RegistryError } from "../RegistryError.ts"
+import { orAbsent, type RegistryError } from "../RegistryError.ts"
 import { CopyError, type Reason } from "./CopyError.ts"
 
 /**
@@ -28,7 +28,7 @@ export interface Ends {
 }
 
 /** Some content, and the manifests above it. */
-export interface Place {
+export interface ContentPath {
   readonly descriptor: Descriptor
   readonly path: ReadonlyArray<Digest>
 }
@@ -42,36 +42,24 @@ export const format = (end: End): string =>
   })
 
 export const failure = (
-  ends: Ends,
-  end: keyof Ends,
+  end: End,
+  side: keyof Ends,
   reason: Reason,
-  place?: Place,
+  place?: ContentPath,
   operation?: string
 ): CopyError =>
   new CopyError({
-    end,
+    end: side,
     ...operation === undefined ? {} : { operation },
-    reference: format(ends[end]),
+    reference: format(end),
     ...place === undefined ? {} : { descriptor: place.descriptor },
     path: place?.path ?? [],
     reason
   })
 
 export const failureOf =
-  (ends: Ends, end: keyof Ends, place?: Place) => ({ operation, reason }: RegistryError): CopyError =>
-    failure(ends, end, reason, place, operation)
-
-/** What a registry has, or nothing where it says that it has no such thing. */
-export const ifThere = <A, R>(
-  effect: Effect.Effect<A, RegistryError, R>
-): Effect.Effect<A | undefined, RegistryError, R> => {
-  const absent = () => Effect.undefined
-  return Effect.catchReasons(effect, "RegistryError", {
-    BlobUnknown: absent,
-    ManifestUnknown: absent,
-    NameUnknown: absent
-  })
-}
+  (end: End, side: keyof Ends, place?: ContentPath) => ({ operation, reason }: RegistryError): CopyError =>
+    failure(end, side, reason, place, operation)
 
 const refusals: ReadonlySet<RegistryError["reason"]["_tag"]> = new Set([
   "Denied",
@@ -88,7 +76,7 @@ const refusals: ReadonlySet<RegistryError["reason"]["_tag"]> = new Set([
  * and some know no HEAD. A push will show whether it refuses that as well. A registry that cannot be reached, or that
  * asks for a pause, has not refused anything.
  */
-export const ifTold = <A, R>(
+export const orAbsentOrDenied = <A, R>(
   effect: Effect.Effect<A, RegistryError, R>
 ): Effect.Effect<A | undefined, RegistryError, R> =>
-  Effect.catchIf(ifThere(effect), ({ reason }) => refusals.has(reason._tag), () => Effect.undefined)
+  Effect.catchIf(orAbsent(effect), ({ reason }) => refusals.has(reason._tag), () => Effect.undefined)

@@ -11,7 +11,7 @@ import * as Hasher from "../Hasher.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Registry from "../Registry.ts"
 import { isRegistryError, type Reason, RegistryError, Unsupported } from "../RegistryError.ts"
-import { ifTold, type Place } from "./Ends.ts"
+import { type ContentPath, orAbsentOrDenied } from "./Ends.ts"
 import type * as Job from "./Job.ts"
 import { policiesFor } from "./Options.ts"
 
@@ -35,12 +35,12 @@ const atUrls = Effect.fnUntraced(function*(registry: string, descriptor: Descrip
 })
 
 /** Returns the source of a blob, as the policy for external layers wants it. */
-export const blobSource = Effect.fnUntraced(function*(job: Job.Job, { descriptor, path }: Place) {
+export const blobSource = Effect.fnUntraced(function*(job: Job.Job, { descriptor, path }: ContentPath) {
   const { registry, repository } = job.source
   const { externalLayers } = policiesFor(job.options, { descriptor, path, role: "blob" })
   const isExternal = externalLayers === "fetch" && MediaType.isNonDistributable(descriptor.mediaType) &&
     (descriptor.urls ?? []).length > 0
-  return isExternal && (yield* ifTold(registry.resolveBlob(repository, descriptor.digest))) === undefined
+  return isExternal && (yield* orAbsentOrDenied(registry.resolveBlob(repository, descriptor.digest))) === undefined
     ? yield* atUrls(registry.name, descriptor)
     : yield* Registry.blobSource(registry, repository, descriptor)
 })

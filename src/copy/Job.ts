@@ -11,15 +11,15 @@ import type { RegistryError } from "../RegistryError.ts"
 import type { CopyError } from "./CopyError.ts"
 import type { CopyEvent } from "./CopyEvent.ts"
 import type { Entry, Outcome, UnknownReferrers } from "./CopyReport.ts"
-import { type End, type Ends, failureOf, type Place } from "./Ends.ts"
-import * as Gates from "./Gates.ts"
-import * as Host from "./Host.ts"
-import type { Node, Options } from "./Options.ts"
+import * as DigestLatches from "./DigestLatches.ts"
+import { type ContentPath, type End, failureOf } from "./Ends.ts"
+import type { ContentNode, Options } from "./Options.ts"
+import * as RegistryState from "./RegistryState.ts"
 
 /** One destination. */
-export interface Target {
-  readonly ends: Ends
-  readonly host: Host.Host
+export interface Destination {
+  readonly end: End
+  readonly state: RegistryState.RegistryState
   readonly limiter: Limiter.Limiter
   readonly registry: Registry
   readonly repository: Repository
@@ -27,11 +27,11 @@ export interface Target {
   readonly tags: ReadonlyArray<Tag>
   readonly entries: Array<Entry>
   /** Blobs and manifests that are dealt with, so that what refers to them can be pushed. */
-  readonly dealt: Gates.Gates
+  readonly recorded: DigestLatches.DigestLatches
   /** Manifests that need not be waited for any longer by what they refer to. */
-  readonly settled: Gates.Gates
+  readonly released: DigestLatches.DigestLatches
   /** Blobs that somebody in this copy sees to. */
-  readonly taken: Set<Digest>
+  readonly scheduled: Set<Digest>
   /** Manifests of which the destination did not list the referrers when they were verified. */
   readonly unknownReferrers: Array<UnknownReferrers>
   readonly failure: Deferred.Deferred<never, CopyError>
@@ -46,9 +46,9 @@ export type Presence = "present" | "absent" | "unknown"
 
 export interface Job {
   readonly source: End
-  readonly sourceHost: Host.Host
+  readonly sourceState: RegistryState.RegistryState
   readonly sourceLimiter: Limiter.Limiter
-  readonly targets: ReadonlyArray<Target>
+  readonly destinations: ReadonlyArray<Destination>
   readonly options: Options
   readonly emit: (event: CopyEvent) => Effect.Effect<void>
   /** Manifests of which the source did not list the referrers. */
@@ -57,87 +57,91 @@ export interface Job {
   pending: number
 }
 
-export const makeTarget = Effect.fnUntraced(function*(
-  source: End,
-  destination: End,
+export const makeDestination = Effect.fnUntraced(function*(
+  end: End,
   options: Options,
   isOnly: boolean
 ) {
-  const host = yield* Host.of(destination.registry)
-  const target: Target = {
-    ends: { source, destination },
-    host,
-    limiter: yield* Host.limiterOf(host),
-    registry: destination.registry,
-    repository: destination.repository,
-    tags: Array.from(new Set([...destination.tag === undefined ? [] : [destination.tag], ...options.tags ?? []])),
+  const state = yield* RegistryState.of(end.registry)
+  const destination: Destination = {
+    end,
+    state,
+    limiter: yield* RegistryState.limiterOf(state),
+    registry: end.registry,
+    repository: end.repository,
+    tags: Array.from(new Set([...end.tag === undefined ? [] : [end.tag], ...options.tags ?? []])),
     entries: [],
-    dealt: Gates.make(),
-    settled: Gates.make(),
-    taken: new Set(),
+    recorded: DigestLatches.make(),
+    released: DigestLatches.make(),
+    scheduled: new Set(),
     unknownReferrers: [],
     failure: Deferred.makeUnsafe(),
     isOnly,
     tagIsLast: false
   }
-  return target
+  return destination
 })
 
 /** Is it the very repository that the source is, so that it has everything? */
-export const isSamePlace = ({ ends: { destination, source } }: Target): boolean =>
-  destination.registry === source.registry && destination.repository === source.repository
+export const isSamePlace = ({ source }: Job, { registry, repository }: Destination): boolean =>
+  registry === source.registry && repository === source.repository
 
 /** Has it not failed? */
-export const isAlive = ({ failure }: Target): boolean => !Deferred.isDoneUnsafe(failure)
+export const isAlive = ({ failure }: Destination): boolean => !Deferred.isDoneUnsafe(failure)
 
 /** Does something for one destination. What fails is noted with it, and ends what else is done for it, and nothing else. */
 export const attempt = <A, R>(
-  target: Target,
+  destination: Destination,
   effect: Effect.Effect<A, CopyError, R>
 ): Effect.Effect<A | undefined, never, R> =>
   Effect.suspend(() => {
-    if (!isAlive(target)) return Effect.undefined
-    return target.isOnly ? effect : Effect.raceFirst(effect, Deferred.await(target.failure))
-  }).pipe(Effect.catch((error) => Effect.as(Deferred.fail(target.failure, error), undefined)))
+    if (!isAlive(destination)) return Effect.undefined
+    return destination.isOnly ? effect : Effect.raceFirst(effect, Deferred.await(destination.failure))
+  }).pipe(Effect.catch((error) => Effect.as(Deferred.fail(destination.failure, error), undefined)))
 
 /** Does something for each of some destinations at once. */
 export const attemptAll = <R>(
-  targets: ReadonlyArray<Target>,
-  f: (target: Target) => Effect.Effect<unknown, CopyError, R>
+  destinations: ReadonlyArray<Destination>,
+  f: (destination: Destination) => Effect.Effect<unknown, CopyError, R>
 ): Effect.Effect<void, never, R> =>
-  Effect.forEach(targets, (target) => attempt(target, f(target)), { concurrency: "unbounded", discard: true })
+  Effect.forEach(destinations, (destination) => attempt(destination, f(destination)), {
+    concurrency: "unbounded",
+    discard: true
+  })
 
 /** Something is dealt with. */
-export const settle = (
+export const record = (
   job: Job,
-  target: Target,
-  { descriptor, path, role }: Node,
+  destination: Destination,
+  { descriptor, path, role }: ContentNode,
   outcome: Outcome
 ): Effect.Effect<void> =>
   Effect.suspend(() => {
     const entry = { descriptor, role, path, outcome }
-    target.entries.push(entry)
-    return Effect.andThen(job.emit({ _tag: "Settled", entry }), target.dealt.open(descriptor.digest))
+    destination.entries.push(entry)
+    return Effect.andThen(job.emit({ _tag: "Settled", entry }), destination.recorded.open(descriptor.digest))
   })
 
 /** What a registry of a destination fails with, over some content. */
-export const atTarget =
-  ({ ends }: Target, node?: Place) =>
+export const atDestination =
+  ({ end }: Destination, node?: ContentPath) =>
   <A, R>(effect: Effect.Effect<A, RegistryError, R>): Effect.Effect<A, CopyError, R> =>
-    Effect.mapError(effect, failureOf(ends, "destination", node))
+    Effect.mapError(effect, failureOf(end, "destination", node))
 
 /** What the source fails with, over some content. */
 export const atSource =
-  ({ source }: Job, node?: Place) =>
+  ({ source }: Job, node?: ContentPath) =>
   <A, R>(effect: Effect.Effect<A, RegistryError, R>): Effect.Effect<A, CopyError, R> =>
-    Effect.mapError(effect, failureOf({ source, destination: source }, "source", node))
+    Effect.mapError(effect, failureOf(source, "source", node))
 
 /** Whoever wants a repository to be made first can do so before anything is written to it. */
-export const prepare = Effect.fnUntraced(function*({ options }: Job, target: Target) {
-  const { host, registry, repository } = target
+export const prepare = Effect.fnUntraced(function*({ options }: Job, destination: Destination) {
+  const { state, registry, repository } = destination
   const { beforePush } = options
   if (beforePush === undefined) return
-  const preparing = host.prepared.get(repository) ?? (yield* Effect.cached(beforePush({ registry, repository })))
-  host.prepared.set(repository, preparing)
-  yield* Effect.tapError(preparing, () => Effect.sync(() => host.prepared.delete(repository))).pipe(atTarget(target))
+  const preparing = state.prepared.get(repository) ?? (yield* Effect.cached(beforePush({ registry, repository })))
+  state.prepared.set(repository, preparing)
+  yield* Effect.tapError(preparing, () => Effect.sync(() => state.prepared.delete(repository))).pipe(
+    atDestination(destination)
+  )
 })

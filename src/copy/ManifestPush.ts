@@ -11,11 +11,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { Digest } from "../Digest.ts"
 import type { Repository, Tag } from "../Reference.ts"
-import * as Host from "./Host.ts"
+import * as RegistryState from "./RegistryState.ts"
 
 /** A manifest, the repository that gets it, and the tags it gets there. */
 export interface ManifestPush<E> {
-  readonly host: Host.Host
+  readonly state: RegistryState.RegistryState
   readonly repository: Repository
   readonly digest: Digest
   /** The manifests that it contains. */
@@ -27,18 +27,18 @@ export interface ManifestPush<E> {
 /** Returns what a push of a manifest is claimed by. */
 export const keyOf = (repository: Repository, digest: Digest): string => `${repository} ${digest}`
 
-const claim = ({ children, digest, host, repository }: ManifestPush<unknown>) =>
-  Host.claim(host, Array.from(new Set([digest, ...children]), (each) => keyOf(repository, each)))
+const claim = ({ children, digest, state, repository }: ManifestPush<unknown>) =>
+  RegistryState.claim(state, Array.from(new Set([digest, ...children]), (each) => keyOf(repository, each)))
 
 const send = <E>(push: ManifestPush<E>, tags: ReadonlyArray<Tag>) =>
-  Effect.tap(push.send(tags), Host.learn(push.host.manifests, push.repository, push.digest))
+  Effect.tap(push.send(tags), RegistryState.learn(push.state.manifests, push.repository, push.digest))
 
 /** Pushes the manifest by itself. */
 const alone = <E>(push: ManifestPush<E>): Effect.Effect<boolean, E> =>
   Effect.gen(function*() {
-    const { digest, host, repository, tags } = push
+    const { digest, state, repository, tags } = push
     yield* claim(push)
-    const isKnown = yield* Host.has(host.manifests, repository, digest)
+    const isKnown = yield* RegistryState.has(state.manifests, repository, digest)
     if (!isKnown || tags.length > 0) yield* send(push, tags)
     return !isKnown
   }).pipe(Effect.scoped)
@@ -46,17 +46,17 @@ const alone = <E>(push: ManifestPush<E>): Effect.Effect<boolean, E> =>
 /** Pushes the manifest with the tags of all copies that ask for it until its turn has come. */
 const asFirst = <E>(push: ManifestPush<E>): Effect.Effect<boolean, E> =>
   Effect.suspend(() => {
-    const { digest, host, repository, tags } = push
+    const { digest, state, repository, tags } = push
     const key = keyOf(repository, digest)
-    const open: Host.OpenPush = { tags: new Set(tags), ended: Deferred.makeUnsafe() }
-    host.openPushes.set(key, open)
+    const open: RegistryState.OpenPush = { tags: new Set(tags), ended: Deferred.makeUnsafe() }
+    state.openPushes.set(key, open)
     const close = Effect.sync(() => {
-      if (host.openPushes.get(key) === open) host.openPushes.delete(key)
+      if (state.openPushes.get(key) === open) state.openPushes.delete(key)
     })
     return Effect.gen(function*() {
       yield* claim(push)
       yield* close
-      const isKnown = yield* Host.has(host.manifests, repository, digest)
+      const isKnown = yield* RegistryState.has(state.manifests, repository, digest)
       yield* send(push, Array.from(open.tags))
       return !isKnown
     }).pipe(
@@ -72,10 +72,10 @@ const asFirst = <E>(push: ManifestPush<E>): Effect.Effect<boolean, E> =>
  */
 export const push = <E>(push: ManifestPush<E>): Effect.Effect<boolean, E> =>
   Effect.gen(function*() {
-    const { digest, host, repository, tags } = push
-    const { tagParameters } = yield* host.registry.capabilities
+    const { digest, state, repository, tags } = push
+    const { tagParameters } = yield* state.registry.capabilities
     if (tags.length === 0 || tagParameters === false) return yield* alone(push)
-    const open = host.openPushes.get(keyOf(repository, digest))
+    const open = state.openPushes.get(keyOf(repository, digest))
     if (open === undefined) return yield* asFirst(push)
     for (const tag of tags) open.tags.add(tag)
     return (yield* Deferred.await(open.ended)) ? false : yield* alone(push)

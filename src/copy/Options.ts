@@ -13,7 +13,7 @@ import type { Registry } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import type { CopyPlan } from "./CopyPlan.ts"
 import type { Role } from "./CopyReport.ts"
-import type { Place } from "./Ends.ts"
+import type { ContentPath } from "./Ends.ts"
 
 /**
  * Which of the images of an index are copied: all; the image for one platform, which the destination then gets instead of
@@ -79,7 +79,7 @@ export interface Policies {
  * @category models
  * @since 0.1.0
  */
-export interface Node extends Place {
+export interface ContentNode extends ContentPath {
   readonly role: Role
 }
 
@@ -120,7 +120,7 @@ export interface Options extends Partial<Policies> {
   /** `all` unless given. */
   readonly platforms?: Platforms
   /** Other policies for some of the manifests and blobs. */
-  readonly override?: (node: Node) => Partial<Policies>
+  readonly override?: (node: ContentNode) => Partial<Policies>
   /** Further tags that the destination gets, besides the one that its reference names. */
   readonly tags?: ReadonlyArray<Tag>
   /**
@@ -153,7 +153,7 @@ export interface Options extends Partial<Policies> {
 }
 
 /** The policies for a node. */
-export const policiesFor = (options: Options, node: Node): Policies => {
+export const policiesFor = (options: Options, node: ContentNode): Policies => {
   const { externalLayers = "skip", referrerFilter = {}, referrers = "copy", trust = "manifest" } = options
   return { referrers, referrerFilter, externalLayers, trust, ...options.override?.(node) }
 }

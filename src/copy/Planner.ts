@@ -7,11 +7,11 @@ import type { Digest } from "../Digest.ts"
 import * as Upload from "../Upload.ts"
 import type { CopyError } from "./CopyError.ts"
 import { CopyPlan, type Edge, type Node as PlanNode } from "./CopyPlan.ts"
-import { format, ifTold } from "./Ends.ts"
-import * as Host from "./Host.ts"
+import { format, orAbsentOrDenied } from "./Ends.ts"
 import * as Job from "./Job.ts"
-import type { Node } from "./Options.ts"
-import * as Root from "./Root.ts"
+import type { ContentNode } from "./Options.ts"
+import * as RegistryState from "./RegistryState.ts"
+import * as RootLookup from "./RootLookup.ts"
 import * as Walk from "./Walk.ts"
 
 type Step = Pick<PlanNode, "action" | "why" | "bytes" | "requests">
@@ -28,37 +28,44 @@ const send = (action: "push" | "upload", why: string, size: number, least: numbe
 })
 
 /** What becomes of a blob that the destination may lack. */
-const planBlob = Effect.fnUntraced(function*(job: Job.Job, node: Node, target: Job.Target): Effect.fn.Return<
-  Step,
-  CopyError
-> {
-  const { host, registry, repository } = target
-  const { digest, size } = node.descriptor
-  const isSameRegistry = job.source.registry === registry
-  const there = Job.isSamePlace(target) || (yield* Host.has(host.blobs, repository, digest)) ||
-    (yield* ifTold(registry.resolveBlob(repository, digest, { size })).pipe(Job.atTarget(target, node))) !== undefined
-  if (there) return skip("the destination has it")
-  const isLarge = size >= (yield* Upload.ResumptionThreshold)
-  const most = isLarge ? 5 : 4
-  if (Host.origin(host, digest, repository, isSameRegistry ? job.source.repository : undefined) !== undefined) {
-    return {
-      action: "mountOrUpload",
-      why: "another repository of the destination has it",
-      bytes: { least: 0, most: size },
-      requests: { least: 1, most }
+const planBlob = Effect.fnUntraced(
+  function*(job: Job.Job, node: ContentNode, destination: Job.Destination): Effect.fn.Return<
+    Step,
+    CopyError
+  > {
+    const { state, registry, repository } = destination
+    const { digest, size } = node.descriptor
+    const isSameRegistry = job.source.registry === registry
+    const there = Job.isSamePlace(job, destination) || (yield* RegistryState.has(state.blobs, repository, digest)) ||
+      (yield* orAbsentOrDenied(registry.resolveBlob(repository, digest, { size })).pipe(
+          Job.atDestination(destination, node)
+        )) !==
+        undefined
+    if (there) return skip("the destination has it")
+    const isLarge = size >= (yield* Upload.ResumptionThreshold)
+    const most = isLarge ? 5 : 4
+    if (
+      RegistryState.origin(state, digest, repository, isSameRegistry ? job.source.repository : undefined) !== undefined
+    ) {
+      return {
+        action: "mountOrUpload",
+        why: "another repository of the destination has it",
+        bytes: { least: 0, most: size },
+        requests: { least: 1, most }
+      }
     }
+    const least = size <= Upload.smallBlob ? 2 : isLarge ? 4 : 3
+    // what its descriptor contains is not read
+    const saved = (yield* inlineContent(node.descriptor)) === undefined ? 0 : 1
+    return send("upload", "the destination does not have it", size, least - saved, most - saved)
   }
-  const least = size <= Upload.smallBlob ? 2 : isLarge ? 4 : 3
-  // what its descriptor contains is not read
-  const saved = (yield* inlineContent(node.descriptor)) === undefined ? 0 : 1
-  return send("upload", "the destination does not have it", size, least - saved, most - saved)
-})
+)
 
-const planManifest = (node: Walk.ManifestNode, target: Job.Target): Step => {
+const planManifest = (node: Walk.ManifestNode, destination: Job.Destination): Step => {
   const { size } = node.descriptor
   if (node.missing) return skip("the source lists it, and does not have it")
-  if (node.absent.has(target)) return send("push", "the destination does not have it", size, 2, 3)
-  return (node.tags.get(target) ?? []).length === 0
+  if (node.absent.has(destination)) return send("push", "the destination does not have it", size, 2, 3)
+  return (node.tags.get(destination) ?? []).length === 0
     ? skip("the destination has it")
     : { ...send("push", "the destination has it under another name", size, 1, 2), action: "tag" }
 }
@@ -77,42 +84,42 @@ const edgesOf = ({ nodes }: Walk.Found): ReadonlyArray<Edge> =>
 
 /** Makes the plan of a job with one destination. */
 export const plan = Effect.fnUntraced(
-  function*(job: Job.Job, target: Job.Target): Effect.fn.Return<CopyPlan, CopyError> {
+  function*(job: Job.Job, destination: Job.Destination): Effect.fn.Return<CopyPlan, CopyError> {
     const nodes = new Map<Digest, PlanNode>()
-    const note = ({ descriptor, role }: Node, step: Step, tags: PlanNode["tags"] = []) =>
+    const note = ({ descriptor, role }: ContentNode, step: Step, tags: PlanNode["tags"] = []) =>
       nodes.set(descriptor.digest, { descriptor, role, ...step, tags })
     const result = (descriptor: Descriptor, edges: ReadonlyArray<Edge>) =>
       new CopyPlan({
         source: format(job.source),
-        destination: format({ ...target.ends.destination, digest: descriptor.digest }),
+        destination: format({ ...destination.end, digest: descriptor.digest }),
         root: descriptor,
         nodes: Array.from(nodes.values()),
         edges: edges.filter(({ from, to }) => nodes.has(from) && nodes.has(to)),
         unknownReferrers: job.unknownReferrers
       })
 
-    const root = yield* Root.find(job)
-    const kept = root.kept.get(target)
+    const root = yield* RootLookup.find(job)
+    const kept = root.kept.get(destination)
     if (kept !== undefined) {
       note({ descriptor: kept, role: "root", path: [] }, skip("the tag exists, and is kept"))
       return result(kept, [])
     }
     const walk = yield* Walk.make(job, root.overlay, () => ({
       discovered: () => Effect.void,
-      blob: (node, targets) =>
+      blob: (node, destinations) =>
         Effect.suspend(() => {
           const { digest } = node.descriptor
-          if (targets.length === 0 || target.taken.has(digest)) return Effect.void
-          target.taken.add(digest)
-          return Effect.map(planBlob(job, node, target), (step) => note(node, step))
+          if (destinations.length === 0 || destination.scheduled.has(digest)) return Effect.void
+          destination.scheduled.add(digest)
+          return Effect.map(planBlob(job, node, destination), (step) => note(node, step))
         }),
-      manifest: (node) => Effect.sync(() => note(node, planManifest(node, target), node.tags.get(target)))
+      manifest: (node) => Effect.sync(() => note(node, planManifest(node, destination), node.tags.get(destination)))
     }))
     yield* walk.root(root.descriptor, root.manifest, root.presence, root.tags)
     // some get a tag after they were dealt with
     for (const node of walk.nodes.values()) {
-      const tags = node.tags.get(target) ?? []
-      if (tags.length > 0) note(node, planManifest(node, target), tags)
+      const tags = node.tags.get(destination) ?? []
+      if (tags.length > 0) note(node, planManifest(node, destination), tags)
     }
     return result(root.descriptor, edgesOf(walk))
   }

@@ -11,7 +11,7 @@ import * as MediaType from "../MediaType.ts"
 import * as Platform from "../Platform.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
-import type { End, Place } from "./Ends.ts"
+import type { ContentPath, End } from "./Ends.ts"
 
 // of a config that is read to learn its platform, in bytes
 const configLimit = 4 * 1024 * 1024
@@ -25,7 +25,7 @@ const lookupLimit = 64
 /** Where to look, and how to say what goes wrong there over some content. */
 export interface Search<E> {
   readonly source: End
-  readonly explain: (place: Place) => (error: RegistryError | Manifest.ManifestError) => E
+  readonly explain: (place: ContentPath) => (error: RegistryError | Manifest.ManifestError) => E
 }
 
 /** What a manifest says. */
@@ -33,7 +33,7 @@ export const decode = <E>({ explain }: Search<E>, { bytes, descriptor }: Manifes
   Effect.mapError(Effect.fromResult(Manifest.decode(descriptor.mediaType, bytes)), explain({ descriptor, path }))
 
 /** The platform of an image that is in no index, which its config tells. */
-export const platformOf = Effect.fnUntraced(function*<E>({ explain, source }: Search<E>, config: Place) {
+export const platformOf = Effect.fnUntraced(function*<E>({ explain, source }: Search<E>, config: ContentPath) {
   const { digest, mediaType, size } = config.descriptor
   if (size > configLimit || !/\.(?:config|image)\.v1\+json$/.test(mediaType)) return undefined
   const bytes = (yield* inlineContent(config.descriptor)) ??

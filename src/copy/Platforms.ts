@@ -41,16 +41,13 @@ export const among = (
     : manifests
 
 /** Looks at the source of a job. */
-const searchOf = ({ source }: Job.Job): PlatformSearch.Search<CopyError> => {
-  const ends = { source, destination: source }
-  return {
-    source,
-    explain: (place) => (error) =>
-      error._tag === "RegistryError"
-        ? failureOf(ends, "source", place)(error)
-        : failure(ends, "source", error, place)
-  }
-}
+const searchOf = ({ source }: Job.Job): PlatformSearch.Search<CopyError> => ({
+  source,
+  explain: (place) => (error) =>
+    error._tag === "RegistryError"
+      ? failureOf(source, "source", place)(error)
+      : failure(source, "source", error, place)
+})
 
 const notFound = (
   source: End,
@@ -61,7 +58,7 @@ const notFound = (
   const platform = wanted.map(Platform.format).join(", ")
   const available = Array.from(new Set(seen.map(Platform.format)))
   const place = { descriptor: root.descriptor, path: [] }
-  return failure({ source, destination: source }, "source", new PlatformNotFound({ platform, available }), place)
+  return failure(source, "source", new PlatformNotFound({ platform, available }), place)
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -167,7 +164,7 @@ export const index = Effect.fnUntraced(function*(
       platform === undefined || !Platform.isKnown(platform) ? digest : Platform.format(platform)
     )
     const place = { descriptor: root.descriptor, path: [] }
-    return yield* failure({ source, destination: source }, "source", new SparseIndexRefused({ others }), place)
+    return yield* failure(source, "source", new SparseIndexRefused({ others }), place)
   }
   return { root: prepared, overlay }
 })

@@ -17,10 +17,10 @@ import { SparseIndex } from "../Registry.ts"
 import { type CopyError, SparseIndexRefused } from "./CopyError.ts"
 import type { Outcome } from "./CopyReport.ts"
 import { failure } from "./Ends.ts"
-import * as Host from "./Host.ts"
 import * as Job from "./Job.ts"
 import * as ManifestPush from "./ManifestPush.ts"
 import { isSparse } from "./Options.ts"
+import * as RegistryState from "./RegistryState.ts"
 import { restore } from "./Restore.ts"
 import type { Found, ManifestNode } from "./Walk.ts"
 
@@ -43,67 +43,74 @@ const isRefusedType = ({ reason, status = 0 }: CopyError): boolean =>
   reason._tag === "UnexpectedResponse" && status >= 400 && status < 500
 
 /** Deals with a manifest at a destination, once everything that it waits for is dealt with. */
-export const push = (job: Job.Job, found: Found, node: ManifestNode, target: Job.Target): Effect.Effect<void> => {
-  const blobs = node.isDeep || node.absent.has(target) ? node.blobs : []
-  const turn = found.tasks.add([Job.attempt(target, pushNow(job, found, node, target))])
-  return target.dealt.pass(
+export const push = (
+  job: Job.Job,
+  found: Found,
+  node: ManifestNode,
+  destination: Job.Destination
+): Effect.Effect<void> => {
+  const blobs = node.isDeep || node.absent.has(destination) ? node.blobs : []
+  const turn = found.tasks.add([Job.attempt(destination, pushNow(job, found, node, destination))])
+  return destination.recorded.pass(
     [...blobs.map(({ descriptor }) => descriptor.digest), ...node.children],
-    target.settled.pass(node.referrers, turn)
+    destination.released.pass(node.referrers, turn)
   )
 }
 
-const pushNow = Effect.fnUntraced(function*(job: Job.Job, found: Found, node: ManifestNode, target: Job.Target) {
-  const tags = node.tags.get(target) ?? []
-  if (node.missing || !node.absent.has(target) && (tags.length === 0 || target.tagIsLast)) {
-    return yield* settle(job, found, node, target, node.missing ? "missing" : "present")
-  }
-  const early = target.tagIsLast ? [] : tags
-  const landed = (outcome: Outcome) => {
-    // it may have got more of them meanwhile
-    const late = (node.tags.get(target) ?? []).filter((tag) => !early.includes(tag))
-    if (early.length > 0) node.tags = new Map(node.tags).set(target, late)
-    return settle(job, found, node, target, outcome)
-  }
-  yield* Effect.matchEffect(put(job, found, node, target, early), {
-    onSuccess: landed,
-    onFailure: Effect.fnUntraced(function*(refusal) {
-      if (isRefusedType(refusal) && node.role === "child" && tags.length === 0) {
-        const { bytes, descriptor } = yield* found.manifestOf(node, target)
-        // it may be a blob as well as a manifest
-        if (!MediaType.isManifest(descriptor.mediaType)) {
-          yield* pushAsBlob(node, target, bytes)
-          return yield* landed("copied")
+const pushNow = Effect.fnUntraced(
+  function*(job: Job.Job, found: Found, node: ManifestNode, destination: Job.Destination) {
+    const tags = node.tags.get(destination) ?? []
+    if (node.missing || !node.absent.has(destination) && (tags.length === 0 || destination.tagIsLast)) {
+      return yield* settle(job, found, node, destination, node.missing ? "missing" : "present")
+    }
+    const early = destination.tagIsLast ? [] : tags
+    const landed = (outcome: Outcome) => {
+      // it may have got more of them meanwhile
+      const late = (node.tags.get(destination) ?? []).filter((tag) => !early.includes(tag))
+      if (early.length > 0) node.tags = new Map(node.tags).set(destination, late)
+      return settle(job, found, node, destination, outcome)
+    }
+    yield* Effect.matchEffect(put(job, found, node, destination, early), {
+      onSuccess: landed,
+      onFailure: Effect.fnUntraced(function*(refusal) {
+        if (isRefusedType(refusal) && node.role === "child" && tags.length === 0) {
+          const { bytes, descriptor } = yield* found.manifestOf(node, destination)
+          // it may be a blob as well as a manifest
+          if (!MediaType.isManifest(descriptor.mediaType)) {
+            yield* pushAsBlob(node, destination, bytes)
+            return yield* landed("copied")
+          }
         }
-      }
-      const subjects = isRefusal(refusal) ? yield* subjectsOf(found, node, target) : []
-      const late = subjects.length === 0 ? undefined : lateFor(found, node, subjects)
-      if (late !== undefined) return yield* pushBehind(job, found, node, target, subjects, late)
-      if (!isLack(refusal)) return yield* refusal
-      yield* landed(yield* putAgain(job, found, node, target, early, refusal))
+        const subjects = isRefusal(refusal) ? yield* subjectsOf(found, node, destination) : []
+        const late = subjects.length === 0 ? undefined : lateFor(found, node, subjects)
+        if (late !== undefined) return yield* pushBehind(job, found, node, destination, subjects, late)
+        if (!isLack(refusal)) return yield* refusal
+        yield* landed(yield* putAgain(job, found, node, destination, early, refusal))
+      })
     })
-  })
-})
+  }
+)
 
 /** Pushes as a blob what a registry does not take as a manifest, because it does not know the type. */
-const pushAsBlob = Effect.fnUntraced(function*(node: ManifestNode, target: Job.Target, bytes: Uint8Array) {
-  const { host, registry, repository } = target
+const pushAsBlob = Effect.fnUntraced(function*(node: ManifestNode, destination: Job.Destination, bytes: Uint8Array) {
+  const { state, registry, repository } = destination
   const { digest } = node.descriptor
   yield* registry.pushBlob(repository, { digest, size: bytes.length }, BlobSource.fromBytes(bytes)).pipe(
-    Job.atTarget(target, node)
+    Job.atDestination(destination, node)
   )
-  yield* Host.learn(host.blobs, repository, digest)
+  yield* RegistryState.learn(state.blobs, repository, digest)
 })
 
 const settle = Effect.fnUntraced(function*(
   job: Job.Job,
   found: Found,
   node: ManifestNode,
-  target: Job.Target,
+  destination: Job.Destination,
   outcome: Outcome
 ) {
-  yield* Job.settle(job, target, node, outcome)
+  yield* Job.record(job, destination, node, outcome)
   found.release(node)
-  yield* target.settled.open(node.descriptor.digest)
+  yield* destination.released.open(node.descriptor.digest)
 })
 
 /** The tags that had to wait, for more than what they point at does, or until they were found; those of the root come last. */
@@ -111,12 +118,12 @@ export const pushTags = (
   job: Job.Job,
   found: Found,
   nodes: ReadonlyArray<ManifestNode>,
-  target: Job.Target
+  destination: Job.Destination
 ): Effect.Effect<void, CopyError> =>
   // the root was the first that was found
   Effect.forEach(
-    nodes.filter(({ missing, tags }) => !missing && (tags.get(target) ?? []).length > 0).toReversed(),
-    (node) => put(job, found, node, target, node.tags.get(target) ?? []),
+    nodes.filter(({ missing, tags }) => !missing && (tags.get(destination) ?? []).length > 0).toReversed(),
+    (node) => put(job, found, node, destination, node.tags.get(destination) ?? []),
     { discard: true }
   )
 
@@ -126,28 +133,28 @@ const put = Effect.fnUntraced(
     job: Job.Job,
     found: Found,
     node: ManifestNode,
-    target: Job.Target,
+    destination: Job.Destination,
     tags: ReadonlyArray<Tag>
   ): Effect.fn.Return<"copied" | "present", CopyError> {
-    const { host, registry, repository } = target
+    const { state, registry, repository } = destination
     const { digest } = node.descriptor
-    yield* Job.prepare(job, target)
+    yield* Job.prepare(job, destination)
     const send = Effect.fnUntraced(function*(tags: ReadonlyArray<Tag>) {
-      const { bytes, descriptor } = yield* found.manifestOf(node, target)
+      const { bytes, descriptor } = yield* found.manifestOf(node, destination)
       yield* registry.pushManifest(repository, { mediaType: descriptor.mediaType, bytes, digest }, tags).pipe(
         isSparse(job.options, descriptor) ? Effect.provideService(SparseIndex, "accept") : identity,
-        Job.atTarget(target, node),
+        Job.atDestination(destination, node),
         Effect.retry({ times: 1, while: isDoubtful })
       )
     })
-    const isNew = yield* ManifestPush.push({ host, repository, digest, children: node.children, tags, send })
-    return isNew && node.absent.has(target) ? "copied" : "present"
+    const isNew = yield* ManifestPush.push({ state, repository, digest, children: node.children, tags, send })
+    return isNew && node.absent.has(destination) ? "copied" : "present"
   }
 )
 
 /** What a manifest refers to as its subject, of what is copied so far: as it says itself, and as the source lists it. */
-const subjectsOf = Effect.fnUntraced(function*(found: Found, node: ManifestNode, target: Job.Target) {
-  const { bytes, descriptor } = yield* found.manifestOf(node, target)
+const subjectsOf = Effect.fnUntraced(function*(found: Found, node: ManifestNode, destination: Job.Destination) {
+  const { bytes, descriptor } = yield* found.manifestOf(node, destination)
   const own = Result.getOrUndefined(Manifest.decode(descriptor.mediaType, bytes))?.content.subject?.digest
   return own === undefined || !found.nodes.has(own) || node.subjects.includes(own)
     ? node.subjects
@@ -171,17 +178,17 @@ const pushBehind = Effect.fnUntraced(
     job: Job.Job,
     found: Found,
     node: ManifestNode,
-    target: Job.Target,
+    destination: Job.Destination,
     subjects: ReadonlyArray<Digest>,
     late: ReadonlyArray<Digest>
   ) {
-    target.tagIsLast = true
-    const again = put(job, found, node, target, []).pipe(
-      Effect.catchIf(isLack, (refusal) => putAgain(job, found, node, target, [], refusal)),
-      Effect.flatMap((outcome) => settle(job, found, node, target, outcome))
+    destination.tagIsLast = true
+    const again = put(job, found, node, destination, []).pipe(
+      Effect.catchIf(isLack, (refusal) => putAgain(job, found, node, destination, [], refusal)),
+      Effect.flatMap((outcome) => settle(job, found, node, destination, outcome))
     )
-    for (const referrer of late) yield* target.settled.open(referrer)
-    yield* target.dealt.pass(subjects, found.tasks.add([Job.attempt(target, again)]))
+    for (const referrer of late) yield* destination.released.open(referrer)
+    yield* destination.recorded.pass(subjects, found.tasks.add([Job.attempt(destination, again)]))
   }
 )
 
@@ -191,15 +198,21 @@ const putAgain = Effect.fnUntraced(
     job: Job.Job,
     found: Found,
     node: ManifestNode,
-    target: Job.Target,
+    destination: Job.Destination,
     tags: ReadonlyArray<Tag>,
     refusal: CopyError
   ) {
     if (isSparse(job.options, node.descriptor)) {
-      return yield* failure(target.ends, "destination", new SparseIndexRefused({ others: [] }), node, refusal.operation)
+      return yield* failure(
+        destination.end,
+        "destination",
+        new SparseIndexRefused({ others: [] }),
+        node,
+        refusal.operation
+      )
     }
-    const isRestored = yield* restore(job, node, yield* found.manifestOf(node, target), target)
+    const isRestored = yield* restore(job, node, yield* found.manifestOf(node, destination), destination)
     if (!isRestored) return yield* refusal
-    return yield* put(job, found, node, target, tags)
+    return yield* put(job, found, node, destination, tags)
   }
 )

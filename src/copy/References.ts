@@ -14,7 +14,7 @@ import type { RegistryError } from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 import * as Children from "./Children.ts"
 import type { CopyError } from "./CopyError.ts"
-import { type Ends, failure, failureOf, type Place } from "./Ends.ts"
+import { type ContentPath, type End, type Ends, failure, failureOf } from "./Ends.ts"
 import type { ManifestDigests, Options, Referenced } from "./Options.ts"
 
 type Answer = Result.Result.Success<ReturnType<ManifestDigests>>
@@ -92,13 +92,13 @@ export interface References extends Children.Sorted {
  */
 export const of = Effect.fnUntraced(function*(
   options: Options,
-  ends: Ends,
-  end: keyof Ends,
-  place: Place,
+  end: End,
+  side: keyof Ends,
+  place: ContentPath,
   manifest: ManifestBytes
 ): Effect.fn.Return<References, CopyError> {
-  const { registry, repository } = ends[end]
-  const found = yield* Effect.mapError(read(options, manifest), (reason) => failure(ends, end, reason, place))
+  const { registry, repository } = end
+  const found = yield* Effect.mapError(read(options, manifest), (reason) => failure(end, side, reason, place))
   const complete = (
     contents: ReadonlyArray<Referenced>,
     resolve: (digest: Digest.Digest) => Effect.Effect<Descriptor, RegistryError>
@@ -112,17 +112,17 @@ export const of = Effect.fnUntraced(function*(
           mediaType: content.mediaType ?? mediaType,
           size: content.size ?? size
         }))
-    return Effect.mapError(Effect.forEach(contents, one, { concurrency }), failureOf(ends, end, place))
+    return Effect.mapError(Effect.forEach(contents, one, { concurrency }), failureOf(end, side, place))
   }
   const blobs = found.blobs.every(isComplete)
     ? found.blobs
     : found.blobs.map((blob) => ({ ...blob, mediaType: blob.mediaType ?? MediaType.octetStream }))
   const sorted = yield* Effect.mapError(
-    Children.sort(ends[end], {
+    Children.sort(end, {
       blobs: yield* complete(blobs, (digest) => registry.resolveBlob(repository, digest)),
       manifests: yield* complete(found.manifests, (digest) => registry.resolveManifest(repository, digest))
     }),
-    failureOf(ends, end, place)
+    failureOf(end, side, place)
   )
   return { ...sorted, isOpaque: found === opaque }
 })

@@ -13,23 +13,23 @@ import * as Digest from "../Digest.ts"
 import type { Tag } from "../Reference.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import type { CopyError } from "./CopyError.ts"
-import { ifTold } from "./Ends.ts"
+import { orAbsentOrDenied } from "./Ends.ts"
 import * as Job from "./Job.ts"
-import { isWanted, type Node, policiesFor } from "./Options.ts"
+import { type ContentNode, isWanted, policiesFor } from "./Options.ts"
 import { forEachSliced } from "./TaskPool.ts"
 
 // of tags that are looked up at a time
 const concurrency = 16
 
 /** A manifest, and the destinations that do not have it. */
-interface ManifestNode extends Node {
-  readonly absent: ReadonlySet<Job.Target>
+interface ManifestNode extends ContentNode {
+  readonly absent: ReadonlySet<Job.Destination>
 }
 
 /** What refers to a manifest, and how likely it is that a destination has it. */
 export interface Referrers {
   readonly descriptors: ReadonlyArray<Descriptor>
-  readonly presence: (target: Job.Target, descriptor: Descriptor) => Job.Presence
+  readonly presence: (destination: Job.Destination, descriptor: Descriptor) => Job.Presence
 }
 
 /** No referrers. */
@@ -43,7 +43,7 @@ export const forEach = <E, R>(list: Stream.Stream<Descriptor, E, R>, f: (descrip
 export const areUnknown = Effect.fnUntraced(function*(
   job: Job.Job,
   end: "source" | "destination",
-  { descriptor, path }: Node,
+  { descriptor, path }: ContentNode,
   { reason, registry }: RegistryError,
   unknown: Job.Job["unknownReferrers"]
 ) {
@@ -62,7 +62,7 @@ export const list = Effect.fnUntraced(function*(
   job: Job.Job,
   node: ManifestNode
 ): Effect.fn.Return<Referrers, CopyError> {
-  const { source, targets } = job
+  const { source, destinations } = job
   const { digest } = node.descriptor
   const { referrerFilter, referrers } = policiesFor(job.options, node)
   if (referrers === "skip") return nothing
@@ -76,25 +76,28 @@ export const list = Effect.fnUntraced(function*(
     ? listing.pipe(Job.atSource(job, node))
     : Effect.catch(listing, (error) => areUnknown(job, "source", node, error, job.unknownReferrers))
   if (descriptors.size === 0) return nothing
-  const there = new Map<Job.Target, ReadonlySet<Digest.Digest>>()
+  const there = new Map<Job.Destination, ReadonlySet<Digest.Digest>>()
   yield* Job.attemptAll(
-    targets.filter((target) => !node.absent.has(target)),
-    Effect.fnUntraced(function*(target) {
+    destinations.filter((destination) => !node.absent.has(destination)),
+    Effect.fnUntraced(function*(destination) {
       const found = new Set<Digest.Digest>()
       // a destination that does not list them is asked for each of them
       yield* Effect.ignore(
         Effect.tap(
-          forEach(target.registry.referrers(target.repository, digest), (descriptor) => found.add(descriptor.digest)),
-          () => Effect.sync(() => there.set(target, found))
+          forEach(
+            destination.registry.referrers(destination.repository, digest),
+            (descriptor) => found.add(descriptor.digest)
+          ),
+          () => Effect.sync(() => there.set(destination, found))
         )
       )
     })
   )
   return {
     descriptors: Array.from(descriptors.values()),
-    presence: (target, { digest }) => {
-      if (there.get(target)?.has(digest) === true) return "present"
-      return there.has(target) || node.absent.has(target) ? "absent" : "unknown"
+    presence: (destination, { digest }) => {
+      if (there.get(destination)?.has(digest) === true) return "present"
+      return there.has(destination) || node.absent.has(destination) ? "absent" : "unknown"
     }
   }
 })
@@ -106,7 +109,7 @@ export const list = Effect.fnUntraced(function*(
 /** The manifest that a tag of the source points at, and the destinations where the tag does not point at it. */
 export interface Tagged {
   readonly descriptor: Descriptor
-  readonly tags: ReadonlyMap<Job.Target, Tag>
+  readonly tags: ReadonlyMap<Job.Destination, Tag>
 }
 
 /** Finds the manifests that tags of the source, which are made of a manifest's digest, point at. */
@@ -114,7 +117,7 @@ export type DigestTags = (node: ManifestNode) => Effect.Effect<ReadonlyArray<Tag
 
 /** Creates a lookup that reads the tags of the source once, when they are needed first. */
 export const digestTags = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.Return<DigestTags> {
-  const { options, source, targets } = job
+  const { options, source, destinations } = job
   const all = yield* Effect.cached(Effect.gen(function*() {
     const tags = new Map<string, Array<Tag>>()
     if (options.digestTags !== "copy") return tags
@@ -133,12 +136,15 @@ export const digestTags = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.R
 
   const lookUp = Effect.fnUntraced(function*(parent: ManifestNode, tag: Tag) {
     const descriptor = yield* source.registry.resolveManifest(source.repository, tag).pipe(Job.atSource(job, parent))
-    const tags = new Map<Job.Target, Tag>()
-    yield* Job.attemptAll(targets, (target) =>
-      ifTold(target.registry.resolveManifest(target.repository, tag)).pipe(
-        Effect.map((found) => found?.digest === descriptor.digest ? undefined : tags.set(target, tag)),
-        Job.atTarget(target, parent)
-      ))
+    const tags = new Map<Job.Destination, Tag>()
+    yield* Job.attemptAll(
+      destinations,
+      (destination) =>
+        orAbsentOrDenied(destination.registry.resolveManifest(destination.repository, tag)).pipe(
+          Effect.map((found) => found?.digest === descriptor.digest ? undefined : tags.set(destination, tag)),
+          Job.atDestination(destination, parent)
+        )
+    )
     return { descriptor, tags } satisfies Tagged
   })
 

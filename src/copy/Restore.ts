@@ -8,12 +8,12 @@ import * as MediaType from "../MediaType.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import { type CopyError, isCopyError } from "./CopyError.ts"
 import { sourceOf } from "./Delivery.ts"
-import { failureOf, ifTold, type Place } from "./Ends.ts"
-import * as Host from "./Host.ts"
+import { type ContentPath, failureOf, orAbsentOrDenied } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import * as ManifestPush from "./ManifestPush.ts"
 import { policiesFor } from "./Options.ts"
 import * as References from "./References.ts"
+import * as RegistryState from "./RegistryState.ts"
 import type { ManifestNode } from "./Walk.ts"
 
 /**
@@ -24,79 +24,81 @@ export const restore = Effect.fnUntraced(function*(
   job: Job.Job,
   node: ManifestNode,
   manifest: ManifestBytes,
-  target: Job.Target
+  destination: Job.Destination
 ): Effect.fn.Return<boolean, CopyError> {
   const sent = new Set(
-    target.entries.filter(({ outcome }) => outcome === "copied").map(({ descriptor }) => descriptor.digest)
+    destination.entries.filter(({ outcome }) => outcome === "copied").map(({ descriptor }) => descriptor.digest)
   )
   yield* job.emit({
     _tag: "Warned",
-    registry: target.registry.name,
+    registry: destination.registry.name,
     text: `it lacks parts of ${node.descriptor.digest} that it said to have: they are sent again`
   })
-  const send = sender(job, target)
+  const send = sender(job, destination)
   const count = (yield* send(node, manifest, () => false)) ||
     (yield* send(node, manifest, (digest) => !sent.has(digest)))
   return count > 0
 })
 
-const sender = (job: Job.Job, target: Job.Target) => {
-  const { host, registry, repository } = target
+const sender = (job: Job.Job, destination: Job.Destination) => {
+  const { state, registry, repository } = destination
   const { source } = job
 
-  const sendBlob = Effect.fnUntraced(function*(place: Place) {
+  const sendBlob = Effect.fnUntraced(function*(place: ContentPath) {
     const { digest } = place.descriptor
-    yield* Host.claim(host, [digest])
-    Host.forget(host.blobs, repository, digest)
+    yield* RegistryState.claim(state, [digest])
+    RegistryState.forget(state.blobs, repository, digest)
     yield* registry.pushBlob(repository, place.descriptor, yield* sourceOf(job, place)).pipe(
-      Effect.mapError((error) => isCopyError(error) ? error : failureOf(target.ends, "destination", place)(error))
+      Effect.mapError((error) => isCopyError(error) ? error : failureOf(destination.end, "destination", place)(error))
     )
-    yield* Host.learn(host.blobs, repository, digest)
-    note(target, place)
+    yield* RegistryState.learn(state.blobs, repository, digest)
+    note(destination, place)
   }, Effect.scoped)
 
   /** Sends what is not there, and what is not believed to be; counts it. */
   const send = (
-    place: Place,
+    place: ContentPath,
     manifest: ManifestBytes,
     isDoubted: (digest: Digest) => boolean
   ): Effect.Effect<number, CopyError> =>
     Effect.gen(function*() {
       const path = [...place.path, manifest.descriptor.digest]
-      const found = yield* References.of(job.options, target.ends, "source", place, manifest)
+      const found = yield* References.of(job.options, job.source, "source", place, manifest)
       const { externalLayers } = policiesFor(job.options, { ...place, role: "root" })
       let count = 0
       for (const blob of found.blobs) {
         if (externalLayers === "skip" && MediaType.isNonDistributable(blob.mediaType)) continue
-        const isThere = (yield* ifTold(registry.resolveBlob(repository, blob.digest, { size: blob.size })).pipe(
-          Job.atTarget(target)
-        )) !==
-          undefined
+        const isThere =
+          (yield* orAbsentOrDenied(registry.resolveBlob(repository, blob.digest, { size: blob.size })).pipe(
+            Job.atDestination(destination)
+          )) !==
+            undefined
         if (isThere && !isDoubted(blob.digest)) continue
         yield* sendBlob({ descriptor: blob, path })
         count++
       }
       for (const child of found.manifests) {
-        const isThere =
-          (yield* ifTold(registry.resolveManifest(repository, child.digest)).pipe(Job.atTarget(target))) !==
-            undefined
+        const isThere = (yield* orAbsentOrDenied(registry.resolveManifest(repository, child.digest)).pipe(
+          Job.atDestination(destination)
+        )) !==
+          undefined
         if (isThere && !isDoubted(child.digest)) continue
         const below = { descriptor: child, path }
-        Host.forget(host.manifests, repository, child.digest)
+        RegistryState.forget(state.manifests, repository, child.digest)
         const content = yield* source.registry.getManifest(source.repository, child.digest).pipe(
           Job.atSource(job, below)
         )
         yield* send(below, content, isDoubted)
-        yield* Host.claim(host, [ManifestPush.keyOf(repository, child.digest)]).pipe(
+        yield* RegistryState.claim(state, [ManifestPush.keyOf(repository, child.digest)]).pipe(
           Effect.andThen(registry.pushManifest(repository, {
             mediaType: content.descriptor.mediaType,
             bytes: content.bytes,
             digest: child.digest
           })),
           Effect.scoped,
-          Job.atTarget(target, below)
+          Job.atDestination(destination, below)
         )
-        note(target, below)
+        note(destination, below)
         count++
       }
       return count
@@ -105,7 +107,7 @@ const sender = (job: Job.Job, target: Job.Target) => {
 }
 
 /** What was found to be there was copied after all. */
-const note = ({ entries }: Job.Target, { descriptor: { digest } }: Place): void => {
+const note = ({ entries }: Job.Destination, { descriptor: { digest } }: ContentPath): void => {
   const place = entries.findIndex((entry) => entry.descriptor.digest === digest)
   const entry = entries[place]
   if (entry !== undefined) entries[place] = { ...entry, outcome: "copied" }

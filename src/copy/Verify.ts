@@ -8,7 +8,7 @@ import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
 import { type CopyError, VerificationFailed } from "./CopyError.ts"
-import { type Ends, failure, type Place } from "./Ends.ts"
+import { type ContentPath, type End, failure } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import { policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
@@ -26,15 +26,15 @@ export const verify = Effect.fnUntraced(function*(
   job: Job.Job,
   nodes: ReadonlyArray<ManifestNode>,
   root: ManifestNode,
-  target: Job.Target
+  destination: Job.Destination
 ): Effect.fn.Return<void, CopyError> {
   const { verify = "none" } = job.options
   if (verify === "none") return
-  const { ends, registry, repository, tags } = target
+  const { end, registry, repository, tags } = destination
   for (const reference of tags.length === 0 ? [root.descriptor.digest] : tags) {
-    const { digest } = yield* registry.resolveManifest(repository, reference).pipe(Job.atTarget(target, root))
+    const { digest } = yield* registry.resolveManifest(repository, reference).pipe(Job.atDestination(destination, root))
     if (digest !== root.descriptor.digest) {
-      return yield* wrong(ends, `the tag ${reference} points at ${digest}`, root)
+      return yield* wrong(end, `the tag ${reference} points at ${digest}`, root)
     }
   }
   if (verify === "digest") return
@@ -42,21 +42,23 @@ export const verify = Effect.fnUntraced(function*(
   const seen = new Set<Digest>()
   const isNew = ({ digest }: Descriptor) => !seen.has(digest) && seen.add(digest) !== undefined
   const pool = TaskPool.make<CopyError>(concurrency)
-  const blob = (place: Place) =>
+  const blob = (place: ContentPath) =>
     verify === "deep"
       ? registry.getBlob(repository, place.descriptor.digest, { size: place.descriptor.size }).pipe(
         Effect.flatMap(({ stream }) => Stream.runDrain(stream)),
         Effect.scoped,
-        Job.atTarget(target, place)
+        Job.atDestination(destination, place)
       )
       : Effect.asVoid(registry.resolveBlob(repository, place.descriptor.digest, { size: place.descriptor.size })).pipe(
-        Job.atTarget(target, place)
+        Job.atDestination(destination, place)
       )
 
-  const manifest = (place: Place): Effect.Effect<void, CopyError> =>
+  const manifest = (place: ContentPath): Effect.Effect<void, CopyError> =>
     Effect.gen(function*() {
-      const found = yield* registry.getManifest(repository, place.descriptor.digest).pipe(Job.atTarget(target, place))
-      const { blobs, manifests } = yield* References.of(job.options, ends, "destination", place, found)
+      const found = yield* registry.getManifest(repository, place.descriptor.digest).pipe(
+        Job.atDestination(destination, place)
+      )
+      const { blobs, manifests } = yield* References.of(job.options, end, "destination", place, found)
       const path = [...place.path, found.descriptor.digest]
       const { externalLayers } = policiesFor(job.options, { ...place, role: "root" })
       const isLeftOut = ({ mediaType }: Descriptor) =>
@@ -80,22 +82,22 @@ export const verify = Effect.fnUntraced(function*(
   const subjects = nodes.filter(({ descriptor }) => bySubject.has(descriptor.digest))
   yield* Effect.forEach(
     subjects,
-    (subject) => listed(job, target, subject, bySubject.get(subject.descriptor.digest) ?? []),
+    (subject) => listed(job, destination, subject, bySubject.get(subject.descriptor.digest) ?? []),
     { concurrency, discard: true }
   )
 })
 
-const wrong = (ends: Ends, problem: string, place: Place) =>
-  failure(ends, "destination", new VerificationFailed({ problem }), place)
+const wrong = (end: End, problem: string, place: ContentPath) =>
+  failure(end, "destination", new VerificationFailed({ problem }), place)
 
 /** Fails if the destination does not list the referrers of a manifest. Whether it lists any is up to it. */
 const listed = Effect.fnUntraced(function*(
   job: Job.Job,
-  target: Job.Target,
+  destination: Job.Destination,
   subject: ManifestNode,
   referrers: ReadonlyArray<ManifestNode>
 ): Effect.fn.Return<void, CopyError> {
-  const { ends, registry, repository } = target
+  const { end, registry, repository } = destination
   const { digest } = subject.descriptor
   const found = new Set<Digest>()
   const listing = Referrers.forEach(
@@ -103,13 +105,13 @@ const listed = Effect.fnUntraced(function*(
     (descriptor) => found.add(descriptor.digest)
   )
   const isListed = yield* policiesFor(job.options, subject).referrers === "require"
-    ? Effect.as(listing, true).pipe(Job.atTarget(target, subject))
+    ? Effect.as(listing, true).pipe(Job.atDestination(destination, subject))
     : listing.pipe(
       Effect.as(true),
       Effect.catch((error) =>
-        Effect.as(Referrers.areUnknown(job, "destination", subject, error, target.unknownReferrers), false)
+        Effect.as(Referrers.areUnknown(job, "destination", subject, error, destination.unknownReferrers), false)
       )
     )
   const lost = isListed ? referrers.find(({ descriptor }) => !found.has(descriptor.digest)) : undefined
-  if (lost !== undefined) return yield* wrong(ends, `it is not listed as a referrer of ${digest}`, lost)
+  if (lost !== undefined) return yield* wrong(end, `it is not listed as a referrer of ${digest}`, lost)
 })

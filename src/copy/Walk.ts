@@ -11,28 +11,28 @@ import type * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import type { ManifestBytes } from "../Registry.ts"
-import { ManifestUnknown } from "../RegistryError.ts"
+import { ManifestUnknown, orAbsent } from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 import { type CopyError, TooDeep } from "./CopyError.ts"
 import type { Role } from "./CopyReport.ts"
-import { failure, ifThere, ifTold } from "./Ends.ts"
-import * as Host from "./Host.ts"
+import { failure, orAbsentOrDenied } from "./Ends.ts"
 import * as Job from "./Job.ts"
-import { isSparse, type Node, policiesFor } from "./Options.ts"
+import { type ContentNode, isSparse, policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
 import * as References from "./References.ts"
 import * as Referrers from "./Referrers.ts"
+import * as RegistryState from "./RegistryState.ts"
 import * as TaskPool from "./TaskPool.ts"
 import { forEachSliced } from "./TaskPool.ts"
-import * as Waits from "./Waits.ts"
+import * as WaitGraph from "./WaitGraph.ts"
 
 /** A manifest, and what is known of it so far. There may be very many: what most of them have in common is shared. */
-export interface ManifestNode extends Node {
+export interface ManifestNode extends ContentNode {
   readonly role: Exclude<Role, "blob">
   /** The tags that it is to get at each destination, as far as they do not point at it already. */
-  tags: ReadonlyMap<Job.Target, ReadonlyArray<Tag>>
+  tags: ReadonlyMap<Job.Destination, ReadonlyArray<Tag>>
   /** Destinations that do not have it. */
-  absent: ReadonlySet<Job.Target>
+  absent: ReadonlySet<Job.Destination>
   /** Manifests that it refers to as their subject, as far as they are known here. */
   subjects: ReadonlyArray<Digest>
   /** As the source has it, while that is needed. */
@@ -44,30 +44,34 @@ export interface ManifestNode extends Node {
   /** Are its blobs looked for even where it is there? */
   isDeep: boolean
   /** What it cannot be without. */
-  blobs: ReadonlyArray<Node>
+  blobs: ReadonlyArray<ContentNode>
   children: ReadonlyArray<Digest>
   /** What is pushed before it, though it does not contain it. */
   referrers: ReadonlyArray<Digest>
 }
 
 /** Who comes along. */
-export interface Companion {
+export interface Visitor {
   /** Takes note of content that is not a blob to deliver, before it is dealt with. */
-  readonly discovered: (node: Node) => Effect.Effect<void>
+  readonly discovered: (node: ContentNode) => Effect.Effect<void>
   /** Deals with a blob at the destinations that may lack it. */
-  readonly blob: (node: Node, targets: ReadonlyArray<Job.Target>, isNew: boolean) => Effect.Effect<void, CopyError>
+  readonly blob: (
+    node: ContentNode,
+    destinations: ReadonlyArray<Job.Destination>,
+    isNew: boolean
+  ) => Effect.Effect<void, CopyError>
   /** Deals with a manifest at a destination. Everything that it refers to is known so far, and not dealt with yet. */
-  readonly manifest: (node: ManifestNode, target: Job.Target) => Effect.Effect<void, CopyError>
+  readonly manifest: (node: ManifestNode, destination: Job.Destination) => Effect.Effect<void, CopyError>
 }
 
 /** What was found by now. */
 export interface Found {
-  readonly waits: Waits.Waits
+  readonly waits: WaitGraph.WaitGraph
   readonly nodes: ReadonlyMap<Digest, ManifestNode>
   /** Runs what is to be done about it. */
   readonly tasks: TaskPool.TaskPool<CopyError>
   /** Returns the content of a manifest for a destination. */
-  readonly manifestOf: (node: ManifestNode, target: Job.Target) => Effect.Effect<ManifestBytes, CopyError>
+  readonly manifestOf: (node: ManifestNode, destination: Job.Destination) => Effect.Effect<ManifestBytes, CopyError>
   /** Forgets the content of a manifest, if every destination has got it, with its tags. */
   readonly release: (node: ManifestNode) => void
 }
@@ -76,8 +80,8 @@ export interface Walk extends Found {
   readonly root: (
     descriptor: Descriptor,
     manifest: ManifestBytes | undefined,
-    presence: (target: Job.Target) => Job.Presence,
-    tags: ReadonlyMap<Job.Target, ReadonlyArray<Tag>>
+    presence: (destination: Job.Destination) => Job.Presence,
+    tags: ReadonlyMap<Job.Destination, ReadonlyArray<Tag>>
   ) => Effect.Effect<ManifestNode, CopyError>
 }
 
@@ -98,23 +102,22 @@ const noTargets: ManifestNode["absent"] = new Set()
 export const make = Effect.fnUntraced(function*(
   job: Job.Job,
   overlay: ReadonlyMap<Digest, ManifestBytes>,
-  companion: (found: Found) => Companion
+  makeVisitor: (found: Found) => Visitor
 ): Effect.fn.Return<Walk> {
-  const { options, source, targets } = job
-  const ends = { source, destination: source }
-  const everywhere: ManifestNode["absent"] = new Set(targets)
+  const { options, source, destinations } = job
+  const everywhere: ManifestNode["absent"] = new Set(destinations)
   const nodes = new Map<Digest, ManifestNode>()
   const contents = contentsOf(job, overlay)
   const found: Found = {
     nodes,
-    waits: Waits.make(),
+    waits: WaitGraph.make(),
     tasks: TaskPool.make(concurrency),
     manifestOf: contents.manifestOf,
     release: contents.release
   }
   const { tasks, waits } = found
-  const { blob: dealWithBlob, discovered, manifest: dealWithManifest } = companion(found)
-  const externals = new Map<Digest, { readonly node: Node; readonly targets: Set<Job.Target> }>()
+  const { blob: dealWithBlob, discovered, manifest: dealWithManifest } = makeVisitor(found)
+  const externals = new Map<Digest, { readonly node: ContentNode; readonly destinations: Set<Job.Destination> }>()
   const digestTags = yield* Referrers.digestTags(job)
 
   const addNode = (descriptor: Descriptor, role: ManifestNode["role"], path: ReadonlyArray<Digest>) => {
@@ -138,7 +141,7 @@ export const make = Effect.fnUntraced(function*(
   }
 
   const referencesOf = Effect.fnUntraced(function*(node: ManifestNode, manifest: ManifestBytes) {
-    const { isOpaque, read, ...digests } = yield* References.of(options, ends, "source", node, manifest)
+    const { isOpaque, read, ...digests } = yield* References.of(options, source, "source", node, manifest)
     const { digest, mediaType } = manifest.descriptor
     const what = `${digest} has an unknown type (${excerpt(mediaType)})`
     if (isOpaque) {
@@ -153,40 +156,53 @@ export const make = Effect.fnUntraced(function*(
   })
 
   const presenceAt = Effect.fnUntraced(
-    function*(node: ManifestNode, target: Job.Target, presumed: (target: Job.Target) => Job.Presence) {
+    function*(
+      node: ManifestNode,
+      destination: Job.Destination,
+      assumedPresence: (destination: Job.Destination) => Job.Presence
+    ) {
       const { digest } = node.descriptor
-      const { host: { manifests }, registry, repository } = target
-      const isKnown = Job.isSamePlace(target) || (yield* Host.has(manifests, repository, digest))
-      const presence = isKnown && presumed(target) === "absent" ? "present" : presumed(target)
+      const { state: { manifests }, registry, repository } = destination
+      const isKnown = Job.isSamePlace(job, destination) || (yield* RegistryState.has(manifests, repository, digest))
+      const presence = isKnown && assumedPresence(destination) === "absent" ? "present" : assumedPresence(destination)
       if (presence === "present") return
       const there = presence === "absent" ?
         undefined :
-        yield* Host.lookUp(manifests, repository, digest, ifTold(registry.resolveManifest(repository, digest))).pipe(
-          Job.atTarget(target, node)
+        yield* RegistryState.lookUp(
+          manifests,
+          repository,
+          digest,
+          orAbsentOrDenied(registry.resolveManifest(repository, digest))
         )
+          .pipe(
+            Job.atDestination(destination, node)
+          )
       if (there !== undefined) return
-      node.absent = targets.length === 1 ? everywhere : new Set([...node.absent, target])
+      node.absent = destinations.length === 1 ? everywhere : new Set([...node.absent, destination])
     }
   )
 
-  const visit = (node: ManifestNode, presumed: (target: Job.Target) => Job.Presence): Effect.Effect<void, CopyError> =>
+  const visit = (
+    node: ManifestNode,
+    assumedPresence: (destination: Job.Destination) => Job.Presence
+  ): Effect.Effect<void, CopyError> =>
     Effect.gen(function*() {
       if (node.path.length > depthLimit) {
-        return yield* failure(ends, "source", new TooDeep({ limit: depthLimit }), node)
+        return yield* failure(source, "source", new TooDeep({ limit: depthLimit }), node)
       }
       yield* discovered(node)
-      yield* Job.attemptAll(targets, (target) => presenceAt(node, target, presumed))
+      yield* Job.attemptAll(destinations, (destination) => presenceAt(node, destination, assumedPresence))
       const { externalLayers, referrers, trust } = policiesFor(options, node)
       node.isDeep = trust === "deep"
       // children that are present may have referrers that are not
-      const isLoose = isSparse(options, node.descriptor)
-      const isNeeded = node.absent.size > 0 || trust !== "manifest" || isLoose ||
+      const isKeptSparse = isSparse(options, node.descriptor)
+      const isNeeded = node.absent.size > 0 || trust !== "manifest" || isKeptSparse ||
         referrers !== "skip" && MediaType.isIndex(node.descriptor.mediaType)
       const content = isNeeded ? yield* contents.read(node) : undefined
       if (isNeeded && content === undefined) {
         node.missing = true
         if (node.containedIn !== undefined) return yield* isMissing(node, node.containedIn)
-        return yield* Job.attemptAll(targets, (target) => dealWithManifest(node, target))
+        return yield* Job.attemptAll(destinations, (destination) => dealWithManifest(node, destination))
       }
       const refersTo = content === undefined ? noReferences : yield* referencesOf(node, content)
       const path = [...node.path, node.descriptor.digest]
@@ -198,14 +214,20 @@ export const make = Effect.fnUntraced(function*(
       for (const child of node.children) yield* contains(node, child)
       leaveOut(node, refersTo.blobs)
 
-      const lacking = node.isDeep ? targets : Array.from(node.absent)
+      const lacking = node.isDeep ? destinations : Array.from(node.absent)
       const isNew = node.absent.size > 0
       yield* visitAll(
         node,
         children,
         "child",
-        (target) =>
-          isLoose ? "unknown" : node.absent.has(target) ? "absent" : trust === "manifest" ? "present" : "unknown"
+        (destination) =>
+          isKeptSparse
+            ? "unknown"
+            : node.absent.has(destination)
+            ? "absent"
+            : trust === "manifest"
+            ? "present"
+            : "unknown"
       )
       job.pending += node.blobs.length
       const isDealtWith = Effect.sync(() => job.pending--)
@@ -218,14 +240,14 @@ export const make = Effect.fnUntraced(function*(
       node.referrers = yield* precede(node, [...listed.descriptors, ...tagged.map(({ descriptor }) => descriptor)])
       yield* visitAll(node, listed.descriptors, "referrer", listed.presence)
       yield* visitAll(node, tagged.map(({ descriptor }) => descriptor), "digestTag", () => "unknown", tagged)
-      yield* Job.attemptAll(targets, (target) => dealWithManifest(node, target))
+      yield* Job.attemptAll(destinations, (destination) => dealWithManifest(node, destination))
     })
 
   const visitAll = Effect.fnUntraced(function*(
     parent: ManifestNode,
     descriptors: ReadonlyArray<Descriptor>,
     role: ManifestNode["role"],
-    presumed: (target: Job.Target, descriptor: Descriptor) => Job.Presence,
+    assumedPresence: (destination: Job.Destination, descriptor: Descriptor) => Job.Presence,
     tagged: ReadonlyArray<Referrers.Tagged> = []
   ) {
     const path = [...parent.path, parent.descriptor.digest]
@@ -239,14 +261,14 @@ export const make = Effect.fnUntraced(function*(
       if (role === "referrer") node.subjects = node.subjects.length === 0 ? subjects : [...node.subjects, ...subjects]
       if (role === "child") node.containedIn ??= path
     })
-    const tagsOf = new Map<ManifestNode, Map<Job.Target, Array<Tag>>>()
+    const tagsOf = new Map<ManifestNode, Map<Job.Destination, Array<Tag>>>()
     yield* forEachSliced(tagged, ({ descriptor, tags }) => {
       const node = nodes.get(descriptor.digest)
       if (node === undefined) return
-      const all = tagsOf.get(node) ?? new Map(Array.from(node.tags, ([target, tags]) => [target, [...tags]]))
-      for (const [target, tag] of tags) {
-        const others = all.get(target)
-        if (others === undefined) all.set(target, [tag])
+      const all = tagsOf.get(node) ?? new Map(Array.from(node.tags, ([destination, tags]) => [destination, [...tags]]))
+      for (const [destination, tag] of tags) {
+        const others = all.get(destination)
+        if (others === undefined) all.set(destination, [tag])
         else others.push(tag)
       }
       tagsOf.set(node, all)
@@ -258,20 +280,22 @@ export const make = Effect.fnUntraced(function*(
         if (known?.missing === true) return yield* isMissing(known, path)
       }
     }
-    yield* tasks.add(Iterable.map(fresh, (node) => visit(node, (target) => presumed(target, node.descriptor))))
+    yield* tasks.add(
+      Iterable.map(fresh, (node) => visit(node, (destination) => assumedPresence(destination, node.descriptor)))
+    )
   })
 
   const isMissing = ({ descriptor }: ManifestNode, path: ReadonlyArray<Digest>) =>
-    Effect.fail(failure(ends, "source", new ManifestUnknown({}), { descriptor, path }, "getManifest"))
+    Effect.fail(failure(source, "source", new ManifestUnknown({}), { descriptor, path }, "getManifest"))
 
   /** A manifest waits for one that it contains; referrers of which it would wait for itself come late. */
   const contains = (node: ManifestNode, child: Digest) =>
     Effect.forEach(waits.forContained(node.descriptor.digest, child) ?? [], comesLate, { discard: true })
 
   const comesLate = (referrer: Digest) =>
-    Effect.forEach(targets, (target) => {
-      target.tagIsLast = true
-      return target.settled.open(referrer)
+    Effect.forEach(destinations, (destination) => {
+      destination.tagIsLast = true
+      return destination.released.open(referrer)
     }, { discard: true })
 
   /** Those of what refers to a manifest that it can wait for. */
@@ -289,9 +313,9 @@ export const make = Effect.fnUntraced(function*(
     for (const blob of blobs.filter(({ mediaType }) => MediaType.isNonDistributable(mediaType))) {
       const known = externals.get(blob.digest) ?? {
         node: { descriptor: blob, role: "blob" as const, path: [...path, descriptor.digest] },
-        targets: new Set()
+        destinations: new Set()
       }
-      for (const target of absent) known.targets.add(target)
+      for (const destination of absent) known.destinations.add(destination)
       externals.set(blob.digest, known)
     }
   }
@@ -303,15 +327,15 @@ export const make = Effect.fnUntraced(function*(
       if (manifest !== undefined) contents.hold(node, manifest)
       node.tags = tags
       yield* tasks.run([visit(node, presence)])
-      const isStuck = ({ dealt, settled }: Job.Target) => dealt.waiting() + settled.waiting() > 0
-      if (targets.filter(Job.isAlive).some(isStuck)) {
-        return yield* failure(ends, "source", new TooDeep({ limit: depthLimit }), node)
+      const isStuck = ({ recorded, released }: Job.Destination) => recorded.waiting() + released.waiting() > 0
+      if (destinations.filter(Job.isAlive).some(isStuck)) {
+        return yield* failure(source, "source", new TooDeep({ limit: depthLimit }), node)
       }
-      for (const { node, targets } of externals.values()) {
-        const lacking = Array.from(targets).filter(({ taken }) => !taken.has(node.descriptor.digest))
+      for (const { node, destinations } of externals.values()) {
+        const lacking = Array.from(destinations).filter(({ scheduled }) => !scheduled.has(node.descriptor.digest))
         if (lacking.length === 0) continue
         yield* discovered(node)
-        yield* Job.attemptAll(lacking, (target) => Job.settle(job, target, node, "external"))
+        yield* Job.attemptAll(lacking, (destination) => Job.record(job, destination, node, "external"))
       }
       return node
     })
@@ -320,7 +344,7 @@ export const make = Effect.fnUntraced(function*(
 
 /** What a walk keeps of the content of manifests. */
 const contentsOf = (job: Job.Job, overlay: ReadonlyMap<Digest, ManifestBytes>) => {
-  const { source, targets } = job
+  const { source, destinations } = job
   const early = new Map<Digest, ManifestBytes>()
   let held = 0
 
@@ -345,10 +369,10 @@ const contentsOf = (job: Job.Job, overlay: ReadonlyMap<Digest, ManifestBytes>) =
       const { digest } = node.descriptor
       const known = node.manifest ?? overlay.get(digest)
       if (known !== undefined) return known
-      const [target] = targets
-      if (node.absent.size === 0 && target !== undefined) {
-        const found = yield* ifTold(target.registry.getManifest(target.repository, digest)).pipe(
-          Job.atTarget(target, node)
+      const [destination] = destinations
+      if (node.absent.size === 0 && destination !== undefined) {
+        const found = yield* orAbsentOrDenied(destination.registry.getManifest(destination.repository, digest)).pipe(
+          Job.atDestination(destination, node)
         )
         if (found !== undefined) return found
       }
@@ -362,24 +386,25 @@ const contentsOf = (job: Job.Job, overlay: ReadonlyMap<Digest, ManifestBytes>) =
         hold(node, manifest)
         return manifest
       }
-      const found = yield* (node.role === "referrer" ? ifThere(atSource(node)) : atSource(node)).pipe(
+      const found = yield* (node.role === "referrer" ? orAbsent(atSource(node)) : atSource(node)).pipe(
         Job.atSource(job, node)
       )
       if (found !== undefined) hold(node, found)
       return found
     }),
-    manifestOf: (node: ManifestNode, target: Job.Target): Effect.Effect<ManifestBytes, CopyError> => {
+    manifestOf: (node: ManifestNode, destination: Job.Destination): Effect.Effect<ManifestBytes, CopyError> => {
       const { digest } = node.descriptor
       const known = node.manifest ?? overlay.get(digest)
       if (known !== undefined) return Effect.succeed(known)
-      return node.absent.has(target)
+      return node.absent.has(destination)
         ? atSource(node).pipe(Job.atSource(job, node))
-        : target.registry.getManifest(target.repository, digest).pipe(Job.atTarget(target, node))
+        : destination.registry.getManifest(destination.repository, digest).pipe(Job.atDestination(destination, node))
     },
     release: (node: ManifestNode): void => {
       const { digest } = node.descriptor
-      const isNeeded = targets.some((target) =>
-        Job.isAlive(target) && (!target.dealt.isOpen(digest) || (node.tags.get(target) ?? []).length > 0)
+      const isNeeded = destinations.some((destination) =>
+        Job.isAlive(destination) &&
+        (!destination.recorded.isOpen(digest) || (node.tags.get(destination) ?? []).length > 0)
       )
       if (node.manifest === undefined || isNeeded) return
       held -= node.manifest.bytes.length

@@ -8,7 +8,7 @@
 import * as Context from "effect/Context"
 import * as Dns from "node:dns"
 import type * as Net from "node:net"
-import * as AddressPolicy from "../auth/AddressPolicy.ts"
+import * as AddressPolicy from "../http/AddressPolicy.ts"
 
 /**
  * Resolves names for connections.

@@ -16,7 +16,7 @@ import * as Conditions from "./Conditions.ts"
 import * as FailureReport from "./FailureReport.ts"
 import * as Ranges from "./Ranges.ts"
 import * as Refusal from "./Refusal.ts"
-import { type Answer, contentHeaders, empty, type Incoming, type Served } from "./Served.ts"
+import { type Answer, contentHeaders, empty, type Incoming, type ServerContext } from "./ServerContext.ts"
 
 export interface Blobs {
   readonly get: (request: Incoming, repository: Repository, digest: Digest.Digest) => Answer
@@ -35,7 +35,7 @@ const unsatisfiable = (size: number) =>
     "content-range": `bytes */${size}`
   })
 
-export const make = ({ idle, registry, settings }: Served): Blobs => {
+export const make = ({ idle, registry, settings }: ServerContext): Blobs => {
   const headersOf = (digest: Digest.Digest) => ({ ...contentHeaders(digest), "accept-ranges": "bytes" })
 
   const send = (request: Incoming, blob: Blob, part?: { readonly first: number; readonly last: number }) => {

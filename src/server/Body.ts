@@ -14,7 +14,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Idle } from "./Idle.ts"
+import type { IdleWatch } from "./IdleWatch.ts"
 import type { Visit } from "./Limits.ts"
 import * as Refusal from "./Refusal.ts"
 
@@ -67,7 +67,7 @@ const joined = (chunks: ReadonlyArray<Uint8Array>, size: number): ReadonlyArray<
 
 /** Begins to receive the body of a request, while the scope is open. */
 export const open = Effect.fnUntraced(function*(
-  idle: Idle,
+  idle: IdleWatch,
   request: HttpServerRequest.HttpServerRequest,
   options: {
     /** In bytes. */
@@ -128,7 +128,7 @@ export const store = <A, E, R>(body: Body, effect: Effect.Effect<A, E, R>): Effe
   )
 
 /** The body of an answer. A client that takes no more of it for too long loses its connection. */
-export const answer = <E>(idle: Idle, stream: Stream.Stream<Uint8Array, E>): Stream.Stream<Uint8Array, E> =>
+export const answer = <E>(idle: IdleWatch, stream: Stream.Stream<Uint8Array, E>): Stream.Stream<Uint8Array, E> =>
   Stream.transformPull(stream, (pull, scope) =>
     Effect.withFiber((fiber) =>
       Effect.map(
@@ -162,7 +162,7 @@ function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
  * are streams are watched already, and do not grow.
  */
 export const watched = (
-  idle: Idle,
+  idle: IdleWatch,
   { hold }: Visit,
   response: HttpServerResponse.HttpServerResponse
 ): Effect.Effect<HttpServerResponse.HttpServerResponse, Refusal.Refusal, Scope.Scope> => {

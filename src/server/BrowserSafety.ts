@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Refusal from "./Refusal.ts"
-import type { Incoming } from "./Served.ts"
+import type { Incoming } from "./ServerContext.ts"
 
 /** Headers of every response: a browser neither guesses the type of content nor runs any of it. */
 export const headers: Readonly<Record<string, string>> = {

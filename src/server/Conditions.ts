@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type * as Digest from "../Digest.ts"
 import * as Refusal from "./Refusal.ts"
-import { contentHeaders, type Incoming } from "./Served.ts"
+import { contentHeaders, type Incoming } from "./ServerContext.ts"
 
 /** What a request expects: any content, or content with one of these entity tags. */
 type Expectation = { readonly _tag: "Any" } | { readonly _tag: "OneOf"; readonly tags: ReadonlySet<string> }

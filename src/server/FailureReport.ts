@@ -6,7 +6,7 @@ import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import { excerpt } from "../Text.ts"
 import * as Refusal from "./Refusal.ts"
-import type { Incoming } from "./Served.ts"
+import type { Incoming } from "./ServerContext.ts"
 
 const log = ({ method, url }: Incoming, message: string, cause: Cause.Cause<unknown>, id?: string) =>
   Effect.annotateLogs(Effect.logError(message, cause), { ...id === undefined ? {} : { id }, method, url: excerpt(url) })

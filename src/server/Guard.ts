@@ -8,11 +8,11 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import * as Scope from "../auth/Scope.ts"
+import * as TokenScope from "../TokenScope.ts"
 import type { Authentication, Check, Permission } from "./Authentication.ts"
 import * as Endpoint from "./Endpoint.ts"
 import * as Refusal from "./Refusal.ts"
-import type { Identity, Incoming } from "./Served.ts"
+import type { Identity, Incoming } from "./ServerContext.ts"
 import type * as SignedTokens from "./SignedTokens.ts"
 
 export interface Guard {
@@ -96,10 +96,10 @@ const quoted = (text: string): string => `"${text.replaceAll(/[^\x20-\x7e]/g, ""
 
 export const basicChallenge = (realm: string): string => `Basic realm=${quoted(realm)}, charset="UTF-8"`
 
-export const scopeOf = (permissions: ReadonlyArray<Permission>): Scope.Scope =>
+export const scopeOf = (permissions: ReadonlyArray<Permission>): TokenScope.TokenScope =>
   permissions
-    .map(({ action, name, type }) => Scope.make(`${type}:${name}`, action))
-    .reduce(Scope.union, Scope.empty)
+    .map(({ action, name, type }) => TokenScope.make(`${type}:${name}`, action))
+    .reduce(TokenScope.union, TokenScope.empty)
 
 export const basic = ({ authorize, check, realm }: Extract<Authentication, { readonly _tag: "Basic" }>): Guard => {
   const challenge = basicChallenge(realm)
@@ -130,7 +130,7 @@ export const bearer = (
       onSome: ({ origin }) => origin + tokenPath
     })
   const challenge: Guard["challenge"] = (request, { needed, wished }) => {
-    const scope = Scope.format(scopeOf([...needed, ...wished]))
+    const scope = TokenScope.format(scopeOf([...needed, ...wished]))
     return `Bearer realm=${quoted(realmOf(request))},service=${quoted(service)}` +
       (scope === "" ? "" : `,scope=${quoted(scope)}`)
   }
@@ -143,13 +143,13 @@ export const bearer = (
       if (request.headers["authorization"] === undefined) return yield* refuse("a token is needed")
       const claims = yield* tokens.read(credentialsOf(request, "Bearer"), "access")
       if (claims === undefined) return yield* refuse("the token is not valid, or not any longer", "invalid_token")
-      const allowed = Scope.parse(claims.scope)
-      const asked = Scope.union(allowed, Scope.parse(claims.refused ?? ""))
+      const allowed = TokenScope.parse(claims.scope)
+      const asked = TokenScope.union(allowed, TokenScope.parse(claims.refused ?? ""))
       // whoever has asked for it, and has not got it, need not ask again
-      if (!Scope.contains(allowed, scopeOf(needs.needed)) || !Scope.contains(asked, scopeOf(needs.wished))) {
+      if (!TokenScope.contains(allowed, scopeOf(needs.needed)) || !TokenScope.contains(asked, scopeOf(needs.wished))) {
         return yield* refuse("the token does not allow this", "insufficient_scope")
       }
-      const may = (permission: Permission) => Effect.succeed(Scope.contains(allowed, scopeOf([permission])))
+      const may = (permission: Permission) => Effect.succeed(TokenScope.contains(allowed, scopeOf([permission])))
       return { user: claims.username, may, isAnybody: false }
     }),
     challenge

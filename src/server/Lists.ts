@@ -11,7 +11,7 @@ import * as MediaType from "../MediaType.ts"
 import type { Repository } from "../Reference.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import * as Refusal from "./Refusal.ts"
-import type { Answer, Served } from "./Served.ts"
+import type { Answer, ServerContext } from "./ServerContext.ts"
 
 export interface Lists {
   readonly tags: (repository: Repository, query: URLSearchParams) => Answer
@@ -83,7 +83,7 @@ const takeByDigest = (
     }))
 }
 
-export const make = ({ registry, settings }: Served): Lists => {
+export const make = ({ registry, settings }: ServerContext): Lists => {
   const { pageSize, quirks } = settings
 
   const names = Effect.fnUntraced(function*<A extends string>(

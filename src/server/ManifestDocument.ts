@@ -8,7 +8,7 @@ import * as Digest from "../Digest.ts"
 import * as JsonScan from "../JsonScan.ts"
 import * as BrowserSafety from "./BrowserSafety.ts"
 import * as Refusal from "./Refusal.ts"
-import type { Incoming } from "./Served.ts"
+import type { Incoming } from "./ServerContext.ts"
 
 export interface ManifestDocument {
   /** Media type under which it is stored, without parameters. */

@@ -18,7 +18,7 @@ import { parseTag } from "./Endpoint.ts"
 import type { Hold } from "./Limits.ts"
 import * as ManifestDocument from "./ManifestDocument.ts"
 import type * as Refusal from "./Refusal.ts"
-import { type Answer, type Caller, contentHeaders, empty, type Incoming, type Served } from "./Served.ts"
+import { type Answer, type Caller, contentHeaders, empty, type Incoming, type ServerContext } from "./ServerContext.ts"
 
 type Reference = Tag | Digest.Digest
 
@@ -38,7 +38,7 @@ export interface Manifests {
 /** Size above which manifests are checked and stored one at a time, in bytes, because that blocks the event loop. */
 const largeSize = 256 * 1024
 
-export const make = ({ idle, registry, settings }: Served): Manifests => {
+export const make = ({ idle, registry, settings }: ServerContext): Manifests => {
   const { manifestLimit, quirks } = settings
   const largeOnes = Semaphore.makeUnsafe(1)
   const locked = KeyedLock.make()

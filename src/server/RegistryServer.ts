@@ -32,12 +32,12 @@ import * as BrowserSafety from "./BrowserSafety.ts"
 import * as Endpoint from "./Endpoint.ts"
 import * as FailureReport from "./FailureReport.ts"
 import * as Guard from "./Guard.ts"
-import * as Idle from "./Idle.ts"
+import * as IdleWatch from "./IdleWatch.ts"
 import * as Limits from "./Limits.ts"
 import * as Lists from "./Lists.ts"
 import * as Manifests from "./Manifests.ts"
 import * as Refusal from "./Refusal.ts"
-import type { Answer, Caller, Incoming, Served } from "./Served.ts"
+import type { Answer, Caller, Incoming, ServerContext } from "./ServerContext.ts"
 import * as Sessions from "./Sessions.ts"
 import * as Settings from "./Settings.ts"
 import * as SignedTokens from "./SignedTokens.ts"
@@ -89,7 +89,7 @@ const allow = (request: Endpoint.Request, { changes }: Settings.Settings) => {
     : Effect.void
 }
 
-const dispatcher = (served: Served) => {
+const dispatcher = (served: ServerContext) => {
   const blobs = Blobs.make(served)
   const uploads = Uploads.make(served)
   const manifests = Manifests.make(served)
@@ -136,7 +136,7 @@ const dispatcher = (served: Served) => {
   }
 }
 
-const door = Effect.fnUntraced(function*(authentication: Authentication | undefined, idle: Idle.Idle) {
+const door = Effect.fnUntraced(function*(authentication: Authentication | undefined, idle: IdleWatch.IdleWatch) {
   if (authentication === undefined) return { guard: Guard.open }
   if (authentication._tag === "Basic") return { guard: Guard.basic(authentication) }
   if (authentication.realm === undefined) {
@@ -224,7 +224,7 @@ export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<App, never, Scope.Scope> {
   const settings = yield* Settings.make(options)
-  const idle = yield* Idle.make(settings.idleTimeout, settings.minimumBodyRate)
+  const idle = yield* IdleWatch.make(settings.idleTimeout, settings.minimumBodyRate)
   const limits = yield* Limits.make(settings)
   const sessions = yield* Sessions.make(registry, settings)
   const { guard, token } = { token: undefined, ...yield* door(options.authentication, idle) }

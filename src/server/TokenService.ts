@@ -11,14 +11,14 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as Scope from "../auth/Scope.ts"
+import * as TokenScope from "../TokenScope.ts"
 import type { Authentication, Permission } from "./Authentication.ts"
 import * as Body from "./Body.ts"
 import * as Endpoint from "./Endpoint.ts"
 import * as Guard from "./Guard.ts"
-import type { Idle } from "./Idle.ts"
+import type { IdleWatch } from "./IdleWatch.ts"
 import * as Refusal from "./Refusal.ts"
-import type { Answer, Incoming } from "./Served.ts"
+import type { Answer, Incoming } from "./ServerContext.ts"
 import type { SignedTokens } from "./SignedTokens.ts"
 
 const formLimit = 64 * 1024
@@ -35,7 +35,7 @@ const resourceOf = (text: string): Pick<Permission, "type" | "name"> | undefined
 }
 
 /** Returns the permissions that a client asks for. All else in the scope is ignored, and not granted. */
-const permissionsIn = (scope: Scope.Scope): ReadonlyArray<Permission> =>
+const permissionsIn = (scope: TokenScope.TokenScope): ReadonlyArray<Permission> =>
   Array.from(scope.resources).flatMap(([text, asked]) => {
     const resource = resourceOf(text)
     return resource === undefined ? [] : Array.from(asked).filter(isAction).map((action) => ({ ...resource, action }))
@@ -49,22 +49,22 @@ const uncached = { "cache-control": "no-store" }
 export const make = (
   { authorize, check, lifetime, refreshLifetime, service }: Extract<Authentication, { readonly _tag: "Bearer" }>,
   tokens: SignedTokens,
-  idle: Idle
+  idle: IdleWatch
 ): (request: Incoming) => Answer => {
   const grant = Effect.fnUntraced(
     function*(username: string | undefined, scopes: ReadonlyArray<string>, wantsRefresh: boolean) {
-      const asked = permissionsIn(Scope.parse(scopes.join(" ")))
+      const asked = permissionsIn(TokenScope.parse(scopes.join(" ")))
       const [granted, refused] = yield* Effect.partition(asked, (permission) =>
         Effect.flatMap(
           authorize(username, permission),
           (isAllowed) => isAllowed ? Effect.succeed(permission) : Effect.fail(permission)
         ))
-      const scope = Scope.format(Guard.scopeOf(granted))
+      const scope = TokenScope.format(Guard.scopeOf(granted))
       const who = username === undefined ? {} : { username }
       const token = yield* tokens.sign({
         use: "access",
         scope,
-        ...refused.length === 0 ? {} : { refused: Scope.format(Guard.scopeOf(refused)) },
+        ...refused.length === 0 ? {} : { refused: TokenScope.format(Guard.scopeOf(refused)) },
         ...who
       }, lifetime)
       const issued = DateTime.formatIso(DateTime.makeUnsafe(yield* Clock.currentTimeMillis))

@@ -14,7 +14,7 @@ import { parseDigest, parseRepository } from "./Endpoint.ts"
 import type { Visit } from "./Limits.ts"
 import * as Ranges from "./Ranges.ts"
 import * as Refusal from "./Refusal.ts"
-import { type Answer, type Caller, empty, type Incoming, type Served } from "./Served.ts"
+import { type Answer, type Caller, empty, type Incoming, type ServerContext } from "./ServerContext.ts"
 import * as Sessions from "./Sessions.ts"
 
 export interface Uploads {
@@ -38,7 +38,7 @@ const place = ({ id, repository }: Sessions.Session) => ({
 
 const progress = (session: Sessions.Session, held: number) => ({ ...place(session), range: Ranges.format(held) })
 
-export const make = ({ idle, registry, sessions, settings }: Served): Uploads => {
+export const make = ({ idle, registry, sessions, settings }: ServerContext): Uploads => {
   const { minimumChunk, quirks, uploadLimit } = settings
 
   const accepted = (session: Sessions.Session) => {

@@ -18,7 +18,7 @@ import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import * as LayoutLock from "./LayoutLock.ts"
 import * as LayoutReader from "./LayoutReader.ts"
-import type { Owner } from "./Owner.ts"
+import type { ProcessIdentity } from "./ProcessIdentity.ts"
 
 /** The name of the folder, within another one, that is ours alone. No repository can have it. */
 export const ours = ".effect-oci"
@@ -85,7 +85,7 @@ interface Edited {
  */
 export const make = (options: {
   readonly files: Files
-  readonly owner: Owner
+  readonly owner: ProcessIdentity
   readonly folder: string
   readonly temporary: Effect.Effect<string, Storage>
   readonly absence: NameUnknown

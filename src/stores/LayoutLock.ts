@@ -15,7 +15,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { type ContentTooLarge, Storage } from "../RegistryError.ts"
 import type { Files } from "./Files.ts"
-import type { Owner } from "./Owner.ts"
+import type { ProcessIdentity } from "./ProcessIdentity.ts"
 
 /** Who holds the lock touches its claim four times as often. */
 const patience = Duration.seconds(10)
@@ -34,7 +34,7 @@ export interface Lock {
  */
 export const acquire = Effect.fnUntraced(function*({ files, folder, owner, temporary }: {
   readonly files: Files
-  readonly owner: Owner
+  readonly owner: ProcessIdentity
   readonly folder: string
   readonly temporary: Effect.Effect<string, Storage>
 }): Effect.fn.Return<Lock, Storage | ContentTooLarge, Scope.Scope> {

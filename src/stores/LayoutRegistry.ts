@@ -76,10 +76,10 @@ import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import * as LayoutManifests from "./LayoutManifests.ts"
 import * as LayoutReader from "./LayoutReader.ts"
-import * as LayoutTree from "./LayoutTree.ts"
 import * as LayoutUploads from "./LayoutUploads.ts"
 import * as LayoutUsage from "./LayoutUsage.ts"
-import * as Owner from "./Owner.ts"
+import * as ProcessIdentity from "./ProcessIdentity.ts"
+import * as RepositoryFolders from "./RepositoryFolders.ts"
 
 export {
   /** @since 0.1.0 */
@@ -197,7 +197,7 @@ export const make = Effect.fnUntraced(function*(
   const name = options.name ?? (form === "layout" ? `oci:${directory}` : directory)
   const files = yield* Files.make(directory, { isDurable: durability === "power-loss" })
   const uploads = LayoutUploads.make(files, files.join(files.root, LayoutFolder.ours, "uploads"))
-  const tree = LayoutTree.make({ files, form, owner: yield* Owner.make, temporary: uploads.temporary })
+  const tree = RepositoryFolders.make({ files, form, owner: yield* ProcessIdentity.make, temporary: uploads.temporary })
 
   const everything = form === "layout"
     ? Stream.empty

@@ -40,10 +40,9 @@ import * as Hasher from "../Hasher.ts"
 import * as Manifest from "../Manifest.ts"
 import type { Repository } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
-import { isRegistryError, ManifestBlobUnknown, type Reason, RegistryError } from "../RegistryError.ts"
+import { isRegistryError, ManifestBlobUnknown, orAbsent, type Reason, RegistryError } from "../RegistryError.ts"
 import type { Chunk, Upload } from "../Upload.ts"
-import { around, type Call, type Operation } from "../views/Around.ts"
-import { ifThere } from "../views/IfThere.ts"
+import { type Call, intercept, type Operation } from "../views/Intercept.ts"
 import { Cut, spoil } from "./faults/Bodies.ts"
 import { type Fault, scheduler } from "./faults/Fault.ts"
 
@@ -89,7 +88,7 @@ export {
   type Call,
   /** @since 0.1.0 */
   type Operation
-} from "../views/Around.ts"
+} from "../views/Intercept.ts"
 
 /**
  * A registry with faults, and the calls that came to it so far, whatever became of them.
@@ -150,7 +149,7 @@ export const make = (self: Registry.Registry, faults: ReadonlyArray<Fault> = [])
       return fault === undefined ? Effect.void : failure(call, fault.reason)
     }
 
-    const registry = around(spoiled(self, faults), {
+    const registry = intercept(spoiled(self, faults), {
       effect: (call, effect) => Effect.flatMap(before(call), (left) => Effect.tap(effect, () => after(call, left))),
       stream: (call, stream) =>
         Stream.unwrap(
@@ -285,7 +284,7 @@ const spoiled = (self: Registry.Registry, faults: ReadonlyArray<Fault>): Registr
   const lacksSubject = Effect.fnUntraced(function*(repository: Repository, mediaType: string, bytes: Uint8Array) {
     const decoded = Manifest.decode(mediaType, bytes)
     const subject = Result.isSuccess(decoded) ? decoded.success.content.subject : undefined
-    return subject !== undefined && (yield* ifThere(self.resolveManifest(repository, subject.digest))) === undefined
+    return subject !== undefined && (yield* orAbsent(self.resolveManifest(repository, subject.digest))) === undefined
   })
 
   return {
@@ -301,7 +300,7 @@ const spoiled = (self: Registry.Registry, faults: ReadonlyArray<Fault>): Registr
         const resolved = self.resolveBlob(repository, digest, options)
         return claim === undefined
           ? resolved
-          : Effect.map(ifThere(resolved), (descriptor) => descriptor ?? claim.descriptor)
+          : Effect.map(orAbsent(resolved), (descriptor) => descriptor ?? claim.descriptor)
       }),
     getManifest: (repository, reference) =>
       Effect.flatMap(

@@ -7,7 +7,7 @@
  * the store finds to have gone bad is thrown away and fetched again.
  *
  * **Blobs** are read from upstream once, however many readers there are. Readers follow a blob on its way into the store,
- * with no more in memory than {@link ReadAhead}. The transfer waits for its fastest reader for a while ({@link Patience}),
+ * with no more in memory than {@link ReadAhead}. The transfer waits for its fastest reader for a while ({@link ReaderTimeout}),
  * except for readers that wait for its end. A reader that comes late, or falls behind, reads the rest from the store after
  * the blob has arrived. If a reader leaves, the transfer continues to its end. If upstream fails, its readers fail with the
  * same error, nothing is kept, and the next reader starts a new transfer. If the store fails, readers get the blob past it,
@@ -44,10 +44,9 @@ import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
-import { type Reason, RegistryError, UnexpectedResponse } from "../RegistryError.ts"
-import * as Fills from "./Fills.ts"
-import { isAbsence } from "./IfThere.ts"
+import { isAbsence, type Reason, RegistryError, UnexpectedResponse } from "../RegistryError.ts"
 import * as KeptManifests from "./KeptManifests.ts"
+import * as PullThrough from "./PullThrough.ts"
 
 /**
  * How much of a blob that is on its way from upstream may be kept in memory for its readers, in bytes.
@@ -67,9 +66,12 @@ export const ReadAhead: Context.Reference<number> = Context.Reference("effect-oc
  * @category references
  * @since 0.1.0
  */
-export const Patience: Context.Reference<Duration.Duration> = Context.Reference("effect-oci/CacheRegistry/Patience", {
-  defaultValue: () => Duration.seconds(5)
-})
+export const ReaderTimeout: Context.Reference<Duration.Duration> = Context.Reference(
+  "effect-oci/CacheRegistry/ReaderTimeout",
+  {
+    defaultValue: () => Duration.seconds(5)
+  }
+)
 
 /**
  * How to keep what upstream has.
@@ -166,11 +168,11 @@ export const make = Effect.fnUntraced(function*(
   const { stale = "serve", store } = options
   const timeToLive = Duration.fromInputUnsafe(options.tagTimeToLive ?? "5 minutes")
   const kept = KeptManifests.make(store)
-  const fills = yield* Fills.make({
+  const fills = yield* PullThrough.make({
     upstream,
     store,
     capacity: yield* ReadAhead,
-    patience: yield* Patience,
+    patience: yield* ReaderTimeout,
     stored: kept.partStored
   })
 

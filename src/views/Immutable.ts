@@ -8,8 +8,7 @@ import * as Hasher from "../Hasher.ts"
 import * as KeyedLock from "../KeyedLock.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
-import { Denied, RegistryError, Unsupported } from "../RegistryError.ts"
-import { ifThere } from "./IfThere.ts"
+import { Denied, orAbsent, RegistryError, Unsupported } from "../RegistryError.ts"
 
 /**
  * A registry that is only added to. A tag that is there stays where it is, and a manifest keeps its type: what would
@@ -39,13 +38,13 @@ export const immutable = (self: Registry): Registry => {
     tags: ReadonlyArray<Tag>
   ) {
     const { digest, mediaType } = descriptor
-    const present = yield* ifThere(self.resolveManifest(repository, digest))
+    const present = yield* orAbsent(self.resolveManifest(repository, digest))
     if (present !== undefined && present.mediaType !== mediaType) {
       return yield* denied(repository, `${digest} is there, and is of type ${present.mediaType}`)
     }
     const missing: Array<Tag> = []
     for (const tag of tags) {
-      const target = yield* ifThere(self.resolveManifest(repository, tag))
+      const target = yield* orAbsent(self.resolveManifest(repository, tag))
       if (target === undefined) missing.push(tag)
       else if (target.digest !== digest) return yield* denied(repository, `the tag ${tag} is there, and stays`)
     }

@@ -7,9 +7,8 @@ import * as Effect from "effect/Effect"
 import * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
-import type { RegistryError } from "../RegistryError.ts"
-import { isAbsence } from "./IfThere.ts"
-import type { Policy } from "./Reads.ts"
+import { isAbsence, type RegistryError } from "../RegistryError.ts"
+import type { Policy } from "./ReadStrategy.ts"
 
 type List<A> = Stream.Stream<A, RegistryError>
 

@@ -35,17 +35,16 @@ import { type Digest, isDigest } from "../Digest.ts"
 import * as Limiter from "../Limiter.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
-import { RegistryError, Unsupported } from "../RegistryError.ts"
+import { isAbsence, orAbsent, RegistryError, Unsupported } from "../RegistryError.ts"
 import type { Mounted, Upload } from "../Upload.ts"
-import { ifThere, isAbsence } from "./IfThere.ts"
 import * as Merge from "./Merge.ts"
-import * as Reads from "./Reads.ts"
-import * as Replicas from "./Replicas.ts"
+import * as ReadStrategy from "./ReadStrategy.ts"
+import * as Replication from "./Replication.ts"
 
 export {
   /** @since 0.1.0 */
   type Policy
-} from "./Reads.ts"
+} from "./ReadStrategy.ts"
 
 /**
  * How registries are one.
@@ -57,7 +56,7 @@ export interface Options {
   /** What it is called; the names of its registries with `+` between them unless given. */
   readonly name?: string
   /** Whether one registry is asked after another, which is the default, or all at once. */
-  readonly policy?: Reads.Policy
+  readonly policy?: ReadStrategy.Policy
   /** Where to write: to the `first` registry, which is the default, or to `all`. */
   readonly writes?: "first" | "all"
 }
@@ -109,7 +108,10 @@ export const make = (
   const manifest = <A>(
     reference: Tag | Digest,
     run: (registry: Registry.Registry) => Effect.Effect<A, RegistryError>
-  ) => isDigest(reference) ? Effect.scoped(Reads.byDigest(policy, each(run))) : Reads.byTag(policy, each(run))
+  ) =>
+    isDigest(reference)
+      ? Effect.scoped(ReadStrategy.byDigest(policy, each(run)))
+      : ReadStrategy.byTag(policy, each(run))
 
   // -- writing --------------------------------------------------------------------------------------------------------
 
@@ -121,7 +123,7 @@ export const make = (
     )
 
   const replicate = (repository: Repository, descriptor: Pick<Descriptor, "digest" | "size">) =>
-    toOthers((other) => Replicas.blob(other, repository, descriptor, [first]))
+    toOthers((other) => Replication.blob(other, repository, descriptor, [first]))
 
   const replicating = (repository: Repository) => (upload: Upload): Upload => ({
     ...upload,
@@ -138,7 +140,7 @@ export const make = (
     writes === "first"
       ? Effect.catchIf(run(first), isAbsence, (absence) =>
         Effect.flatMap(
-          Effect.findFirst(others, (other) => Effect.map(ifThere(look(other)), (found) => found !== undefined)),
+          Effect.findFirst(others, (other) => Effect.map(orAbsent(look(other)), (found) => found !== undefined)),
           (found) => Effect.fail(found._tag === "None" ? absence : onlyRead(operation, repository, found.value.name))
         ))
       : Effect.flatMap(
@@ -173,9 +175,11 @@ export const make = (
     ),
     ping: Effect.forEach(registries, ({ ping }) => ping, { concurrency, discard: true }),
     getBlob: (repository, digest, options) =>
-      Reads.byDigest(policy, each((registry) => registry.getBlob(repository, digest, options))),
+      ReadStrategy.byDigest(policy, each((registry) => registry.getBlob(repository, digest, options))),
     resolveBlob: (repository, digest, options) =>
-      Effect.scoped(Reads.byDigest(policy, each((registry) => registry.resolveBlob(repository, digest, options)))),
+      Effect.scoped(
+        ReadStrategy.byDigest(policy, each((registry) => registry.resolveBlob(repository, digest, options)))
+      ),
     getManifest: (repository, reference) =>
       manifest(reference, (registry) => registry.getManifest(repository, reference)),
     resolveManifest: (repository, reference) =>
@@ -196,10 +200,10 @@ export const make = (
       ),
     resumeUpload: (repository, id) => Effect.map(first.resumeUpload(repository, id), replicating(repository)),
     pushManifest: Effect.fnUntraced(function*(repository, manifest, tags = []) {
-      if (writes === "first") return yield* Replicas.pushManifest(first, repository, manifest, tags, others)
+      if (writes === "first") return yield* Replication.pushManifest(first, repository, manifest, tags, others)
       // the first says whether it is one at all; its tags are what readers see
-      const descriptor = yield* Replicas.pushManifest(first, repository, manifest, [], others)
-      yield* toOthers((other) => Replicas.pushManifest(other, repository, manifest, tags, registries))
+      const descriptor = yield* Replication.pushManifest(first, repository, manifest, [], others)
+      yield* toOthers((other) => Replication.pushManifest(other, repository, manifest, tags, registries))
       return tags.length === 0 ? descriptor : yield* first.pushManifest(repository, manifest, tags)
     }),
     deleteBlob: (repository, digest) =>

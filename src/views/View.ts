@@ -36,14 +36,14 @@ export {
   type Call,
   /** @since 0.1.0 */
   type Operation
-} from "./Around.ts"
+} from "./Intercept.ts"
 
 export {
   /** @since 0.1.0 */
   type CallEnded,
   /** @since 0.1.0 */
-  debug
-} from "./Debug.ts"
+  logged
+} from "./Logged.ts"
 
 export {
   /** @since 0.1.0 */

@@ -19,7 +19,7 @@ import * as Stream from "effect/Stream"
 export class Behind extends Data.TaggedError("Behind")<{ readonly position: number }> {}
 
 /** A place from which to read on, held while its scope is open. */
-export interface Place<E> {
+export interface Cursor<E> {
   /** The bytes up to `end`. */
   readonly readTo: (end: number) => Stream.Stream<Uint8Array, E | Behind>
 }
@@ -33,7 +33,7 @@ export interface Window<E> {
   readonly write: (offset: number, bytes: Uint8Array) => Effect.Effect<void>
   /** Nothing comes any more; readers that want more have fallen behind, or fail as this did. */
   readonly end: (exit: Exit.Exit<unknown, E>) => Effect.Effect<void>
-  readonly join: (position: number) => Effect.Effect<Place<E>, never, Scope.Scope>
+  readonly join: (position: number) => Effect.Effect<Cursor<E>, never, Scope.Scope>
 }
 
 interface Piece {

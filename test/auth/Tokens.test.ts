@@ -3,13 +3,13 @@ import { Deferred, Effect, Fiber, Redacted } from "effect"
 import { HttpClient, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { TestClock } from "effect/testing"
 import * as Credentials from "../../src/auth/Credentials.ts"
-import * as Scope from "../../src/auth/Scope.ts"
 import * as Secrets from "../../src/auth/Secrets.ts"
 import * as Tokens from "../../src/auth/Tokens.ts"
+import * as TokenScope from "../../src/TokenScope.ts"
 
 const challenge = "Bearer realm=\"https://auth.test/token\",service=\"s\""
-const pull = Scope.repository("team/app", "pull")
-const push = Scope.repository("team/app", "pull", "push")
+const pull = TokenScope.repository("team/app", "pull")
+const push = TokenScope.repository("team/app", "pull", "push")
 
 /** Tokens of a service that gives them one after another, and refuses where the answer has none; and the scopes that it was asked for. */
 const make = Effect.fnUntraced(function*(answer: Effect.Effect<object>, credentials = Credentials.anonymous) {
@@ -36,9 +36,9 @@ const make = Effect.fnUntraced(function*(answer: Effect.Effect<object>, credenti
     authorization?.(HttpClientRequest.get("https://registry.test/v2/")).headers["authorization"]
   return {
     asked,
-    begin: (scope: Scope.Scope) => tokens.begin({ scope }),
-    opening: (scope: Scope.Scope) => Effect.map(tokens.begin({ scope }).opening, said),
-    reply: (scope: Scope.Scope) => Effect.map(tokens.begin({ scope }).reply(challenge), said)
+    begin: (scope: TokenScope.TokenScope) => tokens.begin({ scope }),
+    opening: (scope: TokenScope.TokenScope) => Effect.map(tokens.begin({ scope }).opening, said),
+    reply: (scope: TokenScope.TokenScope) => Effect.map(tokens.begin({ scope }).reply(challenge), said)
   }
 })
 
@@ -81,7 +81,7 @@ describe("Tokens", () => {
     Effect.gen(function*() {
       let count = 0
       const { asked, opening, reply } = yield* make(Effect.sync(() => ({ token: `${count++}` })))
-      const scopes = Array.from({ length: 200 }, (_, index) => Scope.repository(`team/${index}`, "pull"))
+      const scopes = Array.from({ length: 200 }, (_, index) => TokenScope.repository(`team/${index}`, "pull"))
       for (const scope of scopes) yield* reply(scope)
       for (const [index, scope] of scopes.entries()) assert.strictEqual(yield* opening(scope), `Bearer ${index}`)
       assert.lengthOf(asked, scopes.length)
@@ -90,7 +90,7 @@ describe("Tokens", () => {
   it.effect("asks at once for what is wanted, and has it then", () =>
     Effect.gen(function*() {
       const { asked, opening, reply } = yield* make(Effect.succeed({ token: "t" }))
-      yield* Effect.provideService(reply(pull), Scope.Wanted, () => push)
+      yield* Effect.provideService(reply(pull), TokenScope.Wanted, () => push)
       assert.strictEqual(yield* opening(push), "Bearer t")
       assert.deepStrictEqual(asked, ["repository:team/app:pull,push"])
     }))
@@ -102,7 +102,7 @@ describe("Tokens", () => {
       yield* reply(push)
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(yield* opening(pull), "Bearer narrow")
-      assert.deepStrictEqual(asked, [Scope.format(push), Scope.format(push), Scope.format(pull)])
+      assert.deepStrictEqual(asked, [TokenScope.format(push), TokenScope.format(push), TokenScope.format(pull)])
     }))
 
   it.effect("gives up on a registry that is never content", () =>

@@ -1,5 +1,5 @@
 /**
- * How `effect-oci serve`, as built, bears attacks: its peak memory, and how long a client waits for `GET /v2/` meanwhile.
+ * Measures `effect-oci serve`, as built, under attacks: its peak memory, and how long a client waits for `GET /v2/`.
  *
  *     npm run bench:attacks
  */

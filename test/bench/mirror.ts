@@ -1,5 +1,5 @@
 /**
- * Mirrors the images `mirror/0`, `mirror/1`, … of one host to another: what somebody does who has this library.
+ * Mirrors the images `mirror/0`, `mirror/1`, … of one host to another, as a program with this library does.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Effect, Stream } from "effect"

@@ -1,5 +1,5 @@
 /**
- * Runs commands one after another: what somebody does who has a command for one image, and many images.
+ * Runs commands one after another, as a user does who has many images and a command for one.
  */
 import * as ChildProcess from "node:child_process"
 

@@ -1,6 +1,6 @@
 /**
- * How fast `effect-oci serve` is beside CNCF distribution: both take and give the same blobs in turn, from one load
- * generator, on one machine. A round is a pair; what is told is the median of the rounds' ratios.
+ * Measures `effect-oci serve` beside CNCF distribution: both receive and send the same blobs in turn, from one load
+ * generator, on one machine. A round is a pair; the result is the median of the ratios of the rounds.
  *
  *     npm run bench:server [-- --rounds N] [-- OPTION OF serve …]
  */
@@ -133,7 +133,7 @@ const measure = async (registry: Running, load: typeof small) => {
 const compare = async (name: string, unit: string, load: typeof small, pair: readonly [Running, Running]) => {
   const results: Array<ReadonlyArray<Awaited<ReturnType<typeof measure>>>> = []
   for (let round = -1; round < rounds; round++) {
-    // whoever is second finds warmer caches, or a fuller disk
+    // the order alternates, because the second one finds warmer caches, or a fuller disk
     const order = round % 2 === 0 ? pair : pair.toReversed()
     const measured = new Map<Running, Awaited<ReturnType<typeof measure>>>()
     for (const registry of order) measured.set(registry, await measure(registry, load))

@@ -7,7 +7,7 @@ import * as OciArchive from "effect-oci/OciArchive"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import * as Places from "../../src/cli/Places.ts"
+import * as Locations from "../../src/cli/Locations.ts"
 import { bytesOf, pushImage, pushSample, repository, tag } from "../utils/images.ts"
 import { assertValid, temporaryFolder } from "../utils/layouts.ts"
 import * as Program from "../utils/Program.ts"
@@ -21,8 +21,8 @@ const withNode = Effect.provide(NodeServices.layer)
 
 /** What an argument names: registry and repository, tag, digest, and what it is called under another tag. */
 const read = (input: string) =>
-  Effect.flatMap(Places.read(input), ({ use }) =>
-    use(Places.anything, ({ end, format }) => {
+  Effect.flatMap(Locations.read(input), ({ use }) =>
+    use(Locations.anything, ({ end, format }) => {
       const registry = typeof end.registry === "string" ? end.registry : end.registry.name
       return Effect.succeed([`${registry} ${end.repository}`, end.tag, end.digest, format({ tag: tag("other") })])
     }))
@@ -73,7 +73,7 @@ describe("an argument names", () => {
   ]
   it.effect.each(misuses)("nothing: %s", ([input, says]) =>
     Effect.gen(function*() {
-      const error = yield* Effect.flip(Places.read(input))
+      const error = yield* Effect.flip(Locations.read(input))
       assert.include(error.message, says)
       assert.include(error.message, JSON.stringify(input))
     }).pipe(withNode))
@@ -81,7 +81,7 @@ describe("an argument names", () => {
   it.effect.prop("something or nothing, whatever it is", [Schema.String], ([text]) =>
     Effect.gen(function*() {
       for (const prefix of ["oci:", "oci-archive:", "docker-archive:"]) {
-        yield* Effect.exit(Places.read(prefix + text))
+        yield* Effect.exit(Locations.read(prefix + text))
       }
     }).pipe(withNode))
 })

@@ -10,7 +10,7 @@ import type { Registry } from "effect-oci/Registry"
 import { CredentialsUnavailable } from "effect-oci/RegistryError"
 import { HttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
-import * as Scope from "../../src/auth/Scope.ts"
+import * as TokenScope from "../../src/TokenScope.ts"
 import { bytesOf, pushManifest, repository, tag } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
 import { type Answer, digestOf, make, reasonOf, type Script, type Seen } from "../utils/ScriptedServer.ts"
@@ -241,7 +241,7 @@ describe("the scope of a token", () => {
     Effect.gen(function*() {
       const scope = yield* wanted(`HEAD ${blob}`, (registry) => registry.resolveBlob(name, digest), asks("a:b:c x"))
         .pipe(
-          Effect.provideService(Scope.Wanted, (host) => Scope.make(`for:${host}`, "later"))
+          Effect.provideService(TokenScope.Wanted, (host) => TokenScope.make(`for:${host}`, "later"))
         )
       assert.deepStrictEqual(scope, ["a:b:c", "for:registry.test:later", pull, "x"])
     }))

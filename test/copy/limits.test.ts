@@ -12,7 +12,7 @@ import type { Registry } from "effect-oci/Registry"
 import { ManifestUnknown } from "effect-oci/RegistryError"
 import * as Resolver from "effect-oci/Resolver"
 import * as TaskPool from "../../src/copy/TaskPool.ts"
-import * as Waits from "../../src/copy/Waits.ts"
+import * as WaitGraph from "../../src/copy/WaitGraph.ts"
 import { longestStretch } from "../utils/EventLoop.ts"
 import { pushImage, pushIndex, pushReferrer, repository, tag } from "../utils/images.ts"
 import { failing, listReferrers, override } from "../utils/registries.ts"
@@ -131,7 +131,7 @@ describe("what a registry lists", () => {
 
   it.effect("may be a chain of 20 000 referrers that wait for each other", () =>
     Effect.sync(() => {
-      const waits = Waits.make()
+      const waits = WaitGraph.make()
       const digests = Array.from({ length: 20_000 }, (_, index) => digestOf(`${index}`))
       const next = (index: number): Digest => digests[(index + 1) % digests.length] ?? digestOf("none")
       const waiting = digests.filter((digest, index) => waits.forReferrer(digest, next(index)))
@@ -140,7 +140,7 @@ describe("what a registry lists", () => {
 
   it.effect("costs no more steps than are allowed, though all wait for all", () =>
     Effect.sync(() => {
-      const waits = Waits.make()
+      const waits = WaitGraph.make()
       const digests = Array.from({ length: 6000 }, (_, index) => digestOf(`${index}`))
       const [root] = digests
       assert(root !== undefined)

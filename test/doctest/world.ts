@@ -1,6 +1,6 @@
 /**
- * The world in which the examples of the documentation run. Whatever host they name, it is a registry on this machine
- * that has an image, `team/app:1`. What they serve, they serve on a port that is free, until somebody was answered there.
+ * The environment in which the examples of the documentation run. Every host that they name is a registry on this
+ * machine with the image `team/app:1`. Their servers use a free port, until a client has received an answer there.
  */
 import type * as PlatformNode from "@effect/platform-node"
 import { assert } from "@effect/vitest"

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import type * as Dns from "node:dns"
 import type * as Net from "node:net"
-import * as AddressPolicy from "../../src/auth/AddressPolicy.ts"
+import * as AddressPolicy from "../../src/http/AddressPolicy.ts"
 import * as Lookup from "../../src/node/Lookup.ts"
 
 type Found = ReadonlyArray<string> | Error

@@ -7,7 +7,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Files from "../../src/stores/Files.ts"
 import * as LayoutLock from "../../src/stores/LayoutLock.ts"
-import * as Owner from "../../src/stores/Owner.ts"
+import * as ProcessIdentity from "../../src/stores/ProcessIdentity.ts"
 import { asking, refusal } from "../utils/files.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
 
@@ -31,7 +31,7 @@ const setUp = Effect.gen(function*() {
     FileSystem.FileSystem,
     watched
   )
-  const owner = yield* Owner.make
+  const owner = yield* ProcessIdentity.make
   const folder = Path.join(root, "lock")
   const acquire = LayoutLock.acquire({ files, owner, folder, temporary: temporary(root) })
   return {
@@ -133,7 +133,7 @@ describe("a lock", () => {
           asking(fs, (call) => call.operation === "link" ? Effect.fail(refusal("EPERM", call)) : Effect.void)
         )
       )
-      const owner = yield* Owner.make
+      const owner = yield* ProcessIdentity.make
       yield* LayoutLock.acquire({ files, owner, folder, temporary: temporary(root) })
       assert.deepStrictEqual(claims(), ["1"])
       assert.deepStrictEqual(Fs.readdirSync(root), ["lock"])
@@ -259,7 +259,7 @@ describe("a lock", () => {
         )
         const waiting = yield* Effect.forkChild(LayoutLock.acquire({
           files,
-          owner: yield* Owner.make,
+          owner: yield* ProcessIdentity.make,
           folder,
           temporary: temporary(root)
         }))
@@ -279,7 +279,7 @@ describe("a lock", () => {
 describe.skipIf(!Fs.existsSync("/proc/self/stat"))("a process", () => {
   it.live("is not gone while it runs, and is once it was killed", () =>
     Effect.gen(function*() {
-      const owner = yield* Owner.make
+      const owner = yield* ProcessIdentity.make
       const { child, name } = yield* nameOf("setInterval(() => {}, 1000)")
       assert.isFalse(yield* owner.isGone(name))
       yield* ended(child)
@@ -288,14 +288,14 @@ describe.skipIf(!Fs.existsSync("/proc/self/stat"))("a process", () => {
 
   it.live("whose number another one has now is gone", () =>
     Effect.gen(function*() {
-      const owner = yield* Owner.make
+      const owner = yield* ProcessIdentity.make
       assert.isFalse(yield* owner.isGone(owner.name))
       assert.isTrue(yield* owner.isGone(owner.name.replace(/\d+$/, (start) => `${Number(start) - 1}`)))
     }).pipe(Effect.provide(NodeServices.layer)))
 
   it.live("of another machine, container or user is never known to be gone", () =>
     Effect.gen(function*() {
-      const owner = yield* Owner.make
+      const owner = yield* ProcessIdentity.make
       const gone = owner.name.replace(/ \d+ \d+$/, " 4194305 1")
       assert.isTrue(yield* owner.isGone(gone))
       for (const word of [0, 1, 2]) {

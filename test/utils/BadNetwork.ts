@@ -1,12 +1,12 @@
 /**
- * A way to a registry on which connections break: a TCP proxy that knows nothing of what passes but how many bytes it is.
+ * A TCP proxy before a registry that breaks connections. It knows only the number of bytes that pass.
  */
 import { Duration, Effect, Random, Schedule } from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import { ResumptionThreshold } from "effect-oci/Upload"
 import * as Net from "node:net"
 
-/** What is done to one connection, once so many bytes have passed in one direction. */
+/** A fault of one connection, after a number of bytes have passed in one direction. */
 export interface Fault {
   /**
    * Broken off; ended, as if that were all; no longer carried; carried with another bit in the first byte from there on
@@ -17,7 +17,9 @@ export interface Fault {
   readonly after: number
 }
 
-/** What happens to a connection: nothing, a fault, or an answer to its first request that is not the registry's. */
+/**
+ * The fate of a connection: nothing, a fault, or an answer to its first request that does not come from the registry.
+ */
 export type Fate = Fault | 429 | 503 | undefined
 
 const KiB = 1024
@@ -57,14 +59,14 @@ const reasons = {
   flip: ["DigestMismatch", "DigestInvalid"]
 }
 
-/** What may come of such fates, where it comes to nothing. */
+/** Failures that such fates may cause. */
 export const reasonsOf = (fates: ReadonlyArray<Fate>): ReadonlyArray<string> =>
   fates.flatMap((fate) => {
     if (fate === undefined) return []
     return typeof fate === "object" ? reasons[fate.kind] : [fate === 429 ? "TooManyRequests" : "UnexpectedResponse"]
   })
 
-/** Large blobs are smaller, and nobody waits for long. */
+/** Lowers the size of large blobs and all timeouts. */
 export const hasty = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   effect.pipe(
     Effect.provideService(HttpRegistry.RetrySchedule, Schedule.upTo(Schedule.spaced("1 millis"), { times: 4 })),
@@ -132,8 +134,8 @@ const carry = (
 }
 
 /**
- * Stands between a client and a registry while the scope is open. The fates are those of the connections in the order in
- * which they are made; the ones that follow have none.
+ * Starts a proxy between a client and a registry until the scope closes. The fates apply to the connections in the
+ * order in which they are opened; later connections have none.
  */
 export const make = Effect.fnUntraced(function*(host: string, fates: ReadonlyArray<Fate>) {
   const queue = fates.values()

@@ -21,7 +21,7 @@ export interface Options {
 
 const textOf = (chunk: string | Uint8Array) => typeof chunk === "string" ? chunk : Buffer.from(chunk).toString("latin1")
 
-/** Runs the command to its end. Bytes on stdout are told as latin1. */
+/** Runs the command to its end. Bytes on stdout are decoded as latin1. */
 export const runWith = Effect.fnUntraced(function*(options: Options, ...args: ReadonlyArray<string>) {
   const { columns, env = {}, stdin = "" } = options
   let stdout = ""

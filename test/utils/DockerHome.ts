@@ -7,7 +7,7 @@ import * as DockerConfig from "effect-oci/DockerConfig"
 import { Observer, type RegistryEvent } from "effect-oci/Registry"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 
-/** What a user has. */
+/** The files and helpers of a user. */
 export interface Home {
   /** Files by their path in the home directory; a string is their text. */
   readonly files?: Readonly<Record<string, unknown>>
@@ -68,9 +68,9 @@ export const make = Effect.fnUntraced(function*({ env = {}, file, files = {}, he
     inside,
     running: Deferred.await(running),
     lookup: (host: string, repository?: string) => inside(Effect.map(lookup(credentials, host, repository), show)),
-    /** What was warned of, so far. */
+    /** Warnings so far. */
     warnings,
-    /** What helpers have written into the file `calls`. */
+    /** Lines that helpers have written into the file `calls`. */
     calls: Effect.map(
       Effect.orElseSucceed(fs.readFileString(path.join(home, "calls")), () => ""),
       (text) => text.split("\n").filter((line) => line !== "")
@@ -92,7 +92,7 @@ export const basic = (name: string, password = "pass") => ({
   auth: Buffer.from(`${name}:${password}`).toString("base64")
 })
 
-/** A helper that notes for whom it was asked, and knows everybody. */
+/** A helper that records the servers that it was asked for, and has credentials for all of them. */
 export const knows = (username: string, secret: string) =>
   `read server; echo "$server" >> calls; printf '{"ServerURL":"%s","Username":"%s","Secret":"%s"}' "$server" '${username}' '${secret}'`
 

@@ -1,5 +1,5 @@
 /**
- * CNCF distribution, as Debian packages it (`docker-registry`, 2.8): a registry that nobody here wrote.
+ * CNCF distribution, as Debian packages it (`docker-registry`, 2.8): a registry by other authors.
  */
 import { Context, Effect, Layer } from "effect"
 import * as ChildProcess from "node:child_process"
@@ -10,7 +10,7 @@ import * as TokenServer from "./TokenServer.ts"
 
 const command = "docker-registry"
 
-/** Whether there is one to test against. In CI there has to be: what needs it then runs, and fails without. */
+/** True if it is on PATH. In CI, tests that need it always run, and fail without it. */
 export const available = process.env["CI"] !== undefined ||
   (process.env["PATH"] ?? "").split(Path.delimiter).some((directory) => Fs.existsSync(Path.join(directory, command)))
 
@@ -19,16 +19,16 @@ export class DockerRegistry extends Context.Service<DockerRegistry, { readonly h
   "effect-oci/test/DockerRegistry"
 ) {}
 
-/** Who may use a registry that asks for Basic credentials. */
+/** The user of a registry that asks for Basic credentials. */
 export const user = { username: "someone", password: "s3cret-marker" } as const
 
 // bcrypt of the password above
 const htpasswd = `${user.username}:$2b$04$abcdefghijklmnopqrstuu8koV0eAd2T1JkwqFjeinwOwELF4qh.W\n`
 
-/** How it knows who asks: by a password of its own, or by the tokens of a service. Anybody may do anything without. */
+/** Authentication by a password of its own, or by the tokens of a service. Default: everything is allowed. */
 export interface Options {
   readonly basicAuth?: boolean
-  /** Whether manifests and blobs can be deleted; they can unless it is given. */
+  /** True if manifests and blobs can be deleted. Default: true. */
   readonly isDeleting?: boolean
   /** The address of a `TokenServer`. */
   readonly realm?: string

@@ -19,7 +19,7 @@ export interface Ended {
 }
 
 export interface Running {
-  /** What it says on stdout first; nothing if it ends without a word. */
+  /** Its first line on stdout; empty if it ends without one. */
   readonly firstLine: Effect.Effect<string>
   /** Stops listening to stderr. */
   readonly ignore: () => void

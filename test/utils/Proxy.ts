@@ -9,7 +9,7 @@ import { Transform } from "node:stream"
 export interface Options {
   /** Called for each request; `false` keeps it from ever being answered, and a status is the answer. */
   readonly onRequest?: (method: string, url: string) => false | number | void
-  /** What to make of the body of an answer, chunk by chunk. */
+  /** Changes the body of a response, chunk by chunk. */
   readonly onAnswer?: (method: string, url: string) => ((chunk: Buffer) => Buffer) | undefined
 }
 

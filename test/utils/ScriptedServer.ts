@@ -22,7 +22,7 @@ export interface Seen {
   readonly method: string
   readonly url: string
   readonly headers: Headers.Headers
-  /** What was read of its body. */
+  /** The part of its body that was read. */
   body: Uint8Array
   /** Reads its body. Answers that are not functions do so before they answer. */
   readonly receive: Effect.Effect<Uint8Array, HttpClientError.HttpClientError>
@@ -39,8 +39,8 @@ export interface Answer {
 type Step = Answer | ((request: Seen) => Effect.Effect<Answer, HttpClientError.HttpClientError>)
 
 /**
- * What answers `"METHOD /path?query"`, or `"METHOD /path"` whatever the query. Of several steps each answers once, and
- * the last one from then on.
+ * Answers to `"METHOD /path?query"`, or to `"METHOD /path"` with any query. Each of several steps answers once, and the
+ * last one answers all later requests.
  */
 export type Script = Readonly<Record<string, Step | ReadonlyArray<Step>>>
 
@@ -63,7 +63,9 @@ const respond = (
   return Object.defineProperty(response, "stream", { value: stream })
 }
 
-/** A client that gets its answers from a script, and a record of what it was asked. What no line answers is a defect. */
+/**
+ * A client that gets its answers from a script, and a record of what it was asked. What no line answers is a defect.
+ */
 export const client = (script: Script) => {
   const requests: Array<Seen> = []
   const turns = new Map<string, number>()
@@ -106,12 +108,13 @@ export const client = (script: Script) => {
 }
 
 /**
- * The lines of a registry that keeps what is put at a path, and knows nothing there until then, unless something is given.
- * Between two requests it takes a turn of all others. With `etag` it tells an entity tag and heeds conditions.
+ * Creates the answers of a registry that stores what is put at a path. Before that, it has nothing there, unless
+ * content is given. Between two requests it yields to all other fibers. With `etag` it sends an entity tag and obeys
+ * conditions.
  */
 export const keeping = (path: string, first?: Answer, options?: {
   readonly etag?: boolean
-  /** What is answered to a body that is not taken. */
+  /** The answer to a body that is refused. */
   readonly refuse?: (body: string) => Answer | undefined
 }): Script => {
   let kept = first

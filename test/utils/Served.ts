@@ -11,7 +11,7 @@ import * as Http from "node:http"
 import * as Net from "node:net"
 import { bytesOf } from "./images.ts"
 
-/** Serves an app while the scope is open, and tells where. Nobody stays connected longer than that. */
+/** Serves an app until the scope closes, and returns its address. Connections are closed at that point. */
 const serveApp = Effect.fnUntraced(function*(app: RegistryServer.App) {
   const server = Http.createServer({ requestTimeout: 0 })
   const listener = NodeHttpServer.layerServer(() => server, { host: "127.0.0.1", port: 0 })
@@ -36,7 +36,7 @@ export interface Response {
   readonly headers: Http.IncomingHttpHeaders
   readonly bytes: Uint8Array
   readonly text: string
-  /** The code of its error document; empty where there is none. */
+  /** The code of the error document of a response; empty if there is no such document. */
   readonly code: string
 }
 

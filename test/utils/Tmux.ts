@@ -7,7 +7,7 @@ import { promisify } from "node:util"
 
 const execFile = promisify(ChildProcess.execFile)
 
-/** Whether there is one here. */
+/** True if tmux is on PATH. */
 export const available = ChildProcess.spawnSync("tmux", ["-V"]).status === 0
 
 let terminals = 0

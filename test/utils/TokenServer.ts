@@ -1,5 +1,5 @@
 /**
- * A token service for CNCF distribution: it signs what it grants with a key that the registry is told to trust.
+ * A token service for CNCF distribution. It signs its tokens with a key that the registry is configured to trust.
  */
 import { Effect } from "effect"
 import * as Crypto from "node:crypto"
@@ -9,14 +9,14 @@ import { listen } from "./ScriptedServer.ts"
 export const issuer = "effect-oci test"
 export const service = "registry under test"
 
-/** Known to everybody who has this repository: it protects nothing. */
+/** A public key pair, which protects nothing. */
 const key = `-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgpbYjUwjg7QAMx2Xq
 arG1cUC/uUijcauQ+4nItysPm1KhRANCAAS9I9IsbMb642WJF5ZI/zL4PG2Va3Dc
 hclsfr8zpv25lqr9QD/3MOjYEuaIsGCf75M9NBsd7FsTxldmz2ejfy9T
 -----END PRIVATE KEY-----`
 
-/** Of that key, from 2020 to 2120. */
+/** The certificate of that key, valid from 2020 to 2120. */
 export const certificate = `-----BEGIN CERTIFICATE-----
 MIIBVzCB/aADAgECAgEBMAoGCCqGSM49BAMCMBoxGDAWBgNVBAMMD2VmZmVjdC1v
 Y2kgdGVzdDAgFw0yMDAxMDEwMDAwMDBaGA8yMTIwMDEwMTAwMDAwMFowGjEYMBYG

@@ -1,6 +1,6 @@
 /**
- * A registry with one repository that believes what it is told: it takes every manifest, whatever it lacks of it, and
- * refuses nothing. Whoever pushes in the wrong order is found out by those who watch, not by the registry.
+ * A registry with one repository that refuses nothing: it accepts every manifest, whatever content it lacks. Tests that
+ * watch it detect a push in the wrong order; the registry does not.
  */
 import { Effect, Stream } from "effect"
 import * as Digest from "effect-oci/Digest"
@@ -11,7 +11,7 @@ import type { Capabilities, ManifestBytes } from "effect-oci/Registry"
 import { ManifestUnknown } from "effect-oci/RegistryError"
 import { failing, override } from "./registries.ts"
 
-/** What a registry has. */
+/** The content of the registry. */
 export interface Content {
   readonly blobs: ReadonlySet<Digest.Digest>
   readonly manifests: ReadonlyMap<Digest.Digest, ManifestBytes>
@@ -34,7 +34,7 @@ export const read = ({ bytes }: ManifestBytes): {
   readonly annotations?: Readonly<Record<string, string>>
 } => JSON.parse(new TextDecoder().decode(bytes))
 
-/** Makes an empty one. `changed` is told each time that something was written. */
+/** Creates an empty registry. It calls `changed` after each write. */
 export const make = Effect.fnUntraced(function*(options: {
   readonly name: string
   readonly repository: Repository

@@ -31,8 +31,8 @@ const probe = Effect.fnUntraced(function*(host: string, longest: { milliseconds:
 })
 
 /**
- * Attacks a server: this program, with these flags. Returns what it answered to each attack, its peak memory in MiB, and the longest
- * wait for `GET /v2/` during each attack, in milliseconds.
+ * Attacks a server: this program, with these flags. Returns its answers to each attack, its peak memory in MiB, and the
+ * longest wait for `GET /v2/` during each attack, in milliseconds.
  */
 export const attacked = Effect.fnUntraced(function*(counts: Counts, flags: ReadonlyArray<string>, main = Program.main) {
   const server = yield* Program.startNode(main, "serve", "--port", "0", ...flags)

@@ -7,7 +7,7 @@ import { Effect, FileSystem, PlatformError } from "effect"
 export interface Call {
   readonly operation: string
   readonly path: string
-  /** Where a file is renamed or linked to. */
+  /** The new path of a file that is renamed or linked. */
   readonly to?: string
 }
 

@@ -14,7 +14,7 @@ import { bytesOf, pushImage, repository, tag } from "./images.ts"
 
 export const repositories = ["team/app", "team/app/nested"].map(repository)
 
-/** What is uploaded in sessions: as long as it has to be, and all of it known beforehand. */
+/** The content of upload sessions, of the given length and known beforehand. */
 export const content = new Uint8Array(300_000).map((_, index) => index * index % 251)
 const half = content.length / 2
 

@@ -39,7 +39,7 @@ export const filesOf = (folder: string): ReadonlyArray<string> =>
       .sort()
     : []
 
-/** The files that are no part of a layout, but for the lock and what tells the forms apart. */
+/** The files that do not belong to a layout, except the lock and the marker of the form. */
 export const leftovers = (folder: string): ReadonlyArray<string> =>
   filesOf(folder).filter((file) =>
     file.includes(".effect-oci") && !/\.effect-oci\/(?:lock\/[0-9]+\.free|registry)$/.test(file)

@@ -1,5 +1,5 @@
 /**
- * What tests of limits push, and how it is refused.
+ * Content that tests of limits push, and how it is refused.
  */
 import { Effect } from "effect"
 import * as MediaType from "effect-oci/MediaType"

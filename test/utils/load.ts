@@ -19,7 +19,7 @@ export interface Load {
   readonly largeSize: number
 }
 
-/** What is asked for: 64 clients, 2 000 blobs of 64 KiB, 4 of 256 MiB. */
+/** The load: 64 clients, 2 000 blobs of 64 KiB, 4 of 256 MiB. */
 export const full: Load = { clients: 64, small: 2_000, large: 4, largeSize: 256 * 1024 * 1024 }
 
 /** The same in small. */

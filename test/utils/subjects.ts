@@ -56,7 +56,7 @@ export const views: ReadonlyArray<Subject> = [
     name: "select of some",
     make: ofOne(View.select((repository) => repository.startsWith("contract/")))
   },
-  { name: "debug", make: ofOne(View.debug) },
+  { name: "logged", make: ofOne(View.logged) },
   { name: "a cache that is written through", make: Effect.map(cached, ({ registry }) => ({ registry })) },
   { name: "a cache", make: cached },
   ...(["sequential", "concurrent"] as const).flatMap((policy): ReadonlyArray<Subject> => [

@@ -4,7 +4,7 @@
 export interface Member {
   readonly name: string
   readonly content?: string | Uint8Array
-  /** What the header says; that of the content unless given. In bytes. */
+  /** Size in the header, in bytes. Default: the size of the content. */
   readonly size?: number
   /** The type, as in the header: `0` for a file. */
   readonly type?: string

@@ -342,13 +342,13 @@ describe("a view of a selection", () => {
     }))
 })
 
-describe("a debug view", () => {
+describe("a logged view", () => {
   const setup = Effect.fnUntraced(function*(...faults: ReadonlyArray<Faults.Fault>) {
     const memory = yield* MemoryRegistry.make({ name: "mem.local" })
     const { registry } = yield* Faults.make(memory, faults)
     const events: Array<View.CallEnded> = []
     const onCall = (event: View.CallEnded) => Effect.sync(() => void events.push(event))
-    return { memory, events, view: View.debug(registry, { onCall }) }
+    return { memory, events, view: View.logged(registry, { onCall }) }
   })
 
   it.effect("tells what was called, how it ended, and how long that took", () =>
@@ -443,7 +443,7 @@ describe("any view", () => {
     ["immutable", View.immutable],
     ["sub", View.sub(repository("team"))],
     ["select", View.select(() => true)],
-    ["debug", View.debug]
+    ["logged", View.logged]
   ]
 
   it.effect.each(views)("%s reads no more of a blob than is asked for", ([, view]) =>

@@ -7,7 +7,7 @@ import type { Descriptor } from "../../Descriptor.ts"
 import type { Digest } from "../../Digest.ts"
 import type { Repository, Tag } from "../../Reference.ts"
 import { type Reason, TooManyRequests, Transport } from "../../RegistryError.ts"
-import type { Call, Operation } from "../../views/Around.ts"
+import type { Call, Operation } from "../../views/Intercept.ts"
 
 /**
  * Which of the calls that fit, counted from 1: those with these numbers; the first so many; all from one on; or a share

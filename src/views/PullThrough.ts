@@ -30,7 +30,7 @@ interface Fill {
   isForgotten: boolean
 }
 
-export interface Fills {
+export interface PullThrough {
   /** Is the blob on its way? */
   readonly has: (repository: Repository, digest: Digest.Digest) => boolean
   /** Reads a blob as it comes; it is asked for if it is not on its way. */
@@ -71,7 +71,7 @@ const partOf = Effect.fnUntraced(
 /** A failure at upstream, on its way past what looks for failures of the store. */
 class Failed extends Data.TaggedError("Failed")<{ readonly error: RegistryError }> {}
 
-export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<Fills, never, Scope.Scope> {
+export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<PullThrough, never, Scope.Scope> {
   const { store, upstream } = options
   const fills = new Map<string, Fill>()
   const keyOf = (repository: Repository, digest: Digest.Digest) => `${repository}@${digest}`

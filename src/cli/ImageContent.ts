@@ -11,10 +11,10 @@ import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type * as Namespace from "../Namespace.ts"
 import type { ManifestBytes } from "../Registry.ts"
-import * as Places from "./Places.ts"
+import * as Locations from "./Locations.ts"
 
 /** A manifest, and what belongs to it. As it is, it is JSON. */
-export interface Content extends Pick<Descriptor, "mediaType" | "digest" | "size" | "artifactType" | "platform"> {
+export interface ImageContent extends Pick<Descriptor, "mediaType" | "digest" | "size" | "artifactType" | "platform"> {
   /**
    * Why there is no more of it: it stands further up, it is not there, as in an index of which some platforms were copied,
    * it is not understood, or it is too deep down.
@@ -23,8 +23,8 @@ export interface Content extends Pick<Descriptor, "mediaType" | "digest" | "size
   readonly annotations?: Readonly<Record<string, string>>
   readonly config?: Descriptor
   readonly layers?: ReadonlyArray<Descriptor>
-  readonly manifests?: ReadonlyArray<Content>
-  readonly referrers?: ReadonlyArray<Content>
+  readonly manifests?: ReadonlyArray<ImageContent>
+  readonly referrers?: ReadonlyArray<ImageContent>
 }
 
 // maximum depth of nested indexes and of referrers of referrers
@@ -41,14 +41,14 @@ interface Loaded {
 /** Reads a manifest and all that belongs to it, each once, by its digest. */
 const load = Effect.fnUntraced(function*(
   namespace: Namespace.Namespace["Service"],
-  place: Places.Place,
+  place: Locations.Location,
   root: ManifestBytes,
   withReferrers: boolean
 ) {
   const loaded = new Map<Digest, Loaded | "blob" | undefined>()
   // what is listed branches at every level: the number of requests at a time does not
   const limited = Semaphore.makeUnsafe(requestsAtOnce).withPermit
-  const endOf = (digest: Digest) => Places.withPart(place, { digest }).end
+  const endOf = (digest: Digest) => Locations.withPart(place, { digest }).end
 
   const note = (found: ManifestBytes, depth: number): Effect.Effect<void, Namespace.NamespaceError> =>
     Effect.gen(function*() {
@@ -91,9 +91,9 @@ const given = <K extends string, A>(key: K, value: A | undefined) =>
   (value === undefined ? {} : { [key]: value }) as { readonly [k in K]?: A }
 
 /** Puts together what was read, in the order in which it is listed. */
-const assemble = (loaded: ReadonlyMap<Digest, Loaded | "blob" | undefined>, root: Descriptor): Content => {
+const assemble = (loaded: ReadonlyMap<Digest, Loaded | "blob" | undefined>, root: Descriptor): ImageContent => {
   const seen = new Set<Digest>()
-  const content = (descriptor: Descriptor, depth: number): Content => {
+  const content = (descriptor: Descriptor, depth: number): ImageContent => {
     const { artifactType, digest, mediaType, platform, size } = descriptor
     const own = { mediaType, digest, size, ...given("platform", platform) }
     const listed = { ...own, ...given("artifactType", artifactType) }
@@ -126,7 +126,7 @@ const assemble = (loaded: ReadonlyMap<Digest, Loaded | "blob" | undefined>, root
 /** Reads a place, and all that belongs to it. */
 export const read = Effect.fnUntraced(function*(
   namespace: Namespace.Namespace["Service"],
-  place: Places.Place,
+  place: Locations.Location,
   options: Namespace.ForPlatform & { readonly referrers: boolean }
 ) {
   const root = yield* namespace.getManifest(place.end, options)

@@ -8,10 +8,10 @@ import * as Effect from "effect/Effect"
 import * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import { SizeMismatch } from "../Hasher.ts"
+import { overdue } from "../http/Deadline.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { Progress } from "../Retries.ts"
 import type { Chunk } from "../Upload.ts"
-import { overdue } from "./Overdue.ts"
 
 /**
  * How long a body may stand still, in either direction.

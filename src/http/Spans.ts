@@ -23,7 +23,7 @@ const attributesOf = ({ method, url }: HttpClientRequest.HttpClientRequest) => {
 }
 
 /** Puts what sends a request, and waits for the headers of the answer, into a span. */
-export const around = (request: HttpClientRequest.HttpClientRequest) =>
+export const traced = (request: HttpClientRequest.HttpClientRequest) =>
 <E, R>(
   sending: Effect.Effect<HttpClientResponse.HttpClientResponse, E, R>
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, E, R> =>

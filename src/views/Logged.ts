@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { Registry } from "../Registry.ts"
 import { isRegistryError } from "../RegistryError.ts"
-import { around, type Call } from "./Around.ts"
+import { type Call, intercept } from "./Intercept.ts"
 
 /**
  * A call that ended. A list, and the bytes of a blob (`read`), end when they were read to the end, or let go of.
@@ -35,7 +35,7 @@ export interface CallEnded {
  * @category combinators
  * @since 0.1.0
  */
-export const debug = (
+export const logged = (
   self: Registry,
   options?: { readonly onCall?: (event: CallEnded) => Effect.Effect<void> }
 ): Registry => {
@@ -54,7 +54,7 @@ export const debug = (
         ...count === undefined ? {} : { count }
       }))
 
-  return around(self, {
+  return intercept(self, {
     effect: (call, effect) =>
       Effect.flatMap(
         Clock.currentTimeMillis,

@@ -5,8 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
-import type { RegistryError } from "../RegistryError.ts"
-import { isAbsence } from "./IfThere.ts"
+import { isAbsence, type RegistryError } from "../RegistryError.ts"
 
 /**
  * One registry after another, or all at once.

@@ -8,8 +8,8 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { Headers } from "effect/http/Headers"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
-import type * as ErrorBody from "../auth/ErrorBody.ts"
-import * as RetryAfter from "../auth/RetryAfter.ts"
+import type * as ErrorBody from "../http/ErrorBody.ts"
+import * as RetryAfter from "../http/RetryAfter.ts"
 import * as MediaType from "../MediaType.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
@@ -24,7 +24,7 @@ export const isWebPage = (headers: Headers, bytes: Uint8Array = new Uint8Array()
   /^\s*<(?:!doctype html|html)/i.test(new TextDecoder().decode(bytes.subarray(0, 1000)))
 
 /** What a request was for: it decides what "not found" means. */
-export type Target = "blob" | "manifest" | "upload" | "referrers" | "repository" | "registry"
+export type ResourceKind = "blob" | "manifest" | "upload" | "referrers" | "repository" | "registry"
 
 const byCode = {
   BLOB_UNKNOWN: RegistryError.BlobUnknown,
@@ -60,7 +60,7 @@ const isCode = (code: string): code is keyof typeof byCode => Object.hasOwn(byCo
  * knows who asks, and asks all the same, denies.
  */
 export const reasonOf = Effect.fnUntraced(function*(
-  target: Target,
+  target: ResourceKind,
   response: HttpClientResponse.HttpClientResponse,
   { code, text }: ErrorBody.ErrorBody,
   isKnown: boolean

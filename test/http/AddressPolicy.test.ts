@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import * as AddressPolicy from "../../src/auth/AddressPolicy.ts"
+import * as AddressPolicy from "../../src/http/AddressPolicy.ts"
 
 const { reachOfAddress } = AddressPolicy
 

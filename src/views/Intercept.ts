@@ -47,7 +47,7 @@ export interface Hooks {
 }
 
 /** The registry is asked when a hook runs what it was given, not before. */
-export const around = (self: Registry.Registry, { effect, stream }: Hooks): Registry.Registry => {
+export const intercept = (self: Registry.Registry, { effect, stream }: Hooks): Registry.Registry => {
   const { name: registry } = self
 
   const aroundUpload = (repository: Repository) => (upload: Upload): Upload => ({

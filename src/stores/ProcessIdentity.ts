@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 
-export interface Owner {
+export interface ProcessIdentity {
   /** Names this process, in one line. */
   readonly name: string
   /** Has the process of this name surely ended? */
@@ -20,7 +20,7 @@ const statusOf = (stat: string) => {
 
 const ended = new Set(["Z", "X"])
 
-export const make: Effect.Effect<Owner, never, FileSystem.FileSystem> = Effect.gen(function*() {
+export const make: Effect.Effect<ProcessIdentity, never, FileSystem.FileSystem> = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
 
   const self = Effect.gen(function*() {

@@ -8,7 +8,7 @@ import type { Digest } from "../Digest.ts"
 
 type Kind = "contained" | "referrer"
 
-export interface Waits {
+export interface WaitGraph {
   /**
    * One manifest waits for another that it contains. The referrers that are late by that are told; nothing, where it
    * would wait for itself all the same.
@@ -23,7 +23,7 @@ const stepLimit = 5_000_000
 
 type Edge = readonly [from: Digest, to: Digest, kind: Kind]
 
-export const make = (): Waits => {
+export const make = (): WaitGraph => {
   const edges = new Map<Digest, Map<Digest, Kind>>()
   let steps = 0
 

@@ -11,7 +11,7 @@ import { tell } from "../Metrics.ts"
 import { isRegistryError } from "../RegistryError.ts"
 import { worthRetrying } from "../Retries.ts"
 
-export interface Pauses {
+export interface RetryAfterPauses {
   /**
    * Waits until none is left, however often another one is asked for meanwhile. Fails with the rest of a pause that is
    * longer than `allowed` milliseconds.
@@ -21,9 +21,9 @@ export interface Pauses {
   readonly heed: (error: unknown) => Effect.Effect<void>
 }
 
-export const make = (registry: string): Pauses => {
+export const make = (registry: string): RetryAfterPauses => {
   let until = 0
-  const over: Pauses["over"] = Effect.fnUntraced(function*(allowed) {
+  const over: RetryAfterPauses["over"] = Effect.fnUntraced(function*(allowed) {
     const now = yield* Clock.currentTimeMillis
     const left = until - now
     // less is what floating-point numbers leave over, and no clock waits for it

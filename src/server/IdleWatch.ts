@@ -16,7 +16,7 @@ export interface Watched {
   readonly proceed: (bytes: number) => void
 }
 
-export interface Idle {
+export interface IdleWatch {
   /**
    * Watches a body while the scope is open. `abort` is called once, if the client is idle for too long, or slower than
    * the minimum rate.
@@ -35,7 +35,7 @@ interface Body {
 
 /** Watches bodies while the scope is open. `minimumRate` is in bytes per second. */
 export const make = Effect.fnUntraced(
-  function*(timeout: Duration.Duration, minimumRate: number): Effect.fn.Return<Idle, never, Scope.Scope> {
+  function*(timeout: Duration.Duration, minimumRate: number): Effect.fn.Return<IdleWatch, never, Scope.Scope> {
     const clock = yield* Clock.Clock
     const limit = Duration.toMillis(timeout)
     const all = new Set<Body>()

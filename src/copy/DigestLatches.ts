@@ -5,7 +5,7 @@
 import * as Effect from "effect/Effect"
 import type { Digest } from "../Digest.ts"
 
-export interface Gates {
+export interface DigestLatches {
   /** Runs an effect once all of these are open: at once, or when the last of them opens. */
   readonly pass: (digests: Iterable<Digest>, next: Effect.Effect<void>) => Effect.Effect<void>
   readonly open: (digest: Digest) => Effect.Effect<void>
@@ -22,7 +22,7 @@ interface Waiter {
   readonly next: Effect.Effect<void>
 }
 
-export const make = (): Gates => {
+export const make = (): DigestLatches => {
   const opened = new Set<Digest>()
   const waiters = new Map<Digest, Array<Waiter>>()
   let waiting = 0

@@ -11,7 +11,7 @@ import type { RegistryError } from "../RegistryError.ts"
 export type Reason = Exclude<NamespaceError, RegistryError> | RegistryError["reason"]
 
 /** An operation on a place failed. */
-export class Trouble extends Data.TaggedError("Trouble")<{
+export class LocationError extends Data.TaggedError("LocationError")<{
   /** The place, as a reference. */
   readonly reference: string
   /** The operation of `Registry` that failed, where one did. */
@@ -42,10 +42,10 @@ const isNamespaceError = (error: unknown): error is NamespaceError =>
 export const at = (reference: string) =>
 <A, E, R>(
   effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, Exclude<E, NamespaceError> | Trouble, R> =>
+): Effect.Effect<A, Exclude<E, NamespaceError> | LocationError, R> =>
   Effect.mapError(effect, (error) => {
     if (!isNamespaceError(error)) return error as Exclude<E, NamespaceError> // which the guard has just said
     return error._tag === "RegistryError"
-      ? new Trouble({ reference, operation: error.operation, reason: error.reason })
-      : new Trouble({ reference, reason: error })
+      ? new LocationError({ reference, operation: error.operation, reason: error.reason })
+      : new LocationError({ reference, reason: error })
   })

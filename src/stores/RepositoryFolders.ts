@@ -8,12 +8,12 @@ import * as Reference from "../Reference.ts"
 import { NameInvalid, NameUnknown, type Reason, Storage } from "../RegistryError.ts"
 import type { Files } from "./Files.ts"
 import * as LayoutFolder from "./LayoutFolder.ts"
-import type { Owner } from "./Owner.ts"
+import type { ProcessIdentity } from "./ProcessIdentity.ts"
 
 /** How many layouts are remembered. One that is forgotten is read again. */
 const layoutLimit = 1000
 
-export interface LayoutTree {
+export interface RepositoryFolders {
   /** Fails where the folder is of the other form, or cannot be read. */
   readonly check: Effect.Effect<void, Storage>
   /** What stands for a repository: its name, or the same for all where they share a layout. */
@@ -60,9 +60,9 @@ const once = <E>(effect: Effect.Effect<unknown, E>): Effect.Effect<void, E> => {
 export const make = (options: {
   readonly files: Files
   readonly form: "registry" | "layout"
-  readonly owner: Owner
+  readonly owner: ProcessIdentity
   readonly temporary: Effect.Effect<string, Storage>
-}): LayoutTree => {
+}): RepositoryFolders => {
   const { files, form, owner, temporary } = options
   const { root } = files
 
@@ -113,7 +113,7 @@ export const make = (options: {
     return layout
   }
 
-  const find: LayoutTree["find"] = Effect.fnUntraced(function*(repository) {
+  const find: RepositoryFolders["find"] = Effect.fnUntraced(function*(repository) {
     yield* check
     const key = keyOf(repository)
     const known = layouts.get(key)

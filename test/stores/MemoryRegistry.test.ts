@@ -5,7 +5,7 @@ import * as Descriptor from "effect-oci/Descriptor"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Registry from "effect-oci/Registry"
 import { Contract } from "effect-oci/testing"
-import { bytesOf, pushBlob, pushImage, pushIndex, repository, tag } from "./utils/images.ts"
+import { bytesOf, pushBlob, pushImage, pushIndex, repository, tag } from "../utils/images.ts"
 
 const app = repository("team/app")
 

@@ -27,11 +27,11 @@ import * as Reference from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type { DockerArchive } from "../stores/DockerArchive.ts"
 import type { LayoutRegistry, NamedManifest } from "../stores/LayoutRegistry.ts"
-import { misuse as invalid, readReference } from "./Names.ts"
+import * as LocationError from "./LocationError.ts"
 import * as Output from "./Output.ts"
-import * as Trouble from "./Trouble.ts"
+import { misuse as invalid, readReference } from "./ReferenceInput.ts"
 
-export interface Place {
+export interface Location {
   readonly end: Exclude<Namespace.End, string>
   /** What it is called under another tag or digest. */
   readonly format: (part: Part) => string
@@ -67,17 +67,17 @@ export interface Named {
   /** Works on what it names. What was written to an archive is in its file by the end. */
   readonly use: <A, E, R>(
     role: Role,
-    work: (place: Place) => Effect.Effect<A, E, R>
+    work: (place: Location) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, Failed<E>, R | FileSystem.FileSystem | Path.Path>
 }
 
 /** How work on a place fails: of what goes wrong with the place it is told which one it was. */
-type Failed<E> = E | Trouble.Trouble | CliError.ValidationError
+type Failed<E> = E | LocationError.LocationError | CliError.ValidationError
 
 type Part = Pick<Reference.RelativeReference, "tag" | "digest">
 
 /** The same repository with another tag or digest, or with none. */
-export const withPart = ({ end, ...place }: Place, part: Part): Place => ({
+export const withPart = ({ end, ...place }: Location, part: Part): Location => ({
   ...place,
   end: end instanceof Reference.Reference
     ? new Reference.Reference({ registry: end.registry, repository: end.repository, ...part })
@@ -88,9 +88,9 @@ export const withPart = ({ end, ...place }: Place, part: Part): Place => ({
 export const useAll = <A, E, R>(
   named: ReadonlyArray<Named>,
   role: Role,
-  work: (places: ReadonlyArray<Place>) => Effect.Effect<A, E, R>
+  work: (places: ReadonlyArray<Location>) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, Failed<E>, R | FileSystem.FileSystem | Path.Path> => {
-  const from = (index: number, places: ReadonlyArray<Place>): ReturnType<typeof useAll<A, E, R>> => {
+  const from = (index: number, places: ReadonlyArray<Location>): ReturnType<typeof useAll<A, E, R>> => {
     const next = named[index]
     return next === undefined ? work(places) : next.use(role, (place) => from(index + 1, [...places, place]))
   }
@@ -166,15 +166,15 @@ const nameOf = ({ basename, dirname }: Path.Path, prefix: string, path: string) 
     : { name: prefix + path, repository: anyRepository }
 }
 
-const formatOf = (path: string): Place["format"] => ({ digest, tag }) =>
+const formatOf = (path: string): Location["format"] => ({ digest, tag }) =>
   path + (tag === undefined ? "" : `:${tag}`) + (digest === undefined ? "" : `@${digest}`)
 
-const told = <P extends Part>(input: string, format: Place["format"], part: P) =>
+const told = <P extends Part>(input: string, format: Location["format"], part: P) =>
   Effect.as(Output.note(`${input} is taken as ${format(part)}`), part)
 
 /** The one image that there is. */
 const soleImage = Effect.fnUntraced(
-  function*(input: string, format: Place["format"], images: ReadonlyArray<Descriptor>) {
+  function*(input: string, format: Location["format"], images: ReadonlyArray<Descriptor>) {
     const [image, ...others] = images
     if (image === undefined) return yield* misuse(input, "there is no image in it")
     if (others.length > 0) return yield* misuse(input, `there are ${images.length} images in it: name one by its tag`)
@@ -239,7 +239,7 @@ const readLayout = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "
     part: Part,
     name: Reference.RelativeReference | undefined,
     role: Role,
-    work: (place: Place) => Effect.Effect<A, E, R>
+    work: (place: Location) => Effect.Effect<A, E, R>
   ) => {
     const { name: registryName, repository } = nameOf(paths, prefix, path)
     const format = formatOf(prefix + path)
@@ -257,7 +257,7 @@ const readLayout = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "
       return layouts.pipe(
         Effect.flatMap(({ make }) => make({ directory: path, form: "layout", name: registryName })),
         Effect.flatMap(workIn),
-        Trouble.at(name === undefined ? format(part) : input)
+        LocationError.at(name === undefined ? format(part) : input)
       )
     }
     const options = { file: path, name: registryName }
@@ -265,7 +265,7 @@ const readLayout = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "
       Effect.flatMap(({ make, update }) =>
         role.isWritten ? update(options, workIn) : Effect.scoped(Effect.flatMap(make(options), workIn))
       ),
-      Trouble.at(name === undefined ? format(part) : input)
+      LocationError.at(name === undefined ? format(part) : input)
     )
   }
   const named: Named = {
@@ -303,7 +303,7 @@ const readDocker = Effect.fnUntraced(function*(input: string, prefix: string) {
     const [first] = images.flatMap(({ names }) => names)
     const chosen = yield* choose(role, archive)
     const end = { registry, repository: repository ?? first?.repository ?? anyRepository, ...chosen }
-    const place: Place = { end, format }
+    const place: Location = { end, format }
     return place
   })
   const named: Named = {
@@ -318,7 +318,7 @@ const readDocker = Effect.fnUntraced(function*(input: string, prefix: string) {
           Effect.flatMap((archive) => place(role, archive)),
           Effect.flatMap(work),
           Effect.scoped,
-          Trouble.at(format(part))
+          LocationError.at(format(part))
         )
   }
   return named
@@ -330,7 +330,7 @@ const readRegistry = Effect.fnUntraced(function*(input: string) {
     ({ message }) => invalid(message)
   )
   const { registry, repository } = reference
-  const format: Place["format"] = (part) => Reference.format({ registry, repository, ...part })
+  const format: Location["format"] = (part) => Reference.format({ registry, repository, ...part })
   const named: Named = {
     input,
     registry: { host: registry, repository },
@@ -339,7 +339,7 @@ const readRegistry = Effect.fnUntraced(function*(input: string) {
         ? new Reference.Reference({ registry, repository, tag: latest })
         : reference
       if (String(end) !== input) yield* Output.note(`${input} is taken as ${end}`)
-      return yield* Trouble.at(String(end))(work({ end, format }))
+      return yield* LocationError.at(String(end))(work({ end, format }))
     })
   }
   return named

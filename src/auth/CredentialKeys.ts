@@ -33,7 +33,7 @@ export const table = <A>(entries: Readonly<Record<string, A>>): Table<A> => {
 }
 
 /** Every place that this one is in, the narrowest first and the host last. */
-export const around = (place: { readonly host: string; readonly repository?: string }): ReadonlyArray<string> => {
+export const enclosing = (place: { readonly host: string; readonly repository?: string }): ReadonlyArray<string> => {
   const parts = [plain(place.host), ...place.repository?.split("/") ?? []]
   return parts.map((_, index) => parts.slice(0, parts.length - index).join("/"))
 }

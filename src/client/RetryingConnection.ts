@@ -6,7 +6,7 @@ import { retryWhile, worthRetrying } from "../Retries.ts"
 import type * as Connection from "./Connection.ts"
 
 /** The same connection, with patience. */
-export const patient = (connection: Connection.Connection): Connection.Connection => {
+export const retrying = (connection: Connection.Connection): Connection.Connection => {
   const { heed } = connection.pauses
   return {
     ...connection,

@@ -9,8 +9,9 @@ import type { Digest } from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import type { ManifestBytes } from "../Registry.ts"
+import { orAbsent } from "../RegistryError.ts"
 import { type CopyError, DigestConflict, TagExists, TagMismatch, UnfitReference } from "./CopyError.ts"
-import { failure, ifThere, ifTold } from "./Ends.ts"
+import { failure, orAbsentOrDenied } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import * as Platforms from "./Platforms.ts"
 import * as References from "./References.ts"
@@ -23,11 +24,11 @@ export interface Root {
   readonly manifest: ManifestBytes | undefined
   /** Manifests that are written anew. */
   readonly overlay: ReadonlyMap<Digest, ManifestBytes>
-  readonly presence: (target: Job.Target) => Job.Presence
+  readonly presence: (destination: Job.Destination) => Job.Presence
   /** The tags that do not point at it yet, at each destination that is to get it. */
-  readonly tags: ReadonlyMap<Job.Target, ReadonlyArray<Tag>>
+  readonly tags: ReadonlyMap<Job.Destination, ReadonlyArray<Tag>>
   /** Destinations that keep the tag that they have. */
-  readonly kept: ReadonlyMap<Job.Target, Descriptor>
+  readonly kept: ReadonlyMap<Job.Destination, Descriptor>
 }
 
 /** Of what is no manifest, nothing is to be found out. */
@@ -42,14 +43,14 @@ export const nothing: Omit<Root, "descriptor" | "named"> = {
 type Tags = ReadonlyMap<Tag, Descriptor | undefined>
 
 /** What the tags that a destination is to get point at by now. */
-const tagsAt = Effect.fnUntraced(function*(target: Job.Target, isMovable: boolean) {
-  const { registry, repository, tags } = target
-  const lookUp = isMovable ? ifTold : ifThere
+const tagsAt = Effect.fnUntraced(function*(destination: Job.Destination, isMovable: boolean) {
+  const { registry, repository, tags } = destination
+  const lookUp = isMovable ? orAbsentOrDenied : orAbsent
   const found = yield* Effect.forEach(
     tags,
     (tag) => Effect.map(lookUp(registry.resolveManifest(repository, tag)), (there) => [tag, there] as const),
     { concurrency: "unbounded" }
-  ).pipe(Job.atTarget(target))
+  ).pipe(Job.atDestination(destination))
   return new Map(found)
 })
 
@@ -59,10 +60,9 @@ const named = Effect.fnUntraced(function*(job: Job.Job, isLikelyThere: boolean):
   CopyError
 > {
   const { digest, registry, repository, tag } = job.source
-  const ends = { source: job.source, destination: job.source }
   const reference = tag ?? digest
   if (reference === undefined) {
-    return yield* failure(ends, "source", new UnfitReference({ problem: "a source needs a tag or a digest" }))
+    return yield* failure(job.source, "source", new UnfitReference({ problem: "a source needs a tag or a digest" }))
   }
   const read = () =>
     Effect.map(
@@ -82,12 +82,12 @@ const named = Effect.fnUntraced(function*(job: Job.Job, isLikelyThere: boolean):
     : read()).pipe(Job.atSource(job))
   if (tag !== undefined && digest !== undefined && descriptor.digest !== digest) {
     const reason = new TagMismatch({ tag, expected: digest, actual: descriptor.digest })
-    return yield* failure(ends, "source", reason)
+    return yield* failure(job.source, "source", reason)
   }
   if (manifest !== undefined) {
     yield* Effect.mapError(
       References.read(job.options, manifest),
-      (reason) => failure(ends, "source", reason, { descriptor, path: [] })
+      (reason) => failure(job.source, "source", reason, { descriptor, path: [] })
     )
   }
   return { descriptor, manifest }
@@ -114,26 +114,33 @@ const prepared = Effect.fnUntraced(
  * Is the root at a destination? What its tags point at says so; if none does, it is asked for by digest, except that an
  * image that has no tag there is taken for new: what it consists of is going to be looked for anyway.
  */
-const presenceAt = (target: Job.Target, tags: Tags, { digest, mediaType }: Descriptor): Job.Presence => {
-  if (Job.isSamePlace(target)) return "present"
+const presenceAt = (
+  job: Job.Job,
+  destination: Job.Destination,
+  tags: Tags,
+  { digest, mediaType }: Descriptor
+): Job.Presence => {
+  if (Job.isSamePlace(job, destination)) return "present"
   const found = Array.from(tags.values())
   if (found.some((there) => there?.digest === digest)) return "present"
-  const isNew = target.tags.length > 0 && found.every((there) => there === undefined)
+  const isNew = destination.tags.length > 0 && found.every((there) => there === undefined)
   return isNew && !MediaType.isIndex(mediaType) ? "absent" : "unknown"
 }
 
-type Lookups = ReadonlyArray<readonly [Job.Target, Exit.Exit<Tags, CopyError>]>
+type Lookups = ReadonlyArray<readonly [Job.Destination, Exit.Exit<Tags, CopyError>]>
 
 /** What the tags of all destinations point at, and what the source names. What is wrong with the source is told first. */
 const bothEnds = Effect.fnUntraced(function*(job: Job.Job) {
   const { onTagExists = "replace", platforms = "all" } = job.options
   const lookUps: Effect.Effect<Lookups> = Effect.forEach(
-    job.targets,
-    (target) => Effect.map(Effect.exit(tagsAt(target, onTagExists === "replace")), (exit) => [target, exit] as const),
+    job.destinations,
+    (destination) =>
+      Effect.map(Effect.exit(tagsAt(destination, onTagExists === "replace")), (exit) => [destination, exit] as const),
     { concurrency: "unbounded" }
   )
-  const isFirst = !job.sourceHost.isMet && !job.targets.some(({ registry }) => registry === job.source.registry)
-  for (const host of [job.sourceHost, ...job.targets.map(({ host }) => host)]) host.isMet = true
+  const isFirst = !job.sourceState.isContacted &&
+    !job.destinations.some(({ registry }) => registry === job.source.registry)
+  for (const state of [job.sourceState, ...job.destinations.map(({ state }) => state)]) state.isContacted = true
   // who was never asked has to be connected to: at both ends at once, for a request that may turn out to be one too many.
   // Platforms are looked for in what the source has, wherever that may be already
   if (isFirst || platforms !== "all") {
@@ -151,32 +158,37 @@ const bothEnds = Effect.fnUntraced(function*(job: Job.Job) {
 export const find = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.Return<Root, CopyError> {
   const { onTagExists = "replace" } = job.options
   const [lookups, source] = yield* bothEnds(job)
-  const at = new Map<Job.Target, Tags>()
-  for (const [target, exit] of lookups) yield* Job.attempt(target, Effect.map(exit, (tags) => at.set(target, tags)))
+  const at = new Map<Job.Destination, Tags>()
+  for (const [destination, exit] of lookups) {
+    yield* Job.attempt(
+      destination,
+      Effect.map(exit, (tags) => at.set(destination, tags))
+    )
+  }
   const root = yield* prepared(job, source.descriptor, source.manifest)
   const { digest } = root.descriptor
 
-  const tags = new Map<Job.Target, ReadonlyArray<Tag>>()
-  const kept = new Map<Job.Target, Descriptor>()
-  yield* Job.attemptAll(job.targets, (target) =>
+  const tags = new Map<Job.Destination, ReadonlyArray<Tag>>()
+  const kept = new Map<Job.Destination, Descriptor>()
+  yield* Job.attemptAll(job.destinations, (destination) =>
     Effect.gen(function*() {
-      const { ends } = target
-      const wanted = ends.destination.digest
+      const { end } = destination
+      const wanted = end.digest
       if (wanted !== undefined && wanted !== digest) {
-        return yield* failure(ends, "destination", new DigestConflict({ source: digest, destination: wanted }))
+        return yield* failure(end, "destination", new DigestConflict({ source: digest, destination: wanted }))
       }
-      const others = Array.from(at.get(target) ?? []).filter(([, there]) => there?.digest !== digest)
+      const others = Array.from(at.get(destination) ?? []).filter(([, there]) => there?.digest !== digest)
       const [tag, there] = others.find(([, there]) => there !== undefined) ?? []
       if (onTagExists === "fail" && tag !== undefined && there !== undefined) {
-        return yield* failure(ends, "destination", new TagExists({ tag, actual: there.digest }))
+        return yield* failure(end, "destination", new TagExists({ tag, actual: there.digest }))
       }
-      if (onTagExists === "keep" && there !== undefined) kept.set(target, there)
-      else tags.set(target, others.map(([tag]) => tag))
+      if (onTagExists === "keep" && there !== undefined) kept.set(destination, there)
+      else tags.set(destination, others.map(([tag]) => tag))
     }))
   return {
     ...root,
     named: source.descriptor,
-    presence: (target) => presenceAt(target, at.get(target) ?? new Map(), root.descriptor),
+    presence: (destination) => presenceAt(job, destination, at.get(destination) ?? new Map(), root.descriptor),
     tags,
     kept
   }

@@ -9,8 +9,7 @@ import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
-import type { RegistryError } from "../RegistryError.ts"
-import { ifThere } from "./IfThere.ts"
+import { orAbsent, type RegistryError } from "../RegistryError.ts"
 
 /** Where content may be had from. */
 type Sources = ReadonlyArray<Registry.Registry>
@@ -22,12 +21,12 @@ export const blob = Effect.fnUntraced(function*(
   descriptor: Pick<Descriptor, "digest" | "size">,
   sources: Sources
 ) {
-  if ((yield* ifThere(target.resolveBlob(repository, descriptor.digest, { size: descriptor.size }))) !== undefined) {
+  if ((yield* orAbsent(target.resolveBlob(repository, descriptor.digest, { size: descriptor.size }))) !== undefined) {
     return
   }
   for (const source of sources) {
     if (source === target) continue
-    if ((yield* ifThere(source.resolveBlob(repository, descriptor.digest, { size: descriptor.size }))) === undefined) {
+    if ((yield* orAbsent(source.resolveBlob(repository, descriptor.digest, { size: descriptor.size }))) === undefined) {
       continue
     }
     return yield* Effect.flatMap(
@@ -71,9 +70,9 @@ const parts = Effect.fnUntraced(function*(
     if (!MediaType.isNonDistributable(descriptor.mediaType)) yield* blob(target, repository, descriptor, sources)
   }
   for (const { digest } of manifests) {
-    if ((yield* ifThere(target.resolveManifest(repository, digest))) !== undefined) continue
+    if ((yield* orAbsent(target.resolveManifest(repository, digest))) !== undefined) continue
     for (const source of sources) {
-      const found = source === target ? undefined : yield* ifThere(source.getManifest(repository, digest))
+      const found = source === target ? undefined : yield* orAbsent(source.getManifest(repository, digest))
       if (found === undefined) continue
       const { bytes, descriptor: { mediaType } } = found
       yield* pushManifest(target, repository, { mediaType, bytes, digest }, [], sources)

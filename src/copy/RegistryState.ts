@@ -30,7 +30,7 @@ export const MaxInFlight: Context.Reference<number> = Context.Reference("effect-
 })
 
 /** Repositories by the content that they are known to have, and until when that is believed. */
-export type Places = Map<Digest, Map<Repository, Known>>
+export type KnownLocations = Map<Digest, Map<Repository, Known>>
 
 interface Known {
   readonly until: number
@@ -43,18 +43,18 @@ export interface OpenPush {
   readonly ended: Deferred.Deferred<boolean>
 }
 
-export interface Host {
+export interface RegistryState {
   /** Position in the order in which several registries are used together, so that no two copies wait for each other. */
   readonly id: number
   readonly registry: Registry
   /** Limiters of a registry without one of its own, by their maximum. */
   readonly limiters: Map<number, Limiter.Limiter>
   /** For what is large, so that something is left for what is small. */
-  readonly forLarge: Semaphore.Semaphore
-  readonly blobs: Places
-  readonly manifests: Places
+  readonly largeTransfers: Semaphore.Semaphore
+  readonly blobs: KnownLocations
+  readonly manifests: KnownLocations
   /** Blobs, and manifests with their repository, that are being sent to it. */
-  readonly underWay: Map<string, Deferred.Deferred<void>>
+  readonly transfers: Map<string, Deferred.Deferred<void>>
   /** Pushes of manifests that have not begun yet, by repository and digest. */
   readonly openPushes: Map<string, OpenPush>
   /** Pairs of repositories between which it does not mount. */
@@ -62,9 +62,9 @@ export interface Host {
   /** Repositories that were seen to before the first push. */
   readonly prepared: Map<Repository, Effect.Effect<void, RegistryError>>
   /** Did a copy ask it for something already? */
-  isMet: boolean
+  isContacted: boolean
   /** Was it tried whether it mounts from the repository itself? */
-  isTried: boolean
+  hasTriedSelfMount: boolean
   /** Completed once a blob has shown how the registry answers; absent unless such a blob is on its way. */
   trial: Deferred.Deferred<void> | undefined
 }
@@ -76,23 +76,23 @@ const capacity = 100_000
 const lifetime = 10 * 60 * 1000
 
 // at a time: more do not make a line faster
-const largeAtOnce = 4
+const maxLargeTransfers = 4
 
 let created = 0
 
-const make = (registry: Registry): Host => ({
+const make = (registry: Registry): RegistryState => ({
   id: created++,
   registry,
   limiters: new Map(),
-  forLarge: Semaphore.makeUnsafe(largeAtOnce),
+  largeTransfers: Semaphore.makeUnsafe(maxLargeTransfers),
   blobs: new Map(),
   manifests: new Map(),
-  underWay: new Map(),
+  transfers: new Map(),
   openPushes: new Map(),
   unmountable: new Set(),
   prepared: new Map(),
-  isMet: false,
-  isTried: false,
+  isContacted: false,
+  hasTriedSelfMount: false,
   trial: undefined
 })
 
@@ -104,7 +104,7 @@ const make = (registry: Registry): Host => ({
  * @since 0.1.0
  */
 export interface KnownRegistries {
-  readonly stateOf: (registry: Registry) => Host
+  readonly stateOf: (registry: Registry) => RegistryState
 }
 
 /**
@@ -137,7 +137,7 @@ export interface KnownRegistries {
  * @since 0.1.0
  */
 export const makeKnownRegistries = (): KnownRegistries => {
-  const states = new WeakMap<Registry, Host>()
+  const states = new WeakMap<Registry, RegistryState>()
   return {
     stateOf: (registry) => {
       const state = states.get(registry) ?? make(registry)
@@ -160,11 +160,11 @@ export const KnownRegistries: Context.Reference<KnownRegistries> = Context.Refer
 )
 
 /** Returns what is known of a registry. */
-export const of = (registry: Registry): Effect.Effect<Host> =>
+export const of = (registry: Registry): Effect.Effect<RegistryState> =>
   Effect.map(KnownRegistries, ({ stateOf }) => stateOf(registry))
 
 /** Returns what limits the requests of a copy to a registry. */
-export const limiterOf = ({ limiters, registry }: Host): Effect.Effect<Limiter.Limiter> =>
+export const limiterOf = ({ limiters, registry }: RegistryState): Effect.Effect<Limiter.Limiter> =>
   Effect.map(MaxInFlight, (maximum) => {
     if (registry.limiter !== undefined) return registry.limiter
     const limiter = limiters.get(maximum) ?? Limiter.fixed(maximum)
@@ -173,11 +173,11 @@ export const limiterOf = ({ limiters, registry }: Host): Effect.Effect<Limiter.L
   })
 
 /** Is content known to be in a repository? */
-export const has = (places: Places, repository: Repository, digest: Digest): Effect.Effect<boolean> =>
+export const has = (places: KnownLocations, repository: Repository, digest: Digest): Effect.Effect<boolean> =>
   Effect.map(Clock.currentTimeMillis, (now) => (places.get(digest)?.get(repository)?.until ?? 0) > now)
 
 /** Content is in a repository. */
-export const learn = (places: Places, repository: Repository, digest: Digest): Effect.Effect<void> =>
+export const learn = (places: KnownLocations, repository: Repository, digest: Digest): Effect.Effect<void> =>
   Effect.map(Clock.currentTimeMillis, (now) => {
     const known = places.get(digest) ?? new Map<Repository, Known>()
     known.set(repository, { until: now + lifetime })
@@ -189,13 +189,13 @@ export const learn = (places: Places, repository: Repository, digest: Digest): E
   })
 
 /** Content is not in a repository after all. */
-export const forget = (places: Places, repository: Repository, digest: Digest): void => {
+export const forget = (places: KnownLocations, repository: Repository, digest: Digest): void => {
   places.get(digest)?.delete(repository)
 }
 
 /** Looks content up. If it is absent, what was known of it is forgotten, unless that was learnt meanwhile. */
 export const lookUp = <A, E, R>(
-  places: Places,
+  places: KnownLocations,
   repository: Repository,
   digest: Digest,
   find: Effect.Effect<A | undefined, E, R>
@@ -212,7 +212,7 @@ const pair = (from: Repository, to: Repository): string => `${from} ${to}`
 
 /** A repository from which a blob can be mounted, if one is known: the given one, or one where it was seen. */
 export const origin = (
-  self: Host,
+  self: RegistryState,
   digest: Digest,
   to: Repository,
   given: Repository | undefined
@@ -221,7 +221,7 @@ export const origin = (
     .find((from) => from !== to && !self.unmountable.has(pair(from, to)))
 
 /** The registry does not mount from one repository to the other. */
-export const declined = (self: Host, from: Repository, to: Repository): void => {
+export const declined = (self: RegistryState, from: Repository, to: Repository): void => {
   self.unmountable.add(pair(from, to))
 }
 
@@ -229,14 +229,14 @@ export const declined = (self: Host, from: Repository, to: Repository): void => 
  * Waits until none of these is being sent to the registry, and reserves all of them until the scope closes: two copies
  * never send the same content at the same time, and the second one finds it there.
  */
-export const claim = (self: Host, keys: ReadonlyArray<string>): Effect.Effect<void, never, Scope.Scope> =>
+export const claim = (self: RegistryState, keys: ReadonlyArray<string>): Effect.Effect<void, never, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) => {
-    const other = keys.map((key) => self.underWay.get(key)).find((found) => found !== undefined)
+    const other = keys.map((key) => self.transfers.get(key)).find((found) => found !== undefined)
     if (other !== undefined) return Effect.andThen(restore(Deferred.await(other)), restore(claim(self, keys)))
     const own = Deferred.makeUnsafe<void>()
-    for (const key of keys) self.underWay.set(key, own)
+    for (const key of keys) self.transfers.set(key, own)
     const release = Effect.suspend(() => {
-      for (const key of keys) self.underWay.delete(key)
+      for (const key of keys) self.transfers.delete(key)
       return Deferred.succeed(own, undefined)
     })
     return Effect.flatMap(Effect.scope, (scope) => Scope.addFinalizer(scope, release))

@@ -9,17 +9,17 @@ import type { Digest } from "../Digest.ts"
 import type { Registry } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import type { Permission } from "./Authentication.ts"
-import type { Idle } from "./Idle.ts"
+import type { IdleWatch } from "./IdleWatch.ts"
 import type { Visit } from "./Limits.ts"
 import type { Refusal } from "./Refusal.ts"
 import type { Sessions } from "./Sessions.ts"
 import type { Settings } from "./Settings.ts"
 
-export interface Served {
+export interface ServerContext {
   readonly registry: Registry
   readonly settings: Settings
   readonly sessions: Sessions
-  readonly idle: Idle
+  readonly idle: IdleWatch
 }
 
 /** The answer to a request; what it holds is let go when it has been sent. */

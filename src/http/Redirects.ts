@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Stream from "effect/Stream"
-import * as Urls from "../auth/Urls.ts"
+import * as Urls from "./Urls.ts"
 
 const limit = 10
 
