@@ -2,7 +2,7 @@
  * A registry behind HTTP: the client of the OCI distribution specification.
  *
  * It works over any `HttpClient` that returns redirects and bodies as they are and keeps the `Content-Length` of a
- * streamed body; on Node that is `NodeHttpClient.layerUndici`. The one over `fetch` serves for reading, not for pushing.
+ * streamed body; on Node that is `NodeHttp.layer`. The one over `fetch` serves for reading, not for pushing.
  *
  * Who we are is said when the registry asks, and from then on with every request: by a name and password, or by a token
  * from the service that the registry names, which is renewed before it expires. Nothing of it goes to any other origin,
@@ -109,9 +109,9 @@ export interface Options {
  * **Example** (Listing tags)
  *
  * ```ts import.meta.vitest
- * import { NodeHttpClient } from "@effect/platform-node"
  * import { Effect, Stream } from "effect"
  * import * as HttpRegistry from "effect-oci/HttpRegistry"
+ * import * as NodeHttp from "effect-oci/NodeHttp"
  * import * as Reference from "effect-oci/Reference"
  *
  * const program = Effect.gen(function*() {
@@ -119,7 +119,7 @@ export interface Options {
  *   return yield* Stream.runCollect(registry.tags(Reference.Repository.make("team/app")))
  * })
  *
- * await Effect.runPromise(Effect.provide(program, NodeHttpClient.layerUndici)) // => ["1"]
+ * await Effect.runPromise(Effect.provide(program, NodeHttp.layer())) // => ["1"]
  * ```
  *
  * @category constructors
@@ -164,9 +164,9 @@ export const make = Effect.fnUntraced(function*(
  * **Example** (A program for any registry, given one behind HTTP)
  *
  * ```ts import.meta.vitest
- * import { NodeHttpClient } from "@effect/platform-node"
  * import { Effect, Layer } from "effect"
  * import * as HttpRegistry from "effect-oci/HttpRegistry"
+ * import * as NodeHttp from "effect-oci/NodeHttp"
  * import * as Reference from "effect-oci/Reference"
  * import * as Registry from "effect-oci/Registry"
  *
@@ -174,7 +174,7 @@ export const make = Effect.fnUntraced(function*(
  *   registry.resolveManifest(Reference.Repository.make("team/app"), Reference.Tag.make("1"))
  * )
  *
- * const layer = HttpRegistry.layer({ host: "ghcr.io" }).pipe(Layer.provide(NodeHttpClient.layerUndici))
+ * const layer = HttpRegistry.layer({ host: "ghcr.io" }).pipe(Layer.provide(NodeHttp.layer()))
  *
  * const { mediaType } = await Effect.runPromise(Effect.provide(program, layer))
  * mediaType // => "application/vnd.oci.image.index.v1+json"

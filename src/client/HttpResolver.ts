@@ -70,9 +70,9 @@ const apiHost = (host: string): string => {
  * **Example** (One client for each host)
  *
  * ```ts import.meta.vitest
- * import { NodeHttpClient } from "@effect/platform-node"
  * import { Effect } from "effect"
  * import * as HttpResolver from "effect-oci/HttpResolver"
+ * import * as NodeHttp from "effect-oci/NodeHttp"
  * import * as Reference from "effect-oci/Reference"
  *
  * const host = Reference.Host.make("ghcr.io")
@@ -82,7 +82,7 @@ const apiHost = (host: string): string => {
  *   return (yield* resolver.resolve(host)) === (yield* resolver.resolve(host))
  * })
  *
- * await Effect.runPromise(Effect.provide(program, NodeHttpClient.layerUndici)) // => true
+ * await Effect.runPromise(Effect.provide(program, NodeHttp.layer())) // => true
  * ```
  *
  * @category constructors
@@ -147,14 +147,14 @@ export const make = Effect.fnUntraced(function*(
  * **Example** (References that lead anywhere)
  *
  * ```ts import.meta.vitest
- * import { NodeHttpClient } from "@effect/platform-node"
  * import { Effect, Layer } from "effect"
  * import * as HttpResolver from "effect-oci/HttpResolver"
  * import * as Namespace from "effect-oci/Namespace"
+ * import * as NodeHttp from "effect-oci/NodeHttp"
  *
  * const layer = Namespace.layer.pipe(
  *   Layer.provide(HttpResolver.layer({ plainHttp: ["registry.internal:5000"] })),
- *   Layer.provide(NodeHttpClient.layerUndici)
+ *   Layer.provide(NodeHttp.layer())
  * )
  *
  * const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("registry.internal:5000/team/app:1"))
@@ -176,14 +176,14 @@ export const layer = (options?: Options): Layer.Layer<Resolver.Resolver, never, 
  * **Example** (For a resolver of one's own)
  *
  * ```ts import.meta.vitest
- * import { NodeHttpClient } from "@effect/platform-node"
  * import { Effect, Layer } from "effect"
  * import { ExternalBlobs } from "effect-oci/ExternalBlobs"
  * import * as HttpResolver from "effect-oci/HttpResolver"
  * import * as Namespace from "effect-oci/Namespace"
+ * import * as NodeHttp from "effect-oci/NodeHttp"
  * import * as Resolver from "effect-oci/Resolver"
  *
- * const external = HttpResolver.layerExternalBlobs().pipe(Layer.provide(NodeHttpClient.layerUndici))
+ * const external = HttpResolver.layerExternalBlobs().pipe(Layer.provide(NodeHttp.layer()))
  * const resolver = Layer.succeed(Resolver.Resolver, Resolver.static({}))
  *
  * const layer = Namespace.layer.pipe(Layer.provide(resolver), Layer.provideMerge(external))

@@ -33,8 +33,10 @@ export interface Settings {
 /** The connection could not be made in time. */
 class ConnectTimeout extends Data.Error<{ readonly code: "ETIMEDOUT"; readonly message: string }> {}
 
-/** The proxy did not make a tunnel. */
-class TunnelRefused extends Data.Error<{ readonly code: "ERR_PROXY_TUNNEL"; readonly message: string }> {}
+/** The proxy did not make a tunnel. The code says whether it may do so later. */
+class TunnelRefused
+  extends Data.Error<{ readonly code: "ERR_INVALID_PROXY" | "ERR_PROXY_TUNNEL"; readonly message: string }>
+{}
 
 // how long a connection is kept that no request uses, in milliseconds, if the server does not ask for less
 const idleTimeout = 4000
@@ -186,11 +188,12 @@ const openTunnel = (
   const request = url.protocol === "https:" ? Https.request({ ...to, ...proxyTls }) : Http.request(to)
   request.once("close", failAfter(duration, (error) => request.destroy(error)))
   request.on("error", onResult)
-  request.once("connect", ({ statusCode }, socket, head) => {
+  request.once("connect", ({ statusCode = 0 }, socket, head) => {
     if (statusCode === 200 && head.length === 0) return onResult(socket)
     socket.destroy()
-    const message = `the proxy answered CONNECT with ${statusCode === 200 ? "more than a tunnel" : statusCode}`
-    onResult(new TunnelRefused({ code: "ERR_PROXY_TUNNEL", message }))
+    const code = statusCode >= 400 && statusCode < 500 ? "ERR_INVALID_PROXY" : "ERR_PROXY_TUNNEL"
+    const what = statusCode === 200 ? "more than a tunnel" : statusCode
+    onResult(new TunnelRefused({ code, message: `it answered CONNECT with ${what}` }))
   })
   return request.end()
 }

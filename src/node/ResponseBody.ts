@@ -29,6 +29,8 @@ export interface ResponseBody {
   readonly stream: Stream.Stream<Uint8Array, unknown>
   /** All of it. */
   readonly bytes: Effect.Effect<Uint8Array<ArrayBuffer>, unknown>
+  /** Ends a body that is not complete, after an error of the connection. */
+  readonly fail: (error: Error) => void
 }
 
 // maximum size of a body that is read as one piece, in bytes
@@ -47,7 +49,7 @@ const join = (pieces: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
   return bytes
 }
 
-const emptyBody: ResponseBody = { stream: Stream.empty, bytes: Effect.sync(() => new Uint8Array()) }
+const emptyBody: ResponseBody = { stream: Stream.empty, bytes: Effect.sync(() => new Uint8Array()), fail: () => {} }
 
 /** Creates the body of a response, which begins to arrive. `onEnd` runs after its last byte, or after it broke off. */
 export const make = (
@@ -143,6 +145,7 @@ export const make = (
         pull
       )
     )),
-    bytes: Effect.map(all, () => join(pieces))
+    bytes: Effect.map(all, () => join(pieces)),
+    fail: finish
   }
 }

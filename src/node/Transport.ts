@@ -152,7 +152,9 @@ const answerTo = (
       outgoing.destroy()
     }, Duration.toMillis(headersTimeout))
 
+    let received: ResponseBody.ResponseBody | undefined
     outgoing.on("error", (error) => {
+      if (received !== undefined) return received.fail(explain(error))
       if (!isStale(outgoing, error)) return fail(explain(error))
       release()
       settle(exchange(sending, body))
@@ -164,7 +166,7 @@ const answerTo = (
     outgoing.on("response", (message) => {
       const { statusCode } = message
       const hasBody = request.method !== "HEAD" && statusCode !== 204 && statusCode !== 304
-      const received = ResponseBody.make(message, hasBody, {
+      received = ResponseBody.make(message, hasBody, {
         limit: Duration.toMillis(idleTimeout),
         late: () => timedOut("body", idleTimeout)
       }, () => {

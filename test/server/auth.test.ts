@@ -1,10 +1,10 @@
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Logger, Redacted, Schema, Stream } from "effect"
 import * as Authentication from "effect-oci/Authentication"
 import * as Credentials from "effect-oci/Credentials"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import * as NodeHttp from "effect-oci/NodeHttp"
 import { Contract } from "effect-oci/testing"
 import { TestClock } from "effect/testing"
 import { pushBlob, pushImage, repository, tag } from "../utils/images.ts"
@@ -146,7 +146,7 @@ describe("a registry that wants a name and password", () => {
       })
       const client = yield* HttpRegistry.make({ host, plainHttp: true, credentials })
       yield* Effect.forEach(Contract.cases.slice(0, 20), ({ effect }) => Effect.scoped(effect(client)))
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+    }).pipe(Effect.provide(NodeHttp.layer())))
 })
 
 describe("credentials that are nonsense", () => {
@@ -515,7 +515,7 @@ describe("a registry that wants a token", () => {
       assert.strictEqual((yield* reasonOf(reader.startUpload(app)))._tag, "Denied")
       const stranger = yield* clientOf({ _tag: "Basic", username: "eve", password: Redacted.make("guess") })
       assert.oneOf((yield* reasonOf(Stream.runDrain(stranger.tags(app))))._tag, ["Denied", "Unauthorized"])
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+    }).pipe(Effect.provide(NodeHttp.layer())))
 
   it.live("lets a client of ours in by an identity token", () =>
     Effect.gen(function*() {
@@ -526,5 +526,5 @@ describe("a registry that wants a token", () => {
       })
       const client = yield* HttpRegistry.make({ host, plainHttp: true, credentials })
       assert.deepStrictEqual(yield* Stream.runCollect(client.tags(app)), [tag("1")])
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+    }).pipe(Effect.provide(NodeHttp.layer())))
 })
