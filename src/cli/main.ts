@@ -18,11 +18,15 @@ if (major < 22 || major === 22 && minor < 19) {
 } else if (second === undefined && (first === "--version" || first === "-v")) {
   process.stdout.write(`effect-oci v${version}\n`, () => streams.end(0, process.exit))
 } else {
-  // V8 would let the chunks of blobs pile up in a growing young generation: kept small, it frees them soon
-  setFlagsFromString("--semi-space-growth-factor=1")
-  // V8 would let garbage grow to several times what is in use, for example while a registry lists very much, or while
-  // clients send chunks of one byte to a server
-  setFlagsFromString(`--heap-growing-percent=${first === "serve" ? 20 : 50}`)
+  if (first === "serve") {
+    // kept small, the young generation frees the chunks of clients soon
+    setFlagsFromString("--semi-space-growth-factor=1")
+    // V8 would let garbage grow to several times what is in use, for example while clients send chunks of one byte
+    setFlagsFromString("--heap-growing-percent=20")
+  } else {
+    // one that has its full size from the start is collected less often, which saves a tenth of the time of a copy
+    setFlagsFromString("--min-semi-space-size=16")
+  }
   // Deno has none
   module.enableCompileCache?.()
   void import("./run.ts")

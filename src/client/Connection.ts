@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import type * as Headers from "effect/http/Headers"
 import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientError from "effect/http/HttpClientError"
@@ -26,6 +27,7 @@ import { overdue } from "../http/Deadline.ts"
 import * as ErrorBody from "../http/ErrorBody.ts"
 import * as Redirects from "../http/Redirects.ts"
 import * as Spans from "../http/Spans.ts"
+import * as TimedOut from "../http/TimedOut.ts"
 import * as TransportFailure from "../http/TransportFailure.ts"
 import { resolve, withParameters } from "../http/Urls.ts"
 import * as Limiter from "../Limiter.ts"
@@ -226,6 +228,8 @@ export const make = Effect.fnUntraced(function*(
   const { credentials, mirrorOf, name, origin, tokenRealms = "https", transformClient } = options
   const environment = yield* HttpClient.HttpClient
   const client = transformClient === undefined ? environment : transformClient(environment)
+  // then there are no fibers that watch the time
+  const keepsTime = transformClient === undefined && TimedOut.keepsTime(environment)
   const limiter = (yield* Limiter.PerRegistry)()
   const capabilities = yield* Ref.make<Registry.Capabilities>({
     ...KnownHosts.capabilities(name),
@@ -331,14 +335,15 @@ export const make = Effect.fnUntraced(function*(
         }),
         Stream.mkUint8Array
       )
-      const bytes = yield* reading.pipe(
+      const read = reading.pipe(
         Effect.catchIf(isBodiless, () => Effect.succeed(new Uint8Array())),
-        Effect.mapError(transport(call)),
-        Effect.raceFirst(overdue(
-          () => since + Duration.toMillis(duration) - clock.currentTimeMillisUnsafe(),
-          () => tooLate(call, "body", duration)
-        ))
+        Effect.mapError(transport(call))
       )
+      const late = overdue(
+        () => since + Duration.toMillis(duration) - clock.currentTimeMillisUnsafe(),
+        () => tooLate(call, "body", duration)
+      )
+      const bytes = yield* keepsTime && wanted ? read : Effect.raceFirst(read, late)
       yield* freed
       return { bytes, complete: size <= limit }
     }
@@ -352,7 +357,9 @@ export const make = Effect.fnUntraced(function*(
         response.stream.pipe(
           Stream.catchIf(isBodiless, () => Stream.empty),
           Stream.mapError(transport(call)),
-          Stream.timeoutOrElse({ duration, orElse: () => Stream.fail(tooLate(call, "body", duration)) })
+          keepsTime
+            ? identity
+            : Stream.timeoutOrElse({ duration, orElse: () => Stream.fail(tooLate(call, "body", duration)) })
         )))
 
   const readError = (call: Call, response: HttpClientResponse.HttpClientResponse) =>
@@ -447,7 +454,9 @@ export const make = Effect.fnUntraced(function*(
       const note = yield* limiter.begin
       const response = yield* execute(by, request).pipe(
         Effect.catch(unanswered(call, request)),
-        Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(call, "headers", duration)) }),
+        keepsTime && Duration.Equivalence(duration, yield* HeadersTimeout)
+          ? identity
+          : Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(call, "headers", duration)) }),
         Spans.traced(request)
       )
       yield* answered(note, response)

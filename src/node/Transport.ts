@@ -15,7 +15,7 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Http from "node:http"
 import * as Timers from "node:timers"
-import { TimedOut } from "../http/TimedOut.ts"
+import { keepingTime, TimedOut } from "../http/TimedOut.ts"
 import type { Unusable } from "./ProxyChoice.ts"
 import * as RequestBody from "./RequestBody.ts"
 import * as Response from "./Response.ts"
@@ -184,9 +184,9 @@ const answerTo = (
     })
   })
 
-/** Makes a client. */
+/** Creates a client. */
 export const make = ({ headersTimeout, idleTimeout, route }: Options): HttpClient.HttpClient =>
-  HttpClient.make((request, url, signal, fiber) => {
+  keepingTime(HttpClient.make((request, url, signal, fiber) => {
     const found = route(url, fiber)
     if (found._tag === "Unusable") {
       return Effect.fail(failed(request, new Unanswered({ code: "ERR_INVALID_PROXY", message: found.problem })))
@@ -205,4 +205,4 @@ export const make = ({ headersTimeout, idleTimeout, route }: Options): HttpClien
       Effect.mapError((cause) => failed(request, cause)),
       Effect.flatMap((encoded) => exchange(sending, encoded))
     )
-  })
+  }))
