@@ -10,12 +10,12 @@ import { version } from "./version.ts"
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
 const [first, second] = process.argv.slice(2)
 
-streams.watch()
 if (major < 22 || major === 22 && minor < 19) {
   // what is imported statically would fail on an old Node before this could say so
   process.stderr.write(`effect-oci: it needs Node 22.19 or newer, and this is ${process.versions.node}\n`)
   process.exitCode = 1
 } else if (second === undefined && (first === "--version" || first === "-v")) {
+  streams.watch()
   process.stdout.write(`effect-oci v${version}\n`, () => streams.end(0, process.exit))
 } else {
   if (first === "serve") {

@@ -41,6 +41,8 @@ const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
   )
 })
 
+streams.watch()
+
 const args = process.argv.slice(2)
 
 // the heap of a server is limited from the start
