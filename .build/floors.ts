@@ -18,17 +18,22 @@ interface Source {
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   [
     "Text",
+    "Uuid",
     "KeyedLock",
     "JsonScan",
     "JsonArray",
+    "OtherFields",
     "Digest",
     "Hasher",
+    "NobleHasher",
     "MediaType",
     "Platform",
     "Descriptor",
     "Manifest",
     "LargeManifest",
     "Reference",
+    "TagFilter",
+    "DockerHub",
     "TokenScope"
   ],
   ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
@@ -41,6 +46,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["server"],
   ["copy"],
   ["Namespace"],
+  ["fetch"],
   ["index"],
   ["testing"],
   ["node"],
@@ -53,8 +59,9 @@ const strangers = ["stores", "views", "client", "server"]
 const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<string>]> = [
   [/^@?effect(\/[a-z-]+)*$/, []],
   [/^effect-oci(\/|$)/, []],
-  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "node", "cli"]],
-  [/^@effect\/platform-node/, ["node", "cli"]]
+  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "testing", "fetch", "node", "cli"]],
+  [/^@effect\/platform-node/, ["node", "cli"]],
+  [/^@noble\/hashes/, ["NobleHasher"]]
 ]
 const nodeRooms = ["node", "cli"]
 

@@ -1,5 +1,5 @@
 /**
- * Descriptors: what content is called, how long it is and what it is made of (image-spec, `descriptor.md`).
+ * Descriptors: the media type, digest and size of content (image-spec, `descriptor.md`).
  *
  * @since 0.1.0
  */
@@ -10,7 +10,42 @@ import * as Schema from "effect/Schema"
 import * as Digest from "./Digest.ts"
 import * as Hasher from "./Hasher.ts"
 import * as MediaType from "./MediaType.ts"
+import * as OtherFields from "./OtherFields.ts"
 import { Platform } from "./Platform.ts"
+
+/**
+ * A descriptor. Fields of other names survive decoding and encoding: {@link otherFields} returns them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Descriptor {
+  /** Media type of the content. It is blank if the document does not name it. */
+  readonly mediaType: string
+  readonly digest: Digest.Digest
+  /** Size of the content, in bytes. */
+  readonly size: number
+  /** Addresses from which the content may be downloaded. */
+  readonly urls?: ReadonlyArray<string> | undefined
+  readonly annotations?: Readonly<Record<string, string>> | undefined
+  /** The content itself, in base64. */
+  readonly data?: string | undefined
+  /** Type of the artifact that the content is, if it is a manifest. */
+  readonly artifactType?: string | undefined
+  /** Platform that the content is for, if it is a manifest in an image index. */
+  readonly platform?: Platform | undefined
+}
+
+const Declared = Schema.Struct({
+  mediaType: Schema.String.pipe(Schema.withDecodingDefaultTypeKey(Effect.succeed(""))),
+  digest: Digest.Digest,
+  size: Schema.Natural,
+  urls: Schema.optional(Schema.Array(Schema.String)),
+  annotations: Schema.optional(Schema.Record(Schema.String, Schema.String)),
+  data: Schema.optional(Schema.String),
+  artifactType: Schema.optional(Schema.String),
+  platform: Schema.optional(Platform).pipe(Schema.catchDecoding(() => Effect.succeedNone))
+})
 
 /**
  * Schema of a descriptor. Fields that are not declared here survive decoding and encoding. A media type that is absent
@@ -19,32 +54,38 @@ import { Platform } from "./Platform.ts"
  * @category schemas
  * @since 0.1.0
  */
-export const Descriptor = Schema.StructWithRest(
-  Schema.Struct({
-    mediaType: Schema.String.pipe(Schema.withDecodingDefaultTypeKey(Effect.succeed(""))),
-    digest: Digest.Digest,
-    /** In bytes. */
-    size: Schema.Natural,
-    urls: Schema.optionalKey(Schema.Array(Schema.String)),
-    annotations: Schema.optionalKey(Schema.Record(Schema.String, Schema.String)),
-    data: Schema.optionalKey(Schema.String),
-    artifactType: Schema.optionalKey(Schema.String),
-    platform: Schema.optionalKey(Platform).pipe(Schema.catchDecoding(() => Effect.succeedNone))
-  }),
-  [Schema.Record(Schema.String, Schema.Json)]
+export const Descriptor: Schema.Codec<Descriptor, typeof Declared.Encoded> = Schema.StructWithRest(
+  Declared,
+  OtherFields.kept
 )
 
 /**
- * A descriptor.
+ * Returns the fields of a descriptor that {@link Descriptor} does not declare, such as those of other versions of the
+ * specification.
  *
- * @category models
+ * **Example** (Reading a field that is not declared)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Schema } from "effect"
+ * import * as Descriptor from "effect-oci/Descriptor"
+ *
+ * const program = Effect.gen(function*() {
+ *   const described = yield* Descriptor.fromBytes(new TextEncoder().encode("hello"))
+ *   const descriptor = yield* Schema.decodeUnknownEffect(Descriptor.Descriptor)({ ...described, "org.example": [1] })
+ *   return Descriptor.otherFields(descriptor)
+ * })
+ *
+ * Effect.runSync(program) // => { "org.example": [1] }
+ * ```
+ *
+ * @category accessors
  * @since 0.1.0
  */
-export type Descriptor = typeof Descriptor.Type
+export const otherFields = (self: Descriptor): Readonly<Record<string, Schema.Json>> => OtherFields.of(Declared, self)
 
 const emptyObject = new TextEncoder().encode("{}")
 
-/** Returns the bytes in `data`, if there are as many as the size says. */
+/** Returns the bytes in `data`, if their number is the size of the descriptor. */
 const decodeData = ({ data = "", size }: Descriptor): Uint8Array | undefined => {
   // before anything is decoded: four characters stand for three bytes
   if (data.length !== 4 * Math.ceil(size / 3)) return undefined
@@ -54,7 +95,7 @@ const decodeData = ({ data = "", size }: Descriptor): Uint8Array | undefined => 
 
 /**
  * Returns the content of a descriptor, if it is known without a registry: its `data` (image-spec, `descriptor.md`), or
- * the empty JSON object, which artifacts have as their config. Content that has not the digest and size of the
+ * the empty JSON object, which artifacts have as their config. Content that does not match the digest and size of the
  * descriptor is not returned.
  *
  * **Example** (Content within a descriptor)
@@ -86,7 +127,7 @@ export const inlineContent = (self: Descriptor): Effect.Effect<Uint8Array | unde
 }
 
 /**
- * Describes some bytes. They are `application/octet-stream` and the digest is of `sha256`, unless said otherwise.
+ * Creates the descriptor of bytes. Default media type: `application/octet-stream`. Default algorithm: `sha256`.
  *
  * **Example** (Describing a layer)
  *

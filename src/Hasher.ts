@@ -1,8 +1,8 @@
 /**
- * Computing digests, and verifying content against them while it flows.
+ * Computation of digests, and verification of content while it streams.
  *
- * The hashes themselves come from the {@link Hasher} reference. Its default uses `node:crypto` if the runtime has it,
- * as Node, Bun and Deno do. A program can replace it, for example by one that hashes on a worker, or for a browser.
+ * Hashes are computed by the {@link Hasher} reference. Its default uses `node:crypto` if the runtime has it,
+ * as Node, Bun and Deno do. A program can replace it: by `NobleHasher` in a browser, or by one that hashes on a worker.
  *
  * @since 0.1.0
  */
@@ -14,19 +14,19 @@ import * as Stream from "effect/Stream"
 import * as Digest from "./Digest.ts"
 
 /**
- * The hash of what it was fed so far. Chunks are fed in order, one call after another.
+ * A hash that is computed chunk by chunk. The chunks are passed in order, one call after another.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Hash {
   readonly update: (chunks: ReadonlyArray<Uint8Array>) => Effect.Effect<void>
-  /** The digest of all chunks; asked for once, at the end. */
+  /** The digest of all chunks. It is read once, at the end. */
   readonly digest: Effect.Effect<Digest.Digest>
 }
 
 /**
- * Makes hashes. What a hash occupies is given back when its scope closes.
+ * Creates hashes. The resources of a hash are released when its scope closes.
  *
  * @category models
  * @since 0.1.0
@@ -36,7 +36,7 @@ export interface Hasher {
 }
 
 /**
- * Content cannot be verified: nobody here computes digests of this algorithm.
+ * Content cannot be verified, because the {@link Hasher} does not compute digests of this algorithm.
  *
  * @category errors
  * @since 0.1.0
@@ -51,12 +51,15 @@ export class UnsupportedAlgorithm
     return false
   }
   override get message(): string {
-    return `content cannot be verified: no digests of algorithm ${JSON.stringify(this.algorithm.slice(0, 64))} here`
+    // only a runtime without node:crypto lacks these
+    return this.algorithm === "sha256" || this.algorithm === "sha512"
+      ? `content cannot be verified: this runtime does not compute ${this.algorithm}; provide NobleHasher.layer`
+      : `content cannot be verified: no digests of algorithm ${JSON.stringify(this.algorithm.slice(0, 64))} here`
   }
 }
 
 /**
- * The content has another digest than the one it was promised under.
+ * The content does not have the expected digest.
  *
  * @category errors
  * @since 0.1.0
@@ -69,13 +72,13 @@ export class DigestMismatch extends Schema.TaggedError<DigestMismatch>("effect-o
     return false
   }
   override get message(): string {
-    return `the content is not what its digest says: expected ${this.expected}, got ${this.actual}`
+    return `the content does not match its digest: expected ${this.expected}, got ${this.actual}`
   }
 }
 
 /**
- * The content has another length, in bytes, than the one it was promised with. Content that is too long is given up
- * at the first byte too many: `actual` is then how much had come.
+ * The content does not have the expected size, in bytes. Content that is too long fails at the first excess byte:
+ * `actual` is then the number of bytes received so far.
  *
  * @category errors
  * @since 0.1.0
@@ -92,7 +95,7 @@ export class SizeMismatch extends Schema.TaggedError<SizeMismatch>("effect-oci/H
   }
 }
 
-/** What is used of `node:crypto`. */
+/** The part of `node:crypto` that is used. */
 interface Crypto {
   readonly createHash: (algorithm: string) => {
     readonly update: (chunk: Uint8Array) => unknown
@@ -107,7 +110,9 @@ interface Crypto {
 const runtimeCrypto = (): Crypto | undefined => {
   // browsers have no `process`
   const { process } = globalThis as {
-    readonly process?: { readonly getBuiltinModule?: (name: "node:crypto") => Crypto | undefined }
+    readonly process?:
+      | { readonly getBuiltinModule?: ((name: "node:crypto") => Crypto | undefined) | undefined }
+      | undefined
   }
   return process?.getBuiltinModule?.("node:crypto")
 }
@@ -145,7 +150,7 @@ export const Hasher: Context.Reference<Hasher> = Context.Reference("effect-oci/H
 })
 
 /**
- * The digest of some bytes. The algorithm is `sha256` unless named.
+ * Computes the digest of bytes. Default algorithm: `sha256`.
  *
  * @category constructors
  * @since 0.1.0
@@ -163,7 +168,7 @@ export const digest = Effect.fnUntraced(function*(
 })
 
 /**
- * Fails unless the bytes have this digest.
+ * Fails with `DigestMismatch` unless the bytes have this digest.
  *
  * @category combinators
  * @since 0.1.0
@@ -177,15 +182,15 @@ export const verifyBytes = Effect.fnUntraced(function*(
 })
 
 /**
- * Verifies one piece of content that may be read in several goes. Each begins where any before it had come to, or earlier;
- * what was hashed by then is passed over, so that every byte is hashed once. A go that begins beyond that cannot be
- * verified. One is read at a time.
+ * Verifies content that may be read in several attempts, one after another. Every byte is hashed once, because an
+ * attempt that begins at or before the last hashed byte skips what was hashed. An attempt that begins after it cannot
+ * be verified.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Verifier {
-  /** Lets the content through from `offset` on, and fails before its last chunk when digest or size are not as expected. */
+  /** Verifies a stream of the content from `offset` on. Fails before its last chunk if digest or size do not match. */
   readonly from: (
     offset: number
   ) => <E, R>(
@@ -194,7 +199,7 @@ export interface Verifier {
 }
 
 /**
- * Makes a {@link Verifier}.
+ * Creates a {@link Verifier}.
  *
  * @category constructors
  * @since 0.1.0
@@ -248,8 +253,8 @@ export const verifier = Effect.fnUntraced(function*(
 })
 
 /**
- * Lets a stream of bytes through while hashing it, and fails before its last chunk is handed on when digest or size are
- * not as expected; content that is too short fails where it ends.
+ * Verifies a stream of bytes while it is read. Fails before the last chunk is handed on if digest or size do not match.
+ * Content that is too short fails at its end.
  *
  * @category combinators
  * @since 0.1.0

@@ -20,19 +20,23 @@ export interface JsonArray {
   readonly document: (index: number) => Uint8Array
   /** Returns true if the text of the array contains this text. */
   readonly includes: (text: string) => boolean
-  /** Text of the document, with an empty array in place of the array. */
-  readonly rest: string
+  /** Returns the bytes of a piece. */
+  readonly piece: (index: number) => Uint8Array
+  /** The document with an empty array in place of the array. */
+  readonly rest: Uint8Array
+  /** True if the document has the field more than once. Parsers take the last one, and so does this; others may not. */
+  readonly isRepeated: boolean
 }
 
 // in bytes
 const sliceLength = 1024 * 1024
-const restLimit = 1024 * 1024
 
 /** Positions of the array, after its first bracket and at its last one, and of the ends of its pieces. */
 interface Found {
   readonly start: number
   readonly end: number
   readonly ends: ReadonlyArray<number>
+  readonly isRepeated: boolean
 }
 
 const decodeString = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.String))
@@ -46,12 +50,13 @@ const find = Effect.fnUntraced(function*(bytes: Uint8Array, field: string, piece
   Found | undefined
 > {
   const decoder = new TextDecoder()
-  const ends: Array<number> = []
+  let ends: Array<number> = []
   let start = bytes.length
   let end = bytes.length
   let depth = 0
   let name: readonly [start: number, end: number] = [0, 0]
   let isFound = false
+  let isRepeated = false
   let isField = false
   let pause = sliceLength
   for (let at = 0, next = 0; at < bytes.length; at = next) {
@@ -76,9 +81,10 @@ const find = Effect.fnUntraced(function*(bytes: Uint8Array, field: string, piece
     } else if (byte === JsonScan.quote && depth === 1) name = [at, next]
     else if (byte === JsonScan.comma && depth === 1) isField = false
     else if (byte === JsonScan.colon && depth === 1 && isName(decoder.decode(bytes.subarray(...name)), field)) {
-      // readers would take different ones of two fields with that name
-      if (isFound) return undefined
+      isRepeated = isFound
       isField = isFound = true
+      start = end = bytes.length
+      ends = []
     }
   }
   if (depth !== 0) return undefined
@@ -86,7 +92,7 @@ const find = Effect.fnUntraced(function*(bytes: Uint8Array, field: string, piece
   // a comma before the end
   if (isLastBlank && ends.length > 0) return undefined
   if (!isLastBlank) ends.push(end)
-  return { start, end, ends }
+  return { start, end, ends, isRepeated }
 })
 
 const concat = (...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
@@ -101,16 +107,14 @@ const concat = (...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
 
 /**
  * Cuts a document within the array of `field`: at each comma, or at the first comma after `pieceSize` bytes. If there
- * is no such array, all of the document is `rest`. Returns `undefined` if the document is not an object, has two such
- * fields, or has more than 1 MiB outside of the array.
+ * is no such array, all of the document is `rest`. Returns `undefined` if the document is not an object.
  */
 export const make = Effect.fnUntraced(function*(bytes: Uint8Array, field: string, pieceSize = 0): Effect.fn.Return<
   JsonArray | undefined
 > {
   const found = yield* find(bytes, field, pieceSize)
   if (found === undefined) return undefined
-  const { end, ends, start } = found
-  if (bytes.length - (end - start) > restLimit) return undefined
+  const { end, ends, isRepeated, start } = found
   const decoder = new TextDecoder()
   const piece = (index: number) =>
     bytes.subarray(index === 0 ? start : (ends[index - 1] ?? end) + 1, ends[index] ?? end)
@@ -118,8 +122,10 @@ export const make = Effect.fnUntraced(function*(bytes: Uint8Array, field: string
   return {
     length: ends.length,
     text: (index) => decoder.decode(piece(index)),
+    piece,
     document: (index) => around(piece(index)),
     includes: (text) => decoder.decode(bytes.subarray(start, end)).includes(text),
-    rest: decoder.decode(around(new Uint8Array()))
+    rest: around(new Uint8Array()),
+    isRepeated
   }
 })

@@ -55,17 +55,55 @@ export const endOfValue = (json: Json, start: number): number => {
   return at
 }
 
-/** Returns the limit that a document exceeds, or `undefined`. The document need not be valid. */
-export const excess = (json: Json): "levels" | "values" | undefined => {
-  let levels = 0
+/** A field of an object, as positions in the document. */
+interface Field {
+  readonly name: readonly [start: number, end: number]
+  readonly value: readonly [start: number, end: number]
+}
+
+/** Returns the fields of a document that is an object. Their values are not checked. */
+export const fields = function*(json: Json): Generator<Field> {
+  let at = endOfSpace(json, 0)
+  if (codeAt(json, at) !== openBrace) return
+  do {
+    at = endOfSpace(json, at + 1)
+    if (codeAt(json, at) !== quote) return
+    const name = [at, endOfString(json, at)] as const
+    at = endOfSpace(json, name[1])
+    if (codeAt(json, at) !== colon) return
+    const start = endOfSpace(json, at + 1)
+    const value = [start, endOfValue(json, start)] as const
+    yield { name, value }
+    at = endOfSpace(json, value[1])
+  } while (codeAt(json, at) === comma)
+}
+
+/**
+ * Returns the limit that a document exceeds, or `undefined`: levels, values, or fields of one object. The document need
+ * not be valid.
+ */
+export const excess = (json: Json, fieldLimit: number = valueLimit): "levels" | "values" | "fields" | undefined => {
+  /** Numbers of fields, or of items, that are open at each level. */
+  const counts = new Uint32Array(levelLimit + 1)
+  const isObject = new Uint8Array(levelLimit + 1)
+  let level = 0
   let values = 1
   let at = 0
   while (at < json.length) {
     const code = codeAt(json, at)
-    if (isOpening(code)) levels++
-    else if (isClosing(code)) levels--
-    if (isOpening(code) || code === comma) values++
-    if (levels > levelLimit) return "levels"
+    if (isOpening(code)) {
+      if (++level > levelLimit) return "levels"
+      counts[level] = 1
+      isObject[level] = code === openBrace ? 1 : 0
+      values++
+    } else if (isClosing(code)) {
+      level = Math.max(0, level - 1)
+    } else if (code === comma) {
+      const count = (counts[level] ?? 0) + 1
+      counts[level] = count
+      values++
+      if (count > fieldLimit && isObject[level] === 1) return "fields"
+    }
     if (values > valueLimit) return "values"
     at = code === quote ? endOfString(json, at) : at + 1
   }

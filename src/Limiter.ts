@@ -32,7 +32,7 @@ export interface Limiter {
    */
   readonly begin: Effect.Effect<(outcome: "answered" | "refused") => Effect.Effect<void>>
   /** Limiters that {@link all} has combined. A permit is taken of each of them. */
-  readonly parts?: ReadonlyArray<Limiter>
+  readonly parts?: ReadonlyArray<Limiter> | undefined
 }
 
 let created = 0
@@ -80,9 +80,9 @@ export const unlimited = (): Limiter => ({
  */
 export const adaptive = (options?: {
   /** Initial limit, at most the maximum. Default: 16. */
-  readonly start?: number
+  readonly start?: number | undefined
   /** Largest limit. Default: 64. */
-  readonly maximum?: number
+  readonly maximum?: number | undefined
 }): Limiter => {
   const { maximum = 64 } = options ?? {}
   const start = Math.min(options?.start ?? 16, maximum)

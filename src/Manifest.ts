@@ -1,9 +1,9 @@
 /**
- * Manifests: the JSON documents that say what an image or artifact consists of.
+ * Manifests: JSON documents that list the content of an image or artifact.
  *
- * Five types are understood: the OCI image manifest and image index, their two Docker ancestors, and the withdrawn OCI
- * artifact manifest. A decoded manifest keeps the bytes it came from, and only those bytes are ever hashed or sent:
- * encoding JSON anew would change its digest.
+ * Five types are decoded: the OCI image manifest and image index, the two Docker types that preceded them, and the
+ * withdrawn OCI artifact manifest. A decoded manifest keeps its bytes, and only those bytes are hashed or sent, because
+ * encoding the JSON again would change its digest.
  *
  * @since 0.1.0
  */
@@ -14,6 +14,7 @@ import * as Schema from "effect/Schema"
 import { Descriptor } from "./Descriptor.ts"
 import * as Digest from "./Digest.ts"
 import * as MediaType from "./MediaType.ts"
+import * as OtherFields from "./OtherFields.ts"
 import { excerpt, printable } from "./Text.ts"
 
 const noDescriptors: Effect.Effect<ReadonlyArray<Descriptor>> = Effect.succeed([])
@@ -22,29 +23,65 @@ const noDescriptors: Effect.Effect<ReadonlyArray<Descriptor>> = Effect.succeed([
 const Descriptors = Schema.Array(Descriptor).pipe(Schema.withDecodingDefaultTypeKey(noDescriptors))
 
 /**
- * Schema of the manifest that another one refers to. Only its digest is needed: some tools (cosign) omit the rest.
+ * The subject of a manifest: another manifest that it refers to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Subject {
+  readonly digest: Digest.Digest
+  readonly mediaType?: string | undefined
+  /** Size of the manifest, in bytes. */
+  readonly size?: number | undefined
+}
+
+const DeclaredSubject = Schema.Struct({
+  digest: Digest.Digest,
+  mediaType: Schema.optional(Schema.String),
+  size: Schema.optional(Schema.Natural)
+})
+
+/**
+ * Schema of a subject. Only the digest is required, because some tools (cosign) omit the rest.
  *
  * @category schemas
  * @since 0.1.0
  */
-export const Subject = Schema.StructWithRest(
-  Schema.Struct({
-    digest: Digest.Digest,
-    mediaType: Schema.optionalKey(Schema.String),
-    /** In bytes. */
-    size: Schema.optionalKey(Schema.Natural)
-  }),
-  [Schema.Record(Schema.String, Schema.Json)]
+export const Subject: Schema.Codec<Subject, typeof DeclaredSubject.Encoded> = Schema.StructWithRest(
+  DeclaredSubject,
+  OtherFields.kept
 )
 
-const common = {
-  schemaVersion: Schema.optionalKey(Schema.Int),
-  mediaType: Schema.optionalKey(Schema.String),
-  artifactType: Schema.optionalKey(Schema.String),
-  subject: Schema.optionalKey(Subject),
-  annotations: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
+/** Fields that manifests of all types have. */
+interface Common {
+  readonly schemaVersion?: number | undefined
+  readonly mediaType?: string | undefined
+  readonly artifactType?: string | undefined
+  readonly subject?: Subject | undefined
+  readonly annotations?: Readonly<Record<string, string>> | undefined
 }
-const unknownFields = [Schema.Record(Schema.String, Schema.Json)] as const
+
+const common = {
+  schemaVersion: Schema.optional(Schema.Int),
+  mediaType: Schema.optional(Schema.String),
+  artifactType: Schema.optional(Schema.String),
+  subject: Schema.optional(Subject),
+  annotations: Schema.optional(Schema.Record(Schema.String, Schema.String))
+}
+
+/**
+ * An image manifest, of OCI or Docker. Fields of other names survive decoding and encoding, as in manifests of all
+ * types: {@link otherFields} returns them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ImageManifest extends Common {
+  readonly config: Descriptor
+  readonly layers: ReadonlyArray<Descriptor>
+}
+
+const DeclaredImage = Schema.Struct({ ...common, config: Descriptor, layers: Descriptors })
 
 /**
  * Schema of an image manifest, of OCI or Docker. An image without layers may omit their list.
@@ -52,10 +89,22 @@ const unknownFields = [Schema.Record(Schema.String, Schema.Json)] as const
  * @category schemas
  * @since 0.1.0
  */
-export const ImageManifest = Schema.StructWithRest(
-  Schema.Struct({ ...common, config: Descriptor, layers: Descriptors }),
-  unknownFields
+export const ImageManifest: Schema.Codec<ImageManifest, typeof DeclaredImage.Encoded> = Schema.StructWithRest(
+  DeclaredImage,
+  OtherFields.kept
 )
+
+/**
+ * An image index, or Docker manifest list.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ImageIndex extends Common {
+  readonly manifests: ReadonlyArray<Descriptor>
+}
+
+const DeclaredIndex = Schema.Struct({ ...common, manifests: Descriptors })
 
 /**
  * Schema of an image index, or Docker manifest list. An index without manifests may omit their list.
@@ -63,10 +112,22 @@ export const ImageManifest = Schema.StructWithRest(
  * @category schemas
  * @since 0.1.0
  */
-export const ImageIndex = Schema.StructWithRest(
-  Schema.Struct({ ...common, manifests: Descriptors }),
-  unknownFields
+export const ImageIndex: Schema.Codec<ImageIndex, typeof DeclaredIndex.Encoded> = Schema.StructWithRest(
+  DeclaredIndex,
+  OtherFields.kept
 )
+
+/**
+ * An OCI artifact manifest.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ArtifactManifest extends Common {
+  readonly blobs?: ReadonlyArray<Descriptor> | undefined
+}
+
+const DeclaredArtifact = Schema.Struct({ ...common, blobs: Schema.optional(Schema.Array(Descriptor)) })
 
 /**
  * Schema of an OCI artifact manifest.
@@ -74,13 +135,13 @@ export const ImageIndex = Schema.StructWithRest(
  * @category schemas
  * @since 0.1.0
  */
-export const ArtifactManifest = Schema.StructWithRest(
-  Schema.Struct({ ...common, blobs: Schema.optionalKey(Schema.Array(Descriptor)) }),
-  unknownFields
+export const ArtifactManifest: Schema.Codec<ArtifactManifest, typeof DeclaredArtifact.Encoded> = Schema.StructWithRest(
+  DeclaredArtifact,
+  OtherFields.kept
 )
 
 /**
- * A manifest, decoded. `bytes` is what it came as, to the byte.
+ * A decoded manifest. `bytes` is the document from which it was decoded.
  *
  * @category models
  * @since 0.1.0
@@ -88,13 +149,13 @@ export const ArtifactManifest = Schema.StructWithRest(
 export type Manifest =
   & { readonly mediaType: string; readonly bytes: Uint8Array }
   & (
-    | { readonly _tag: "Image"; readonly content: typeof ImageManifest.Type }
-    | { readonly _tag: "Index"; readonly content: typeof ImageIndex.Type }
-    | { readonly _tag: "Artifact"; readonly content: typeof ArtifactManifest.Type }
+    | { readonly _tag: "Image"; readonly content: ImageManifest }
+    | { readonly _tag: "Index"; readonly content: ImageIndex }
+    | { readonly _tag: "Artifact"; readonly content: ArtifactManifest }
   )
 
 /**
- * What a manifest refers to, and cannot be complete without. The subject is not among it.
+ * Content that a manifest refers to and needs to be complete. The subject is not part of it.
  *
  * @category models
  * @since 0.1.0
@@ -122,7 +183,7 @@ export class ManifestError extends Schema.TaggedError<ManifestError>("effect-oci
     const mediaType = JSON.stringify(this.mediaType.slice(0, 100))
     return printable(
       this.kind === "UnknownMediaType"
-        ? `${mediaType} is not a type of manifest that is known here`
+        ? `${mediaType} is not a known type of manifest`
         : `not a manifest of type ${mediaType}: ${this.problem}`
     )
   }
@@ -153,16 +214,16 @@ const decodeContent = (
 // the message quotes the names of fields, which may be of any length
 const oneLine = (message: string): string => message.slice(0, 300).replace(/\s*\n\s*/g, " ")
 
-// a document that reads as both image and index means different things to different readers (CVE-2021-41190)
+// readers interpret a document that is both an image and an index in different ways (CVE-2021-41190)
 const foreignFields = { Image: ["manifests"], Index: ["layers", "config"], Artifact: ["manifests", "layers"] } as const
 
 const isEmpty = (value: unknown): boolean =>
   value === undefined || value === null || Array.isArray(value) && value.length === 0
 
 /**
- * Decodes a manifest. Its `mediaType` field, where there is one, must be the type it came as (distribution-spec,
- * "Pulling manifests"). A list that is `null` or absent, as Go writes it, is empty, and an optional field that is
- * `null` is absent.
+ * Decodes a manifest. If it has a `mediaType` field, the field must be equal to `mediaType` (distribution-spec,
+ * "Pulling manifests"). A list that is `null` or absent, as Go writes it, is empty. An optional field that is `null` is
+ * `undefined`.
  *
  * **Example** (Decoding an image index)
  *
@@ -194,21 +255,48 @@ export const decode = (mediaType: string, bytes: Uint8Array): Result.Result<Mani
   if (own !== undefined && own !== "" && own !== mediaType) {
     return fail(`its mediaType field says ${JSON.stringify(own.slice(0, 100))}`)
   }
-  const foreign = foreignFields[manifest._tag].find((field) => !isEmpty(manifest.content[field]))
-  return foreign === undefined ? Result.succeed(manifest) : fail(`it has a field ${foreign}, which that type has not`)
+  const others = otherFields(manifest)
+  const foreign = foreignFields[manifest._tag].find((field) => !isEmpty(others[field]))
+  return foreign === undefined
+    ? Result.succeed(manifest)
+    : fail(`it has a field ${foreign}, which that type does not have`)
 }
+
+/**
+ * Returns the digest of the manifest that the manifest in these bytes refers to as its subject. Returns `undefined` if
+ * it has no subject, or if {@link decode} fails.
+ *
+ * **Example** (The subject of a signature)
+ *
+ * ```ts import.meta.vitest
+ * import * as Manifest from "effect-oci/Manifest"
+ * import * as MediaType from "effect-oci/MediaType"
+ *
+ * const digest = `sha256:${"0".repeat(64)}`
+ * const index = { schemaVersion: 2, manifests: [], subject: { digest } }
+ * const bytes = new TextEncoder().encode(JSON.stringify(index))
+ *
+ * Manifest.subjectOf(MediaType.imageIndex, bytes) === digest // => true
+ * Manifest.subjectOf("text/html", bytes) // => undefined
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const subjectOf = (mediaType: string, bytes: Uint8Array): Digest.Digest | undefined =>
+  Result.getOrUndefined(decode(mediaType, bytes))?.content.subject?.digest
 
 const decodeObject = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)))
 
 /**
- * Returns true if these bytes are a JSON object, as manifests of all types are, known or not.
+ * Returns true if the bytes are a JSON object, as manifests of all types are, including unknown ones.
  *
  * @category guards
  * @since 0.1.0
  */
 export const isDocument = (bytes: Uint8Array): boolean => Option.isSome(decodeObject(new TextDecoder().decode(bytes)))
 
-/** Returns the type of a document that has the fields of one type, and none of another. */
+/** Returns the type of a document that has the fields of one type and none of another. */
 const shapeOf = (document: Readonly<Record<string, unknown>>): string | undefined => {
   const isIndex = "manifests" in document
   const isImage = "layers" in document || "config" in document
@@ -221,11 +309,11 @@ const shapeOf = (document: Readonly<Record<string, unknown>>): string | undefine
  *
  * **Details**
  *
- * A type of a manifest in the header counts, unless the document's own `mediaType` field contradicts it (`Malformed`).
- * After any other header, for example `application/json` or `text/plain`, the type is what the document says itself, or
- * what its fields show: an index has `manifests`, an image has `config` and `layers`. A JSON object that shows neither
- * is of the type in the header, if that says anything (see `MediaType.isGeneric`). Otherwise the bytes are not a
- * manifest (`UnknownMediaType`).
+ * If the header has a type of a manifest, this is the type, unless the `mediaType` field of the document contradicts it
+ * (`Malformed`). With any other header, for example `application/json` or `text/plain`, the type is that of the
+ * `mediaType` field, or of the fields of the document: an index has `manifests`, an image has `config` and `layers`. A
+ * JSON object with neither has the type of the header, unless that is generic (see `MediaType.isGeneric`). Otherwise
+ * the bytes are not a manifest (`UnknownMediaType`).
  *
  * **Example** (A manifest from a file server)
  *
@@ -235,7 +323,7 @@ const shapeOf = (document: Readonly<Record<string, unknown>>): string | undefine
  *
  * const bytes = new TextEncoder().encode(`{ "schemaVersion": 2, "manifests": [] }`)
  *
- * Manifest.mediaTypeOf("text/plain; charset=utf-8", bytes) // => Result.succeed("application/vnd.oci.image.index.v1+json")
+ * Result.getOrThrow(Manifest.mediaTypeOf("text/plain", bytes)) // => "application/vnd.oci.image.index.v1+json"
  * Result.isFailure(Manifest.mediaTypeOf("text/html", new TextEncoder().encode("<html>"))) // => true
  * ```
  *
@@ -264,9 +352,20 @@ export const mediaTypeOf = (contentType: string, bytes: Uint8Array): Result.Resu
     : Result.succeed(shown)
 }
 
+const declaredBy = { Image: DeclaredImage, Index: DeclaredIndex, Artifact: DeclaredArtifact } as const
+
 /**
- * What a decoded manifest refers to: config and layers, or an index's children, or an artifact's blobs. A child of an
- * index is a manifest unless its type says that it is a config or a layer.
+ * Returns the fields of a manifest that its type does not declare.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const otherFields = (self: Manifest): Readonly<Record<string, Schema.Json>> =>
+  OtherFields.of(declaredBy[self._tag], self.content)
+
+/**
+ * Returns the content that a decoded manifest refers to: config and layers, the children of an index, or the blobs of
+ * an artifact. A child of an index is a manifest unless its type is that of a config or a layer.
  *
  * @category accessors
  * @since 0.1.0
@@ -288,7 +387,7 @@ export const references = (self: Manifest): Digests => {
 }
 
 /**
- * What the manifest in these bytes refers to: {@link decode}, then {@link references}.
+ * Decodes a manifest, and returns the content that it refers to: {@link decode}, then {@link references}.
  *
  * @category accessors
  * @since 0.1.0
@@ -297,8 +396,8 @@ export const digests = (mediaType: string, bytes: Uint8Array): Result.Result<Dig
   Result.map(decode(mediaType, bytes), references)
 
 /**
- * The `artifactType` under which a manifest is listed among the referrers of its subject: its own, or for an image
- * without one the type of its config (distribution-spec, "Listing Referrers").
+ * Returns the `artifactType` with which a manifest is listed among the referrers of its subject: its own, or the type
+ * of the config of an image without one (distribution-spec, "Listing Referrers").
  *
  * @category accessors
  * @since 0.1.0
@@ -310,8 +409,8 @@ export const artifactType = (self: Manifest): string | undefined => {
 }
 
 /**
- * The descriptor under which a manifest is listed among the referrers of its subject: its own, with `artifactType` and
- * annotations (distribution-spec, "Listing Referrers").
+ * Returns the descriptor with which a manifest is listed among the referrers of its subject: its own, with
+ * `artifactType` and annotations (distribution-spec, "Listing Referrers").
  *
  * @category conversions
  * @since 0.1.0

@@ -1,8 +1,8 @@
 /**
- * Operations on references, across registries: the front door.
+ * Operations on references, across registries: the front door of this package.
  *
- * A namespace is what a `Resolver` makes of the world: each reference leads to a registry, and content goes from any to
- * any other. It parses references once, resolves their hosts, and leaves the rest to the registries and to `Copy`.
+ * A namespace parses references and resolves their hosts with a `Resolver`. It passes each operation to the registry of
+ * the reference, and copies to `Copy`.
  *
  * @since 0.1.0
  */
@@ -15,24 +15,23 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { BlobSource } from "./BlobSource.ts"
 import * as Copy from "./copy/Copy.ts"
-import { CopyError, PlatformNotFound, TagMismatch, UnfitReference } from "./copy/CopyError.ts"
+import { CopyError, type PlatformNotFound, type TagMismatch, UnfitReference } from "./copy/CopyError.ts"
 import type { CopyEvent } from "./copy/CopyEvent.ts"
 import type { CopyPlan } from "./copy/CopyPlan.ts"
 import type { CopyReport } from "./copy/CopyReport.ts"
+import * as EndChecks from "./copy/EndChecks.ts"
 import * as PlatformSearch from "./copy/PlatformSearch.ts"
 import type { Descriptor } from "./Descriptor.ts"
-import type { Digest } from "./Digest.ts"
 import * as ExternalBlobs from "./ExternalBlobs.ts"
 import type { ManifestError } from "./Manifest.ts"
-import * as Platform from "./Platform.ts"
+import type * as Platform from "./Platform.ts"
 import * as Reference from "./Reference.ts"
 import type { Blob, ManifestBytes, Range, Registry } from "./Registry.ts"
 import type { RegistryError } from "./RegistryError.ts"
 import * as Resolver from "./Resolver.ts"
 
 /**
- * What an operation works on: a reference, as a string or a value, or a place in a registry that the caller has, which
- * need not be known to the resolver.
+ * A reference, as a string or a value, or an end with a registry of the caller, which the resolver need not know.
  *
  * @category models
  * @since 0.1.0
@@ -40,7 +39,7 @@ import * as Resolver from "./Resolver.ts"
 export type End = string | Reference.Reference | Copy.End
 
 /**
- * What is copied from where to where, and how.
+ * Source, destination and options of a copy.
  *
  * @category models
  * @since 0.1.0
@@ -51,7 +50,7 @@ export interface CopyOptions extends Copy.Options {
 }
 
 /**
- * One of many copies, and how it went.
+ * The exit of one of several copies.
  *
  * @category models
  * @since 0.1.0
@@ -63,17 +62,17 @@ export interface Copied {
 }
 
 /**
- * Which of the images of an index is meant: the one for this platform. A manifest that is none has to be for it.
+ * Selects the image for a platform from an index. A manifest that is not an index has to be for that platform itself.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ForPlatform {
-  readonly platform?: Platform.Platform
+  readonly platform?: Platform.Platform | undefined
 }
 
 /**
- * Why a reference could not be followed to what it names.
+ * Errors of the operations of a namespace, except copies.
  *
  * @category errors
  * @since 0.1.0
@@ -95,33 +94,34 @@ export type NamespaceError =
  */
 export class Namespace extends Context.Service<Namespace, {
   /**
-   * Copies a manifest and everything that belongs to it. The source names a tag, a digest, or both, and then the tag
-   * must point at the digest. A destination with a tag gets the tag; a digest there must be the source's.
+   * Copies a manifest with everything that it contains, and with its referrers. The source names a tag, a digest, or
+   * both; the tag must then point at the digest. The destination gets the tag that it names. If the destination names a
+   * digest, it must be that of the source.
    */
   readonly copyManifest: (options: CopyOptions) => Effect.Effect<CopyReport, CopyError>
   /**
-   * Does the same, and tells what happens meanwhile: running the stream is the copy, and its last element has the report.
-   * Who reads slowly does not slow it down.
+   * Copies like `copyManifest`, and emits the events of the copy. Running the stream runs the copy; interrupting it
+   * stops the copy. The last element contains the report. A slow reader does not slow the copy down.
    */
   readonly copyEvents: (options: CopyOptions) => Stream.Stream<CopyEvent, CopyError>
-  /** Tells what `copyManifest` would do, by reading alone. */
+  /** Plans what `copyManifest` would do, with requests that only read. */
   readonly planCopy: (options: CopyOptions) => Effect.Effect<CopyPlan, CopyError>
   /**
-   * Copies to several destinations at once, and reads the source once. One that fails does not hold up the others; how it
-   * went for each is told in their order. Fails where the source is none.
+   * Copies to several destinations at the same time, and reads the source once. A destination that fails does not stop
+   * the others. Returns one exit per destination, in their order. Fails if the source has no such manifest.
    */
   readonly copyToMany: (
     options: Omit<CopyOptions, "destination"> & { readonly destinations: ReadonlyArray<End> }
   ) => Effect.Effect<ReadonlyArray<Exit.Exit<CopyReport, CopyError>>, CopyError>
   /**
-   * Makes many copies, some at a time, and tells of each as soon as it is done; those that fail do not hold up the others.
-   * What several of them need is moved once.
+   * Runs several copies, at most `concurrency` at the same time. Default: 16. Emits each copy when it ends. A copy that
+   * fails does not stop the others. Content that several copies need is transferred once.
    */
   readonly copyAll: <E, R>(
     copies: Stream.Stream<CopyOptions, E, R>,
-    options?: { readonly concurrency?: number }
+    options?: { readonly concurrency?: number | undefined }
   ) => Stream.Stream<Copied, E, R>
-  /** Copies one blob. The source names its digest; the destination names no tag, and no other digest. */
+  /** Copies one blob. The source names its digest. The destination names no tag, and no other digest. */
   readonly copyBlob: (
     options: Pick<CopyOptions, "source" | "destination">
   ) => Effect.Effect<CopyReport, CopyError>
@@ -130,45 +130,45 @@ export class Namespace extends Context.Service<Namespace, {
     end: End,
     options?: { readonly range?: Range | undefined; readonly size?: number | undefined }
   ) => Effect.Effect<Blob, NamespaceError, Scope.Scope>
-  /** Looks a blob up, and returns its size. `size` is used if the registry does not report it. */
+  /** Returns the digest and size of a blob. `size` is used if the registry does not report the size. */
   readonly resolveBlob: (
     end: End,
     options?: { readonly size?: number | undefined }
   ) => Effect.Effect<Descriptor, NamespaceError>
-  /** Reads a manifest. */
+  /** Returns a manifest. */
   readonly getManifest: (end: End, options?: ForPlatform) => Effect.Effect<ManifestBytes, NamespaceError>
-  /** Tells what a tag points at, or whether a manifest is there. */
+  /** Returns the descriptor of the manifest that a tag or digest names. */
   readonly resolveManifest: (end: End, options?: ForPlatform) => Effect.Effect<Descriptor, NamespaceError>
-  /** Writes a blob, whose digest the reference names. */
+  /** Pushes a blob. The reference names its digest. */
   readonly pushBlob: <E>(end: End, source: BlobSource<E>) => Effect.Effect<Descriptor, NamespaceError | E>
   /**
-   * Writes a manifest, and points the tag of the reference at it, and others. A digest that the reference names must be
-   * its.
+   * Pushes a manifest with the tag of the reference, and with further tags. If the reference names a digest, the
+   * manifest must have it.
    */
   readonly pushManifest: (
     end: End,
     manifest: { readonly mediaType: string; readonly bytes: Uint8Array },
     tags?: ReadonlyArray<Reference.Tag>
   ) => Effect.Effect<Descriptor, NamespaceError>
-  /** Removes a blob from a repository. */
+  /** Deletes a blob from a repository. */
   readonly deleteBlob: (end: End) => Effect.Effect<void, NamespaceError>
-  /** Removes a manifest, which the reference names by its digest alone, and every tag on it. */
+  /** Deletes a manifest and all tags that point at it. The reference names its digest, and no tag. */
   readonly deleteManifest: (end: End) => Effect.Effect<void, NamespaceError>
-  /** Removes a tag. A digest beside it must be what it points at. */
+  /** Deletes a tag. If the reference names a digest too, the tag must point at it. */
   readonly deleteTag: (end: End) => Effect.Effect<void, NamespaceError>
-  /** Lists the tags of a repository, which is named without tag and digest. */
+  /** Lists the tags of a repository. The reference names neither tag nor digest. */
   readonly tags: (end: End) => Stream.Stream<Reference.Tag, NamespaceError>
-  /** Lists what refers to a manifest: signatures, SBOMs, attestations. */
+  /** Lists the referrers of a manifest: signatures, SBOMs, attestations. */
   readonly referrers: (
     end: End,
-    options?: { readonly artifactType?: string }
+    options?: { readonly artifactType?: string | undefined }
   ) => Stream.Stream<Descriptor, NamespaceError>
-  /** The registry behind a host, for what concerns no repository: it can be pinged, and may list its repositories. */
+  /** Returns the registry of a host, for operations without a repository: `ping` and `repositories`. */
   readonly registry: (host: Reference.Host) => Effect.Effect<Registry, Resolver.ResolveError>
 }>()("effect-oci/Namespace") {}
 
 /**
- * Makes a namespace of what a resolver knows.
+ * Creates a namespace from a resolver.
  *
  * **Example** (From one registry in memory to another)
  *
@@ -201,107 +201,101 @@ export class Namespace extends Context.Service<Namespace, {
  */
 export const make = (options: {
   readonly resolver: Resolver.Resolver["Service"]
-  /** Gets external layers for copies, unless the program provides something else for that. */
+  /** Fetches external layers for copies, unless the program provides `ExternalBlobs` itself. */
   readonly externalBlobs?: ExternalBlobs.Open | undefined
 }): Namespace["Service"] => {
   const { externalBlobs, resolver } = options
-  // what one copy learns of a registry the next one uses
-  const known = Copy.makeKnownRegistries()
-  const within = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.flatMap(ExternalBlobs.ExternalBlobs, (own) =>
-      effect.pipe(
-        Effect.provideService(ExternalBlobs.ExternalBlobs, own ?? externalBlobs),
-        Effect.provideService(Copy.KnownRegistries, known)
-      ))
-  const open = Effect.fnUntraced(function*(end: End): Effect.fn.Return<
-    Copy.End,
-    Resolver.ResolveError | Reference.InvalidReference
-  > {
-    if (isPlace(end)) return end
-    const reference = typeof end === "string" ? yield* Effect.fromResult(Reference.parse(end)) : end
-    return { ...reference, registry: yield* resolver.resolve(reference.registry) }
+  return Namespace.of({
+    ...copies(resolver, externalBlobs),
+    ...reads(resolver),
+    ...writes(resolver),
+    registry: (host) => resolver.resolve(host)
+  })
+}
+
+type Service = Namespace["Service"]
+type Resolve = Pick<Resolver.Resolver["Service"], "resolve">
+
+// ---------------------------------------------------------------------------------------------------------------------
+// resolving references
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Returns true for an end that contains its registry. */
+const isResolved = (end: End): end is Copy.End => typeof end !== "string" && typeof end.registry !== "string"
+
+/** Returns the registry of an end, with what the reference names there. */
+const open = Effect.fnUntraced(function*({ resolve }: Resolve, end: End): Effect.fn.Return<
+  Copy.End,
+  Resolver.ResolveError | Reference.InvalidReference
+> {
+  if (isResolved(end)) return end
+  const reference = typeof end === "string" ? yield* Effect.fromResult(Reference.parse(end)) : end
+  return { ...reference, registry: yield* resolve(reference.registry) }
+})
+
+/** Resolves a reference to a blob. */
+const openBlob = Effect.fnUntraced(function*(resolver: Resolve, end: End) {
+  const opened = yield* open(resolver, end)
+  const digest = yield* Effect.fromResult(EndChecks.blobDigest(opened))
+  return { registry: opened.registry, repository: opened.repository, digest }
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// copies
+// ---------------------------------------------------------------------------------------------------------------------
+
+// default number of copies of `copyAll` that run at the same time. The registries limit the requests of each
+const concurrentCopies = 16
+
+const nameOf = (end: End): string => isResolved(end) ? end.registry.name : String(end)
+
+const openEnd = (resolver: Resolve, side: CopyError["end"], end: End) =>
+  Effect.mapError(open(resolver, end), (reason) => {
+    // the error contains the reference without a password
+    const reference = reason._tag === "InvalidReference" ? reason.input : nameOf(end)
+    return new CopyError({ end: side, reference, path: [], reason })
   })
 
-  const openFor = (side: CopyError["end"], end: End) =>
-    Effect.mapError(
-      open(end),
-      (reason) => {
-        // as the error shows it, which leaves out a password
-        const reference = reason._tag === "InvalidReference" ? reason.input : nameOf(end)
-        return new CopyError({ end: side, reference, path: [], reason })
-      }
-    )
-  const openBoth = Effect.fnUntraced(function*<A extends Pick<CopyOptions, "source" | "destination">>(options: A) {
+const openBoth = Effect.fnUntraced(
+  function*<A extends Pick<CopyOptions, "source" | "destination">>(resolver: Resolve, options: A) {
     return {
       ...options,
-      source: yield* openFor("source", options.source),
-      destination: yield* openFor("destination", options.destination)
+      source: yield* openEnd(resolver, "source", options.source),
+      destination: yield* openEnd(resolver, "destination", options.destination)
     }
-  })
+  }
+)
+
+type Copies = Pick<Service, "copyAll" | "copyBlob" | "copyEvents" | "copyManifest" | "copyToMany" | "planCopy">
+
+const copies = (resolver: Resolve, externalBlobs: ExternalBlobs.Open | undefined): Copies => {
+  // shared by all copies of the namespace, so that later copies use what earlier ones have learnt
+  const known = Copy.makeKnownRegistries()
+  const services = Effect.map(
+    ExternalBlobs.ExternalBlobs,
+    (own) =>
+      Context.make(ExternalBlobs.ExternalBlobs, own ?? externalBlobs).pipe(Context.add(Copy.KnownRegistries, known))
+  )
+  const within = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.flatMap(services, (context) => Effect.provideContext(effect, context))
+
   const copyManifest = Effect.fn("Namespace.copyManifest")(function*(options: CopyOptions) {
-    return yield* within(Copy.copyManifest(yield* openBoth(options)))
+    return yield* within(Copy.copyManifest(yield* openBoth(resolver, options)))
   })
 
-  const openBlob = Effect.fnUntraced(function*(end: End) {
-    const { digest, registry, repository, tag } = yield* open(end)
-    if (tag !== undefined) return yield* new UnfitReference({ problem: "a blob has no tag" })
-    if (digest === undefined) return yield* new UnfitReference({ problem: "a blob needs a digest" })
-    return { registry, repository, digest }
-  })
-  /** What is there under the tag, or else the digest; where both are named they must agree. */
-  const at = Effect.fnUntraced(function*<A extends { readonly descriptor: Descriptor }>(
-    end: End,
-    read: (place: Copy.End, reference: Reference.Tag | Digest) => Effect.Effect<A, RegistryError>
-  ) {
-    const place = yield* open(end)
-    const { digest, tag } = place
-    const reference = tag ?? digest
-    if (reference === undefined) return yield* new UnfitReference({ problem: "a manifest needs a tag or a digest" })
-    const found = yield* read(place, reference)
-    const actual = found.descriptor.digest
-    if (tag !== undefined && digest !== undefined && actual !== digest) {
-      return yield* new TagMismatch({ tag, expected: digest, actual })
-    }
-    return found
-  })
-  const manifestAt = (end: End) =>
-    at(end, ({ registry, repository }, reference) => registry.getManifest(repository, reference))
-  const descriptorAt = (end: End) =>
-    Effect.map(
-      at(end, ({ registry, repository }, reference) =>
-        Effect.map(registry.resolveManifest(repository, reference), (descriptor) => ({ descriptor }))),
-      ({ descriptor }) =>
-        descriptor
-    )
-
-  /** The manifest of the image for a platform. */
-  const image = Effect.fnUntraced(function*(end: End, platform: Platform.Platform) {
-    const source = yield* open(end)
-    const root = yield* manifestAt(source)
-    const seen: Array<Platform.Platform> = []
-    const found = yield* PlatformSearch.find({ source, explain: () => identity }, root, platform, seen)
-    if (found !== undefined) return found
-    const available = Array.from(new Set(seen.map(Platform.format)))
-    return yield* new PlatformNotFound({ platform: Platform.format(platform), available })
-  })
-
-  return Namespace.of({
+  return {
     copyManifest,
     copyEvents: (options) =>
       Stream.unwrap(Effect.gen(function*() {
-        const opened = yield* openBoth(options)
-        const own = yield* ExternalBlobs.ExternalBlobs
-        return Copy.copyEvents(opened).pipe(
-          Stream.provideService(ExternalBlobs.ExternalBlobs, own ?? externalBlobs),
-          Stream.provideService(Copy.KnownRegistries, known)
-        )
+        const events = Copy.copyEvents(yield* openBoth(resolver, options))
+        return Stream.provideContext(events, yield* services)
       })),
     planCopy: Effect.fn("Namespace.planCopy")(function*(options) {
-      return yield* within(Copy.planCopy(yield* openBoth(options)))
+      return yield* within(Copy.planCopy(yield* openBoth(resolver, options)))
     }),
     copyToMany: Effect.fn("Namespace.copyToMany")(function*({ destinations, ...options }) {
-      const source = yield* openFor("source", options.source)
-      const opened = yield* Effect.forEach(destinations, (end) => Effect.exit(openFor("destination", end)))
+      const source = yield* openEnd(resolver, "source", options.source)
+      const opened = yield* Effect.forEach(destinations, (end) => Effect.exit(openEnd(resolver, "destination", end)))
       const ends = opened.flatMap((exit) => Exit.isSuccess(exit) ? [exit.value] : [])
       const copied = (yield* within(Copy.copyToMany({ ...options, source, destinations: ends }))).values()
       return opened.map((exit) =>
@@ -317,86 +311,118 @@ export const make = (options: {
             destination: copy.destination,
             exit
           })),
-        { concurrency: options?.concurrency ?? copiesAtOnce, unordered: true }
+        { concurrency: options?.concurrency ?? concurrentCopies, unordered: true }
       ),
     copyBlob: Effect.fn("Namespace.copyBlob")(function*(options) {
-      return yield* within(Copy.copyBlob(yield* openBoth(options)))
-    }),
-    getBlob: Effect.fn("Namespace.getBlob")(function*(end, options) {
-      const { digest, registry, repository } = yield* openBlob(end)
-      return yield* registry.getBlob(repository, digest, options)
-    }),
-    resolveBlob: Effect.fn("Namespace.resolveBlob")(function*(end, options) {
-      const { digest, registry, repository } = yield* openBlob(end)
-      return yield* registry.resolveBlob(repository, digest, options)
-    }),
-    getManifest: Effect.fn("Namespace.getManifest")(function*(end, options) {
-      return options?.platform === undefined ? yield* manifestAt(end) : yield* image(end, options.platform)
-    }),
-    resolveManifest: Effect.fn("Namespace.resolveManifest")(function*(end, options) {
-      return options?.platform === undefined
-        ? yield* descriptorAt(end)
-        : (yield* image(end, options.platform)).descriptor
-    }),
-    pushBlob: Effect.fn("Namespace.pushBlob")(function*(end, source) {
-      const { digest, registry, repository } = yield* openBlob(end)
-      return yield* registry.pushBlob(repository, { digest, size: source.size }, source)
-    }),
-    pushManifest: Effect.fn("Namespace.pushManifest")(function*(end, manifest, tags = []) {
-      const { digest, registry, repository, tag } = yield* open(end)
-      return yield* registry.pushManifest(
-        repository,
-        digest === undefined ? manifest : { ...manifest, digest },
-        Array.from(new Set(tag === undefined ? tags : [tag, ...tags]))
-      )
-    }),
-    deleteBlob: Effect.fn("Namespace.deleteBlob")(function*(end) {
-      const { digest, registry, repository } = yield* openBlob(end)
-      yield* registry.deleteBlob(repository, digest)
-    }),
-    deleteManifest: Effect.fn("Namespace.deleteManifest")(function*(end) {
-      const { digest, registry, repository, tag } = yield* open(end)
-      if (digest === undefined || tag !== undefined) {
-        return yield* new UnfitReference({ problem: "a manifest is removed by its digest alone" })
-      }
-      yield* registry.deleteManifest(repository, digest)
-    }),
-    deleteTag: Effect.fn("Namespace.deleteTag")(function*(end) {
-      const place = yield* open(end)
-      const { digest, registry, repository, tag } = place
-      if (tag === undefined) return yield* new UnfitReference({ problem: "there is no tag in it" })
-      if (digest !== undefined) yield* descriptorAt(place)
-      yield* registry.deleteTag(repository, tag)
-    }),
-    tags: (end) =>
-      Stream.unwrap(Effect.gen(function*() {
-        const { digest, registry, repository, tag } = yield* open(end)
-        if (tag === undefined && digest === undefined) return registry.tags(repository)
-        return yield* new UnfitReference({ problem: "a repository has neither tag nor digest" })
-      })),
-    referrers: (end, options) =>
-      Stream.unwrap(Effect.gen(function*() {
-        const place = yield* open(end)
-        const { registry, repository, tag } = place
-        // the subject itself need not be there
-        const digest = tag === undefined ? place.digest : undefined
-        return registry.referrers(repository, digest ?? (yield* descriptorAt(place)).digest, options)
-      })),
-    registry: (host) => resolver.resolve(host)
-  })
+      return yield* within(Copy.copyBlob(yield* openBoth(resolver, options)))
+    })
+  }
 }
 
-// each has what goes on at its registries limited by itself
-const copiesAtOnce = 16
+// ---------------------------------------------------------------------------------------------------------------------
+// reads
+// ---------------------------------------------------------------------------------------------------------------------
 
-const isPlace = (end: End): end is Copy.End => typeof end !== "string" && typeof end.registry !== "string"
+const manifestAt = (end: Copy.End) =>
+  EndChecks.findManifest(end, (reference) => end.registry.getManifest(end.repository, reference))
 
-const nameOf = (end: End): string => isPlace(end) ? end.registry.name : String(end)
+const descriptorAt = (end: Copy.End) =>
+  EndChecks.findManifest(
+    end,
+    (reference) => Effect.map(end.registry.resolveManifest(end.repository, reference), (descriptor) => ({ descriptor }))
+  ).pipe(Effect.map(({ descriptor }) => descriptor))
+
+/** Returns the manifest of the image for a platform. */
+const imageAt = Effect.fnUntraced(function*(end: Copy.End, platform: Platform.Platform) {
+  const root = yield* manifestAt(end)
+  return yield* PlatformSearch.image({ source: end, explain: () => identity }, root, platform)
+})
+
+type Reads = Pick<Service, "getBlob" | "getManifest" | "referrers" | "resolveBlob" | "resolveManifest" | "tags">
+
+const reads = (resolver: Resolve): Reads => ({
+  getBlob: Effect.fn("Namespace.getBlob")(function*(end, options) {
+    const { digest, registry, repository } = yield* openBlob(resolver, end)
+    return yield* registry.getBlob(repository, digest, options)
+  }),
+  resolveBlob: Effect.fn("Namespace.resolveBlob")(function*(end, options) {
+    const { digest, registry, repository } = yield* openBlob(resolver, end)
+    return yield* registry.resolveBlob(repository, digest, options)
+  }),
+  getManifest: Effect.fn("Namespace.getManifest")(function*(end, options) {
+    const opened = yield* open(resolver, end)
+    return options?.platform === undefined ? yield* manifestAt(opened) : yield* imageAt(opened, options.platform)
+  }),
+  resolveManifest: Effect.fn("Namespace.resolveManifest")(function*(end, options) {
+    const opened = yield* open(resolver, end)
+    return options?.platform === undefined
+      ? yield* descriptorAt(opened)
+      : (yield* imageAt(opened, options.platform)).descriptor
+  }),
+  tags: (end) =>
+    Stream.unwrap(Effect.gen(function*() {
+      const { digest, registry, repository, tag } = yield* open(resolver, end)
+      if (tag === undefined && digest === undefined) return registry.tags(repository)
+      return yield* new UnfitReference({ problem: "a repository has neither tag nor digest" })
+    })),
+  referrers: (end, options) =>
+    Stream.unwrap(Effect.gen(function*() {
+      const opened = yield* open(resolver, end)
+      const { registry, repository, tag } = opened
+      // a subject that is named by its digest need not exist
+      const digest = tag === undefined ? opened.digest : undefined
+      const artifactType = options?.artifactType
+      return registry.referrers(
+        repository,
+        digest ?? (yield* descriptorAt(opened)).digest,
+        artifactType === undefined ? {} : { artifactType }
+      )
+    }))
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// writes
+// ---------------------------------------------------------------------------------------------------------------------
+
+type Writes = Pick<Service, "deleteBlob" | "deleteManifest" | "deleteTag" | "pushBlob" | "pushManifest">
+
+const writes = (resolver: Resolve): Writes => ({
+  pushBlob: Effect.fn("Namespace.pushBlob")(function*(end, source) {
+    const { digest, registry, repository } = yield* openBlob(resolver, end)
+    return yield* registry.pushBlob(repository, { digest, size: source.size }, source)
+  }),
+  pushManifest: Effect.fn("Namespace.pushManifest")(function*(end, manifest, tags = []) {
+    const { digest, registry, repository, tag } = yield* open(resolver, end)
+    return yield* registry.pushManifest(
+      repository,
+      digest === undefined ? manifest : { ...manifest, digest },
+      Array.from(new Set(tag === undefined ? tags : [tag, ...tags]))
+    )
+  }),
+  deleteBlob: Effect.fn("Namespace.deleteBlob")(function*(end) {
+    const { digest, registry, repository } = yield* openBlob(resolver, end)
+    yield* registry.deleteBlob(repository, digest)
+  }),
+  deleteManifest: Effect.fn("Namespace.deleteManifest")(function*(end) {
+    const { digest, registry, repository, tag } = yield* open(resolver, end)
+    if (digest === undefined || tag !== undefined) {
+      return yield* new UnfitReference({ problem: "a manifest is deleted by its digest alone" })
+    }
+    yield* registry.deleteManifest(repository, digest)
+  }),
+  deleteTag: Effect.fn("Namespace.deleteTag")(function*(end) {
+    const opened = yield* open(resolver, end)
+    const { digest, registry, repository, tag } = opened
+    if (tag === undefined) return yield* new UnfitReference({ problem: "the reference has no tag" })
+    if (digest !== undefined) yield* descriptorAt(opened)
+    yield* registry.deleteTag(repository, tag)
+  })
+})
 
 /**
- * Provides the namespace of what the `Resolver` knows.
+ * Provides a namespace with the `Resolver` of the program.
  *
- * **Example** (The namespace of what a resolver knows)
+ * **Example** (A namespace without any registry)
  *
  * ```ts import.meta.vitest
  * import { Effect, Layer } from "effect"

@@ -1,5 +1,5 @@
 /**
- * What an image runs on: an operating system, an architecture, and at times a variant, as in `linux/arm64/v8`.
+ * Platforms of images: an operating system, an architecture, and sometimes a variant, such as `linux/arm64/v8`.
  *
  * Fields and values are those of the OCI image index (image-spec, `image-index.md`).
  *
@@ -7,14 +7,32 @@
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as OtherFields from "./OtherFields.ts"
 import { printable } from "./Text.ts"
+
+/**
+ * A platform. Fields of other names survive decoding and encoding: {@link otherFields} returns them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Platform {
+  /** Architecture of the processor, as Go names it. */
+  readonly architecture: string
+  /** Operating system, as Go names it. */
+  readonly os: string
+  readonly "os.version"?: string | undefined
+  /** Features of the operating system that the image needs. */
+  readonly "os.features"?: ReadonlyArray<string> | undefined
+  readonly variant?: string | undefined
+}
 
 const Declared = Schema.Struct({
   architecture: Schema.NonEmptyString,
   os: Schema.NonEmptyString,
-  "os.version": Schema.optionalKey(Schema.String),
-  "os.features": Schema.optionalKey(Schema.Array(Schema.String)),
-  variant: Schema.optionalKey(Schema.String)
+  "os.version": Schema.optional(Schema.String),
+  "os.features": Schema.optional(Schema.Array(Schema.String)),
+  variant: Schema.optional(Schema.String)
 })
 
 /**
@@ -23,15 +41,18 @@ const Declared = Schema.Struct({
  * @category schemas
  * @since 0.1.0
  */
-export const Platform = Schema.StructWithRest(Declared, [Schema.Record(Schema.String, Schema.Json)])
+export const Platform: Schema.Codec<Platform, typeof Declared.Encoded> = Schema.StructWithRest(
+  Declared,
+  OtherFields.kept
+)
 
 /**
- * A platform.
+ * Returns the fields of a platform that {@link Platform} does not declare.
  *
- * @category models
+ * @category accessors
  * @since 0.1.0
  */
-export type Platform = typeof Platform.Type
+export const otherFields = (self: Platform): Readonly<Record<string, Schema.Json>> => OtherFields.of(Declared, self)
 
 /**
  * A string does not name a platform.
@@ -89,14 +110,16 @@ const encodeOption = (text: string): string =>
   })
 
 /**
- * Reads `os/architecture` or `os/architecture/variant`. The architectures have the names that Go gives them; the
- * kernel's names (`x86_64`, `aarch64`, …) are understood too.
+ * Parses `os/architecture` or `os/architecture/variant`. The architectures have the names of Go; the names of the
+ * kernel (`x86_64`, `aarch64`, …) are accepted as well.
  *
- * The version of the operating system, and the features that it needs, are read in the spelling of containerd
- * (`windows(10.0.17763+win32k)/amd64`); the version also in those of regctl (`windows/amd64,osver=10.0.17763`) and
- * crane (`windows/amd64:10.0.17763`).
+ * **Details**
  *
- * **Example** (Reading platforms)
+ * The version of the operating system and the features that an image needs are parsed in the spelling of containerd
+ * (`windows(10.0.17763+win32k)/amd64`). The version is also parsed in the spellings of regctl
+ * (`windows/amd64,osver=10.0.17763`) and crane (`windows/amd64:10.0.17763`).
+ *
+ * **Example** (Parsing platforms)
  *
  * ```ts import.meta.vitest
  * import { Result } from "effect"
@@ -104,7 +127,8 @@ const encodeOption = (text: string): string =>
  *
  * Result.map(Platform.parse("linux/arm/v7"), Platform.format) // => Result.succeed("linux/arm/v7")
  * Result.map(Platform.parse("linux/aarch64"), Platform.format) // => Result.succeed("linux/arm64")
- * Result.map(Platform.parse("windows/amd64,osver=10.0.17763"), Platform.format) // => Result.succeed("windows(10.0.17763)/amd64")
+ * const windows = Platform.parse("windows/amd64,osver=10.0.17763")
+ * Result.map(windows, Platform.format) // => Result.succeed("windows(10.0.17763)/amd64")
  * Result.isFailure(Platform.parse("linux")) // => true
  * ```
  *
@@ -130,7 +154,7 @@ export const parse = (input: string): Result.Result<Platform, InvalidPlatform> =
 }
 
 /**
- * Returns a platform as text, as containerd spells it: `os/architecture`, with the variant if there is one, and with
+ * Formats a platform in the spelling of containerd: `os/architecture`, with the variant if there is one, and with
  * the version and features of the operating system if there are any: `windows(10.0.17763+win32k)/amd64`.
  *
  * @category conversions
@@ -156,7 +180,7 @@ interface Normal {
   readonly features: ReadonlySet<string>
 }
 
-// what an image without a variant is built for
+// variants for which an image without a variant is built
 const baseline: ReadonlyMap<string, string> = new Map([["amd64", "v1"], ["arm", "v7"], ["arm64", "v8"]])
 
 const normal = (self: Platform): Normal => {
@@ -196,7 +220,7 @@ const runnable = (architecture: string, variant: string): ReadonlyArray<string> 
   return [variant, ...lower.filter((each) => each !== variant)]
 }
 
-// as a distance of variants: more than any other
+// distance of variants that have no order, larger than any other distance
 const unordered = 50
 
 /**
@@ -231,8 +255,7 @@ const featureDistance = ({ features: wanted }: Normal, { features }: Normal): nu
 }
 
 /**
- * Returns true if this is a platform at all. BuildKit lists attestations beside the images that they are about, as
- * images for `unknown/unknown`.
+ * Returns true unless the platform is `unknown/unknown`, with which BuildKit lists attestations beside images.
  *
  * @category guards
  * @since 0.1.0
@@ -240,19 +263,21 @@ const featureDistance = ({ features: wanted }: Normal, { features }: Normal): nu
 export const isKnown = ({ architecture, os }: Platform): boolean => os !== "unknown" && architecture !== "unknown"
 
 /**
- * Returns how well an image for `candidate` answers the wish for `wanted`, with 0 for the best; or `undefined` if it
- * does not.
+ * Returns how well an image for `candidate` matches the platform `wanted`, with 0 for the best match, or `undefined` if
+ * it does not match.
  *
- * Operating system and architecture must be the same. Of the variants the wanted one is best, then the nearest lower
- * one, because a machine runs the images of all lower variants. Without a variant, `amd64` means `amd64/v1`, `arm`
- * means `arm/v7`, and `arm64` means `arm64/v8`, as in containerd; if there is no image for these or lower ones, a wish
- * that names no variant takes the nearest higher one.
+ * **Details**
  *
- * If a version of the operating system is wanted, that version is best, then one that begins with it, then for Windows
- * one of the same build. Of the features of the operating system, the wanted ones are best, then fewer of them, then
+ * Operating system and architecture must be the same. The wanted variant is the best, then the nearest lower one,
+ * because a machine runs the images of all lower variants. Without a variant, `amd64` means `amd64/v1`, `arm` means
+ * `arm/v7`, and `arm64` means `arm64/v8`, as in containerd. If `wanted` has no variant, higher ones match as well, the
+ * nearest first.
+ *
+ * If a version of the operating system is wanted, that version is the best, then one that begins with it, then, for
+ * Windows, one of the same build. The wanted features of the operating system are the best, then fewer of them, then
  * more.
  *
- * Nothing answers for `unknown/unknown`: see {@link isKnown}.
+ * `unknown/unknown` never matches: see {@link isKnown}.
  *
  * @category combinators
  * @since 0.1.0
@@ -272,7 +297,7 @@ export const rank = (wanted: Platform, candidate: Platform): number | undefined 
 }
 
 /**
- * Returns true if an image for `candidate` answers the wish for `wanted`: see {@link rank}.
+ * Returns true if an image for `candidate` matches the platform `wanted`: see {@link rank}.
  *
  * @category combinators
  * @since 0.1.0
@@ -280,7 +305,8 @@ export const rank = (wanted: Platform, candidate: Platform): number | undefined 
 export const matches = (wanted: Platform, candidate: Platform): boolean => rank(wanted, candidate) !== undefined
 
 /**
- * Returns the candidates whose platform answers a wish best: several, in their order, if they are equally good.
+ * Returns the candidates whose platform matches best. If several match equally well, returns all of them in their
+ * order.
  *
  * **Example** (The image that runs on every machine)
  *
@@ -317,8 +343,8 @@ export const select = <A>(
 }
 
 /**
- * Reads the platform out of an image config (image-spec, `config.md`), which has the same fields among others. The
- * others, such as the environment, are left behind.
+ * Decodes the platform from an image config (image-spec, `config.md`). Other fields of the config, such as the
+ * environment, are ignored.
  *
  * **Example** (The platform of an image config)
  *

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
+import * as SchemaParser from "effect/SchemaParser"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import * as Digest from "./Digest.ts"
 import { printable } from "./Text.ts"
@@ -112,6 +113,19 @@ const checked = (problemOf: (input: string) => Problem | undefined, examples: st
     { arbitraryConstraint: { patterns: [{ source: examples, flags: "" }] } }
   ))
 
+/** Makes `make` throw the error of a parser, which says what is wrong and where. That of `Schema` does not. */
+const explained = <Name extends string>(
+  parse: (input: string) => Result.Result<string, InvalidReference>,
+  schema: Schema.brand<Schema.String, Name>
+): Schema.brand<Schema.String, Name> => {
+  const unexplained = SchemaParser.make(schema)
+  const make: typeof unexplained = (input, options) => {
+    if (options?.disableChecks !== true) Result.getOrThrow(parse(input))
+    return unexplained(input, options)
+  }
+  return Object.defineProperty(schema, "make", { value: make, enumerable: true })
+}
+
 /**
  * The host of a registry: a name or address, with or without a port.
  *
@@ -126,10 +140,13 @@ export type Host = Brand.Branded<string, "effect-oci/Reference/Host">
  * @category schemas
  * @since 0.1.0
  */
-export const Host: Schema.brand<Schema.String, "effect-oci/Reference/Host"> = checked(
-  problemOfHost,
-  "^(?:localhost|[a-z][a-z0-9]{0,9}(?:\\.[a-z][a-z0-9]{0,9}){1,3}|127\\.0\\.0\\.1|\\[::1\\])(?::[1-9][0-9]{0,3})?$"
-).pipe(Schema.brand("effect-oci/Reference/Host"))
+export const Host: Schema.brand<Schema.String, "effect-oci/Reference/Host"> = explained(
+  (input) => parseHost(input),
+  checked(
+    problemOfHost,
+    "^(?:localhost|[a-z][a-z0-9]{0,9}(?:\\.[a-z][a-z0-9]{0,9}){1,3}|127\\.0\\.0\\.1|\\[::1\\])(?::[1-9][0-9]{0,3})?$"
+  ).pipe(Schema.brand("effect-oci/Reference/Host"))
+)
 
 /**
  * The name of a repository.
@@ -145,10 +162,13 @@ export type Repository = Brand.Branded<string, "effect-oci/Reference/Repository"
  * @category schemas
  * @since 0.1.0
  */
-export const Repository: Schema.brand<Schema.String, "effect-oci/Reference/Repository"> = checked(
-  problemOfRepository,
-  "^[a-z0-9]{1,9}(?:(?:\\.|_|__|-{1,3})[a-z0-9]{1,9}){0,2}(?:/[a-z0-9]{1,9}(?:(?:\\.|_|__|-)[a-z0-9]{1,9}){0,2}){0,4}$"
-).pipe(Schema.brand("effect-oci/Reference/Repository"))
+export const Repository: Schema.brand<Schema.String, "effect-oci/Reference/Repository"> = explained(
+  (input) => parseRepository(input),
+  checked(
+    problemOfRepository,
+    "^[a-z0-9]{1,9}(?:(?:\\.|_|__|-{1,3})[a-z0-9]{1,9}){0,2}(?:/[a-z0-9]{1,9}(?:(?:\\.|_|__|-)[a-z0-9]{1,9}){0,2}){0,4}$"
+  ).pipe(Schema.brand("effect-oci/Reference/Repository"))
+)
 
 /**
  * A tag.
@@ -164,10 +184,13 @@ export type Tag = Brand.Branded<string, "effect-oci/Reference/Tag">
  * @category schemas
  * @since 0.1.0
  */
-export const Tag: Schema.brand<Schema.String, "effect-oci/Reference/Tag"> = checked(
-  problemOfTag,
-  tagPattern.source
-).pipe(Schema.brand("effect-oci/Reference/Tag"))
+export const Tag: Schema.brand<Schema.String, "effect-oci/Reference/Tag"> = explained(
+  (input) => parseTag(input),
+  checked(
+    problemOfTag,
+    tagPattern.source
+  ).pipe(Schema.brand("effect-oci/Reference/Tag"))
+)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // references
@@ -198,10 +221,10 @@ export class Reference extends Schema.Class<Reference>("effect-oci/Reference")({
  * @since 0.1.0
  */
 export interface RelativeReference {
-  readonly registry?: Host
+  readonly registry?: Host | undefined
   readonly repository: Repository
-  readonly tag?: Tag
-  readonly digest?: Digest.Digest
+  readonly tag?: Tag | undefined
+  readonly digest?: Digest.Digest | undefined
 }
 
 interface Login {
@@ -300,7 +323,7 @@ export const parseRelative = (input: string): Result.Result<RelativeReference, I
  * @since 0.1.0
  */
 export const parse = (input: string): Result.Result<Reference, InvalidReference> =>
-  Result.flatMap(parseRelative(input), ({ registry, ...rest }) =>
+  Result.flatMap(parseRelative(input), ({ digest, registry, repository, tag }) =>
     registry === undefined
       ? Result.fail(
         new InvalidReference({
@@ -310,7 +333,14 @@ export const parse = (input: string): Result.Result<Reference, InvalidReference>
           problem: "there is no host: expected host/repository; a host has a dot or a port, or is localhost"
         })
       )
-      : Result.succeed(new Reference({ registry, ...rest }, { disableChecks: true })))
+      : Result.succeed(
+        new Reference({
+          registry,
+          repository,
+          ...tag === undefined ? {} : { tag },
+          ...digest === undefined ? {} : { digest }
+        }, { disableChecks: true })
+      ))
 
 /**
  * Parses the host of a registry.
@@ -341,7 +371,7 @@ export const parseHost = (input: string): Result.Result<Host, InvalidReference> 
 
 /**
  * Parses the name of a repository. Use it for names that come from users or files: the error says which character is
- * wrong. `Repository.make` is for constants.
+ * wrong. `Repository.make`, which throws that error, is for constants.
  *
  * **Example** (Finding the wrong character)
  *
@@ -364,8 +394,8 @@ export const parseRepository = (input: string): Result.Result<Repository, Invali
 }
 
 /**
- * Parses a tag. Use it for tags that come from users or files: the error says which character is wrong. `Tag.make` is
- * for constants.
+ * Parses a tag. Use it for tags that come from users or files: the error says which character is wrong. `Tag.make`,
+ * which throws that error, is for constants.
  *
  * **Example** (Finding the wrong character)
  *
@@ -394,10 +424,10 @@ export const parseTag = (input: string): Result.Result<Tag, InvalidReference> =>
  * @since 0.1.0
  */
 export const format = (self: {
-  readonly registry?: string
+  readonly registry?: string | undefined
   readonly repository: string
-  readonly tag?: string
-  readonly digest?: string
+  readonly tag?: string | undefined
+  readonly digest?: string | undefined
 }): string =>
   (self.registry === undefined ? "" : `${self.registry}/`) + self.repository +
   (self.tag === undefined ? "" : `:${self.tag}`) +

@@ -37,7 +37,7 @@ const TypeId = "~effect-oci/Registry"
  */
 export interface Range {
   readonly offset: number
-  readonly length?: number
+  readonly length?: number | undefined
 }
 
 /**
@@ -72,32 +72,32 @@ export interface ManifestBytes {
  */
 export interface Capabilities {
   /** True if it lists referrers itself (distribution-spec, "Listing Referrers"), so that no referrers tag is needed. */
-  readonly referrers?: boolean
+  readonly referrers?: boolean | undefined
   /** True if it accepts a blob in one POST (distribution-spec, "Single POST"). */
-  readonly singlePost?: boolean
+  readonly singlePost?: boolean | undefined
   /** True if it accepts several tags with one manifest (`?tag=`, distribution-spec after 1.1.1). */
-  readonly tagParameters?: boolean
+  readonly tagParameters?: boolean | undefined
   /**
    * True if it mounts a blob from any repository, without `from` (distribution-spec, "Mounting a blob from another
    * repository").
    */
-  readonly anonymousMount?: boolean
+  readonly anonymousMount?: boolean | undefined
   /**
    * True if it mounts a blob from the destination repository itself. Then one request either finds the blob there or
    * opens an upload session.
    */
-  readonly selfMount?: boolean
+  readonly selfMount?: boolean | undefined
   /**
    * True if it accepts a blob in several chunks, and resumes an interrupted upload (distribution-spec, "Pushing a blob
    * in chunks").
    */
-  readonly chunks?: boolean
+  readonly chunks?: boolean | undefined
   /** Minimum size of each chunk except the last (`OCI-Chunk-Min-Length`), in bytes. */
-  readonly minimumChunk?: number
+  readonly minimumChunk?: number | undefined
   /** Maximum size of the body of a request that uploads a blob, in bytes. */
-  readonly maximumChunk?: number
+  readonly maximumChunk?: number | undefined
   /** True if it lists in pages (distribution-spec, "Listing Tags"). */
-  readonly pages?: boolean
+  readonly pages?: boolean | undefined
 }
 
 /**
@@ -113,7 +113,7 @@ export interface Registry {
   /** The abilities that are known so far. */
   readonly capabilities: Effect.Effect<Capabilities>
   /** Limits concurrent requests; absent if there is no limit. */
-  readonly limiter?: Limiter
+  readonly limiter?: Limiter | undefined
   /** Succeeds if the registry answers (distribution-spec, end-1). */
   readonly ping: Effect.Effect<void, RegistryError>
 
@@ -178,8 +178,8 @@ export interface Registry {
   readonly startUpload: (
     repository: Repository,
     options?: {
-      readonly mount?: { readonly digest: Digest; readonly from?: Repository }
-      readonly algorithm?: string
+      readonly mount?: { readonly digest: Digest; readonly from?: Repository | undefined } | undefined
+      readonly algorithm?: string | undefined
     }
   ) => Effect.Effect<Mounted | Upload, RegistryError, Scope.Scope>
   /**
@@ -196,7 +196,7 @@ export interface Registry {
    */
   readonly pushManifest: (
     repository: Repository,
-    manifest: { readonly mediaType: string; readonly bytes: Uint8Array; readonly digest?: Digest },
+    manifest: { readonly mediaType: string; readonly bytes: Uint8Array; readonly digest?: Digest | undefined },
     tags?: ReadonlyArray<Tag>
   ) => Effect.Effect<Descriptor, RegistryError>
 
@@ -220,7 +220,7 @@ export interface Registry {
   readonly deleteTag: (repository: Repository, tag: Tag) => Effect.Effect<void, RegistryError>
 
   /** Lists the repositories after `after`, or all, in the order of the registry. */
-  readonly repositories: (options?: { readonly after?: string }) => Stream.Stream<Repository, RegistryError>
+  readonly repositories: (options?: { readonly after?: string | undefined }) => Stream.Stream<Repository, RegistryError>
   /**
    * Lists the tags of a repository after `after`, or all, in the order of the registry.
    *
@@ -228,13 +228,13 @@ export interface Registry {
    */
   readonly tags: (
     repository: Repository,
-    options?: { readonly after?: string }
+    options?: { readonly after?: string | undefined }
   ) => Stream.Stream<Tag, RegistryError>
   /** Lists the manifests whose subject is `digest`. The subject itself need not exist. */
   readonly referrers: (
     repository: Repository,
     digest: Digest,
-    options?: { readonly artifactType?: string }
+    options?: { readonly artifactType?: string | undefined }
   ) => Stream.Stream<Descriptor, RegistryError>
 }
 

@@ -34,7 +34,7 @@ const effort = {
   elapsed: Schema.optionalKey(Schema.DurationFromMillis)
 }
 
-const say = (what: string, { detail = "" }: { readonly detail?: string }): string => {
+const say = (what: string, { detail = "" }: { readonly detail?: string | undefined }): string => {
   const text = printable(detail).trim()
   return text === "" || text === what ? what : `${what}: ${text}`
 }
@@ -42,7 +42,10 @@ const say = (what: string, { detail = "" }: { readonly detail?: string }): strin
 /** Appends the number of attempts to a sentence. */
 const afterAll = (
   sentence: string,
-  { attempts = 1, elapsed }: { readonly attempts?: number; readonly elapsed?: Duration.Duration }
+  { attempts = 1, elapsed }: {
+    readonly attempts?: number | undefined
+    readonly elapsed?: Duration.Duration | undefined
+  }
 ): string => {
   if (attempts < 2) return sentence
   return `${sentence}; tried ${attempts} times${elapsed === undefined ? "" : ` in ${rounded(elapsed)}`}`
@@ -681,6 +684,28 @@ export class RegistryError extends Schema.TaggedError<RegistryError>("effect-oci
     return printable(`${where}: ${this.reason.message} (${this.operation})`)
   }
 }
+
+/**
+ * Returns a function that makes the errors of one registry: from an operation, and its repository if it has one, and
+ * then from the reason.
+ *
+ * **Example** (The errors of a registry of one's own)
+ *
+ * ```ts import.meta.vitest
+ * import * as RegistryError from "effect-oci/RegistryError"
+ *
+ * const failing = RegistryError.failing("mock")
+ * const error = failing("getBlob", "team/app")(new RegistryError.BlobUnknown({}))
+ *
+ * error.message // => "mock/team/app: there is no such blob (getBlob)"
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const failing =
+  (registry: string) => (operation: string, repository?: string) => (reason: Reason): RegistryError =>
+    new RegistryError({ operation, registry, ...repository === undefined ? {} : { repository }, reason })
 
 /**
  * Returns true if a value is a {@link RegistryError}.

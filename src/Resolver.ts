@@ -1,8 +1,8 @@
 /**
- * From the host of a reference to the registry that answers for it.
+ * Resolution of the host of a reference to a registry.
  *
- * The registry need not be behind HTTP: a resolver hands out whatever `Registry` it likes. {@link layerStatic} serves a
- * table, {@link firstOf} asks several resolvers in turn, and `HttpResolver` speaks to any host.
+ * The registry need not use HTTP, because a resolver may return any `Registry`. {@link layerStatic} resolves the hosts
+ * of a table, {@link firstOf} combines several resolvers, and `HttpResolver` resolves every host.
  *
  * @since 0.1.0
  */
@@ -29,7 +29,7 @@ export class UnknownHost
 }
 
 /**
- * The host is known, but there is no registry to be had for it.
+ * The host is known, but its registry could not be created.
  *
  * @category errors
  * @since 0.1.0
@@ -39,13 +39,13 @@ export class ResolveFailed extends Schema.TaggedError<ResolveFailed>("effect-oci
   { host: Schema.String, cause: Schema.Defect() }
 ) {
   override get message(): string {
-    const sentence = `no registry could be had for the host ${this.host}`
+    const sentence = `the registry of the host ${this.host} could not be created`
     return this.cause instanceof Error ? `${sentence}: ${excerpt(this.cause.message)}` : sentence
   }
 }
 
 /**
- * Every way in which resolving fails.
+ * Failures of a resolution.
  *
  * @category models
  * @since 0.1.0
@@ -53,7 +53,8 @@ export class ResolveFailed extends Schema.TaggedError<ResolveFailed>("effect-oci
 export type ResolveError = UnknownHost | ResolveFailed
 
 /**
- * Finds the registry of a host. The same host gives the same registry, so that copies know when both ends are one.
+ * Resolves hosts to registries. The same host resolves to the same registry object, so that a copy detects that both of
+ * its ends are one registry.
  *
  * @category services
  * @since 0.1.0
@@ -75,9 +76,9 @@ const static_ = (registries: Readonly<Record<string, Registry>>): Resolver["Serv
 
 export {
   /**
-   * A resolver of a fixed table.
+   * Creates a resolver from a table of hosts. It fails with `UnknownHost` for other hosts.
    *
-   * **Example** (A host that exists in memory only)
+   * **Example** (A host in memory)
    *
    * ```ts import.meta.vitest
    * import { Effect } from "effect"
@@ -99,7 +100,7 @@ export {
 }
 
 /**
- * Asks one resolver after another. Only a host that a resolver does not know goes on to the next.
+ * Combines several resolvers. The next resolver is asked only if one fails with `UnknownHost`.
  *
  * @category combinators
  * @since 0.1.0
@@ -114,9 +115,9 @@ export const firstOf = (...resolvers: ReadonlyArray<Resolver["Service"]>): Resol
   })
 
 /**
- * Provides a resolver of a fixed table.
+ * Provides a resolver for a table of hosts.
  *
- * **Example** (A test that knows one host)
+ * **Example** (A test with one host)
  *
  * ```ts import.meta.vitest
  * import { Effect, Layer } from "effect"

@@ -1,5 +1,5 @@
 /**
- * Retries of temporary failures.
+ * Retries of temporary failures, and resumption of transfers that break off.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -78,7 +78,7 @@ export const worthRetrying = (error: RegistryError): boolean =>
  * Retries while `isWorthIt` holds and the operation has time for the next pause, and reports each retry to the
  * `Observer`.
  */
-export const schedule = (
+const schedule = (
   isWorthIt: (error: RegistryError) => boolean,
   progress: Progress
 ): Effect.Effect<Schedule.Schedule<unknown, RegistryError>> =>
@@ -117,7 +117,7 @@ const countAttempts = (start: number) => {
  * Starts to watch the progress of a transfer that is resumed where it breaks. The time that the reader takes between
  * two chunks is not the registry's; neither is that before the first, if the stream is already open.
  */
-export const watchTransfer = Effect.gen(function*() {
+const watchTransfer = Effect.gen(function*() {
   const progress = yield* startProgress
   const clock = yield* Clock.Clock
   const attempts = countAttempts(progress.since)
@@ -165,6 +165,51 @@ const withEffort = (
   }
 }
 
+/** Runs an effect that sends requests, without retries of its own: the caller retries it. */
+export const once: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.provideService(
+  RetrySchedule,
+  Schedule.recurs(0)
+)
+
+/**
+ * Turns the first failure of an operation into the first attempt of a schedule. The first run needs no schedule,
+ * because most operations succeed at once; the attempt returns its failure when it runs for the first time, and repeats
+ * the operation after that.
+ */
+const afterFirst = <Attempt>(first: RegistryError, fail: (error: RegistryError) => Attempt, again: () => Attempt) => {
+  let failed: RegistryError | undefined = first
+  return (): Attempt => {
+    if (failed === undefined) return again()
+    const error = failed
+    failed = undefined
+    return fail(error)
+  }
+}
+
+/**
+ * Streams `first`, and resumes it where it breaks by `open`, which receives the number of bytes that were read. It
+ * retries as the schedule says; its attempts are counted again after each progress.
+ */
+export const resuming = (
+  first: Stream.Stream<Uint8Array, RegistryError>,
+  open: (read: number) => Stream.Stream<Uint8Array, RegistryError>
+): Stream.Stream<Uint8Array, RegistryError> =>
+  Stream.unwrap(Effect.gen(function*() {
+    const { progress, watch } = yield* watchTransfer
+    let read = 0
+    const counted = (stream: Stream.Stream<Uint8Array, RegistryError>, isFirst: boolean) =>
+      watch(stream, isFirst, (chunks) => {
+        for (const { length } of chunks) read += length
+      })
+    const resumed = () => counted(Stream.provideService(open(read), Progress, progress), false)
+    return Stream.catch(counted(first, true), (error) => {
+      const attempt = afterFirst(error, Stream.fail, resumed)
+      return Stream.unwrap(
+        Effect.map(schedule(worthRetrying, progress), (schedule) => Stream.retry(Stream.suspend(attempt), schedule))
+      )
+    })
+  }))
+
 /** Retries an effect as {@link RetrySchedule} says, while `isWorthIt` holds for its failures. */
 export const retryWhile = <A, E, R>(
   effect: Effect.Effect<A, E | RegistryError, R>,
@@ -186,15 +231,10 @@ const retrying = <A, E, R>(
 ): Effect.Effect<A, E | RegistryError, R> => {
   const attempts = countAttempts(start)
   const counted = Effect.catchIf(effect, isRegistryError, attempts.fail)
-  // most effects succeed at the first attempt, and need no schedule
   return Effect.catchIf(counted, isRegistryError, (error) => {
-    let failed: RegistryError | undefined = error
-    const attempt = Effect.suspend((): Effect.Effect<A, E | RegistryError, R> => {
-      if (failed === undefined) return counted
-      const first = failed
-      failed = undefined
-      return Effect.fail(first)
-    })
+    const attempt = Effect.suspend(
+      afterFirst<Effect.Effect<A, E | RegistryError, R>>(error, Effect.fail, () => counted)
+    )
     // the schedule accepts errors of registries only
     const others = Effect.matchEffect(attempt, {
       onFailure: (error): Effect.Effect<Result.Result<A, E>, RegistryError> =>

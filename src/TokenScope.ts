@@ -1,34 +1,34 @@
 /**
- * What may be done with a token: a set of resources, each with actions, as the token specification of CNCF distribution
- * writes them: `repository:team/app:pull,push registry:catalog:*`.
+ * Scopes of tokens: sets of resources with the actions that a token permits on each, in the notation of the token
+ * specification of CNCF distribution: `repository:team/app:pull,push registry:catalog:*`.
  *
- * An action is only itself: `*` does not stand for others, since no registry says which. What is not of the form
- * `type:name:actions` is kept as it is, as a resource without actions.
+ * The action `*` does not include others, because no registry says which. A word that is not of the form
+ * `type:name:actions` is kept as a resource without actions.
  */
 import * as Context from "effect/Context"
 
 /** A set of permissions. */
 export interface TokenScope {
-  /** By resource, `type:name`, the actions on it. */
+  /** Actions by resource, which is `type:name`. */
   readonly resources: ReadonlyMap<string, ReadonlySet<string>>
 }
 
-/** No permission at all. */
+/** Scope without any permission. */
 export const empty: TokenScope = { resources: new Map() }
 
-/** Some actions on one resource. */
+/** Creates the scope of some actions on one resource. */
 export const make = (resource: string, ...actions: ReadonlyArray<string>): TokenScope => ({
   resources: new Map([[resource, new Set(actions)]])
 })
 
-/** Some actions on one repository. */
+/** Creates the scope of some actions on one repository. */
 export const repository = (name: string, ...actions: ReadonlyArray<"pull" | "push" | "delete">): TokenScope =>
   make(`repository:${name}`, ...actions)
 
-/** To list the repositories of a registry. */
+/** Scope to list the repositories of a registry. */
 export const catalog: TokenScope = make("registry:catalog", "*")
 
-/** Understands every text. The name of a resource may have colons itself: that of a host has. */
+/** Parses any text. The name of a resource may contain colons, such as that of a host with a port. */
 export const parse = (text: string): TokenScope =>
   text.split(/\s+/).filter((word) => word !== "").map((word) => {
     const [, resource, actions = ""] = /^([^:]+:.*):([^:]*)$/.exec(word) ?? []
@@ -37,8 +37,8 @@ export const parse = (text: string): TokenScope =>
   }).reduce(union, empty)
 
 /**
- * One word for each resource. Those that allow more than `pull` come first, since some token services read only the
- * first; otherwise the order is that of the alphabet.
+ * Returns one word for each resource, in alphabetical order. Resources with actions other than `pull` come first,
+ * because some token services read only the first word.
  */
 export const words = ({ resources }: TokenScope): ReadonlyArray<string> =>
   Array.from(resources, ([resource, actions]) => ({
@@ -48,10 +48,10 @@ export const words = ({ resources }: TokenScope): ReadonlyArray<string> =>
     .sort((a, b) => Number(b.first) - Number(a.first) || (a.word < b.word ? -1 : 1))
     .map(({ word }) => word)
 
-/** The same text for equal scopes. */
+/** Returns the text of a scope. Equal scopes have equal texts. */
 export const format = (scope: TokenScope): string => words(scope).join(" ")
 
-/** Everything that is in one of two scopes. */
+/** Returns the scope that includes every action of both scopes. */
 export const union = (self: TokenScope, that: TokenScope): TokenScope => {
   if (contains(self, that)) return self
   const resources = new Map(self.resources)
@@ -61,22 +61,23 @@ export const union = (self: TokenScope, that: TokenScope): TokenScope => {
   return { resources }
 }
 
-/** Is everything of the second scope in the first? */
+/** Returns true if the first scope includes every action of the second. */
 export const contains = (self: TokenScope, that: TokenScope): boolean =>
   Array.from(that.resources).every(([resource, actions]) => {
     const own = self.resources.get(resource)
     return own !== undefined && Array.from(actions).every((action) => own.has(action))
   })
 
-/** Are they the same set? */
+/** Returns true if both scopes have the same resources and actions. */
 export const equals = (self: TokenScope, that: TokenScope): boolean => contains(self, that) && contains(that, self)
 
-/** Is nothing in it? */
+/** Returns true if a scope has no resources. */
 export const isEmpty = ({ resources }: TokenScope): boolean => resources.size === 0
 
 /**
- * What is going to be needed at a host, so that a token that is asked for is good for that, too: who pulls now and
- * pushes later needs one token and not two. It is a wish: where it is refused, only what is needed is asked for.
+ * Scope that later requests to a host will need. It is added to the scope of each token that is requested, so that a
+ * pull and a later push need one token instead of two. If the token service refuses it, only the required scope is
+ * requested.
  */
 export const Wanted: Context.Reference<(host: string) => TokenScope> = Context.Reference<(host: string) => TokenScope>(
   "effect-oci/Scope/Wanted",

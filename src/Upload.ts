@@ -43,7 +43,7 @@ export interface Mounted {
 export interface Chunk<out E = never> {
   readonly offset: number
   /** Size in bytes, if known beforehand. */
-  readonly size?: number
+  readonly size?: number | undefined
   readonly stream: Stream.Stream<Uint8Array, E>
 }
 

@@ -2,7 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import * as Descriptor from "effect-oci/Descriptor"
 import * as Digest from "effect-oci/Digest"
+import type * as Manifest from "effect-oci/Manifest"
 import * as MediaType from "effect-oci/MediaType"
+import type * as Platform from "effect-oci/Platform"
 import { TestSchema } from "effect/testing"
 import { bytesOf } from "./utils/images.ts"
 
@@ -11,6 +13,21 @@ const sha256OfHello = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73
 const hello = { mediaType: "text/plain", digest: Digest.Digest.make(sha256OfHello), size: 5 }
 
 describe("Descriptor", () => {
+  it("does not compile if a field is misspelled", () => {
+    const platform: Platform.Platform = { os: "linux", architecture: "arm64" }
+    const descriptor: Descriptor.Descriptor = { ...hello, platform }
+    // @ts-expect-error
+    assert.isUndefined(descriptor.mediatype)
+    // @ts-expect-error
+    assert.isUndefined(platform.Variant)
+    // @ts-expect-error
+    const misspelled: Descriptor.Descriptor = { ...hello, anotations: {} }
+    assert.isUndefined(misspelled.annotations)
+    const index: Manifest.ImageIndex = { manifests: [descriptor] }
+    // @ts-expect-error
+    assert.isUndefined(index.layers)
+  })
+
   describe("schema", () => {
     it.effect("survives encoding, fields it does not declare included", () => asserts.verifyRoundTripEffect())
 
@@ -19,7 +36,15 @@ describe("Descriptor", () => {
         const input = { ...hello, "org.example": { deep: [1, null, "x"] }, urls: ["https://example.com/"] }
         const descriptor = yield* Schema.decodeUnknownEffect(Descriptor.Descriptor)(input)
         assert.deepStrictEqual({ ...descriptor }, { ...descriptor, ...input })
-        assert.deepStrictEqual(descriptor["org.example"], { deep: [1, null, "x"] })
+        assert.deepStrictEqual(Descriptor.otherFields(descriptor), { "org.example": { deep: [1, null, "x"] } })
+      }))
+
+    it.effect("accepts undefined for an absent field", () =>
+      Effect.gen(function*() {
+        const given: Descriptor.Descriptor = { ...hello, annotations: undefined, platform: undefined }
+        const encoded = yield* Schema.encodeEffect(Schema.fromJsonString(Descriptor.Descriptor))(given)
+        assert.deepStrictEqual<unknown>(JSON.parse(encoded), hello)
+        assert.deepStrictEqual(Descriptor.otherFields(given), {})
       }))
 
     it.effect.each<readonly [input: object, message: string]>([
@@ -64,7 +89,7 @@ describe("Descriptor", () => {
         assert.match(digest, /^sha512:cf83e1357eefb8bd/)
       }))
 
-    it.effect("fails for an algorithm that nobody here computes", () =>
+    it.effect("fails for an unsupported algorithm", () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(Descriptor.fromBytes(bytesOf("hello"), { algorithm: "blake3" }))
         assert.deepStrictEqual([error._tag, error.algorithm], ["UnsupportedAlgorithm", "blake3"])

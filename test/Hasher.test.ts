@@ -11,7 +11,7 @@ const concat = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => Uint8Array.fro
 const streamOf = (chunks: ReadonlyArray<Uint8Array>) => Stream.fromIterable(chunks, { chunkSize: 1 })
 const hello = ["he", "l", "lo"].map(bytesOf)
 
-/** What a consumer has got of a stream when it ended, and how it ended. */
+/** Collects the bytes that a consumer received from a stream, and its exit. */
 const consume = Effect.fnUntraced(function*<E>(stream: Stream.Stream<Uint8Array, E>) {
   const emitted: Array<Uint8Array> = []
   const result = yield* Effect.result(Stream.runForEach(stream, (chunk) => Effect.sync(() => emitted.push(chunk))))
@@ -61,13 +61,20 @@ describe("Hasher", () => {
         assert.strictEqual(yield* Hasher.digest(none), yield* Hasher.digest(none, "sha256"))
       }))
 
-    it.effect("fails for an algorithm that nobody here computes", () =>
+    it.effect("fails for an unsupported algorithm", () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(Hasher.digest(none, "md5"))
         assert.strictEqual(error._tag, "UnsupportedAlgorithm")
         assert.strictEqual(error.message, `content cannot be verified: no digests of algorithm "md5" here`)
         assert.isFalse(error.isRetryable)
       }))
+
+    it("says what to provide if the runtime computes none", () => {
+      assert.strictEqual(
+        new Hasher.UnsupportedAlgorithm({ algorithm: "sha256" }).message,
+        "content cannot be verified: this runtime does not compute sha256; provide NobleHasher.layer"
+      )
+    })
   })
 
   describe("verifyBytes", () => {
@@ -85,7 +92,7 @@ describe("Hasher", () => {
         assert.deepStrictEqual([error.expected, error.actual, error.isRetryable], [zeros, actual, false])
         assert.strictEqual(
           error.message,
-          `the content is not what its digest says: expected ${zeros}, got ${actual}`
+          `the content does not match its digest: expected ${zeros}, got ${actual}`
         )
       }))
 
@@ -178,7 +185,7 @@ describe("Hasher", () => {
         assert.deepStrictEqual(result, Result.fail("broken"))
       }))
 
-    it.effect("begins anew each time the stream is run", () =>
+    it.effect("starts again each time that the stream is run", () =>
       Effect.gen(function*() {
         const expected = { digest: yield* Hasher.digest(concat(hello)), size: sizeOf(hello) }
         const verified = streamOf(hello).pipe(Hasher.verify(expected))

@@ -17,6 +17,8 @@ const list = (length: number) => JSON.stringify(Array.from({ length }, (_, index
 
 const config = JSON.stringify(descriptor(0))
 
+const largeConfig = JSON.stringify({ ...descriptor(0), more: "x".repeat(100_000) })
+
 const documents: ReadonlyArray<readonly [name: string, mediaType: string, text: string]> = [
   ["an index", MediaType.imageIndex, `{"schemaVersion":2,"manifests":${list(2000)},"annotations":{"a":"b"}}`],
   ["an index, indented", MediaType.imageIndex, `{ "manifests": ${JSON.stringify(JSON.parse(list(2000)), null, 2)} }`],
@@ -24,6 +26,18 @@ const documents: ReadonlyArray<readonly [name: string, mediaType: string, text: 
   ["an artifact", MediaType.artifactManifest, `{"blobs":${list(1000)},"subject":${config}}`],
   ["an artifact that names its list twice", MediaType.artifactManifest, `{"blobs":${list(1000)},"blobs":null}`],
   ["an index that names its list twice", MediaType.imageIndex, `{"manifests":${list(1000)},"manifests":${list(2)}}`],
+  [
+    "an index that names its list twice, then as null",
+    MediaType.imageIndex,
+    `{"manifests":${list(1000)},"manifests":null}`
+  ],
+  [
+    "an index that names its list twice, first as null",
+    MediaType.imageIndex,
+    `{"manifests":null,"manifests":${list(1000)}}`
+  ],
+  ["an image with a large config", MediaType.imageManifest, `{"config":${largeConfig},"layers":${list(1000)}}`],
+  ["half a character", MediaType.imageIndex, `{"manifests":${list(1000).replace("[ {", "\ud800")}}`],
   [
     "an index that names its list twice, once with an escape",
     MediaType.imageIndex,
@@ -64,6 +78,17 @@ describe("a large manifest", () => {
       ]
       if (Result.isSuccess(whole)) assert.deepStrictEqual(Result.getOrThrow(pieces), whole.success)
       else assert.deepStrictEqual(Result.getOrThrow(Result.flip(pieces)).message, whole.failure.message)
+    }))
+
+  it.effect("says where it is wrong as it does in one piece, though it is very large", () =>
+    Effect.gen(function*() {
+      const bytes = bytesOf(`{"manifests":${list(5000).replace(digestOf("4321"), "sha256:12")}}`)
+      const { message } = yield* Effect.flip(LargeManifest.decode(MediaType.imageIndex, bytes))
+      assert.include(message, `["manifests"][4321]["digest"]`)
+      assert.strictEqual(
+        message,
+        Result.getOrThrow(Result.flip(Manifest.decode(MediaType.imageIndex, bytes))).message
+      )
     }))
 
   it.effect("lets others run while it is read", () =>

@@ -22,7 +22,7 @@ import {
 const app = repository("team/app")
 const nowhere = Digest.fromHash("sha256", new Uint8Array(32))
 
-/** A namespace of two registries and a host that is out of order; the first has an image and a blob. */
+/** Creates a namespace of two registries and a broken host. The first registry has an image and a blob. */
 const setUp = Effect.gen(function*() {
   const one = yield* MemoryRegistry.make({ name: "one.local" })
   const two = yield* MemoryRegistry.make({ name: "two.local" })
@@ -59,7 +59,7 @@ describe("an end", () => {
       assert.strictEqual((yield* namespace.resolveManifest(reference)).digest, image.digest)
     }))
 
-  it.effect("is a place in a registry that no resolver knows", () =>
+  it.effect("is a repository of a registry that no resolver knows", () =>
     Effect.gen(function*() {
       const { namespace } = yield* setUp
       const registry = yield* MemoryRegistry.make()
@@ -70,7 +70,7 @@ describe("an end", () => {
       )
     }))
 
-  it.effect("that is no reference is an error", () =>
+  it.effect("that is not a reference is an error", () =>
     Effect.gen(function*() {
       const { namespace } = yield* setUp
       assert.strictEqual(yield* tagOf(namespace.resolveManifest("one.local/Team/app:1")), "InvalidReference")
@@ -82,13 +82,13 @@ describe("an end", () => {
       assert.strictEqual(yield* tagOf(namespace.resolveManifest("team/app:1")), "InvalidReference")
     }))
 
-  it.effect("of a host that nobody knows is an error", () =>
+  it.effect("of an unknown host is an error", () =>
     Effect.gen(function*() {
       const { namespace } = yield* setUp
       assert.strictEqual(yield* tagOf(namespace.resolveManifest("three.local/team/app:1")), "UnknownHost")
     }))
 
-  it.effect("of a host that is out of order is an error", () =>
+  it.effect("of a broken host is an error", () =>
     Effect.gen(function*() {
       const { namespace } = yield* setUp
       assert.strictEqual(yield* tagOf(namespace.resolveManifest("broken.local/team/app:1")), "ResolveFailed")
@@ -110,21 +110,21 @@ describe("getManifest", () => {
       assert.deepStrictEqual(found, yield* one.getManifest(app, image.digest))
     }))
 
-  it.effect("reads by a tag that has the digest beside it", () =>
+  it.effect("reads by a tag and its digest", () =>
     Effect.gen(function*() {
       const { image, namespace } = yield* setUp
       const { descriptor } = yield* namespace.getManifest(`one.local/team/app:1@${image.digest}`)
       assert.strictEqual(descriptor.digest, image.digest)
     }))
 
-  it.effect("fails when the tag has another digest than the one beside it", () =>
+  it.effect("fails if the tag points at another digest than that of the reference", () =>
     Effect.gen(function*() {
       const { image, namespace } = yield* setUp
       const error = yield* Effect.flip(namespace.getManifest(`one.local/team/app:1@${nowhere}`))
       assert.strictEqual(error.message, `the tag 1 points at ${image.digest}, not at ${nowhere}`)
     }))
 
-  it.effect("fails when there is no such tag, though there is such a digest", () =>
+  it.effect("fails if the tag is absent, even if the digest is present", () =>
     Effect.gen(function*() {
       const { image, namespace } = yield* setUp
       const error = yield* Effect.flip(namespace.getManifest(`one.local/team/app:2@${image.digest}`))
@@ -140,20 +140,20 @@ describe("getManifest", () => {
 })
 
 describe("resolveManifest", () => {
-  it.effect("tells the descriptor of a tag", () =>
+  it.effect("returns the descriptor of a tag", () =>
     Effect.gen(function*() {
       const { image: { digest, mediaType, size }, namespace } = yield* setUp
       assert.deepStrictEqual(yield* namespace.resolveManifest("one.local/team/app:1"), { digest, mediaType, size })
     }))
 
-  it.effect("tells the descriptor of a digest", () =>
+  it.effect("returns the descriptor of a digest", () =>
     Effect.gen(function*() {
       const { image: { digest, mediaType, size }, namespace } = yield* setUp
       const descriptor = yield* namespace.resolveManifest(`one.local/team/app@${digest}`)
       assert.deepStrictEqual(descriptor, { digest, mediaType, size })
     }))
 
-  it.effect("fails when the tag has another digest than the one beside it", () =>
+  it.effect("fails if the tag points at another digest than that of the reference", () =>
     Effect.gen(function*() {
       const { namespace } = yield* setUp
       assert.strictEqual(yield* tagOf(namespace.resolveManifest(`one.local/team/app:1@${nowhere}`)), "TagMismatch")
@@ -182,7 +182,7 @@ describe("getBlob", () => {
       assert.strictEqual(yield* textOf(stream), "234")
     }))
 
-  it.effect("fails as the registry does", () =>
+  it.effect("fails with the error of the registry", () =>
     Effect.gen(function*() {
       const { namespace } = yield* setUp
       const error = yield* Effect.flip(namespace.getBlob(`one.local/team/app@${nowhere}`))
@@ -197,7 +197,7 @@ describe("getBlob", () => {
       assert.strictEqual(error.message, "a blob needs a digest")
     }))
 
-  it.effect("takes no tag", () =>
+  it.effect("fails for a tag", () =>
     Effect.gen(function*() {
       const { blob, namespace } = yield* setUp
       const error = yield* Effect.flip(namespace.getBlob(`one.local/team/app:1@${blob.digest}`))
@@ -206,7 +206,7 @@ describe("getBlob", () => {
 })
 
 describe("resolveBlob", () => {
-  it.effect("tells how long a blob is", () =>
+  it.effect("returns the size of a blob", () =>
     Effect.gen(function*() {
       const { blob, namespace } = yield* setUp
       assert.strictEqual((yield* namespace.resolveBlob(`one.local/team/app@${blob.digest}`)).size, 10)
@@ -218,7 +218,7 @@ describe("resolveBlob", () => {
       assert.strictEqual(yield* tagOf(namespace.resolveBlob("one.local/team/app")), "UnfitReference")
     }))
 
-  it.effect("takes no tag", () =>
+  it.effect("fails for a tag", () =>
     Effect.gen(function*() {
       const { namespace } = yield* setUp
       assert.strictEqual(yield* tagOf(namespace.resolveBlob("one.local/team/app:1")), "UnfitReference")
@@ -227,29 +227,29 @@ describe("resolveBlob", () => {
 
 const good = { source: "one.local/team/app:1", destination: "two.local/mirror:1" }
 
-/** Ends that a copy cannot work with: which end it is, and what is wrong. */
+/** Invalid ends of a copy: the end, and what is wrong with it. */
 const badManifestEnds: ReadonlyArray<{
-  readonly what: string
+  readonly problem: string
   readonly end: CopyError["end"]
   readonly reference: string
   readonly reason: CopyError["reason"]["_tag"]
 }> = [
-  { what: "no reference", end: "source", reference: "one.local/Team/app:1", reason: "InvalidReference" },
-  { what: "no reference", end: "destination", reference: "mirror:1", reason: "InvalidReference" },
-  { what: "of an unknown host", end: "source", reference: "three.local/team/app:1", reason: "UnknownHost" },
-  { what: "of an unknown host", end: "destination", reference: "three.local/mirror:1", reason: "UnknownHost" },
-  { what: "of a host out of order", end: "source", reference: "broken.local/team/app:1", reason: "ResolveFailed" },
-  { what: "of a host out of order", end: "destination", reference: "broken.local/mirror:1", reason: "ResolveFailed" },
-  { what: "without tag and digest", end: "source", reference: "one.local/team/app", reason: "UnfitReference" },
-  { what: "not there", end: "source", reference: "one.local/team/app:2", reason: "ManifestUnknown" },
+  { problem: "not a reference", end: "source", reference: "one.local/Team/app:1", reason: "InvalidReference" },
+  { problem: "not a reference", end: "destination", reference: "mirror:1", reason: "InvalidReference" },
+  { problem: "of an unknown host", end: "source", reference: "three.local/team/app:1", reason: "UnknownHost" },
+  { problem: "of an unknown host", end: "destination", reference: "three.local/mirror:1", reason: "UnknownHost" },
+  { problem: "of a broken host", end: "source", reference: "broken.local/team/app:1", reason: "ResolveFailed" },
+  { problem: "of a broken host", end: "destination", reference: "broken.local/mirror:1", reason: "ResolveFailed" },
+  { problem: "without tag and digest", end: "source", reference: "one.local/team/app", reason: "UnfitReference" },
+  { problem: "absent", end: "source", reference: "one.local/team/app:2", reason: "ManifestUnknown" },
   {
-    what: "a tag with another digest",
+    problem: "a tag with another digest",
     end: "source",
     reference: `one.local/team/app:1@${nowhere}`,
     reason: "TagMismatch"
   },
   {
-    what: "of another digest than the source",
+    problem: "of another digest than the source",
     end: "destination",
     reference: `two.local/mirror@${nowhere}`,
     reason: "DigestConflict"
@@ -260,7 +260,7 @@ const summary = ({ end, reason, reference }: CopyError) => ({ end, reference, re
 
 describe("copyManifest", () => {
   it.effect.each(badManifestEnds)(
-    "fails for a $end that is $what",
+    "fails for a $end that is $problem",
     ({ end, reason, reference }) =>
       Effect.gen(function*() {
         const { namespace } = yield* setUp
@@ -269,7 +269,7 @@ describe("copyManifest", () => {
       })
   )
 
-  it.effect("names a reference in its error as it does a string", () =>
+  it.effect("formats a reference in its error like a string", () =>
     Effect.gen(function*() {
       const { namespace } = yield* setUp
       const source = yield* Effect.fromResult(Reference.parse("three.local/team/app:1"))
@@ -277,7 +277,7 @@ describe("copyManifest", () => {
       assert.strictEqual(error.reference, "three.local/team/app:1")
     }))
 
-  it.effect("sends nothing to a destination of another digest", () =>
+  it.effect("sends nothing to a destination with another digest", () =>
     Effect.gen(function*() {
       const { namespace, two } = yield* setUp
       yield* Effect.flip(namespace.copyManifest({ ...good, destination: `two.local/mirror:1@${nowhere}` }))
@@ -288,29 +288,32 @@ describe("copyManifest", () => {
 describe("copyBlob", () => {
   const badBlobEnds: typeof badManifestEnds = [
     ...badManifestEnds.filter(({ reason }) => ["InvalidReference", "UnknownHost", "ResolveFailed"].includes(reason)),
-    { what: "without a digest", end: "source", reference: "one.local/team/app", reason: "UnfitReference" },
-    { what: "a tag", end: "source", reference: "one.local/team/app:1", reason: "UnfitReference" },
-    { what: "a tag", end: "destination", reference: "two.local/mirror:1", reason: "UnfitReference" },
-    { what: "not there", end: "source", reference: `one.local/team/app@${nowhere}`, reason: "BlobUnknown" },
+    { problem: "without a digest", end: "source", reference: "one.local/team/app", reason: "UnfitReference" },
+    { problem: "a tag", end: "source", reference: "one.local/team/app:1", reason: "UnfitReference" },
+    { problem: "a tag", end: "destination", reference: "two.local/mirror:1", reason: "UnfitReference" },
+    { problem: "absent", end: "source", reference: `one.local/team/app@${nowhere}`, reason: "BlobUnknown" },
     {
-      what: "of another digest than the source",
+      problem: "of another digest than the source",
       end: "destination",
       reference: `two.local/mirror@${nowhere}`,
       reason: "DigestConflict"
     }
   ]
 
-  it.effect.each(badBlobEnds)("fails for a $end that is $what", ({ end, reason, reference }) =>
-    Effect.gen(function*() {
-      const { blob, namespace } = yield* setUp
-      const ends = { source: `one.local/team/app@${blob.digest}`, destination: "two.local/mirror" }
-      const error = yield* Effect.flip(namespace.copyBlob({ ...ends, [end]: reference }))
-      assert.deepStrictEqual(summary(error), { end, reference, reason })
-    }))
+  it.effect.each(badBlobEnds)(
+    "fails for a $end that is $problem",
+    ({ end, reason, reference }) =>
+      Effect.gen(function*() {
+        const { blob, namespace } = yield* setUp
+        const ends = { source: `one.local/team/app@${blob.digest}`, destination: "two.local/mirror" }
+        const error = yield* Effect.flip(namespace.copyBlob({ ...ends, [end]: reference }))
+        assert.deepStrictEqual(summary(error), { end, reference, reason })
+      })
+  )
 })
 
 describe("a platform", () => {
-  /** An index of two images below another one, and an image in none. */
+  /** Pushes an index of two images below another index, and an image without an index. */
   const withPlatforms = Effect.gen(function*() {
     const { namespace, one } = yield* setUp
     const { amd64, arm64, index } = yield* pushSample(one, app, [])
@@ -322,7 +325,7 @@ describe("a platform", () => {
   })
   const arm64 = { os: "linux", architecture: "arm64" }
 
-  it.effect("chooses among the images of an index, however deep", () =>
+  it.effect("selects an image of an index at any depth", () =>
     Effect.gen(function*() {
       const { arm64: image, namespace } = yield* withPlatforms
       const found = yield* namespace.resolveManifest("one.local/team/app:nested", { platform: arm64 })
@@ -331,19 +334,19 @@ describe("a platform", () => {
       assert.strictEqual(descriptor.digest, image.digest)
     }))
 
-  it.effect("of an image in no index is in its config", () =>
+  it.effect("of an image without an index is in its config", () =>
     Effect.gen(function*() {
       const { lone, namespace, platform } = yield* withPlatforms
       const found = yield* namespace.resolveManifest("one.local/team/app:lone", { platform })
       assert.strictEqual(found.digest, lone.digest)
     }))
 
-  it.effect("that there is no image for is an error, which names those that there are", () =>
+  it.effect("without an image is an error that lists the available ones", () =>
     Effect.gen(function*() {
       const { namespace } = yield* withPlatforms
       const riscv = { os: "linux", architecture: "riscv64" }
       const error = yield* Effect.flip(namespace.getManifest("one.local/team/app:nested", { platform: riscv }))
-      assert.strictEqual(error.message, "there is no image for linux/riscv64; there is: linux/amd64, linux/arm64")
+      assert.strictEqual(error.message, "there is no image for linux/riscv64; available: linux/amd64, linux/arm64")
     }))
 })
 
@@ -351,7 +354,7 @@ describe("pushManifest", () => {
   const bytes = bytesOf({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [] })
   const manifest = { mediaType: MediaType.imageIndex, bytes }
 
-  it.effect("points the tag of the reference, and others, at the manifest", () =>
+  it.effect("sets the tag of the reference, and further tags", () =>
     Effect.gen(function*() {
       const { namespace, two } = yield* setUp
       const { digest } = yield* namespace.pushManifest("two.local/app:1", manifest, [tag("2"), tag("1")])
@@ -360,7 +363,7 @@ describe("pushManifest", () => {
       }
     }))
 
-  it.effect("needs no tag, and refuses another digest than that of the manifest", () =>
+  it.effect("needs no tag, and fails for another digest than that of the manifest", () =>
     Effect.gen(function*() {
       const { namespace } = yield* setUp
       const { digest } = yield* namespace.pushManifest("two.local/app", manifest)
@@ -372,7 +375,7 @@ describe("pushManifest", () => {
 })
 
 describe("pushBlob", () => {
-  it.effect("writes what has the digest of the reference, and nothing else", () =>
+  it.effect("accepts only content with the digest of the reference", () =>
     Effect.gen(function*() {
       const { blob, namespace } = yield* setUp
       const place = `two.local/app@${blob.digest}`
@@ -393,8 +396,8 @@ describe("pushBlob", () => {
     }))
 })
 
-describe("removing", () => {
-  it.effect("a tag leaves the manifest", () =>
+describe("deleting", () => {
+  it.effect("a tag keeps the manifest", () =>
     Effect.gen(function*() {
       const { image, namespace } = yield* setUp
       yield* namespace.deleteTag(`one.local/team/app:1@${image.digest}`)
@@ -405,14 +408,14 @@ describe("removing", () => {
       )
     }))
 
-  it.effect("a tag that has another digest than the one beside it leaves the tag", () =>
+  it.effect("a tag fails if it points at another digest than that of the reference", () =>
     Effect.gen(function*() {
       const { namespace } = yield* setUp
       assert.strictEqual(yield* tagOf(namespace.deleteTag(`one.local/team/app:1@${nowhere}`)), "TagMismatch")
       yield* namespace.resolveManifest("one.local/team/app:1")
     }))
 
-  it.effect("a manifest takes its tags along, and is done by its digest alone", () =>
+  it.effect("a manifest deletes its tags, and needs its digest and no tag", () =>
     Effect.gen(function*() {
       const { image, namespace } = yield* setUp
       for (const place of ["one.local/team/app:1", "one.local/team/app", `one.local/team/app:1@${image.digest}`]) {
@@ -422,7 +425,7 @@ describe("removing", () => {
       assert.strictEqual(yield* tagOf(namespace.resolveManifest("one.local/team/app:1")), "RegistryError")
     }))
 
-  it.effect("a blob is done by its digest", () =>
+  it.effect("a blob needs its digest", () =>
     Effect.gen(function*() {
       const { blob, namespace } = yield* setUp
       yield* namespace.deleteBlob(`one.local/team/app@${blob.digest}`)
@@ -432,7 +435,7 @@ describe("removing", () => {
 })
 
 describe("listing", () => {
-  it.effect("the tags of a repository, which has neither tag nor digest itself", () =>
+  it.effect("the tags of a repository needs neither tag nor digest", () =>
     Effect.gen(function*() {
       const { image, namespace } = yield* setUp
       assert.deepStrictEqual(yield* Stream.runCollect(namespace.tags("one.local/team/app")), [tag("1")])
@@ -441,7 +444,7 @@ describe("listing", () => {
       }
     }))
 
-  it.effect("what refers to a tag or a digest, of one type or of any", () =>
+  it.effect("the referrers of a tag or a digest, of one type or of any", () =>
     Effect.gen(function*() {
       const { image, namespace, one } = yield* setUp
       const referrer = yield* pushReferrer(one, app, image, "about")
@@ -453,7 +456,7 @@ describe("listing", () => {
       assert.deepStrictEqual(yield* digestsOf(`one.local/team/app@${nowhere}`), [])
     }))
 
-  it.effect("what a registry has, by its host", () =>
+  it.effect("the repositories of a registry, by its host", () =>
     Effect.gen(function*() {
       const { namespace } = yield* setUp
       const registry = yield* namespace.registry(Reference.Host.make("one.local"))
@@ -462,7 +465,7 @@ describe("listing", () => {
 })
 
 describe("Namespace.layer", () => {
-  it.effect("works with the resolver that is provided", () =>
+  it.effect("uses the resolver of the program", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const { digest } = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })

@@ -86,7 +86,7 @@ describe("Platform", () => {
     )
   })
 
-  it("is written with its variant, where there is one", () => {
+  it("is formatted with its variant, if it has one", () => {
     assert.strictEqual(Platform.format({ os: "linux", architecture: "amd64" }), "linux/amd64")
     assert.strictEqual(Platform.format({ os: "linux", architecture: "arm", variant: "v7" }), "linux/arm/v7")
     assert.strictEqual(
@@ -218,9 +218,17 @@ describe("Platform", () => {
       assert.deepStrictEqual(Platform.fromJson(JSON.stringify(config)), Result.succeed(platform))
     })
 
-    it("takes null for a field that is not there, as Go writes it", () => {
+    it("accepts null for an absent field, as Go writes it", () => {
       const json = `{ "architecture": "amd64", "os": "linux", "variant": null, "os.features": null }`
-      assert.deepStrictEqual(Platform.fromJson(json), Result.succeed({ architecture: "amd64", os: "linux" }))
+      assert.deepStrictEqual(
+        Platform.fromJson(json),
+        Result.succeed({
+          architecture: "amd64",
+          os: "linux",
+          variant: undefined,
+          "os.features": undefined
+        })
+      )
     })
 
     it.each(["", "{}", "[]", "null", `{ "os": "linux" }`, `{ "os": 1, "architecture": "amd64" }`])(

@@ -400,4 +400,32 @@ describe("Reference", () => {
     const { offset, part, problem } = failure("1.0+build", Reference.parseTag)
     assert.deepStrictEqual([part, offset, problem], ["tag", 3, `character "+" is not allowed`])
   })
+
+  it.each<readonly [name: string, make: () => string, message: string]>([
+    [
+      "repository",
+      () => Reference.Repository.make("Team/App"),
+      `invalid reference "Team/App": repository: upper-case letter "T" (character 1)`
+    ],
+    [
+      "tag",
+      () => Reference.Tag.make("a b"),
+      `invalid reference "a b": tag: character " " is not allowed (character 2)`
+    ],
+    [
+      "host",
+      () => Reference.Host.make("team"),
+      `invalid reference "team": registry: a host has a dot, a port or brackets, or is localhost (character 1)`
+    ]
+  ])("making a %s says which character is wrong", (_, make, message) => {
+    assert.throws(make, message)
+  })
+
+  it("making a host does not repeat a password", () => {
+    assert.throws(() => Reference.Host.make("https://ada:secret@reg.io"), /^(?!.*secret)/)
+  })
+
+  it("making a part unchecked takes it as it is", () => {
+    assert.strictEqual<string>(Reference.Tag.make("a b", { disableChecks: true }), "a b")
+  })
 })

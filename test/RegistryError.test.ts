@@ -90,7 +90,7 @@ const reasons: ReadonlyArray<readonly [reason: RegistryError.Reason, message: st
   [new RegistryError.UnexpectedResponse({ status: 503 }), "unexpected answer (HTTP 503)", true],
   [
     new Hasher.DigestMismatch({ expected: a, actual: b }),
-    `the content is not what its digest says: expected ${a}, got ${b}`,
+    `the content does not match its digest: expected ${a}, got ${b}`,
     false
   ],
   [new Hasher.SizeMismatch({ expected: 2, actual: 1 }), "the content has 1 bytes, not 2", false],

@@ -27,7 +27,7 @@ describe("Resolver.static", () => {
       assert.deepStrictEqual(error, new Resolver.UnknownHost({ host: "one.local:5001" }))
     }))
 
-  it.effect("says which host it does not know", () =>
+  it.effect("has the unknown host in its error", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(Resolver.static({}).resolve(host("one.local")))
       assert.strictEqual(error.message, "no registry is known under the host one.local")
@@ -35,19 +35,19 @@ describe("Resolver.static", () => {
 })
 
 describe("Resolver.firstOf", () => {
-  it.effect("takes the first that knows the host", () =>
+  it.effect("uses the first resolver that knows the host", () =>
     Effect.gen(function*() {
       const resolver = Resolver.firstOf(Resolver.static({ "a.local": one }), Resolver.static({ "a.local": two }))
       assert.strictEqual(yield* resolver.resolve(host("a.local")), one)
     }))
 
-  it.effect("goes on to the next when a host is not known", () =>
+  it.effect("continues with the next resolver if a host is not known", () =>
     Effect.gen(function*() {
       const resolver = Resolver.firstOf(Resolver.static({}), Resolver.static({}), Resolver.static({ "a.local": two }))
       assert.strictEqual(yield* resolver.resolve(host("a.local")), two)
     }))
 
-  it.effect("does not go on when resolving fails", () =>
+  it.effect("does not continue if a resolution fails", () =>
     Effect.gen(function*() {
       const resolver = Resolver.firstOf(failing, Resolver.static({ "a.local": two }))
       assert.strictEqual((yield* Effect.flip(resolver.resolve(host("a.local"))))._tag, "ResolveFailed")
@@ -66,7 +66,7 @@ describe("Resolver.firstOf", () => {
       assert.deepStrictEqual(error, new Resolver.UnknownHost({ host: "b.local" }))
     }))
 
-  it.effect("of none knows no host", () =>
+  it.effect("of no resolvers knows no host", () =>
     Effect.gen(function*() {
       assert.strictEqual((yield* Effect.flip(Resolver.firstOf().resolve(host("a.local"))))._tag, "UnknownHost")
     }))

@@ -1,16 +1,16 @@
 /**
- * What a registry asks for when it does not know who asks: the `WWW-Authenticate` header (RFC 9110, 11.6.1).
+ * Parser of the `WWW-Authenticate` header, with which a registry requires authentication (RFC 9110, 11.6.1).
  *
- * Several challenges may stand in one header, and several headers reach us as one, so that a comma may end a parameter,
- * a challenge or a header. What makes no sense is passed over up to the next comma; what is only written oddly (spaces
- * for commas, an address without its quotes, a quote that is never closed) is understood.
+ * One header may contain several challenges, and several headers arrive as one, so that a comma may end a parameter, a
+ * challenge or a header. The parser accepts spaces instead of commas, values without quotes, and a quote that is never
+ * closed. It skips everything else that it cannot read, up to the next comma.
  */
 
-/** One challenge. Scheme and names are in lower case, values as they are. */
+/** One challenge. The scheme and the names of parameters are in lower case; values are unchanged. */
 export interface Challenge {
   readonly scheme: string
-  /** Stands where parameters would: `Negotiate oYG2…=`. */
-  readonly token68?: string
+  /** Text in place of parameters, as in `Negotiate oYG2…=`. */
+  readonly token68?: string | undefined
   readonly parameters: ReadonlyMap<string, string>
 }
 
@@ -23,7 +23,7 @@ const quoted = /"([^"\\]*(?:\\.[^"\\]*)*)\\?"?/sy
 const bare = /[^\s,"]*/y
 const nonsense = /(?:"[^"\\]*(?:\\.[^"\\]*)*\\?"?|[^",])+/sy
 
-/** The challenges of a header, in their order. Of a parameter that is repeated the first counts. */
+/** Parses the challenges of a header, in their order. If a parameter is repeated, its first value counts. */
 export const parse = (header: string): ReadonlyArray<Challenge> => {
   let position = 0
   const read = (pattern: RegExp): RegExpExecArray | undefined => {

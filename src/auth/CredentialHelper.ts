@@ -1,7 +1,7 @@
 /**
- * Credential helpers: programs named `docker-credential-…` that keep credentials and hand them out.
+ * Credential helpers: programs named `docker-credential-…` that store credentials.
  *
- * Nothing that a helper prints gets into an error: it may be a secret.
+ * Errors contain nothing that a helper prints, because it may be a secret.
  */
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -19,7 +19,7 @@ import type { Credential } from "./Credentials.ts"
 import * as GoJson from "./GoJson.ts"
 
 /**
- * How long a credential helper may take.
+ * Maximum time that a credential helper may take.
  *
  * @default 30 seconds
  * @category references
@@ -30,12 +30,12 @@ export const HelperTimeout: Context.Reference<Duration.Duration> = Context.Refer
   { defaultValue: () => Duration.seconds(30) }
 )
 
-// far above any token, and far below what hurts
+// in bytes; tokens are far smaller
 const outputLimit = 1024 * 1024
 
 const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Unknown))
 
-/** Reads what a helper printed. Names of fields match regardless of case, as in Go. */
+/** Parses the output of a helper. Names of fields are case-insensitive, as in Go. */
 const answerOf = (printed: string) => {
   const json = Result.getOrUndefined(decodeJson(printed))
   if (!GoJson.isFields(json)) return undefined
@@ -43,7 +43,7 @@ const answerOf = (printed: string) => {
   return Predicate.isString(username) && Predicate.isString(secret) ? { username, secret } : undefined
 }
 
-/** Can this be part of a program's name? A path could name any program. */
+/** Returns true if a name may be part of the name of a program. A path could name any program. */
 export const isName = (name: string): boolean => /^[a-zA-Z0-9_][a-zA-Z0-9_.+-]*$/.test(name)
 
 interface Output {
@@ -51,7 +51,7 @@ interface Output {
   readonly chunks: ReadonlyArray<Uint8Array>
 }
 
-/** The text of an output, as far as the limit: the rest is read, so that the program can end, and forgotten. */
+/** Reads an output, and keeps at most the limit. The rest is read as well, so that the program can end. */
 const collect = (output: Stream.Stream<Uint8Array, PlatformError.PlatformError>) =>
   output.pipe(
     Stream.runFold(
@@ -79,10 +79,13 @@ const run = Effect.fnUntraced(
   Effect.scoped
 )
 
-/** The program that a helper is, by its name in docker's config. */
+/** Returns the name of the program for the name of a helper in docker's config. */
 export const programOf = (name: string): string => `docker-credential-${name}`
 
-/** Runs a helper, by a name that {@link isName} has passed; tells what it printed, or that it knows no such server. */
+/**
+ * Runs a helper whose name {@link isName} has accepted. Returns its output, or `undefined` if it has no credentials for
+ * the server.
+ */
 const ask = Effect.fnUntraced(function*(
   spawner: ChildProcessSpawner["Service"],
   name: string,
@@ -107,7 +110,7 @@ const ask = Effect.fnUntraced(function*(
   return yield* fail(`it ended with exit code ${code}`)
 })
 
-/** Asks a helper for the credentials of a server. */
+/** Gets the credentials of a server from a helper. */
 export const get = Effect.fnUntraced(function*(
   spawner: ChildProcessSpawner["Service"],
   name: string,
@@ -126,10 +129,12 @@ export const get = Effect.fnUntraced(function*(
   return credentialOf(answer.username, Redacted.make(answer.secret))
 })
 
-/** The name under which docker keeps an identity token. */
+/** User name under which docker stores an identity token. */
 export const identityUser = "<token>"
 
-/** Returns what a name and a password stand for: under docker's name for it, the password is an identity token. */
+/**
+ * Returns the credential for a user name and a password. With the name {@link identityUser}, the password is a token.
+ */
 export const credentialOf = (username: string, password: Redacted.Redacted): Credential =>
   username === identityUser
     ? { _tag: "IdentityToken", token: password }
@@ -139,7 +144,7 @@ const encodeEntry = Schema.encodeEffect(
   Schema.fromJsonString(Schema.Struct({ ServerURL: Schema.String, Username: Schema.String, Secret: Schema.String }))
 )
 
-/** Gives a helper the credentials of a server to keep. */
+/** Stores the credentials of a server in a helper. */
 export const store = Effect.fnUntraced(function*(
   spawner: ChildProcessSpawner["Service"],
   name: string,
@@ -150,7 +155,7 @@ export const store = Effect.fnUntraced(function*(
   yield* ask(spawner, name, "store", yield* Effect.orDie(encodeEntry(entry)))
 })
 
-/** Makes a helper forget the credentials of a server; tells whether it had any, as far as it says so. */
+/** Deletes the credentials of a server from a helper. Returns false if the helper reports that it had none. */
 export const erase = (
   spawner: ChildProcessSpawner["Service"],
   name: string,

@@ -1,12 +1,13 @@
 /**
- * Who we are to a registry.
+ * Credentials for registries.
  *
- * {@link Credentials} is asked with the host and repository that a request is for. Where credentials come from a table,
- * the entry with the longest key that is a prefix of `host/repository` answers; a key ends where a part of the path
- * does, so that `ghcr.io/team` is for `ghcr.io/team/app` and not for `ghcr.io/teams`. The names of Docker Hub
- * (`docker.io`, `index.docker.io`, `registry-1.docker.io`) are one host.
+ * {@link Credentials} looks up credentials by the host and repository of a request. In a table, the entry with the
+ * longest key that is a prefix of `host/repository` takes precedence. A key covers whole parts of a path:
+ * `ghcr.io/team` covers `ghcr.io/team/app` and not `ghcr.io/teams`. The names of Docker Hub (`docker.io`,
+ * `index.docker.io`, `registry-1.docker.io`) are one host.
  *
- * All secrets are `Redacted`. `DockerConfig` has the credentials that docker and podman keep.
+ * All secrets are `Redacted`. `DockerConfig` reads the credentials that docker and podman store, and `DockerLogin`
+ * writes them.
  *
  * @since 0.1.0
  */
@@ -20,8 +21,8 @@ import type * as RegistryError from "../RegistryError.ts"
 import * as CredentialKeys from "./CredentialKeys.ts"
 
 /**
- * What proves who we are: a name and a password; an identity token, which is the refresh token of OAuth 2 and goes to
- * the token service; or a registry token, which goes to the registry as it is.
+ * Proof of identity: a user name and a password; an identity token, which is an OAuth 2 refresh token and is sent to
+ * the token service; or a registry token, which is sent to the registry as it is.
  *
  * @category models
  * @since 0.1.0
@@ -32,18 +33,18 @@ export type Credential =
   | { readonly _tag: "RegistryToken"; readonly token: Redacted.Redacted }
 
 /**
- * What credentials are for: a host, with its port where it has one, and a repository, where the request is for one.
+ * Place that credentials are for: a host, with its port if it has one, and the repository, if the request is for one.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Place {
   readonly host: string
-  readonly repository?: string
+  readonly repository?: string | undefined
 }
 
 /**
- * How a lookup fails. That there are no credentials is no failure.
+ * Error of a lookup. The absence of credentials is not an error.
  *
  * @category errors
  * @since 0.1.0
@@ -57,9 +58,11 @@ export type CredentialsError = RegistryError.CredentialsUnavailable
  * @since 0.1.0
  */
 export class Credentials extends Context.Service<Credentials, {
-  /** The credentials for this place; `undefined` where we are anonymous. */
+  /** Returns the credentials for a place, or `undefined` if there are none. */
   readonly lookup: (place: Place) => Effect.Effect<Credential | undefined, CredentialsError>
-  /** Says that what was found for this place did not work, so that a lookup asks again where it may get another. */
+  /**
+   * Records that the registry refused the credentials for a place, so that the next lookup does not use a cached value.
+   */
   readonly refused: (place: Place) => Effect.Effect<void>
 }>()("effect-oci/Credentials") {}
 
@@ -75,8 +78,8 @@ export const anonymous: Credentials["Service"] = Credentials.of({
 })
 
 /**
- * One name and password, whatever the place. These are for the client of one registry: given to a resolver, they would
- * go to every host.
+ * One user name and password for every place. Use it for the client of one registry only, because a resolver would send
+ * them to every host.
  *
  * **Example** (One registry's password)
  *
@@ -112,9 +115,9 @@ const static_ = (credentials: Readonly<Record<string, Credential>>): Credentials
 
 export {
   /**
-   * A table, by host or by `host/path`.
+   * Credentials from a table, whose keys are `host` or `host/path`.
    *
-   * **Example** (Another name for one team's repositories)
+   * **Example** (Other credentials for the repositories of one team)
    *
    * ```ts import.meta.vitest
    * import { Effect, Redacted } from "effect"
@@ -137,8 +140,8 @@ export {
 }
 
 /**
- * Asks one after another; the first that has credentials for the place answers. One that fails ends the search: broken
- * credentials are not passed over in silence.
+ * Looks up credentials in several places, in their order, and returns the first that are found. Fails if one of the
+ * lookups fails, so that broken credentials are not skipped silently.
  *
  * @category combinators
  * @since 0.1.0
@@ -167,7 +170,7 @@ const given: Config.Config<Option.Option<Credential>> = Config.all({
     return Config.succeed(Option.some<Credential>({ _tag: "IdentityToken", token: identityToken.value }))
   }
   if (Option.isNone(username) && Option.isNone(password)) return Config.succeed(Option.none<Credential>())
-  // read again as required, so that the error names the one that is missing
+  // both are required now, so that the error names the missing one
   return Config.all({
     username: Config.NonEmptyString("OCI_USERNAME"),
     password: Config.Redacted("OCI_PASSWORD")
@@ -175,13 +178,13 @@ const given: Config.Config<Option.Option<Credential>> = Config.all({
 }))
 
 /**
- * Credentials for one place, from the configuration; anonymous where it has none.
+ * Credentials for one place from the configuration. Anonymous if the configuration has none.
  *
  * **Details**
  *
- * `OCI_REGISTRY` is the `host` or `host/path` that they are for, and is required with any of the others:
- * `OCI_REGISTRY_TOKEN`, or `OCI_IDENTITY_TOKEN`, or `OCI_USERNAME` together with `OCI_PASSWORD`, in this order.
- * `Config.nested` puts a name before these.
+ * `OCI_REGISTRY` is the `host` or `host/path` that they are for, and is required with any of the others. These are
+ * `OCI_REGISTRY_TOKEN`, or `OCI_IDENTITY_TOKEN`, or `OCI_USERNAME` together with `OCI_PASSWORD`, in this order of
+ * precedence. `Config.nested` adds a prefix to these names.
  *
  * **Example** (From the environment)
  *
@@ -210,7 +213,7 @@ export const fromConfig: Config.Config<Credentials["Service"]> = Config.flatMap(
 /**
  * Provides no credentials.
  *
- * **Example** (Nobody)
+ * **Example** (Anonymous access)
  *
  * ```ts import.meta.vitest
  * import { Effect } from "effect"
@@ -251,7 +254,7 @@ export const layerStatic = (credentials: Readonly<Record<string, Credential>>): 
   Layer.succeed(Credentials, static_(credentials))
 
 /**
- * Provides the credentials that the configuration has: see {@link fromConfig}.
+ * Provides the credentials from the configuration: see {@link fromConfig}.
  *
  * **Example** (From the environment)
  *

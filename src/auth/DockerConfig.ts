@@ -1,25 +1,25 @@
 /**
- * The credentials that docker and podman keep: what `docker login` and `podman login` have left.
+ * Credentials that docker and podman store, by `docker login` and `podman login`.
  *
- * They are looked for here, in this order; the first place that has some answers:
+ * These places are searched in this order, and the first that has credentials is used:
  *
- * 1. the variable `DOCKER_AUTH_CONFIG`, which holds a config as JSON
+ * 1. the variable `DOCKER_AUTH_CONFIG`, which contains a config as JSON
  * 2. the file that `REGISTRY_AUTH_FILE` names; if it is set, no other file is read
  * 3. docker's: `config.json` in `DOCKER_CONFIG`, or else in `~/.docker`
  * 4. podman's: `containers/auth.json` in `XDG_RUNTIME_DIR`
  * 5. podman's: `containers/auth.json` in `XDG_CONFIG_HOME`, or else in `~/.config`
  *
- * Within one of them, the entry with the longest key that is a prefix of `host/repository` answers. For the same key,
- * a helper in `credHelpers` comes before `credsStore`, which is asked for hosts alone, and that before `auths`. In an
- * entry of `auths`, a `registrytoken` comes before an `identitytoken`, and that before name and password. Keys may be
- * written as docker writes them (`https://index.docker.io/v1/`).
+ * Within a place, the entry with the longest key that is a prefix of `host/repository` takes precedence. For the same
+ * key, a helper in `credHelpers` precedes `credsStore`, which is used for hosts only, and that precedes `auths`. In an
+ * entry of `auths`, a `registrytoken` precedes an `identitytoken`, and that precedes user name and password. Keys may
+ * have docker's form (`https://index.docker.io/v1/`).
  *
- * Files are read when credentials are looked up. As in Go, names of fields match regardless of case. A file that is
- * missing, empty, `null` or a folder has no credentials. A file that is not a JSON object fails the lookup with its
- * name. An entry that is not as docker and podman write it, and a helper that is missing or fails, give no credentials:
- * the `Observer` receives a `Warning` that names them, once, and the lookup continues.
+ * Files are read at each lookup. As in Go, names of fields are case-insensitive. A file that is missing, empty, `null`
+ * or a folder has no credentials. A file that is not a JSON object fails the lookup with its name. An entry that docker
+ * and podman would not write, and a helper that is missing or fails, are skipped: the `Observer` receives one `Warning`
+ * that names them.
  *
- * What a helper gave is kept for {@link HelperTimeToLive}, or until a registry refuses it.
+ * The credentials of a helper are cached for {@link HelperTimeToLive}, or until a registry refuses them.
  *
  * @since 0.1.0
  */
@@ -51,8 +51,8 @@ export {
 } from "./CredentialHelper.ts"
 
 /**
- * How long what a credential helper gave is used. Helpers do not say how long it is good for; where a registry refuses
- * it before, the helper is asked again. That a helper has nothing, or that it failed, is kept for a minute at most.
+ * Time for which the credentials of a helper are cached, because helpers do not say when they expire. If a registry
+ * refuses them earlier, the helper is called again. Missing credentials and failures are cached for at most one minute.
  *
  * @default 1 hour
  * @category references
@@ -64,13 +64,13 @@ export const HelperTimeToLive: Context.Reference<Duration.Duration> = Context.Re
 )
 
 /**
- * Which credentials.
+ * Options of the lookup.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  /** This file and nothing else, in docker's format or podman's. */
+  /** Path of the only file to read, in the format of docker or podman. Default: the places listed above. */
   readonly file?: string | undefined
 }
 
@@ -78,7 +78,7 @@ const passwordOf = (auth: string): Credentials.Credential | undefined => {
   const [, username, password] = /^([^:]*):(.*)$/s.exec(Result.getOrElse(Base64.decodeString(auth), () => "")) ?? []
   return username === undefined || password === undefined
     ? undefined
-    // docker takes away the NUL that some are padded with
+    // some are padded with NUL, which docker removes as well
     : { _tag: "Basic", username, password: Redacted.make(password.replace(/^\0+|\0+$/g, "")) }
 }
 
@@ -104,26 +104,26 @@ const readLogin = Effect.fnUntraced(function*(name: string, place: string, entry
   return username === "" ? undefined : { _tag: "Basic", username, password: Redacted.make(password) } as const
 })
 
-/** How long it is kept that a helper has nothing. */
+/** Returns the time for which missing credentials of a helper are cached. */
 const shorter = (timeToLive: Duration.Duration) => Duration.min(timeToLive, Duration.minutes(1))
 
-/** Number of distinct warnings to remember, so that each is reported once. */
+// number of distinct warnings to remember, so that each is reported once
 const warningLimit = 1000
 
-/** The keys that are asked for in a config, and the helper that is asked first, if its name is not empty. */
+/** Lists the keys to look up in a config, each with the helper to ask first, unless its name is empty. */
 const asking = ({ credHelpers, credsStore }: DockerFiles.Source, place: Credentials.Place) => {
   const around = CredentialKeys.enclosing(place)
   return around.map((key, index) => ({
     key,
-    // an empty name is how docker keeps one host out of its store
+    // an empty name excludes a host from the store of docker
     helper: credHelpers.get(key) ?? (index === around.length - 1 ? credsStore : "")
   }))
 }
 
 /**
- * Makes credentials of what docker and podman keep. Nothing is read yet.
+ * Creates credentials from those that docker and podman store. Nothing is read yet.
  *
- * **Example** (An entry of one's own before docker's)
+ * **Example** (An entry that precedes those of docker)
  *
  * ```ts import.meta.vitest
  * import { NodeServices } from "@effect/platform-node"
@@ -168,7 +168,7 @@ export const make = Effect.fnUntraced(function*(
   )
 
   const warned = new Set<string>()
-  /** Reports why there are no credentials, once for each reason. */
+  /** Reports why credentials were skipped, once for each reason. */
   const passOver = Effect.fnUntraced(function*({ host }: Credentials.Place, { message }: CredentialsUnavailable) {
     if (warned.has(message)) return undefined
     if (warned.size === warningLimit) warned.clear()
@@ -214,7 +214,7 @@ export const make = Effect.fnUntraced(function*(
     }),
     refused: Effect.fnUntraced(function*(place: Credentials.Place) {
       const places = new Set(CredentialKeys.enclosing(place))
-      // entries are what was given already: a helper that is being asked again right now is not disturbed
+      // only complete entries are listed: a call of a helper that is still running goes on
       for (const [key] of yield* Cache.entries(asked)) {
         if (places.has(key.place)) yield* Cache.invalidate(asked, key)
       }
@@ -223,19 +223,19 @@ export const make = Effect.fnUntraced(function*(
 })
 
 /**
- * A place where credentials are looked for, and what is there for a host or repository: `absent`, there is no such file;
- * `none`, it has nothing for it; `entry`, it has an entry under `key`; `helper`, it names a program that is asked for
+ * A place where credentials are searched, and what it has for a host or repository: `absent`, there is no such file;
+ * `none`, it has no entry; `entry`, it has an entry under `key`; `helper`, it names a program that is called with
  * `key`; `broken`, it cannot be read.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Looked {
-  /** The file or variable. */
+  /** File or variable. */
   readonly source: string
   readonly found: "absent" | "none" | "entry" | "helper" | "broken"
-  readonly key?: string
-  readonly program?: string
+  readonly key?: string | undefined
+  readonly program?: string | undefined
 }
 
 const lookInto = Effect.fnUntraced(function*({ name, source }: DockerFiles.Candidate, place: Credentials.Place) {
@@ -244,7 +244,7 @@ const lookInto = Effect.fnUntraced(function*({ name, source }: DockerFiles.Candi
   if (config.value === undefined) return { source: name, found: "absent" } satisfies Looked
   for (const { helper, key } of asking(config.value, place)) {
     if (helper !== "") {
-      return { source: name, found: "helper", key, program: `docker-credential-${helper}` } satisfies Looked
+      return { source: name, found: "helper", key, program: CredentialHelper.programOf(helper) } satisfies Looked
     }
     const entry = config.value.auths.get(key)
     if (Predicate.isObject(entry) && Object.keys(entry).length > 0) {
@@ -255,8 +255,8 @@ const lookInto = Effect.fnUntraced(function*({ name, source }: DockerFiles.Candi
 })
 
 /**
- * Tells where credentials for a place are looked for, in this order, and what is there: for people who wonder why they
- * are not known, or as whom. It asks no helper, and has no secret.
+ * Lists the places where credentials for a host or repository are searched, in their order, with what each has. It
+ * shows why a registry gets no credentials, or which ones. It calls no helper, and returns no secret.
  *
  * @category accessors
  * @since 0.1.0
@@ -269,7 +269,7 @@ export const explain = Effect.fnUntraced(function*(
 })
 
 /**
- * Provides the credentials that docker and podman keep.
+ * Provides the credentials that docker and podman store.
  *
  * **Example** (One file and no other)
  *

@@ -1,5 +1,5 @@
 /**
- * Where docker and podman keep credentials, and what stands there.
+ * Files and variables in which docker and podman store credentials.
  */
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
@@ -14,20 +14,20 @@ import { CredentialsUnavailable } from "../RegistryError.ts"
 import * as CredentialKeys from "./CredentialKeys.ts"
 import * as GoJson from "./GoJson.ts"
 
-/** A config, and what it is called in errors. */
+/** A config, with its name in errors. */
 export interface Source {
   readonly name: string
   readonly auths: CredentialKeys.Table<unknown>
   readonly credHelpers: CredentialKeys.Table<string>
   readonly credsStore: string
-  /** What was ignored, because it is not as docker and podman write it. */
+  /** Descriptions of parts that were ignored, because docker and podman would not write them. */
   readonly problems: ReadonlyArray<string>
 }
 
 /** A place where a config may be. */
 export interface Candidate {
   readonly name: string
-  /** What is there, if anything is. */
+  /** Reads the config. Returns `undefined` if there is none. */
   readonly source: Effect.Effect<Source | undefined, CredentialsUnavailable>
 }
 
@@ -36,7 +36,7 @@ const decodeJson = Schema.decodeEffect(Schema.fromJsonString(Schema.Unknown))
 export const broken = (source: string, problem: string): CredentialsUnavailable =>
   new CredentialsUnavailable({ source, problem })
 
-/** Parses the text of a config. A text that is blank, and `null`, have no fields. */
+/** Parses the text of a config. A blank text and `null` have no fields. */
 export const parse = Effect.fnUntraced(
   function*(name: string, text: string): Effect.fn.Return<GoJson.Fields, CredentialsUnavailable> {
     const json = text.trim() === ""
@@ -47,7 +47,7 @@ export const parse = Effect.fnUntraced(
   }
 )
 
-/** Reads a config. Entries of `auths` stay as they are, so that one that is broken does not hide the others. */
+/** Reads a config. Entries of `auths` are not decoded, so that a broken one does not hide the others. */
 export const read = (name: string, fields: GoJson.Fields): Source => {
   const problems: Array<string> = []
   const tableOf = (field: string): GoJson.Fields => {
@@ -72,7 +72,7 @@ export const read = (name: string, fields: GoJson.Fields): Source => {
   }
 }
 
-/** A config that is a folder, or in what is not a folder: it has no entries. */
+/** Returns the config of a path that is a folder, or that leads through a file. It has no entries. */
 const noFile = (name: string): Source => ({
   ...read(name, {}),
   problems: ["it is not a file"]
@@ -93,7 +93,7 @@ const environment = Config.all({
   home: Config.String("HOME").pipe(Config.orElse(() => variable("USERPROFILE")))
 })
 
-/** What the environment says of where credentials are: a config itself, and files, the first of which logins go to. */
+/** Reads from the environment a config itself, and the paths of files. Logins are written to the first of them. */
 const locate = Effect.gen(function*() {
   const path = yield* Path.Path
   const provider = yield* ConfigProvider.ConfigProvider
@@ -112,7 +112,7 @@ const locate = Effect.gen(function*() {
   return { inline, files }
 })
 
-/** All places where a config may be, in the order in which they are asked. */
+/** Lists all places where a config may be, in the order in which they are searched. */
 export const candidates = Effect.fnUntraced(
   function*(file?: string): Effect.fn.Return<
     ReadonlyArray<Candidate>,
@@ -143,7 +143,7 @@ export const candidates = Effect.fnUntraced(
   }
 )
 
-/** Returns the file that logins are written to, if there is a place for one. */
+/** Returns the path of the file that logins are written to, or `undefined` if the environment names no place for it. */
 export const loginFile = (
   file: string | undefined
 ): Effect.Effect<string | undefined, CredentialsUnavailable, Path.Path> =>

@@ -1,10 +1,14 @@
 /**
- * Keeping credentials where docker and podman keep theirs, as `docker login` does, and forgetting them.
+ * Stores credentials where docker and podman find them, as `docker login` does, and deletes them.
  *
- * They go to the file that is given, to the one that `REGISTRY_AUTH_FILE` names, or else to docker's `config.json`; or
- * to the helper that this file names for the host. The rest of the file stays as it is, to the byte, and so do its
- * mode, its owner and a symbolic link to it. It is replaced by renaming, under a lock that is shared with other
- * processes, so that of several logins at the same time all last. Only its owner may read a new file.
+ * Credentials are written to the given file, to the file that `REGISTRY_AUTH_FILE` names, or else to docker's
+ * `config.json`; or to the credential helper that this file names for the host. The rest of the file keeps its bytes,
+ * and the file keeps its mode, its owner and a symbolic link to it. It is replaced by renaming, under a lock that is
+ * shared with other processes, so that no concurrent login is lost. A new file is readable only by its owner.
+ *
+ * Neither function contacts the registry. To verify the credentials first, use them for `Registry.ping`.
+ *
+ * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
@@ -22,20 +26,35 @@ import * as DockerFiles from "./DockerFiles.ts"
 import * as FileLock from "./FileLock.ts"
 import * as JsonText from "./JsonText.ts"
 
-/** A name and a password. */
+/**
+ * A user name and a password. With the user name `<token>`, the password is an identity token.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type Login = Extract<Credential, { readonly _tag: "Basic" }>
 
-/** What was done. */
+/**
+ * Result of a login or logout.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Kept {
-  /** The file or program that has, or had, the credentials. */
+  /** File or program that has, or had, the credentials. */
   readonly source: string
-  /** Was there anything to forget? */
+  /** True after a login, and if a logout has deleted credentials. */
   readonly changed: boolean
 }
 
-/** Where credentials are kept. */
+/**
+ * Options of a login or logout.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Options {
-  /** This file, in docker's format or podman's, whatever the environment says. */
+  /** Path of a file in the format of docker or podman. Default: the file that the environment names. */
   readonly file?: string | undefined
 }
 
@@ -45,19 +64,19 @@ type Services = FileSystem.FileSystem | Path.Path | ChildProcessSpawner
 // the file
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** A config as it is, to be changed. */
+/** A config that is about to be changed. */
 interface Document {
   readonly text: string
   readonly source: DockerFiles.Source
 }
 
-/** Finds the file. */
+/** Returns the path of the file. */
 const locate = Effect.fnUntraced(function*({ file }: Options) {
   const found = yield* DockerFiles.loginFile(file)
   return found ?? (yield* DockerFiles.broken("the environment", "it names no home directory"))
 })
 
-/** Reads the file, if it is there. Unlike a lookup it ignores nothing: what it ignored, it could destroy. */
+/** Reads the file, if it exists. Unlike a lookup, it fails for parts that it cannot read, so that none is destroyed. */
 const read = Effect.fnUntraced(function*(file: string): Effect.fn.Return<Document, CredentialsUnavailable, Services> {
   const fs = yield* FileSystem.FileSystem
   const text = yield* fs.readFileString(file).pipe(
@@ -68,11 +87,11 @@ const read = Effect.fnUntraced(function*(file: string): Effect.fn.Return<Documen
   const source = DockerFiles.read(file, fields)
   const [problem] = source.problems
   if (problem !== undefined) return yield* DockerFiles.broken(file, problem)
-  // without fields it may also be empty, or null
+  // a file without fields may also be empty, or null
   return { source, text: Object.keys(fields).length === 0 ? "{}" : text.trim() }
 })
 
-/** Returns the file that is written: the one that a symbolic link leads to, even if it is not there yet. */
+/** Returns the path of the file to write: the target of a symbolic link, even if that does not exist yet. */
 const targetOf = Effect.fnUntraced(function*(file: string) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
@@ -81,7 +100,7 @@ const targetOf = Effect.fnUntraced(function*(file: string) {
   return Option.match(link, { onNone: () => file, onSome: (link) => path.resolve(path.dirname(file), link) })
 })
 
-/** Replaces a file, unless the lock was lost; returns whether it was replaced. */
+/** Replaces a file. Returns false, without replacing it, if the lock was lost. */
 const replace = Effect.fnUntraced(function*(target: string, text: string, { isHeld }: FileLock.Lock) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
@@ -93,7 +112,7 @@ const replace = Effect.fnUntraced(function*(target: string, text: string, { isHe
   yield* opened.writeAll(new TextEncoder().encode(text))
   if (Option.isSome(before)) {
     const { gid, mode, uid } = before.value
-    // only an administrator may give files away
+    // only an administrator may change the owner
     if (Option.isSome(uid) && Option.isSome(gid)) yield* Effect.ignore(fs.chown(draft, uid.value, gid.value))
     yield* fs.chmod(draft, mode & 0o777)
   }
@@ -103,7 +122,7 @@ const replace = Effect.fnUntraced(function*(target: string, text: string, { isHe
   return true
 }, Effect.scoped)
 
-/** Changes the entries of a file as it is at that time. */
+/** Changes a file under its lock. */
 const update = Effect.fnUntraced(function*(
   file: string,
   change: (document: Document) => string
@@ -116,7 +135,7 @@ const update = Effect.fnUntraced(function*(
   const attempt = Effect.scoped(Effect.gen(function*() {
     const target = yield* unwritable(targetOf(file))
     const before = yield* Effect.option(fs.stat(target))
-    // to rename a file over /dev/null would destroy it for all programs
+    // renaming a file over /dev/null would destroy it for all programs
     if (Option.isSome(before) && before.value.type !== "File") {
       return yield* DockerFiles.broken(file, "it is not a regular file")
     }
@@ -128,7 +147,7 @@ const update = Effect.fnUntraced(function*(
   while (!(yield* attempt));
 })
 
-/** Returns the text with another entry for a place, or with none. */
+/** Returns the text with the entry for a place replaced, or removed. */
 const withEntry = (text: string, place: string, entry: Readonly<Record<string, Readonly<Record<string, string>>>>) =>
   JsonText.replaceEntries(text, "auths", (key) => CredentialKeys.placeOf(key) === place, entry)
 
@@ -150,8 +169,32 @@ const entryOf = ({ password, username }: Login): Readonly<Record<string, string>
     ? { identitytoken: Redacted.value(password) }
     : { auth: Base64.encode(`${username}:${Redacted.value(password)}`) }
 
-/** Keeps the credentials of a host, instead of those that were kept for it before. */
-export const login = Effect.fnUntraced(
+/**
+ * Stores the credentials of a host, in place of those that are stored for it. The host may have a path: `ghcr.io/team`.
+ *
+ * **Example** (Logging in from a program)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect, Redacted } from "effect"
+ * import * as DockerConfig from "effect-oci/DockerConfig"
+ * import * as DockerLogin from "effect-oci/DockerLogin"
+ *
+ * const program = Effect.gen(function*() {
+ *   const ada: DockerLogin.Login = { _tag: "Basic", username: "ada", password: Redacted.make("secret") }
+ *   yield* DockerLogin.login("ghcr.io", ada, { file: "auth.json" })
+ *   const credentials = yield* DockerConfig.make({ file: "auth.json" })
+ *   return yield* credentials.lookup({ host: "ghcr.io", repository: "team/app" })
+ * })
+ *
+ * const found = await Effect.runPromise(Effect.provide(program, NodeServices.layer))
+ * found?._tag // => "Basic"
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const login = Effect.fn("DockerLogin.login")(
   function*(
     host: string,
     credential: Login,
@@ -164,15 +207,33 @@ export const login = Effect.fnUntraced(
     if (helper !== "") {
       yield* CredentialHelper.store(yield* ChildProcessSpawner, helper, key, credential)
     }
-    // what has a helper is listed too, without a secret
+    // docker lists a host with a helper too, without a secret
     const entry = helper === "" ? entryOf(credential) : {}
     yield* update(file, ({ text }) => withEntry(text, place, { [key]: entry }))
     return { source: helper === "" ? file : CredentialHelper.programOf(helper), changed: true }
   }
 )
 
-/** Forgets the credentials of a host. */
-export const logout = Effect.fnUntraced(
+/**
+ * Deletes the stored credentials of a host.
+ *
+ * **Example** (Logging out)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect } from "effect"
+ * import * as DockerLogin from "effect-oci/DockerLogin"
+ *
+ * const program = DockerLogin.logout("ghcr.io", { file: "auth.json" })
+ *
+ * const { source } = await Effect.runPromise(Effect.provide(program, NodeServices.layer))
+ * source // => "auth.json"
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const logout = Effect.fn("DockerLogin.logout")(
   function*(host: string, options: Options = {}): Effect.fn.Return<Kept, CredentialsUnavailable, Services> {
     const file = yield* locate(options)
     const place = CredentialKeys.placeOf(host)

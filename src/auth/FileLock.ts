@@ -2,9 +2,9 @@
  * A lock for changes of one file, which processes share through a second file beside it, `FILE.lock`.
  *
  * The file system lets only one process create that file, and its holder removes it. Its content names the holder: if
- * it stays the same for {@link patience}, by the clock of the waiting process, the holder has ended before it could
- * remove it. The file is then taken away by renaming, which succeeds for one process only. A holder that was merely
- * stopped for that long finds out by asking {@link Lock.isHeld}.
+ * it stays the same for {@link abandonedAfter}, by the clock of the waiting process, the holder has ended without
+ * removing it. The waiting process then removes it by renaming, which succeeds for one process only. A holder that was
+ * only suspended for that long detects this by {@link Lock.isHeld}.
  */
 import * as Clock from "effect/Clock"
 import * as SecureRandom from "effect/crypto/SecureRandom"
@@ -14,17 +14,18 @@ import * as FileSystem from "effect/FileSystem"
 import type * as PlatformError from "effect/PlatformError"
 import type * as Scope from "effect/Scope"
 
-/** How long a change of the file may take, at the very most. */
-const patience = Duration.seconds(10)
+/** Time after which an unchanged lock counts as abandoned. A change of the file takes far less. */
+const abandonedAfter = Duration.seconds(10)
 
+// pause between two attempts
 const longestPause = Duration.toMillis("50 millis")
 
 export interface Lock {
-  /** Returns true unless another process has taken the lock away. */
+  /** Returns true unless another process has removed the lock. */
   readonly isHeld: Effect.Effect<boolean, PlatformError.PlatformError>
 }
 
-/** Acquires the lock of a file, and waits for it if necessary. It is released when the scope closes. */
+/** Acquires the lock of a file, and waits for it if necessary. The lock is released when the scope closes. */
 export const acquire = Effect.fnUntraced(function*(
   file: string
 ): Effect.fn.Return<Lock, PlatformError.PlatformError, FileSystem.FileSystem | Scope.Scope> {
@@ -44,8 +45,10 @@ export const acquire = Effect.fnUntraced(function*(
     Effect.flatMap((name) => name === own ? fs.remove(path) : Effect.void),
     Effect.ignore
   )
-  /** Removes the lock of a holder that has ended. If another process has done so and holds it, it is put back. */
-  const takeAway = Effect.fnUntraced(function*(abandoned: string) {
+  /**
+   * Removes the lock of a holder that has ended. Restores it if another process has removed it first and holds its own.
+   */
+  const breakLock = Effect.fnUntraced(function*(abandoned: string) {
     const away = `${path}.${own}`
     yield* unlessGone(fs.rename(path, away))
     if ((yield* unlessGone(fs.readFileString(away))) !== abandoned) yield* Effect.ignore(fs.link(away, path))
@@ -58,7 +61,7 @@ export const acquire = Effect.fnUntraced(function*(
     const name = yield* holder
     const now = yield* Clock.currentTimeMillis
     if (name !== seen.name) seen = { name, since: now }
-    if (name !== undefined && now - seen.since >= Duration.toMillis(patience)) yield* takeAway(name)
+    if (name !== undefined && now - seen.since >= Duration.toMillis(abandonedAfter)) yield* breakLock(name)
     else yield* Effect.sleep(pause)
     pause = Math.min(pause * 2, longestPause)
   }

@@ -1,58 +1,46 @@
 /**
- * Changes of a text of JSON that leave the rest of it as it is, to the byte.
+ * Changes of JSON text that keep the rest of it as it is, to the byte.
  */
+import * as JsonScan from "../JsonScan.ts"
 import * as GoJson from "./GoJson.ts"
 
-/** A member of an object, by where it stands in the text. */
+/** Position of a member of an object in the text. */
 interface Member {
   readonly key: string
-  /** Start of the key. */
   readonly start: number
   /** Start of the value. */
   readonly value: number
   readonly end: number
 }
 
-const tokens = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/gs
-
-/** Lists the members of the object that a text consists of. The text is JSON already. */
+/** Lists the members of the object that a text consists of. The text has been parsed before. */
 const members = (text: string): ReadonlyArray<Member> => {
   const found: Array<Member> = []
-  let depth = 0
-  let key: { readonly text: string; readonly start: number } | undefined
-  let value: number | undefined
-  for (const { 0: token, index } of text.matchAll(tokens)) {
-    const isOpening = token === "{" || token === "["
-    const isClosing = token === "}" || token === "]"
-    if (depth === 1 && key === undefined && token.startsWith("\"")) {
-      key = { text: JSON.parse(token) as string, start: index } // JSON that begins with a quote is a string
-      continue
-    }
-    if (depth === 1 && key !== undefined && token !== ":") value ??= index
-    if (isOpening) depth++
-    if (isClosing) depth--
-    if (depth === 1 && key !== undefined && value !== undefined) {
-      found.push({ key: key.text, start: key.start, value, end: index + token.length })
-      key = undefined
-      value = undefined
-    }
+  let start = JsonScan.endOfSpace(text, 1)
+  while (text.charCodeAt(start) === JsonScan.quote) {
+    const keyEnd = JsonScan.endOfString(text, start)
+    const value = JsonScan.endOfSpace(text, JsonScan.endOfSpace(text, keyEnd) + 1)
+    const end = JsonScan.endOfValue(text, value)
+    const key = JSON.parse(text.slice(start, keyEnd)) as string // JSON that begins with a quote is a string
+    found.push({ key, start, value, end })
+    start = JsonScan.endOfSpace(text, JsonScan.endOfSpace(text, end) + 1)
   }
   return found
 }
 
-/** Returns the member of a name; the last one, if there are several. */
+/** Returns the member with a name, or the last one if there are several. */
 const memberOf = (all: ReadonlyArray<Member>, name: string): Member | undefined => {
   const key = GoJson.keyOf(all.map(({ key }) => key), name)
   return all.findLast((member) => member.key === key)
 }
 
-/** Writes a value as docker does. */
+/** Returns the JSON of a value, indented as docker writes it. */
 const encode = (value: GoJson.Fields, indent: string): string =>
   JSON.stringify(value, null, "\t").replaceAll("\n", `\n${indent}`)
 
 /**
- * Replaces the entries of the object that is the member `name` of an object: those whose key is to go are removed, and
- * a new one is appended. Without a member of that name, one is made.
+ * Changes the entries of the object under `name`: removes those for which `isRemoved` is true, and appends `added`. If
+ * there is no such object, it is created.
  */
 export const replaceEntries = (
   text: string,

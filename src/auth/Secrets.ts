@@ -1,9 +1,9 @@
 /**
- * The secrets that were sent to one registry and its token services: struck out of every text that comes back, because
- * some registries repeat in an error what they were sent.
+ * Secrets that were sent to one registry and its token services. They are struck out of every text that comes back,
+ * because some registries repeat in an error what they received.
  *
- * A secret is recognised as it is, in percent-encoding, with HTML entities, and within anything that is encoded in
- * Base64, such as the `Authorization` header. A text may have been cut in the middle of it.
+ * A secret is recognized in plain text, in percent-encoding, with HTML entities, and within Base64, such as in the
+ * `Authorization` header, even if the text was cut within it.
  */
 import * as Base64 from "effect/encoding/Base64"
 import * as Redacted from "effect/Redacted"
@@ -19,25 +19,25 @@ export interface Secrets {
   readonly strikeReason: (reason: RegistryError.Reason) => RegistryError.Reason
 }
 
-/** Stands where a secret stood. */
+// replacement of a secret
 const mark = "<redacted>"
 
-// number of secrets that are remembered: a copy has a few tokens for each repository
+// number of secrets to remember: a copy has a few tokens for each repository
 const capacity = 256
 
-// a longer secret is recognised by so many of its first characters, because texts are cut
+// a longer secret is recognized by its first characters, because texts are cut
 const significant = 32
 
-// a shorter secret is recognised only as a whole word: striking single letters would tell what it is
+// a shorter secret is recognized only as a whole word: striking out single letters would reveal it
 const wordLength = 4
 
-// a secret of which less than that is left, where a text was cut, is not recognised
+// a cut secret is recognized only if at least so many characters are left
 const remainder = 6
 
-/** Fields of reasons that hold text. */
+/** Fields of reasons that contain text. */
 const proseFields: ReadonlySet<string> = new Set(["detail", "path", "problem", "service", "source"])
 
-/** Returns the parts of a Base64 text that are the same wherever in the encoded bytes the secret begins. */
+/** Returns the Base64 texts of a secret for each of its three alignments, without the characters that vary. */
 const inBase64 = (secret: string): ReadonlyArray<string> => {
   const bytes = new TextEncoder().encode(secret)
   return [0, 1, 2].map((shift) => {
@@ -56,19 +56,19 @@ const entity: Readonly<Record<string, string>> = {
   "'": "&#39;"
 }
 
-/** A text that stands for a secret, and the characters around it that belong to it. */
+/** A form of a secret, with the characters around it that belong to it. */
 interface Needle {
   readonly text: string
-  readonly before?: RegExp
-  readonly after?: RegExp
-  /** True if letters and digits beside it mean that it is something else. */
+  readonly before?: RegExp | undefined
+  readonly after?: RegExp | undefined
+  /** True if it is not the secret when a letter or digit stands beside it. */
   readonly isWord: boolean
 }
 
-// what is encoded together with a secret
+// characters that are encoded together with a secret
 const base64Character = /[A-Za-z0-9+/=_%-]/
 
-// what may follow in a secret that is recognised by its first characters
+// characters that may follow the first characters of a secret
 const otherCharacter = /[^\s"'<>,;]/
 
 const wordCharacter = /[\p{L}\p{N}]/u
@@ -126,6 +126,18 @@ const strikeCut = (text: string, { text: needle }: Needle): string => {
   return text
 }
 
+// number of secrets of one URL that are remembered, so that they do not displace those that were sent
+const secretsOfUrl = 32
+
+/** Returns the secrets in a URL: its password, and the parameters of a signed URL or of an upload session. */
+export const ofUrl = (url: string): ReadonlyArray<Redacted.Redacted> => {
+  const { password, searchParams } = new URL(url)
+  const values = Array.from(searchParams).filter(([name]) =>
+    /auth|credential|key|pass|secret|sig|state|token/i.test(name)
+  )
+  return [password, ...values.slice(0, secretsOfUrl).map(([, value]) => value)].map((value) => Redacted.make(value))
+}
+
 /** Creates an empty set of secrets. */
 export const make = (): Secrets => {
   const known = new Map<string, ReadonlyArray<Needle> | undefined>()
@@ -145,7 +157,7 @@ export const make = (): Secrets => {
       const secret = Redacted.value(redacted)
       if (secret === "") return
       const needles = known.get(secret)
-      // the last that was used is the last to be forgotten
+      // the least recently used secret is removed first
       known.delete(secret)
       known.set(secret, needles)
       const [oldest] = known.keys()
@@ -161,7 +173,7 @@ export const make = (): Secrets => {
       if (struck.every(([, text], index) => text === texts[index]?.[1])) return reason
       const type = RegistryError.Reason.members.find((type) => reason instanceof type)
       if (type === undefined) return reason
-      // the same fields, of which only texts are others, make a reason of the same class
+      // only texts differ, so that the fields make a reason of the same class
       return new type({ ...reason, ...Object.fromEntries(struck) } as never)
     }
   }

@@ -1,19 +1,18 @@
 /**
- * Which token services may receive the credentials of a registry.
+ * Policy on the token services that may receive the credentials of a registry.
  */
 
 /**
  * Policy on the token services (realms) that may receive a password or identity token. A registry names its service
- * itself, so that a registry that is not trusted can name any:
+ * itself, so that an untrusted registry can name any:
  *
- * - `"https"`: every service over HTTPS, as docker does. This is the default. Plain HTTP is limited to registries that
- *   are in plain HTTP themselves, and to services on loopback.
- * - `"same-site"`: only services on the registry's own host, below it, or beside it in its parent domain, as
- *   `auth.docker.io` is beside `registry-1.docker.io`. On a host of a domain that several owners share, list the
- *   service instead.
- * - `{ hosts }`: only these hosts, named with a port unless it is the usual one.
+ * - `"https"`: every service over HTTPS, as with docker. This is the default. Plain HTTP is limited to registries that
+ *   are addressed in plain HTTP themselves, and to services on loopback.
+ * - `"same-site"`: only services on the registry's own host, below it, or in its parent domain, such as
+ *   `auth.docker.io` for `registry-1.docker.io`. If several owners share that domain, list the service instead.
+ * - `{ hosts }`: only these hosts, named with a port unless it is the default port.
  *
- * Other services are asked for tokens without credentials only; if there are any, the operation fails.
+ * Other services are used only for anonymous tokens. If there are credentials, the operation fails.
  *
  * @category models
  * @since 0.1.0

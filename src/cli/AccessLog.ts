@@ -1,25 +1,28 @@
 /**
- * A line on stderr for each request to a server.
+ * The access log of `serve`: one message on stderr for each request.
  */
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import type { App } from "../server/RegistryServer.ts"
-import { printable } from "../Text.ts"
+import * as Messages from "./Messages.ts"
 
 /**
- * Makes what has a line written for each request when it has been answered, or has broken off. Lines that come at about
- * the same time are written together, apart from the requests that they are about.
+ * Creates a middleware that writes a message for each request after its response has ended or broken off. Messages of
+ * about the same time are written together, in a fiber of their own, so that requests do not wait for stderr.
  */
 export const make: Effect.Effect<(app: App) => App, never, Scope.Scope> = Effect.gen(function*() {
+  const mode = yield* Messages.CurrentMode
+  if (mode.detail === "quiet") return identity
   const lines = yield* Queue.unbounded<string>()
-  const write = (ready: ReadonlyArray<string>) => Console.error(ready.map(printable).join("\n"))
+  const write = (ready: ReadonlyArray<string>) => Console.error(ready.join("\n"))
 
   yield* Effect.addFinalizer(() =>
     Effect.flatMap(Queue.clear(lines), (last) => last.length === 0 ? Effect.void : write(last))
@@ -30,24 +33,37 @@ export const make: Effect.Effect<(app: App) => App, never, Scope.Scope> = Effect
     Effect.gen(function*() {
       const { method, remoteAddress, url } = yield* HttpServerRequest.HttpServerRequest
       const began = yield* Clock.currentTimeMillis
-      let status = "-"
+      let status: number | undefined
       yield* Effect.addFinalizer((exit) =>
-        Effect.flatMap(Clock.currentTimeMillis, (ended) =>
-          Queue.offer(
-            lines,
-            [
-              DateTime.formatIso(DateTime.makeUnsafe(began)),
-              Option.getOrElse(remoteAddress, () => "-"),
+        Effect.flatMap(Clock.currentTimeMillis, (ended) => {
+          const time = DateTime.formatIso(DateTime.makeUnsafe(began))
+          const client = Option.getOrUndefined(remoteAddress)
+          const milliseconds = ended - began
+          const isComplete = Exit.isSuccess(exit)
+          const line = Messages.render({
+            type: "access",
+            time,
+            ...client === undefined ? {} : { client },
+            method,
+            url,
+            ...status === undefined ? {} : { status },
+            isComplete,
+            milliseconds,
+            message: [
+              time,
+              client ?? "-",
               method,
               url,
-              status,
-              `${ended - began}ms`,
-              ...Exit.isSuccess(exit) ? [] : ["broke off"]
+              status ?? "-",
+              `${milliseconds}ms`,
+              ...isComplete ? [] : ["broke off"]
             ].join(" ")
-          ))
+          }, mode)
+          return line === undefined ? Effect.void : Queue.offer(lines, line)
+        })
       )
       const response = yield* app
-      status = `${response.status}`
+      status = response.status
       return response
     })
 })

@@ -1,7 +1,6 @@
 /**
- * What a person is told when something goes wrong: what happened, to which reference, on which host, and what to try.
+ * Errors as the command reports them: what happened, to which reference, on which host, and what to try.
  */
-import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
@@ -12,32 +11,34 @@ import type { Place } from "../auth/Credentials.ts"
 import * as DockerConfig from "../auth/DockerConfig.ts"
 import { isLoopback } from "../client/HttpResolver.ts"
 import { isCopyError, type Reason as CopyReason } from "../copy/CopyError.ts"
+import * as DockerHub from "../DockerHub.ts"
 import * as Reference from "../Reference.ts"
 import { isRegistryError, type Transport } from "../RegistryError.ts"
 import { CredentialSearch } from "./CredentialSearch.ts"
 import * as Format from "./Format.ts"
 import { LocationError, type Reason as NamespaceReason } from "./LocationError.ts"
+import * as Messages from "./Messages.ts"
 
-/** Every reason that there is. */
+/** Every reason of a failure. */
 type Reason = CopyReason | NamespaceReason
 
-/** What went wrong where. */
+/** A failure, and its place. */
 interface Case {
   readonly reason: Reason
-  /** The place as a reference, or the host alone. */
+  /** The place as a reference, or only its host. */
   readonly reference: string
   /** The host, if the place is in a registry that has one. */
-  readonly host?: string
-  readonly repository?: string
-  readonly operation?: string
-  readonly end?: "source" | "destination"
-  /** True if the content is part of an index that is copied. */
-  readonly isPart?: boolean
-  /** After a refusal: where credentials were looked for. */
-  readonly search?: Looked
+  readonly host?: string | undefined
+  readonly repository?: string | undefined
+  readonly operation?: string | undefined
+  readonly end?: "source" | "destination" | undefined
+  /** True if the content belongs to an index that is copied. */
+  readonly isPart?: boolean | undefined
+  /** Sources of credentials that were searched; after a refusal only. */
+  readonly search?: Looked | undefined
 }
 
-/** Where credentials were looked for: in a flag or variable, or else in these places. */
+/** Sources of credentials: a flag or variable, or else files and credential helpers. */
 interface Looked {
   readonly origin: string | undefined
   readonly file: string | undefined
@@ -45,40 +46,42 @@ interface Looked {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// what to try
+// advice
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** What to try, for each reason. */
+/** The advice for each reason. */
 type Tips = { readonly [T in Reason["_tag"]]: (reason: Extract<Reason, { readonly _tag: T }>, about: Case) => string }
 
 const logIn = ({ host = "HOST", search }: Case): string => {
   if (search?.origin !== undefined) return `check the name and the password of ${search.origin}`
   const login = `effect-oci login ${search?.file === undefined ? "" : `--authfile ${search.file} `}${host}`
   const helper = search?.places.find(({ found }) => found === "helper")
-  return helper === undefined ? login : `${login}, or see to it that ${helper.program} works`
+  return helper === undefined ? login : `${login}, or make sure that ${helper.program} works`
 }
 
 const again = "try again"
 
-const elsewhere = "try again, and if that does not help get it from elsewhere: what came is not used"
+const elsewhere = "try again, or copy from another source; the received content was discarded"
 
 const tipForTransport = ({ code = "" }: Transport, { host = "the host" }: Case): string => {
-  if (code === "ENOTFOUND") return `check how ${host} is written, and whether a proxy is needed (HTTPS_PROXY)`
+  if (code === "ENOTFOUND") return `check the spelling of ${host}, and whether a proxy is needed (HTTPS_PROXY)`
   if (code === "ERR_INVALID_PROXY") return "correct this variable, or unset it"
-  if (code === "ECONNREFUSED") return "check the port, and that the registry runs"
-  if (code.startsWith("HPE_") && isLoopback(host)) return `--tls ${host} if it is a registry in HTTPS`
-  if (code.startsWith("HPE_")) return `--plain-http ${host} if it is a registry in plain HTTP`
+  if (code === "ECONNREFUSED") return "check the port, and that the registry is running"
+  if (code.startsWith("HPE_") && isLoopback(host)) return `use --tls ${host} if the registry uses HTTPS`
+  if (code.startsWith("HPE_")) return `use --plain-http ${host} if the registry uses plain HTTP`
   if (/^CERT_(?:HAS_EXPIRED|NOT_YET_VALID|REVOKED)$/.test(code)) {
-    return `ask the administrator of ${host} to renew it, and check the clock; --insecure ${host} leaves it unchecked`
+    return `ask the administrator of ${host} to renew the certificate, and check the clock; ` +
+      `--insecure ${host} skips the check`
   }
   if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
-    return `use a name that the certificate has; --insecure ${host} leaves it unchecked`
+    return `use a host name that the certificate contains; --insecure ${host} skips the check`
   }
   if (/CERT|SIGNED|ISSUER|LEAF_SIGNATURE/.test(code)) {
-    return `--ca-file FILE names the authority of its certificate, --insecure ${host} leaves it unchecked`
+    return `name the authority of its certificate with --ca-file FILE; --insecure ${host} skips the check`
   }
   if (/^ERR_(?:SSL|TLS|OSSL)/.test(code)) {
-    return `--plain-http ${host} if it does not speak TLS; --cert-file and --key-file if it wants to know who asks`
+    return `use --plain-http ${host} if it does not use TLS, ` +
+      "or --cert-file and --key-file if it requires a client certificate"
   }
   return again
 }
@@ -90,97 +93,97 @@ const enableDeletion = "ask the administrator of the registry to enable deletion
 const tipForUnsupported = (about: Case): string => {
   switch (about.operation) {
     case "deleteTag":
-      return `${enableDeletion}; if it deletes manifests but no single tag, ` +
+      return `${enableDeletion}; if it deletes manifests but not single tags, ` +
         "effect-oci manifest delete with the digest deletes all tags on it"
     case "deleteManifest":
     case "deleteBlob":
       return enableDeletion
     default:
-      return "the registry may be too old for it, or be read-only"
+      return "the registry may be read-only, or too old for this operation"
   }
 }
 
 const tips: Tips = {
   // the fourteen codes of the distribution specification
-  BlobUnknown: () => "content is looked for in the repository that is named, and nowhere else",
+  BlobUnknown: () => "check the repository: content is looked up only in the repository that is named",
   BlobUploadInvalid: () => again,
-  BlobUploadUnknown: () => "the upload has taken too long for the registry: try again",
-  DigestInvalid: () => "check the digest; not every registry takes others than sha256",
+  BlobUploadUnknown: () => "try again: the upload session has expired, or took too long",
+  DigestInvalid: () => "check the digest; some registries accept sha256 only",
   ManifestBlobUnknown: (_, { end }) =>
     end === undefined
-      ? "push what the manifest refers to first, which effect-oci copy does by itself"
-      : "the destination has lost content, or refuses it: try --trust deep",
-  ManifestInvalid: () => "it may not take manifests of this type: an index, or an artifact",
+      ? "push the blobs and manifests that it refers to first; effect-oci copy does so"
+      : "the destination has lost content, or refuses it: use --trust deep",
+  ManifestInvalid: () => "the registry may not accept manifests of this type, such as an index or an artifact",
   ManifestUnknown: (_, about) =>
     about.end === "source" && about.isPart === true
-      ? "the source has only some images of this index: --platform OS/ARCH copies one that it has"
+      ? "the source has only some images of this index: copy one of them with --platform OS/ARCH"
       : about.repository === undefined
-      ? "effect-oci tags lists what there is"
-      : `effect-oci tags ${about.host}/${about.repository} lists what there is`,
-  NameInvalid: () => "some registries want names of a certain form, such as PROJECT/NAME",
+      ? "list the tags with effect-oci tags"
+      : `list the tags with effect-oci tags ${about.host}/${about.repository}`,
+  NameInvalid: () => "check the name; some registries require a form such as PROJECT/NAME",
   NameUnknown: (_, about) =>
     about.host === undefined
       ? "check the path"
       : about.end === "destination"
-      ? "some registries want a repository to be created first, on their web site"
-      : `check the name; some registries say so of what one may not see: ${logIn(about)}`,
+      ? "create the repository first on the web site of the registry, if it requires that"
+      : `check the name, or log in, because some registries hide repositories: ${logIn(about)}`,
   SizeInvalid: () => again,
   Unauthorized: (_, about) => logIn(about),
   Denied: (_, about) =>
     isDeletion(about)
-      ? `deleting needs a permission of its own, and protected or immutable tags refuse it to all; ${logIn(about)}`
-      : `check that this user may do it${about.search?.origin === undefined ? `, or be another: ${logIn(about)}` : ""}`,
+      ? `deleting requires a separate permission, and protected or immutable tags cannot be deleted; ${logIn(about)}`
+      : `check the permissions of this user${
+        about.search?.origin === undefined ? `, or log in as another: ${logIn(about)}` : ""
+      }`,
   Unsupported: (_, about) => tipForUnsupported(about),
   TooManyRequests: ({ retryAfter }) =>
-    `wait${
-      retryAfter === undefined ? "" : ` ${Duration.format(retryAfter)}`
-    }, and ask for less at a time: --concurrency 1`,
-  // on the way
+    `wait${retryAfter === undefined ? "" : ` ${Duration.format(retryAfter)}`}, and use --concurrency 1`,
+  // transfers
   Transport: tipForTransport,
   SchemeMismatch: ({ used }, { host = "HOST" }) =>
     used === "https"
-      ? `--plain-http ${host} if it is a registry in plain HTTP`
+      ? `use --plain-http ${host} if the registry uses plain HTTP`
       : isLoopback(host)
-      ? `--tls ${host}`
-      : `leave out --plain-http ${host}`,
-  Timeout: () => `${again}; --concurrency 1 asks less of a slow registry`,
+      ? `use --tls ${host}`
+      : `omit --plain-http ${host}`,
+  Timeout: () => `${again}; use --concurrency 1 with a slow registry`,
   UnexpectedResponse: ({ status = 0 }, about) =>
     isDeletion(about) && status >= 400 && status < 500
-      ? "the registry keeps it: it may be protected, or an image index may refer to it"
-      : `see that ${about.host ?? "the host"} is a registry: what is at /v2/ has to answer`,
+      ? "check whether it is protected, or whether an image index refers to it"
+      : `check that ${about.host ?? "the host"} is a registry, which answers at /v2/`,
   DigestMismatch: () => elsewhere,
   SizeMismatch: () => elsewhere,
-  UnsupportedAlgorithm: () => "sha256 and sha512 are known here",
+  UnsupportedAlgorithm: () => "use sha256 or sha512",
   RangeNotSatisfiable: () => again,
-  ContentTooLarge: () => "it is none that this program, or the registry, reads or stores",
-  CredentialsUnavailable: () => "mend it, take it away, or name another folder by DOCKER_CONFIG",
-  TokenUnavailable: ({ isTemporary }) => isTemporary ? again : "see what the token service is that the registry names",
+  ContentTooLarge: () => "the content exceeds the size limit",
+  CredentialsUnavailable: () => "fix or remove that file, or set DOCKER_CONFIG to another folder",
+  TokenUnavailable: ({ isTemporary }) => isTemporary ? again : "check the token service that the registry names",
   Storage: ({ code }) =>
     code === "ENOSPC"
-      ? "make room"
+      ? "free some space"
       : code === "EACCES" || code === "EPERM"
-      ? "check who may write there"
+      ? "check the write permissions"
       : "check the path",
-  AmbiguousTag: () => "name one of them by its digest, or by its full name: oci:DIR:docker.io/team/app:1",
+  AmbiguousTag: () => "name one of them by its digest, or by its full name, such as oci:DIR:docker.io/team/app:1",
   // hosts and references
-  UnknownHost: () => "check how the host is written",
-  ResolveFailed: () => "check how the host, and its mirrors, are written",
-  InvalidReference: () => "a reference is host/repository[:tag][@digest]",
-  UnfitReference: () => "a reference is host/repository[:tag][@digest]",
-  TagMismatch: () => "leave out the tag to have that digest, or the digest to have that tag",
-  DigestConflict: () => "leave out the digest of the destination",
+  UnknownHost: () => "check the spelling of the host",
+  ResolveFailed: () => "check the spelling of the host and of its mirrors",
+  InvalidReference: () => "write a reference as host/repository[:tag][@digest]",
+  UnfitReference: () => "write a reference as host/repository[:tag][@digest]",
+  TagMismatch: () => "omit the tag to select that digest, or the digest to select that tag",
+  DigestConflict: () => "omit the digest of the destination",
   // content
-  ManifestError: () => "effect-oci manifest get prints what is there",
-  PlatformNotFound: () => "name one of these by --platform",
+  ManifestError: () => "print the manifest with effect-oci manifest get",
+  PlatformNotFound: () => "name one of these with --platform",
   // copies
-  TagExists: () => "--if-tag-exists replace moves it, keep leaves it",
-  SparseIndexRefused: () => "--index rewrite makes an index of those that are copied",
+  TagExists: () => "move the tag with --if-tag-exists replace, or leave it with keep",
+  SparseIndexRefused: () => "use --index rewrite to make an index of the copied images",
   VerificationFailed: () => "copy again with --trust deep",
-  PlanOutdated: () => "plan again",
-  TooDeep: () => "see what it is: effect-oci tree"
+  PlanOutdated: () => "make a new plan",
+  TooDeep: () => "inspect it with effect-oci tree"
 }
 
-/** Reasons with which registries without a catalog answer a request for it. */
+/** Reasons with which registries without a catalog refuse a request for it. */
 const noCatalog: ReadonlySet<string> = new Set([
   "Denied",
   "ManifestUnknown",
@@ -194,35 +197,36 @@ const noCatalog: ReadonlySet<string> = new Set([
 const tipForCatalog = (about: Case): string => {
   const { host = "the registry", reason } = about
   const login = reason._tag === "Unauthorized" || reason._tag === "Denied" ? `${logIn(about)}, unless ` : ""
-  return `${login}${host} does not list its repositories, as most public registries do not: see its web site`
+  return `${login}${host} does not list its repositories, like most public registries: see its web site`
 }
 
-// every reason has its own function, which the type of the table says and the compiler cannot follow
+// the assertions are safe, because the table has a function for the type of each reason; the compiler cannot follow
+// that
 const tipOf = (about: Case): string =>
   about.operation === "repositories" && noCatalog.has(about.reason._tag)
     ? tipForCatalog(about)
     : (tips[about.reason._tag] as Tips[Reason["_tag"]])(about.reason as never, about)
 
 // ---------------------------------------------------------------------------------------------------------------------
-// who we were
+// sources of credentials
 // ---------------------------------------------------------------------------------------------------------------------
 
 const found = ({ found, key, program, source }: DockerConfig.Looked): string => {
   switch (found) {
     case "absent":
-      return `${source} (not there)`
+      return `${source} (absent)`
     case "none":
-      return `${source} (none)`
+      return `${source} (no entry)`
     case "broken":
       return `${source} (broken)`
     case "entry":
       return `${source} (an entry for ${key})`
     case "helper":
-      return `${source} (${program}, asked for ${key})`
+      return `${source} (${program}, for ${key})`
   }
 }
 
-/** Finds out where credentials were looked for, after a refusal. */
+/** Returns the sources of credentials that were searched, if the failure is a refusal. */
 const searched = Effect.fnUntraced(function*({ host, reason, repository }: Case) {
   if (host === undefined || reason._tag !== "Unauthorized" && reason._tag !== "Denied") return undefined
   const place: Place = { host, ...repository === undefined ? {} : { repository } }
@@ -237,20 +241,20 @@ const searched = Effect.fnUntraced(function*({ host, reason, repository }: Case)
   return search
 })
 
-/** Where credentials were looked for, and what was there. */
+/** Describes the sources of credentials that were searched, and what each contained. */
 const credentials = ({ host, search }: Case): string => {
   if (search === undefined) return ""
-  if (search.origin !== undefined) return `; the credentials for ${host} are those of ${search.origin}`
+  if (search.origin !== undefined) return `; the credentials for ${host} come from ${search.origin}`
   const { places } = search
-  return places.length === 0 ? "" : `; credentials for ${host} were looked for in ${places.map(found).join(", ")}`
+  return places.length === 0 ? "" : `; credentials for ${host} were searched in ${places.map(found).join(", ")}`
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // sentences
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** The host as people write it, and as they log in to it. */
-const familiar = (host: string): string => host === "registry-1.docker.io" ? "docker.io" : host
+/** Returns a host as people write it, and as they log in to it. */
+const familiar = (host: string): string => DockerHub.isHost(host) ? DockerHub.host : host
 
 const placeOf = (reference: string): Pick<Case, "host" | "repository"> =>
   Result.match(Reference.parse(reference), {
@@ -288,21 +292,28 @@ const caseOf = (error: unknown): Case | undefined => {
   return undefined
 }
 
-/** What happened, without what to try. */
+/** Returns what happened, without advice. */
 export const messageOf = (error: unknown): string =>
   Format.oneLine(error instanceof Error ? error.message : String(error))
 
-/** What happened, and what to try. */
-export const sentence = Effect.fnUntraced(
-  function*(error: unknown): Effect.fn.Return<string, never, FileSystem.FileSystem | Path.Path> {
+/** Returns the message about an error, with advice if the error has a reason. */
+export const describe = Effect.fnUntraced(
+  function*(error: unknown): Effect.fn.Return<Messages.Message, never, FileSystem.FileSystem | Path.Path> {
     const about = caseOf(error)
-    if (about === undefined) return messageOf(error)
+    if (about === undefined) return { type: "error", message: messageOf(error) }
     const search = yield* searched(about)
     const whole = search === undefined ? about : { ...about, search }
-    return Format.oneLine(`${messageOf(error)}${credentials(whole)}; ${tipOf(whole)}`)
+    return {
+      type: "error",
+      message: Format.oneLine(messageOf(error) + credentials(whole)),
+      advice: Format.oneLine(tipOf(whole)),
+      reference: about.reference,
+      ...about.operation === undefined ? {} : { operation: about.operation },
+      reason: about.reason._tag
+    }
   }
 )
 
-/** Says on stderr that something went wrong, in one line. */
+/** Reports an error on stderr. */
 export const complain = (error: unknown): Effect.Effect<void, never, FileSystem.FileSystem | Path.Path> =>
-  Effect.flatMap(sentence(error), (sentence) => Console.error(`effect-oci: ${sentence}`))
+  Effect.flatMap(describe(error), Messages.send)

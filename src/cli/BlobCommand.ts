@@ -8,7 +8,7 @@ import { BlobHeadCommand } from "./BlobHeadCommand.ts"
 import { BlobPutCommand } from "./BlobPutCommand.ts"
 
 export const BlobCommand = Command.make("blob").pipe(
-  Command.withShortDescription("Get, put, look for or delete a blob"),
-  Command.withDescription("Works on blobs: the configs and layers that manifests refer to by their digest."),
+  Command.withShortDescription("Gets, puts, looks up or deletes a blob"),
+  Command.withDescription("Reads and writes blobs: the configs and layers that manifests refer to by digest."),
   Command.withSubcommands([BlobGetCommand, BlobPutCommand, BlobHeadCommand, BlobDeleteCommand])
 )

@@ -4,6 +4,7 @@
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import { DigestConflict } from "../copy/CopyError.ts"
+import { Descriptor } from "../Descriptor.ts"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
@@ -16,12 +17,12 @@ export const BlobPutCommand = Command.make(
   {
     repository: Flags.place(
       "repository",
-      "Where to: host/repository, oci:DIR or oci-archive:FILE; a digest there must be that of the file"
+      "Repository: host/repository, oci:DIR or oci-archive:FILE; a digest must be that of the file"
     ),
     file: Flags.file(
-      "What to write; - reads it from stdin, and keeps it in a temporary file until its digest is known"
+      "Content of the blob; - reads stdin, and stores it in a temporary file until its digest is known"
     ),
-    json: Flags.onOff("json", "Print the descriptor of what was written, as JSON"),
+    json: Flags.onOff("json", "Print the descriptor of the blob as JSON"),
     connection: Connection.flags
   },
   Effect.fnUntraced(function*({ file, json, repository }) {
@@ -41,18 +42,18 @@ export const BlobPutCommand = Command.make(
         })
       )
     }))
-    yield* json ? Output.json(descriptor) : Output.line(result)
+    yield* json ? Output.json(Descriptor, descriptor) : Output.line(result)
   })
 ).pipe(
   Connection.provide("repository"),
   Command.withAlias("push"),
-  Command.withShortDescription("Write a blob"),
-  Command.withDescription("Writes a file to a repository as a blob. Prints where it is, by its digest."),
+  Command.withShortDescription("Pushes a file as a blob"),
+  Command.withDescription("Pushes a file to a repository as a blob. Prints the reference of the blob by its digest."),
   Command.withExamples([
-    { command: "effect-oci blob put registry.example.com/team/app layer.tar.gz", description: "Write a layer" },
+    { command: "effect-oci blob put registry.example.com/team/app layer.tar.gz", description: "Push a layer" },
     {
       command: "tar cz files | effect-oci blob put --json registry.example.com/team/app -",
-      description: "Write one from stdin, and print the descriptor that a manifest needs"
+      description: "Push stdin as a blob, and print its descriptor for use in a manifest"
     }
   ])
 )

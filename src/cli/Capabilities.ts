@@ -1,5 +1,5 @@
 /**
- * The flag that sets what a host can do, for hosts that do not say it themselves.
+ * The flag that sets the capabilities of a host, for hosts whose responses do not show them.
  */
 import * as Flag from "effect/cli/Flag"
 import * as Result from "effect/Result"
@@ -15,7 +15,7 @@ const readBoolean: Read<boolean> = (text) => text === "true" ? true : text === "
 
 const readSize: Read<number> = (text) => Result.getOrUndefined(Flags.readSize(text))
 
-/** How the value of each capability is read. */
+/** The reader of each capability. */
 const readers: { readonly [Name in keyof Capabilities]-?: Read<NonNullable<Capabilities[Name]>> } = {
   referrers: readBoolean,
   singlePost: readBoolean,
@@ -39,7 +39,7 @@ const readSetting = (text: string): Result.Result<Setting, { readonly message: s
   const capabilities: Record<string, boolean | number> = {}
   for (const pair of pairs) {
     const read = Result.getOrUndefined(Flags.readPair(pair))
-    // the compiler does not follow hasOwn
+    // the assertion is safe after `hasOwn`, which the compiler does not follow
     const reader = read !== undefined && Object.hasOwn(readers, read[0])
       ? readers[read[0] as keyof Capabilities]
       : undefined
@@ -53,7 +53,7 @@ const readSetting = (text: string): Result.Result<Setting, { readonly message: s
 export const flag: Flag.Flag<ReadonlyArray<Setting>> = Flags.parsed(
   "capabilities",
   "HOST,NAME=VALUE",
-  "Set what HOST can do, for example chunks=false,maximumChunk=20MB; overrides what its answers say. May be repeated",
+  "Set capabilities of HOST, such as chunks=false,maximumChunk=20MB; they override its responses. May be repeated",
   readSetting
 ).pipe(Flag.atLeast(0))
 

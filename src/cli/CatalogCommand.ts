@@ -3,17 +3,21 @@
  */
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
 import * as Output from "./Output.ts"
 
+/** Schema of the result. */
+export const Catalog = Schema.Struct({ host: Schema.String, repositories: Schema.Array(Schema.String) })
+
 export const CatalogCommand = Command.make(
   "catalog",
   {
     host: Flags.host,
-    fullRef: Flags.onOff("full-ref", "Print the host with each"),
+    fullRef: Flags.onOff("full-ref", "Print each repository with its host"),
     json: Flags.json,
     connection: Connection.flags
   },
@@ -22,16 +26,16 @@ export const CatalogCommand = Command.make(
     const registry = yield* namespace.registry(host)
     const repositories = Stream.map(registry.repositories(), (name) => fullRef ? `${host}/${name}` : name)
     if (!json) return yield* Output.lines(repositories)
-    yield* Output.json({ host, repositories: yield* Stream.runCollect(repositories) })
+    yield* Output.json(Catalog, { host, repositories: yield* Stream.runCollect(repositories) })
   })
 ).pipe(
   Connection.provide("host"),
-  Command.withShortDescription("The repositories of a registry"),
+  Command.withShortDescription("Lists the repositories of a registry"),
   Command.withDescription(
-    "Lists the repositories of a registry, one a line, as far as it does that: it is no part of the specification, and large " +
-      "public registries do not."
+    "Lists the repositories of a registry, one per line. The catalog is not part of the specification; most large " +
+      "public registries do not offer it."
   ),
   Command.withExamples([
-    { command: "effect-oci catalog 127.0.0.1:5000", description: "What is in the registry on this machine" }
+    { command: "effect-oci catalog 127.0.0.1:5000", description: "List the repositories of a registry on this machine" }
   ])
 )

@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Output from "./Output.ts"
 
-/** The verb, for the command that it completes. */
+/** Makes the verb, which prints completions of `whole`. */
 export const make = <E, R>(whole: Effect.Effect<Command.Command.Any, E, R>) =>
   Command.make(
     "completions",
@@ -25,14 +25,20 @@ export const make = <E, R>(whole: Effect.Effect<Command.Command.Any, E, R>) =>
       yield* Output.to(Option.none(), Stream.encodeText(Stream.make(script, "\n")))
     })
   ).pipe(
-    Command.withShortDescription("Print a script that completes this command in a shell"),
-    Command.withDescription("Prints a script by which a shell completes the verbs and flags of this command."),
+    Command.withShortDescription("Prints a completion script for a shell"),
+    Command.withDescription("Prints a script with which a shell completes the verbs and flags of this command."),
     Command.withExamples([
       {
         command: "effect-oci completions bash > ~/.local/share/bash-completion/completions/effect-oci",
-        description: "Bash"
+        description: "Install the completions for Bash"
       },
-      { command: "effect-oci completions zsh > \"${fpath[1]}/_effect-oci\"", description: "Zsh" },
-      { command: "effect-oci completions fish > ~/.config/fish/completions/effect-oci.fish", description: "Fish" }
+      {
+        command: "effect-oci completions zsh > \"${fpath[1]}/_effect-oci\"",
+        description: "Install the completions for Zsh"
+      },
+      {
+        command: "effect-oci completions fish > ~/.config/fish/completions/effect-oci.fish",
+        description: "Install the completions for Fish"
+      }
     ])
   )

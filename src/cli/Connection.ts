@@ -1,10 +1,9 @@
 /**
- * How the registries are spoken to: the flags that every verb has which speaks to any, and what they come to.
+ * The connections to registries: the flags of every verb that uses a registry, and the namespace that they configure.
  */
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
@@ -13,7 +12,6 @@ import type * as Path from "effect/Path"
 import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
-import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import * as CredentialKeys from "../auth/CredentialKeys.ts"
 import type * as Credentials from "../auth/Credentials.ts"
@@ -30,7 +28,7 @@ import { CredentialSearch } from "./CredentialSearch.ts"
 import * as Flags from "./Flags.ts"
 import * as GivenCredentials from "./GivenCredentials.ts"
 import type * as Locations from "./Locations.ts"
-import * as Output from "./Output.ts"
+import * as Messages from "./Messages.ts"
 import { Failure } from "./Output.ts"
 import * as Password from "./Password.ts"
 import { misuse, readHost } from "./ReferenceInput.ts"
@@ -46,57 +44,57 @@ const readMirror = (text: string) =>
 const file = (name: string, description: string) =>
   Flag.String(name).pipe(Flag.withMetavar("FILE"), Flag.withDescription(description), Flag.optional)
 
-/** The flags of every verb, and of `login`. */
+/** Flags of every verb that uses a registry. */
 export const commonFlags = {
   plainHttp: Flags.parsed(
     "plain-http",
     "HOST",
-    "Speak plain HTTP to this host, named with its port. Default: only to loopback. May be repeated",
+    "Use plain HTTP for this host, named with its port. Default: for loopback only. May be repeated",
     readHost
   ).pipe(Flag.atLeast(0)),
   tls: Flags.parsed(
     "tls",
     "HOST",
-    "Speak HTTPS to this host, named with its port, although it is loopback. May be repeated",
+    "Use HTTPS for this host, named with its port, although it is loopback. May be repeated",
     readHost
   ).pipe(Flag.atLeast(0)),
   insecure: Flags.parsed(
     "insecure",
     "HOST",
-    "Do not check the certificate of this host, named with its port. May be repeated",
+    "Skip the check of the certificate of this host, named with its port. May be repeated",
     readHost
   ).pipe(Flag.atLeast(0)),
-  caFile: file("ca-file", "Trust the authorities in this PEM file, besides those of the system"),
-  certFile: file("cert-file", "Show the certificate in this PEM file to registries that ask for one"),
-  keyFile: file("key-file", "The key of that certificate, in PEM"),
+  caFile: file("ca-file", "Trust the certificate authorities in this PEM file, in addition to those of the system"),
+  certFile: file("cert-file", "Client certificate in this PEM file, for registries that require one"),
+  keyFile: file("key-file", "Private key of that certificate, as a PEM file"),
   mirror: Flags.parsed(
     "mirror",
     "HOST=MIRROR",
-    "Read what HOST has from MIRROR first, which may be host/path. May be repeated; the first comes first",
+    "Read the content of HOST from MIRROR first, which may be host/path. May be repeated, in order of preference",
     readMirror
   ).pipe(Flag.atLeast(0)),
   capabilities: Capabilities.flag,
   concurrency: Flags.positive(
     "concurrency",
-    "How many requests are under way at each registry at a time; found out on the way unless given"
+    "Maximum number of concurrent requests per registry. Default: adapts to the registry"
   ).pipe(Flag.optional),
   authfile: file(
     "authfile",
-    "Read credentials from this file of docker or podman, and login and logout write it. Default: their usual files"
+    "File of docker or podman with credentials, which login and logout write. Default: their usual files"
   )
 }
 
-/** The flags, for the definition of a verb that names one registry. */
+/** Flags of a verb that names one registry. */
 export const flags = { ...commonFlags, ...Password.flags("", "the registry") }
 
-/** The flags, for the definition of a verb that names a source and destinations. */
+/** Flags of a verb that names a source and destinations. */
 export const copyFlags = {
   ...commonFlags,
   from: Password.flags("from-", "the registry of the source"),
   to: Password.flags("to-", "the registry of the destination")
 }
 
-/** What the flags say. */
+/** Values of these flags. */
 export interface Settings {
   readonly plainHttp: ReadonlyArray<string>
   readonly tls: ReadonlyArray<string>
@@ -114,13 +112,13 @@ const readPem = Effect.fnUntraced(function*(flag: string, path: string) {
   const fs = yield* FileSystem.FileSystem
   const text = yield* Effect.mapError(
     fs.readFileString(path),
-    ({ reason }) => new Failure({ message: `--${flag}: ${path} cannot be read (${reason._tag})` })
+    ({ reason }) => new Failure({ message: `--${flag}: cannot read ${path} (${reason._tag})` })
   )
   if (text.includes("-----BEGIN ")) return text
-  return yield* new Failure({ message: `--${flag}: ${path} is not in PEM` })
+  return yield* new Failure({ message: `--${flag}: cannot read ${path}: it is not in PEM format` })
 })
 
-/** How `NodeNamespace` is to be made. */
+/** Returns the options of `NodeNamespace` that the flags set. */
 export const options = Effect.fnUntraced(
   function*({ caFile, capabilities, certFile, insecure, keyFile, mirror, plainHttp, tls }: Settings) {
     const both = plainHttp.find((host) =>
@@ -128,7 +126,7 @@ export const options = Effect.fnUntraced(
     )
     if (both !== undefined) return yield* misuse(`--plain-http and --tls contradict each other for ${both}`)
     if (Option.isSome(certFile) !== Option.isSome(keyFile)) {
-      return yield* misuse("--cert-file and --key-file belong together")
+      return yield* misuse("--cert-file and --key-file require each other")
     }
     const mirrors: Record<string, Array<string>> = {}
     for (const [host, name] of mirror) (mirrors[host] ??= []).push(name)
@@ -154,12 +152,11 @@ export const options = Effect.fnUntraced(
 const environmentCredentials = Effect.fnUntraced(function*({ anonymous, fromConfig }: typeof Credentials) {
   return yield* fromConfig.pipe(Effect.catch(({ message }) => {
     const [, variable = "a variable"] = /"(OCI_[A-Z_]+)"/.exec(message) ?? []
-    const warning = `warning: credentials of the environment are ignored: ${variable} is missing`
-    return Effect.as(Output.note(warning), anonymous)
+    return Effect.as(Messages.warn(`credentials of the environment are ignored: ${variable} is missing`), anonymous)
   }))
 })
 
-/** Looks for credentials in the flags, then in the environment, then where docker and podman keep them. */
+/** Searches credentials in the flags, then in the environment, then in the files of docker and podman. */
 const makeCredentials = Effect.fnUntraced(function*(
   { authfile }: Settings,
   given: ReadonlyArray<GivenCredentials.GivenCredential>
@@ -186,7 +183,7 @@ const makeCredentials = Effect.fnUntraced(function*(
   return Credentials.firstOf(fromFlags, environment, yield* DockerConfig.make({ file }))
 })
 
-/** A namespace that has nothing of HTTP in it until a reference leads there: files do without. */
+/** Makes a namespace that loads HTTP when a reference first needs it, because files do without. */
 const namespace = Effect.fnUntraced(function*(
   settings: Settings,
   ends: ReadonlyArray<GivenCredentials.End>,
@@ -208,30 +205,28 @@ const namespace = Effect.fnUntraced(function*(
     Stream.unwrap(
       Effect.map(overHttp, (context) =>
         Context.get(context, ExternalBlobs.ExternalBlobs)?.(descriptor, options) ??
-          Stream.die("it comes with the namespace"))
+          Stream.die("a namespace over HTTP provides it"))
     )
   return Namespace.make({ resolver, externalBlobs })
 })
 
 type HttpServices = FileSystem.FileSystem | Path.Path | ChildProcessSpawner
 
-/** Says on stderr what registries warn of, and why it takes long; on a terminal also what is tried again. */
-const observing = Effect.gen(function*() {
-  const { stderrIsTerminal } = yield* Stdio.Stdio
-  const isWatched = yield* stderrIsTerminal
-  return (event: RegistryEvent): Effect.Effect<void> => {
-    switch (event._tag) {
-      case "Warning":
-        return Output.note(`warning: ${event.registry}: ${event.text}`)
-      case "Paused":
-        return Output.note(`${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`)
-      case "Retried":
-        return isWatched ? Output.note(`${event.error.message}: trying again`) : Effect.void
-      case "Requested":
-        return Effect.void
-    }
+/** Reports the events of registries on stderr. */
+export const observe = (event: RegistryEvent): Effect.Effect<void> => {
+  switch (event._tag) {
+    case "Warning":
+      return Messages.send(Messages.warning(event.registry, event.text))
+    case "Paused":
+      return Messages.send(Messages.paused(event.registry, event.duration))
+    case "Retried":
+      return Messages.send(Messages.retried(event.registry, event.error.message, event.delay))
+    case "Requested":
+      return Effect.void
   }
-})
+}
+
+const layerObserver = Layer.succeed(Observer, observe)
 
 const layerOf = (settings: Settings, ends: ReadonlyArray<GivenCredentials.End>, readsStdin = false) =>
   Layer.merge(
@@ -239,7 +234,7 @@ const layerOf = (settings: Settings, ends: ReadonlyArray<GivenCredentials.End>, 
     Option.match(settings.concurrency, { onNone: () => Layer.empty, onSome: Limiter.layerFixed })
   )
 
-/** What an argument or a flag names. */
+/** The value of an argument or a flag that names a place. */
 type Naming = Locations.Named | Host | Option.Option<Host>
 
 const placeOf = (naming: Naming): ReadonlyArray<GivenCredentials.End["places"][number]> => {
@@ -250,11 +245,11 @@ const placeOf = (naming: Naming): ReadonlyArray<GivenCredentials.End["places"][n
 
 interface Input {
   readonly connection: Settings & Password.Given
-  /** A file that is read, which is stdin if it is `-`. */
-  readonly file?: string
+  /** A file that the verb reads; `-` is stdin. */
+  readonly file?: string | undefined
 }
 
-/** Provides the namespace of a verb, to whose registry, in these of its arguments, the flags give credentials. */
+/** Provides the namespace of a verb. The flags give credentials to the registry that these of its arguments name. */
 export const provide =
   <K extends string>(...keys: ReadonlyArray<K>) =>
   <Name extends string, I extends Input & { readonly [Key in K]: Naming }, Context, E, R>(
@@ -263,7 +258,7 @@ export const provide =
     Command.provide(self, (input) => {
       const places = keys.flatMap((key) => placeOf(input[key]))
       const layer = layerOf(input.connection, [{ prefix: "", given: input.connection, places }], input.file === "-")
-      return Layer.merge(layer, Layer.effect(Observer, observing))
+      return Layer.merge(layer, layerObserver)
     })
 
 interface CopyInput {
@@ -278,7 +273,7 @@ const copyLayer = ({ connection, destinations, source }: CopyInput) =>
     { prefix: "to-", given: connection.to, places: destinations }
   ])
 
-/** Provides the namespace of a verb that copies, and reports events itself. */
+/** Provides the namespace of a verb that copies and reports events itself. */
 export const provideCopyUnwatched = <Name extends string, I extends CopyInput, Context, E, R>(
   self: Command.Command<Name, I, Context, E, R>
 ) => Command.provide(self, copyLayer)
@@ -286,4 +281,4 @@ export const provideCopyUnwatched = <Name extends string, I extends CopyInput, C
 /** Provides the namespace of a verb that plans copies. */
 export const provideCopy = <Name extends string, I extends CopyInput, Context, E, R>(
   self: Command.Command<Name, I, Context, E, R>
-) => Command.provide(self, (input) => Layer.merge(copyLayer(input), Layer.effect(Observer, observing)))
+) => Command.provide(self, (input) => Layer.merge(copyLayer(input), layerObserver))

@@ -10,29 +10,28 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
-import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type * as Copy from "../copy/Copy.ts"
-import { CopyError, isCopyError } from "../copy/CopyError.ts"
-import { CopyReport } from "../copy/CopyReport.ts"
+import { type CopyError, isCopyError } from "../copy/CopyError.ts"
+import type { CopyReport } from "../copy/CopyReport.ts"
 import * as Namespace from "../Namespace.ts"
+import { Observer } from "../Observer.ts"
 import * as Advice from "./Advice.ts"
 import * as Connection from "./Connection.ts"
+import * as CopyDocuments from "./CopyDocuments.ts"
 import * as CopyFlags from "./CopyFlags.ts"
 import * as Flags from "./Flags.ts"
 import type * as Locations from "./Locations.ts"
+import * as Messages from "./Messages.ts"
 import * as Output from "./Output.ts"
 import { plan } from "./PlanCommand.ts"
 import * as Progress from "./Progress.ts"
-
-const encodeReport = Schema.encodeEffect(CopyReport)
-const encodeError = Schema.encodeEffect(CopyError)
 
 interface Input extends CopyFlags.Input {
   readonly json: boolean
 }
 
-/** Copies an image to one destination, in sight. */
+/** Copies an image to one destination, and reports the progress. */
 const copyOne = Effect.fnUntraced(
   function*(input: Input, options: Copy.Options, source: Locations.Location, destination: Locations.Location) {
     const namespace = yield* Namespace.Namespace
@@ -40,8 +39,8 @@ const copyOne = Effect.fnUntraced(
       Progress.shown(namespace.copyEvents({ ...options, source: source.end, destination: destination.end }))
     )
     const result = destination.format({ digest: report.root.digest })
-    yield* Output.note(Progress.conclusion(report, elapsed))
-    return input.json ? Output.json(yield* Effect.orDie(encodeReport(report))) : Output.line(result)
+    yield* Messages.send(Progress.conclusion(report, elapsed))
+    return input.json ? Output.jsonPieces(CopyDocuments.report(report)) : Output.line(result)
   }
 )
 
@@ -49,49 +48,64 @@ const copyOne = Effect.fnUntraced(
 // several copies
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** How one of several copies went. */
+/** A copy that has ended. */
 interface Ended extends CopyFlags.Pair {
   readonly exit: Exit.Exit<CopyReport, CopyError>
 }
 
-/** What is printed of a copy that has ended. */
-interface Told {
-  readonly line: string
-  readonly json: {
-    readonly source: string
-    readonly destination: string
-    readonly report?: unknown
-    readonly error?: unknown
-  }
+/** Output about a copy that has ended. */
+interface Printed {
+  /** The reference of the copied image; absent after a failure. */
+  readonly line?: string | undefined
+  readonly result: CopyDocuments.CopyResult
 }
 
-/** Tells of a copy that has ended, on stderr. */
-const tell = Effect.fnUntraced(
+/** Writes the messages about a copy that has succeeded. */
+const reportSuccess = Effect.fnUntraced(function*(name: string, report: CopyReport, elapsed: Duration.Duration) {
+  const { detail, format } = yield* Messages.CurrentMode
+  if (format === "json" || detail === "debug") {
+    yield* Effect.forEach(report.entries, (entry) => Messages.send(Progress.settled(entry, name)), { discard: true })
+  }
+  yield* Messages.send(Progress.conclusion(report, elapsed, `${name}: `))
+})
+
+/** Reports a copy that has ended on stderr, and returns what to print about it. */
+const conclude = Effect.fnUntraced(
   function*(
     { destination, exit, source }: Ended,
     elapsed: Duration.Duration
-  ): Effect.fn.Return<Told, never, FileSystem.FileSystem | Path.Path> {
+  ): Effect.fn.Return<Printed, never, FileSystem.FileSystem | Path.Path> {
     const names = { source: source.format(source.end), destination: destination.format(destination.end) }
     if (Exit.isSuccess(exit)) {
-      yield* Output.note(`${names.destination}: ${Progress.conclusion(exit.value, elapsed)}`)
-      const report = yield* Effect.orDie(encodeReport(exit.value))
+      yield* reportSuccess(names.destination, exit.value, elapsed)
       const { digest } = exit.value.root
-      return { line: destination.format({ ...destination.end, digest }), json: { ...names, report } }
+      return { line: destination.format({ ...destination.end, digest }), result: { ...names, report: exit.value } }
     }
     const error = Cause.squash(exit.cause)
     yield* Advice.complain(error)
-    const details = isCopyError(error) ? yield* Effect.orDie(encodeError(error)) : {}
-    return { line: "", json: { ...names, error: { ...details, message: Advice.messageOf(error) } } }
+    const message = Advice.messageOf(error)
+    if (!isCopyError(error)) return { result: { ...names, error: { message } } }
+    const { descriptor, end, operation, path, reason, reference } = error
+    const details = {
+      end,
+      reference,
+      ...operation === undefined ? {} : { operation },
+      ...descriptor === undefined ? {} : { descriptor },
+      path,
+      reason
+    }
+    return { result: { ...names, error: { message, ...details } } }
   }
 )
 
-/** Prints what came of several copies: none is held up by one that fails, which all the same is a failure. */
-const conclude = Effect.fnUntraced(function*({ json }: Input, told: ReadonlyArray<Told>) {
-  const failed = told.filter(({ json }) => json.error !== undefined)
-  if (json) yield* Output.json(told.map(({ json }) => json))
-  else yield* Output.lines(Stream.fromIterable(told.flatMap(({ line }) => line === "" ? [] : [line])))
+/** Prints the results of several copies. Fails if one of them has failed, after all have ended. */
+const print = Effect.fnUntraced(function*({ json }: Input, printed: ReadonlyArray<Printed>) {
+  const failed = printed.filter(({ result }) => result.error !== undefined)
+  yield* json
+    ? Output.jsonPieces(CopyDocuments.results(printed.map(({ result }) => result)))
+    : Output.text(printed.flatMap(({ line }) => line ?? []))
   if (failed.length > 0) {
-    return yield* new Output.Failure({ message: `${failed.length} of ${told.length} copies failed` })
+    return yield* new Output.Failure({ message: `${failed.length} of ${printed.length} copies failed` })
   }
 })
 
@@ -103,43 +117,47 @@ const copyToMany = Effect.fnUntraced(
     )
     return yield* Effect.forEach(
       destinations,
-      (destination, index) => tell({ source, destination, exit: exits[index] ?? Exit.interrupt() }, elapsed)
+      (destination, index) => conclude({ source, destination, exit: exits[index] ?? Exit.interrupt() }, elapsed)
     )
-  }
+  },
+  Effect.provideService(Observer, Connection.observe)
 )
 
-const copyTags = Effect.fnUntraced(function*(options: Copy.Options, pairs: ReadonlyArray<CopyFlags.Pair>) {
-  const namespace = yield* Namespace.Namespace
-  const byEnd = new Map<Namespace.End, CopyFlags.Pair>(pairs.map((pair) => [pair.destination.end, pair]))
-  const copies = pairs.map(({ destination, source }) => ({
-    ...options,
-    source: source.end,
-    destination: destination.end
-  }))
-  const begun = yield* Clock.currentTimeMillis
-  return yield* namespace.copyAll(Stream.fromIterable(copies)).pipe(
-    Stream.mapEffect(Effect.fnUntraced(function*({ destination, exit }) {
-      const pair = byEnd.get(destination)
-      const elapsed = Duration.millis((yield* Clock.currentTimeMillis) - begun)
-      return pair === undefined ? [] : [yield* tell({ ...pair, exit }, elapsed)]
-    })),
-    Stream.runCollect,
-    Effect.map((told) => told.flat())
-  )
-})
+const copyTags = Effect.fnUntraced(
+  function*(options: Copy.Options, pairs: ReadonlyArray<CopyFlags.Pair>) {
+    const namespace = yield* Namespace.Namespace
+    const byEnd = new Map<Namespace.End, CopyFlags.Pair>(pairs.map((pair) => [pair.destination.end, pair]))
+    const copies = pairs.map(({ destination, source }) => ({
+      ...options,
+      source: source.end,
+      destination: destination.end
+    }))
+    const begun = yield* Clock.currentTimeMillis
+    return yield* namespace.copyAll(Stream.fromIterable(copies)).pipe(
+      Stream.mapEffect(Effect.fnUntraced(function*({ destination, exit }) {
+        const pair = byEnd.get(destination)
+        const elapsed = Duration.millis((yield* Clock.currentTimeMillis) - begun)
+        return pair === undefined ? [] : [yield* conclude({ ...pair, exit }, elapsed)]
+      })),
+      Stream.runCollect,
+      Effect.map((printed) => printed.flat())
+    )
+  },
+  Effect.provideService(Observer, Connection.observe)
+)
 
-/** Makes the copies that are asked for, and tells how to print what came of them: archives are in their files by then. */
+/** Makes the copies, and returns the effect that prints the results. It runs after archives have been written. */
 const copy = Effect.fnUntraced(function*(input: Input, options: Copy.Options) {
   const namespace = yield* Namespace.Namespace
   if (input.allTags) {
-    return conclude(input, yield* CopyFlags.useTags(namespace, input, (pairs) => copyTags(options, pairs)))
+    return print(input, yield* CopyFlags.useTags(namespace, input, (pairs) => copyTags(options, pairs)))
   }
   return yield* CopyFlags.useImage(
     input,
     Effect.fnUntraced(function*(source, destinations) {
       const [only, ...others] = destinations
       return only === undefined || others.length > 0
-        ? conclude(input, yield* copyToMany(options, source, destinations))
+        ? print(input, yield* copyToMany(options, source, destinations))
         : yield* copyOne(input, options, source, only)
     })
   )
@@ -152,12 +170,12 @@ export const CopyCommand = Command.make(
     verify: Flag.Literals("verify", ["none", "digest", "children", "deep"]).pipe(
       Flag.withMetavar("none|digest|children|deep"),
       Flag.withDescription(
-        "What to make sure of afterwards: that the tags point there; that every manifest and blob is there, and referrers are " +
-          "listed; that all of it is what its digest says, by reading it. none unless given"
+        "What to verify after the copy: that the tags have the digest (digest); that every manifest and blob exists " +
+          "and referrers are listed (children); or all content, by reading it (deep). Default: none"
       ),
       Flag.withDefault("none")
     ),
-    dryRun: Flags.onOff("dry-run", "Copy nothing, and print what would be done, as plan does"),
+    dryRun: Flags.onOff("dry-run", "Copy nothing, and print the plan, as plan does"),
     json: Flags.json,
     connection: Connection.copyFlags
   },
@@ -169,10 +187,11 @@ export const CopyCommand = Command.make(
 ).pipe(
   Connection.provideCopyUnwatched,
   Command.withAlias("cp"),
-  Command.withShortDescription("Copy an image from one registry, folder or archive to others"),
+  Command.withShortDescription("Copies an image from one registry, folder or archive to others"),
   Command.withDescription(
-    "Copies an image, with all its platforms and all that refers to it, from one registry, folder or archive to another, or to " +
-      "several at once. What is there already is not sent again. Prints where the destination has it now, by its digest."
+    "Copies an image, with all its platforms and referrers, from one registry, folder or archive to another, or to " +
+      "several at once. Content that the destination has already is not sent again. Prints the reference of the copy " +
+      "by its digest."
   ),
   Command.withExamples([
     {
@@ -184,9 +203,9 @@ export const CopyCommand = Command.make(
       description: "Copy the image for one platform"
     },
     {
-      command:
-        "effect-oci copy --platform linux/amd64 --platform linux/arm64 --index rewrite ghcr.io/team/app:1 127.0.0.1:5000/app:1",
-      description: "Copy two platforms, in an index of these two"
+      command: "effect-oci copy --platform linux/amd64 --platform linux/arm64 --index rewrite ghcr.io/team/app:1 " +
+        "127.0.0.1:5000/app:1",
+      description: "Copy two platforms, with an index of these two"
     },
     {
       command: "effect-oci copy ghcr.io/team/app:1 oci:images:app",
@@ -199,7 +218,7 @@ export const CopyCommand = Command.make(
     },
     {
       command: "effect-oci copy ghcr.io/team/app:1 eu.example.com/app:1 us.example.com/app:1",
-      description: "Copy to two registries, and read the source once"
+      description: "Copy to two registries, and read the source only once"
     }
   ])
 )

@@ -1,5 +1,5 @@
 /**
- * What a copy can be told, and what `copy` and `plan` have in common for it.
+ * The arguments and flags that `copy` and `plan` share.
  */
 import * as Argument from "effect/cli/Argument"
 import * as Flag from "effect/cli/Flag"
@@ -10,11 +10,12 @@ import type * as Copy from "../copy/Copy.ts"
 import type * as Namespace from "../Namespace.ts"
 import type * as Platform from "../Platform.ts"
 import type { Tag } from "../Reference.ts"
+import * as TagFilter from "../TagFilter.ts"
 import * as Flags from "./Flags.ts"
 import * as Locations from "./Locations.ts"
 import { Failure } from "./Output.ts"
 import { misuse } from "./ReferenceInput.ts"
-import * as TagFilter from "./TagFilter.ts"
+import * as TagFlags from "./TagFlags.ts"
 
 const flags = {
   platform: Flags.platform(
@@ -23,24 +24,25 @@ const flags = {
   index: Flag.Literals("index", ["keep", "rewrite", "fail"]).pipe(
     Flag.withMetavar("keep|rewrite|fail"),
     Flag.withDescription(
-      "Copy an index of the platforms that are given: keep it as it is, though it lists images that are not there; rewrite " +
-        "it without them, with another digest; or fail where it lists others"
+      "How to copy an index with the given platforms only: keep it unchanged, although it lists images that are not " +
+        "copied; rewrite it without them, with another digest; or fail if it lists others"
     ),
     Flag.optional
   ),
-  tag: Flags.tag("A further tag that the destination gets. May be repeated").pipe(Flag.atLeast(0)),
+  tag: Flags.tag("Additional tag at the destination. May be repeated").pipe(Flag.atLeast(0)),
   ifTagExists: Flag.Literals("if-tag-exists", ["replace", "keep", "fail"]).pipe(
     Flag.withMetavar("replace|keep|fail"),
     Flag.withDescription(
-      "What to do where the destination has a tag that points elsewhere: move it; copy nothing; or fail. replace unless given"
+      "If the destination has the tag with another digest: move it (replace), copy nothing (keep) or fail. Default: " +
+        "replace"
     ),
     Flag.withDefault("replace")
   ),
   referrers: Flag.Literals("referrers", ["copy", "require", "skip"]).pipe(
     Flag.withMetavar("copy|require|skip"),
     Flag.withDescription(
-      "What refers to the image (signatures, SBOMs, attestations): copy what the source lists, and only warn if it does not " +
-        "list any; fail if it does not list them; or leave them out. Default: copy"
+      "Signatures, SBOMs, attestations and other referrers: copy those that the source lists, and warn if it cannot " +
+        "list them (copy); fail if it cannot (require); or omit them (skip). Default: copy"
     ),
     Flag.withDefault("copy")
   ),
@@ -52,51 +54,51 @@ const flags = {
   referrerAnnotation: Flags.parsed(
     "referrer-annotation",
     "KEY=VALUE",
-    "Only referrers that have this annotation. May be repeated: they have to have all",
+    "Only referrers with this annotation. If repeated, referrers must have all of them",
     Flags.readPair
   ).pipe(Flag.atLeast(0)),
   digestTags: Flags.onOff(
     "digest-tags",
-    "Copy what is behind tags that are made of a digest too, such as sha256-<hex>.sig, where cosign keeps signatures"
+    "Copy also the content of tags made of a digest, such as sha256-<hex>.sig, in which cosign stores signatures"
   ),
   externalLayers: Flag.Literals("external-layers", ["skip", "copy", "fetch"]).pipe(
     Flag.withMetavar("skip|copy|fetch"),
     Flag.withDescription(
-      "Layers that may not be distributed: leave them out; copy them from the source; or fetch those from their URLs that the " +
-        "source does not have. Default: skip"
+      "Layers that may not be distributed: omit them (skip); copy them from the source (copy); or also fetch from " +
+        "their URLs those that the source lacks (fetch). Default: skip"
     ),
     Flag.withDefault("skip")
   ),
   trust: Flag.Literals("trust", ["manifest", "children", "deep"]).pipe(
     Flag.withMetavar("manifest|children|deep"),
     Flag.withDescription(
-      "What it means that the destination has a manifest: it is complete; its manifests have to be there too; every blob has " +
-        "to. manifest unless given"
+      "What to check if the destination already has a manifest: nothing more (manifest), its child manifests " +
+        "(children), or every blob as well (deep). Default: manifest"
     ),
     Flag.withDefault("manifest")
   ),
   allTags: Flags.onOff(
     "all-tags",
-    "Copy every tag of the repository SOURCE to the repository DESTINATION, but for tags made of a digest"
+    "Copy every tag of the repository SOURCE to the repository DESTINATION, except tags made of a digest"
   ),
-  ...TagFilter.flags
+  ...TagFlags.flags
 }
 
-/** Arguments and flags, for the definition of a verb. */
+/** The arguments and flags. */
 export const config = {
   source: Flags.place(
     "source",
-    "What to copy: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE, with a tag or a digest"
+    "Image to copy: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE, with a tag or a digest"
   ),
   destinations: Flags.place(
     "destination",
-    "Where to: host/repository, oci:DIR or oci-archive:FILE, with the tag it gets there"
+    "Destination: host/repository, oci:DIR or oci-archive:FILE, with the tag that the image gets"
   ).pipe(Argument.atLeast(1)),
   ...flags
 }
 
-/** What arguments and flags say. */
-export interface Input extends TagFilter.TagFilter {
+/** Values of the arguments and flags. */
+export interface Input extends TagFlags.Values {
   readonly source: Locations.Named
   readonly destinations: ReadonlyArray<Locations.Named>
   readonly platform: ReadonlyArray<Platform.Platform>
@@ -119,17 +121,17 @@ export interface Input extends TagFilter.TagFilter {
 const platformsOf = Effect.fnUntraced(function*({ index, platform }: Input) {
   const [first, ...others] = platform
   if (first === undefined) {
-    return Option.isSome(index) ? yield* misuse("--index needs a --platform that it is about") : "all"
+    return Option.isSome(index) ? yield* misuse("--index requires --platform") : "all"
   }
   if (Option.isSome(index)) return { _tag: "Index", platforms: platform, index: index.value } as const
   if (others.length === 0) return { _tag: "Image", platform: first } as const
-  return yield* misuse("several --platform need --index, which says what becomes of the index: keep, rewrite or fail")
+  return yield* misuse("several --platform require --index keep, rewrite or fail")
 })
 
 const referrerFilterOf = Effect.fnUntraced(function*({ referrerAnnotation, referrers, referrerType }: Input) {
   const isFiltered = referrerType.length > 0 || referrerAnnotation.length > 0
   if (isFiltered && referrers === "skip") {
-    return yield* misuse("--referrers skip and a choice of referrers contradict each other")
+    return yield* misuse("--referrers skip contradicts --referrer-type and --referrer-annotation")
   }
   return {
     ...referrerType.length === 0 ? {} : { artifactTypes: referrerType },
@@ -137,13 +139,13 @@ const referrerFilterOf = Effect.fnUntraced(function*({ referrerAnnotation, refer
   }
 })
 
-/** What the copy engine is told. */
+/** Returns the options of the copy. */
 export const options = Effect.fnUntraced(function*(input: Input) {
   const { allTags, digestTags, externalLayers, ifTagExists, tag, trust } = input
-  if (!allTags && TagFilter.isAny(input)) {
-    return yield* misuse("--include, --exclude, --semver and --latest choose among --all-tags")
+  if (!allTags && TagFlags.isGiven(input)) {
+    return yield* misuse("--include, --exclude, --semver and --latest require --all-tags")
   }
-  if (allTags && tag.length > 0) return yield* misuse("--tag is for one image, not for --all-tags")
+  if (allTags && tag.length > 0) return yield* misuse("--tag and --all-tags contradict each other")
   const options: Copy.Options = {
     platforms: yield* platformsOf(input),
     referrers: input.referrers,
@@ -158,10 +160,10 @@ export const options = Effect.fnUntraced(function*(input: Input) {
 })
 
 // ---------------------------------------------------------------------------------------------------------------------
-// what is copied where
+// sources and destinations
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** One copy of those that are to be made. */
+/** The source and the destination of one copy. */
 export interface Pair {
   readonly source: Locations.Location
   readonly destination: Locations.Location
@@ -169,7 +171,7 @@ export interface Pair {
 
 const named = ({ end }: Locations.Location): boolean => end.tag !== undefined || end.digest !== undefined
 
-/** Works on the places of a copy of one image. */
+/** Opens the source and the destinations of one image, and runs `work` on them. */
 export const useImage = <A, E, R>(
   { destinations, source }: Input,
   work: (source: Locations.Location, destinations: ReadonlyArray<Locations.Location>) => Effect.Effect<A, E, R>
@@ -179,7 +181,7 @@ export const useImage = <A, E, R>(
     (source) => Locations.useAll(destinations, Locations.destination, (destinations) => work(source, destinations))
   )
 
-/** Works on every tag of a repository that is meant, and every destination. */
+/** Opens the source and the destinations, and runs `work` on each selected tag at each destination. */
 export const useTags = <A, E, R>(
   namespace: Namespace.Namespace["Service"],
   input: Input,
@@ -192,15 +194,16 @@ export const useTags = <A, E, R>(
         Effect.gen(function*() {
           if (named(source) || destinations.some(named)) {
             return yield* misuse(
-              "with --all-tags, source and destination are repositories: they name no tag and no digest"
+              "with --all-tags, source and destination are repositories without a tag and a digest"
             )
           }
           const tags = yield* namespace.tags(source.end).pipe(
-            Stream.filter((tag) => !TagFilter.isDigestTag(tag)),
-            TagFilter.apply(input),
+            TagFilter.apply(TagFlags.filterOf(input, "exclude")),
             Stream.runCollect
           )
-          if (tags.length === 0) return yield* new Failure({ message: `${source.format({})}: there is no such tag` })
+          if (tags.length === 0) {
+            return yield* new Failure({ message: `cannot copy ${source.format({})}: no tag is selected` })
+          }
           return yield* work(tags.flatMap((tag) =>
             destinations.map((destination) => ({
               source: Locations.withPart(source, { tag }),

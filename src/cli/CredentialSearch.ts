@@ -1,5 +1,5 @@
 /**
- * Where the command looks for credentials, so that the advice after a refusal can say so.
+ * The sources of credentials that the command searches, so that the advice after a refusal can name them.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -7,7 +7,7 @@ import * as Ref from "effect/Ref"
 import type { Place } from "../auth/Credentials.ts"
 
 export interface Search {
-  /** The only file that is read, if it is given. */
+  /** The file of `--authfile`, which replaces all others. */
   readonly file: string | undefined
   /** Returns the flag or variable whose credentials are used for a place, instead of stored ones. */
   readonly origin: (place: Place) => Effect.Effect<string | undefined>
@@ -16,7 +16,7 @@ export interface Search {
 /** The search before a verb has read its flags. */
 export const initial: Search = { file: undefined, origin: () => Effect.undefined }
 
-/** The search of the command that runs, which a verb sets. */
+/** The search of the running command. A verb sets it. */
 export const CredentialSearch: Context.Reference<Ref.Ref<Search>> = Context.Reference(
   "effect-oci/cli/CredentialSearch",
   { defaultValue: () => Ref.makeUnsafe(initial) }

@@ -5,6 +5,7 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
+import { Removed } from "./Documents.ts"
 import * as Flags from "./Flags.ts"
 import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
@@ -13,7 +14,10 @@ import { misuse } from "./ReferenceInput.ts"
 export const DeleteCommand = Command.make(
   "delete",
   {
-    image: Flags.place("image", "What to remove: host/repository, oci:DIR or oci-archive:FILE, with a tag or a digest"),
+    image: Flags.place(
+      "image",
+      "Tag or manifest: host/repository, oci:DIR or oci-archive:FILE, with a tag or a digest"
+    ),
     json: Flags.json,
     connection: Connection.flags
   },
@@ -23,28 +27,28 @@ export const DeleteCommand = Command.make(
       Locations.changed,
       Effect.fnUntraced(function*({ end, format }) {
         if (end.tag === undefined && end.digest === undefined) {
-          return yield* misuse(`${format({})}: name a tag, to remove it, or a digest, to remove the manifest`)
+          return yield* misuse(`${format({})}: name a tag to delete the tag, or a digest to delete the manifest`)
         }
         yield* end.tag === undefined ? namespace.deleteManifest(end) : namespace.deleteTag(end)
         return format(end)
       })
     )
-    yield* json ? Output.json({ removed }) : Output.line(removed)
+    yield* json ? Output.json(Removed, { removed }) : Output.line(removed)
   })
 ).pipe(
   Connection.provide("image"),
   Command.withAlias("rm"),
-  Command.withShortDescription("Remove a tag, or a manifest by its digest"),
+  Command.withShortDescription("Deletes a tag, or a manifest by its digest"),
   Command.withDescription(
-    "Removes a tag, and leaves the manifest that it points at; or by digest a manifest, and with it every tag on it. With tag and " +
-      "digest the tag is removed if it points there. Blobs are left to the registry."
+    "Deletes a tag but not its manifest; or, given a digest, a manifest with all its tags. Given both, deletes the " +
+      "tag if it points at the digest. Blobs are left to the garbage collection of the registry."
   ),
   Command.withExamples([
-    { command: "effect-oci delete registry.example.com/team/app:old", description: "Remove a tag" },
+    { command: "effect-oci delete registry.example.com/team/app:old", description: "Delete a tag" },
     {
       command:
         "effect-oci delete registry.example.com/team/app@$(effect-oci resolve registry.example.com/team/app:old)",
-      description: "Remove what a tag points at, under all its tags"
+      description: "Delete the manifest that a tag points at, with all its tags"
     }
   ])
 )

@@ -5,6 +5,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import type { Digest } from "../Digest.ts"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
@@ -45,7 +46,7 @@ const member = ({ difference, left, name, right }: Difference.Member): ReadonlyA
   return left === right ? [`  ${name}: the same`] : sides(left, right, `${name}  `)
 }
 
-const unlike = "one of them is an index, or neither is an image: --platform chooses an image of an index"
+const unlike = "only one of them is an index, or neither is an image: use --platform to compare an image of an index"
 
 const lines = (difference: Difference.Difference): ReadonlyArray<string> => [
   ...sides(difference.left, difference.right),
@@ -64,13 +65,19 @@ const text = (difference: Difference.Difference): ReadonlyArray<string> =>
 // the verb
 // ---------------------------------------------------------------------------------------------------------------------
 
+/** Schema of the result. */
+export const Diff = Schema.Struct({
+  references: Schema.Struct({ left: Schema.String, right: Schema.String }),
+  ...Difference.fields
+})
+
 export const DiffCommand = Command.make(
   "diff",
   {
-    left: Flags.place("left", "An image: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE"),
-    right: Flags.place("right", "The image that it is compared with"),
-    platform: Flags.platform("Compare the images for this platform, rather than the indexes").pipe(Flag.optional),
-    exitCode: Flags.onOff("exit-code", "End with exit code 1 if they differ"),
+    left: Flags.place("left", "Image: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE"),
+    right: Flags.place("right", "Image to compare it with"),
+    platform: Flags.platform("Compare the images for this platform instead of the indexes").pipe(Flag.optional),
+    exitCode: Flags.onOff("exit-code", "Exit with code 1 if they differ"),
     json: Flags.json,
     connection: Connection.flags
   },
@@ -94,25 +101,25 @@ export const DiffCommand = Command.make(
       )
     )
     yield* json
-      ? Output.json({ references: names, ...difference })
+      ? Output.json(Diff, { references: names, ...difference })
       : Output.text(text(difference))
     if (exitCode && !difference.isSame) return yield* new Output.Reported({})
   })
 ).pipe(
   Connection.provide("left", "right"),
-  Command.withShortDescription("What differs between two images"),
+  Command.withShortDescription("Shows the differences between two images"),
   Command.withDescription(
-    "Compares two images: their platforms, and of each what differs in annotations, config and layers. What only the first has is " +
-      "marked -, what only the second has +."
+    "Compares two images: their platforms, and the annotations, config and layers for each platform. Marks lines of " +
+      "the first image with -, and lines of the second with +."
   ),
   Command.withExamples([
     {
       command: "effect-oci diff ghcr.io/team/app:1.4.1 ghcr.io/team/app:1.4.2",
-      description: "What a release has changed"
+      description: "Show the changes of a release"
     },
     {
       command: "effect-oci diff --exit-code ghcr.io/team/app:1 registry.example.com/mirror/app:1",
-      description: "Is a mirror up to date?"
+      description: "Check whether a mirror is up to date"
     }
   ])
 )

@@ -1,10 +1,11 @@
 /**
- * What differs between two images: their platforms, configs, layers and annotations.
+ * The differences between two images: their platforms, configs, layers and annotations.
  */
 import * as Effect from "effect/Effect"
 import { isObject } from "effect/Predicate"
-import type { Descriptor } from "../Descriptor.ts"
-import type { Digest } from "../Digest.ts"
+import * as Schema from "effect/Schema"
+import { Descriptor } from "../Descriptor.ts"
+import { Digest } from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type * as Namespace from "../Namespace.ts"
@@ -14,39 +15,63 @@ import * as ImageConfig from "./ImageConfig.ts"
 import * as LocationError from "./LocationError.ts"
 import * as Locations from "./Locations.ts"
 
-/** A value that is another on the other side, or only on one of them. */
-export interface Change {
-  readonly path: string
-  readonly left?: unknown
-  readonly right?: unknown
-}
+/** Schema of a value that differs, or that only one side has. */
+const Change = Schema.Struct({
+  path: Schema.String,
+  left: Schema.optionalKey(Schema.Unknown),
+  right: Schema.optionalKey(Schema.Unknown)
+})
 
-/** A layer that both have, or one of them. */
-export interface LayerChange {
-  readonly in: "both" | "left" | "right"
-  readonly layer: Descriptor
-}
+/** A value that differs, or that only one side has. */
+export type Change = typeof Change.Type
 
-/** A manifest of an index that both have, maybe another, or one of them. */
+/** Schema of a layer that both sides have, or one of them. */
+const LayerChange = Schema.Struct({ in: Schema.Literals(["both", "left", "right"]), layer: Descriptor })
+
+/** A layer that both sides have, or one of them. */
+export type LayerChange = typeof LayerChange.Type
+
+/** A manifest of an index that both sides have, with the same digest or another, or one of them. */
 export interface Member {
-  /** The platform, or what else it is. */
+  /** The platform, or else the artifact type or media type. */
   readonly name: string
-  readonly left?: Digest
-  readonly right?: Digest
-  readonly difference?: Difference
+  readonly left?: Digest | undefined
+  readonly right?: Digest | undefined
+  readonly difference?: Difference | undefined
 }
 
-/** What differs between two manifests; keys are there where something does. */
+/** The differences between two manifests. A key is absent if there is no difference of its kind. */
 export interface Difference {
   readonly isSame: boolean
   readonly left: Digest
   readonly right: Digest
-  readonly types?: { readonly left: string; readonly right: string }
-  readonly annotations?: ReadonlyArray<Change>
-  readonly config?: ReadonlyArray<Change>
-  readonly layers?: ReadonlyArray<LayerChange>
-  readonly manifests?: ReadonlyArray<Member>
+  readonly types?: { readonly left: string; readonly right: string } | undefined
+  readonly annotations?: ReadonlyArray<Change> | undefined
+  readonly config?: ReadonlyArray<Change> | undefined
+  readonly layers?: ReadonlyArray<LayerChange> | undefined
+  readonly manifests?: ReadonlyArray<Member> | undefined
 }
+
+const Member = Schema.Struct({
+  name: Schema.String,
+  left: Schema.optionalKey(Digest),
+  right: Schema.optionalKey(Digest),
+  difference: Schema.optionalKey(Schema.suspend((): Schema.Codec<Difference, unknown> => Difference))
+})
+
+/** The fields of the schema of a difference. */
+export const fields = {
+  isSame: Schema.Boolean,
+  left: Digest,
+  right: Digest,
+  types: Schema.optionalKey(Schema.Struct({ left: Schema.String, right: Schema.String })),
+  annotations: Schema.optionalKey(Schema.Array(Change)),
+  config: Schema.optionalKey(Schema.Array(Change)),
+  layers: Schema.optionalKey(Schema.Array(LayerChange)),
+  manifests: Schema.optionalKey(Schema.Array(Member))
+}
+
+const Difference = Schema.Struct(fields).annotate({ identifier: "Difference" })
 
 // ---------------------------------------------------------------------------------------------------------------------
 // values and lists
@@ -57,7 +82,10 @@ const textOf = (value: unknown): string => JSON.stringify(value) ?? ""
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   isObject(value) && !Array.isArray(value)
 
-/** What differs between two pieces of JSON. Of lists it is what only one of them has, or else that their order differs. */
+/**
+ * Returns the differences between two JSON values. For two lists, these are the elements that only one of them has, or
+ * the lists themselves if only their order differs.
+ */
 const changes = (left: unknown, right: unknown, path = ""): ReadonlyArray<Change> => {
   if (textOf(left) === textOf(right)) return []
   if (isRecord(left) && isRecord(right)) {
@@ -75,10 +103,10 @@ const changes = (left: unknown, right: unknown, path = ""): ReadonlyArray<Change
   return [{ path, ...left === undefined ? {} : { left }, ...right === undefined ? {} : { right } }]
 }
 
-// above that, layers that are not at the beginning or end of both count as others
+// maximum size of the table that finds common layers; in longer lists, layers are common only at the start
 const largestTable = 1_000_000
 
-/** How many layers two lists have in common at most, in the same order, from each pair of places on. */
+/** Returns a function of two indexes: the length of the longest common subsequence of the layers from there on. */
 const commonFrom = (left: ReadonlyArray<Descriptor>, right: ReadonlyArray<Descriptor>) => {
   const width = right.length + 1
   const table = new Uint32Array(left.length * width + width)
@@ -93,7 +121,7 @@ const commonFrom = (left: ReadonlyArray<Descriptor>, right: ReadonlyArray<Descri
   return (i: number, j: number): number => table[i * width + j] ?? 0
 }
 
-/** Two lists of layers as one, in which what both have stands once. */
+/** Merges two lists of layers into one, in which common layers occur once. */
 const merge = (left: ReadonlyArray<Descriptor>, right: ReadonlyArray<Descriptor>): ReadonlyArray<LayerChange> => {
   const common = left.length * right.length > largestTable ? () => 0 : commonFrom(left, right)
   const merged: Array<LayerChange> = []
@@ -115,9 +143,10 @@ const merge = (left: ReadonlyArray<Descriptor>, right: ReadonlyArray<Descriptor>
   return merged
 }
 
-/** The manifests of an index by what they are called. */
+/** Returns the manifests of an index by their names. */
 const named = (manifests: ReadonlyArray<Descriptor>): ReadonlyMap<string, Descriptor> => {
-  const platforms = new Map(manifests.map(({ digest, platform }) => [digest as string, platform])) // compared with text
+  // a wider type, because digests are compared with text of annotations
+  const platforms = new Map(manifests.map(({ digest, platform }) => [digest as string, platform]))
   const nameOf = ({ annotations = {}, artifactType, mediaType, platform }: Descriptor): string => {
     const about = platforms.get(annotations["vnd.docker.reference.digest"] ?? "")
     if (about !== undefined) {
@@ -139,7 +168,7 @@ const named = (manifests: ReadonlyArray<Descriptor>): ReadonlyMap<string, Descri
 // manifests
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** One of two sides. */
+/** One of the two images. */
 export interface Side {
   readonly place: Locations.Location
   readonly manifest: ManifestBytes
@@ -148,13 +177,13 @@ export interface Side {
 const present = (changes: ReadonlyArray<Change>, key: "annotations" | "config") =>
   changes.length === 0 ? {} : { [key]: changes }
 
-// that layers differ is told by themselves
+// differences of layers are reported as such
 const withoutLayers = (config: unknown): unknown =>
   isRecord(config)
     ? Object.fromEntries(Object.entries(config).filter(([key]) => key !== "rootfs" && key !== "history"))
     : config
 
-/** Says of what goes wrong on which side it was. */
+/** Adds the reference of a side to its errors. */
 const at = ({ place }: Pick<Side, "place">) => LocationError.at(place.format(place.end))
 
 /** Decodes a manifest, if its type is known. */
@@ -164,7 +193,7 @@ const decode = (side: Side) =>
     at(side)
   )
 
-/** Compares two manifests, and where they are indexes of other manifests those of the same name. */
+/** Compares two manifests, and if both are indexes, their manifests of the same name. */
 export const compare = (
   namespace: Namespace.Namespace["Service"],
   left: Side,
@@ -223,7 +252,7 @@ const compareMembers = Effect.fnUntraced(
           ...other === undefined ? {} : { right: other.digest }
         }
         if (one === undefined || other === undefined || one.digest === other.digest) return { name, ...digests }
-        // what has an unknown type may be a blob
+        // content of an unknown type may be a blob
         if (!MediaType.isManifest(one.mediaType) || !MediaType.isManifest(other.mediaType)) return { name, ...digests }
         const difference = yield* compare(namespace, yield* sideOf(left, one), yield* sideOf(right, other))
         return { name, ...digests, difference }

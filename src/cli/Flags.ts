@@ -1,5 +1,5 @@
 /**
- * Flags and arguments that several verbs have, and how their text is read.
+ * The flags and arguments that several verbs share, and the readers of their text.
  */
 import * as Argument from "effect/cli/Argument"
 import * as Flag from "effect/cli/Flag"
@@ -10,7 +10,7 @@ import type { Tag } from "../Reference.ts"
 import * as Locations from "./Locations.ts"
 import { misuse, readHost, readTag } from "./ReferenceInput.ts"
 
-/** Reads the text of a flag, or says what is wrong with it. */
+/** Reads the text of a flag. Fails with a message about the text. */
 type Read<A> = (text: string) => Result.Result<A, { readonly message: string }>
 
 const reading = <A>(read: Read<A>, before = "") => (text: string) =>
@@ -20,7 +20,7 @@ const reading = <A>(read: Read<A>, before = "") => (text: string) =>
 // flags
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** A flag whose text means something. */
+/** Makes a flag whose text is parsed. */
 export const parsed = <A>(name: string, metavar: string, description: string, read: Read<A>): Flag.Flag<A> =>
   Flag.String(name).pipe(
     Flag.withMetavar(metavar),
@@ -28,16 +28,16 @@ export const parsed = <A>(name: string, metavar: string, description: string, re
     Flag.mapEffect(reading(read, `--${name}: `))
   )
 
-/** A flag that is on or off, and off unless given. */
+/** Makes a boolean flag without a negation. Default: false. */
 export const onOff = (name: string, description: string): Flag.Flag<boolean> =>
   Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withoutNegation, Flag.withDefault(false))
 
-/** A number from 1 on. */
+/** Makes a flag for a number from 1 to 999999999. */
 export const positive = (name: string, description: string): Flag.Flag<number> =>
   parsed(name, "N", description, (text) =>
     /^[1-9][0-9]{0,8}$/.test(text)
       ? Result.succeed(Number(text))
-      : Result.fail({ message: `${JSON.stringify(text)} is not a number from 1 on` }))
+      : Result.fail({ message: `${JSON.stringify(text)} is not a number from 1 to 999999999` }))
 
 const powers: ReadonlyArray<string> = ["", "k", "m", "g", "t"]
 
@@ -47,10 +47,10 @@ export const readSize: Read<number> = (text) => {
   const bytes = Number(number) * (isBinary === "" ? 1000 : 1024) ** powers.indexOf(prefix.toLowerCase())
   return number !== "" && (prefix !== "" || isBinary === "") && Number.isSafeInteger(bytes)
     ? Result.succeed(bytes)
-    : Result.fail({ message: `${JSON.stringify(text)} is not a size from 1 on, such as 1000, 500MB or 2GiB` })
+    : Result.fail({ message: `${JSON.stringify(text)} is not a size of at least 1 byte, such as 1000, 500MB or 2GiB` })
 }
 
-/** A flag for a number of bytes. */
+/** Makes a flag for a number of bytes. */
 export const size = (name: string, description: string): Flag.Flag<number> =>
   parsed(name, "SIZE", description, readSize)
 
@@ -61,17 +61,17 @@ export const platform = (description: string): Flag.Flag<Platform.Platform> =>
 
 export const tag = (description: string): Flag.Flag<Tag> => parsed("tag", "TAG", description, readTag)
 
-/** Where content goes that is not for people. */
+/** The flag that names the file for content. */
 export const output = Flag.String("output").pipe(
   Flag.withAlias("o"),
   Flag.withMetavar("FILE"),
   Flag.withDescription(
-    "Write to this file, pipe or device instead of stdout; a file is replaced when all of the content is there"
+    "Write to this file, pipe or device instead of stdout. A file is replaced only after all content has arrived"
   ),
   Flag.optional
 )
 
-/** `KEY=VALUE` */
+/** Reads `KEY=VALUE`. */
 export const readPair: Read<readonly [key: string, value: string]> = (text) => {
   const at = text.indexOf("=")
   return at > 0
@@ -90,7 +90,7 @@ const argument = <A>(name: string, description: string, read: Read<A>): Argument
     Argument.mapEffect(reading(read))
   )
 
-/** Names a repository, an image, or content of it, in a registry, a folder or an archive. */
+/** Makes an argument that names a repository, or content of one, in a registry, a folder or an archive. */
 export const place = (name: string, description: string): Argument.Argument<Locations.Named> =>
   Argument.String(name).pipe(
     Argument.withMetavar(name),
@@ -98,11 +98,11 @@ export const place = (name: string, description: string): Argument.Argument<Loca
     Argument.mapEffect(Locations.read)
   )
 
-export const host = argument("host", "A registry, with its port if it has one", readHost)
+export const host = argument("host", "Host of a registry, with its port if it has one", readHost)
 
 export const tagArgument = (name: string, description: string): Argument.Argument<Tag> =>
   argument(name, description, readTag)
 
-/** A file, or `-`. */
+/** Makes an argument that names a file; `-` is stdin. */
 export const file = (description: string): Argument.Argument<string> =>
   Argument.String("file").pipe(Argument.withMetavar("file"), Argument.withDescription(description))

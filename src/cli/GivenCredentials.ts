@@ -9,18 +9,18 @@ import type { Host, Repository } from "../Reference.ts"
 import * as Password from "./Password.ts"
 import { misuse } from "./ReferenceInput.ts"
 
-/** One end of a verb, and what the flags give for it. */
+/** The places that a verb uses, and the credentials that flags give for them. */
 export interface End {
-  /** The beginning of the names of its flags. */
+  /** Prefix of the names of the flags. */
   readonly prefix: Password.Prefix
   readonly given: Password.Given
   readonly places: ReadonlyArray<{
     readonly input: string
-    readonly registry?: { readonly host: Host; readonly repository?: Repository }
+    readonly registry?: { readonly host: Host; readonly repository?: Repository | undefined } | undefined
   }>
 }
 
-/** A credential, and the requests that it is for. */
+/** A credential, with a predicate for the places that it is for. */
 export interface GivenCredential {
   readonly flag: string
   readonly credential: Credential
@@ -31,21 +31,21 @@ const sameHost = (one: string, other: string): boolean => CredentialKeys.placeOf
 
 const isUsed = ({ given }: End): boolean => Option.isSome(given.username) || Password.isGiven(given)
 
-/** Finds the registry of an end, which has to be one. */
+/** Returns the host of an end. Fails unless it has exactly one. */
 const hostOf = Effect.fnUntraced(function*({ places, prefix }: End) {
   const hosts = places.flatMap(({ registry }) => registry === undefined ? [] : [registry.host])
   const [host, ...others] = hosts
   if (host === undefined) {
     const names = places.map(({ input }) => JSON.stringify(input)).join(", ")
-    return yield* misuse(`--${prefix}username is for a registry${names === "" ? "" : `, which ${names} is not`}`)
+    return yield* misuse(`--${prefix}username requires a registry${names === "" ? "" : `, and ${names} is none`}`)
   }
   if (others.every((other) => sameHost(host, other))) return host
   return yield* misuse(
-    `--${prefix}username is for one registry, and there are ${hosts.join(" and ")}: use effect-oci login for them`
+    `--${prefix}username is for one registry, but there are ${hosts.join(" and ")}: use effect-oci login`
   )
 })
 
-/** The repositories of an end, if another end is in the same registry: then its credentials are for these alone. */
+/** Returns the repositories that the credentials of an end are limited to, if another end is in the same registry. */
 const repositoriesOf = Effect.fnUntraced(function*(end: End, host: string, ends: ReadonlyArray<End>) {
   const own = end.places.flatMap(({ registry }) => registry?.repository ?? [])
   const others = ends.filter((other) => other !== end)
@@ -53,7 +53,7 @@ const repositoriesOf = Effect.fnUntraced(function*(end: End, host: string, ends:
     .filter(({ registry }) => registry !== undefined && sameHost(registry.host, host))
   const shared = others.find(({ isUsed, registry }) => isUsed && own.some((name) => name === registry?.repository))
   if (shared !== undefined) {
-    return yield* misuse("--from-username and --to-username are for the same repository: give one of them")
+    return yield* misuse("--from-username and --to-username are for the same repository: use one of them")
   }
   return others.length === 0 ? undefined : own
 })
@@ -63,17 +63,17 @@ export const read = Effect.fnUntraced(function*(ends: ReadonlyArray<End>, readsS
   const used = ends.filter(isUsed)
   const fromStdin = used.filter(({ given }) => given.passwordStdin)
   if (fromStdin.length > 1) {
-    return yield* misuse("stdin has one password only: use --from-password-file or --to-password-file for the other")
+    return yield* misuse("stdin has only one password: use --from-password-file or --to-password-file for the other")
   }
   if (fromStdin.length === 1 && readsStdin) {
-    return yield* misuse("stdin has the content already: use --password-file for the password")
+    return yield* misuse("stdin has the content: use --password-file for the password")
   }
   return yield* Effect.forEach(
     used,
     Effect.fnUntraced(function*(end) {
       const { given, prefix } = end
       if (Option.isNone(given.username) || given.username.value === "") {
-        return yield* misuse(`a password needs a name: --${prefix}username`)
+        return yield* misuse(`a password requires --${prefix}username`)
       }
       const host = yield* hostOf(end)
       const repositories = yield* repositoriesOf(end, host, ends)

@@ -1,11 +1,11 @@
 /**
- * Help as people read it, and what is said of a command line that makes no sense.
+ * Formats the help, and errors of the command line.
  */
 import type * as CliError from "effect/cli/CliError"
 import type * as HelpDoc from "effect/cli/HelpDoc"
 import * as Option from "effect/Option"
 
-/** Breaks text into lines of some width; words stay whole. */
+/** Breaks text into lines of at most `width` characters, between words. */
 const wrap = (text: string, width: number, indent: string): ReadonlyArray<string> => {
   const lines: Array<string> = []
   for (const word of text.split(" ")) {
@@ -19,7 +19,7 @@ const wrap = (text: string, width: number, indent: string): ReadonlyArray<string
 const section = (title: string, lines: ReadonlyArray<string>): ReadonlyArray<string> =>
   lines.length === 0 ? [] : ["", title, ...lines]
 
-/** A name, and below it what it means. What there is to choose from is in the name already. */
+/** Returns a name, and its description below. The description omits the choices, which are in the name. */
 const entry = (name: string, description: Option.Option<string>, width: number): ReadonlyArray<string> => [
   `  ${name}`,
   ...wrap(Option.getOrElse(description, () => "").replace(/ \(choices: [^)]*\)$/, ""), width, "      ")
@@ -36,12 +36,12 @@ const flagName = ({ aliases, name, type }: HelpDoc.FlagDoc): string =>
 const usage = ({ args = [], commandPath = [], subcommands }: HelpDoc.HelpDoc): string =>
   [...commandPath, ...subcommands === undefined ? [] : ["VERB"], "[FLAGS]", ...args.map(argumentName)].join(" ")
 
-/** Flags that are about how registries are spoken to stand behind the others. */
-const isAboutConnections = ({ name }: HelpDoc.FlagDoc): boolean =>
+/** Returns true for flags about connections, which are listed last. */
+export const isAboutConnections = ({ name }: HelpDoc.FlagDoc): boolean =>
   /^(?:plain-http|tls|insecure|ca-file|cert-file|key-file|mirror|capabilities|concurrency)$/.test(name)
 
-/** Flags that are about credentials stand between the two. */
-const isAboutCredentials = ({ name }: HelpDoc.FlagDoc): boolean =>
+/** Returns true for flags about credentials, which are listed before those about connections. */
+export const isAboutCredentials = ({ name }: HelpDoc.FlagDoc): boolean =>
   /^(?:authfile|(?:from-|to-)?(?:username|password-stdin|password-file))$/.test(name)
 
 const isOther = (flag: HelpDoc.FlagDoc): boolean => !isAboutConnections(flag) && !isAboutCredentials(flag)
@@ -61,7 +61,7 @@ const verbs = (
   return section(group?.toUpperCase() ?? "VERBS", lines)
 }
 
-/** Help in lines of at most some width, as far as words and examples let it. */
+/** Formats the help in lines of at most `width` characters, unless a word or an example is longer. */
 export const format = (doc: HelpDoc.HelpDoc, width: number): string => {
   const { args = [], description, examples = [], flags, globalFlags = [], subcommands = [] } = doc
   const flagEntries = (flags: ReadonlyArray<HelpDoc.FlagDoc>) =>
@@ -75,8 +75,8 @@ export const format = (doc: HelpDoc.HelpDoc, width: number): string => {
     ),
     ...subcommands.flatMap((group) => verbs(group, width)),
     ...section("FLAGS", flagEntries([...flags.filter(isOther), ...globalFlags])),
-    ...section("FLAGS ABOUT CREDENTIALS", flagEntries(flags.filter(isAboutCredentials))),
-    ...section("FLAGS ABOUT CONNECTIONS", flagEntries(flags.filter(isAboutConnections))),
+    ...section("CREDENTIAL FLAGS", flagEntries(flags.filter(isAboutCredentials))),
+    ...section("CONNECTION FLAGS", flagEntries(flags.filter(isAboutConnections))),
     ...section(
       "EXAMPLES",
       examples.flatMap(({ command, description }, index) => [
@@ -89,31 +89,31 @@ export const format = (doc: HelpDoc.HelpDoc, width: number): string => {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// misuse
+// errors of the command line
 // ---------------------------------------------------------------------------------------------------------------------
 
 const meant = (suggestions: ReadonlyArray<string>): string =>
   suggestions.length === 0 ? "" : `; did you mean ${suggestions.join(" or ")}?`
 
-/** What is wrong with a command line. */
+/** Returns the message about an error of the command line. */
 export const complaint = (error: CliError.CliError): string => {
   switch (error._tag) {
     case "UnrecognizedOption":
-      return `there is no flag ${error.option}${meant(error.suggestions)}`
+      return `unknown flag ${error.option}${meant(error.suggestions)}`
     case "UnknownSubcommand":
-      return `there is no verb ${JSON.stringify(error.subcommand)}${meant(error.suggestions)}`
+      return `unknown verb ${JSON.stringify(error.subcommand)}${meant(error.suggestions)}`
     case "MissingOption":
-      return `the flag --${error.option} is missing`
+      return `missing flag --${error.option}`
     case "MissingArgument":
-      return `the argument ${error.argument.toUpperCase()} is missing`
+      return `missing argument ${error.argument.toUpperCase()}`
     case "UnexpectedArgument":
-      return `nothing is expected behind the other arguments: ${
-        error.arguments.map((text) => JSON.stringify(text)).join(" ")
-      }`
+      return `unexpected arguments: ${error.arguments.map((text) => JSON.stringify(text)).join(" ")}`
     case "InvalidValue": {
       const name = error.kind === "flag" ? `--${error.option}` : error.option.toUpperCase()
-      if (error.value === "") return `${name} needs a value, ${error.expected}; one that begins with - follows a =`
-      if (/^[0-9]+ occurrences$/.test(error.value)) return `${name} is there more than once`
+      if (error.value === "") {
+        return `${name} requires a value, ${error.expected}; write = before a value that begins with -`
+      }
+      if (/^[0-9]+ occurrences$/.test(error.value)) return `${name} is given more than once`
       return `${name}: ${JSON.stringify(error.value)}: ${error.expected}`
     }
     default:

@@ -1,5 +1,5 @@
 /**
- * Configs of images, read to be looked at.
+ * Reads the configs of images for display.
  */
 import * as Effect from "effect/Effect"
 import { isObject } from "effect/Predicate"
@@ -12,13 +12,13 @@ import * as Locations from "./Locations.ts"
 
 const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Unknown))
 
-// of a config that is worth looking at, in bytes
+// maximum size of a config that is read, in bytes
 const limit = 4 * 1024 * 1024
 
-/** Returns a document as JSON, if it is JSON. */
+/** Parses a document, or returns `undefined` if it is not JSON. */
 export const parse = (bytes: Uint8Array): unknown => Result.getOrUndefined(decodeJson(new TextDecoder().decode(bytes)))
 
-/** A field of JSON, if it is there. */
+/** Returns a nested field of a JSON value, or `undefined` if it is absent. */
 export const field = (json: unknown, ...names: ReadonlyArray<string>): unknown => {
   const [name, ...below] = names
   if (name === undefined) return json
@@ -26,7 +26,7 @@ export const field = (json: unknown, ...names: ReadonlyArray<string>): unknown =
   return entry === undefined ? undefined : field(entry[1], ...below)
 }
 
-/** The config of a manifest as JSON, if it is JSON at all. */
+/** Returns the config of a manifest, or `undefined` if it is not JSON or exceeds 4 MiB. */
 export const read = Effect.fnUntraced(
   function*(namespace: Namespace.Namespace["Service"], place: Locations.Location, config: Descriptor) {
     const { digest, mediaType, size } = config

@@ -1,44 +1,65 @@
 /**
- * What a reference leads to: a manifest, the manifests in it, what they consist of, and what refers to them.
+ * The content of an image: its manifest, nested manifests, configs, layers and referrers.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
-import type { Descriptor } from "../Descriptor.ts"
-import type { Digest } from "../Digest.ts"
+import { Descriptor } from "../Descriptor.ts"
+import { Digest } from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type * as Namespace from "../Namespace.ts"
+import { Platform } from "../Platform.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import * as Locations from "./Locations.ts"
 
-/** A manifest, and what belongs to it. As it is, it is JSON. */
+/** A manifest with its content and referrers. */
 export interface ImageContent extends Pick<Descriptor, "mediaType" | "digest" | "size" | "artifactType" | "platform"> {
   /**
-   * Why there is no more of it: it stands further up, it is not there, as in an index of which some platforms were copied,
-   * it is not understood, or it is too deep down.
+   * Reason why its content is omitted: it is listed above (`repeated`), absent, for example from an index of which some
+   * platforms were copied (`missing`), of an unknown type (`unknown`), or nested too deep (`deep`).
    */
-  readonly ends?: "repeated" | "missing" | "unknown" | "deep"
-  readonly annotations?: Readonly<Record<string, string>>
-  readonly config?: Descriptor
-  readonly layers?: ReadonlyArray<Descriptor>
-  readonly manifests?: ReadonlyArray<ImageContent>
-  readonly referrers?: ReadonlyArray<ImageContent>
+  readonly ends?: "repeated" | "missing" | "unknown" | "deep" | undefined
+  readonly annotations?: Readonly<Record<string, string>> | undefined
+  readonly config?: Descriptor | undefined
+  readonly layers?: ReadonlyArray<Descriptor> | undefined
+  readonly manifests?: ReadonlyArray<ImageContent> | undefined
+  readonly referrers?: ReadonlyArray<ImageContent> | undefined
 }
+
+const nested = Schema.Array(Schema.suspend((): Schema.Codec<ImageContent, unknown> => ImageContent))
+
+/** The fields of the schema of the content of an image. */
+export const fields = {
+  mediaType: Schema.String,
+  digest: Digest,
+  size: Schema.Natural,
+  artifactType: Schema.optionalKey(Schema.String),
+  platform: Schema.optionalKey(Platform),
+  ends: Schema.optionalKey(Schema.Literals(["repeated", "missing", "unknown", "deep"])),
+  annotations: Schema.optionalKey(Schema.Record(Schema.String, Schema.String)),
+  config: Schema.optionalKey(Descriptor),
+  layers: Schema.optionalKey(Schema.Array(Descriptor)),
+  manifests: Schema.optionalKey(nested),
+  referrers: Schema.optionalKey(nested)
+}
+
+const ImageContent = Schema.Struct(fields).annotate({ identifier: "ImageContent" })
 
 // maximum depth of nested indexes and of referrers of referrers
 const depthLimit = 16
 
 const requestsAtOnce = 8
 
-/** A manifest that was read, if it is understood, and the list of its referrers. */
+/** A manifest that was read, or `undefined` if its type is unknown, and the list of its referrers. */
 interface Loaded {
-  readonly manifest?: Manifest.Manifest
+  readonly manifest?: Manifest.Manifest | undefined
   readonly referrers: ReadonlyArray<Descriptor>
 }
 
-/** Reads a manifest and all that belongs to it, each once, by its digest. */
+/** Reads a manifest, and all nested manifests and referrers once each. Returns them by digest. */
 const load = Effect.fnUntraced(function*(
   namespace: Namespace.Namespace["Service"],
   place: Locations.Location,
@@ -46,7 +67,7 @@ const load = Effect.fnUntraced(function*(
   withReferrers: boolean
 ) {
   const loaded = new Map<Digest, Loaded | "blob" | undefined>()
-  // what is listed branches at every level: the number of requests at a time does not
+  // limits the requests of all levels together, because each level branches
   const limited = Semaphore.makeUnsafe(requestsAtOnce).withPermit
   const endOf = (digest: Digest) => Locations.withPart(place, { digest }).end
 
@@ -74,7 +95,7 @@ const load = Effect.fnUntraced(function*(
         "ManifestUnknown",
         () => Effect.undefined
       )
-      // what has an unknown type may be a blob
+      // content of an unknown type may be a blob
       const isBlob = (found: ManifestBytes | undefined) =>
         !MediaType.isManifest(mediaType) && (found === undefined || !Manifest.isDocument(found.bytes))
       return Effect.flatMap(found, (found) => {
@@ -87,10 +108,10 @@ const load = Effect.fnUntraced(function*(
 })
 
 const given = <K extends string, A>(key: K, value: A | undefined) =>
-  // the key is there or not, which no type of a computed key can say
+  // the type of a computed key cannot express that the key may be absent
   (value === undefined ? {} : { [key]: value }) as { readonly [k in K]?: A }
 
-/** Puts together what was read, in the order in which it is listed. */
+/** Assembles the content that was read, in the order in which it is listed. */
 const assemble = (loaded: ReadonlyMap<Digest, Loaded | "blob" | undefined>, root: Descriptor): ImageContent => {
   const seen = new Set<Digest>()
   const content = (descriptor: Descriptor, depth: number): ImageContent => {
@@ -123,7 +144,7 @@ const assemble = (loaded: ReadonlyMap<Digest, Loaded | "blob" | undefined>, root
   return content(root, 0)
 }
 
-/** Reads a place, and all that belongs to it. */
+/** Reads the content of the image at a place. */
 export const read = Effect.fnUntraced(function*(
   namespace: Namespace.Namespace["Service"],
   place: Locations.Location,

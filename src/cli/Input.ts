@@ -1,5 +1,5 @@
 /**
- * Files that are read: by their name, or `-` for stdin.
+ * Reads files that arguments name; `-` is stdin.
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -15,12 +15,12 @@ const chunkSize = 1024 * 1024
 
 const unreadable = (file: string) => ({ reason }: PlatformError) =>
   new Failure({
-    message: `${file === "-" ? "stdin" : file} cannot be read (${
+    message: `cannot read ${file === "-" ? "stdin" : file}: ${
       reason._tag === "NotFound" ? "there is no such file" : reason._tag
-    })`
+    }`
   })
 
-/** All of a file, which is small. */
+/** Returns the content of a file. Fails if it is larger than `limit` bytes. */
 export const readBytes = Effect.fnUntraced(function*(file: string, limit: number) {
   const fs = yield* FileSystem.FileSystem
   const stdio = yield* Stdio.Stdio
@@ -30,12 +30,12 @@ export const readBytes = Effect.fnUntraced(function*(file: string, limit: number
     Stream.takeUntil((chunk) => (size += chunk.length) > limit),
     Stream.mkUint8Array
   )
-  return size > limit ? yield* new Failure({ message: `${file} is larger than ${limit} bytes` }) : bytes
+  return size > limit ? yield* new Failure({ message: `cannot read ${file}: it is larger than ${limit} bytes` }) : bytes
 })
 
 /**
- * A file as a blob, with its digest. It is read twice: to learn the digest, and to be sent. Stdin is kept in a temporary file
- * until then.
+ * Opens a file as a blob, and computes its digest. The file is read twice: for the digest, and to send it. Stdin is
+ * stored in a temporary file for that.
  */
 export const readBlob = Effect.fnUntraced(function*(file: string) {
   const fs = yield* FileSystem.FileSystem

@@ -1,5 +1,5 @@
 /**
- * What goes wrong with a place that an argument names.
+ * Errors of operations on a place that an argument names.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -14,8 +14,8 @@ export type Reason = Exclude<NamespaceError, RegistryError> | RegistryError["rea
 export class LocationError extends Data.TaggedError("LocationError")<{
   /** The place, as a reference. */
   readonly reference: string
-  /** The operation of `Registry` that failed, where one did. */
-  readonly operation?: string
+  /** The operation of `Registry` that failed, if any. */
+  readonly operation?: string | undefined
   readonly reason: Reason
 }> {
   override get message(): string {
@@ -34,17 +34,17 @@ const tags = {
   ManifestError: true
 } satisfies Record<NamespaceError["_tag"], true>
 
-// the tag tells which class it is
+// the tag identifies the class
 const isNamespaceError = (error: unknown): error is NamespaceError =>
   hasProperty(error, "_tag") && typeof error._tag === "string" && Object.hasOwn(tags, error._tag)
 
-/** Says of what goes wrong which place it was about. */
+/** Converts the errors of an operation on a place to `LocationError`. */
 export const at = (reference: string) =>
 <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, Exclude<E, NamespaceError> | LocationError, R> =>
   Effect.mapError(effect, (error) => {
-    if (!isNamespaceError(error)) return error as Exclude<E, NamespaceError> // which the guard has just said
+    if (!isNamespaceError(error)) return error as Exclude<E, NamespaceError> // the guard has excluded the others
     return error._tag === "RegistryError"
       ? new LocationError({ reference, operation: error.operation, reason: error.reason })
       : new LocationError({ reference, reason: error })

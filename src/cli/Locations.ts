@@ -1,18 +1,18 @@
 /**
- * What an argument names: an image in a registry, in a folder or in an archive.
+ * Parses arguments that name an image in a registry, in a folder or in an archive.
  *
  * - `host/repository[:tag][@digest]`
  * - `oci:DIR[:tag][@digest]`: an image layout in a folder
- * - `oci-archive:FILE[:tag][@digest]`: one in a tar archive
- * - `oci:DIR:host/name[:tag]` and `oci-archive:FILE:host/name[:tag]`: an image in one of these, to read, by its full
- *   name
- * - `docker-archive:FILE[:name[:tag]][@digest]`: what `docker save` wrote, to read
+ * - `oci-archive:FILE[:tag][@digest]`: an image layout in a tar archive
+ * - `oci:DIR:host/name[:tag]` and `oci-archive:FILE:host/name[:tag]`: an image in one of these by its full name, for
+ *   reading only
+ * - `docker-archive:FILE[:name[:tag]][@digest]`: an archive of `docker save`, for reading only
  *
- * Of a folder or file, what follows the last colon is a tag unless there is a slash or backslash in it, and what
- * follows the last `@` a digest if it begins with `sha256:` or `sha512:`. So `oci:C:\images` is a folder, and so is
- * `oci:a:b/`, while `oci:a:b` is the tag `b` in the folder `a`. A full name needs a layout or an archive that exists,
- * and no folder or file that is called like all of it. The file of a `docker-archive` ends at the first colon that is
- * not that of a drive.
+ * After a folder or file, the text after the last colon is a tag unless it contains a slash or backslash. The text
+ * after the last `@` is a digest if it begins with `sha256:` or `sha512:`. For example, `oci:C:\images` and `oci:a:b/`
+ * are folders, while `oci:a:b` is the tag `b` in the folder `a`. A full name requires that the layout or archive
+ * exists, and that no folder or file has the whole text as its name. The file of a `docker-archive` ends at the first
+ * colon, except for the colon of a drive.
  */
 import type * as CliError from "effect/cli/CliError"
 import * as Effect from "effect/Effect"
@@ -22,69 +22,78 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
+import * as DockerHub from "../DockerHub.ts"
 import type * as Namespace from "../Namespace.ts"
 import * as Reference from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type { DockerArchive } from "../stores/DockerArchive.ts"
 import type { LayoutRegistry, NamedManifest } from "../stores/LayoutRegistry.ts"
 import * as LocationError from "./LocationError.ts"
-import * as Output from "./Output.ts"
+import * as Messages from "./Messages.ts"
 import { misuse as invalid, readReference } from "./ReferenceInput.ts"
 
 export interface Location {
   readonly end: Exclude<Namespace.End, string>
-  /** What it is called under another tag or digest. */
+  /** Formats the reference of the place with another tag or digest. */
   readonly format: (part: Part) => string
 }
 
 /**
- * What is to be done with a place. One that needs an image has the tag `latest`, or the only image of a folder or archive,
- * where none is named; one for an image has the tag `latest`; in others nothing is added. To write to an archive is to
- * replace its file.
+ * The use of a place. If neither a tag nor a digest is given, `image` selects the only image of a folder or archive,
+ * and the tag `latest` elsewhere; `name` selects the tag `latest` in a registry; `nothing` adds nothing. Writing to an
+ * archive replaces its file.
  */
 export interface Role {
   readonly needs: "image" | "name" | "nothing"
   readonly isWritten: boolean
 }
 
-/** An image is read. */
+/** Reads an image. */
 export const image: Role = { needs: "image", isWritten: false }
-/** An image is written. */
+/** Writes an image. */
 export const destination: Role = { needs: "name", isWritten: true }
-/** An image is read, and tagged. */
+/** Reads an image, and tags it. */
 export const tagged: Role = { needs: "image", isWritten: true }
-/** Whatever is named is read. */
+/** Reads the place as it is named. */
 export const anything: Role = { needs: "nothing", isWritten: false }
-/** Whatever is named is written or removed. */
+/** Writes to the place as it is named, or deletes it. */
 export const changed: Role = { needs: "nothing", isWritten: true }
 
-/** An argument that makes sense. */
+/** A valid argument. */
 export interface Named {
-  /** As it was written. */
+  /** The text of the argument. */
   readonly input: string
-  /** The registry and the repository, unless it is in a folder or an archive. */
-  readonly registry?: { readonly host: Reference.Host; readonly repository: Reference.Repository }
-  /** Works on what it names. What was written to an archive is in its file by the end. */
+  /** The registry and the repository; absent for a folder or an archive. */
+  readonly registry?: { readonly host: Reference.Host; readonly repository: Reference.Repository } | undefined
+  /** Opens the place, and runs `work` on it. An archive has been written when the effect ends. */
   readonly use: <A, E, R>(
     role: Role,
     work: (place: Location) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, Failed<E>, R | FileSystem.FileSystem | Path.Path>
 }
 
-/** How work on a place fails: of what goes wrong with the place it is told which one it was. */
+/** Errors of work on a place. Errors of the place itself have its reference. */
 type Failed<E> = E | LocationError.LocationError | CliError.ValidationError
 
-type Part = Pick<Reference.RelativeReference, "tag" | "digest">
+interface Part {
+  readonly tag?: Reference.Tag | undefined
+  readonly digest?: Digest.Digest | undefined
+}
 
-/** The same repository with another tag or digest, or with none. */
+const given = ({ digest, tag }: Part) => ({
+  ...tag === undefined ? {} : { tag },
+  ...digest === undefined ? {} : { digest }
+})
+
+/** Returns the place in the same repository with another tag or digest, or with none. */
 export const withPart = ({ end, ...place }: Location, part: Part): Location => ({
   ...place,
   end: end instanceof Reference.Reference
-    ? new Reference.Reference({ registry: end.registry, repository: end.repository, ...part })
+    ? new Reference.Reference({ registry: end.registry, repository: end.repository, ...given(part) })
     : { registry: end.registry, repository: end.repository, ...part }
 })
 
-/** Works on several places at once. */
+/** Opens several places, and runs `work` on all of them together. */
 export const useAll = <A, E, R>(
   named: ReadonlyArray<Named>,
   role: Role,
@@ -98,12 +107,12 @@ export const useAll = <A, E, R>(
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// reading arguments
+// parsing
 // ---------------------------------------------------------------------------------------------------------------------
 
 const misuse = (input: string, problem: string) => invalid(`${JSON.stringify(input)}: ${problem}`)
 
-/** Splits off a digest. */
+/** Splits the digest off the end of an argument. */
 const readDigest = Effect.fnUntraced(function*(input: string, rest: string) {
   const at = rest.search(/@sha(?:256|512):[^/\\@]*$/)
   if (at < 0) return { rest, part: {} }
@@ -118,7 +127,7 @@ const readTag = (input: string, tag: string) =>
   Effect.mapError(
     Effect.fromResult(Result.map(Reference.parseRelative(`image:${tag}`), ({ tag }) => tag)),
     ({ problem }) =>
-      misuse(input, `the tag behind the last colon: ${problem}; a path with a colon in its last part ends in a slash`)
+      misuse(input, `the tag after the last colon: ${problem}; add a slash to a path whose last part contains a colon`)
   )
 
 const readPath = Effect.fnUntraced(function*(input: string, prefix: string) {
@@ -148,7 +157,7 @@ const readDockerArchive = Effect.fnUntraced(function*(input: string, prefix: str
 // places
 // ---------------------------------------------------------------------------------------------------------------------
 
-// a registry over HTTP does without all that is for files
+// loaded on demand, because a registry over HTTP does not need them
 const load = <A>(module: () => Promise<A>): Effect.Effect<A> => Effect.promise(module)
 const layouts = load(() => import("../stores/LayoutRegistry.ts"))
 const ociArchives = load(() => import("../stores/OciArchive.ts"))
@@ -158,7 +167,7 @@ const isRepository = Schema.is(Reference.Repository)
 const anyRepository = Reference.Repository.make("image")
 const latest = Reference.Tag.make("latest")
 
-/** Registry and repository for a path, so that together they read as the path wherever its last part may be a name. */
+/** Returns the registry and the repository for a path. Joined, they are the path, if its last part is a valid name. */
 const nameOf = ({ basename, dirname }: Path.Path, prefix: string, path: string) => {
   const last = basename(path)
   return isRepository(last)
@@ -169,28 +178,28 @@ const nameOf = ({ basename, dirname }: Path.Path, prefix: string, path: string) 
 const formatOf = (path: string): Location["format"] => ({ digest, tag }) =>
   path + (tag === undefined ? "" : `:${tag}`) + (digest === undefined ? "" : `@${digest}`)
 
-const told = <P extends Part>(input: string, format: Location["format"], part: P) =>
-  Effect.as(Output.note(`${input} is taken as ${format(part)}`), part)
+const announced = <P extends Part>(input: string, format: Location["format"], part: P) =>
+  Effect.as(Messages.note(`${input} means ${format(part)}`), part)
 
-/** The one image that there is. */
+/** Returns the only image. Fails if there are several or none. */
 const soleImage = Effect.fnUntraced(
   function*(input: string, format: Location["format"], images: ReadonlyArray<Descriptor>) {
     const [image, ...others] = images
-    if (image === undefined) return yield* misuse(input, "there is no image in it")
-    if (others.length > 0) return yield* misuse(input, `there are ${images.length} images in it: name one by its tag`)
-    return yield* told(input, format, { digest: image.digest })
+    if (image === undefined) return yield* misuse(input, "it contains no image")
+    if (others.length > 0) return yield* misuse(input, `it contains ${images.length} images: name one by its tag`)
+    return yield* announced(input, format, { digest: image.digest })
   }
 )
 
 const isUnnamed = ({ digest, tag }: Part): boolean => digest === undefined && tag === undefined
 
-/** A name without what Docker leaves out, to compare it with others. */
+/** Returns the full name that a name of Docker stands for, for comparison. */
 const canonical = ({ registry, repository, tag = latest }: Reference.RelativeReference): string => {
-  const host: string = registry ?? "docker.io"
-  return `${host}/${host === "docker.io" ? repository.replace(/^library\/(?=[^/]+$)/, "") : repository}:${tag}`
+  const host: string = registry ?? DockerHub.host
+  return `${host}/${host === DockerHub.host ? DockerHub.familiarName(repository) : repository}:${tag}`
 }
 
-/** The image that has a full name. */
+/** Returns the digest of the image with a full name. Fails unless there is exactly one. */
 const imageCalled = Effect.fnUntraced(function*(
   registry: string,
   wanted: Reference.RelativeReference,
@@ -206,14 +215,14 @@ const imageCalled = Effect.fnUntraced(function*(
   const fail = (reason: RegistryError.Reason) =>
     new RegistryError.RegistryError({ operation: "resolveManifest", registry, reason })
   if (first === undefined) {
-    return yield* fail(new RegistryError.ManifestUnknown({ detail: `no image is called ${canonical(wanted)}` }))
+    return yield* fail(new RegistryError.ManifestUnknown({ detail: `no image has the name ${canonical(wanted)}` }))
   }
   if (others.length === 0) return first.descriptor.digest
   const candidates = [first, ...others].map(({ descriptor, name }) => ({ digest: descriptor.digest, name }))
   return yield* fail(new RegistryError.AmbiguousTag({ tag: wanted.tag ?? latest, candidates }))
 })
 
-/** Splits a path at the full name of an image, if the path leads nowhere and what is before the name is a layout. */
+/** Splits a path before the full name of an image, if the whole path does not exist and the first part is a layout. */
 const splitName = Effect.fnUntraced(function*(prefix: string, path: string, tag: Reference.Tag | undefined) {
   const fs = yield* FileSystem.FileSystem
   const { join } = yield* Path.Path
@@ -233,7 +242,7 @@ const splitName = Effect.fnUntraced(function*(prefix: string, path: string, tag:
 const readLayout = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "oci-archive:") {
   const whole = yield* readPath(input, prefix)
   const paths = yield* Path.Path
-  /** What to do in the folder or file at a path; with the name of the image there, if the argument ends in one. */
+  /** Runs `work` on the folder or file at a path. `name` is the full name that the argument ends in, if any. */
   const workAt = <A, E, R>(
     path: string,
     part: Part,
@@ -245,7 +254,7 @@ const readLayout = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "
     const format = formatOf(prefix + path)
     const workIn = Effect.fnUntraced(function*(registry: LayoutRegistry) {
       const chosen = name !== undefined && part.digest === undefined
-        ? yield* told(input, format, {
+        ? yield* announced(input, format, {
           digest: yield* imageCalled(registry.name, name, yield* registry.names(repository))
         })
         : role.needs === "image" && isUnnamed(part)
@@ -274,7 +283,7 @@ const readLayout = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "
       const split = yield* splitName(prefix, whole.path, whole.part.tag)
       if (split === undefined) return yield* workAt(whole.path, whole.part, undefined, role, work)
       if (role.needs !== "image") {
-        return yield* misuse(input, "a full name selects an image to read; here, name it by its tag or digest")
+        return yield* misuse(input, "a full name is for reading only: use a tag or a digest")
       }
       const { digest } = whole.part
       return yield* workAt(split.path, digest === undefined ? {} : { digest }, split.name, role, work)
@@ -289,14 +298,14 @@ const readDocker = Effect.fnUntraced(function*(input: string, prefix: string) {
   const format = formatOf(prefix + path + (repository === undefined ? "" : `:${repository}`))
   const choose = Effect.fnUntraced(function*({ needs }: Role, { images, name: registryName }: DockerArchive) {
     const named = images.flatMap(({ descriptor, names }) => names.map(({ name }) => ({ descriptor, name })))
-    // only a host tells images apart whose names are otherwise the same
+    // a name with a host is compared as a whole, because images of several hosts may have the same name otherwise
     if (needs === "image" && name?.registry !== undefined && part.digest === undefined) {
       return { digest: yield* imageCalled(registryName, name, named) }
     }
     if (needs !== "image" || !isUnnamed(part)) return part
     return repository === undefined
       ? yield* soleImage(input, format, images.map(({ descriptor }) => descriptor))
-      : yield* told(input, format, { tag: latest })
+      : yield* announced(input, format, { tag: latest })
   })
   const place = Effect.fnUntraced(function*(role: Role, archive: DockerArchive) {
     const { images, ...registry } = archive
@@ -311,7 +320,7 @@ const readDocker = Effect.fnUntraced(function*(input: string, prefix: string) {
     use: (role, work) =>
       role.isWritten
         ? Effect.fail(
-          misuse(input, "what docker save writes can only be read; docker load takes an oci-archive too")
+          misuse(input, "archives of docker save are read-only: use oci-archive, which docker load accepts as well")
         )
         : dockerArchives.pipe(
           Effect.flatMap(({ make }) => make({ file: path })),
@@ -330,7 +339,7 @@ const readRegistry = Effect.fnUntraced(function*(input: string) {
     ({ message }) => invalid(message)
   )
   const { registry, repository } = reference
-  const format: Location["format"] = (part) => Reference.format({ registry, repository, ...part })
+  const format: Location["format"] = (part) => Reference.format({ registry, repository, ...given(part) })
   const named: Named = {
     input,
     registry: { host: registry, repository },
@@ -338,14 +347,14 @@ const readRegistry = Effect.fnUntraced(function*(input: string) {
       const end = needs !== "nothing" && isUnnamed(reference)
         ? new Reference.Reference({ registry, repository, tag: latest })
         : reference
-      if (String(end) !== input) yield* Output.note(`${input} is taken as ${end}`)
+      if (String(end) !== input) yield* Messages.note(`${input} means ${end}`)
       return yield* LocationError.at(String(end))(work({ end, format }))
     })
   }
   return named
 })
 
-/** Reads an argument. What it names is looked at when it is used. */
+/** Parses an argument. The place itself is opened later, by `use`. */
 export const read = (input: string): Effect.Effect<Named, CliError.ValidationError, Path.Path> => {
   if (input.startsWith("oci:")) return readLayout(input, "oci:")
   if (input.startsWith("oci-archive:")) return readLayout(input, "oci-archive:")

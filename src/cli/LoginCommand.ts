@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
 import * as Credentials from "../auth/Credentials.ts"
 import * as DockerConfig from "../auth/DockerConfig.ts"
 import * as DockerLogin from "../auth/DockerLogin.ts"
@@ -16,15 +17,16 @@ import type { Host } from "../Reference.ts"
 import type { CredentialsUnavailable } from "../RegistryError.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
+import * as Messages from "./Messages.ts"
 import * as Output from "./Output.ts"
 import * as Password from "./Password.ts"
 import { misuse } from "./ReferenceInput.ts"
 
-/** What went wrong with a file or program that keeps credentials. */
+/** Returns the error about a file or a credential helper. */
 export const notKept = ({ problem, source }: CredentialsUnavailable) =>
   new Output.Failure({ message: `${source}: ${problem}` })
 
-/** Asks the registry whether it knows this user. Many do not ask who one is before they are asked for something. */
+/** Verifies a name and password with the registry. Warns if `/v2/` of the registry does not require authentication. */
 const check = Effect.fnUntraced(function*(host: Host, credential: DockerLogin.Login, settings: Connection.Settings) {
   let isAsked = false
   const credentials = Credentials.Credentials.of({
@@ -37,17 +39,22 @@ const check = Effect.fnUntraced(function*(host: Host, credential: DockerLogin.Lo
   })
   const options = yield* Connection.options(settings)
   const { layerOptions } = yield* Effect.promise(() => import("../node/NodeNamespace.ts"))
-  const refused = ({ detail }: { readonly detail?: string }) =>
+  const refused = ({ detail }: { readonly detail?: string | undefined }) =>
     Effect.fail(
-      new Output.Failure({ message: `${host} does not know this user${detail === undefined ? "" : `: ${detail}`}` })
+      new Output.Failure({
+        message: `cannot log in to ${host}: unknown name or password${detail === undefined ? "" : `: ${detail}`}`
+      })
     )
   yield* Namespace.Namespace.use((namespace) => namespace.registry(host)).pipe(
     Effect.flatMap(({ ping }) => ping),
     Effect.catchReasons("RegistryError", { Unauthorized: refused, Denied: refused }),
     Effect.provide(Layer.fresh(layerOptions({ ...options, mirrors: {}, credentials })))
   )
-  if (!isAsked) yield* Output.note(`${host} does not require authentication: the name and password were not verified`)
+  if (!isAsked) yield* Messages.note(`${host} does not require authentication: the name and password were not verified`)
 })
+
+/** Schema of the result. */
+export const Login = Schema.Struct({ host: Schema.String, username: Schema.String, source: Schema.String })
 
 export const LoginCommand = Command.make(
   "login",
@@ -68,31 +75,31 @@ export const LoginCommand = Command.make(
   Effect.fnUntraced(function*({ connection, host, json, passwordFile, passwordStdin, username }) {
     const password = yield* Password.read({ passwordFile, passwordStdin })
     const options = { file: Option.getOrUndefined(connection.authfile) }
-    if (username === "" || Redacted.value(password) === "") return yield* misuse("a name and a password are needed")
+    if (username === "" || Redacted.value(password) === "") return yield* misuse("a name and a password are required")
     const login: DockerLogin.Login = { _tag: "Basic", username, password }
     yield* check(host, login, connection)
     const { source } = yield* Effect.mapError(DockerLogin.login(host, login, options), notKept)
     const first = (yield* Effect.mapError(DockerConfig.explain({ host }, options), notKept))
       .find(({ found }) => found === "entry" || found === "helper")
     if (first !== undefined && first.source !== source && first.program !== source) {
-      yield* Output.note(`${first.source} comes before it, and has other credentials for ${host}`)
+      yield* Messages.note(`${first.source} takes precedence, and has other credentials for ${host}`)
     }
     yield* json
-      ? Output.json({ host, username, source })
-      : Output.line(`logged in to ${host} as ${username}, which is kept by ${source}`)
+      ? Output.json(Login, { host, username, source })
+      : Output.line(`logged in to ${host} as ${username}, stored in ${source}`)
   })
 ).pipe(
-  Command.withShortDescription("Keep a name and password for a registry"),
+  Command.withShortDescription("Stores a name and password for a registry"),
   Command.withDescription(
-    "Checks a name and password with a registry, and keeps them where docker does: in its config.json, in the file that " +
-      "REGISTRY_AUTH_FILE or --authfile names, or in the credential helper that such a file names. All verbs, docker, podman and " +
-      "others find them there."
+    "Verifies a name and password with a registry, and stores them where docker does: in its config.json, in the " +
+      "file that REGISTRY_AUTH_FILE or --authfile names, or in the credential helper of that file. All verbs, docker, " +
+      "podman and other tools find them there."
   ),
   Command.withExamples([
-    { command: "effect-oci login ghcr.io", description: "Be asked for both" },
+    { command: "effect-oci login ghcr.io", description: "Log in with prompts for both" },
     {
       command: "echo $TOKEN | effect-oci login ghcr.io --username ada --password-stdin",
-      description: "In a script: nothing secret stands in the command line"
+      description: "Log in from a script, without a secret in the command line"
     }
   ])
 )

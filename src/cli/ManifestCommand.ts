@@ -8,7 +8,7 @@ import { ManifestInspectCommand } from "./ManifestInspectCommand.ts"
 import { ManifestPutCommand } from "./ManifestPutCommand.ts"
 
 export const ManifestCommand = Command.make("manifest").pipe(
-  Command.withShortDescription("Get, put, inspect or delete a manifest"),
-  Command.withDescription("Works on manifests: what an image or artifact consists of, and indexes of such."),
+  Command.withShortDescription("Gets, puts, inspects or deletes a manifest"),
+  Command.withDescription("Reads and writes manifests of images and artifacts, and indexes of them."),
   Command.withSubcommands([ManifestGetCommand, ManifestPutCommand, ManifestInspectCommand, ManifestDeleteCommand])
 )

@@ -5,6 +5,7 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
+import { Removed } from "./Documents.ts"
 import * as Flags from "./Flags.ts"
 import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
@@ -12,7 +13,7 @@ import * as Output from "./Output.ts"
 export const ManifestDeleteCommand = Command.make(
   "delete",
   {
-    image: Flags.place("image", "Which: host/repository, oci:DIR or oci-archive:FILE, by its digest"),
+    image: Flags.place("image", "Manifest: host/repository, oci:DIR or oci-archive:FILE, with a digest"),
     json: Flags.json,
     connection: Connection.flags
   },
@@ -22,20 +23,20 @@ export const ManifestDeleteCommand = Command.make(
       Locations.changed,
       ({ end, format }) => Effect.as(namespace.deleteManifest(end), format(end))
     )
-    yield* json ? Output.json({ removed }) : Output.line(removed)
+    yield* json ? Output.json(Removed, { removed }) : Output.line(removed)
   })
 ).pipe(
   Connection.provide("image"),
   Command.withAlias("rm"),
-  Command.withShortDescription("Remove a manifest, and every tag on it"),
+  Command.withShortDescription("Deletes a manifest and all its tags"),
   Command.withDescription(
-    "Removes a manifest by its digest, and with it every tag on it. To remove one tag, see delete."
+    "Deletes a manifest by its digest, with all its tags. To delete a single tag, see delete."
   ),
   Command.withExamples([
     {
-      command:
-        "effect-oci manifest delete registry.example.com/team/app@sha256:4c1d20cdee96111c8acf1858b62655a37ce81ae48648993542b7ac363ac5c0e5",
-      description: "Remove a manifest"
+      command: "effect-oci manifest delete " +
+        "registry.example.com/team/app@sha256:4c1d20cdee96111c8acf1858b62655a37ce81ae48648993542b7ac363ac5c0e5",
+      description: "Delete a manifest"
     }
   ])
 )

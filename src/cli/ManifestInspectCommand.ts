@@ -6,7 +6,8 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { isObject } from "effect/Predicate"
-import type { Descriptor } from "../Descriptor.ts"
+import * as Schema from "effect/Schema"
+import { Descriptor } from "../Descriptor.ts"
 import * as Manifest from "../Manifest.ts"
 import * as Namespace from "../Namespace.ts"
 import * as Platform from "../Platform.ts"
@@ -42,7 +43,7 @@ const columns = (...values: ReadonlyArray<string>): string => values.filter((val
 
 const strings = (value: unknown): ReadonlyArray<string> => Array.isArray(value) ? value.map(String) : []
 
-const described = (label: string, { digest, mediaType = "", size }: typeof Manifest.Subject.Type) =>
+const described = (label: string, { digest, mediaType = "", size }: Manifest.Subject) =>
   item(label, digest, size === undefined ? "" : Format.size(size), mediaType)
 
 const platformOf = (config: unknown): ReadonlyArray<string> => {
@@ -96,18 +97,18 @@ const children = (manifests: ReadonlyArray<Descriptor>): ReadonlyArray<string> =
     })
   )
 
-/** A manifest, and its descriptor as the registry has it. */
+/** A manifest with its descriptor. */
 interface Inspected {
   readonly reference: string
   readonly descriptor: Descriptor
   /** Absent if its type is unknown. */
-  readonly manifest?: Manifest.Manifest
+  readonly manifest?: Manifest.Manifest | undefined
   readonly config?: unknown
 }
 
 const lines = ({ config, descriptor, manifest, reference }: Inspected): ReadonlyArray<string> => {
   const about = [...item("reference", reference), ...described("digest", descriptor)]
-  if (manifest === undefined) return [...about, "it has an unknown type: effect-oci manifest get prints it"]
+  if (manifest === undefined) return [...about, "its type is unknown: print it with effect-oci manifest get"]
   const { content, _tag } = manifest
   return [
     ...about,
@@ -130,6 +131,14 @@ const decode = (mediaType: string, bytes: Uint8Array) =>
     () => Effect.undefined
   )
 
+/** Schema of the result. */
+export const InspectedManifest = Schema.Struct({
+  reference: Schema.String,
+  descriptor: Descriptor,
+  manifest: Schema.Unknown,
+  config: Schema.optionalKey(Schema.Unknown)
+})
+
 // ---------------------------------------------------------------------------------------------------------------------
 // the verb
 // ---------------------------------------------------------------------------------------------------------------------
@@ -139,10 +148,10 @@ export const ManifestInspectCommand = Command.make(
   {
     image: Flags.place(
       "image",
-      "Which: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE, by tag or digest"
+      "Manifest: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE, with a tag or a digest"
     ),
-    platform: Flags.platform("The image for this platform, rather than the index").pipe(Flag.optional),
-    json: Flags.onOff("json", "Print the descriptor, the manifest and the config, as one JSON document"),
+    platform: Flags.platform("Show the image for this platform instead of the index").pipe(Flag.optional),
+    json: Flags.onOff("json", "Print the descriptor, the manifest and the config as one JSON document"),
     connection: Connection.flags
   },
   Effect.fnUntraced(function*({ image, json, platform }) {
@@ -164,7 +173,7 @@ export const ManifestInspectCommand = Command.make(
           ...config === undefined ? {} : { config }
         }
         yield* json
-          ? Output.json({ ...known, manifest: ImageConfig.parse(bytes) })
+          ? Output.json(InspectedManifest, { ...known, manifest: ImageConfig.parse(bytes) })
           : Output.text(lines({ ...known, ...manifest === undefined ? {} : { manifest } }))
       })
     )
@@ -172,20 +181,20 @@ export const ManifestInspectCommand = Command.make(
 ).pipe(
   Connection.provide("image"),
   Command.withAlias("show"),
-  Command.withShortDescription("Show what a manifest says, and the config of its image"),
+  Command.withShortDescription("Shows a summary of a manifest and of its config"),
   Command.withDescription(
-    "Shows a manifest so that it can be read: of an index its platforms; of an image what it is for, how it is run, its labels, and " +
-      "its layers with their sizes."
+    "Shows a manifest for people: the platforms of an index; the platform, entrypoint, environment and labels of an " +
+      "image, and its layers with their sizes."
   ),
   Command.withExamples([
-    { command: "effect-oci manifest inspect ghcr.io/team/app:1", description: "The platforms of an image" },
+    { command: "effect-oci manifest inspect ghcr.io/team/app:1", description: "Show the platforms of an image" },
     {
       command: "effect-oci manifest inspect --platform linux/amd64 ghcr.io/team/app:1",
-      description: "How the image for one platform is run, and its layers"
+      description: "Show the entrypoint and layers of the image for one platform"
     },
     {
       command: "effect-oci manifest inspect --json oci:images:app | jq .config.config.Labels",
-      description: "Its labels, for another program to read"
+      description: "Print the labels as JSON"
     }
   ])
 )

@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import { isObject } from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { Descriptor } from "../Descriptor.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Namespace from "../Namespace.ts"
@@ -16,12 +17,13 @@ import * as Flags from "./Flags.ts"
 import * as Input from "./Input.ts"
 import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
+
 const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Unknown))
 
-// no registry takes more
+// maximum size of a manifest, in bytes; no known registry accepts more
 const limit = 8 * 1024 * 1024
 
-/** The type of a manifest, where it says so, or where its fields do. */
+/** Returns the media type of a manifest: its `mediaType`, or the type that its fields imply. */
 const typeOf = (bytes: Uint8Array): string | undefined => {
   const json = Result.getOrUndefined(decodeJson(new TextDecoder().decode(bytes)))
   if (!isObject(json)) return undefined
@@ -33,14 +35,17 @@ const typeOf = (bytes: Uint8Array): string | undefined => {
 export const ManifestPutCommand = Command.make(
   "put",
   {
-    image: Flags.place("image", "Where to: host/repository, oci:DIR or oci-archive:FILE, with the tag it gets, if any"),
-    file: Flags.file("The manifest; - reads it from stdin"),
+    image: Flags.place(
+      "image",
+      "Destination: host/repository, oci:DIR or oci-archive:FILE, with the tag of the manifest, if any"
+    ),
+    file: Flags.file("File with the manifest; - reads stdin"),
     mediaType: Flag.String("media-type").pipe(
       Flag.withMetavar("TYPE"),
-      Flag.withDescription("What it is, if it does not say so itself"),
+      Flag.withDescription("Media type, if the manifest does not contain one"),
       Flag.optional
     ),
-    tag: Flags.tag("A further tag that it gets. May be repeated").pipe(Flag.atLeast(0)),
+    tag: Flags.tag("Additional tag of the manifest. May be repeated").pipe(Flag.atLeast(0)),
     json: Flags.json,
     connection: Connection.flags
   },
@@ -49,12 +54,12 @@ export const ManifestPutCommand = Command.make(
     const bytes = yield* Input.readBytes(file, limit)
     const mediaType = Option.getOrElse(given, () => typeOf(bytes))
     if (mediaType === undefined) {
-      return yield* new Output.Failure({ message: `${file} does not say what it is: name it by --media-type` })
+      return yield* new Output.Failure({ message: `cannot push ${file}: it contains no media type: use --media-type` })
     }
     if (MediaType.isManifest(mediaType)) {
       yield* Effect.mapError(
         Effect.fromResult(Manifest.decode(mediaType, bytes)),
-        ({ message }) => new Output.Failure({ message: `${file}: ${message}` })
+        ({ message }) => new Output.Failure({ message: `cannot push ${file}: ${message}` })
       )
     }
     const { descriptor, result } = yield* image.use(
@@ -65,24 +70,24 @@ export const ManifestPutCommand = Command.make(
           result: format({ digest: descriptor.digest })
         }))
     )
-    yield* json ? Output.json(descriptor) : Output.line(result)
+    yield* json ? Output.json(Descriptor, descriptor) : Output.line(result)
   })
 ).pipe(
   Connection.provide("image"),
   Command.withAlias("push"),
-  Command.withShortDescription("Write a manifest"),
+  Command.withShortDescription("Pushes a manifest"),
   Command.withDescription(
-    "Writes a manifest to a repository, to the byte. What it refers to has to be there before: see blob put. Prints where it is, " +
-      "by its digest."
+    "Pushes the exact bytes of a manifest to a repository. The content that it refers to must exist: see blob put. " +
+      "Prints the reference of the manifest by its digest."
   ),
   Command.withExamples([
     {
       command: "effect-oci manifest put registry.example.com/team/app:1 manifest.json",
-      description: "Write a manifest, and point a tag at it"
+      description: "Push a manifest with a tag"
     },
     {
       command: "effect-oci manifest get oci:images:app | effect-oci manifest put registry.example.com/team/app -",
-      description: "Write one from stdin, without a tag"
+      description: "Push a manifest from stdin, without a tag"
     }
   ])
 )

@@ -1,7 +1,6 @@
 /**
- * What the command prints as its result. All else that it says goes to stderr.
+ * The result of the command, on stdout. Everything else goes to stderr (see Messages).
  */
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { PlatformError } from "effect/PlatformError"
@@ -13,17 +12,16 @@ import * as Stream from "effect/Stream"
 import { Storage } from "../RegistryError.ts"
 import * as OutputFile from "../stores/OutputFile.ts"
 import { escapeUnprintable, printable } from "../Text.ts"
-import * as Format from "./Format.ts"
 
-/** Something that the command cannot do, in a sentence. */
+/** An error with a sentence for people. */
 export class Failure extends Schema.TaggedError<Failure>("effect-oci/cli/Failure")("Failure", {
   message: Schema.String
 }) {}
 
-/** The command has failed, and everything has been said. */
+/** The command has failed, and the failure has been reported. */
 export class Reported extends Schema.TaggedError<Reported>("effect-oci/cli/Reported")("Reported", {}) {}
 
-/** A result that could not be written; or nobody reads it any more. */
+/** A result could not be written, for example because the reader closed the pipe. */
 class Unwritten extends Schema.TaggedError<Unwritten>("effect-oci/cli/Unwritten")("Unwritten", {
   problem: Schema.String,
   isUnwanted: Schema.Boolean
@@ -37,7 +35,7 @@ const unwritten = ({ message, reason }: PlatformError): Unwritten => {
   })
 }
 
-/** Prints text or bytes as they come. When nobody reads them any more they are not asked for any more either. */
+/** Prints text or bytes as they arrive. Stops without an error after the reader has closed the pipe. */
 const write = <E, R>(
   content: Stream.Stream<string | Uint8Array, E, R>
 ): Effect.Effect<void, E | Failure, R | Stdio.Stdio> =>
@@ -50,14 +48,14 @@ const write = <E, R>(
           ({ isUnwanted, problem }) =>
             isUnwanted
               ? Effect.void
-              : Effect.fail(new Failure({ message: `the result could not be written: ${problem}` }))
+              : Effect.fail(new Failure({ message: `cannot write the result: ${problem}` }))
         )
       )
   )
 
 const lineOf = (text: string): string => `${printable(text)}\n`
 
-/** Prints lines. Text of another party in them becomes printable here: each of them stays one line. */
+/** Prints lines. Text of another party is made printable, so that each of them stays one line. */
 export const lines = <E, R>(content: Stream.Stream<string, E, R>) =>
   write(Stream.mapArray(content, (lines) => [lines.map(lineOf).join("")]))
 
@@ -67,14 +65,24 @@ export const text = (content: ReadonlyArray<string>) => lines(Stream.fromIterabl
 /** Prints a line. */
 export const line = (content: string) => text([content])
 
-/** Prints a line on stderr, where everything goes that is not the result. */
-export const note = (content: string): Effect.Effect<void> => Console.error(Format.oneLine(content))
+/** A schema of a document that the command prints. */
+export type DocumentSchema<A> = Schema.Codec<A, unknown>
 
-const encodeJson = Schema.encodeEffect(Schema.fromJsonString(Schema.Unknown))
+const toText = Schema.encodeEffect(Schema.fromJsonString(Schema.Unknown))
 
-/** Prints JSON, in which all that is not printable is escaped, so that a terminal does not obey it. */
-export const json = (value: unknown) =>
-  Effect.flatMap(Effect.orDie(encodeJson(value)), (encoded) => line(escapeUnprintable(encoded)))
+/** Returns the text of a value as its schema describes it. */
+export const encode = <A>(schema: DocumentSchema<A>, value: A): Effect.Effect<string> =>
+  Effect.orDie(
+    Effect.flatMap(Schema.encodeEffect(Schema.toCodecJson(schema))(value), (encoded) => toText(encoded))
+  )
+
+/** Prints pieces of text that together are one JSON document, in one line. */
+export const jsonPieces = <E, R>(pieces: Stream.Stream<string, E, R>) =>
+  // unprintable characters are escaped, so that a terminal does not obey them
+  write(Stream.concat(Stream.map(pieces, escapeUnprintable), Stream.make("\n")))
+
+/** Prints a value as JSON, as its schema describes it. */
+export const json = <A>(schema: DocumentSchema<A>, value: A) => jsonPieces(Stream.fromEffect(encode(schema, value)))
 
 /** Writes bytes to a file. */
 const toFile = <E, R>(file: string, content: Stream.Stream<Uint8Array, E, R>) =>
@@ -85,10 +93,10 @@ const toFile = <E, R>(file: string, content: Stream.Stream<Uint8Array, E, R>) =>
     )
   )
 
-/** Does the flag `--output` name a file? */
+/** Returns true if the flag `--output` names a file. */
 export const isFile = (output: Option.Option<string>): output is Option.Some<string> =>
   Option.isSome(output) && !["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].includes(output.value)
 
-/** Writes bytes to where the flag `--output` says. */
+/** Writes bytes to the file of the flag `--output`, or prints them. */
 export const to = <E, R>(output: Option.Option<string>, content: Stream.Stream<Uint8Array, E, R>) =>
   isFile(output) ? toFile(output.value, content) : write(content)

@@ -1,5 +1,5 @@
 /**
- * The name and the password that flags give for a registry.
+ * The flags for the name and password at a registry.
  */
 import * as Flag from "effect/cli/Flag"
 import * as Prompt from "effect/cli/Prompt"
@@ -14,21 +14,21 @@ import * as Flags from "./Flags.ts"
 import { Failure } from "./Output.ts"
 import { misuse } from "./ReferenceInput.ts"
 
-/** The beginning of the names of flags: those for the only registry of a verb have none. */
+/** Prefix of the names of flags. It is blank for verbs that use one registry. */
 export type Prefix = "" | "from-" | "to-"
 
-/** Where a password is read. */
+/** The source of a password. */
 export interface Source {
   readonly passwordStdin: boolean
   readonly passwordFile: Option.Option<string>
 }
 
-/** A name, and where its password is read. */
+/** A user name, and the source of its password. */
 export interface Given extends Source {
   readonly username: Option.Option<string>
 }
 
-/** The flags that say where a password is read; their names begin with `prefix`. */
+/** Makes the flags for the source of a password. Their names begin with `prefix`. */
 export const sourceFlags = (prefix: Prefix) => ({
   passwordStdin: Flags.onOff(
     `${prefix}password-stdin`,
@@ -41,7 +41,7 @@ export const sourceFlags = (prefix: Prefix) => ({
   )
 })
 
-/** The flags for a registry, which is named so in their descriptions; their names begin with `prefix`. */
+/** Makes the flags for a registry. Their names begin with `prefix`, and their descriptions name the registry. */
 export const flags = (prefix: Prefix, registry: string) => ({
   username: Flag.String(`${prefix}username`).pipe(
     Flag.withMetavar("NAME"),
@@ -63,7 +63,7 @@ const prompts: Readonly<Record<Prefix, string>> = {
   "to-": "Password at the destination"
 }
 
-/** Reads a password. A line break at its end does not belong to it. */
+/** Reads a password, without a line break at its end. Prompts for it if there is no other source. */
 export const read = Effect.fnUntraced(function*({ passwordFile, passwordStdin }: Source, prefix: Prefix = "") {
   if (passwordStdin && Option.isSome(passwordFile)) {
     return yield* misuse(`--${prefix}password-stdin and --${prefix}password-file contradict each other`)

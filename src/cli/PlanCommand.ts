@@ -12,9 +12,10 @@ import * as CopyFlags from "./CopyFlags.ts"
 import * as Flags from "./Flags.ts"
 import * as Output from "./Output.ts"
 
-const encode = Schema.encodeEffect(Schema.Array(CopyPlan.CopyPlan))
+/** Schema of the plans of several copies. */
+export const CopyPlans = Schema.Array(CopyPlan.CopyPlan)
 
-/** Prints what a copy would do: a tree for each destination, and each tag. */
+/** Prints the plan of a copy: a tree for each destination and tag. */
 export const plan = Effect.fnUntraced(
   function*(input: CopyFlags.Input & { readonly json: boolean }, options: Copy.Options) {
     const namespace = yield* Namespace.Namespace
@@ -27,8 +28,10 @@ export const plan = Effect.fnUntraced(
         (source, destinations) => Effect.forEach(destinations, (destination) => planPair({ source, destination }))
       )
     if (!input.json) return yield* Output.text(plans.map(CopyPlan.format).join("\n\n").split("\n"))
-    const encoded = yield* Effect.orDie(encode(plans))
-    yield* Output.json(input.allTags || plans.length > 1 ? encoded : encoded[0])
+    const [only, ...others] = plans
+    yield* only === undefined || input.allTags || others.length > 0
+      ? Output.json(CopyPlans, plans)
+      : Output.json(CopyPlan.CopyPlan, only)
   }
 )
 
@@ -40,20 +43,20 @@ export const PlanCommand = Command.make(
   })
 ).pipe(
   Connection.provideCopy,
-  Command.withShortDescription("What copy would do, as a tree, by reading alone"),
+  Command.withShortDescription("Shows what copy would do, as a tree"),
   Command.withDescription(
-    "Tells what copy would do with the same flags, as a tree: for every manifest and blob what is to happen to it, why, and " +
-      "how many bytes are to be sent. It only reads, so some of it are bounds: whether the destination mounts a blob is " +
-      "known when it was tried."
+    "Shows what copy would do with the same flags, as a tree: for every manifest and blob the action, the reason, " +
+      "and the number of bytes to send. It only reads, so some byte counts are bounds: only an attempt shows whether " +
+      "the destination mounts a blob."
   ),
   Command.withExamples([
     {
       command: "effect-oci plan ghcr.io/team/app:1 registry.example.com/mirror/app:1",
-      description: "See what would be sent"
+      description: "Show what would be sent"
     },
     {
       command: "effect-oci plan --json --referrers skip ghcr.io/team/app:1 oci:images:app",
-      description: "The same for another program to read"
+      description: "The same as JSON"
     }
   ])
 )

@@ -1,10 +1,9 @@
 /**
- * What a person sees of a copy while it runs, on stderr: on a terminal bars for the large blobs and a line about all of it,
- * which keep changing; elsewhere a line for each piece that moved.
+ * The progress of a copy on stderr. On a terminal: bars for large blobs, and a line with the totals, which are redrawn.
+ * Elsewhere, and with `--json` or `--debug`: one message for each event.
  */
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
-import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
@@ -16,10 +15,12 @@ import * as CopyProgress from "../copy/CopyProgress.ts"
 import type { CopyReport, Entry, Outcome } from "../copy/CopyReport.ts"
 import type { Digest } from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
-import { lasting, oneLine, plural, seconds, size } from "./Format.ts"
+import { lasting, plural, seconds, size } from "./Format.ts"
+import * as Messages from "./Messages.ts"
+import type { Mode } from "./Mode.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
-// words
+// text
 // ---------------------------------------------------------------------------------------------------------------------
 
 const isManifest = ({ descriptor, role }: Entry): boolean =>
@@ -33,7 +34,7 @@ const sentences: Readonly<Record<Exclude<Outcome, "copied">, string>> = {
   kept: "kept as it was"
 }
 
-/** One line about what was dealt with. */
+/** Returns the number of pieces per outcome. */
 const summary = (entries: ReadonlyArray<Entry>): string => {
   const byOutcome = Map.groupBy(entries, ({ outcome }) => outcome)
   const copied = byOutcome.get("copied") ?? []
@@ -48,21 +49,66 @@ const summary = (entries: ReadonlyArray<Entry>): string => {
   return [`copied ${blobs} and ${plural(manifests.length, "manifest")} (${size(bytes)})`, ...others].join(", ")
 }
 
-/** What happened, when all is done. */
-export const conclusion = ({ entries, unknownReferrers }: CopyReport, elapsed: Duration.Duration): string => {
+/** Returns the message about a copy that has succeeded. `prefix` names the destination, if there are several. */
+export const conclusion = (
+  { bytes, destination, entries, requests, unknownReferrers }: CopyReport,
+  elapsed: Duration.Duration,
+  prefix = ""
+): Messages.Message => {
   const { length } = unknownReferrers
   const unknown = length === 0 ? "" : `; the referrers of ${plural(length, "manifest")} are unknown`
-  return `${summary(entries)}, in ${seconds(Duration.toMillis(elapsed))}${unknown}`
+  const millis = Duration.toMillis(elapsed)
+  return {
+    type: "copied",
+    message: `${prefix}${summary(entries)}, in ${seconds(millis)}${unknown}`,
+    destination,
+    bytes,
+    requests,
+    milliseconds: Math.round(millis)
+  }
 }
 
-/** What is said of an event of its own, if anything. */
-const remark = (event: CopyEvent): string | undefined => {
+/** Returns the message about a piece of content that is done. */
+export const settled = ({ descriptor, outcome, role }: Entry, destination?: string): Messages.Message => {
+  const { digest, mediaType, size: bytes } = descriptor
+  return {
+    type: "settled",
+    message: `${outcome} ${role} ${digest} (${size(bytes)})`,
+    role,
+    digest,
+    mediaType,
+    size: bytes,
+    ...destination === undefined ? {} : { destination },
+    outcome
+  }
+}
+
+/** Returns the message about an event, except for the last one. */
+const messageOf = (event: CopyEvent): Messages.Message | undefined => {
   switch (event._tag) {
+    case "Planned": {
+      const { descriptor: { digest, mediaType, size: bytes }, role } = event
+      const message = `planned ${role} ${digest} (${size(bytes)})`
+      return { type: "planned", message, role, digest, mediaType, size: bytes }
+    }
+    case "Started": {
+      const { digest, size: bytes } = event.descriptor
+      return { type: "started", message: `started ${digest} (${size(bytes)})`, digest, size: bytes }
+    }
+    case "Progressed": {
+      const { bytes, descriptor: { digest, size: total } } = event
+      const message = `${digest}: ${size(bytes)} of ${size(total)}`
+      return { type: "progressed", message, digest, size: total, bytes }
+    }
+    case "Settled":
+      return settled(event.entry)
+    case "Retried":
+      return Messages.retried(event.error.registry, event.error.message, event.delay)
     case "Warned":
-      return oneLine(`warning: ${event.registry}: ${event.text}`)
+      return Messages.warning(event.registry, event.text)
     case "Paused":
-      return oneLine(`${event.registry} asks for a pause: waiting ${Duration.format(event.duration)}`)
-    default:
+      return Messages.paused(event.registry, event.duration)
+    case "Done":
       return undefined
   }
 }
@@ -71,7 +117,7 @@ const remark = (event: CopyEvent): string | undefined => {
 // bars
 // ---------------------------------------------------------------------------------------------------------------------
 
-// smaller ones are gone before they can be read
+// minimum size of a blob with a bar, in bytes: bars of smaller blobs disappear before they can be read
 const largeEnough = 8 * 1024 * 1024
 const barsAtMost = 6
 const barWidth = 30
@@ -82,14 +128,16 @@ const bar = (digest: Digest, piece: { readonly size: number; readonly bytes: num
   const hex = digest.slice(digest.indexOf(":") + 1)
   const name = digest.slice(0, digest.length - hex.length + 12)
   const numbers = `${percent} of ${size(piece.size)}`
-  // in a narrow place the bar gives way first, then the name
+  // on a narrow terminal the bar is left out first, then the name
   const room = Math.min(barWidth, width - name.length - numbers.length - " [] ".length)
   if (room < 3) return `${hex.slice(0, Math.max(4, Math.min(12, width - numbers.length - 1)))} ${numbers}`
   const filled = Math.round(part * room)
   return `${name} [${"#".repeat(filled)}${".".repeat(room - filled)}] ${numbers}`
 }
 
-/** The lines about a copy that is under way, for a terminal of some size, at a time in milliseconds. */
+/**
+ * Returns the lines about a running copy at `now`, in milliseconds, for a terminal of `width` columns and `rows` rows.
+ */
 const draw = (
   progress: CopyProgress.CopyProgress,
   now: number,
@@ -122,17 +170,17 @@ const draw = (
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// showing
+// writing
 // ---------------------------------------------------------------------------------------------------------------------
 
-// one that cannot move its cursor is called so
+// it is "dumb" for a terminal that cannot move its cursor
 const term = Config.String("TERM").pipe(Config.withDefault(""))
 
-/** Runs a copy in sight of a person. */
+/** Runs a copy, reports its progress, and returns its report. */
 export const shown = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyEvent, E, R>) {
-  const stdio = yield* Stdio.Stdio
-  const isTerminal = (yield* stdio.stderrIsTerminal) && (yield* Effect.orDie(term)) !== "dumb"
-  const show = isTerminal ? onTerminal : inLines
+  const { detail, format, isTerminal } = yield* Messages.CurrentMode
+  const hasBars = isTerminal && format === "text" && detail === "normal" && (yield* Effect.orDie(term)) !== "dumb"
+  const show = hasBars ? onTerminal : inLines
   let report: CopyReport | undefined
   yield* show(Stream.tap(events, (event) =>
     Effect.sync(() => {
@@ -144,25 +192,29 @@ export const shown = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<Cop
 
 const inLines = <E, R>(events: Stream.Stream<CopyEvent, E, R>) =>
   Stream.runForEach(events, (event) => {
-    const said = remark(event)
-    if (said !== undefined) return Console.error(said)
-    if (event._tag !== "Settled" || event.entry.outcome === "present") return Effect.void
-    const { descriptor, outcome, role } = event.entry
-    return Console.error(`${outcome} ${role} ${descriptor.digest} (${size(descriptor.size)})`)
+    const message = messageOf(event)
+    return message === undefined ? Effect.void : Messages.send(message)
   })
 
-// of a terminal that does not tell
+// size of a terminal that does not report its own
 const usualWidth = 80
 const usualHeight = 24
 
+/** Returns the line above the bars about an event, if it deserves one. */
+const remarkOf = (event: CopyEvent, mode: Mode): string | undefined => {
+  const message = event._tag === "Warned" || event._tag === "Paused" ? messageOf(event) : undefined
+  return message === undefined ? undefined : Messages.render(message, mode)
+}
+
 const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyEvent, E, R>) {
+  const mode = yield* Messages.CurrentMode
   const stdio = yield* Stdio.Stdio
   const { columns, rows } = yield* Terminal.Terminal
   const write = (text: string) => Effect.ignore(Stream.run(Stream.succeed(text), stdio.stderr({ endOnDone: false })))
   let progress = CopyProgress.empty
   let drawn: ReadonlyArray<string> = []
-  // back to where the first line begins, and all from there on is gone; lines that were broken when the terminal became
-  // narrower are several by now
+  // moves the cursor to the start of the first line, and erases everything below; a line takes several rows if the
+  // terminal has become narrower than the line
   const erased = (width: number) => {
     const height = drawn.reduce((height, line) => height + Math.max(1, Math.ceil(line.length / width)), 0)
     return height === 0 ? "" : `\r${height === 1 ? "" : `\x1b[${height - 1}A`}\x1b[J`
@@ -170,7 +222,7 @@ const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyE
   const redraw = (above: string = "") =>
     Effect.gen(function*() {
       const width = (yield* columns) || usualWidth
-      // a line that reaches the edge would be two on some terminals
+      // some terminals break a line that reaches the right edge
       const room = Math.max(1, width - 1)
       const lines = draw(progress, yield* Clock.currentTimeMillis, room, (yield* rows) || usualHeight)
         .map((line) => line.slice(0, room))
@@ -186,8 +238,8 @@ const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyE
   const clock = yield* Clock.Clock
   const following = Stream.runForEach(events, (event) => {
     progress = CopyProgress.update(progress, event, clock.currentTimeMillisUnsafe())
-    const said = remark(event)
-    return said === undefined ? Effect.void : redraw(`${said}\n`)
+    const remark = remarkOf(event, mode)
+    return remark === undefined ? Effect.void : redraw(`${remark}\n`)
   })
   yield* Effect.raceFirst(following, Effect.repeat(redraw(), Schedule.spaced("100 millis"))).pipe(
     Effect.ensuring(erase)

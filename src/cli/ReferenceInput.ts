@@ -1,20 +1,19 @@
 /**
- * References as people type them: `docker.io` and `latest` may be left out.
+ * Parses references as people type them: without a host, they are on Docker Hub.
  */
 import * as CliError from "effect/cli/CliError"
 import * as Result from "effect/Result"
+import * as DockerHub from "../DockerHub.ts"
 import * as Reference from "../Reference.ts"
 
-/** The command was called in a way that makes no sense. */
+/** Makes the error about arguments that do not make sense. */
 export const misuse = (message: string): CliError.ValidationError => new CliError.ValidationError({ message })
 
-/** Reads what names a repository, an image, or content in it; without a host it is on Docker Hub. */
+/** Reads a reference. Default: `docker.io` as the host, and `library` before a short name there. */
 export const readReference = (input: string): Result.Result<Reference.Reference, Reference.InvalidReference> =>
-  Result.flatMap(Reference.parseRelative(input), ({ registry = "docker.io", repository, ...part }) => {
-    const isShort = registry === "docker.io" && !repository.includes("/")
-    return Reference.parse(
-      Reference.format({ registry, repository: isShort ? `library/${repository}` : repository, ...part })
-    )
+  Result.flatMap(Reference.parseRelative(input), ({ registry = DockerHub.host, repository, ...part }) => {
+    const name = registry === DockerHub.host ? DockerHub.fullName(repository) : repository
+    return Reference.parse(Reference.format({ registry, repository: name, ...part }))
   })
 
 /** Reads a host, with its port if it has one. */
@@ -28,6 +27,6 @@ export const readTag = (input: string): Result.Result<Reference.Tag, { readonly 
   Result.flatMap(
     Reference.parse(`registry.test/image:${input}`),
     ({ tag }) =>
-      // a digest behind an @ is none of it
+      // refuses a digest after an @, which is not part of the tag
       tag === input ? Result.succeed(tag) : Result.fail({ problem: "character \"@\" is not allowed" })
   ).pipe(Result.mapError(({ problem }) => ({ message: `${JSON.stringify(input)} is not a tag: ${problem}` })))

@@ -5,6 +5,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { Descriptor } from "../Descriptor.ts"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
@@ -14,11 +15,11 @@ import * as Output from "./Output.ts"
 export const ResolveCommand = Command.make(
   "resolve",
   {
-    image: Flags.place("image", "Whose digest: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE"),
+    image: Flags.place("image", "Image: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE"),
     platform: Flags.platform(
-      "The digest of the image for this platform, such as linux/arm64 or windows(10.0.17763)/amd64"
+      "Print the digest of the image for this platform, such as linux/arm64 or windows(10.0.17763)/amd64"
     ).pipe(Flag.optional),
-    fullRef: Flags.onOff("full-ref", "Print the whole reference by digest"),
+    fullRef: Flags.onOff("full-ref", "Print the whole reference with the digest"),
     json: Flags.json,
     connection: Connection.flags
   },
@@ -32,7 +33,7 @@ export const ResolveCommand = Command.make(
           Option.isNone(platform) ? {} : { platform: platform.value }
         )
         const { digest } = descriptor
-        if (json) return yield* Output.json(descriptor)
+        if (json) return yield* Output.json(Descriptor, descriptor)
         yield* Output.line(fullRef ? format({ digest }) : digest)
       })
     )
@@ -40,18 +41,18 @@ export const ResolveCommand = Command.make(
 ).pipe(
   Connection.provide("image"),
   Command.withAlias("digest"),
-  Command.withShortDescription("The digest that a tag points at"),
+  Command.withShortDescription("Prints the digest that a tag points at"),
   Command.withDescription(
-    "Prints the digest that a tag points at. With --json it prints the descriptor: type, digest and size."
+    "Prints the digest that a tag points at. With --json, prints the descriptor: media type, digest and size."
   ),
   Command.withExamples([
     {
       command: "effect-oci resolve ghcr.io/team/app:1",
-      description: "The digest of an image, or of an index of images"
+      description: "Print the digest of an image or image index"
     },
     {
       command: "effect-oci resolve --platform linux/arm64 --full-ref ghcr.io/team/app:1",
-      description: "Pin the image for one platform"
+      description: "Print a reference that pins the image for one platform"
     }
   ])
 )

@@ -1,5 +1,5 @@
 /**
- * The limits of `serve`, as flags.
+ * The flags for the limits of `serve`.
  */
 import * as Flag from "effect/cli/Flag"
 import * as Option from "effect/Option"
@@ -10,30 +10,33 @@ const count = (name: string, description: string) => Flags.positive(name, descri
 
 const size = (name: string, description: string) => Flags.size(name, description).pipe(Flag.optional)
 
-/** The flags, for the definition of the verb. */
+/** The flags. */
 export const flags = {
   maxBlob: size("max-blob", "Maximum size of a blob. Default: 100GiB"),
-  maxRepository: size("max-repository", "Maximum size of all content of one repository. Default: any"),
+  maxRepository: size("max-repository", "Maximum size of all content of one repository. Default: unlimited"),
   maxTotal: size(
     "max-total",
-    "Maximum size of all content. Default: any in a folder, half of the machine's memory without"
+    "Maximum size of all content. Default: unlimited in a folder, or else half of the memory of the machine"
   ),
   maxUploads: count("max-uploads", "Maximum number of open upload sessions. Default: 10000"),
   maxClientUploads: count(
     "max-client-uploads",
-    "Maximum number of open upload sessions of one client, which is a user, or an address without --user. Default: 1000"
+    "Maximum number of open upload sessions per client, which is a user, or without --user an address. Default: 1000"
   ),
   maxRequests: count("max-requests", "Maximum number of requests in flight. Default: 10000"),
   maxClientRequests: count(
     "max-client-requests",
-    "Maximum number of requests in flight of one client. Default: 2000"
+    "Maximum number of requests in flight per client. Default: 2000"
   ),
-  maxClientRate: count("max-client-rate", "Maximum number of requests of one client per minute. Default: 100000"),
+  maxClientRate: count("max-client-rate", "Maximum number of requests per client and minute. Default: 100000"),
   maxMemory: size(
     "max-memory",
-    "Maximum size of the manifests and lists that are received or sent at the same time. Default: 128MiB"
+    "Maximum total size of the manifests and lists in transfer. Default: 128MiB"
   ),
-  maxClientMemory: size("max-client-memory", "Maximum size of those of one client. Default: 64MiB"),
+  maxClientMemory: size(
+    "max-client-memory",
+    "Maximum total size of the manifests and lists in transfer per client. Default: 64MiB"
+  ),
   minBodyRate: size("min-body-rate", "Minimum rate of request and response bodies, per second. Default: 1KiB")
 }
 
@@ -49,7 +52,7 @@ interface Values {
   readonly minBodyRate: Option.Option<number>
 }
 
-/** Returns the options of the server that the flags stand for. */
+/** Returns the options of the server that the flags set. */
 export const optionsOf = (values: Values): RegistryServer.Options => ({
   uploadLimit: Option.getOrUndefined(values.maxBlob),
   sessionLimit: Option.getOrUndefined(values.maxUploads),

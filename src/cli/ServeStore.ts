@@ -24,7 +24,9 @@ const problems: Readonly<Record<string, string>> = {
 const unusable = (directory: string, verb: string) => ({ reason }: PlatformError) =>
   new Failure({ message: `cannot ${verb} the folder ${directory}: ${problems[reason._tag] ?? reason._tag}` })
 
-/** Creates a folder and those above it. Node's own way to do that does not end below `/proc`. */
+/**
+ * Creates a folder and its parents. The recursive option of Node is not used, because it does not end below `/proc`.
+ */
 const create = (directory: string): Effect.Effect<void, PlatformError, FileSystem.FileSystem | Path.Path> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -38,7 +40,7 @@ const create = (directory: string): Effect.Effect<void, PlatformError, FileSyste
     )
   }).pipe(Effect.catchIf(({ reason }) => reason._tag === "AlreadyExists", () => Effect.void))
 
-/** Fails unless the folder can be used: read, and created and written to if the registry may change. */
+/** Fails unless the folder can be read, and for `write` also created and written to. */
 const checkFolder = Effect.fnUntraced(
   function*(directory: string, use: "read" | "write") {
     const fs = yield* FileSystem.FileSystem
@@ -55,18 +57,18 @@ const checkFolder = Effect.fnUntraced(
   Effect.scoped
 )
 
-/** How much the store may hold, as the flags say. */
+/** The flags that limit the size of the store. */
 interface Limits {
   readonly maxRepository: Option.Option<number>
   readonly maxTotal: Option.Option<number>
 }
 
-/** Opens the registry in a folder, or makes one in memory. Fails if the folder cannot be served. */
+/** Opens the registry in a folder, or makes a registry in memory. Fails if the folder cannot be served. */
 export const open = Effect.fnUntraced(
   function*(directory: Option.Option<string>, use: "read" | "write", { maxRepository, maxTotal }: Limits) {
     const maximumRepositorySize = Option.getOrUndefined(maxRepository)
     if (Option.isNone(directory)) {
-      // the rest of the machine needs memory as well
+      // half, because other processes need memory as well
       const maximumSize = Option.getOrElse(maxTotal, () => Math.floor(Os.totalmem() / 2))
       return yield* MemoryRegistry.make({ maximumRepositorySize, maximumSize })
     }
@@ -79,7 +81,7 @@ export const open = Effect.fnUntraced(
   }
 )
 
-/** Returns the registry to serve: the store; or a registry elsewhere, with the store as its cache. */
+/** Returns the registry to serve: the store, or the registry of `--proxy` with the store as its cache. */
 export const inFrontOf = Effect.fnUntraced(function*(proxied: Option.Option<Host>, store: Registry) {
   if (Option.isNone(proxied)) return store
   const namespace = yield* Namespace.Namespace

@@ -20,7 +20,7 @@ interface User {
 const parse = (input: string) => {
   const [, name, file] = /^([^:]+):(.+)$/s.exec(input) ?? []
   return name === undefined || file === undefined
-    ? Effect.fail(misuse(`--user is NAME:PASSWORD_FILE, not ${JSON.stringify(input)}`))
+    ? Effect.fail(misuse(`--user must be NAME:PASSWORD_FILE, not ${JSON.stringify(input)}`))
     : Effect.succeed<User>({ name, file })
 }
 
@@ -29,10 +29,12 @@ const readPassword = Effect.fnUntraced(function*({ file, name }: User) {
   const fs = yield* FileSystem.FileSystem
   const content = yield* Effect.mapError(
     fs.readFileString(file),
-    () => new Failure({ message: `the password of ${name} cannot be read from ${file}` })
+    () => new Failure({ message: `cannot read the password of ${name} from ${file}` })
   )
   const password = content.split(/\r?\n/, 1)[0] ?? ""
-  if (password === "") return yield* new Failure({ message: `there is no password for ${name} in ${file}` })
+  if (password === "") {
+    return yield* new Failure({ message: `cannot read the password of ${name}: the first line of ${file} is empty` })
+  }
   return [name, Redacted.make(password)] as const
 })
 
@@ -40,8 +42,8 @@ const readAll = (users: ReadonlyArray<User>) =>
   Effect.map(Effect.forEach(users, readPassword), (entries) => Authentication.passwords(Object.fromEntries(entries)))
 
 /**
- * Makes the authentication of these users, if there are any. Their files are read again at each SIGHUP while the scope
- * is open; if one of them cannot be read then, the former passwords stay.
+ * Makes the authentication of these users, or returns `undefined` if there are none. Each SIGHUP reads their files
+ * again while the scope is open. If one of them cannot be read, the former passwords stay valid.
  */
 export const authentication = Effect.fnUntraced(function*(inputs: ReadonlyArray<string>): Effect.fn.Return<
   Authentication.Authentication | undefined,
@@ -55,7 +57,7 @@ export const authentication = Effect.fnUntraced(function*(inputs: ReadonlyArray<
   yield* Queue.take(received).pipe(
     Effect.andThen(readAll(users)),
     Effect.matchEffect({
-      onFailure: ({ message }) => Effect.logError(`the former passwords stay: ${message}`),
+      onFailure: ({ message }) => Effect.logError(`the former passwords stay valid: ${message}`),
       onSuccess: (current) =>
         Effect.suspend(() => {
           check = current

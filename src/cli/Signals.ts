@@ -10,7 +10,7 @@ export type Signal = "SIGTERM" | "SIGHUP"
 
 interface Handler {
   readonly received: Queue.Queue<void>
-  /** How long the command may go on after the signal. */
+  /** Maximum time that the command may continue after the signal. */
   readonly limit: Duration.Duration
 }
 
@@ -30,7 +30,7 @@ export const handle = (
     () => Effect.sync(() => handlers.delete(signal))
   )
 
-/** Passes a signal on to its handler. Returns how long the command may go on, or `undefined` if it has no handler. */
+/** Passes a signal to its handler. Returns the time that the command may continue, or `undefined` without a handler. */
 export const raise = (signal: Signal): Duration.Duration | undefined => {
   const handler = handlers.get(signal)
   if (handler !== undefined) Queue.offerUnsafe(handler.received, undefined)

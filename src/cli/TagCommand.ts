@@ -5,22 +5,27 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { Digest } from "../Digest.ts"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
 import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
 
+/** Schema of the result. */
+export const Tagged = Schema.Struct({ digest: Digest, references: Schema.Array(Schema.String) })
+
 export const TagCommand = Command.make(
   "tag",
   {
-    image: Flags.place("image", "What to tag: host/repository, oci:DIR or oci-archive:FILE, by tag or digest"),
-    tags: Flags.tagArgument("tag", "The tag it gets besides, in the same repository").pipe(Argument.atLeast(1)),
+    image: Flags.place("image", "Image: host/repository, oci:DIR or oci-archive:FILE, with a tag or a digest"),
+    tags: Flags.tagArgument("tag", "Additional tag in the same repository").pipe(Argument.atLeast(1)),
     ifTagExists: Flag.Literals("if-tag-exists", ["replace", "keep", "fail"]).pipe(
       Flag.withMetavar("replace|keep|fail"),
       Flag.withDescription(
-        "What to do where a tag points elsewhere: move it; change nothing; or fail. replace unless given"
+        "If a tag has another digest: move it (replace), change nothing (keep) or fail. Default: replace"
       ),
       Flag.withDefault("replace")
     ),
@@ -42,18 +47,20 @@ export const TagCommand = Command.make(
         return { digest: root.digest, references: tags.map((tag) => place.format({ tag })) }
       })
     )
-    if (json) return yield* Output.json(result)
+    if (json) return yield* Output.json(Tagged, result)
     yield* Output.lines(Stream.fromIterable(result.references.map((reference) => `${reference}@${result.digest}`)))
   })
 ).pipe(
   Connection.provide("image"),
-  Command.withShortDescription("Give an image further tags"),
-  Command.withDescription("Points further tags of the same repository at an image, without moving its content."),
+  Command.withShortDescription("Adds tags to an image"),
+  Command.withDescription(
+    "Points additional tags of the same repository at an image, without a transfer of its content."
+  ),
   Command.withExamples([
     { command: "effect-oci tag ghcr.io/team/app:1.4.2 1.4 1 latest", description: "Move the tags of a release" },
     {
       command: "effect-oci tag --if-tag-exists fail oci:images:app stable",
-      description: "Tag in a folder, unless it is tagged"
+      description: "Add a tag in a folder, unless the tag exists"
     }
   ])
 )

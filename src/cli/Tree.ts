@@ -1,5 +1,5 @@
 /**
- * Content as a tree: in lines for a terminal, or as a mermaid flowchart.
+ * Formats the content of an image as a tree of lines, or as a Mermaid flowchart.
  */
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
@@ -10,12 +10,12 @@ import type { ImageContent } from "./ImageContent.ts"
 
 const ends: Readonly<Record<NonNullable<ImageContent["ends"]>, string>> = {
   repeated: "shown above",
-  missing: "not there",
-  unknown: "not understood",
+  missing: "missing",
+  unknown: "unknown type",
   deep: "too deep to follow"
 }
 
-/** What a manifest is, in the order of importance. */
+/** Returns the properties of a manifest, the most important first. */
 const words = ({ artifactType, ends: end, mediaType, platform, size }: ImageContent): ReadonlyArray<string> => [
   ...platform === undefined ? [] : [Platform.format(platform)],
   artifactType || Format.kind(mediaType) || "manifest",
@@ -23,11 +23,11 @@ const words = ({ artifactType, ends: end, mediaType, platform, size }: ImageCont
   ...end === undefined ? [] : [ends[end]]
 ]
 
-/** What a layer is packed as: `tar+gzip`; or its type, if it is no layer of an image. */
+/** Returns the format of a layer, such as `tar+gzip`, or its media type if it is not a layer of an image. */
 const packing = ({ mediaType }: Descriptor): string =>
   /^application\/vnd\.(?:oci\.image\.layer|docker\.image\.rootfs)\..*?(tar.*)$/s.exec(mediaType)?.[1] ?? mediaType
 
-/** The blobs of a tree, each once. */
+/** Returns the sizes of the blobs of a tree by digest. */
 const blobsOf = (content: ImageContent, blobs: Map<Digest, number> = new Map()): ReadonlyMap<Digest, number> => {
   for (const { digest, size } of [...content.config === undefined ? [] : [content.config], ...content.layers ?? []]) {
     blobs.set(digest, size)
@@ -71,12 +71,12 @@ const lineOf = (content: ImageContent, ...names: ReadonlyArray<string>): Line =>
   return { text: [...names, first, content.digest, ...rest].join("  "), below: below(content) }
 }
 
-/** A tree in lines, for people. */
+/** Formats a tree as lines. */
 export const text = (name: string, content: ImageContent): ReadonlyArray<string> => {
   const blobs = blobsOf(content)
   const bytes = Array.from(blobs.values()).reduce((sum, size) => sum + size, 0)
   const total = `${Format.plural(blobs.size, "blob")}, ${Format.size(bytes)}`
-  return [...draw(lineOf(content, name)), `in all: ${total}`]
+  return [...draw(lineOf(content, name)), `total: ${total}`]
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ const escaped = (text: string): string =>
 
 const short = (digest: Digest): string => digest.slice(0, digest.indexOf(":") + 13)
 
-/** A tree as a flowchart. What is in it more than once is one node, and what refers to a manifest points at it. */
+/** Formats a tree as a flowchart. Repeated content is one node, and referrers point at their subject. */
 export const mermaid = (name: string, content: ImageContent): ReadonlyArray<string> => {
   const ids = new Map<Digest, string>()
   const lines = new Set<string>()

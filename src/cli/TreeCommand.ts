@@ -5,6 +5,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
@@ -14,16 +15,21 @@ import * as Output from "./Output.ts"
 import { misuse } from "./ReferenceInput.ts"
 import * as Tree from "./Tree.ts"
 
+/** Schema of the result. */
+export const ContentTree = Schema.Struct({ reference: Schema.String, ...ImageContent.fields })
+
 export const TreeCommand = Command.make(
   "tree",
   {
-    image: Flags.place("image", "Whose tree: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE"),
-    platform: Flags.platform("The tree of the image for this platform, such as linux/arm64").pipe(Flag.optional),
+    image: Flags.place("image", "Image: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE"),
+    platform: Flags.platform("Show the tree of the image for this platform, such as linux/arm64").pipe(Flag.optional),
     referrers: Flag.Boolean("referrers").pipe(
-      Flag.withDescription("Show what refers to each manifest too; --no-referrers leaves it out, and asks less"),
+      Flag.withDescription(
+        "Show the referrers of each manifest; --no-referrers omits them, and needs fewer requests. Default: shown"
+      ),
       Flag.withDefault(true)
     ),
-    mermaid: Flags.onOff("mermaid", "Print it as a mermaid flowchart"),
+    mermaid: Flags.onOff("mermaid", "Print a Mermaid flowchart"),
     json: Flags.json,
     connection: Connection.flags
   },
@@ -38,21 +44,24 @@ export const TreeCommand = Command.make(
           ...Option.isNone(platform) ? {} : { platform: platform.value }
         })
         const name = place.format(place.end)
-        if (json) return yield* Output.json({ reference: name, ...content })
+        if (json) return yield* Output.json(ContentTree, { reference: name, ...content })
         yield* Output.text(mermaid ? Tree.mermaid(name, content) : Tree.text(name, content))
       })
     )
   })
 ).pipe(
   Connection.provide("image"),
-  Command.withShortDescription("What an image consists of, and what refers to it"),
+  Command.withShortDescription("Shows the content and referrers of an image as a tree"),
   Command.withDescription(
-    "Shows an image as a tree: the platforms of an index, the config and layers of each with their sizes, and what refers to " +
-      "any of them: signatures, SBOMs, attestations."
+    "Shows an image as a tree: the platforms of an index, the config and layers of each with their sizes, and the " +
+      "referrers of each: signatures, SBOMs, attestations."
   ),
   Command.withExamples([
-    { command: "effect-oci tree ghcr.io/team/app:1", description: "All of an image" },
-    { command: "effect-oci tree --mermaid oci:images:app > app.mmd", description: "A diagram of what is in a folder" },
-    { command: "effect-oci tree --json --no-referrers ghcr.io/team/app:1", description: "For another program to read" }
+    { command: "effect-oci tree ghcr.io/team/app:1", description: "Show all content of an image" },
+    {
+      command: "effect-oci tree --mermaid oci:images:app > app.mmd",
+      description: "Draw a diagram of an image in a folder"
+    },
+    { command: "effect-oci tree --json --no-referrers ghcr.io/team/app:1", description: "Print the tree as JSON" }
   ])
 )

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The command from its first moment on. Nothing is loaded but what it needs for what it is asked.
+ * The entry of the command. It loads only the modules that the arguments need.
  */
 import * as module from "node:module"
 import { setFlagsFromString } from "node:v8"
@@ -11,8 +11,8 @@ const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
 const [first, second] = process.argv.slice(2)
 
 if (major < 22 || major === 22 && minor < 19) {
-  // what is imported statically would fail on an old Node before this could say so
-  process.stderr.write(`effect-oci: it needs Node 22.19 or newer, and this is ${process.versions.node}\n`)
+  // checked here, because the static imports of the other modules fail on an old Node
+  streams.complain(`cannot run on Node ${process.versions.node}: Node 22.19 or newer is required`)
   process.exitCode = 1
 } else if (second === undefined && (first === "--version" || first === "-v")) {
   streams.watch()
@@ -27,7 +27,7 @@ if (major < 22 || major === 22 && minor < 19) {
     // one that has its full size from the start is collected less often, which saves a tenth of the time of a copy
     setFlagsFromString("--min-semi-space-size=16")
   }
-  // Deno has none
+  // Deno has no compile cache
   module.enableCompileCache?.()
   void import("./run.ts")
 }

@@ -16,8 +16,8 @@ const exitAfter = (code: number, delay: Duration.Duration) =>
 
 let isEnding = false
 
-// The first signal interrupts the command, unless its verb handles the signal. A second one ends it, and so does
-// cleaning up for too long.
+// the first signal interrupts the command, unless its verb handles the signal; a second signal ends the process, and so
+// does a cleanup of more than 1.5 seconds
 const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
   const interrupt = () => {
     exitAfter(130, isEnding ? Duration.zero : Duration.millis(1500))
@@ -32,7 +32,7 @@ const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
   }
   process.on("SIGINT", interrupt)
   process.on("SIGTERM", terminate)
-  // a terminal that is closed is no reason to leave things behind
+  // a closed terminal interrupts the command as well, so that it cleans up
   process.on("SIGHUP", () => Signals.raise("SIGHUP") ?? terminate())
   fiber.addObserver((exit) =>
     teardown(exit, (code) => {
@@ -48,7 +48,7 @@ const args = process.argv.slice(2)
 // the heap of a server is limited from the start
 const limitHeap = args[0] === "serve" ? Effect.void : Effect.forkChild(Heap.limitGrowth(50))
 
-// stderr may be a terminal where stdout is none
+// stderr may be a terminal even if stdout is not
 const command = Effect.andThen(limitHeap, Program.run(args)).pipe(
   Effect.updateService(Terminal.Terminal, (terminal) =>
     Terminal.make({

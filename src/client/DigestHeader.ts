@@ -1,6 +1,6 @@
 /**
- * The digest that a registry tells of what it took or has: `Docker-Content-Digest`, which may be left aside, and if it is
- * not must be true (distribution-spec, "Pulling manifests", "Pushing Manifests").
+ * The `Docker-Content-Digest` header: the digest of the content that a registry stores or returns. It may be absent,
+ * and must be correct otherwise (distribution-spec, "Pulling manifests", "Pushing Manifests").
  */
 import * as Effect from "effect/Effect"
 import * as Digest from "../Digest.ts"
@@ -10,13 +10,13 @@ import type * as Connection from "./Connection.ts"
 
 type Headers = Connection.Received["headers"]
 
-/** The digest, where one is told. */
+/** Returns the digest in the headers, if they contain a valid one. */
 export const read = (headers: Headers): Digest.Digest | undefined => {
-  const told = headers["docker-content-digest"]
-  return Digest.isDigest(told) ? told : undefined
+  const digest = headers["docker-content-digest"]
+  return Digest.isDigest(digest) ? digest : undefined
 }
 
-/** Fails where another digest of the same algorithm is told. One of another algorithm may be of the same content. */
+/** Fails if the headers contain another digest of the same algorithm. One of another algorithm may be correct. */
 export const agree = (
   connection: Connection.Connection,
   call: Connection.Call,

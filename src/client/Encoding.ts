@@ -1,6 +1,6 @@
 /**
- * Content codings of bodies (RFC 9110, 8.4). Every request asks for bodies as they are. Some servers encode them all
- * the same, and some label a gzip layer as encoded that is not (mod_mime).
+ * Content codings of bodies (RFC 9110, 8.4). Every request asks for unencoded bodies, but some servers encode them
+ * nevertheless, and others (mod_mime) label an unencoded gzip layer as encoded.
  */
 import * as Effect from "effect/Effect"
 import type { Headers } from "effect/http/Headers"
@@ -8,7 +8,7 @@ import * as Stream from "effect/Stream"
 import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 
-/** Returns the coding that a body is labelled with, if there is one. */
+/** Returns the coding with which a body is labelled, or `undefined` if it has no label. */
 export const labelOf = (headers: Headers): string | undefined => {
   const label = (headers["content-encoding"] ?? "").trim().toLowerCase()
   return label === "" || label === "identity" ? undefined : label
@@ -16,7 +16,7 @@ export const labelOf = (headers: Headers): string | undefined => {
 
 const formats: Readonly<Record<string, "gzip" | "deflate">> = { gzip: "gzip", "x-gzip": "gzip", deflate: "deflate" }
 
-/** Decodes a body, as it comes. Fails with `UnexpectedResponse` if it is not encoded like this. */
+/** Decodes a body while it arrives. Fails with `UnexpectedResponse` if it is not in that coding. */
 export const decode = <E>(
   self: Stream.Stream<Uint8Array, E>,
   label: string,
@@ -33,7 +33,7 @@ export const decode = <E>(
         failure = error
       })))
     return Stream.fromReadableStream<Uint8Array, E>({
-      // as the platform types it, it does not take what it reads
+      // in the types of the platform, this stream does not accept the chunks that it reads
       evaluate: () =>
         readable.pipeThrough(new DecompressionStream(format) as ReadableWritablePair<Uint8Array, Uint8Array>),
       onError: () => failure ?? unexpected("and cannot be decoded")
@@ -41,10 +41,10 @@ export const decode = <E>(
   }))
 }
 
-/** Returns true if a body is a document already, whatever its label says. */
+/** Returns true if a body begins as a JSON or XML document, and therefore is not encoded, in spite of its label. */
 const isDocument = (bytes: Uint8Array): boolean => /^\s*[{[<]/.test(new TextDecoder().decode(bytes.subarray(0, 100)))
 
-/** Decodes a document of at most `limit` bytes, if it is labelled and encoded. */
+/** Decodes a document, if it is labelled and encoded. Fails with `ContentTooLarge` if it exceeds `limit` bytes. */
 export const document = Effect.fnUntraced(function*(
   { bytes, headers }: { readonly bytes: Uint8Array; readonly headers: Headers },
   limit: number,

@@ -1,29 +1,18 @@
 /**
- * What an answer that is no success means: from an HTTP response to a `RegistryError` reason.
+ * Conversion of an error response to the reason of a `RegistryError`.
  *
- * The status speaks first, since registries disagree on codes; then the code of the error document, where there is one;
- * then what was asked for.
+ * The status takes precedence, because registries disagree on codes; then the code of the error document, if it has
+ * one; then the kind of resource that the request was for.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import type { Headers } from "effect/http/Headers"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import type * as ErrorBody from "../http/ErrorBody.ts"
 import * as RetryAfter from "../http/RetryAfter.ts"
-import * as MediaType from "../MediaType.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 
-/** A header that holds a number of bytes. */
-export const naturalHeader = (value: string | undefined): number | undefined =>
-  value !== undefined && /^[0-9]{1,15}$/.test(value.trim()) ? Number(value) : undefined
-
-/** Returns true for a web page, by its type or by its beginning. */
-export const isWebPage = (headers: Headers, bytes: Uint8Array = new Uint8Array()): boolean =>
-  /^(?:text\/html|application\/xhtml\+xml)$/.test(MediaType.fromContentType(headers["content-type"] ?? "")) ||
-  /^\s*<(?:!doctype html|html)/i.test(new TextDecoder().decode(bytes.subarray(0, 1000)))
-
-/** What a request was for: it decides what "not found" means. */
+/** Kind of resource that a request is for. It decides the reason for "not found". */
 export type ResourceKind = "blob" | "manifest" | "upload" | "referrers" | "repository" | "registry"
 
 const byCode = {
@@ -47,7 +36,7 @@ const notFound = {
   blob: RegistryError.BlobUnknown,
   manifest: RegistryError.ManifestUnknown,
   upload: RegistryError.BlobUploadUnknown,
-  // there is such an endpoint, or there is not (distribution-spec, "Listing Referrers")
+  // 404 means that the registry lacks this endpoint (distribution-spec, "Listing Referrers")
   referrers: RegistryError.Unsupported,
   repository: RegistryError.NameUnknown,
   registry: RegistryError.UnexpectedResponse
@@ -56,8 +45,8 @@ const notFound = {
 const isCode = (code: string): code is keyof typeof byCode => Object.hasOwn(byCode, code)
 
 /**
- * The reason behind a response of status 400 or above, or of another status than was to be expected. A registry that
- * knows who asks, and asks all the same, denies.
+ * Converts a response of status 400 or above, or of another unexpected status, to a reason. `isKnown` is true if the
+ * registry has refused a token that was issued for these credentials and this request: then 401 is `Denied`.
  */
 export const reasonOf = Effect.fnUntraced(function*(
   target: ResourceKind,
@@ -75,7 +64,7 @@ export const reasonOf = Effect.fnUntraced(function*(
   if (status === 401 && !isKnown) return new RegistryError.Unauthorized(answer)
   if (status === 401 || status === 403) return new RegistryError.Denied(answer)
   if (status === 429) return new RegistryError.TooManyRequests({ ...answer, ...pause })
-  // distribution 2.8 calls a session that is gone invalid
+  // distribution 2.8 says BLOB_UPLOAD_INVALID for a session that does not exist
   if (status === 404 && target === "upload") return new RegistryError.BlobUploadUnknown(answer)
   if (status === 413) return new RegistryError.ContentTooLarge(answer)
   if (status === 416) {

@@ -1,12 +1,16 @@
 /**
- * External layers over HTTP: fetched from the `urls` of their descriptor, without credentials, from where the address
- * policy allows a public registry, or the registry that has the descriptor, to lead.
+ * External layers over HTTP.
+ *
+ * A layer is fetched from the `urls` of its descriptor, without credentials, from addresses to which the address policy
+ * allows a public registry, or the registry that has the descriptor, to lead.
  */
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
+import type { HttpClientError } from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as BlobSource from "../BlobSource.ts"
 import type { Descriptor } from "../Descriptor.ts"
@@ -14,19 +18,30 @@ import type * as ExternalBlobs from "../ExternalBlobs.ts"
 import { SizeMismatch } from "../Hasher.ts"
 import * as AddressPolicy from "../http/AddressPolicy.ts"
 import * as Redirects from "../http/Redirects.ts"
+import * as ResponseBody from "../http/ResponseBody.ts"
 import * as Spans from "../http/Spans.ts"
 import * as TransportFailure from "../http/TransportFailure.ts"
 import * as Metrics from "../Metrics.ts"
 import * as Reference from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
+import * as Retries from "../Retries.ts"
 import { excerpt } from "../Text.ts"
-import * as Blobs from "./Blobs.ts"
 import { HeadersTimeout } from "./Connection.ts"
-import * as ErrorResponse from "./ErrorResponse.ts"
-import * as UploadBody from "./UploadBody.ts"
+import * as Encoding from "./Encoding.ts"
 
 // maximum number of URLs of one descriptor that are tried
 const urlLimit = 8
+
+/** A transfer from one URL. */
+interface Transfer {
+  readonly client: HttpClient.HttpClient.With<HttpClientError, Scope.Scope>
+  readonly url: URL
+  /** Address of the registry that has the descriptor. */
+  readonly registry: URL
+  readonly size: number
+  /** True if the server encodes the body, so that a range of it could not be decoded. */
+  isEncoded: boolean
+}
 
 /**
  * Returns the address of the registry, for the address policy: a folder or an archive is trusted as little as a public
@@ -45,104 +60,99 @@ const parse = (url: string): URL | undefined => {
   return parsed
 }
 
-/** Makes what fetches external layers by an HTTP client. */
-export const make = (client: HttpClient.HttpClient): ExternalBlobs.Open => {
-  const streaming = HttpClient.withScope(client)
+const failing = (registry: string) => RegistryError.failing(registry)("getBlob")
 
-  const openOnce = Effect.fnUntraced(function*(
-    registry: string,
-    url: URL,
-    { size }: Descriptor,
-    offset: number
-  ) {
-    const fail = (reason: RegistryError.Reason) =>
-      new RegistryError.RegistryError({ operation: "getBlob", registry: url.host, reason })
-    const origin = originOf(registry)
+/** Sends one request, after the policy has allowed its address. */
+const exchange = (transfer: Transfer) =>
+  Effect.fnUntraced(function*(request: HttpClientRequest.HttpClientRequest) {
+    const fail = failing(transfer.url.host)
     const duration = yield* HeadersTimeout
-    const send = Effect.fnUntraced(function*(request: HttpClientRequest.HttpClientRequest) {
-      const to = new URL(request.url)
-      const objection = yield* AddressPolicy.objection(origin, to)
-      if (objection !== undefined) {
-        return yield* fail(new RegistryError.UnexpectedResponse({ detail: `it leads to ${to.origin}: ${objection}` }))
-      }
-      yield* Metrics.tell({ _tag: "Requested", registry: to.host, method: request.method })
-      return yield* AddressPolicy.led(origin)(streaming.execute(request)).pipe(
-        Effect.mapError((cause) => fail(TransportFailure.transport(cause))),
-        Effect.timeoutOrElse({
-          duration,
-          orElse: () => Effect.fail(fail(new RegistryError.Timeout({ phase: "headers", after: duration })))
-        }),
-        Spans.traced(request)
-      )
-    })
-    const headers = { "accept-encoding": "identity", ...offset === 0 ? {} : { range: `bytes=${offset}-` } }
-    const response = yield* Redirects.follow(send, HttpClientRequest.get(url.href, { headers }))
-    return yield* Effect.mapError(contentOf(response, size, offset), fail)
+    yield* Metrics.tell({ _tag: "Requested", registry: new URL(request.url).host, method: request.method })
+    return yield* transfer.client.execute(request).pipe(
+      Effect.mapError((cause) => fail(TransportFailure.transport(cause))),
+      Effect.timeoutOrElse({
+        duration,
+        orElse: () => Effect.fail(fail(new RegistryError.Timeout({ phase: "headers", after: duration })))
+      }),
+      Spans.traced(request)
+    )
   })
 
-  /** Reads a layer from `position` on, resumes if the transfer breaks off, and moves `position` along. */
-  const resuming = (registry: string, url: URL, descriptor: Descriptor, position: { offset: number }) =>
-    Stream.suspend(() => {
-      const start = position.offset
-      const open = (read: number) => Stream.unwrap(openOnce(registry, url, descriptor, start + read))
-      return Stream.mapArray(Blobs.resuming(open(0), open), (chunks) => {
-        for (const { length } of chunks) position.offset += length
-        return chunks
-      })
-    })
-
-  return (descriptor, { offset, registry }) =>
-    Stream.suspend(() => {
-      const { urls = [] } = descriptor
-      const nowhere = Stream.fail(
-        new RegistryError.RegistryError({
-          operation: "getBlob",
-          registry,
-          reason: new RegistryError.BlobUnknown({
-            detail: `none of its URLs is one of HTTP: ${excerpt(urls.join(", "))}`
-          })
-        })
-      )
-      const position = { offset }
-      const [first, ...others] = urls.flatMap((url) => parse(url) ?? []).slice(0, urlLimit)
-      if (first === undefined) return nowhere
-      return others.reduce(
-        (stream, url) => Stream.catch(stream, () => resuming(registry, url, descriptor, position)),
-        resuming(registry, first, descriptor, position)
-      )
-    })
-}
+/** Opens the layer at an offset. */
+const open = Effect.fnUntraced(function*(transfer: Transfer, offset: number) {
+  const { registry, url } = transfer
+  const fail = failing(url.host)
+  const check = (address: URL) =>
+    Effect.flatMap(
+      AddressPolicy.objection(registry, address),
+      (objection) =>
+        objection === undefined ? Effect.void : Effect.fail(
+          fail(new RegistryError.UnexpectedResponse({ detail: `it leads to ${address.origin}: ${objection}` }))
+        )
+    )
+  const range = offset === 0 || transfer.isEncoded ? {} : { range: `bytes=${offset}-` }
+  const request = HttpClientRequest.get(url.href, { headers: { "accept-encoding": "identity", ...range } })
+  const response = yield* Redirects.follow({ registry, check }, exchange(transfer), request)
+  return yield* Effect.mapError(contentOf(transfer, response, offset), fail)
+})
 
 /** Returns the content of a response from an offset on. */
 const contentOf = Effect.fnUntraced(function*(
+  transfer: Transfer,
   response: HttpClientResponse.HttpClientResponse,
-  size: number,
   offset: number
-) {
+): Effect.fn.Return<Stream.Stream<Uint8Array, RegistryError.RegistryError>, RegistryError.Reason> {
   const { headers, status } = response
-  const duration = yield* UploadBody.IdleTimeout
+  const { size } = transfer
   const [, first] = /^bytes ([0-9]{1,15})-/.exec(headers["content-range"] ?? "") ?? []
   const skipped = status === 200 ? offset : status === 206 && Number(first) === offset ? 0 : undefined
   if (skipped === undefined) {
     return yield* new RegistryError.UnexpectedResponse({ status, detail: "there is no layer at its URL" })
   }
-  const length = ErrorResponse.naturalHeader(headers["content-length"])
+  const label = Encoding.labelOf(headers)
+  const length = ResponseBody.naturalHeader(headers["content-length"])
   const expected = status === 200 ? size : size - offset
-  if (length !== undefined && length !== expected && headers["content-encoding"] === undefined) {
+  // a label is wrong if the body is as long as the layer (mod_mime labels every .gz file)
+  transfer.isEncoded = label !== undefined && status === 200 && length !== expected
+  if (length !== undefined && length !== expected && !transfer.isEncoded) {
     return yield* new SizeMismatch({ expected, actual: length })
   }
   const { host } = new URL(response.request.url)
-  const fail = (reason: RegistryError.Reason) =>
-    new RegistryError.RegistryError({ operation: "getBlob", registry: host, reason })
-  const content = response.stream.pipe(
-    Stream.mapError((cause) => fail(TransportFailure.transport(cause))),
-    Stream.timeoutOrElse({
-      duration,
-      orElse: () => Stream.fail(fail(new RegistryError.Timeout({ phase: "body", after: duration })))
-    })
-  )
+  const fail = failing(host)
+  const body = Stream.mapError(ResponseBody.chunks(response), fail)
+  const content = transfer.isEncoded && label !== undefined ? Encoding.decode(body, label, fail) : body
   return Stream.tap(
     BlobSource.fromStream(size, content).open(skipped),
     (chunk) => Metrics.moved("pull", host, chunk.length)
   )
 })
+
+/** Reads a layer from `position` on, resumes if the transfer breaks off, and moves `position` along. */
+const resuming = (transfer: Transfer, position: { offset: number }) =>
+  Stream.suspend(() => {
+    const start = position.offset
+    const rest = (read: number) => Stream.unwrap(open(transfer, start + read))
+    return Stream.mapArray(Retries.resuming(rest(0), rest), (chunks) => {
+      for (const { length } of chunks) position.offset += length
+      return chunks
+    })
+  })
+
+/**
+ * Creates the function that opens external layers through an HTTP client. The URLs of a layer are tried in their order.
+ */
+export const make = (client: HttpClient.HttpClient): ExternalBlobs.Open => {
+  const streaming = HttpClient.withScope(client)
+  return ({ size, urls = [] }: Descriptor, { offset, registry }) =>
+    Stream.suspend(() => {
+      const position = { offset }
+      const read = (url: URL) =>
+        resuming({ client: streaming, url, registry: originOf(registry), size, isEncoded: false }, position)
+      const [first, ...others] = urls.flatMap((url) => parse(url) ?? []).slice(0, urlLimit)
+      if (first === undefined) {
+        const detail = `none of its URLs is one of HTTP: ${excerpt(urls.join(", "))}`
+        return Stream.fail(failing(registry)(new RegistryError.BlobUnknown({ detail })))
+      }
+      return others.reduce((stream, url) => Stream.catch(stream, () => read(url)), read(first))
+    })
+}

@@ -1,16 +1,17 @@
 /**
- * A registry behind HTTP: the client of the OCI distribution specification.
+ * A registry over HTTP: the client of the OCI distribution specification.
  *
- * It works over any `HttpClient` that returns redirects and bodies as they are and keeps the `Content-Length` of a
- * streamed body; on Node that is `NodeHttp.layer`. The one over `fetch` serves for reading, not for pushing.
+ * It works over any `HttpClient` that returns redirects and bodies as they are, and keeps the `Content-Length` of a
+ * streamed body. On Node that is `NodeHttp.layer`. The client over `fetch` works for reading, not for
+ * pushing.
  *
- * Who we are is said when the registry asks, and from then on with every request: by a name and password, or by a token
- * from the service that the registry names, which is renewed before it expires. Nothing of it goes to any other origin,
- * and credentials for a token only to a service that the registry itself named; `AddressPolicy` says where that may be,
- * and `TokenRealms` which services may receive them. A body that can be read only once is not sent again when its token
- * is refused.
+ * The client authenticates when the registry requires it, and with every request from then on: with user name and
+ * password, or with a token of the service that the registry names. Tokens are renewed before they expire. Credentials
+ * and tokens are never sent to another origin, except credentials to a token service that the registry itself names.
+ * `AddressPolicy` decides on the address of that service, and `TokenRealms` whether it may receive credentials. A body
+ * that can be read only once is not sent again if its token is refused.
  *
- * What concerns every request (a proxy's headers, a limit) is a transformation of that client: see
+ * Options of all requests, such as headers of a proxy or a limit, are transformations of that client: see
  * `transformClient`.
  *
  * @since 0.1.0
@@ -57,9 +58,12 @@ export {
 
 export {
   /** @since 0.1.0 */
-  CommitTimeout,
-  /** @since 0.1.0 */
   IdleTimeout
+} from "../http/ResponseBody.ts"
+
+export {
+  /** @since 0.1.0 */
+  CommitTimeout
 } from "./UploadBody.ts"
 
 export {
@@ -75,36 +79,36 @@ export {
 } from "../Retries.ts"
 
 /**
- * Which registry, and how to speak to it.
+ * Options of the client of one registry.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  /** Its name or address, with a port or without: `ghcr.io`, `127.0.0.1:5000`. */
+  /** Name or address of the registry, with its port if it has one: `ghcr.io`, `127.0.0.1:5000`. */
   readonly host: string
-  /** Plain HTTP instead of HTTPS. */
-  readonly plainHttp?: boolean
+  /** True for plain HTTP instead of HTTPS. Default: false. */
+  readonly plainHttp?: boolean | undefined
   /**
-   * What it is known to do and not to do, whatever its answers say. What is not given is learnt from them, but for what
-   * a few well-known hosts cannot say in time: in how many pieces they take a blob.
+   * Capabilities that override what the responses of the registry show. All others are learnt from the responses,
+   * except the number of chunks that a few well-known hosts accept, because those hosts do not report it.
    */
-  readonly capabilities?: Registry.Capabilities
+  readonly capabilities?: Registry.Capabilities | undefined
   /**
-   * The host whose content it hands on, as a cache or mirror: told with all that is read, as the parameter `ns`
+   * Host of which the registry is a cache or mirror. It is sent with every read, as the parameter `ns`
    * (distribution-spec after 1.1.1, "Registry Proxying").
    */
-  readonly mirrorOf?: string
-  /** Who we are to this host, if it asks; see `Credentials`. Anonymous without. */
-  readonly credentials?: Credentials.Credentials["Service"]
-  /** Which token services may receive the credentials. Default: `"https"`. */
+  readonly mirrorOf?: string | undefined
+  /** Credentials for this host, which are used only if it requires them; see `Credentials`. Default: anonymous. */
+  readonly credentials?: Credentials.Credentials["Service"] | undefined
+  /** Token services that may receive the credentials. Default: `"https"`. */
   readonly tokenRealms?: TokenRealms | undefined
-  /** Applied to the client before anything else: here go headers of a proxy, limits, tests. */
-  readonly transformClient?: (client: HttpClient.HttpClient) => HttpClient.HttpClient
+  /** Transformation of the HTTP client, for example with headers of a proxy, limits, or a mock. */
+  readonly transformClient?: ((client: HttpClient.HttpClient) => HttpClient.HttpClient) | undefined
 }
 
 /**
- * Makes a client of one registry. Nothing is sent yet.
+ * Creates the client of one registry. Nothing is sent yet.
  *
  * **Example** (Listing tags)
  *
@@ -131,10 +135,10 @@ export const make = Effect.fnUntraced(function*(
   const host = yield* Effect.fromResult(Reference.parseHost(options.host))
   const connection = retrying(
     yield* Connection.make({
+      ...options,
       name: host,
       origin: `${options.plainHttp === true ? "http" : "https"}://${host}`,
-      credentials: Credentials.anonymous,
-      ...options
+      credentials: options.credentials ?? Credentials.anonymous
     })
   )
   const requests = ManifestRequests.make(connection)
@@ -161,7 +165,7 @@ export const make = Effect.fnUntraced(function*(
 /**
  * Provides the client of one registry as the `Registry` service.
  *
- * **Example** (A program for any registry, given one behind HTTP)
+ * **Example** (A program for any registry, run with one over HTTP)
  *
  * ```ts import.meta.vitest
  * import { Effect, Layer } from "effect"

@@ -1,13 +1,16 @@
 /**
- * The standard resolver: every host is a registry behind HTTP.
+ * The standard resolver: every host is a registry over HTTP.
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
+import * as DockerHub from "../DockerHub.ts"
 import * as ExternalBlobs from "../ExternalBlobs.ts"
+import { isLoopback } from "../http/AddressPolicy.ts"
 import * as Reference from "../Reference.ts"
 import type { Capabilities, Registry } from "../Registry.ts"
 import * as Resolver from "../Resolver.ts"
@@ -16,56 +19,52 @@ import * as HttpRegistry from "./HttpRegistry.ts"
 import * as Mirrors from "./Mirrors.ts"
 
 /**
- * How the hosts are spoken to.
+ * Options of the clients of all hosts.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options extends Pick<HttpRegistry.Options, "credentials" | "tokenRealms" | "transformClient"> {
-  /** Hosts, with their port where a reference has one, that are spoken to in plain HTTP. Loopback always is. */
-  readonly plainHttp?: ReadonlyArray<string>
   /**
-   * Capabilities of hosts, with their port if a reference has one. They override what the answers of a host say; what
-   * is not given is learnt.
+   * Hosts, with their port if a reference has one, that are addressed in plain HTTP. Loopback is always addressed so,
+   * except the hosts in `tls`.
+   */
+  readonly plainHttp?: ReadonlyArray<string> | undefined
+  /**
+   * Capabilities of hosts, with their port if a reference has one. They override what the responses of a host show. All
+   * others are learnt.
    */
   readonly capabilities?: Readonly<Record<string, Capabilities>> | undefined
   /**
-   * Hosts, with their port if a reference has one, that are spoken to in HTTPS although they are loopback. A host that
-   * is also among `plainHttp` does not resolve.
+   * Hosts on loopback, with their port if a reference has one, that are addressed in HTTPS. A host that is also in
+   * `plainHttp` does not resolve.
    */
   readonly tls?: ReadonlyArray<string> | undefined
   /**
-   * Registries from which the content of a host is read rather than from the host itself, the first first: `mirror.gcr.io`
-   * or, where they have it below a name of their own, `harbor.example.com/hub`. One that does not have it, or fails, is
-   * passed over. Those without a name of their own are told what they are mirrors of.
+   * Mirrors of a host, in order of preference: `mirror.gcr.io`, or `harbor.example.com/hub` for a mirror that has the
+   * repositories of the host below a name of its own. A mirror that does not have the content, or fails, is skipped. A
+   * mirror without such a name receives the name of the host with every read; see `mirrorOf`.
    */
-  readonly mirrors?: Readonly<Record<string, ReadonlyArray<string>>>
+  readonly mirrors?: Readonly<Record<string, ReadonlyArray<string>>> | undefined
 }
 
-/**
- * Is this host, with a port or without, this machine: `localhost`, `127.0.0.0/8` or `[::1]`?
- *
- * @category guards
- * @since 0.1.0
- */
-export const isLoopback = (host: string): boolean =>
-  /^(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?$/i.test(host)
+export {
+  /** @since 0.1.0 */
+  isLoopback
+} from "../http/AddressPolicy.ts"
 
-/** A host is named for plain HTTP and for HTTPS. */
+/** A host is in the options for plain HTTP and for HTTPS. */
 class ContradictorySettings extends Data.TaggedError("ContradictorySettings")<{ readonly host: string }> {
   override get message(): string {
     return `${this.host} is named for plain HTTP (plainHttp) and for HTTPS (tls)`
   }
 }
 
-// names are not sensitive to case, and Docker Hub is called by some under which its registry does not answer
-const apiHost = (host: string): string => {
-  const name = host.toLowerCase()
-  return name === "docker.io" || name === "index.docker.io" ? "registry-1.docker.io" : name
-}
+/** Returns the host to connect to: names are case-insensitive, and Docker Hub has one at which its registry answers. */
+const apiHost = (host: string): string => DockerHub.isHost(host) ? DockerHub.apiHost : host.toLowerCase()
 
 /**
- * Makes a resolver that has one client per host, made when the host is first asked for.
+ * Creates a resolver with one client per host. A client is created when its host is resolved for the first time.
  *
  * **Example** (One client for each host)
  *
@@ -109,9 +108,9 @@ export const make = Effect.fnUntraced(function*(
       host,
       plainHttp: plainHttp.has(host) || isLoopback(host) && !tls.has(host),
       capabilities: capabilities.get(host) ?? {},
-      ...options.credentials === undefined ? {} : { credentials: options.credentials },
+      credentials: options.credentials,
       tokenRealms: options.tokenRealms,
-      ...options.transformClient === undefined ? {} : { transformClient: options.transformClient },
+      transformClient: options.transformClient,
       ...more
     }).pipe(Effect.provideService(HttpClient.HttpClient, http))
   })
@@ -144,7 +143,7 @@ export const make = Effect.fnUntraced(function*(
 /**
  * Provides a resolver that has one client per host.
  *
- * **Example** (References that lead anywhere)
+ * **Example** (References to any registry)
  *
  * ```ts import.meta.vitest
  * import { Effect, Layer } from "effect"
@@ -157,7 +156,8 @@ export const make = Effect.fnUntraced(function*(
  *   Layer.provide(NodeHttp.layer())
  * )
  *
- * const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("registry.internal:5000/team/app:1"))
+ * const program = Namespace.Namespace.use((namespace) =>
+ * namespace.resolveManifest("registry.internal:5000/team/app:1"))
  *
  * const { mediaType } = await Effect.runPromise(Effect.provide(program, layer))
  * mediaType // => "application/vnd.oci.image.index.v1+json"
@@ -170,10 +170,43 @@ export const layer = (options?: Options): Layer.Layer<Resolver.Resolver, never, 
   Layer.merge(Layer.effect(Resolver.Resolver, make(options)), layerExternalBlobs(options))
 
 /**
- * Provides copies with external layers over HTTP: see `ExternalBlobs`. They come from the `urls` of their descriptor,
- * to which no credentials are sent, and which the `AddressPolicy` has to allow. {@link layer} does so as well.
+ * Provides a resolver that has one client per host, with options from the configuration.
  *
- * **Example** (For a resolver of one's own)
+ * **Example** (Settings from the environment)
+ *
+ * ```ts import.meta.vitest
+ * import { Config, ConfigProvider, Effect, Layer, Schema } from "effect"
+ * import * as HttpResolver from "effect-oci/HttpResolver"
+ * import * as Namespace from "effect-oci/Namespace"
+ * import * as NodeHttp from "effect-oci/NodeHttp"
+ *
+ * const layer = Namespace.layer.pipe(
+ *   Layer.provide(HttpResolver.layerConfig({ plainHttp: Config.Array(Schema.String, "PLAIN_HTTP") })),
+ *   Layer.provide(NodeHttp.layer())
+ * )
+ *
+ * const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("one.local/team/app:1")).pipe(
+ *   Effect.provide(layer),
+ *   Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { PLAIN_HTTP: "one.local,two.local" } })))
+ * )
+ *
+ * const { mediaType } = await Effect.runPromise(program)
+ * mediaType // => "application/vnd.oci.image.index.v1+json"
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  config: Config.Wrap<Options>
+): Layer.Layer<Resolver.Resolver, Config.ConfigError, HttpClient.HttpClient> =>
+  Layer.unwrap(Effect.map(Config.unwrap(config), layer))
+
+/**
+ * Provides copies with external layers over HTTP: see `ExternalBlobs`. They are fetched from the `urls` of their
+ * descriptor, without credentials, if the `AddressPolicy` allows the address. {@link layer} includes this layer.
+ *
+ * **Example** (With another resolver)
  *
  * ```ts import.meta.vitest
  * import { Effect, Layer } from "effect"

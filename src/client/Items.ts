@@ -1,7 +1,8 @@
 /**
- * Reads the items of a list that a registry wrote. One that is invalid does not spoil the list: it is skipped, and one
- * warning says how many were, and which was the first. One that is listed twice is read once. However long the list is,
- * memory is bounded, and the event loop runs between two batches.
+ * Items of the lists of registries.
+ *
+ * Invalid items are skipped, and one warning reports their number and the first of them. An item that is listed twice
+ * is returned once. Memory is bounded however long the list is, and the event loop runs between two batches.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -12,32 +13,35 @@ import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 import type * as Connection from "./Connection.ts"
 
-/** How the items of a list are read. */
+/** Description of the items of a list. */
 export interface Items<A> {
   readonly call: Connection.Call
   /** Name of the list, in warnings. */
   readonly name: string
   /** Name of the field that holds the items. */
   readonly field: string
-  /** Decodes an item, if it is a valid one. */
+  /** Decodes an item, if it is valid. */
   readonly decode: (value: unknown) => Option.Option<A>
-  /** Returns the text by which two items are the same. */
+  /** Returns the text that is equal for equal items. */
   readonly key: (item: A) => string
-  /** Returns true for the items of a page that are left out. */
-  readonly isExcluded?: (page: JsonArray.JsonArray) => (item: A) => boolean
-  /** Returns true for a document that is a list without items though it lacks the field. */
-  readonly mayLackField?: (document: Readonly<Record<string, unknown>>) => boolean
-  /** Says what a document of another form is. */
+  /** Returns the predicate of the items of a page that are omitted. */
+  readonly isExcluded?: ((page: JsonArray.JsonArray) => (item: A) => boolean) | undefined
+  /** Returns true for a document that lacks the field and is a list without items. */
+  readonly mayLackField?: ((document: Readonly<Record<string, unknown>>) => boolean) | undefined
+  /** Description of a document of another form, for its error. */
   readonly otherwise: string
 }
 
-// items that are decoded before the event loop runs
+// maximum number of items that are decoded before the event loop runs
 const batchLimit = 250
 
-// in UTF-16 code units; no item is longer, and no batch much longer
+// in UTF-16 code units: maximum length of an item, and length after which a batch ends
 const itemLimit = 1024 * 1024
 
-// a list may have no end: an item that comes again after so many others is read twice
+// maximum size of a document outside of its list, in bytes
+const restLimit = 1024 * 1024
+
+// number of items to remember, because a list may have no end: an item that is repeated later is returned twice
 const rememberedItems = 100_000
 
 const decodeJson = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Unknown))
@@ -46,7 +50,7 @@ const decodeDocument = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.R
 const failure = <A>(connection: Connection.Connection, { call, otherwise }: Items<A>) =>
   connection.error(call, new RegistryError.UnexpectedResponse({ status: 200, detail: otherwise }))
 
-/** Cuts a document at its items. Fails if it has another form. `null` in their place is a list without items. */
+/** Divides a document into its items. Fails if it has another form. `null` in place of the list means no items. */
 export const pageOf = Effect.fnUntraced(function*<A>(
   connection: Connection.Connection,
   items: Items<A>,
@@ -54,14 +58,16 @@ export const pageOf = Effect.fnUntraced(function*<A>(
 ): Effect.fn.Return<JsonArray.JsonArray, RegistryError.RegistryError> {
   const { field, mayLackField = () => false } = items
   const page = yield* JsonArray.make(bytes, field)
-  const document = page === undefined ? Option.none() : decodeDocument(page.rest)
-  if (page === undefined || Option.isNone(document)) return yield* failure(connection, items)
+  // of two fields of that name, others would take the first
+  if (page === undefined || page.isRepeated || page.rest.length > restLimit) return yield* failure(connection, items)
+  const document = decodeDocument(new TextDecoder().decode(page.rest))
+  if (Option.isNone(document)) return yield* failure(connection, items)
   const list = document.value[field]
   const isList = Array.isArray(list) || list === null || list === undefined && mayLackField(document.value)
   return isList ? page : yield* failure(connection, items)
 })
 
-/** Returns true for each key that it has not seen before. */
+/** Returns a predicate that is true for keys that it has not seen before. */
 const remembering = () => {
   const seen = new Set<string>()
   return (key: string): boolean => {

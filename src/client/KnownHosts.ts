@@ -1,9 +1,9 @@
 /**
- * What cannot be learnt from a registry's answers in time, of the few where it matters. Options override it.
+ * Capabilities of well-known hosts that their responses do not show in time. Options override them.
  *
- * - GitHub's registry takes only the first of several chunks, and is silent about it: a blob goes there whole. Google's
+ * - GitHub's registry stores only the first of several chunks, without an error, so that blobs are sent whole. Google's
  *   two registries refuse chunks.
- * - Azure's refuses more than 20 MB of a blob in one request.
+ * - Azure's registry refuses more than 20 MB of a blob in one request.
  */
 import type { Capabilities } from "../Registry.ts"
 
@@ -13,6 +13,6 @@ const known: ReadonlyArray<readonly [host: RegExp, capabilities: Capabilities]> 
   [/\.azurecr\.(?:io|cn|us)$/, { maximumChunk: 20_000_000 }]
 ]
 
-/** What is known of a host before it was spoken to. */
+/** Returns the capabilities of a host that are known before the first request. */
 export const capabilities = (host: string): Capabilities =>
   known.find(([pattern]) => pattern.test(host.toLowerCase()))?.[1] ?? {}

@@ -1,5 +1,5 @@
 /**
- * Lists of tags and repositories over HTTP (distribution-spec, "Listing Tags"; `_catalog` as CNCF distribution has it).
+ * Lists of tags and repositories over HTTP (distribution-spec, "Listing Tags"; `_catalog` of CNCF distribution).
  */
 import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -11,7 +11,9 @@ import type { RegistryError } from "../RegistryError.ts"
 import type * as Connection from "./Connection.ts"
 import * as Pages from "./Pages.ts"
 
-/** Leaves out names up to `after`, because CNCF distribution 2.8 ignores `last` and returns `after` as well. */
+/**
+ * Drops the names up to and including `after`. Registries that ignore `last` (CNCF distribution 2.8) send them again.
+ */
 const upTo = (after: string) => (page: JsonArray): (name: string) => boolean => {
   const isIncluded = page.includes(JSON.stringify(after))
   return (name) => isIncluded && name <= after

@@ -1,9 +1,9 @@
 /**
- * Manifests over HTTP, one request each: read, looked up, written, deleted, without regard to referrers or to several
- * tags.
+ * Requests for manifests over HTTP, one for each operation. Referrers and pushes with several tags are handled above.
  *
- * A manifest that is asked for by digest must have it. If the digest that an answer by tag tells is wrong, the bytes
- * decide, with a warning; but Docker's schema 1 is not read, because its digest leaves out its signatures.
+ * A manifest that is read by digest must have that digest. If the response to a read by tag contains a wrong digest,
+ * the digest of the bytes is used, with a warning. Docker's schema 1 fails in this case, because its digest excludes
+ * its signatures.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -11,7 +11,9 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Result from "effect/Result"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
+import { naturalHeader } from "../http/ResponseBody.ts"
 import * as Urls from "../http/Urls.ts"
+import { isWebPage } from "../http/WebPage.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
@@ -21,11 +23,10 @@ import { excerpt } from "../Text.ts"
 import type * as Connection from "./Connection.ts"
 import * as DigestHeader from "./DigestHeader.ts"
 import * as Encoding from "./Encoding.ts"
-import * as ErrorResponse from "./ErrorResponse.ts"
 import * as Heads from "./Heads.ts"
 
 /**
- * How large a manifest may be that is read, in bytes. The specification wants at least 4 MiB.
+ * Maximum size of a manifest that is read, in bytes. The specification requires at least 4 MiB.
  *
  * @default 8 MiB
  * @category references
@@ -35,17 +36,17 @@ export const ManifestLimit: Context.Reference<number> = Context.Reference("effec
   defaultValue: () => 8 * 1024 * 1024
 })
 
-// what is known first; then whatever there is, which the caller may understand
+// the known types first; then any type, which the caller may understand
 const accept = [...MediaType.manifests, "*/*;q=0.1"].join(", ")
 
 const contentType = (headers: Connection.Received["headers"]): string =>
   MediaType.fromContentType(headers["content-type"] ?? MediaType.octetStream)
 
-// the digest of Docker's schema 1 leaves out its signatures
+/** Returns true for Docker's schema 1, whose digest excludes its signatures. */
 const isSigned = (mediaType: string): boolean =>
   mediaType === "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
-/** A manifest to be written. */
+/** A manifest to push. */
 export interface Document {
   readonly mediaType: string
   readonly bytes: Uint8Array
@@ -53,19 +54,22 @@ export interface Document {
 }
 
 export interface ManifestRequests extends Pick<Registry.Registry, "resolveManifest"> {
-  /** GET of a tag or a digest. */
+  /** Reads a manifest by tag or digest. */
   readonly getManifest: (
     repository: Repository,
     reference: Tag | Digest.Digest
   ) => Effect.Effect<Registry.ManifestBytes & { readonly etag: string | undefined }, RegistryError>
-  /** PUT to a tag or a digest, with further tags as parameters; gives the headers of the answer. */
+  /** Writes a manifest by tag or digest, with further tags as parameters. Returns the headers of the response. */
   readonly put: (
     repository: Repository,
     reference: Tag | Digest.Digest,
     manifest: Document,
-    options?: { readonly tags?: ReadonlyArray<Tag>; readonly headers?: Readonly<Record<string, string>> }
+    options?: {
+      readonly tags?: ReadonlyArray<Tag> | undefined
+      readonly headers?: Readonly<Record<string, string>> | undefined
+    }
   ) => Effect.Effect<Connection.Received["headers"], RegistryError>
-  /** DELETE of a tag or a digest. */
+  /** Deletes a tag or a manifest. */
   readonly remove: (
     operation: string,
     repository: Repository,
@@ -88,7 +92,7 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
 
     const wanted = Digest.isDigest(reference) ? reference : DigestHeader.read(headers)
     const digest = yield* Hasher.digest(bytes, wanted === undefined ? "sha256" : Digest.algorithm(wanted)).pipe(
-      // what a tag's answer says may be left aside (distribution-spec, "Pulling manifests"), the digest asked for may not
+      // the digest in a response is optional (distribution-spec, "Pulling manifests"), the requested one is not
       Effect.catch((reason) =>
         wanted === reference ? Effect.fail(connection.error(call, reason)) : Effect.orDie(Hasher.digest(bytes))
       )
@@ -96,11 +100,13 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
     const mediaType = Manifest.mediaTypeOf(headers["content-type"] ?? "", bytes)
     if (Result.isFailure(mediaType) && mediaType.failure.kind === "Malformed") {
       const declared = excerpt(mediaType.failure.mediaType)
-      return yield* unexpected(`it comes as ${declared}, and says of itself that it is another type`)
+      return yield* unexpected(`its Content-Type is ${declared}, but its mediaType field names another type`)
     }
-    // content with the digest that was asked for, or told, is what it is: a registry has more types than are known here
+    // content with the expected digest is accepted, because registries have more types than are known here
     if (Result.isFailure(mediaType) && digest !== wanted) {
-      const kind = ErrorResponse.isWebPage(headers, bytes) ? "a web page" : excerpt(contentType(headers))
+      const kind = isWebPage(headers["content-type"], new TextDecoder().decode(bytes.subarray(0, 1000)))
+        ? "a web page"
+        : excerpt(contentType(headers))
       return yield* unexpected(`the answer is not a manifest, but ${kind}`)
     }
     if (wanted !== undefined && Digest.algorithm(wanted) === Digest.algorithm(digest) && digest !== wanted) {
@@ -121,13 +127,13 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
   const resolveManifest: ManifestRequests["resolveManifest"] = (repository, reference) => {
     const call = { operation: "resolveManifest", repository, target: "manifest" } as const
     const request = HttpClientRequest.head(urlOf(repository, reference), { headers: { accept } })
-    // some registries know no HEAD, and others answer it without digest or type: then the manifest itself is read
+    // some registries do not support HEAD, and others omit the digest or the type: then the manifest itself is read
     const read = Effect.map(Effect.suspend(() => getManifest(repository, reference)), ({ descriptor }) => descriptor)
     const answer = Effect.fnUntraced(function*(headers: Connection.Received["headers"]) {
       if (Digest.isDigest(reference)) yield* DigestHeader.agree(connection, call, reference, headers)
       const digest = DigestHeader.read(headers)
       const size = Encoding.labelOf(headers) === undefined
-        ? ErrorResponse.naturalHeader(headers["content-length"])
+        ? naturalHeader(headers["content-length"])
         : undefined
       const mediaType = contentType(headers)
       if (digest === undefined || size === undefined || MediaType.isGeneric(mediaType)) return yield* read
@@ -146,7 +152,7 @@ export const make = (connection: Connection.Connection): ManifestRequests => {
     )
     const { headers, status } = yield* connection.send(call, request, [201, 200, 202])
     if (status !== 201 && DigestHeader.read(headers) === undefined && headers["location"] === undefined) {
-      const detail = "the answer does not say that the manifest is stored"
+      const detail = "the answer does not confirm that the manifest is stored"
       return yield* connection.error(call, new UnexpectedResponse({ status, detail }))
     }
     yield* DigestHeader.agree(connection, call, manifest.digest, headers)

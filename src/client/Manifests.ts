@@ -1,7 +1,8 @@
 /**
  * Manifests over HTTP (distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting Manifests").
  *
- * That a tag may not be moved is an error also where it points at the manifest already (ECR): who wants to know looks first.
+ * Registries with immutable tags (ECR) refuse a push even if the tag already points at this manifest. Resolve the tag
+ * first to avoid that error.
  */
 import * as Effect from "effect/Effect"
 import * as Ref from "effect/Ref"
@@ -28,7 +29,7 @@ export const make = (
   requests: ManifestRequests.ManifestRequests,
   referrers: Referrers
 ): Manifests => {
-  /** Pushes with several tags in one request where the host takes them, and one by one where not. */
+  /** Pushes a manifest with several tags: in one request if the registry supports that, and one by one otherwise. */
   const putAll = Effect.fnUntraced(function*(
     repository: Repository,
     manifest: ManifestRequests.Document,
@@ -37,14 +38,14 @@ export const make = (
     const [first, ...others] = tags
     const { tagParameters } = yield* Ref.get(connection.capabilities)
     if (first === undefined) return yield* requests.put(repository, manifest.digest, manifest)
-    // a tag alone would make a sha256 digest of whatever the digest is
+    // a push by tag alone would get a sha256 digest
     const byDigest = Digest.algorithm(manifest.digest) !== "sha256" || others.length > 0 && tagParameters !== false
     if (!byDigest) {
       for (const tag of others) yield* requests.put(repository, tag, manifest)
       return yield* requests.put(repository, first, manifest)
     }
     const headers = yield* requests.put(repository, manifest.digest, manifest, { tags }).pipe(
-      // too many for one request (distribution-spec, "Pushing Manifests")
+      // too many tags for one request (distribution-spec, "Pushing Manifests")
       Effect.catchIf(
         ({ status }) => status === 414 || status === 431,
         () => requests.put(repository, manifest.digest, manifest)

@@ -1,6 +1,6 @@
 /**
- * A registry with mirrors: what is read is looked for in each of them first, in their order, and then at the registry
- * itself. A mirror that fails in whatever way is passed over. What is written, deleted or listed goes to the registry.
+ * A registry with mirrors. Reads try each mirror in order, and then the registry itself; a mirror that fails is
+ * skipped. Writes, deletions and lists use the registry.
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -8,10 +8,10 @@ import { Repository } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 
-/** A registry that has the repositories of another, maybe below a name of its own. */
+/** A registry with the repositories of another one, below `prefix` if it is set. */
 export interface Mirror {
   readonly registry: Registry.Registry
-  readonly prefix?: Repository
+  readonly prefix?: Repository | undefined
 }
 
 const decodeRepository = Schema.decodeOption(Repository)

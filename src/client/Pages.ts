@@ -1,5 +1,5 @@
 /**
- * Lists that come in pages, each naming the next by a `Link` header (distribution-spec, "Listing Tags"; RFC 8288).
+ * Lists in pages, of which each names the next by a `Link` header (distribution-spec, "Listing Tags"; RFC 8288).
  */
 import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -12,21 +12,21 @@ import type * as Connection from "./Connection.ts"
 import * as Encoding from "./Encoding.ts"
 import * as Items from "./Items.ts"
 
-// in bytes; a registry that knows no pages sends all its names at once
+// maximum size of a page, in bytes: a registry without pages sends all its names at once
 const pageLimit = 32 * 1024 * 1024
 const pageCountLimit = 100_000
 
-/** How many entries a page is asked to have: no registry takes more than 1000. */
+/** Requested number of entries of a page. No registry accepts more than 1000. */
 export const pageSize = 1000
 
 const wellFormed = /<([^<>]*)>((?:\s*;\s*[\w*-]+\s*=?\s*(?:"[^"]*"|[^\s",;]*))*)/g
-// no text can be read in two ways, because the registry chooses it, and trying them all would block the event loop
+// the pattern is unambiguous, because the registry chooses the text, and backtracking would block the event loop
 const bare = /^[\s,]*([^\s<>",;]+)((?:\s*;\s*[\w*-]+(?:\s*=(?:\s*(?:"[^"]*"|[^\s",;]+))?)?)+)[\s,]*$/
 const relation = /(?:^|[;\s,])rel\s*=\s*(?:(["'])(?:[^"']*\s)?next(?:\s[^"']*)?\1|next(?=[\s;,]|$))/i
 
 /**
- * Returns the target of `rel="next"` among the links of a header, as it stands there, if there is one. A target without
- * angle brackets counts too (quay.io). Fails with what cannot be read of a header that names a next page.
+ * Returns the target of `rel="next"` in a header, unchanged, or `undefined` if there is none. Accepts a target without
+ * angle brackets (quay.io). If a header names a next page and cannot be parsed, fails with the part that remains.
  */
 export const nextLink = (header: string | undefined): Result.Result<string | undefined, string> => {
   const text = header ?? ""
@@ -40,8 +40,8 @@ export const nextLink = (header: string | undefined): Result.Result<string | und
 }
 
 /**
- * Some registries that show one repository under several names forget in their links which one it was: the next page is
- * below the same path (Artifactory, RTFACT-18971).
+ * Returns the next page at the path of this one. Registries that show one repository under several names may use
+ * another name in their links (Artifactory, RTFACT-18971).
  */
 const samePath = (here: string, next: string): string => {
   const [from, to] = [new URL(here), new URL(next)]
@@ -49,15 +49,15 @@ const samePath = (here: string, next: string): string => {
   return isOther ? from.origin + from.pathname + to.search : next
 }
 
-/** A list that comes in pages. */
+/** A list in pages. */
 export interface List<A> extends Items.Items<A> {
   readonly url: string
-  readonly accept?: string
-  /** Runs after each page that is one. */
-  readonly onPage?: Effect.Effect<void>
+  readonly accept?: string | undefined
+  /** Runs after each valid page. */
+  readonly onPage?: Effect.Effect<void> | undefined
 }
 
-/** Lists the items of all pages; see `Items`. */
+/** Streams the items of all pages; see `Items`. */
 export const list = <A>(
   connection: Connection.Connection,
   options: List<A>

@@ -1,8 +1,8 @@
 /**
- * The pauses that a registry asks for (`Retry-After`): everybody who uses the same client waits them out.
+ * Pauses that a registry asks for (`Retry-After`). They apply to all requests of the same client.
  *
- * What a registry says of how much it will still allow (`RateLimit-Remaining`, as Docker Hub does) is not heeded: no two
- * mean the same by it, and the refusal that comes in the end says how long to wait.
+ * Remaining quotas in responses (`RateLimit-Remaining`, for example of Docker Hub) are ignored, because registries
+ * differ in their meaning, and the refusal at the end of a quota says how long to wait.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -13,11 +13,11 @@ import { worthRetrying } from "../Retries.ts"
 
 export interface RetryAfterPauses {
   /**
-   * Waits until none is left, however often another one is asked for meanwhile. Fails with the rest of a pause that is
-   * longer than `allowed` milliseconds.
+   * Waits until no pause is left, including those that begin meanwhile. Fails with the rest of a pause that is longer
+   * than `allowed`, in milliseconds.
    */
   readonly over: (allowed: (now: number) => number) => Effect.Effect<void, Duration.Duration>
-  /** Takes note of an error that asks for one. */
+  /** Starts the pause that an error asks for. */
   readonly heed: (error: unknown) => Effect.Effect<void>
 }
 
@@ -26,7 +26,7 @@ export const make = (registry: string): RetryAfterPauses => {
   const over: RetryAfterPauses["over"] = Effect.fnUntraced(function*(allowed) {
     const now = yield* Clock.currentTimeMillis
     const left = until - now
-    // less is what floating-point numbers leave over, and no clock waits for it
+    // less than a millisecond is a rounding error of floating-point numbers
     if (left < 1) return
     if (left > allowed(now)) return yield* Effect.fail(Duration.millis(left))
     yield* tell({ _tag: "Paused", registry, duration: Duration.millis(left) })

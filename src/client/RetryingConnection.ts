@@ -1,11 +1,11 @@
 /**
- * Patience with a registry: what fails for a while is asked again, after the pause that the registry asks for.
+ * A connection that retries temporary failures, after the pause that the registry asks for.
  */
 import * as Effect from "effect/Effect"
 import { retryWhile, worthRetrying } from "../Retries.ts"
 import type * as Connection from "./Connection.ts"
 
-/** The same connection, with patience. */
+/** Returns a connection that retries. */
 export const retrying = (connection: Connection.Connection): Connection.Connection => {
   const { heed } = connection.pauses
   return {
@@ -13,7 +13,7 @@ export const retrying = (connection: Connection.Connection): Connection.Connecti
     send: (...args) => retryWhile(Effect.tapError(connection.send(...args), heed), worthRetrying),
     head: (...args) => retryWhile(Effect.tapError(connection.head(...args), heed), worthRetrying),
     open: (...args) => retryWhile(Effect.tapError(connection.open(...args), heed), worthRetrying),
-    // a body may be one that is read only once: whoever knows better calls again
+    // not retried: the body may be readable only once. Callers that can replay it retry themselves
     upload: (call, request, ...args) =>
       Effect.andThen(
         retryWhile(Effect.tapError(connection.prepare(call, request), heed), worthRetrying),

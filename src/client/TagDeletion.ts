@@ -1,8 +1,9 @@
 /**
- * Deleting a tag (distribution-spec, "Deleting tags"), also at CNCF distribution 2.8, which deletes manifests only.
+ * Deletion of tags (distribution-spec, "Deleting tags"), also at CNCF distribution 2.8, which deletes only manifests.
  *
- * That registry answers 400 DIGEST_INVALID to DELETE of a tag. There the tag is moved to a manifest of its own, and
- * that is deleted, with the tag. Whether the registry deletes at all is found out before the tag is moved.
+ * That registry answers 400 DIGEST_INVALID to DELETE of a tag. Therefore the tag is moved to a manifest of its own,
+ * which is deleted together with the tag. Before the tag is moved, a first deletion shows whether the registry allows
+ * deletion.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -14,10 +15,10 @@ import type * as Registry from "../Registry.ts"
 import type * as Connection from "./Connection.ts"
 import type { Document, ManifestRequests } from "./ManifestRequests.ts"
 
-// the end of an interruption waits for no longer
+// limit of the restoration, because an interruption waits for it
 const restoreTimeout = Duration.seconds(1)
 
-/** Creates an empty index with a unique digest, which refers to no content that would have to be there. */
+/** Creates an empty index with a unique digest, because registries may check that referenced content exists. */
 const makeStub = Effect.gen(function*() {
   const numbers = yield* Effect.replicateEffect(Random.nextInt, 4)
   const bytes = new TextEncoder().encode(JSON.stringify({
@@ -36,7 +37,7 @@ export const make = (
 ): Registry.Registry["deleteTag"] => {
   const byStub = Effect.fnUntraced(function*(repository: Repository, tag: Tag) {
     const before = yield* requests.getManifest(repository, tag).pipe(
-      // what cannot be read can be deleted all the same
+      // a manifest that cannot be read can be deleted nevertheless
       Effect.catchIf(({ reason }) => reason._tag !== "ManifestUnknown", () => Effect.undefined)
     )
     const stub = yield* makeStub
@@ -47,7 +48,7 @@ export const make = (
       : requests.put(repository, tag, { ...before.descriptor, bytes: before.bytes })
     yield* requests.put(repository, tag, stub).pipe(
       Effect.andThen(remove),
-      // an attempt whose answer was lost
+      // an earlier attempt succeeded, and its response was lost
       Effect.catchReason("RegistryError", "ManifestUnknown", () => Effect.void),
       Effect.onError(() => Effect.ignore(Effect.timeout(restore, restoreTimeout)))
     )

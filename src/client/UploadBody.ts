@@ -1,5 +1,5 @@
 /**
- * A body on its way to a registry: watched for its own errors, its length, and how long the other side lets it wait.
+ * Bodies of uploads, watched for their own errors, their length, and the time that the registry lets them wait.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -9,24 +9,13 @@ import * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import { SizeMismatch } from "../Hasher.ts"
 import { overdue } from "../http/Deadline.ts"
+import { IdleTimeout } from "../http/ResponseBody.ts"
 import * as RegistryError from "../RegistryError.ts"
 import { Progress } from "../Retries.ts"
 import type { Chunk } from "../Upload.ts"
 
 /**
- * How long a body may stand still, in either direction.
- *
- * @default 60 seconds
- * @category references
- * @since 0.1.0
- */
-export const IdleTimeout: Context.Reference<Duration.Duration> = Context.Reference(
-  "effect-oci/HttpRegistry/IdleTimeout",
-  { defaultValue: () => Duration.seconds(60) }
-)
-
-/**
- * How long a registry may take to store a blob after its last byte.
+ * Maximum time that a registry may take to store a blob after its last byte.
  *
  * @default 15 minutes
  * @category references
@@ -39,7 +28,10 @@ export const CommitTimeout: Context.Reference<Duration.Duration> = Context.Refer
 
 const lengthOf = (chunks: ReadonlyArray<Uint8Array>): number => chunks.reduce((sum, { length }) => sum + length, 0)
 
-/** The bytes of a small body, where they come as one piece; else the body as it comes. */
+/**
+ * Returns the bytes of a small body if they come in one piece, and a stream of the body otherwise. Fails with
+ * `SizeMismatch` if the piece, or an empty body, has another length than `size`.
+ */
 export const open = Effect.fnUntraced(function*<E>(
   fail: (reason: RegistryError.Reason) => RegistryError.RegistryError,
   size: number,
@@ -56,7 +48,10 @@ export const open = Effect.fnUntraced(function*<E>(
     : yield* fail(new SizeMismatch({ expected: size, actual }))
 })
 
-/** Watches a body. Waiting for its source is the source's affair. */
+/**
+ * Watches a body. `overdue` fails with `Timeout` if the registry takes no bytes for `IdleTimeout`, or does not respond
+ * within `CommitTimeout` after the last byte. Time that the source of the body takes does not count.
+ */
 export const watch = Effect.fnUntraced(function*<E>(
   fail: (reason: RegistryError.Reason) => RegistryError.RegistryError,
   chunk: Chunk<E>
@@ -79,7 +74,7 @@ export const watch = Effect.fnUntraced(function*<E>(
   )
   const wrongSize = (size: number) => Effect.fail(fail(new SizeMismatch({ expected: size, actual: sent })))
 
-  // a client may send a body again, from its beginning
+  // an HTTP client may send a body again, from its beginning
   const counted: Stream.Stream<Uint8Array, E | RegistryError.RegistryError> = Stream.suspend(() => {
     sent = 0
     failure = undefined

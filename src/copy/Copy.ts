@@ -1,32 +1,55 @@
 /**
- * Copying manifests, with all that belongs to them, and blobs from one registry to others.
+ * Copies manifests, with their blobs, children and referrers, and single blobs, from one registry to others.
  *
- * Bytes are copied as they are, and digests stay what they were. A manifest is pushed after everything that it refers
- * to; referrers are pushed before what they refer to, or after it where a registry insists; the tag comes last. So a
- * copy that fails or is interrupted leaves no tag, and no manifest whose parts are not there. What the destination has
- * is not sent again, and what one copy learns of a registry the next one uses.
+ * Bytes and digests stay as they are. A manifest is pushed after everything that it refers to. Referrers are pushed
+ * before their subject, or after it if a registry requires that. The tag comes last. So a copy that fails or is
+ * interrupted leaves no tag, and no manifest without its parts. Content that the destination has is not sent again, and
+ * later copies use what earlier ones have learnt about a registry.
  *
- * What is to be copied is discovered while copying has begun. How much goes on at a time is up to the registries: see
- * `Limiter`, and {@link MaxInFlight} for those that have no limit.
+ * Content is discovered while the copy is running. The registries limit the number of concurrent requests (see
+ * `Limiter`); {@link MaxInFlight} applies to those without a limit.
  *
- * These functions work on ends that are resolved; `Namespace` has them for references.
+ * These functions take ends whose registry is known. `Namespace` has the same functions for references.
  *
  * @since 0.1.0
  */
+// Map of the modules, in the order in which a copy uses them:
+//
+//   1. Job holds the state of one copy, and RegistryState what all copies share about a registry.
+//   2. RootLookup finds the root by tag or digest, with Platforms and PlatformSearch for a selection of platforms.
+//   3. Walk discovers everything below the root. For each manifest (ManifestNode) it looks up which destinations lack
+//      it, reads it (HeldManifests), takes its parts from References and Children, and its referrers from Referrers.
+//      Each part becomes a task of TaskPool, which passes it to a visitor. The visitor of a copy, in `copyContent`
+//      below, delivers and pushes. That of Planner only notes what a copy would do. So both use the same walk.
+//   4. Delivery moves a blob to the destinations that lack it: by a mount, in one request, or in an upload session. It
+//      reads the bytes from External, and through FanOut for several destinations. Then it calls `Job.record`.
+//   5. Push waits before it pushes a manifest. No fiber blocks: DigestLatches store the push until it may run. It needs
+//      - `recorded` of every blob and child. `Job.record` opens it: Delivery calls that for a blob, and Push for a
+//        manifest that it has pushed;
+//      - `released` of every referrer for which WaitGraph lets it wait. Push opens it after it has pushed a referrer.
+//        Walk opens it early for a referrer that contains its subject, and Push for one that the registry refuses
+//        without its subject. Such a referrer waits for `recorded` of its subject, and `tagIsLast` postpones all tags.
+//      ManifestPush makes concurrent copies take turns. Restore sends parts that a destination reported but lacks.
+//   6. When the walk has ended, `pushTags` pushes the postponed tags, those of the root last.
+//   7. Verify looks everything up at the destination, as far as the option `verify` says.
+//
+// A failure of a destination ends the work for that destination (`Job.attempt`). A failure of the source ends the copy.
 import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import type * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import { Observer, type RegistryEvent } from "../Registry.ts"
 import * as TokenScope from "../TokenScope.ts"
-import { type CopyError, DigestConflict, PlanOutdated, UnfitReference } from "./CopyError.ts"
+import { type CopyError, PlanOutdated, type Reason } from "./CopyError.ts"
 import type { CopyEvent } from "./CopyEvent.ts"
 import type { CopyPlan } from "./CopyPlan.ts"
 import { CopyReport } from "./CopyReport.ts"
 import { deliver } from "./Delivery.ts"
+import * as EndChecks from "./EndChecks.ts"
 import { type End, type Ends, failure, format } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import type { ContentNode, Options } from "./Options.ts"
@@ -34,6 +57,7 @@ import * as Planner from "./Planner.ts"
 import { push, pushTags } from "./Push.ts"
 import * as RegistryState from "./RegistryState.ts"
 import * as RootLookup from "./RootLookup.ts"
+import * as Trace from "./Trace.ts"
 import { verify } from "./Verify.ts"
 import * as Walk from "./Walk.ts"
 
@@ -72,7 +96,7 @@ export {
 // running
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** What a copy will need of a host, so that one token serves for all of it. */
+/** Returns the token scope that a copy needs at a host in total, so that it requests only one token. */
 const scopesOf = (source: End, destinations: ReadonlyArray<End>) => (host: string): TokenScope.TokenScope =>
   destinations
     .filter(({ registry }) => registry.name === host)
@@ -84,23 +108,23 @@ const scopesOf = (source: End, destinations: ReadonlyArray<End>) => (host: strin
     })
     .reduce(TokenScope.union, TokenScope.empty)
 
-/** What was noticed of a copy besides its entries. */
+/** Requests and warnings of a copy. */
 interface Account {
   requests: number
   readonly warnings: Array<string>
 }
 
-// of a copy: a registry may warn of something with every answer
+// maximum number of warnings in a report, because a registry may send one with every response
 const warningLimit = 100
 
-/** Keeps a warning. Returns false if it is not reported, because it was reported before, or enough others were. */
-const isNews = ({ warnings }: Account, text: string): boolean =>
+/** Keeps a warning. Returns false if it was reported before, or if the limit is reached. */
+const isNewWarning = ({ warnings }: Account, text: string): boolean =>
   warnings.length < warningLimit && !warnings.includes(text) && warnings.push(text) > 0
 
-/** Keeps account of what happens below, and tells it on. */
+/** Counts the requests of an effect, emits its other events, and passes all of them to the `Observer`. */
 const accounting = (account: Account, emit: Job.Job["emit"]) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.flatMap(Observer, (observe) => {
-    const note = (event: RegistryEvent): Effect.Effect<void> => {
+    const record = (event: RegistryEvent): Effect.Effect<void> => {
       switch (event._tag) {
         case "Requested":
           account.requests++
@@ -112,9 +136,10 @@ const accounting = (account: Account, emit: Job.Job["emit"]) => <A, E, R>(effect
           return emit(event)
       }
     }
-    return Effect.provideService(effect, Observer, (event) => Effect.andThen(note(event), observe(event)))
+    return Effect.provideService(effect, Observer, (event) => Effect.andThen(record(event), observe(event)))
   })
 
+/** Creates the report for one destination. */
 const reportOf = (job: Job.Job, account: Account, destination: Job.Destination, root: RootLookup.Root) => {
   const { end, entries } = destination
   const kept = entries.find(({ outcome }) => outcome === "kept")
@@ -130,12 +155,12 @@ const reportOf = (job: Job.Job, account: Account, destination: Job.Destination, 
     requests: account.requests,
     warnings: account.warnings
   }
-  // the constructor would check all entries in one go, half a second for 100 000 of them
+  // not by the constructor, which would validate all entries without a pause: half a second for 100 000 of them
   const report: CopyReport = Object.create(CopyReport.prototype)
   return Object.assign(report, fields)
 }
 
-/** Runs a job until it is done, or has failed for every destination; tells how it went for each. */
+/** Runs a job until it has ended, or has failed for every destination. Returns the exit for each destination. */
 const finish = <A, B>(
   { destinations }: Job.Job,
   effect: Effect.Effect<A, CopyError>,
@@ -173,7 +198,7 @@ const makeJob = Effect.fnUntraced(function*(
     options,
     emit: (event) => {
       if (event._tag !== "Warned") return emit(event)
-      return isNews(account, event.text) ? emit(event) : Effect.void
+      return isNewWarning(account, event.text) ? emit(event) : Effect.void
     },
     unknownReferrers: [],
     pending: 0
@@ -181,7 +206,7 @@ const makeJob = Effect.fnUntraced(function*(
   return job
 })
 
-/** Is a piece of content in the plan, if there is one? It has to be a plan for this root. */
+/** Returns a test for content that is in the plan, if there is one. Fails if the plan is for another root. */
 const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { descriptor }: RootLookup.Root) {
   const { plan } = options
   if (plan === undefined) return () => true
@@ -193,8 +218,8 @@ const planned = Effect.fnUntraced(function*({ options, source }: Job.Job, { desc
   return ({ descriptor }: ContentNode) => digests.has(descriptor.digest)
 })
 
-/** Copies what the root of a job is, and all that belongs to it. */
-const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: RootLookup.Root) {
+/** Copies the root of a job and everything below it. */
+const copyContent = Effect.fnUntraced(function*(whole: Job.Job, root: RootLookup.Root) {
   for (const [destination, descriptor] of root.kept) {
     yield* whole.emit({ _tag: "Planned", descriptor, role: "root" })
     yield* Job.record(whole, destination, { descriptor, role: "root", path: [] }, "kept")
@@ -207,13 +232,13 @@ const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: RootLookup.R
   const isPlanned = yield* planned(job, root)
   const walk = yield* Walk.make(job, root.overlay, (found) => ({
     discovered: (node) =>
-      // blobs that are not delivered are external layers, which are in no plan
+      // blobs that are not delivered are external layers, which no plan contains
       node.role === "blob" || isPlanned(node)
         ? job.emit({ _tag: "Planned", descriptor: node.descriptor, role: node.role })
         : Effect.void,
     blob: (node, destinations, isNew) => deliver(job, node, isPlanned(node) ? destinations : [], isNew),
     manifest: (node, destination) =>
-      // nothing that is left out is waited for by what contains it, which is left out as well
+      // a manifest that is not in the plan is not pushed, so its subjects must not wait for it
       isPlanned(node) ? push(job, found, node, destination) : destination.released.open(node.descriptor.digest)
   }))
   const top = yield* walk.root(root.descriptor, root.manifest, root.presence, root.tags)
@@ -229,6 +254,7 @@ const copyAllOf = Effect.fnUntraced(function*(whole: Job.Job, root: RootLookup.R
   return root
 })
 
+/** Runs a copy. Returns its exits, and whether the root was found. */
 const run = Effect.fnUntraced(function*(
   source: End,
   destinations: ReadonlyArray<End>,
@@ -244,7 +270,7 @@ const run = Effect.fnUntraced(function*(
         isFound = true
       })
     ),
-    Effect.flatMap((root) => copyAllOf(job, root)),
+    Effect.flatMap((root) => copyContent(job, root)),
     accounting(account, job.emit),
     Effect.provideService(TokenScope.Wanted, scopesOf(source, destinations))
   )
@@ -254,35 +280,32 @@ const run = Effect.fnUntraced(function*(
 
 const quietly: Job.Job["emit"] = () => Effect.void
 
-/** How it went for the only destination there is. */
+/** Returns the exit of the only destination. */
 const single = <A>(exits: ReadonlyArray<Exit.Exit<A, CopyError>>): Effect.Effect<A, CopyError> => {
   const [exit] = exits
   return exit === undefined ? Effect.interrupt : Effect.suspend(() => exit)
 }
-
-const annotate = ({ destination, source }: Ends) =>
-  Effect.annotateCurrentSpan({ "oci.source": format(source), "oci.destination": format(destination) })
 
 // ---------------------------------------------------------------------------------------------------------------------
 // copying
 // ---------------------------------------------------------------------------------------------------------------------
 
 /**
- * Copies a manifest and everything that belongs to it.
+ * Copies a manifest with everything that it contains, and with its referrers.
  *
  * @category copying
  * @since 0.1.0
  */
 export const copyManifest = Effect.fn("Copy.copyManifest")(
   function*(options: Ends & Options): Effect.fn.Return<CopyReport, CopyError> {
-    yield* annotate(options)
+    yield* Trace.annotate(options.source, options.destination)
     return yield* single((yield* run(options.source, [options.destination], options, quietly)).exits)
   }
 )
 
 /**
- * Copies a manifest and everything that belongs to it, and tells what happens meanwhile: running the stream is the copy,
- * and letting go of it ends it. Its last element carries the report. Who reads slowly does not slow it down.
+ * Copies like {@link copyManifest}, and emits the events of the copy. Running the stream runs the copy; interrupting it
+ * stops the copy. Its last element contains the report. A slow reader does not slow the copy down.
  *
  * @category copying
  * @since 0.1.0
@@ -290,12 +313,13 @@ export const copyManifest = Effect.fn("Copy.copyManifest")(
 export const copyEvents = (options: Ends & Options): Stream.Stream<CopyEvent, CopyError> =>
   Stream.unwrap(Effect.gen(function*() {
     const queue = yield* Queue.unbounded<CopyEvent, CopyError | Cause.Done>()
-    // what has become old by the time it is read is not worth keeping
+    // progress is dropped while the reader is slow, because it would be outdated when it is read
     const emit = (event: CopyEvent) =>
       Effect.suspend(() =>
         event._tag === "Progressed" && Queue.sizeUnsafe(queue) > backlog ? Effect.void : Queue.offer(queue, event)
       )
-    const copying = run(options.source, [options.destination], options, emit).pipe(
+    const copying = Trace.annotate(options.source, options.destination).pipe(
+      Effect.andThen(run(options.source, [options.destination], options, emit)),
       Effect.flatMap(({ exits }) => single(exits)),
       Effect.flatMap((report) => Queue.offer(queue, { _tag: "Done", report })),
       Effect.withSpan("Copy.copyManifest"),
@@ -305,13 +329,13 @@ export const copyEvents = (options: Ends & Options): Stream.Stream<CopyEvent, Co
     return Stream.fromQueue(queue)
   }))
 
-// of events that wait to be read, from which on progress is not told any more
+// number of unread events from which on `Progressed` events are dropped
 const backlog = 256
 
 /**
- * Copies a manifest and everything that belongs to it to several destinations, and reads it once: bytes flow as fast as the
- * slowest destination takes them. One that fails does not hold up the others; how it went for each is told in their order.
- * Fails if there is no such manifest at the source, or if it cannot be read there.
+ * Copies like {@link copyManifest} to several destinations, and reads the source once, at the speed of the slowest
+ * destination. A destination that fails does not stop the others. Returns one exit per destination, in their order.
+ * Fails if the source does not have the manifest, or if it cannot be read there.
  *
  * @category copying
  * @since 0.1.0
@@ -320,23 +344,23 @@ export const copyToMany = Effect.fn("Copy.copyToMany")(
   function*(
     options: { readonly source: End; readonly destinations: ReadonlyArray<End> } & Options
   ): Effect.fn.Return<ReadonlyArray<Exit.Exit<CopyReport, CopyError>>, CopyError> {
-    yield* Effect.annotateCurrentSpan({ "oci.source": format(options.source) })
+    yield* Trace.annotate(options.source)
     const { exits, isFound } = yield* run(options.source, options.destinations, options, quietly)
     const errors = exits.flatMap((exit) => Option.toArray(Exit.findErrorOption(exit)))
-    const lost = isFound ? undefined : errors.find(({ end }) => end === "source")
-    return lost === undefined ? exits : yield* lost
+    const notFound = isFound ? undefined : errors.find(({ end }) => end === "source")
+    return notFound === undefined ? exits : yield* notFound
   }
 )
 
 /**
- * Tells what {@link copyManifest} would do, by reading alone.
+ * Plans what {@link copyManifest} would do, with requests that only read.
  *
  * @category planning
  * @since 0.1.0
  */
 export const planCopy = Effect.fn("Copy.planCopy")(
   function*(options: Ends & Options): Effect.fn.Return<CopyPlan, CopyError> {
-    yield* annotate(options)
+    yield* Trace.annotate(options.source, options.destination)
     const job = yield* makeJob(options.source, [options.destination], options, { requests: 0, warnings: [] }, quietly)
     const [destination] = job.destinations
     if (destination === undefined) return yield* Effect.interrupt
@@ -345,7 +369,8 @@ export const planCopy = Effect.fn("Copy.planCopy")(
 )
 
 /**
- * Copies one blob. It verifies itself on the way; what the destination has is not sent again.
+ * Copies one blob, unless the destination has it. The blob is verified while it is read. The source needs a digest, and
+ * neither end may have a tag.
  *
  * @category copying
  * @since 0.1.0
@@ -353,19 +378,12 @@ export const planCopy = Effect.fn("Copy.planCopy")(
 export const copyBlob = Effect.fn("Copy.copyBlob")(
   function*(ends: Ends): Effect.fn.Return<CopyReport, CopyError> {
     const { destination, source } = ends
-    yield* annotate(ends)
-    const unfit = (side: keyof Ends, problem: string) => failure(ends[side], side, new UnfitReference({ problem }))
-    if (source.tag !== undefined) return yield* unfit("source", "a blob has no tag")
-    if (destination.tag !== undefined) return yield* unfit("destination", "a blob has no tag")
-    const { digest } = source
-    if (digest === undefined) return yield* unfit("source", "a blob needs a digest")
-    if (destination.digest !== undefined && destination.digest !== digest) {
-      return yield* failure(
-        destination,
-        "destination",
-        new DigestConflict({ source: digest, destination: destination.digest })
-      )
-    }
+    yield* Trace.annotate(source, destination)
+    const check = <A>(side: keyof Ends, result: Result.Result<A, Reason>) =>
+      Effect.mapError(Effect.fromResult(result), (reason) => failure(ends[side], side, reason))
+    const digest = yield* check("source", EndChecks.blobDigest(source))
+    yield* check("destination", EndChecks.blobDigest({ ...destination, digest }))
+    yield* check("destination", EndChecks.hasDigest(destination, digest))
     const account: Account = { requests: 0, warnings: [] }
     const job = yield* makeJob(source, [destination], {}, account, quietly)
     const copying = source.registry.resolveBlob(source.repository, digest).pipe(

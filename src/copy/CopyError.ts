@@ -1,5 +1,5 @@
 /**
- * How a copy fails: at which end, over which content, and why.
+ * Errors of a copy: the end that failed, the content, and the reason.
  *
  * @since 0.1.0
  */
@@ -17,7 +17,7 @@ import { printable } from "../Text.ts"
 const TypeId = "~effect-oci/CopyError"
 
 /**
- * A reference names a tag and a digest, and the tag points elsewhere.
+ * A reference names a tag and a digest, but the tag points at another digest.
  *
  * @category errors
  * @since 0.1.0
@@ -33,7 +33,7 @@ export class TagMismatch extends Schema.TaggedError<TagMismatch>("effect-oci/Cop
 }
 
 /**
- * A destination names another digest than the source has.
+ * The destination names another digest than that of the source.
  *
  * @category errors
  * @since 0.1.0
@@ -43,12 +43,12 @@ export class DigestConflict extends Schema.TaggedError<DigestConflict>("effect-o
   { source: Digest, destination: Digest }
 ) {
   override get message(): string {
-    return `the destination asks for ${this.destination}, the source has ${this.source}`
+    return `the destination names ${this.destination}, but the source has ${this.source}`
   }
 }
 
 /**
- * A reference lacks the part that the operation needs, or has one that makes no sense for it.
+ * A reference lacks a part that the operation needs, or has a part that the operation does not allow.
  *
  * @category errors
  * @since 0.1.0
@@ -63,7 +63,7 @@ export class UnfitReference extends Schema.TaggedError<UnfitReference>("effect-o
 }
 
 /**
- * There is no image for the platform that was asked for.
+ * No image exists for the requested platform.
  *
  * @category errors
  * @since 0.1.0
@@ -74,47 +74,47 @@ export class PlatformNotFound extends Schema.TaggedError<PlatformNotFound>("effe
 ) {
   override get message(): string {
     const available = this.available.length === 0 ? "none" : this.available.join(", ")
-    return printable(`there is no image for ${this.platform}; there is: ${available}`)
+    return printable(`there is no image for ${this.platform}; available: ${available}`)
   }
 }
 
 /**
- * A tag is at the destination already, and was not to be replaced.
+ * The destination already has a tag, which the copy may not replace.
  *
  * @category errors
  * @since 0.1.0
  */
 export class TagExists extends Schema.TaggedError<TagExists>("effect-oci/CopyError/TagExists")("TagExists", {
   tag: Schema.String,
-  /** What it points at. */
+  /** Digest that the tag points at. */
   actual: Digest
 }) {
   override get message(): string {
-    return `the tag ${this.tag} exists, and points at ${this.actual}`
+    return `the tag ${this.tag} exists and points at ${this.actual}`
   }
 }
 
 /**
- * Some platforms of an index were asked for, and the index can neither be left as it is nor, by this copy, changed: the
- * destination takes no index whose manifests are not all there, or the copy was told that there must be no other platforms.
+ * An index cannot be copied with some of its platforms only, and the copy may not rewrite it. The destination refuses
+ * an index that lists absent manifests (`index: "keep"`), or the index lists other platforms (`index: "fail"`).
  *
  * @category errors
  * @since 0.1.0
  */
 export class SparseIndexRefused
   extends Schema.TaggedError<SparseIndexRefused>("effect-oci/CopyError/SparseIndexRefused")("SparseIndexRefused", {
-    /** What the index lists besides. */
+    /** Other platforms, or digests, that the index lists. Empty if the destination refused the index. */
     others: Schema.Array(Schema.String)
   })
 {
   override get message(): string {
-    const others = this.others.length === 0 ? "" : ` besides: ${this.others.join(", ")}`
-    return printable(`an index cannot be copied with some of its platforms as it is${others}; it could be rewritten`)
+    const others = this.others.length === 0 ? "" : `; it also lists: ${this.others.join(", ")}`
+    return printable(`the index cannot be copied with some of its platforms unless it is rewritten${others}`)
   }
 }
 
 /**
- * After the copy, the destination does not have what it should.
+ * Verification after the copy found that the destination lacks content, or has other content.
  *
  * @category errors
  * @since 0.1.0
@@ -130,7 +130,7 @@ export class VerificationFailed
 }
 
 /**
- * What a plan was made for is not what is there now.
+ * The source has another root than the one that a plan was made for.
  *
  * @category errors
  * @since 0.1.0
@@ -142,18 +142,18 @@ export class PlanOutdated
   })
 {
   override get message(): string {
-    return `the plan is for ${this.expected}, and the source has ${this.actual} by now`
+    return `the plan is for ${this.expected}, but the source now has ${this.actual}`
   }
 }
 
 /**
- * Manifests contain or refer to each other through more levels than anybody needs.
+ * Manifests contain or refer to each other through more levels than a copy follows.
  *
  * @category errors
  * @since 0.1.0
  */
 export class TooDeep extends Schema.TaggedError<TooDeep>("effect-oci/CopyError/TooDeep")("TooDeep", {
-  /** The number of levels that are followed. */
+  /** Maximum number of levels that a copy follows. */
   limit: Schema.Natural
 }) {
   override get message(): string {
@@ -162,8 +162,8 @@ export class TooDeep extends Schema.TaggedError<TooDeep>("effect-oci/CopyError/T
 }
 
 /**
- * Schema of every reason that a {@link CopyError} can have: those of a registry, of resolving, of reading references and
- * manifests, and its own.
+ * Schema of every reason that a {@link CopyError} can have: the reasons of a registry, of a resolver, of invalid
+ * references and manifests, and those of copies.
  *
  * @category schemas
  * @since 0.1.0
@@ -200,34 +200,34 @@ export type Reason = typeof Reason.Type
  * @since 0.1.0
  */
 export class CopyError extends Schema.TaggedError<CopyError>("effect-oci/CopyError")("CopyError", {
-  /** Which end failed. */
+  /** End that failed. */
   end: Schema.Literals(["source", "destination"]),
-  /** That end, as a reference. */
+  /** Reference of that end. */
   reference: Schema.String,
-  /** The operation of `Registry` that failed, where one did. */
+  /** Operation of `Registry` that failed, if one did. */
   operation: Schema.optionalKey(Schema.String),
-  /** The content that was being copied, where it is known by then. */
+  /** Content that was being copied, if it was known. */
   descriptor: Schema.optionalKey(Descriptor),
-  /** The manifests above that content, from the root down. */
+  /** Manifests above that content, from the root down. */
   path: Schema.Array(Digest),
   reason: Reason
 }) {
   readonly [TypeId] = TypeId
 
-  /** The reason, as the cause that error printers show. */
+  /** The reason again, because error printers show the cause. */
   override readonly cause = this.reason
 
-  /** May the same copy succeed later? */
+  /** True if the same copy may succeed later. */
   get isRetryable(): boolean {
     return "isRetryable" in this.reason && this.reason.isRetryable
   }
 
-  /** How long the registry asks to wait before that. */
+  /** Time for which the registry asks to wait before that. */
   get retryAfter(): Duration.Duration | undefined {
     return "retryAfter" in this.reason ? this.reason.retryAfter : undefined
   }
 
-  /** The HTTP status, where a registry behind HTTP gave one. */
+  /** HTTP status of the response, if the registry sent one. */
   get status(): number | undefined {
     return "status" in this.reason ? this.reason.status : undefined
   }
@@ -235,14 +235,14 @@ export class CopyError extends Schema.TaggedError<CopyError>("effect-oci/CopyErr
   override get message(): string {
     const { descriptor, end, path, reason, reference } = this
     const type = descriptor === undefined || descriptor.mediaType === "" ? "" : ` (${descriptor.mediaType})`
-    const content = descriptor === undefined ? "" : `; it was ${descriptor.digest}${type}`
-    const above = path.length === 0 ? "" : `, of ${path.join(" > ")}`
+    const content = descriptor === undefined ? "" : `; content: ${descriptor.digest}${type}`
+    const above = path.length === 0 ? "" : `, below ${path.join(" > ")}`
     return printable(`${end} ${reference}: ${reason.message}${content}${above}`)
   }
 }
 
 /**
- * Tells copy errors from other values.
+ * Returns true if a value is a copy error.
  *
  * @category guards
  * @since 0.1.0

@@ -1,5 +1,5 @@
 /**
- * What happens while a copy runs.
+ * Events of a running copy.
  *
  * @since 0.1.0
  */
@@ -9,18 +9,18 @@ import type { RegistryError } from "../RegistryError.ts"
 import type { CopyReport, Entry, Role } from "./CopyReport.ts"
 
 /**
- * What happens while a copy runs, in the order in which it happens.
+ * Events of a running copy, in the order in which they happen.
  *
- * - `Planned`: there is a piece of content to deal with: a manifest or blob, which `Settled` follows. It may turn out
- *   to be there.
- * - `Started`: its bytes begin to move.
- * - `Progressed`: so many of its bytes have moved by now; not told for each of them, and again from less where a transfer
- *   goes on from before.
- * - `Settled`: it is dealt with; `entry.outcome` tells how. What is `copied` or `mounted` was pushed.
- * - `Retried`: something failed, and is tried again.
+ * - `Planned`: the copy has discovered a manifest or blob. A `Settled` event follows, unless the copy fails. The
+ *   destination may already have the content.
+ * - `Started`: the transfer of a blob begins.
+ * - `Progressed`: number of bytes of a blob that have been read so far. Emitted at intervals of 100 milliseconds. The
+ *   number decreases if a transfer resumes at an earlier offset.
+ * - `Settled`: the copy has recorded the outcome of a manifest or blob, in `entry.outcome`.
+ * - `Retried`: a request or transfer failed, and is retried after `delay`.
  * - `Paused`: a registry asked for a pause.
- * - `Warned`: a registry warned of something, or had to be helped.
- * - `Done`: the copy is done.
+ * - `Warned`: a registry sent a warning, or the copy had to work around a defect of a registry.
+ * - `Done`: the copy has succeeded.
  *
  * @category models
  * @since 0.1.0

@@ -1,18 +1,19 @@
 /**
- * What a copy would do: every piece of content with what is to happen to it and why, and how they belong together.
+ * Plans of copies: every manifest and blob with the action that a copy would take and the reason, and the relations
+ * between them.
  *
- * A plan is a value. It can be printed, encoded, filtered, and given to a copy, which then does no more than it says; see
- * `plan` among the options of a copy. It is made by reading alone, so that some of it are bounds: whether a mount works
- * is known when it was tried.
+ * A plan is a value. It can be printed, encoded, filtered, and passed to a copy as the option `plan`; the copy then
+ * copies nothing that is not in the plan. A plan is made with requests that only read, so some byte and request counts
+ * are bounds: only an attempt shows whether the destination mounts a blob.
  *
  * @since 0.1.0
  */
-import * as ByteSize from "effect/ByteSize"
 import * as Schema from "effect/Schema"
 import { Descriptor } from "../Descriptor.ts"
 import { Digest } from "../Digest.ts"
 import { Tag } from "../Reference.ts"
 import { printable } from "../Text.ts"
+import * as ContentLine from "./ContentLine.ts"
 import { Role, UnknownReferrers } from "./CopyReport.ts"
 
 /**
@@ -24,7 +25,7 @@ import { Role, UnknownReferrers } from "./CopyReport.ts"
 export const Bounds = Schema.Struct({ least: Schema.Natural, most: Schema.Natural })
 
 /**
- * Schema of one piece of content in a plan.
+ * Schema of a manifest or blob in a plan.
  *
  * @category schemas
  * @since 0.1.0
@@ -33,20 +34,25 @@ export const Node = Schema.Struct({
   descriptor: Descriptor,
   role: Role,
   /**
-   * `push`: a manifest is sent. `tag`: it is there, and gets tags. `upload`: a blob is sent. `mountOrUpload`: the destination
-   * may take it from another of its repositories. `skip`: there is nothing to do.
+   * - `push`: the manifest is sent.
+   * - `tag`: the destination has the manifest, which gets further tags.
+   * - `upload`: the blob is sent.
+   * - `mountOrUpload`: the destination may mount the blob from another of its repositories. Otherwise the blob is sent.
+   * - `skip`: nothing is sent.
    */
   action: Schema.Literals(["push", "tag", "upload", "mountOrUpload", "skip"]),
+  /** Reason for the action. */
   why: Schema.String,
-  /** That are sent to the destination. */
+  /** Number of bytes that are sent to the destination. */
   bytes: Bounds,
-  /** That are sent to both ends, where they are behind HTTP. */
+  /** Number of requests that are sent to those ends that are reached over HTTP. */
   requests: Bounds,
+  /** Tags that the manifest gets. */
   tags: Schema.Array(Tag)
 })
 
 /**
- * One piece of content in a plan.
+ * A manifest or blob in a plan.
  *
  * @category models
  * @since 0.1.0
@@ -54,8 +60,8 @@ export const Node = Schema.Struct({
 export type Node = typeof Node.Type
 
 /**
- * Schema of how two pieces of content belong together: the second is a child or blob of the first, refers to it as its
- * subject (`referrer`), or is behind a tag made of its digest.
+ * Schema of a relation between two manifests or blobs. `to` is a child or blob of `from`, refers to it as its subject
+ * (`referrer`), or is the manifest behind a tag that is made of its digest (`digestTag`).
  *
  * @category schemas
  * @since 0.1.0
@@ -67,7 +73,7 @@ export const Edge = Schema.Struct({
 })
 
 /**
- * How two pieces of content belong together.
+ * A relation between two manifests or blobs of a plan.
  *
  * @category models
  * @since 0.1.0
@@ -75,7 +81,7 @@ export const Edge = Schema.Struct({
 export type Edge = typeof Edge.Type
 
 /**
- * What a copy would do.
+ * The plan of a copy.
  *
  * @category models
  * @since 0.1.0
@@ -83,19 +89,19 @@ export type Edge = typeof Edge.Type
 export class CopyPlan extends Schema.Class<CopyPlan>("effect-oci/CopyPlan")({
   source: Schema.String,
   destination: Schema.String,
-  /** What the destination is to have. */
+  /** Manifest that the destination gets. */
   root: Descriptor,
   nodes: Schema.Array(Node),
   edges: Schema.Array(Edge),
-  /** Manifests of which the source did not list the referrers, so that the plan has none of them. */
+  /** Manifests whose referrers the source did not list. The plan contains none of these referrers. */
   unknownReferrers: Schema.Array(UnknownReferrers)
 }) {
-  /** What all of it comes to. */
+  /** Number of bytes that are sent to the destination. */
   get bytes(): typeof Bounds.Type {
     return sum(this.nodes.map(({ bytes }) => bytes))
   }
 
-  /** What all of it comes to, besides finding out what is there. */
+  /** Number of requests for all actions, in addition to those that look up what the destination has. */
   get requests(): typeof Bounds.Type {
     return sum(this.nodes.map(({ requests }) => requests))
   }
@@ -111,15 +117,15 @@ const sum = (bounds: ReadonlyArray<typeof Bounds.Type>): typeof Bounds.Type => (
 })
 
 /**
- * The plan without the nodes that are not kept, and without what cannot be pushed lacking them: all that contains them.
- * What refers to a manifest can be left out, and does not take it along.
+ * Removes nodes from a plan, and all manifests that contain them, because a manifest cannot be pushed without its
+ * parts. A manifest stays in the plan if only its referrers are removed.
  *
  * @category combinators
  * @since 0.1.0
  */
 export const filter = (self: CopyPlan, keep: (node: Node) => boolean): CopyPlan => {
   const dropped = new Set(self.nodes.filter((node) => !keep(node)).map(({ descriptor }) => descriptor.digest))
-  // a set that grows while it is walked
+  // the loop also visits digests that are added during it
   for (const digest of dropped) {
     for (const { from, kind, to } of self.edges) {
       if (to === digest && (kind === "child" || kind === "blob")) dropped.add(from)
@@ -132,12 +138,9 @@ export const filter = (self: CopyPlan, keep: (node: Node) => boolean): CopyPlan 
   })
 }
 
-const size = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes))
-
-const line = ({ action, descriptor, role, tags, why }: Node): string => {
-  const named = tags.length === 0 ? "" : ` as ${tags.join(", ")}`
-  const about = [size(descriptor.size), ...descriptor.mediaType === "" ? [] : [descriptor.mediaType]].join(", ")
-  return `${action} ${role} ${descriptor.digest} (${about})${named}: ${why}`
+const line = (node: Node): string => {
+  const named = node.tags.length === 0 ? "" : ` as ${node.tags.join(", ")}`
+  return `${node.action} ${ContentLine.format(node)}${named}: ${node.why}`
 }
 
 const unknown = ({ unknownReferrers }: CopyPlan): ReadonlyArray<string> => {
@@ -149,8 +152,8 @@ const unknown = ({ unknownReferrers }: CopyPlan): ReadonlyArray<string> => {
 }
 
 /**
- * Writes a plan as a tree. What stands in it more than once is written out where it stands first. Text of another party
- * in it, such as a media type, is made printable, so that each line is one.
+ * Formats a plan as a tree, with one line per manifest or blob. Content that occurs more than once is described at its
+ * first occurrence. Text from other parties, such as media types, is made printable and cannot break lines.
  *
  * @category conversions
  * @since 0.1.0
@@ -169,7 +172,7 @@ export const format = (self: CopyPlan): string => {
   }
   const roots = [self.root.digest, ...nodes.keys()]
   const { least, most } = self.bytes
-  const total = least === most ? size(least) : `${size(least)} to ${size(most)}`
+  const total = least === most ? ContentLine.size(least) : `${ContentLine.size(least)} to ${ContentLine.size(most)}`
   return [
     `${self.source} to ${self.destination}: ${total}`,
     ...roots.flatMap((digest) => written.has(digest) ? [] : tree(digest, "  ")),

@@ -1,5 +1,6 @@
 /**
- * Moving one blob to every destination that lacks it, each by the cheapest way there is, and reading it once for all.
+ * Delivers one blob to every destination that lacks it. Each destination gets it in the way that takes the fewest
+ * requests, and the source is read once for all of them.
  */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -13,9 +14,8 @@ import { inlineContent } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Limiter from "../Limiter.ts"
 import type { Repository } from "../Reference.ts"
-import type { RegistryError } from "../RegistryError.ts"
 import * as Upload from "../Upload.ts"
-import { type CopyError, isCopyError } from "./CopyError.ts"
+import type { CopyError } from "./CopyError.ts"
 import type { Outcome } from "./CopyReport.ts"
 import { type ContentPath, failureOf, orAbsentOrDenied } from "./Ends.ts"
 import * as External from "./External.ts"
@@ -23,16 +23,17 @@ import * as FanOut from "./FanOut.ts"
 import * as Job from "./Job.ts"
 import type { ContentNode } from "./Options.ts"
 import * as RegistryState from "./RegistryState.ts"
+import * as Trace from "./Trace.ts"
 
-/** What takes a blob at one destination, and tells how it got there. */
+/** Writes a blob to one destination, and returns the outcome. */
 interface Sink {
   readonly destination: Job.Destination
   readonly write: (source: BlobSource.BlobSource<CopyError>) => Effect.Effect<Outcome, CopyError>
 }
 
 /**
- * Sees to it that these destinations have a blob. `isNew` says that what refers to it is not there, so that it is likely
- * not there either.
+ * Delivers a blob to these destinations, except to those that this copy has already begun to deliver it to. `isNew` is
+ * true if a destination lacks the manifest above the blob, and so probably the blob as well.
  */
 export const deliver = Effect.fnUntraced(
   function*(job: Job.Job, node: ContentNode, destinations: ReadonlyArray<Job.Destination>, isNew: boolean) {
@@ -40,10 +41,11 @@ export const deliver = Effect.fnUntraced(
     const lacking = destinations.filter(({ scheduled }) => !scheduled.has(digest) && scheduled.add(digest))
     if (lacking.length === 0) return
     yield* job.emit({ _tag: "Planned", descriptor: node.descriptor, role: node.role })
-    yield* move(job, node, lacking, isNew)
+    yield* move(job, node, lacking, isNew).pipe(Trace.blob(node.descriptor))
   }
 )
 
+/** Delivers a blob to one repository of each registry, and then to the others, which mount it from there. */
 const move = (
   job: Job.Job,
   node: ContentNode,
@@ -51,11 +53,11 @@ const move = (
   isNew: boolean
 ): Effect.Effect<void, CopyError> =>
   Effect.gen(function*() {
-    // of several repositories of one registry, one gets it, and the others mount it from there
+    // one destination of each registry
     const leaders = Array.from(
       new Map(destinations.toReversed().map((destination) => [destination.state, destination])).values()
     )
-      // in one order, so that no two copies wait for each other
+      // in the order of their states, so that no two copies wait for each other
       .sort((a, b) => a.state.id - b.state.id)
     const states = leaders.map(({ state }) => state)
     const limiters = [job.sourceLimiter, ...leaders.map(({ limiter }) => limiter)]
@@ -72,7 +74,7 @@ const move = (
     yield* Effect.scoped(Effect.gen(function*() {
       const tried = yield* tryOrWait(job, node, leaders)
       for (const state of states) yield* RegistryState.claim(state, [node.descriptor.digest])
-      // all that is sent for it at once, so that what has begun is not held up by what begins
+      // one permit for all requests of the blob, so that a blob that has begun does not wait for others to begin
       yield* Limiter.withPermits(...limiters)(Effect.scoped(handling(tried)))
     })).pipe((yield* isLarge(node)) ? afterLarge([job.sourceState, ...states]) : (effect) => effect)
     const others = destinations.filter((destination) => !leaders.includes(destination))
@@ -80,10 +82,10 @@ const move = (
   })
 
 // ---------------------------------------------------------------------------------------------------------------------
-// finding out
+// looking up
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Where the blob is not there, what takes it. */
+/** Returns a way to write a blob to a destination, or `undefined` if the destination has it or has mounted it. */
 const locate = Effect.fnUntraced(
   function*(
     job: Job.Job,
@@ -96,11 +98,11 @@ const locate = Effect.fnUntraced(
     const { digest, size } = node.descriptor
     const done = (outcome: Outcome) => Effect.as(arrived(job, destination, node, outcome), undefined)
     const isSameRegistry = job.source.registry === registry
-    if (Job.isSamePlace(job, destination) || (yield* RegistryState.has(state.blobs, repository, digest))) {
+    if (Job.isSameRepository(job, destination) || (yield* RegistryState.has(state.blobs, repository, digest))) {
       return yield* done("present")
     }
     yield* Job.prepare(job, destination)
-    const start = (mount: { readonly digest: Digest.Digest; readonly from?: Repository }) =>
+    const start = (mount: { readonly digest: Digest.Digest; readonly from?: Repository | undefined }) =>
       registry.startUpload(repository, { mount, algorithm: Digest.algorithm(digest) }).pipe(
         Job.atDestination(destination, node)
       )
@@ -119,16 +121,17 @@ const locate = Effect.fnUntraced(
       if (started._tag === "Mounted") return yield* done(anonymousMount === true ? "mounted" : "present")
       return intoSession(destination, node, started)
     }
-    const there = yield* orAbsentOrDenied(registry.resolveBlob(repository, digest, { size })).pipe(
+    const found = yield* orAbsentOrDenied(registry.resolveBlob(repository, digest, { size })).pipe(
       Job.atDestination(destination, node)
     )
-    if (there !== undefined) return yield* done("present")
+    if (found !== undefined) return yield* done("present")
     return size <= Upload.smallBlob && singlePost !== false
       ? atOnce(destination, node)
       : intoNewSession(destination, node)
   }
 )
 
+/** Records that a destination has a blob. */
 const arrived = (job: Job.Job, destination: Job.Destination, node: ContentNode, outcome: Outcome) =>
   Effect.andThen(
     RegistryState.learn(destination.state.blobs, destination.repository, node.descriptor.digest),
@@ -139,37 +142,32 @@ const arrived = (job: Job.Job, destination: Job.Destination, node: ContentNode, 
 // ways to write
 // ---------------------------------------------------------------------------------------------------------------------
 
-const atTarget = ({ end }: Job.Destination, node: ContentNode) =>
-  Effect.mapError((error: CopyError | RegistryError) =>
-    isCopyError(error) ? error : failureOf(end, "destination", node)(error)
-  )
-
-/** In one request, where the registry takes it so. */
+/** Writes a blob in one request, if the registry supports that. */
 const atOnce = (destination: Job.Destination, node: ContentNode): Sink => ({
   destination,
   write: (source) =>
     destination.registry.pushBlob(destination.repository, node.descriptor, source).pipe(
       Effect.as("copied" as const),
-      atTarget(destination, node)
+      Job.atDestination(destination, node)
     )
 })
 
 const reopen = ({ registry, repository }: Job.Destination, { descriptor: { digest } }: ContentNode) =>
   registry.startUpload(repository, { mount: { digest, from: repository }, algorithm: Digest.algorithm(digest) })
 
-/** Into a session that a mount which was declined has opened. */
+/** Writes a blob into the session that a declined mount has opened. */
 const intoSession = (destination: Job.Destination, node: ContentNode, session: Upload.Upload): Sink => ({
   destination,
   write: (source) =>
     Upload.write(session, node.descriptor.digest, source, reopen(destination, node)).pipe(
       Effect.as("copied" as const),
-      atTarget(destination, node)
+      Job.atDestination(destination, node)
     )
 })
 
 /**
- * Into a session that opens while the source does. It might be mounted as well: whether the registry mounts without being
- * told from where is found out by the way.
+ * Writes a blob into a session that is opened at the same time as the source. The request also asks for a mount without
+ * a source repository, unless it is known whether the registry supports that, because it costs nothing to learn.
  */
 const intoNewSession = (destination: Job.Destination, node: ContentNode): Sink => ({
   destination,
@@ -186,13 +184,14 @@ const intoNewSession = (destination: Job.Destination, node: ContentNode): Sink =
       if (started._tag === "Mounted") return "mounted"
       yield* Upload.write(started, digest, primed, reopen(destination, node))
       return "copied"
-    }).pipe(Effect.scoped, atTarget(destination, node))
+    }).pipe(Effect.scoped, Job.atDestination(destination, node))
 })
 
 // ---------------------------------------------------------------------------------------------------------------------
 // transferring
 // ---------------------------------------------------------------------------------------------------------------------
 
+/** Reads a blob once, and writes it to all sinks. */
 const transfer = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, sinks: ReadonlyArray<Sink>) {
   yield* job.emit({ _tag: "Started", descriptor: node.descriptor })
   const source = yield* sourceOf(job, node)
@@ -205,7 +204,7 @@ const transfer = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, si
     const { leave, source } = share
     return Job.attempt(
       destination,
-      write(watched(job, node, source)).pipe(
+      write(withProgress(job, node, source)).pipe(
         Effect.tap(tryMount(job, destination, node)),
         Effect.flatMap((outcome) => arrived(job, destination, node, outcome))
       )
@@ -216,7 +215,7 @@ const transfer = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, si
 const isLarge = ({ descriptor }: ContentNode) =>
   Effect.map(Upload.ResumptionThreshold, (threshold) => descriptor.size >= threshold)
 
-/** What is large waits for what is large, in one order. */
+/** Limits the number of large blobs in transfer, at each of these registries. */
 const afterLarge =
   (states: ReadonlyArray<RegistryState.RegistryState>) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
@@ -225,7 +224,7 @@ const afterLarge =
       .map(({ largeTransfers }) => largeTransfers)
       .reduce((inner, semaphore: Semaphore.Semaphore) => semaphore.withPermit(inner), effect)
 
-/** The blob at the source, whose failures are the source's. */
+/** Returns the content of a blob: from its descriptor, from the source, or from its `urls`. */
 export const sourceOf = Effect.fnUntraced(function*(job: Job.Job, node: ContentPath): Effect.fn.Return<
   BlobSource.BlobSource<CopyError>,
   CopyError,
@@ -238,11 +237,11 @@ export const sourceOf = Effect.fnUntraced(function*(job: Job.Job, node: ContentP
   return BlobSource.make(source.size, (offset) => Stream.mapError(source.open(offset), failure))
 })
 
-// nobody sees more
+// interval between two `Progressed` events of a blob
 const progressInterval = Duration.millis(100)
 
-/** Tells how much of a source was read. */
-const watched = <E>(
+/** Emits a `Progressed` event from time to time while a source is read. */
+const withProgress = <E>(
   job: Job.Job,
   { descriptor }: ContentNode,
   source: BlobSource.BlobSource<E>
@@ -251,13 +250,13 @@ const watched = <E>(
   open: (offset) =>
     Stream.unwrap(Effect.gen(function*() {
       let bytes = offset
-      let told = offset
-      const tell = Effect.suspend(() => {
-        if (bytes === told) return Effect.void
-        told = bytes
+      let reported = offset
+      const report = Effect.suspend(() => {
+        if (bytes === reported) return Effect.void
+        reported = bytes
         return job.emit({ _tag: "Progressed", descriptor, bytes })
       })
-      yield* Effect.forkScoped(Effect.repeat(tell, Schedule.spaced(progressInterval)))
+      yield* Effect.forkScoped(Effect.repeat(report, Schedule.spaced(progressInterval)))
       return Stream.mapArray(source.open(offset), (chunks) => {
         for (const { length } of chunks) bytes += length
         return chunks
@@ -265,16 +264,19 @@ const watched = <E>(
     }))
 })
 
-// so many more blobs make it worth a request to find out
+// ---------------------------------------------------------------------------------------------------------------------
+// self-mounts
+// ---------------------------------------------------------------------------------------------------------------------
+
+// probe for self-mounts only if at least this many blobs are pending: the probe costs one request
 const selfMountThreshold = 4
 
-// how long other blobs wait for the first one to show how a registry answers
+// maximum time for which other blobs wait for the trial of the first one
 const trialTimeout = Duration.seconds(2)
 
 /**
- * Lets one small blob be the first that a registry is sent, to find out what {@link tryMount} does, so that the others
- * need not be looked for one by one. Waits while another blob does that. Returns the registries at which this blob
- * does.
+ * Selects one small blob as the first that a registry gets, so that {@link tryMount} can probe with it and the others
+ * need no separate lookup. Other blobs wait for that trial. Returns the registries where this blob is the trial.
  */
 const tryOrWait = Effect.fnUntraced(
   function*(job: Job.Job, node: ContentNode, destinations: ReadonlyArray<Job.Destination>) {
@@ -294,7 +296,7 @@ const tryOrWait = Effect.fnUntraced(
         })
       }
     }
-    // one that others wait for waits for none
+    // a trial does not wait for another trial, so that no two wait for each other
     if (tried.length === 0) {
       yield* Effect.forEach(trials, (trial) => Effect.timeoutOption(Deferred.await(trial), trialTimeout))
     }
@@ -302,7 +304,7 @@ const tryOrWait = Effect.fnUntraced(
   }
 )
 
-/** Would it save requests to know how a registry answers to a mount? */
+/** Returns true if it would save requests to know how a registry answers to a self-mount. */
 const isWorthTrying = Effect.fnUntraced(
   function*(job: Job.Job, destination: Job.Destination, { descriptor: { digest } }: ContentNode) {
     const { pending, source } = job
@@ -311,21 +313,18 @@ const isWorthTrying = Effect.fnUntraced(
     if (anonymousMount === true || selfMount !== undefined || state.hasTriedSelfMount || pending < selfMountThreshold) {
       return false
     }
-    if (Job.isSamePlace(job, destination) || (yield* RegistryState.has(state.blobs, repository, digest))) return false
-    return RegistryState.origin(
-      state,
-      digest,
-      repository,
-      source.registry === registry ? source.repository : undefined
-    ) ===
-      undefined
+    if (Job.isSameRepository(job, destination)) return false
+    if (yield* RegistryState.has(state.blobs, repository, digest)) return false
+    const given = source.registry === registry ? source.repository : undefined
+    return RegistryState.origin(state, digest, repository, given) === undefined
   }
 )
 
 /**
- * Finds out, once, whether a registry answers to a mount from the very repository that has the blob: from then on, one
- * request tells for each blob whether it is there, and opens a session if not. It has to be done before anything refers to
- * the blob: distribution writes anew where it is, and while it does so refuses what is made of it.
+ * Probes once whether a registry accepts a self-mount: a mount of a blob from the repository that has it already. If it
+ * does, a single request per blob then shows whether the blob is present, and opens a session if not. The probe runs
+ * before any manifest refers to the blob, because distribution 2.8 writes its link to the blob again, and until then
+ * refuses manifests that refer to it.
  */
 const tryMount = Effect.fnUntraced(
   function*({ pending }: Job.Job, { state, registry, repository }: Job.Destination, node: ContentNode) {

@@ -1,20 +1,21 @@
 /**
- * Waiting for things by their digest. What waits is an effect that is run later, and not a fiber, so that any number of
- * manifests can wait for each other.
+ * Latches by digest. An effect that waits is stored and runs later. It needs no fiber, so that any number of manifests
+ * can wait for each other.
  */
 import * as Effect from "effect/Effect"
 import type { Digest } from "../Digest.ts"
 
 export interface DigestLatches {
-  /** Runs an effect once all of these are open: at once, or when the last of them opens. */
+  /** Runs an effect after all of these latches are open: immediately, or when the last of them opens. */
   readonly pass: (digests: Iterable<Digest>, next: Effect.Effect<void>) => Effect.Effect<void>
+  /** Opens a latch, and runs the effects that waited for it only. */
   readonly open: (digest: Digest) => Effect.Effect<void>
   readonly isOpen: (digest: Digest) => boolean
-  /** Number of effects that still wait. */
+  /** Returns the number of effects that still wait. */
   readonly waiting: () => number
 }
 
-/** Number of digests that are looked at without a pause. */
+// number of digests that are checked without a pause for other fibers
 const slice = 5_000
 
 interface Waiter {
@@ -28,7 +29,7 @@ export const make = (): DigestLatches => {
   let waiting = 0
   return {
     pass: Effect.fnUntraced(function*(digests, next) {
-      // one more than it misses, so that nothing runs it before all are looked at
+      // one more than the closed latches, so that `open` cannot run it before all digests are checked
       const waiter: Waiter = { missing: 1, next }
       waiting++
       let seen = 0

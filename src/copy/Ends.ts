@@ -1,5 +1,5 @@
 /**
- * The two ends of a copy, and what goes wrong at either.
+ * The two ends of a copy, and failures at either of them.
  */
 import * as Effect from "effect/Effect"
 import type { Descriptor } from "../Descriptor.ts"
@@ -10,7 +10,7 @@ import { orAbsent, type RegistryError } from "../RegistryError.ts"
 import { CopyError, type Reason } from "./CopyError.ts"
 
 /**
- * A place in a registry.
+ * A repository of a registry, with a tag or a digest that names content there.
  *
  * @category models
  * @since 0.1.0
@@ -18,8 +18,8 @@ import { CopyError, type Reason } from "./CopyError.ts"
 export interface End {
   readonly registry: Registry
   readonly repository: Reference.Repository
-  readonly tag?: Reference.Tag
-  readonly digest?: Digest
+  readonly tag?: Reference.Tag | undefined
+  readonly digest?: Digest | undefined
 }
 
 export interface Ends {
@@ -27,12 +27,13 @@ export interface Ends {
   readonly destination: End
 }
 
-/** Some content, and the manifests above it. */
+/** Content, and the manifests above it from the root down. */
 export interface ContentPath {
   readonly descriptor: Descriptor
   readonly path: ReadonlyArray<Digest>
 }
 
+/** Formats an end as a reference. */
 export const format = (end: End): string =>
   Reference.format({
     registry: end.registry.name,
@@ -41,25 +42,27 @@ export const format = (end: End): string =>
     ...end.digest === undefined ? {} : { digest: end.digest }
   })
 
+/** Creates the error of a copy that fails at one end. */
 export const failure = (
   end: End,
   side: keyof Ends,
   reason: Reason,
-  place?: ContentPath,
+  content?: ContentPath,
   operation?: string
 ): CopyError =>
   new CopyError({
     end: side,
     ...operation === undefined ? {} : { operation },
     reference: format(end),
-    ...place === undefined ? {} : { descriptor: place.descriptor },
-    path: place?.path ?? [],
+    ...content === undefined ? {} : { descriptor: content.descriptor },
+    path: content?.path ?? [],
     reason
   })
 
+/** Converts a failure of the registry at one end. */
 export const failureOf =
-  (end: End, side: keyof Ends, place?: ContentPath) => ({ operation, reason }: RegistryError): CopyError =>
-    failure(end, side, reason, place, operation)
+  (end: End, side: keyof Ends, content?: ContentPath) => ({ operation, reason }: RegistryError): CopyError =>
+    failure(end, side, reason, content, operation)
 
 const refusals: ReadonlySet<RegistryError["reason"]["_tag"]> = new Set([
   "Denied",
@@ -72,9 +75,10 @@ const refusals: ReadonlySet<RegistryError["reason"]["_tag"]> = new Set([
 ])
 
 /**
- * Returns what a registry has, as far as it tells: some refuse to say what they do not have (Artifactory denies it),
- * and some know no HEAD. A push will show whether it refuses that as well. A registry that cannot be reached, or that
- * asks for a pause, has not refused anything.
+ * Returns `undefined` if a registry does not have content, or refuses to answer. Some registries refuse requests for
+ * content that they do not have (Artifactory denies them), and some do not implement HEAD. The push then shows whether
+ * the registry accepts the content. Fails if the registry cannot be reached or asks for a pause, because neither is a
+ * refusal.
  */
 export const orAbsentOrDenied = <A, R>(
   effect: Effect.Effect<A, RegistryError, R>

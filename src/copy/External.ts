@@ -1,5 +1,5 @@
 /**
- * Where the bytes of a blob are: at the source, or for layers that may not be distributed at their `urls`.
+ * Sources of the bytes of a blob: the registry, or the `urls` of a layer that may not be distributed.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -15,7 +15,7 @@ import { type ContentPath, orAbsentOrDenied } from "./Ends.ts"
 import type * as Job from "./Job.ts"
 import { policiesFor } from "./Options.ts"
 
-/** The content at the `urls` of a descriptor. It is verified, and no more of it is read than the descriptor says. */
+/** Returns the content at the `urls` of a descriptor. It is verified, and at most its size is read. */
 const atUrls = Effect.fnUntraced(function*(registry: string, descriptor: Descriptor): Effect.fn.Return<
   BlobSource.BlobSource<RegistryError>,
   RegistryError,
@@ -24,7 +24,7 @@ const atUrls = Effect.fnUntraced(function*(registry: string, descriptor: Descrip
   const failure = (reason: Reason) => new RegistryError({ operation: "getBlob", registry, reason })
   const open = yield* ExternalBlobs
   if (open === undefined) {
-    return yield* failure(new Unsupported({ detail: "nothing is provided that fetches external layers" }))
+    return yield* failure(new Unsupported({ detail: "the program provides no ExternalBlobs to fetch external layers" }))
   }
   const verifier = yield* Effect.mapError(Hasher.verifier(descriptor), failure)
   return BlobSource.make(descriptor.size, (offset) =>
@@ -34,7 +34,7 @@ const atUrls = Effect.fnUntraced(function*(registry: string, descriptor: Descrip
     ))
 })
 
-/** Returns the source of a blob, as the policy for external layers wants it. */
+/** Returns the source of a blob, according to the policy for external layers. */
 export const blobSource = Effect.fnUntraced(function*(job: Job.Job, { descriptor, path }: ContentPath) {
   const { registry, repository } = job.source
   const { externalLayers } = policiesFor(job.options, { descriptor, path, role: "blob" })

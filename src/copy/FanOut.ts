@@ -1,5 +1,5 @@
 /**
- * One source for several readers: it is read once, no faster than the slowest of them, and nothing is kept for longer.
+ * Splits one source among several readers. It is read once, at the speed of the slowest reader, and nothing is stored.
  */
 import * as Arr from "effect/Array"
 import type * as Cause from "effect/Cause"
@@ -12,18 +12,20 @@ import type { BlobSource } from "../BlobSource.ts"
 
 type Chunks = Arr.NonEmptyReadonlyArray<Uint8Array>
 
-// so much is read ahead of the slowest, so that the others need not stop at each step
+// number of reads by which a fast reader may be ahead of the slowest, so that it does not stop at each of them
 const capacity = 2
 
-/** A share of a source, and what to do when it is not needed any longer, so that it does not hold up the others. */
+/** A share of a source. */
 export interface Share<E> {
   readonly source: BlobSource<E>
+  /** Closes the share, so that the other readers no longer wait for this one. */
   readonly leave: Effect.Effect<void>
 }
 
 /**
- * Makes shares of a source. What each gives first, from its beginning, is of one reading, which begins with the first of
- * them. Who lets go of it does not hold up the others any longer; opened again, it reads by itself, from what `again` gives.
+ * Creates shares of a source. The first time that a share is opened at offset 0, it takes part in one common read,
+ * which begins with the first of them. A share that is closed no longer slows down the others. A share that is opened
+ * again, or at another offset, reads from `again` on its own.
  */
 export const split = Effect.fnUntraced(function*<E>(
   source: BlobSource<E>,
@@ -43,11 +45,11 @@ export const split = Effect.fnUntraced(function*<E>(
   const pumping = yield* Effect.cached(Effect.forkIn(pump, scope))
   return queues.map((queue) => {
     const leave = Effect.asVoid(Queue.shutdown(queue))
-    let isTaken = false
+    let isOpened = false
     const open = (offset: number): Stream.Stream<Uint8Array, E> =>
       Stream.suspend(() => {
-        if (isTaken || offset > 0) return again.open(offset)
-        isTaken = true
+        if (isOpened || offset > 0) return again.open(offset)
+        isOpened = true
         return Stream.ensuring(Stream.fromPull(Effect.as(pumping, Queue.take(queue))), leave)
       })
     return { source: { ...again, open }, leave }

@@ -1,5 +1,5 @@
 /**
- * One copy under way: from one source to one destination, or to several at once.
+ * State of one running copy, from one source to one or several destinations.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -8,7 +8,7 @@ import type * as Limiter from "../Limiter.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
-import type { CopyError } from "./CopyError.ts"
+import { type CopyError, isCopyError } from "./CopyError.ts"
 import type { CopyEvent } from "./CopyEvent.ts"
 import type { Entry, Outcome, UnknownReferrers } from "./CopyReport.ts"
 import * as DigestLatches from "./DigestLatches.ts"
@@ -16,32 +16,33 @@ import { type ContentPath, type End, failureOf } from "./Ends.ts"
 import type { ContentNode, Options } from "./Options.ts"
 import * as RegistryState from "./RegistryState.ts"
 
-/** One destination. */
+/** A destination of a copy, and what the copy has done there so far. */
 export interface Destination {
   readonly end: End
   readonly state: RegistryState.RegistryState
   readonly limiter: Limiter.Limiter
   readonly registry: Registry
   readonly repository: Repository
-  /** That the root gets there. */
+  /** Tags that the root gets at this destination. */
   readonly tags: ReadonlyArray<Tag>
   readonly entries: Array<Entry>
-  /** Blobs and manifests that are dealt with, so that what refers to them can be pushed. */
+  /** Opened for blobs and manifests with a recorded outcome: manifests that refer to them can be pushed. */
   readonly recorded: DigestLatches.DigestLatches
-  /** Manifests that need not be waited for any longer by what they refer to. */
+  /** Opened for manifests for which their subjects no longer wait. */
   readonly released: DigestLatches.DigestLatches
-  /** Blobs that somebody in this copy sees to. */
+  /** Blobs whose delivery to this destination has begun. */
   readonly scheduled: Set<Digest>
-  /** Manifests of which the destination did not list the referrers when they were verified. */
+  /** Manifests whose referrers the destination did not list during verification. */
   readonly unknownReferrers: Array<UnknownReferrers>
+  /** Completed with the first error of this destination. */
   readonly failure: Deferred.Deferred<never, CopyError>
-  /** Is it the only destination, so that its failure ends everything? */
+  /** True if it is the only destination, so that its failure ends the copy. */
   readonly isOnly: boolean
-  /** Was some referrer pushed later than its subject, so that the tag has to come after both? */
+  /** True if a referrer is pushed after its subject, so that tags are pushed after all manifests. */
   tagIsLast: boolean
 }
 
-/** What is known of content at a destination. */
+/** Presence of content at a destination. */
 export type Presence = "present" | "absent" | "unknown"
 
 export interface Job {
@@ -51,9 +52,9 @@ export interface Job {
   readonly destinations: ReadonlyArray<Destination>
   readonly options: Options
   readonly emit: (event: CopyEvent) => Effect.Effect<void>
-  /** Manifests of which the source did not list the referrers. */
+  /** Manifests whose referrers the source did not list. */
   readonly unknownReferrers: Array<UnknownReferrers>
-  /** Number of blobs that are known and not dealt with yet. */
+  /** Number of blobs that are discovered but not yet delivered. */
   pending: number
 }
 
@@ -82,14 +83,14 @@ export const makeDestination = Effect.fnUntraced(function*(
   return destination
 })
 
-/** Is it the very repository that the source is, so that it has everything? */
-export const isSamePlace = ({ source }: Job, { registry, repository }: Destination): boolean =>
+/** Returns true if a destination is the repository of the source, and so has everything. */
+export const isSameRepository = ({ source }: Job, { registry, repository }: Destination): boolean =>
   registry === source.registry && repository === source.repository
 
-/** Has it not failed? */
+/** Returns true unless the destination has failed. */
 export const isAlive = ({ failure }: Destination): boolean => !Deferred.isDoneUnsafe(failure)
 
-/** Does something for one destination. What fails is noted with it, and ends what else is done for it, and nothing else. */
+/** Runs an effect for one destination. A failure becomes that of the destination, and ends its other effects only. */
 export const attempt = <A, R>(
   destination: Destination,
   effect: Effect.Effect<A, CopyError, R>
@@ -99,7 +100,7 @@ export const attempt = <A, R>(
     return destination.isOnly ? effect : Effect.raceFirst(effect, Deferred.await(destination.failure))
   }).pipe(Effect.catch((error) => Effect.as(Deferred.fail(destination.failure, error), undefined)))
 
-/** Does something for each of some destinations at once. */
+/** Runs an effect for each destination, all at the same time. */
 export const attemptAll = <R>(
   destinations: ReadonlyArray<Destination>,
   f: (destination: Destination) => Effect.Effect<unknown, CopyError, R>
@@ -109,7 +110,7 @@ export const attemptAll = <R>(
     discard: true
   })
 
-/** Something is dealt with. */
+/** Adds the outcome of content, and opens its `recorded` latch, so that manifests that refer to it can be pushed. */
 export const record = (
   job: Job,
   destination: Destination,
@@ -122,19 +123,20 @@ export const record = (
     return Effect.andThen(job.emit({ _tag: "Settled", entry }), destination.recorded.open(descriptor.digest))
   })
 
-/** What a registry of a destination fails with, over some content. */
-export const atDestination =
-  ({ end }: Destination, node?: ContentPath) =>
-  <A, R>(effect: Effect.Effect<A, RegistryError, R>): Effect.Effect<A, CopyError, R> =>
-    Effect.mapError(effect, failureOf(end, "destination", node))
+/** Converts a failure of the registry of a destination. A `CopyError`, such as one of the source, stays what it is. */
+export const atDestination = ({ end }: Destination, content?: ContentPath) => {
+  const failed = failureOf(end, "destination", content)
+  return <A, R>(effect: Effect.Effect<A, CopyError | RegistryError, R>): Effect.Effect<A, CopyError, R> =>
+    Effect.mapError(effect, (error) => isCopyError(error) ? error : failed(error))
+}
 
-/** What the source fails with, over some content. */
+/** Converts a failure of the registry of the source. */
 export const atSource =
-  ({ source }: Job, node?: ContentPath) =>
+  ({ source }: Job, content?: ContentPath) =>
   <A, R>(effect: Effect.Effect<A, RegistryError, R>): Effect.Effect<A, CopyError, R> =>
-    Effect.mapError(effect, failureOf(source, "source", node))
+    Effect.mapError(effect, failureOf(source, "source", content))
 
-/** Whoever wants a repository to be made first can do so before anything is written to it. */
+/** Runs `beforePush` once for the repository of a destination. If it fails, the next call runs it again. */
 export const prepare = Effect.fnUntraced(function*({ options }: Job, destination: Destination) {
   const { state, registry, repository } = destination
   const { beforePush } = options

@@ -1,5 +1,5 @@
 /**
- * What a copy is asked for.
+ * Options and policies of a copy.
  */
 import type * as Effect from "effect/Effect"
 import type * as Result from "effect/Result"
@@ -16,10 +16,15 @@ import type { Role } from "./CopyReport.ts"
 import type { ContentPath } from "./Ends.ts"
 
 /**
- * Which of the images of an index are copied: all; the image for one platform, which the destination then gets instead of
- * the index; or those for some platforms, within the index. That index then lists images that are not there (`keep`), which
- * many registries refuse; or is written anew without them (`rewrite`), and is another by that: it has another digest,
- * which the report tells, and what refers to it stays behind; or must list no others (`fail`).
+ * The images of an index that are copied.
+ *
+ * - `all`: all images, and the index.
+ * - `Image`: the image for one platform. The destination gets it instead of the index.
+ * - `Index`: the images for some platforms, and the index. `index` decides what happens if it lists other platforms:
+ *   - `keep`: the index stays as it is, and lists images that the destination lacks. Many registries refuse that.
+ *   - `rewrite`: the index is rewritten without the other images. It then has another digest, which the report
+ *     contains, and its referrers are not copied.
+ *   - `fail`: the copy fails with `SparseIndexRefused`.
  *
  * @category models
  * @since 0.1.0
@@ -34,47 +39,55 @@ export type Platforms =
   }
 
 /**
- * Which referrers are copied: those of one of these artifact types, where any are given, that have all of these
- * annotations, where any are given.
+ * The referrers that are copied: those that have one of the artifact types and all of the annotations. A field that is
+ * omitted accepts every referrer.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ReferrerFilter {
-  readonly artifactTypes?: ReadonlyArray<string>
-  readonly annotations?: Readonly<Record<string, string>>
+  readonly artifactTypes?: ReadonlyArray<string> | undefined
+  readonly annotations?: Readonly<Record<string, string>> | undefined
 }
 
 /**
- * What can be decided for each manifest and blob by itself.
+ * Policies that can differ for each manifest and blob.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Policies {
   /**
-   * What to do with the referrers of a manifest: signatures, SBOMs, attestations. `copy` copies those that the source
-   * lists; if it does not list them, the report says so. `require` fails then. `skip` asks for none. Default: `copy`.
+   * Policy for the referrers of a manifest: signatures, SBOMs, attestations. Default: `copy`.
+   *
+   * - `copy`: copies the referrers that the source lists. If it does not list them, the report says so.
+   * - `require`: copies the referrers, and fails if the source does not list them.
+   * - `skip`: copies no referrers, and does not request them.
    */
   readonly referrers: "copy" | "require" | "skip"
-  /** Which of the referrers are copied. Default: all. */
+  /** Filter for the referrers that are copied. Default: all referrers. */
   readonly referrerFilter: ReferrerFilter
   /**
-   * Layers that may not be distributed. `skip` leaves them where they are, which their `urls` say. `copy` copies them
-   * from the source, and fails if it does not have one. `fetch` does the same, and gets what the source does not have
-   * from the `urls`: see `ExternalBlobs`. Default: `skip`.
+   * Policy for layers that may not be distributed. Default: `skip`.
+   *
+   * - `skip`: does not copy them. They stay at their `urls`.
+   * - `copy`: copies them from the source, and fails if it does not have one.
+   * - `fetch`: copies them from the source, or from their `urls` if it does not have them (see `ExternalBlobs`).
    */
   readonly externalLayers: "skip" | "copy" | "fetch"
   /**
-   * What it means that the destination has a manifest. `manifest`: it is complete. `children`: so are its children,
-   * if they are there too. `deep`: it is complete when every child and every blob is there. `manifest` unless given; of an
-   * index that is kept with some of its platforms, at least `children`.
+   * Content to look up if the destination already has a manifest. Default: `manifest`, but `children` for an index that
+   * is kept with some of its platforms.
+   *
+   * - `manifest`: nothing, because the manifest is trusted to be complete.
+   * - `children`: the manifests that it contains.
+   * - `deep`: all manifests and blobs below it.
    */
   readonly trust: "manifest" | "children" | "deep"
 }
 
 /**
- * A manifest or blob about to be dealt with.
+ * A manifest or blob of a copy, with its role and the manifests above it.
  *
  * @category models
  * @since 0.1.0
@@ -84,8 +97,9 @@ export interface ContentNode extends ContentPath {
 }
 
 /**
- * A blob or manifest that another manifest refers to. A size or media type that is left out is looked up at the
- * registry. A registry knows no media types of blobs: those that are left out are `application/octet-stream`.
+ * A blob or manifest that another manifest refers to. If the size is omitted, or the media type of a manifest, it is
+ * looked up at the registry. Registries do not know the media types of blobs; an omitted one is
+ * `application/octet-stream`.
  *
  * @category models
  * @since 0.1.0
@@ -97,7 +111,8 @@ export interface Referenced {
 }
 
 /**
- * Returns what a manifest refers to. An exception, or an answer of another shape, is a `ManifestError` of the copy.
+ * Returns the blobs and manifests that a manifest refers to. If the function throws, or returns a value of another
+ * shape, the copy fails with a `ManifestError`.
  *
  * @category models
  * @since 0.1.0
@@ -111,59 +126,73 @@ export type ManifestDigests = (
 >
 
 /**
- * What a copy is asked for, besides from where to where.
+ * Options of a copy.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Options extends Partial<Policies> {
-  /** `all` unless given. */
-  readonly platforms?: Platforms
-  /** Other policies for some of the manifests and blobs. */
-  readonly override?: (node: ContentNode) => Partial<Policies>
-  /** Further tags that the destination gets, besides the one that its reference names. */
-  readonly tags?: ReadonlyArray<Tag>
+export interface Options extends Readonly<{ [Name in keyof Policies]?: Policies[Name] | undefined }> {
+  /** Images that are copied from an index. Default: `all`. */
+  readonly platforms?: Platforms | undefined
+  /** Returns other policies for some of the manifests and blobs. */
+  readonly override?: ((node: ContentNode) => Pick<Options, keyof Policies>) | undefined
+  /** Tags that the destination gets in addition to that of its reference. */
+  readonly tags?: ReadonlyArray<Tag> | undefined
   /**
-   * What to do where the destination has one of the tags, and it points elsewhere: move it; copy nothing; or fail, with
-   * `TagExists`. `replace` unless given.
+   * Policy for a tag of the destination that points at another manifest. Default: `replace`.
+   *
+   * - `replace`: moves the tag.
+   * - `keep`: copies nothing.
+   * - `fail`: fails with `TagExists`.
    */
-  readonly onTagExists?: "replace" | "keep" | "fail"
+  readonly onTagExists?: "replace" | "keep" | "fail" | undefined
   /**
-   * Content behind tags that are made of a manifest's digest, such as `sha256-<hex>.sig`, as cosign makes them: `copy`
-   * copies it, for one list of the source's tags. `skip` unless given.
+   * Policy for manifests behind tags that are made of the digest of a copied manifest, such as `sha256-<hex>.sig` of
+   * cosign. `copy` copies them, and lists the tags of the source for that. Default: `skip`.
    */
-  readonly digestTags?: "skip" | "copy"
+  readonly digestTags?: "skip" | "copy" | undefined
   /**
-   * What to make sure of afterwards: that the tags point at what was copied; that each manifest and blob is there, and each
-   * referrer is listed; that each of them is what its digest says, by reading it all. `none` unless given.
+   * Verification after the copy. Default: `none`.
+   *
+   * - `digest`: the tags point at the copied root.
+   * - `children`: also, the destination has every manifest and blob, and lists every referrer.
+   * - `deep`: also, the content of every manifest and blob matches its digest. Reads all of it.
    */
-  readonly verify?: "none" | "digest" | "children" | "deep"
-  /** Runs before the first push to a repository, for registries where it has to be created first. */
-  readonly beforePush?: (place: {
-    readonly registry: Registry
-    readonly repository: Repository
-  }) => Effect.Effect<void, RegistryError>
-  /** What a manifest refers to. `Manifest.digests` unless given. */
-  readonly manifestDigests?: ManifestDigests
+  readonly verify?: "none" | "digest" | "children" | "deep" | undefined
+  /** Runs before the first push to a repository, for registries where repositories have to be created first. */
+  readonly beforePush?:
+    | ((destination: {
+      readonly registry: Registry
+      readonly repository: Repository
+    }) => Effect.Effect<void, RegistryError>)
+    | undefined
+  /** Returns the content that a manifest refers to. Default: `Manifest.digests`. */
+  readonly manifestDigests?: ManifestDigests | undefined
   /**
-   * Copy no more than this plan has, which was made for the same ends with the same options. What it was made from is
-   * looked up again: another root is `PlanOutdated`, and what has come to the destination meanwhile is not sent.
+   * Copies nothing that is not in this plan, which was made for the same ends with the same options. The content is
+   * looked up again: the copy fails with `PlanOutdated` if the source has another root, and does not send content that
+   * the destination has got since.
    */
-  readonly plan?: CopyPlan
+  readonly plan?: CopyPlan | undefined
 }
 
-/** The policies for a node. */
+/** Returns the policies for a node. */
 export const policiesFor = (options: Options, node: ContentNode): Policies => {
-  const { externalLayers = "skip", referrerFilter = {}, referrers = "copy", trust = "manifest" } = options
-  return { referrers, referrerFilter, externalLayers, trust, ...options.override?.(node) }
+  const own = options.override?.(node)
+  return {
+    referrers: own?.referrers ?? options.referrers ?? "copy",
+    referrerFilter: own?.referrerFilter ?? options.referrerFilter ?? {},
+    externalLayers: own?.externalLayers ?? options.externalLayers ?? "skip",
+    trust: own?.trust ?? options.trust ?? "manifest"
+  }
 }
 
-/** Is it an index that is to be kept though not all that it lists is copied, so that its being there says nothing of that? */
+/** Returns true for an index that is kept without some of its images, so that its presence does not imply theirs. */
 export const isSparse = ({ platforms }: Options, { mediaType }: Descriptor): boolean =>
   typeof platforms === "object" && platforms._tag === "Index" && platforms.index === "keep" &&
   MediaType.isIndex(mediaType)
 
-/** Is this one of the referrers that are wanted? */
+/** Returns true if a referrer passes a filter. */
 export const isWanted = (filter: ReferrerFilter, { annotations = {}, artifactType }: Descriptor): boolean => {
   const { annotations: wanted = {}, artifactTypes } = filter
   return (artifactTypes === undefined || artifactTypes.some((type) => type === artifactType)) &&

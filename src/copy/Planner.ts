@@ -1,5 +1,6 @@
 /**
- * Finding out what a copy would do, by reading alone.
+ * Plans a copy with requests that only read. The walk is that of a copy; its visitor notes an action for each manifest
+ * and blob, instead of transferring them.
  */
 import * as Effect from "effect/Effect"
 import { type Descriptor, inlineContent } from "../Descriptor.ts"
@@ -9,6 +10,7 @@ import type { CopyError } from "./CopyError.ts"
 import { CopyPlan, type Edge, type Node as PlanNode } from "./CopyPlan.ts"
 import { format, orAbsentOrDenied } from "./Ends.ts"
 import * as Job from "./Job.ts"
+import type { ManifestNode } from "./ManifestNode.ts"
 import type { ContentNode } from "./Options.ts"
 import * as RegistryState from "./RegistryState.ts"
 import * as RootLookup from "./RootLookup.ts"
@@ -27,7 +29,7 @@ const send = (action: "push" | "upload", why: string, size: number, least: numbe
   requests: { least, most }
 })
 
-/** What becomes of a blob that the destination may lack. */
+/** Returns the action for a blob that the destination may lack. */
 const planBlob = Effect.fnUntraced(
   function*(job: Job.Job, node: ContentNode, destination: Job.Destination): Effect.fn.Return<
     Step,
@@ -36,17 +38,16 @@ const planBlob = Effect.fnUntraced(
     const { state, registry, repository } = destination
     const { digest, size } = node.descriptor
     const isSameRegistry = job.source.registry === registry
-    const there = Job.isSamePlace(job, destination) || (yield* RegistryState.has(state.blobs, repository, digest)) ||
-      (yield* orAbsentOrDenied(registry.resolveBlob(repository, digest, { size })).pipe(
-          Job.atDestination(destination, node)
-        )) !==
-        undefined
-    if (there) return skip("the destination has it")
+    const isKnown = Job.isSameRepository(job, destination) ||
+      (yield* RegistryState.has(state.blobs, repository, digest))
+    const lookUp = orAbsentOrDenied(registry.resolveBlob(repository, digest, { size })).pipe(
+      Job.atDestination(destination, node)
+    )
+    if (isKnown || (yield* lookUp) !== undefined) return skip("the destination has it")
     const isLarge = size >= (yield* Upload.ResumptionThreshold)
     const most = isLarge ? 5 : 4
-    if (
-      RegistryState.origin(state, digest, repository, isSameRegistry ? job.source.repository : undefined) !== undefined
-    ) {
+    const given = isSameRegistry ? job.source.repository : undefined
+    if (RegistryState.origin(state, digest, repository, given) !== undefined) {
       return {
         action: "mountOrUpload",
         why: "another repository of the destination has it",
@@ -55,22 +56,23 @@ const planBlob = Effect.fnUntraced(
       }
     }
     const least = size <= Upload.smallBlob ? 2 : isLarge ? 4 : 3
-    // what its descriptor contains is not read
+    // content that the descriptor contains takes no request to the source
     const saved = (yield* inlineContent(node.descriptor)) === undefined ? 0 : 1
     return send("upload", "the destination does not have it", size, least - saved, most - saved)
   }
 )
 
-const planManifest = (node: Walk.ManifestNode, destination: Job.Destination): Step => {
+/** Returns the action for a manifest. */
+const planManifest = (node: ManifestNode, destination: Job.Destination): Step => {
   const { size } = node.descriptor
-  if (node.missing) return skip("the source lists it, and does not have it")
+  if (node.missing) return skip("the source lists it but does not have it")
   if (node.absent.has(destination)) return send("push", "the destination does not have it", size, 2, 3)
   return (node.tags.get(destination) ?? []).length === 0
     ? skip("the destination has it")
-    : { ...send("push", "the destination has it under another name", size, 1, 2), action: "tag" }
+    : { ...send("push", "the destination has it under another tag", size, 1, 2), action: "tag" }
 }
 
-/** How what was found belongs together. */
+/** Returns the relations between the manifests and blobs that a walk has found. */
 const edgesOf = ({ nodes }: Walk.Found): ReadonlyArray<Edge> =>
   Array.from(nodes.values()).flatMap(({ blobs, children, descriptor: { digest }, path, role, subjects }) => {
     const above = path.at(-1)
@@ -82,7 +84,7 @@ const edgesOf = ({ nodes }: Walk.Found): ReadonlyArray<Edge> =>
     ]
   })
 
-/** Makes the plan of a job with one destination. */
+/** Creates the plan of a job with one destination. */
 export const plan = Effect.fnUntraced(
   function*(job: Job.Job, destination: Job.Destination): Effect.fn.Return<CopyPlan, CopyError> {
     const nodes = new Map<Digest, PlanNode>()
@@ -101,7 +103,7 @@ export const plan = Effect.fnUntraced(
     const root = yield* RootLookup.find(job)
     const kept = root.kept.get(destination)
     if (kept !== undefined) {
-      note({ descriptor: kept, role: "root", path: [] }, skip("the tag exists, and is kept"))
+      note({ descriptor: kept, role: "root", path: [] }, skip("the tag exists and is kept"))
       return result(kept, [])
     }
     const walk = yield* Walk.make(job, root.overlay, () => ({
@@ -116,7 +118,7 @@ export const plan = Effect.fnUntraced(
       manifest: (node) => Effect.sync(() => note(node, planManifest(node, destination), node.tags.get(destination)))
     }))
     yield* walk.root(root.descriptor, root.manifest, root.presence, root.tags)
-    // some get a tag after they were dealt with
+    // the walk may have found tags of a manifest after it was visited
     for (const node of walk.nodes.values()) {
       const tags = node.tags.get(destination) ?? []
       if (tags.length > 0) note(node, planManifest(node, destination), tags)

@@ -1,5 +1,5 @@
 /**
- * Looking for the image for a platform: the manifest itself, or one that it lists, or an index in it.
+ * Searches for the image for a platform: a manifest itself, or one that an index lists at any depth.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -11,28 +11,29 @@ import * as MediaType from "../MediaType.ts"
 import * as Platform from "../Platform.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
+import { PlatformNotFound } from "./CopyError.ts"
 import type { ContentPath, End } from "./Ends.ts"
 
-// of a config that is read to learn its platform, in bytes
+// maximum size of a config that is read to learn its platform, in bytes
 const configLimit = 4 * 1024 * 1024
 
-/** How deep indexes within indexes are followed, of which few exist at all. */
+/** Maximum depth of nested indexes. Even one index within another is rare. */
 export const nestingLimit = 16
 
-/** Number of manifests of one index that are read to learn their platform, because the index does not say. */
+// maximum number of manifests of one index that are read to learn their platform, if the index does not contain it
 const lookupLimit = 64
 
-/** Where to look, and how to say what goes wrong there over some content. */
+/** A repository to search, and the conversion of its failures. */
 export interface Search<E> {
   readonly source: End
-  readonly explain: (place: ContentPath) => (error: RegistryError | Manifest.ManifestError) => E
+  readonly explain: (content: ContentPath) => (error: RegistryError | Manifest.ManifestError) => E
 }
 
-/** What a manifest says. */
+/** Decodes a manifest. */
 export const decode = <E>({ explain }: Search<E>, { bytes, descriptor }: ManifestBytes, path: ReadonlyArray<Digest>) =>
   Effect.mapError(Effect.fromResult(Manifest.decode(descriptor.mediaType, bytes)), explain({ descriptor, path }))
 
-/** The platform of an image that is in no index, which its config tells. */
+/** Returns the platform in the config of an image. */
 export const platformOf = Effect.fnUntraced(function*<E>({ explain, source }: Search<E>, config: ContentPath) {
   const { digest, mediaType, size } = config.descriptor
   if (size > configLimit || !/\.(?:config|image)\.v1\+json$/.test(mediaType)) return undefined
@@ -45,12 +46,32 @@ export const platformOf = Effect.fnUntraced(function*<E>({ explain, source }: Se
   return Result.getOrUndefined(Platform.fromJson(new TextDecoder().decode(bytes)))
 })
 
-/** Returns the platforms that an index names, except those of what is no image. */
+/** Returns the platforms that an index names, except those of attestations and other content that is not an image. */
 export const platformsOf = (manifests: ReadonlyArray<Descriptor>): ReadonlyArray<Platform.Platform> =>
   manifests.flatMap(({ platform }) => platform !== undefined && Platform.isKnown(platform) ? [platform] : [])
 
-/** The image for a platform at or below a manifest, if there is one; `seen` collects the platforms of the others. */
-export const find = <E>(
+/** Returns the image for a platform at or below a manifest. Fails with the platforms that exist if there is none. */
+export const image = Effect.fnUntraced(function*<E>(
+  search: Search<E>,
+  root: ManifestBytes,
+  platform: Platform.Platform
+): Effect.fn.Return<ManifestBytes, E | PlatformNotFound> {
+  const seen: Array<Platform.Platform> = []
+  return (yield* find(search, root, platform, seen)) ?? (yield* notFound([platform], seen))
+})
+
+/** Creates the error for platforms without an image. */
+export const notFound = (
+  wanted: ReadonlyArray<Platform.Platform>,
+  seen: ReadonlyArray<Platform.Platform>
+): PlatformNotFound =>
+  new PlatformNotFound({
+    platform: wanted.map(Platform.format).join(", "),
+    available: Array.from(new Set(seen.map(Platform.format)))
+  })
+
+/** Returns the image for a platform, if there is one. Adds the platforms of the images on the way to `seen`. */
+const find = <E>(
   search: Search<E>,
   manifest: ManifestBytes,
   platform: Platform.Platform,

@@ -1,5 +1,5 @@
 /**
- * Which of the images of an index are wanted, by their platform.
+ * Selects the images of an index by their platform.
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -9,18 +9,21 @@ import * as Hasher from "../Hasher.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Platform from "../Platform.ts"
 import type { ManifestBytes } from "../Registry.ts"
-import { type CopyError, PlatformNotFound, SparseIndexRefused } from "./CopyError.ts"
-import { type End, failure, failureOf } from "./Ends.ts"
+import { type CopyError, type PlatformNotFound, SparseIndexRefused } from "./CopyError.ts"
+import { failure, failureOf } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import type { Options, Platforms } from "./Options.ts"
 import * as PlatformSearch from "./PlatformSearch.ts"
 
 type Some = Extract<Platforms, { readonly _tag: "Index" }>
 
-// buildx lists attestations beside the image that they are about, under a platform that nobody has
+// buildx lists attestations next to their image, with the platform unknown/unknown and this annotation
 const aboutImage = "vnd.docker.reference.digest"
 
-/** Is a manifest of an index wanted? What has no platform is no image, or an index of images itself. */
+/**
+ * Returns a test for the manifests of an index that are wanted. A manifest without a platform is wanted, because it is
+ * not an image, or is an index itself.
+ */
 const isWanted = ({ platforms }: Some, all: ReadonlyArray<Descriptor>) => {
   const fitting = new Set(platforms.flatMap((wanted) => Platform.select(wanted, all, ({ platform }) => platform)))
   const images = new Set(Array.from(fitting, ({ digest }) => digest as string)) // to be compared with any text
@@ -31,7 +34,7 @@ const isWanted = ({ platforms }: Some, all: ReadonlyArray<Descriptor>) => {
   }
 }
 
-/** The manifests of an index that are copied with it. */
+/** Returns the manifests of an index that are copied with it. */
 export const among = (
   platforms: Options["platforms"],
   manifests: ReadonlyArray<Descriptor>
@@ -40,37 +43,29 @@ export const among = (
     ? manifests.filter(isWanted(platforms, manifests))
     : manifests
 
-/** Looks at the source of a job. */
+/** Returns a search of the source of a job. */
 const searchOf = ({ source }: Job.Job): PlatformSearch.Search<CopyError> => ({
   source,
-  explain: (place) => (error) =>
+  explain: (content) => (error) =>
     error._tag === "RegistryError"
-      ? failureOf(source, "source", place)(error)
-      : failure(source, "source", error, place)
+      ? failureOf(source, "source", content)(error)
+      : failure(source, "source", error, content)
 })
 
-const notFound = (
-  source: End,
-  root: ManifestBytes,
-  wanted: ReadonlyArray<Platform.Platform>,
-  seen: ReadonlyArray<Platform.Platform>
-) => {
-  const platform = wanted.map(Platform.format).join(", ")
-  const available = Array.from(new Set(seen.map(Platform.format)))
-  const place = { descriptor: root.descriptor, path: [] }
-  return failure(source, "source", new PlatformNotFound({ platform, available }), place)
-}
+/** Creates the error of a job whose root does not have the wanted images. */
+const refused = ({ source }: Job.Job, { descriptor }: ManifestBytes, reason: PlatformNotFound | SparseIndexRefused) =>
+  failure(source, "source", reason, { descriptor, path: [] })
 
 // ---------------------------------------------------------------------------------------------------------------------
 // one image
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** The manifest of the image for a platform: the root itself, or one that it lists. */
-export const image = Effect.fnUntraced(function*(job: Job.Job, root: ManifestBytes, platform: Platform.Platform) {
-  const seen: Array<Platform.Platform> = []
-  return (yield* PlatformSearch.find(searchOf(job), root, platform, seen)) ??
-    (yield* notFound(job.source, root, [platform], seen))
-})
+/** Returns the manifest of the image for a platform: the root itself, or one below it. */
+export const image = (job: Job.Job, root: ManifestBytes, platform: Platform.Platform) =>
+  Effect.mapError(
+    PlatformSearch.image(searchOf(job), root, platform),
+    (error) => error._tag === "PlatformNotFound" ? refused(job, root, error) : error
+  )
 
 // ---------------------------------------------------------------------------------------------------------------------
 // an index of some images
@@ -83,88 +78,96 @@ const decodeJson = Schema.decodeEffect(Schema.fromJsonString(Schema.StructWithRe
 )))
 const encodeJson = Schema.encodeEffect(Schema.fromJsonString(Schema.Unknown))
 
-/** An entry of an index that stays in it: where it stands, and what it now points at. */
+/** An entry that stays in an index: its position, and the manifest that it now points at. */
 interface Kept extends Pick<Descriptor, "digest" | "size"> {
-  readonly place: number
+  readonly position: number
 }
 
-/** An index as it has to be, and all that had to be written anew for it, by digest. */
+/** The index for the destination, and all rewritten indexes by their digest. */
 export interface Prepared {
   readonly root: ManifestBytes
   readonly overlay: ReadonlyMap<Digest, ManifestBytes>
 }
 
-/** Looks whether an index has the platforms that are wanted, and writes it anew where it is to list no others. */
+/** State of the selection of images from one index. */
+interface Selection {
+  readonly job: Job.Job
+  readonly some: Some
+  /** Rewritten indexes. */
+  readonly overlay: Map<Digest, ManifestBytes>
+  /** Platforms of all images. */
+  readonly seen: Array<Platform.Platform>
+  /** Entries that are not wanted. */
+  readonly others: Array<Descriptor>
+}
+
+/** Checks that an index has the wanted platforms. Rewrites it without the others if the policy is `rewrite`. */
 export const index = Effect.fnUntraced(function*(
   job: Job.Job,
   root: ManifestBytes,
   some: Some
 ): Effect.fn.Return<Prepared, CopyError> {
-  const { source } = job
-  const search = searchOf(job)
-  const overlay = new Map<Digest, ManifestBytes>()
-  const seen: Array<Platform.Platform> = []
-  const left: Array<Descriptor> = []
-
-  const prepare = (manifest: ManifestBytes, path: ReadonlyArray<Digest>): Effect.Effect<ManifestBytes, CopyError> =>
-    Effect.gen(function*() {
-      const decoded = yield* PlatformSearch.decode(search, manifest, path)
-      if (decoded._tag === "Image") {
-        const config = { descriptor: decoded.content.config, path: [manifest.descriptor.digest] }
-        const own = yield* PlatformSearch.platformOf(search, config)
-        if (own !== undefined && Platform.isKnown(own)) seen.push(own)
-      }
-      if (decoded._tag !== "Index" || path.length > PlatformSearch.nestingLimit) return manifest
-      const { manifests } = decoded.content
-      const isKept = isWanted(some, manifests)
-      for (const platform of PlatformSearch.platformsOf(manifests)) seen.push(platform)
-      for (const each of manifests) if (!isKept(each)) left.push(each)
-      const below = [...path, manifest.descriptor.digest]
-      const wanted = manifests.flatMap((each, place) => isKept(each) ? [{ each, place }] : [])
-      const kept = yield* Effect.forEach(wanted, ({ each, place }) =>
-        MediaType.isIndex(each.mediaType)
-          ? source.registry.getManifest(source.repository, each.digest).pipe(
-            Job.atSource(job, { descriptor: each, path: below }),
-            Effect.flatMap((child) => prepare(child, below)),
-            Effect.map(({ descriptor: { digest, size } }): Kept => ({ place, digest, size }))
-          )
-          : Effect.succeed<Kept>({ place, digest: each.digest, size: each.size }))
-      const isSame = kept.length === manifests.length &&
-        kept.every(({ digest, place }) => digest === manifests[place]?.digest)
-      return isSame || some.index !== "rewrite" ? manifest : yield* write(manifest, kept)
-    })
-
-  /** Writes the index with these manifests, and with all else that it says of itself and of them. */
-  const write = Effect.fnUntraced(
-    function*({ bytes, descriptor }: ManifestBytes, kept: ReadonlyArray<Kept>) {
-      const content = yield* decodeJson(new TextDecoder().decode(bytes))
-      const manifests = kept.map(({ digest, place, size }) => ({ ...content.manifests[place], digest, size }))
-      const written = new TextEncoder().encode(yield* encodeJson({ ...content, manifests }))
-      const digest = yield* Hasher.digest(written)
-      const manifest = { descriptor: { mediaType: descriptor.mediaType, digest, size: written.length }, bytes: written }
-      overlay.set(digest, manifest)
-      return manifest
-    },
-    // what was read as an index can be written as one
-    Effect.orDie
-  )
-
-  const prepared = yield* prepare(root, [])
-  const isFound = (platform: Platform.Platform) => seen.some((other) => Platform.matches(platform, other))
-  if (!some.platforms.every(isFound)) {
-    return yield* notFound(
-      source,
-      root,
-      some.platforms.filter((p) => !isFound(p)),
-      seen
-    )
-  }
-  if (some.index === "fail" && left.length > 0) {
-    const others = left.map(({ digest, platform }) =>
+  const selection: Selection = { job, some, overlay: new Map(), seen: [], others: [] }
+  const { others, overlay, seen } = selection
+  const prepared = yield* prepare(selection, root, [])
+  const absent = some.platforms.filter((wanted) => !seen.some((other) => Platform.matches(wanted, other)))
+  if (absent.length > 0) return yield* refused(job, root, PlatformSearch.notFound(absent, seen))
+  if (some.index === "fail" && others.length > 0) {
+    const names = others.map(({ digest, platform }) =>
       platform === undefined || !Platform.isKnown(platform) ? digest : Platform.format(platform)
     )
-    const place = { descriptor: root.descriptor, path: [] }
-    return yield* failure(source, "source", new SparseIndexRefused({ others }), place)
+    return yield* refused(job, root, new SparseIndexRefused({ others: names }))
   }
   return { root: prepared, overlay }
 })
+
+/** Returns a manifest as it is, or an index without the images that are not wanted, at any depth. */
+const prepare = (
+  selection: Selection,
+  manifest: ManifestBytes,
+  path: ReadonlyArray<Digest>
+): Effect.Effect<ManifestBytes, CopyError> =>
+  Effect.gen(function*() {
+    const { job, others, seen, some } = selection
+    const { registry, repository } = job.source
+    const search = searchOf(job)
+    const decoded = yield* PlatformSearch.decode(search, manifest, path)
+    if (decoded._tag === "Image") {
+      const config = { descriptor: decoded.content.config, path: [manifest.descriptor.digest] }
+      const own = yield* PlatformSearch.platformOf(search, config)
+      if (own !== undefined && Platform.isKnown(own)) seen.push(own)
+    }
+    if (decoded._tag !== "Index" || path.length > PlatformSearch.nestingLimit) return manifest
+    const { manifests } = decoded.content
+    const isKept = isWanted(some, manifests)
+    for (const platform of PlatformSearch.platformsOf(manifests)) seen.push(platform)
+    for (const each of manifests) if (!isKept(each)) others.push(each)
+    const below = [...path, manifest.descriptor.digest]
+    const wanted = manifests.flatMap((each, position) => isKept(each) ? [{ each, position }] : [])
+    const kept = yield* Effect.forEach(wanted, ({ each, position }) =>
+      MediaType.isIndex(each.mediaType)
+        ? registry.getManifest(repository, each.digest).pipe(
+          Job.atSource(job, { descriptor: each, path: below }),
+          Effect.flatMap((child) => prepare(selection, child, below)),
+          Effect.map(({ descriptor: { digest, size } }): Kept => ({ position, digest, size }))
+        )
+        : Effect.succeed<Kept>({ position, digest: each.digest, size: each.size }))
+    const isSame = kept.length === manifests.length &&
+      kept.every(({ digest, position }) => digest === manifests[position]?.digest)
+    return isSame || some.index !== "rewrite" ? manifest : yield* rewrite(selection, manifest, kept)
+  })
+
+/** Rewrites an index with these entries only. All other fields of the index and of the entries stay as they are. */
+const rewrite = Effect.fnUntraced(
+  function*({ overlay }: Selection, { bytes, descriptor }: ManifestBytes, kept: ReadonlyArray<Kept>) {
+    const content = yield* decodeJson(new TextDecoder().decode(bytes))
+    const manifests = kept.map(({ digest, position, size }) => ({ ...content.manifests[position], digest, size }))
+    const written = new TextEncoder().encode(yield* encodeJson({ ...content, manifests }))
+    const digest = yield* Hasher.digest(written)
+    const manifest = { descriptor: { mediaType: descriptor.mediaType, digest, size: written.length }, bytes: written }
+    overlay.set(digest, manifest)
+    return manifest
+  },
+  // bytes that were decoded as an index can be encoded as one
+  Effect.orDie
+)

@@ -1,13 +1,12 @@
 /**
- * Pushing manifests, each after everything that it refers to, and the tag last.
+ * Pushes manifests, each after everything that it refers to, and the tags last.
  *
- * A manifest waits for what it contains, and for its referrers where it can. A registry that refuses a referrer because it
- * does not have the subject gets it again behind the subject, which does not wait for it any longer; the tag then comes
- * after both.
+ * A manifest waits for its blobs and children, and if possible for its referrers. If a registry refuses a referrer
+ * because its subject is absent, the subject no longer waits for it, and the referrer is pushed again after the
+ * subject. The tag is then pushed after both.
  */
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
-import * as Result from "effect/Result"
 import * as BlobSource from "../BlobSource.ts"
 import type { Digest } from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
@@ -18,22 +17,24 @@ import { type CopyError, SparseIndexRefused } from "./CopyError.ts"
 import type { Outcome } from "./CopyReport.ts"
 import { failure } from "./Ends.ts"
 import * as Job from "./Job.ts"
+import type { ManifestNode } from "./ManifestNode.ts"
 import * as ManifestPush from "./ManifestPush.ts"
 import { isSparse } from "./Options.ts"
 import * as RegistryState from "./RegistryState.ts"
 import { restore } from "./Restore.ts"
-import type { Found, ManifestNode } from "./Walk.ts"
+import * as Trace from "./Trace.ts"
+import type { Found } from "./Walk.ts"
 
-/** Does a registry refuse a manifest because it does not have what that refers to? */
+/** Returns true if a registry refuses a manifest because it lacks content that the manifest refers to. */
 const isLack = ({ reason }: CopyError): boolean =>
   reason._tag === "ManifestBlobUnknown" || reason._tag === "ManifestUnknown" || reason._tag === "BlobUnknown"
 
-/** Does it refuse a referrer, maybe because it does not have the subject? */
+/** Returns true if a registry refuses a referrer, possibly because it lacks the subject. */
 const isRefusal = (error: CopyError): boolean => isLack(error) || error.reason._tag === "ManifestInvalid"
 
 /**
- * Does it say that a manifest is not what its digest says, though that was verified? distribution 2.8 does so while somebody
- * else pushes, or mounts, one of its blobs to the same repository.
+ * Returns true if a registry claims that the bytes of a manifest do not match its digest, although they were verified.
+ * CNCF distribution 2.8 does so while another client pushes or mounts one of its blobs to the same repository.
  */
 const isDoubtful = ({ reason }: CopyError): boolean => reason._tag === "DigestInvalid"
 
@@ -42,7 +43,7 @@ const isRefusedType = ({ reason, status = 0 }: CopyError): boolean =>
   reason._tag === "ManifestInvalid" || reason._tag === "Unsupported" ||
   reason._tag === "UnexpectedResponse" && status >= 400 && status < 500
 
-/** Deals with a manifest at a destination, once everything that it waits for is dealt with. */
+/** Adds the push of a manifest to the tasks, once everything that it waits for is recorded or released. */
 export const push = (
   job: Job.Job,
   found: Found,
@@ -57,51 +58,54 @@ export const push = (
   )
 }
 
+/** Pushes a manifest with its tags, if the destination lacks it or one of them. */
 const pushNow = Effect.fnUntraced(
   function*(job: Job.Job, found: Found, node: ManifestNode, destination: Job.Destination) {
     const tags = node.tags.get(destination) ?? []
     if (node.missing || !node.absent.has(destination) && (tags.length === 0 || destination.tagIsLast)) {
-      return yield* settle(job, found, node, destination, node.missing ? "missing" : "present")
+      return yield* finish(job, found, node, destination, node.missing ? "missing" : "present")
     }
     const early = destination.tagIsLast ? [] : tags
-    const landed = (outcome: Outcome) => {
-      // it may have got more of them meanwhile
+    const pushed = (outcome: Outcome) => {
+      // the walk may have found more tags during the push
       const late = (node.tags.get(destination) ?? []).filter((tag) => !early.includes(tag))
       if (early.length > 0) node.tags = new Map(node.tags).set(destination, late)
-      return settle(job, found, node, destination, outcome)
+      return finish(job, found, node, destination, outcome)
     }
     yield* Effect.matchEffect(put(job, found, node, destination, early), {
-      onSuccess: landed,
+      onSuccess: pushed,
       onFailure: Effect.fnUntraced(function*(refusal) {
         if (isRefusedType(refusal) && node.role === "child" && tags.length === 0) {
           const { bytes, descriptor } = yield* found.manifestOf(node, destination)
-          // it may be a blob as well as a manifest
+          // content of an unknown type may also be pushed as a blob
           if (!MediaType.isManifest(descriptor.mediaType)) {
             yield* pushAsBlob(node, destination, bytes)
-            return yield* landed("copied")
+            return yield* pushed("copied")
           }
         }
         const subjects = isRefusal(refusal) ? yield* subjectsOf(found, node, destination) : []
         const late = subjects.length === 0 ? undefined : lateFor(found, node, subjects)
-        if (late !== undefined) return yield* pushBehind(job, found, node, destination, subjects, late)
+        if (late !== undefined) return yield* pushAfterSubjects(job, found, node, destination, subjects, late)
         if (!isLack(refusal)) return yield* refusal
-        yield* landed(yield* putAgain(job, found, node, destination, early, refusal))
+        yield* pushed(yield* putAgain(job, found, node, destination, early, refusal))
       })
     })
   }
 )
 
-/** Pushes as a blob what a registry does not take as a manifest, because it does not know the type. */
+/** Pushes content as a blob, because the registry refuses it as a manifest of an unknown type. */
 const pushAsBlob = Effect.fnUntraced(function*(node: ManifestNode, destination: Job.Destination, bytes: Uint8Array) {
   const { state, registry, repository } = destination
   const { digest } = node.descriptor
   yield* registry.pushBlob(repository, { digest, size: bytes.length }, BlobSource.fromBytes(bytes)).pipe(
-    Job.atDestination(destination, node)
+    Job.atDestination(destination, node),
+    Trace.blob(node.descriptor)
   )
   yield* RegistryState.learn(state.blobs, repository, digest)
 })
 
-const settle = Effect.fnUntraced(function*(
+/** Records the outcome of a manifest, discards its content if possible, and lets its subjects proceed. */
+const finish = Effect.fnUntraced(function*(
   job: Job.Job,
   found: Found,
   node: ManifestNode,
@@ -113,14 +117,14 @@ const settle = Effect.fnUntraced(function*(
   yield* destination.released.open(node.descriptor.digest)
 })
 
-/** The tags that had to wait, for more than what they point at does, or until they were found; those of the root come last. */
+/** Pushes the tags that were postponed, or found after their manifest was pushed. The tags of the root come last. */
 export const pushTags = (
   job: Job.Job,
   found: Found,
   nodes: ReadonlyArray<ManifestNode>,
   destination: Job.Destination
 ): Effect.Effect<void, CopyError> =>
-  // the root was the first that was found
+  // the root is the first node
   Effect.forEach(
     nodes.filter(({ missing, tags }) => !missing && (tags.get(destination) ?? []).length > 0).toReversed(),
     (node) => put(job, found, node, destination, node.tags.get(destination) ?? []),
@@ -152,28 +156,28 @@ const put = Effect.fnUntraced(
   }
 )
 
-/** What a manifest refers to as its subject, of what is copied so far: as it says itself, and as the source lists it. */
+/** Returns the subjects of a manifest that this copy contains: those that list it as a referrer, and its own. */
 const subjectsOf = Effect.fnUntraced(function*(found: Found, node: ManifestNode, destination: Job.Destination) {
   const { bytes, descriptor } = yield* found.manifestOf(node, destination)
-  const own = Result.getOrUndefined(Manifest.decode(descriptor.mediaType, bytes))?.content.subject?.digest
+  const own = Manifest.subjectOf(descriptor.mediaType, bytes)
   return own === undefined || !found.nodes.has(own) || node.subjects.includes(own)
     ? node.subjects
     : [...node.subjects, own]
 })
 
-/** Returns the referrers that come late if a manifest waits for its subjects; nothing if one of those waits for it. */
+/** Returns the referrers that come late if a manifest waits for its subjects, or `undefined` if a subject needs it. */
 const lateFor = ({ waits }: Found, { descriptor: { digest } }: ManifestNode, subjects: ReadonlyArray<Digest>) => {
   const late = [digest]
   for (const subject of subjects) {
-    const made = waits.forContained(digest, subject)
-    if (made === undefined) return undefined
-    late.push(...made)
+    const dropped = waits.forContained(digest, subject)
+    if (dropped === undefined) return undefined
+    late.push(...dropped)
   }
   return late
 }
 
-/** Pushes a manifest again once its subjects are there, which do not wait for it. */
-const pushBehind = Effect.fnUntraced(
+/** Lets the subjects of a manifest proceed without it, and pushes it again after them. */
+const pushAfterSubjects = Effect.fnUntraced(
   function*(
     job: Job.Job,
     found: Found,
@@ -185,14 +189,14 @@ const pushBehind = Effect.fnUntraced(
     destination.tagIsLast = true
     const again = put(job, found, node, destination, []).pipe(
       Effect.catchIf(isLack, (refusal) => putAgain(job, found, node, destination, [], refusal)),
-      Effect.flatMap((outcome) => settle(job, found, node, destination, outcome))
+      Effect.flatMap((outcome) => finish(job, found, node, destination, outcome))
     )
     for (const referrer of late) yield* destination.released.open(referrer)
     yield* destination.recorded.pass(subjects, found.tasks.add([Job.attempt(destination, again)]))
   }
 )
 
-/** A registry that misses something which it said to have gets that, and then the manifest again, once. */
+/** Restores the parts of a manifest that the registry lacks, and pushes the manifest once more. */
 const putAgain = Effect.fnUntraced(
   function*(
     job: Job.Job,

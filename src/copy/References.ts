@@ -1,5 +1,5 @@
 /**
- * What a manifest refers to: as it says itself, or as a function of the caller says.
+ * Content that a manifest refers to, according to the manifest itself or to a function of the caller.
  */
 import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
@@ -17,33 +17,36 @@ import type { CopyError } from "./CopyError.ts"
 import { type ContentPath, type End, type Ends, failure, failureOf } from "./Ends.ts"
 import type { ManifestDigests, Options, Referenced } from "./Options.ts"
 
-type Answer = Result.Result.Success<ReturnType<ManifestDigests>>
+type Lists = Result.Result.Success<ReturnType<ManifestDigests>>
 
-// of contents that are looked up at a time
+// maximum number of manifests or blobs that are looked up at the same time
 const concurrency = 16
 
 const malformed = (mediaType: string, problem: string) =>
   new Manifest.ManifestError({ kind: "Malformed", mediaType, problem: `manifestDigests ${problem}` })
 
+/** Returns what is wrong with an element of the lists, if anything. */
 const problemOf = (content: unknown): string | undefined => {
   if (!hasProperty(content, "digest") || !Digest.isDigest(content.digest)) return "returned content without a digest"
   if (hasProperty(content, "size") && content.size !== undefined) {
     const { size } = content
-    if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) return "returned content of no known size"
+    if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
+      return "returned content with an invalid size"
+    }
   }
   const hasType = hasProperty(content, "mediaType") && content.mediaType !== undefined
-  return hasType && typeof content.mediaType !== "string" ? "returned content of no known type" : undefined
+  return hasType && typeof content.mediaType !== "string" ? "returned content with an invalid type" : undefined
 }
 
-/** Checks what a function of the caller has returned, which may not keep to its type. */
-const checked = (mediaType: string, answer: unknown): Result.Result<Answer, Manifest.ManifestError> => {
-  if (!Result.isResult(answer)) return Result.fail(malformed(mediaType, "returned no Result"))
-  if (Result.isFailure(answer)) {
-    return answer.failure instanceof Manifest.ManifestError
-      ? Result.fail(answer.failure)
+/** Checks the value that a function of the caller has returned, because it may not have the declared type. */
+const checked = (mediaType: string, returned: unknown): Result.Result<Lists, Manifest.ManifestError> => {
+  if (!Result.isResult(returned)) return Result.fail(malformed(mediaType, "returned no Result"))
+  if (Result.isFailure(returned)) {
+    return returned.failure instanceof Manifest.ManifestError
+      ? Result.fail(returned.failure)
       : Result.fail(malformed(mediaType, "failed"))
   }
-  const lists: unknown = answer.success
+  const lists: unknown = returned.success
   if (
     !hasProperty(lists, "blobs") || !Array.isArray(lists.blobs) ||
     !hasProperty(lists, "manifests") || !Array.isArray(lists.manifests)
@@ -57,14 +60,14 @@ const checked = (mediaType: string, answer: unknown): Result.Result<Answer, Mani
   return Result.succeed({ blobs: lists.blobs, manifests: lists.manifests })
 }
 
-/** References of a manifest of an unknown type, which is copied as it is. */
-const opaque: Answer = { blobs: [], manifests: [] }
+/** References of a manifest of an unknown type, which is copied without them. */
+const opaque: Lists = { blobs: [], manifests: [] }
 
-/** Returns what a manifest refers to, as far as that is known without its registry. */
+/** Returns the content that a manifest refers to, as far as that is known without a request to its registry. */
 export const read = (
   { manifestDigests }: Options,
   { bytes, descriptor: { mediaType } }: ManifestBytes
-): Effect.Effect<Answer, Manifest.ManifestError> => {
+): Effect.Effect<Lists, Manifest.ManifestError> => {
   const found = manifestDigests === undefined
     ? LargeManifest.digests(mediaType, bytes)
     : Effect.flatMap(
@@ -80,25 +83,25 @@ export const read = (
 const isComplete = (content: Referenced): content is Descriptor =>
   content.mediaType !== undefined && content.size !== undefined
 
-/** What a manifest refers to, and what was found out besides. */
+/** References of a manifest, with the contents of children that were read to classify them. */
 export interface References extends Children.Sorted {
   /** True if the type of the manifest is unknown, so that it may refer to more. */
   readonly isOpaque: boolean
 }
 
 /**
- * Returns what a manifest at one of the ends refers to. Sizes and types that are not known are looked up there, and so
- * are children that may be blobs.
+ * Returns the content that a manifest at one of the ends refers to. Looks up unknown sizes and types there, and
+ * children that may be blobs.
  */
 export const of = Effect.fnUntraced(function*(
   options: Options,
   end: End,
   side: keyof Ends,
-  place: ContentPath,
+  content: ContentPath,
   manifest: ManifestBytes
 ): Effect.fn.Return<References, CopyError> {
   const { registry, repository } = end
-  const found = yield* Effect.mapError(read(options, manifest), (reason) => failure(end, side, reason, place))
+  const found = yield* Effect.mapError(read(options, manifest), (reason) => failure(end, side, reason, content))
   const complete = (
     contents: ReadonlyArray<Referenced>,
     resolve: (digest: Digest.Digest) => Effect.Effect<Descriptor, RegistryError>
@@ -112,7 +115,7 @@ export const of = Effect.fnUntraced(function*(
           mediaType: content.mediaType ?? mediaType,
           size: content.size ?? size
         }))
-    return Effect.mapError(Effect.forEach(contents, one, { concurrency }), failureOf(end, side, place))
+    return Effect.mapError(Effect.forEach(contents, one, { concurrency }), failureOf(end, side, content))
   }
   const blobs = found.blobs.every(isComplete)
     ? found.blobs
@@ -122,7 +125,7 @@ export const of = Effect.fnUntraced(function*(
       blobs: yield* complete(blobs, (digest) => registry.resolveBlob(repository, digest)),
       manifests: yield* complete(found.manifests, (digest) => registry.resolveManifest(repository, digest))
     }),
-    failureOf(end, side, place)
+    failureOf(end, side, content)
   )
   return { ...sorted, isOpaque: found === opaque }
 })

@@ -1,9 +1,9 @@
 /**
- * What copies know of a registry, and share while they run: which blob is where, what is being moved right now, and how
- * the registry answers. It is kept by {@link KnownRegistries}, so that what one copy learns the next one uses.
+ * State of a registry that copies share: the known locations of content, the transfers that are running, and the
+ * properties of the registry that were learnt. {@link KnownRegistries} keeps it, so that later copies use it as well.
  *
- * It may be wrong by the time it is used, since others write and delete too: a registry that misses something when it
- * gets a manifest is believed, and what was known is forgotten.
+ * The state may be outdated, because other clients push and delete too. If a registry refuses a manifest because it
+ * lacks content, the registry is right, and the location of that content is forgotten.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -29,14 +29,15 @@ export const MaxInFlight: Context.Reference<number> = Context.Reference("effect-
   defaultValue: () => 64
 })
 
-/** Repositories by the content that they are known to have, and until when that is believed. */
+/** Repositories that are known to have content, by its digest. */
 export type KnownLocations = Map<Digest, Map<Repository, Known>>
 
 interface Known {
+  /** Time until which the location is trusted, in milliseconds. */
   readonly until: number
 }
 
-/** A push of a manifest that has not begun yet, which can take further tags along. */
+/** A push of a manifest that has not begun yet, to which other copies can add tags. */
 export interface OpenPush {
   readonly tags: Set<Tag>
   /** Completed with true if the manifest was pushed with all of these tags. */
@@ -49,33 +50,33 @@ export interface RegistryState {
   readonly registry: Registry
   /** Limiters of a registry without one of its own, by their maximum. */
   readonly limiters: Map<number, Limiter.Limiter>
-  /** For what is large, so that something is left for what is small. */
+  /** Limits the number of large blobs in transfer, so that small ones do not wait for them. */
   readonly largeTransfers: Semaphore.Semaphore
   readonly blobs: KnownLocations
   readonly manifests: KnownLocations
-  /** Blobs, and manifests with their repository, that are being sent to it. */
+  /** Transfers that are running: blobs by their digest, manifests by repository and digest. */
   readonly transfers: Map<string, Deferred.Deferred<void>>
   /** Pushes of manifests that have not begun yet, by repository and digest. */
   readonly openPushes: Map<string, OpenPush>
-  /** Pairs of repositories between which it does not mount. */
+  /** Pairs of repositories between which the registry has declined a mount. */
   readonly unmountable: Set<string>
-  /** Repositories that were seen to before the first push. */
+  /** Results of `beforePush`, by repository. */
   readonly prepared: Map<Repository, Effect.Effect<void, RegistryError>>
-  /** Did a copy ask it for something already? */
+  /** True after the first request of a copy to the registry. */
   isContacted: boolean
-  /** Was it tried whether it mounts from the repository itself? */
+  /** True after a copy has probed whether the registry accepts self-mounts. */
   hasTriedSelfMount: boolean
-  /** Completed once a blob has shown how the registry answers; absent unless such a blob is on its way. */
+  /** Completed when the blob that probes for self-mounts is delivered. `undefined` if there is no such blob. */
   trial: Deferred.Deferred<void> | undefined
 }
 
-// of blobs, and of manifests, whose places are remembered
+// maximum number of blobs, and of manifests, whose locations are remembered
 const capacity = 100_000
 
-// others delete, too: in milliseconds
+// time for which a location is trusted, in milliseconds, because other clients may delete content
 const lifetime = 10 * 60 * 1000
 
-// at a time: more do not make a line faster
+// maximum number of large blobs in transfer per registry. More do not increase throughput
 const maxLargeTransfers = 4
 
 let created = 0
@@ -97,18 +98,19 @@ const make = (registry: Registry): RegistryState => ({
 })
 
 /**
- * What copies have learnt about registries: which content is where, what is being sent, and how each registry answers.
- * Copies that are given the same value share it. It keeps no registry alive.
+ * State of registries that copies share: known locations of content, running transfers, and learnt properties of each
+ * registry. Copies with the same value share its state. It does not keep a registry from being garbage collected.
  *
  * @category models
  * @since 0.1.0
  */
 export interface KnownRegistries {
+  /** Returns the state of a registry. */
   readonly stateOf: (registry: Registry) => RegistryState
 }
 
 /**
- * Creates a value of {@link KnownRegistries} that knows nothing yet.
+ * Creates an empty value of {@link KnownRegistries}.
  *
  * **Example** (Two copies that share what they learn)
  *
@@ -148,8 +150,8 @@ export const makeKnownRegistries = (): KnownRegistries => {
 }
 
 /**
- * What the copies of a program share. A `Namespace` provides a value of its own to its copies; copies without one share
- * the default.
+ * State of registries that the copies of a program share. A `Namespace` provides its own value to its copies. All other
+ * copies share the default value.
  *
  * @category references
  * @since 0.1.0
@@ -159,11 +161,11 @@ export const KnownRegistries: Context.Reference<KnownRegistries> = Context.Refer
   { defaultValue: makeKnownRegistries }
 )
 
-/** Returns what is known of a registry. */
+/** Returns the state of a registry. */
 export const of = (registry: Registry): Effect.Effect<RegistryState> =>
   Effect.map(KnownRegistries, ({ stateOf }) => stateOf(registry))
 
-/** Returns what limits the requests of a copy to a registry. */
+/** Returns the limiter for the requests of a copy to a registry: its own, or one for {@link MaxInFlight}. */
 export const limiterOf = ({ limiters, registry }: RegistryState): Effect.Effect<Limiter.Limiter> =>
   Effect.map(MaxInFlight, (maximum) => {
     if (registry.limiter !== undefined) return registry.limiter
@@ -172,45 +174,46 @@ export const limiterOf = ({ limiters, registry }: RegistryState): Effect.Effect<
     return limiter
   })
 
-/** Is content known to be in a repository? */
-export const has = (places: KnownLocations, repository: Repository, digest: Digest): Effect.Effect<boolean> =>
-  Effect.map(Clock.currentTimeMillis, (now) => (places.get(digest)?.get(repository)?.until ?? 0) > now)
+/** Returns true if a repository is known to have content. */
+export const has = (locations: KnownLocations, repository: Repository, digest: Digest): Effect.Effect<boolean> =>
+  Effect.map(Clock.currentTimeMillis, (now) => (locations.get(digest)?.get(repository)?.until ?? 0) > now)
 
-/** Content is in a repository. */
-export const learn = (places: KnownLocations, repository: Repository, digest: Digest): Effect.Effect<void> =>
+/** Records that a repository has content. */
+export const learn = (locations: KnownLocations, repository: Repository, digest: Digest): Effect.Effect<void> =>
   Effect.map(Clock.currentTimeMillis, (now) => {
-    const known = places.get(digest) ?? new Map<Repository, Known>()
+    const known = locations.get(digest) ?? new Map<Repository, Known>()
     known.set(repository, { until: now + lifetime })
-    // what was heard of last is forgotten last
-    places.delete(digest)
-    places.set(digest, known)
-    const [oldest] = places.keys()
-    if (places.size > capacity && oldest !== undefined) places.delete(oldest)
+    // moves the digest to the end, because the oldest entries are removed first
+    locations.delete(digest)
+    locations.set(digest, known)
+    const [oldest] = locations.keys()
+    if (locations.size > capacity && oldest !== undefined) locations.delete(oldest)
   })
 
-/** Content is not in a repository after all. */
-export const forget = (places: KnownLocations, repository: Repository, digest: Digest): void => {
-  places.get(digest)?.delete(repository)
+/** Removes a known location, because the repository does not have the content. */
+export const forget = (locations: KnownLocations, repository: Repository, digest: Digest): void => {
+  locations.get(digest)?.delete(repository)
 }
 
-/** Looks content up. If it is absent, what was known of it is forgotten, unless that was learnt meanwhile. */
+/** Looks content up. If it is absent, forgets its location, unless another copy has learnt it during the lookup. */
 export const lookUp = <A, E, R>(
-  places: KnownLocations,
+  locations: KnownLocations,
   repository: Repository,
   digest: Digest,
   find: Effect.Effect<A | undefined, E, R>
 ): Effect.Effect<A | undefined, E, R> =>
   Effect.suspend(() => {
-    const before = places.get(digest)?.get(repository)
+    const before = locations.get(digest)?.get(repository)
     return Effect.map(find, (found) => {
-      if (found === undefined && places.get(digest)?.get(repository) === before) forget(places, repository, digest)
+      const isUnchanged = locations.get(digest)?.get(repository) === before
+      if (found === undefined && isUnchanged) forget(locations, repository, digest)
       return found
     })
   })
 
 const pair = (from: Repository, to: Repository): string => `${from} ${to}`
 
-/** A repository from which a blob can be mounted, if one is known: the given one, or one where it was seen. */
+/** Returns a repository from which a blob can be mounted: the given one, or one that is known to have the blob. */
 export const origin = (
   self: RegistryState,
   digest: Digest,
@@ -220,14 +223,14 @@ export const origin = (
   [...given === undefined ? [] : [given], ...self.blobs.get(digest)?.keys() ?? []]
     .find((from) => from !== to && !self.unmountable.has(pair(from, to)))
 
-/** The registry does not mount from one repository to the other. */
+/** Records that the registry has declined a mount between two repositories. */
 export const declined = (self: RegistryState, from: Repository, to: Repository): void => {
   self.unmountable.add(pair(from, to))
 }
 
 /**
- * Waits until none of these is being sent to the registry, and reserves all of them until the scope closes: two copies
- * never send the same content at the same time, and the second one finds it there.
+ * Waits until none of this content is being sent to the registry, and reserves all of it until the scope closes. So two
+ * copies never send the same content at the same time, and the second one then finds it there.
  */
 export const claim = (self: RegistryState, keys: ReadonlyArray<string>): Effect.Effect<void, never, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) => {

@@ -1,6 +1,6 @@
 /**
- * What a copy begins with: which manifest, whether the destinations have it, and under which tags, by as few requests as
- * it takes to know that nothing is to be done.
+ * Finds the root of a copy: its manifest, the destinations that have it, and their tags. The requests are in an order
+ * that takes the fewest of them if there is nothing to copy.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -10,28 +10,30 @@ import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import { orAbsent } from "../RegistryError.ts"
-import { type CopyError, DigestConflict, TagExists, TagMismatch, UnfitReference } from "./CopyError.ts"
+import { type CopyError, isCopyError, TagExists } from "./CopyError.ts"
+import * as EndChecks from "./EndChecks.ts"
 import { failure, orAbsentOrDenied } from "./Ends.ts"
 import * as Job from "./Job.ts"
 import * as Platforms from "./Platforms.ts"
 import * as References from "./References.ts"
 
 export interface Root {
+  /** Manifest that the destinations get. */
   readonly descriptor: Descriptor
-  /** What the source names, where that is another. */
+  /** Manifest that the source names. Another one if the copy selects platforms. */
   readonly named: Descriptor
-  /** Where it was read already. */
+  /** Content of the root, if it was read already. */
   readonly manifest: ManifestBytes | undefined
-  /** Manifests that are written anew. */
+  /** Rewritten indexes. */
   readonly overlay: ReadonlyMap<Digest, ManifestBytes>
   readonly presence: (destination: Job.Destination) => Job.Presence
-  /** The tags that do not point at it yet, at each destination that is to get it. */
+  /** Tags that do not point at the root yet, at each destination that gets it. */
   readonly tags: ReadonlyMap<Job.Destination, ReadonlyArray<Tag>>
-  /** Destinations that keep the tag that they have. */
+  /** Destinations that keep their tag, with the manifest that it points at. */
   readonly kept: ReadonlyMap<Job.Destination, Descriptor>
 }
 
-/** Of what is no manifest, nothing is to be found out. */
+/** The root of a blob copy: no manifest, no tags, no rewritten index. */
 export const nothing: Omit<Root, "descriptor" | "named"> = {
   manifest: undefined,
   overlay: new Map(),
@@ -40,50 +42,54 @@ export const nothing: Omit<Root, "descriptor" | "named"> = {
   kept: new Map()
 }
 
+/** The manifest that the source names. */
+type Source = Pick<Root, "descriptor" | "manifest">
+
+/** Manifests that the tags of a destination point at. */
 type Tags = ReadonlyMap<Tag, Descriptor | undefined>
 
-/** What the tags that a destination is to get point at by now. */
+/** Returns the manifests that the tags of a destination point at before the copy. */
 const tagsAt = Effect.fnUntraced(function*(destination: Job.Destination, isMovable: boolean) {
   const { registry, repository, tags } = destination
   const lookUp = isMovable ? orAbsentOrDenied : orAbsent
   const found = yield* Effect.forEach(
     tags,
-    (tag) => Effect.map(lookUp(registry.resolveManifest(repository, tag)), (there) => [tag, there] as const),
+    (tag) => Effect.map(lookUp(registry.resolveManifest(repository, tag)), (current) => [tag, current] as const),
     { concurrency: "unbounded" }
   ).pipe(Job.atDestination(destination))
   return new Map(found)
 })
 
-/** What the source names: its descriptor where that is likely to be enough, else all of it. */
-const named = Effect.fnUntraced(function*(job: Job.Job, isLikelyThere: boolean): Effect.fn.Return<
-  { readonly descriptor: Descriptor; readonly manifest: ManifestBytes | undefined },
-  CopyError
-> {
-  const { digest, registry, repository, tag } = job.source
-  const reference = tag ?? digest
-  if (reference === undefined) {
-    return yield* failure(job.source, "source", new UnfitReference({ problem: "a source needs a tag or a digest" }))
-  }
-  const read = () =>
+/** Returns the manifest that the source names: its descriptor if that is probably enough, otherwise its content too. */
+const named = Effect.fnUntraced(function*(
+  job: Job.Job,
+  isLikelyThere: boolean
+): Effect.fn.Return<Source, CopyError> {
+  const { registry, repository } = job.source
+  const read = (reference: Tag | Digest) =>
     Effect.map(
       registry.getManifest(repository, reference),
       (manifest) => ({ descriptor: manifest.descriptor, manifest })
     )
-  const { descriptor, manifest } = yield* (isLikelyThere
-    ? registry.resolveManifest(repository, reference).pipe(
+  const resolve = (reference: Tag | Digest) =>
+    registry.resolveManifest(repository, reference).pipe(
       Effect.map((descriptor) => ({ descriptor, manifest: undefined })),
-      // an answer to HEAD does not say why; one to GET, by which some registries are resolved, does
+      // a response to HEAD has no body that states the reason; the response to GET has one
       Effect.catchIf(
         ({ isRetryable, operation, reason }) =>
           operation !== "getManifest" && (!isRetryable || reason._tag === "UnexpectedResponse"),
-        read
+        () => read(reference)
       )
     )
-    : read()).pipe(Job.atSource(job))
-  if (tag !== undefined && digest !== undefined && descriptor.digest !== digest) {
-    const reason = new TagMismatch({ tag, expected: digest, actual: descriptor.digest })
-    return yield* failure(job.source, "source", reason)
-  }
+  const found = EndChecks.findManifest(
+    job.source,
+    (reference): Effect.Effect<Source, CopyError> =>
+      (isLikelyThere ? resolve(reference) : read(reference)).pipe(Job.atSource(job))
+  )
+  const { descriptor, manifest } = yield* Effect.mapError(
+    found,
+    (error) => isCopyError(error) ? error : failure(job.source, "source", error)
+  )
   if (manifest !== undefined) {
     yield* Effect.mapError(
       References.read(job.options, manifest),
@@ -93,7 +99,7 @@ const named = Effect.fnUntraced(function*(job: Job.Job, isLikelyThere: boolean):
   return { descriptor, manifest }
 })
 
-/** The manifest that the platforms make of what the source names. */
+/** Returns the root for the selected platforms: an image of the index that the source names, or a rewritten index. */
 const prepared = Effect.fnUntraced(
   function*(job: Job.Job, descriptor: Descriptor, manifest: ManifestBytes | undefined) {
     const { platforms = "all" } = job.options
@@ -111,8 +117,9 @@ const prepared = Effect.fnUntraced(
 )
 
 /**
- * Is the root at a destination? What its tags point at says so; if none does, it is asked for by digest, except that an
- * image that has no tag there is taken for new: what it consists of is going to be looked for anyway.
+ * Returns whether a destination has the root. It does if one of its tags points there. If none does, the root is looked
+ * up by its digest, except for an image without any tag there: that one is assumed to be new, because its blobs are
+ * looked up anyway.
  */
 const presenceAt = (
   job: Job.Job,
@@ -120,16 +127,16 @@ const presenceAt = (
   tags: Tags,
   { digest, mediaType }: Descriptor
 ): Job.Presence => {
-  if (Job.isSamePlace(job, destination)) return "present"
-  const found = Array.from(tags.values())
-  if (found.some((there) => there?.digest === digest)) return "present"
-  const isNew = destination.tags.length > 0 && found.every((there) => there === undefined)
+  if (Job.isSameRepository(job, destination)) return "present"
+  const current = Array.from(tags.values())
+  if (current.some((manifest) => manifest?.digest === digest)) return "present"
+  const isNew = destination.tags.length > 0 && current.every((manifest) => manifest === undefined)
   return isNew && !MediaType.isIndex(mediaType) ? "absent" : "unknown"
 }
 
 type Lookups = ReadonlyArray<readonly [Job.Destination, Exit.Exit<Tags, CopyError>]>
 
-/** What the tags of all destinations point at, and what the source names. What is wrong with the source is told first. */
+/** Looks up the tags of all destinations, and the manifest that the source names. Fails only for the source. */
 const bothEnds = Effect.fnUntraced(function*(job: Job.Job) {
   const { onTagExists = "replace", platforms = "all" } = job.options
   const lookUps: Effect.Effect<Lookups> = Effect.forEach(
@@ -141,20 +148,20 @@ const bothEnds = Effect.fnUntraced(function*(job: Job.Job) {
   const isFirst = !job.sourceState.isContacted &&
     !job.destinations.some(({ registry }) => registry === job.source.registry)
   for (const state of [job.sourceState, ...job.destinations.map(({ state }) => state)]) state.isContacted = true
-  // who was never asked has to be connected to: at both ends at once, for a request that may turn out to be one too many.
-  // Platforms are looked for in what the source has, wherever that may be already
+  // the first copy from a registry contacts both ends at the same time, because it has to connect to them. That costs a
+  // request that may turn out to be unnecessary. A selection of platforms needs the content of the source anyway
   if (isFirst || platforms !== "all") {
     return yield* Effect.all([lookUps, named(job, platforms === "all")], { concurrency: 2 })
   }
   const lookups = yield* lookUps
   const isTagged = lookups.some(([, exit]) =>
-    Exit.isSuccess(exit) && Array.from(exit.value.values()).some((there) => there !== undefined)
+    Exit.isSuccess(exit) && Array.from(exit.value.values()).some((current) => current !== undefined)
   )
-  // a digest is known without a request
+  // without a tag, the destination is looked up by the digest of the source, so the content may not be needed
   return [lookups, yield* named(job, isTagged || job.source.tag === undefined)] as const
 })
 
-/** Finds out what a copy begins with. */
+/** Finds the root of a copy, and compares it with the tags and digests of the destinations. */
 export const find = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.Return<Root, CopyError> {
   const { onTagExists = "replace" } = job.options
   const [lookups, source] = yield* bothEnds(job)
@@ -173,16 +180,16 @@ export const find = Effect.fnUntraced(function*(job: Job.Job): Effect.fn.Return<
   yield* Job.attemptAll(job.destinations, (destination) =>
     Effect.gen(function*() {
       const { end } = destination
-      const wanted = end.digest
-      if (wanted !== undefined && wanted !== digest) {
-        return yield* failure(end, "destination", new DigestConflict({ source: digest, destination: wanted }))
+      yield* Effect.mapError(
+        Effect.fromResult(EndChecks.hasDigest(end, digest)),
+        (reason) => failure(end, "destination", reason)
+      )
+      const others = Array.from(at.get(destination) ?? []).filter(([, current]) => current?.digest !== digest)
+      const [tag, current] = others.find(([, current]) => current !== undefined) ?? []
+      if (onTagExists === "fail" && tag !== undefined && current !== undefined) {
+        return yield* failure(end, "destination", new TagExists({ tag, actual: current.digest }))
       }
-      const others = Array.from(at.get(destination) ?? []).filter(([, there]) => there?.digest !== digest)
-      const [tag, there] = others.find(([, there]) => there !== undefined) ?? []
-      if (onTagExists === "fail" && tag !== undefined && there !== undefined) {
-        return yield* failure(end, "destination", new TagExists({ tag, actual: there.digest }))
-      }
-      if (onTagExists === "keep" && there !== undefined) kept.set(destination, there)
+      if (onTagExists === "keep" && current !== undefined) kept.set(destination, current)
       else tags.set(destination, others.map(([tag]) => tag))
     }))
   return {

@@ -1,9 +1,9 @@
 /**
- * Tasks of which a limited number runs at a time, and which may add further tasks meanwhile.
+ * Runs a limited number of tasks at the same time. A task may add further tasks.
  *
- * The number of tasks may be chosen by a registry, so a list of them is any iterable, from which a task is taken only
- * when it is about to run. What was added last is taken first: one branch of a graph is finished before the next is
- * begun. A task must not wait for another task of the pool, except for one that is running and waits for none itself.
+ * A registry may choose the number of tasks, so they are added as an iterable, from which a task is taken only when it
+ * is about to run. Tasks that were added last run first, so that one branch of a graph is finished before the next one
+ * begins. A task must not wait for another task of the pool, unless that one is running and waits for none itself.
  */
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -12,19 +12,19 @@ import * as Effect from "effect/Effect"
 type Task<E> = Effect.Effect<void, E>
 
 export interface TaskPool<E> {
-  /** Adds tasks to those of the run. */
+  /** Adds tasks to the current run. */
   readonly add: (tasks: Iterable<Task<E>>) => Effect.Effect<void>
-  /** Runs tasks, and all that they add. The first one that fails ends the others. */
+  /** Runs tasks, and all tasks that they add. The first failure interrupts the others. */
   readonly run: (tasks: Iterable<Task<E>>) => Effect.Effect<void, E>
 }
 
-/** Creates a pool that runs so many tasks at a time. */
+/** Creates a pool that runs at most `concurrency` tasks at the same time. */
 export const make = <E>(concurrency: number): TaskPool<E> => {
   const lists: Array<Iterator<Task<E>>> = []
   let running = 0
   let start: Effect.Effect<void> = Effect.void
 
-  /** Takes a task for a worker. A worker that gets none ends. */
+  /** Takes a task for a worker. If there is none, the worker ends. */
   const next = (): Task<E> | undefined => {
     for (let list = lists.at(-1); list !== undefined; list = lists.at(-1)) {
       const { done, value } = list.next()
@@ -42,7 +42,7 @@ export const make = <E>(concurrency: number): TaskPool<E> => {
   const add: TaskPool<E>["add"] = (tasks) =>
     Effect.suspend(() => {
       lists.push(tasks[Symbol.iterator]())
-      // each begins with a task, in their order, before the next one starts
+      // each worker takes its first task before the next worker starts, so that tasks begin in their order
       return Effect.whileLoop({
         while: () => lists.length > 0 && running < concurrency,
         body: () => {
@@ -62,10 +62,10 @@ export const make = <E>(concurrency: number): TaskPool<E> => {
       const worker = work.pipe(
         Effect.andThen(Effect.suspend(() => running === 0 ? Deferred.succeed(ended, undefined) : Effect.void)),
         Effect.onError((cause) => Deferred.failCause(ended, cause)),
-        // the caller that adds a task may hold permits, which the worker does not
+        // the task that adds another may hold permits or a span, which the worker must not inherit
         Effect.updateContext<never, never>(() => context)
       )
-      // at once, so that a copy between registries in memory can be run by `Effect.runSync`
+      // immediately, so that `Effect.runSync` can run a copy between registries in memory
       start = Effect.asVoid(Effect.forkIn(worker, scope, { startImmediately: true }))
       yield* add(tasks)
       yield* Deferred.await(ended)
@@ -73,10 +73,10 @@ export const make = <E>(concurrency: number): TaskPool<E> => {
   }
 }
 
-// of items that are dealt with in one go
+// number of items that are processed without a pause for other fibers
 const sliceLength = 1024
 
-/** Runs a function for each item of a list of any length, and lets other fibers and signals in between. */
+/** Runs a function for each item of a list of any length, with pauses in which other fibers and signals are handled. */
 export const forEachSliced = Effect.fnUntraced(function*<A>(items: Iterable<A>, f: (item: A) => void) {
   let count = 0
   for (const item of items) {

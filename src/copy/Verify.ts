@@ -1,5 +1,5 @@
 /**
- * Making sure, after a copy, that a destination has what it should: by what it answers now, and not by what was sent.
+ * Verifies after a copy that a destination has the content, by its answers now and not by what was sent.
  */
 import * as Effect from "effect/Effect"
 import * as Iterable from "effect/Iterable"
@@ -10,18 +10,18 @@ import * as MediaType from "../MediaType.ts"
 import { type CopyError, VerificationFailed } from "./CopyError.ts"
 import { type ContentPath, type End, failure } from "./Ends.ts"
 import * as Job from "./Job.ts"
+import type { ManifestNode } from "./ManifestNode.ts"
 import { policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
 import * as References from "./References.ts"
 import * as Referrers from "./Referrers.ts"
 import * as TaskPool from "./TaskPool.ts"
 import { forEachSliced } from "./TaskPool.ts"
-import type { ManifestNode } from "./Walk.ts"
 
-// of blobs and manifests that are looked at at a time; a registry behind HTTP has a limit of its own
+// maximum number of blobs and manifests that are verified at the same time. A registry over HTTP also has its own limit
 const concurrency = 16
 
-/** Fails where a destination does not have what was copied: the root, and what else is among these manifests. */
+/** Fails if a destination lacks content of the root or of the referrers among these manifests. */
 export const verify = Effect.fnUntraced(function*(
   job: Job.Job,
   nodes: ReadonlyArray<ManifestNode>,
@@ -42,25 +42,25 @@ export const verify = Effect.fnUntraced(function*(
   const seen = new Set<Digest>()
   const isNew = ({ digest }: Descriptor) => !seen.has(digest) && seen.add(digest) !== undefined
   const pool = TaskPool.make<CopyError>(concurrency)
-  const blob = (place: ContentPath) =>
-    verify === "deep"
-      ? registry.getBlob(repository, place.descriptor.digest, { size: place.descriptor.size }).pipe(
+  const blob = (content: ContentPath) => {
+    const { digest, size } = content.descriptor
+    return verify === "deep"
+      ? registry.getBlob(repository, digest, { size }).pipe(
         Effect.flatMap(({ stream }) => Stream.runDrain(stream)),
         Effect.scoped,
-        Job.atDestination(destination, place)
+        Job.atDestination(destination, content)
       )
-      : Effect.asVoid(registry.resolveBlob(repository, place.descriptor.digest, { size: place.descriptor.size })).pipe(
-        Job.atDestination(destination, place)
-      )
+      : Effect.asVoid(registry.resolveBlob(repository, digest, { size })).pipe(Job.atDestination(destination, content))
+  }
 
-  const manifest = (place: ContentPath): Effect.Effect<void, CopyError> =>
+  const manifest = (content: ContentPath): Effect.Effect<void, CopyError> =>
     Effect.gen(function*() {
-      const found = yield* registry.getManifest(repository, place.descriptor.digest).pipe(
-        Job.atDestination(destination, place)
+      const found = yield* registry.getManifest(repository, content.descriptor.digest).pipe(
+        Job.atDestination(destination, content)
       )
-      const { blobs, manifests } = yield* References.of(job.options, end, "destination", place, found)
-      const path = [...place.path, found.descriptor.digest]
-      const { externalLayers } = policiesFor(job.options, { ...place, role: "root" })
+      const { blobs, manifests } = yield* References.of(job.options, end, "destination", content, found)
+      const path = [...content.path, found.descriptor.digest]
+      const { externalLayers } = policiesFor(job.options, { ...content, role: "root" })
       const isLeftOut = ({ mediaType }: Descriptor) =>
         externalLayers === "skip" && MediaType.isNonDistributable(mediaType)
       const children = Platforms.among(job.options.platforms, manifests).filter(isNew)
@@ -71,27 +71,36 @@ export const verify = Effect.fnUntraced(function*(
 
   const others = nodes.filter(({ missing, role }) => (role === "referrer" || role === "digestTag") && !missing)
   yield* pool.run(Iterable.map([root, ...others.filter(({ descriptor }) => isNew(descriptor))], manifest))
+  yield* verifyListings(job, destination, nodes, others)
+})
+
+const wrong = (end: End, problem: string, content: ContentPath) =>
+  failure(end, "destination", new VerificationFailed({ problem }), content)
+
+/** Fails if one of some referrers is absent from the list of its subject. */
+const verifyListings = Effect.fnUntraced(function*(
+  job: Job.Job,
+  destination: Job.Destination,
+  nodes: ReadonlyArray<ManifestNode>,
+  referrers: ReadonlyArray<ManifestNode>
+) {
   const bySubject = new Map<Digest, Array<ManifestNode>>()
-  yield* forEachSliced(others, (node) => {
+  yield* forEachSliced(referrers, (node) => {
     for (const subject of node.subjects) {
-      const about = bySubject.get(subject)
-      if (about === undefined) bySubject.set(subject, [node])
-      else about.push(node)
+      const known = bySubject.get(subject)
+      if (known === undefined) bySubject.set(subject, [node])
+      else known.push(node)
     }
   })
-  const subjects = nodes.filter(({ descriptor }) => bySubject.has(descriptor.digest))
   yield* Effect.forEach(
-    subjects,
-    (subject) => listed(job, destination, subject, bySubject.get(subject.descriptor.digest) ?? []),
+    nodes.filter(({ descriptor }) => bySubject.has(descriptor.digest)),
+    (subject) => verifyListing(job, destination, subject, bySubject.get(subject.descriptor.digest) ?? []),
     { concurrency, discard: true }
   )
 })
 
-const wrong = (end: End, problem: string, place: ContentPath) =>
-  failure(end, "destination", new VerificationFailed({ problem }), place)
-
-/** Fails if the destination does not list the referrers of a manifest. Whether it lists any is up to it. */
-const listed = Effect.fnUntraced(function*(
+/** Fails if the destination lists the referrers of a manifest without one of these. Listing is optional for it. */
+const verifyListing = Effect.fnUntraced(function*(
   job: Job.Job,
   destination: Job.Destination,
   subject: ManifestNode,
@@ -112,6 +121,6 @@ const listed = Effect.fnUntraced(function*(
         Effect.as(Referrers.areUnknown(job, "destination", subject, error, destination.unknownReferrers), false)
       )
     )
-  const lost = isListed ? referrers.find(({ descriptor }) => !found.has(descriptor.digest)) : undefined
-  if (lost !== undefined) return yield* wrong(end, `it is not listed as a referrer of ${digest}`, lost)
+  const unlisted = isListed ? referrers.find(({ descriptor }) => !found.has(descriptor.digest)) : undefined
+  if (unlisted !== undefined) return yield* wrong(end, `it is not listed as a referrer of ${digest}`, unlisted)
 })

@@ -1,8 +1,8 @@
 /**
- * Which manifest waits for which, so that none waits for itself.
+ * Records which manifest waits for which other one, so that no manifest waits for itself.
  *
- * A manifest waits for those that it contains, always, and for its referrers, where that is possible. It is not where a
- * referrer itself contains what it refers to, however deep: then the referrer comes late, and its subject does not wait.
+ * A manifest always waits for the manifests that it contains, and for its referrers if possible. That is not possible
+ * if a referrer contains its subject at any depth. The referrer then comes late: its subject does not wait for it.
  */
 import type { Digest } from "../Digest.ts"
 
@@ -10,15 +10,15 @@ type Kind = "contained" | "referrer"
 
 export interface WaitGraph {
   /**
-   * One manifest waits for another that it contains. The referrers that are late by that are told; nothing, where it
-   * would wait for itself all the same.
+   * Makes a manifest wait for another one that it contains. Returns the referrers that come late because of that, or
+   * `undefined` if the manifest would wait for itself even without them.
    */
   readonly forContained: (self: Digest, contained: Digest) => ReadonlyArray<Digest> | undefined
-  /** One manifest wants to wait for its referrer. May it? */
+  /** Makes a manifest wait for its referrer. Returns false, and changes nothing, if it would wait for itself. */
   readonly forReferrer: (self: Digest, referrer: Digest) => boolean
 }
 
-// of steps that are taken to find cycles; a registry chooses how many manifests refer to each other
+// maximum number of steps of all searches for cycles, because a registry chooses the size of the graph
 const stepLimit = 5_000_000
 
 type Edge = readonly [from: Digest, to: Digest, kind: Kind]
@@ -33,33 +33,33 @@ export const make = (): WaitGraph => {
     edges.set(from, own)
   }
 
-  /** The way on which one waits for the other, by its edges, if there is one. */
-  const wayTo = (from: Digest, to: Digest): ReadonlyArray<Edge> | undefined => {
+  /** Returns the edges by which one manifest waits for another, if it does. */
+  const pathTo = (from: Digest, to: Digest): ReadonlyArray<Edge> | undefined => {
     if (from === to) return []
     const direct = edges.get(from)?.get(to)
     if (direct !== undefined) return [[from, to, direct]]
-    // by which edge each was reached
+    // the edge by which each manifest was reached
     const reached = new Map<Digest, Edge | undefined>([[from, undefined]])
     const queue = [from]
-    for (const place of queue) {
-      for (const [next, kind] of edges.get(place) ?? []) {
+    for (const current of queue) {
+      for (const [next, kind] of edges.get(current) ?? []) {
         steps++
         if (reached.has(next)) continue
-        reached.set(next, [place, next, kind])
+        reached.set(next, [current, next, kind])
         if (next !== to) {
           queue.push(next)
           continue
         }
-        const way: Array<Edge> = []
-        for (let edge = reached.get(to); edge !== undefined; edge = reached.get(edge[0])) way.push(edge)
-        return way
+        const path: Array<Edge> = []
+        for (let edge = reached.get(to); edge !== undefined; edge = reached.get(edge[0])) path.push(edge)
+        return path
       }
     }
     return undefined
   }
 
-  /** Nothing waits for its referrers any longer, so that there is nothing to search for. */
-  const giveUp = (): ReadonlyArray<Digest> => {
+  /** Removes all edges, so that there is nothing left to search. Returns the referrers that manifests waited for. */
+  const clear = (): ReadonlyArray<Digest> => {
     const late: Array<Digest> = []
     for (const own of edges.values()) {
       for (const [to, kind] of own) {
@@ -72,13 +72,13 @@ export const make = (): WaitGraph => {
 
   return {
     forContained: (self, contained) => {
-      if (steps > stepLimit) return giveUp()
+      if (steps > stepLimit) return clear()
       add(self, contained, "contained")
       const late: Array<Digest> = []
-      for (let way = wayTo(contained, self); way !== undefined; way = wayTo(contained, self)) {
-        const given = way.filter(([, , kind]) => kind === "referrer")
-        if (given.length === 0) return undefined
-        for (const [from, to] of given) {
+      for (let path = pathTo(contained, self); path !== undefined; path = pathTo(contained, self)) {
+        const dropped = path.filter(([, , kind]) => kind === "referrer")
+        if (dropped.length === 0) return undefined
+        for (const [from, to] of dropped) {
           edges.get(from)?.delete(to)
           late.push(to)
         }
@@ -86,7 +86,7 @@ export const make = (): WaitGraph => {
       return late
     },
     forReferrer: (self, referrer) => {
-      if (steps > stepLimit || wayTo(referrer, self) !== undefined) return false
+      if (steps > stepLimit || pathTo(referrer, self) !== undefined) return false
       add(self, referrer, "referrer")
       return true
     }

@@ -1,23 +1,27 @@
 /**
- * Walking over what there is to copy: from the root to all that it contains, and to what refers to any of that, as far as
- * some destination may lack it. Every manifest is read once; whoever comes along deals with what is found, while the walk
- * goes on. What a registry lists is dealt with a limited number at a time, one branch after another.
+ * Discovers the content of a copy: everything that the root contains at any depth, and the referrers of all of that, as
+ * far as a destination may lack it.
+ *
+ * Every manifest is read once. A visitor receives each blob and manifest while the walk continues, so that a copy
+ * transfers what a plan only lists. The walk runs a limited number of tasks at the same time, and finishes one branch
+ * of the graph before it begins the next.
  */
 import * as Effect from "effect/Effect"
 import * as Iterable from "effect/Iterable"
-import { type Descriptor, inlineContent } from "../Descriptor.ts"
+import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import type * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import type { ManifestBytes } from "../Registry.ts"
-import { ManifestUnknown, orAbsent } from "../RegistryError.ts"
+import { ManifestUnknown } from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 import { type CopyError, TooDeep } from "./CopyError.ts"
-import type { Role } from "./CopyReport.ts"
 import { failure, orAbsentOrDenied } from "./Ends.ts"
+import * as HeldManifests from "./HeldManifests.ts"
 import * as Job from "./Job.ts"
-import { type ContentNode, isSparse, policiesFor } from "./Options.ts"
+import * as ManifestNode from "./ManifestNode.ts"
+import { type ContentNode, isSparse, type Policies, policiesFor } from "./Options.ts"
 import * as Platforms from "./Platforms.ts"
 import * as References from "./References.ts"
 import * as Referrers from "./Referrers.ts"
@@ -26,392 +30,338 @@ import * as TaskPool from "./TaskPool.ts"
 import { forEachSliced } from "./TaskPool.ts"
 import * as WaitGraph from "./WaitGraph.ts"
 
-/** A manifest, and what is known of it so far. There may be very many: what most of them have in common is shared. */
-export interface ManifestNode extends ContentNode {
-  readonly role: Exclude<Role, "blob">
-  /** The tags that it is to get at each destination, as far as they do not point at it already. */
-  tags: ReadonlyMap<Job.Destination, ReadonlyArray<Tag>>
-  /** Destinations that do not have it. */
-  absent: ReadonlySet<Job.Destination>
-  /** Manifests that it refers to as their subject, as far as they are known here. */
-  subjects: ReadonlyArray<Digest>
-  /** As the source has it, while that is needed. */
-  manifest: ManifestBytes | undefined
-  /** Is it listed at the source, and not to be found there? */
-  missing: boolean
-  /** The manifests above it where something contains it, so that it has to be there. */
-  containedIn: ReadonlyArray<Digest> | undefined
-  /** Are its blobs looked for even where it is there? */
-  isDeep: boolean
-  /** What it cannot be without. */
-  blobs: ReadonlyArray<ContentNode>
-  children: ReadonlyArray<Digest>
-  /** What is pushed before it, though it does not contain it. */
-  referrers: ReadonlyArray<Digest>
-}
+type Node = ManifestNode.ManifestNode
 
-/** Who comes along. */
+/** Receives every blob and manifest that the walk discovers. */
 export interface Visitor {
-  /** Takes note of content that is not a blob to deliver, before it is dealt with. */
+  /** Runs before content that is not a blob to deliver is visited. */
   readonly discovered: (node: ContentNode) => Effect.Effect<void>
-  /** Deals with a blob at the destinations that may lack it. */
+  /** Visits a blob that these destinations may lack. `isNew` is true if one of them lacks the manifest above it. */
   readonly blob: (
     node: ContentNode,
     destinations: ReadonlyArray<Job.Destination>,
     isNew: boolean
   ) => Effect.Effect<void, CopyError>
-  /** Deals with a manifest at a destination. Everything that it refers to is known so far, and not dealt with yet. */
-  readonly manifest: (node: ManifestNode, destination: Job.Destination) => Effect.Effect<void, CopyError>
+  /** Visits a manifest, for one destination. Everything that it refers to is known, but may not have been visited. */
+  readonly manifest: (node: Node, destination: Job.Destination) => Effect.Effect<void, CopyError>
 }
 
-/** What was found by now. */
-export interface Found {
+/** The manifests that a walk has found so far, and the means to continue with them. */
+export interface Found extends Pick<HeldManifests.HeldManifests, "manifestOf" | "release"> {
   readonly waits: WaitGraph.WaitGraph
-  readonly nodes: ReadonlyMap<Digest, ManifestNode>
-  /** Runs what is to be done about it. */
+  readonly nodes: ReadonlyMap<Digest, Node>
+  /** Runs the visits, and the tasks that visitors add. */
   readonly tasks: TaskPool.TaskPool<CopyError>
-  /** Returns the content of a manifest for a destination. */
-  readonly manifestOf: (node: ManifestNode, destination: Job.Destination) => Effect.Effect<ManifestBytes, CopyError>
-  /** Forgets the content of a manifest, if every destination has got it, with its tags. */
-  readonly release: (node: ManifestNode) => void
 }
 
 export interface Walk extends Found {
+  /** Walks from a root until all tasks are done. Returns the node of the root. */
   readonly root: (
     descriptor: Descriptor,
     manifest: ManifestBytes | undefined,
-    presence: (destination: Job.Destination) => Job.Presence,
+    presence: AssumedPresence,
     tags: ReadonlyMap<Job.Destination, ReadonlyArray<Tag>>
-  ) => Effect.Effect<ManifestNode, CopyError>
+  ) => Effect.Effect<Node, CopyError>
 }
 
-// a registry may list referrers of referrers without end
+/** Presence of a manifest at a destination, as far as it follows from the manifest above it. */
+type AssumedPresence = (destination: Job.Destination) => Job.Presence
+
+/** A layer that stays at its `urls`, and the destinations that get the manifest above it. */
+interface External {
+  readonly node: ContentNode
+  readonly destinations: Set<Job.Destination>
+}
+
+/** State of one walk. */
+interface Context {
+  readonly job: Job.Job
+  /** Rewritten manifests, which the source does not have. */
+  readonly overlay: ReadonlyMap<Digest, ManifestBytes>
+  readonly nodes: Map<Digest, Node>
+  readonly held: HeldManifests.HeldManifests
+  readonly waits: WaitGraph.WaitGraph
+  readonly tasks: TaskPool.TaskPool<CopyError>
+  readonly visitor: Visitor
+  readonly externals: Map<Digest, External>
+  readonly digestTags: Referrers.DigestTags
+  /** The set of all destinations, shared by the many nodes that a single destination lacks. */
+  readonly everywhere: ReadonlySet<Job.Destination>
+}
+
+// maximum number of levels: a registry may list referrers of referrers without end
 const depthLimit = 256
 
-// of manifests and blobs that are dealt with at a time; how many requests that are is up to the registries
+// maximum number of tasks at the same time. The registries limit the number of requests
 const concurrency = 256
 
-// of manifests whose content is kept until they are pushed, in bytes; others are read again
-const heldLimit = 64 * 1024 * 1024
-
-const noReferences: Manifest.Digests = { blobs: [], manifests: [] }
-const noTags: ManifestNode["tags"] = new Map()
-const noTargets: ManifestNode["absent"] = new Set()
-
-/** Begins a walk. `overlay` has manifests that are written anew, which the source does not have. */
+/** Creates a walk. `overlay` contains rewritten manifests, which the source does not have. */
 export const make = Effect.fnUntraced(function*(
   job: Job.Job,
   overlay: ReadonlyMap<Digest, ManifestBytes>,
   makeVisitor: (found: Found) => Visitor
 ): Effect.fn.Return<Walk> {
-  const { options, source, destinations } = job
-  const everywhere: ManifestNode["absent"] = new Set(destinations)
-  const nodes = new Map<Digest, ManifestNode>()
-  const contents = contentsOf(job, overlay)
+  const held = HeldManifests.make(job, overlay)
+  const nodes = new Map<Digest, Node>()
   const found: Found = {
     nodes,
     waits: WaitGraph.make(),
     tasks: TaskPool.make(concurrency),
-    manifestOf: contents.manifestOf,
-    release: contents.release
+    manifestOf: held.manifestOf,
+    release: held.release
   }
-  const { tasks, waits } = found
-  const { blob: dealWithBlob, discovered, manifest: dealWithManifest } = makeVisitor(found)
-  const externals = new Map<Digest, { readonly node: ContentNode; readonly destinations: Set<Job.Destination> }>()
-  const digestTags = yield* Referrers.digestTags(job)
-
-  const addNode = (descriptor: Descriptor, role: ManifestNode["role"], path: ReadonlyArray<Digest>) => {
-    const node: ManifestNode = {
-      descriptor,
-      role,
-      path,
-      tags: noTags,
-      absent: noTargets,
-      subjects: [],
-      manifest: undefined,
-      missing: false,
-      isDeep: false,
-      containedIn: role === "child" ? path : undefined,
-      blobs: [],
-      children: [],
-      referrers: []
-    }
-    nodes.set(descriptor.digest, node)
-    return node
+  const context: Context = {
+    job,
+    overlay,
+    nodes,
+    held,
+    waits: found.waits,
+    tasks: found.tasks,
+    visitor: makeVisitor(found),
+    externals: new Map(),
+    digestTags: yield* Referrers.digestTags(job),
+    everywhere: new Set(job.destinations)
   }
-
-  const referencesOf = Effect.fnUntraced(function*(node: ManifestNode, manifest: ManifestBytes) {
-    const { isOpaque, read, ...digests } = yield* References.of(options, source, "source", node, manifest)
-    const { digest, mediaType } = manifest.descriptor
-    const what = `${digest} has an unknown type (${excerpt(mediaType)})`
-    if (isOpaque) {
-      yield* job.emit({
-        _tag: "Warned",
-        registry: source.registry.name,
-        text: `${what}: it is copied as it is, without what it may refer to`
-      })
-    }
-    for (const [child, content] of read) contents.remember(child, content)
-    return digests
-  })
-
-  const presenceAt = Effect.fnUntraced(
-    function*(
-      node: ManifestNode,
-      destination: Job.Destination,
-      assumedPresence: (destination: Job.Destination) => Job.Presence
-    ) {
-      const { digest } = node.descriptor
-      const { state: { manifests }, registry, repository } = destination
-      const isKnown = Job.isSamePlace(job, destination) || (yield* RegistryState.has(manifests, repository, digest))
-      const presence = isKnown && assumedPresence(destination) === "absent" ? "present" : assumedPresence(destination)
-      if (presence === "present") return
-      const there = presence === "absent" ?
-        undefined :
-        yield* RegistryState.lookUp(
-          manifests,
-          repository,
-          digest,
-          orAbsentOrDenied(registry.resolveManifest(repository, digest))
-        )
-          .pipe(
-            Job.atDestination(destination, node)
-          )
-      if (there !== undefined) return
-      node.absent = destinations.length === 1 ? everywhere : new Set([...node.absent, destination])
-    }
-  )
-
-  const visit = (
-    node: ManifestNode,
-    assumedPresence: (destination: Job.Destination) => Job.Presence
-  ): Effect.Effect<void, CopyError> =>
-    Effect.gen(function*() {
-      if (node.path.length > depthLimit) {
-        return yield* failure(source, "source", new TooDeep({ limit: depthLimit }), node)
-      }
-      yield* discovered(node)
-      yield* Job.attemptAll(destinations, (destination) => presenceAt(node, destination, assumedPresence))
-      const { externalLayers, referrers, trust } = policiesFor(options, node)
-      node.isDeep = trust === "deep"
-      // children that are present may have referrers that are not
-      const isKeptSparse = isSparse(options, node.descriptor)
-      const isNeeded = node.absent.size > 0 || trust !== "manifest" || isKeptSparse ||
-        referrers !== "skip" && MediaType.isIndex(node.descriptor.mediaType)
-      const content = isNeeded ? yield* contents.read(node) : undefined
-      if (isNeeded && content === undefined) {
-        node.missing = true
-        if (node.containedIn !== undefined) return yield* isMissing(node, node.containedIn)
-        return yield* Job.attemptAll(destinations, (destination) => dealWithManifest(node, destination))
-      }
-      const refersTo = content === undefined ? noReferences : yield* referencesOf(node, content)
-      const path = [...node.path, node.descriptor.digest]
-      node.blobs = distinct(refersTo.blobs)
-        .map((descriptor) => ({ descriptor, role: "blob" as const, path }))
-        .filter(({ descriptor }) => externalLayers !== "skip" || !MediaType.isNonDistributable(descriptor.mediaType))
-      const children = distinct(Platforms.among(options.platforms, refersTo.manifests))
-      node.children = children.map(({ digest }) => digest)
-      for (const child of node.children) yield* contains(node, child)
-      leaveOut(node, refersTo.blobs)
-
-      const lacking = node.isDeep ? destinations : Array.from(node.absent)
-      const isNew = node.absent.size > 0
-      yield* visitAll(
-        node,
-        children,
-        "child",
-        (destination) =>
-          isKeptSparse
-            ? "unknown"
-            : node.absent.has(destination)
-            ? "absent"
-            : trust === "manifest"
-            ? "present"
-            : "unknown"
-      )
-      job.pending += node.blobs.length
-      const isDealtWith = Effect.sync(() => job.pending--)
-      yield* tasks.add(
-        Iterable.map(node.blobs, (blob) => Effect.andThen(dealWithBlob(blob, lacking, isNew), isDealtWith))
-      )
-
-      const listed = overlay.has(node.descriptor.digest) ? Referrers.nothing : yield* Referrers.list(job, node)
-      const tagged = yield* digestTags(node)
-      node.referrers = yield* precede(node, [...listed.descriptors, ...tagged.map(({ descriptor }) => descriptor)])
-      yield* visitAll(node, listed.descriptors, "referrer", listed.presence)
-      yield* visitAll(node, tagged.map(({ descriptor }) => descriptor), "digestTag", () => "unknown", tagged)
-      yield* Job.attemptAll(destinations, (destination) => dealWithManifest(node, destination))
-    })
-
-  const visitAll = Effect.fnUntraced(function*(
-    parent: ManifestNode,
-    descriptors: ReadonlyArray<Descriptor>,
-    role: ManifestNode["role"],
-    assumedPresence: (destination: Job.Destination, descriptor: Descriptor) => Job.Presence,
-    tagged: ReadonlyArray<Referrers.Tagged> = []
-  ) {
-    const path = [...parent.path, parent.descriptor.digest]
-    const subjects = [parent.descriptor.digest]
-    // all are known before one of them is dealt with
-    const fresh: Array<ManifestNode> = []
-    yield* forEachSliced(descriptors, (descriptor) => {
-      const known = nodes.get(descriptor.digest)
-      const node = known ?? addNode(descriptor, role, path)
-      if (known === undefined) fresh.push(node)
-      if (role === "referrer") node.subjects = node.subjects.length === 0 ? subjects : [...node.subjects, ...subjects]
-      if (role === "child") node.containedIn ??= path
-    })
-    const tagsOf = new Map<ManifestNode, Map<Job.Destination, Array<Tag>>>()
-    yield* forEachSliced(tagged, ({ descriptor, tags }) => {
-      const node = nodes.get(descriptor.digest)
-      if (node === undefined) return
-      const all = tagsOf.get(node) ?? new Map(Array.from(node.tags, ([destination, tags]) => [destination, [...tags]]))
-      for (const [destination, tag] of tags) {
-        const others = all.get(destination)
-        if (others === undefined) all.set(destination, [tag])
-        else others.push(tag)
-      }
-      tagsOf.set(node, all)
-    })
-    for (const [node, tags] of tagsOf) node.tags = tags
-    if (role === "child") {
-      for (const { digest } of descriptors) {
-        const known = nodes.get(digest)
-        if (known?.missing === true) return yield* isMissing(known, path)
-      }
-    }
-    yield* tasks.add(
-      Iterable.map(fresh, (node) => visit(node, (destination) => assumedPresence(destination, node.descriptor)))
-    )
-  })
-
-  const isMissing = ({ descriptor }: ManifestNode, path: ReadonlyArray<Digest>) =>
-    Effect.fail(failure(source, "source", new ManifestUnknown({}), { descriptor, path }, "getManifest"))
-
-  /** A manifest waits for one that it contains; referrers of which it would wait for itself come late. */
-  const contains = (node: ManifestNode, child: Digest) =>
-    Effect.forEach(waits.forContained(node.descriptor.digest, child) ?? [], comesLate, { discard: true })
-
-  const comesLate = (referrer: Digest) =>
-    Effect.forEach(destinations, (destination) => {
-      destination.tagIsLast = true
-      return destination.released.open(referrer)
-    }, { discard: true })
-
-  /** Those of what refers to a manifest that it can wait for. */
-  const precede = (node: ManifestNode, descriptors: ReadonlyArray<Descriptor>) =>
-    Effect.filter(
-      descriptors.map(({ digest }) => digest),
-      (referrer) =>
-        waits.forReferrer(node.descriptor.digest, referrer)
-          ? Effect.succeed(true)
-          : Effect.as(comesLate(referrer), false)
-    )
-
-  /** Layers that may not be distributed are told of in the end, if no other manifest wants them copied. */
-  const leaveOut = ({ absent, descriptor, path }: ManifestNode, blobs: ReadonlyArray<Descriptor>) => {
-    for (const blob of blobs.filter(({ mediaType }) => MediaType.isNonDistributable(mediaType))) {
-      const known = externals.get(blob.digest) ?? {
-        node: { descriptor: blob, role: "blob" as const, path: [...path, descriptor.digest] },
-        destinations: new Set()
-      }
-      for (const destination of absent) known.destinations.add(destination)
-      externals.set(blob.digest, known)
-    }
-  }
-
   return {
     ...found,
     root: Effect.fnUntraced(function*(descriptor, manifest, presence, tags) {
-      const node = addNode(descriptor, "root", [])
-      if (manifest !== undefined) contents.hold(node, manifest)
+      const node = addNode(context, descriptor, "root", [])
+      if (manifest !== undefined) held.hold(node, manifest)
       node.tags = tags
-      yield* tasks.run([visit(node, presence)])
+      yield* found.tasks.run([visit(context, node, presence)])
       const isStuck = ({ recorded, released }: Job.Destination) => recorded.waiting() + released.waiting() > 0
-      if (destinations.filter(Job.isAlive).some(isStuck)) {
-        return yield* failure(source, "source", new TooDeep({ limit: depthLimit }), node)
-      }
-      for (const { node, destinations } of externals.values()) {
-        const lacking = Array.from(destinations).filter(({ scheduled }) => !scheduled.has(node.descriptor.digest))
-        if (lacking.length === 0) continue
-        yield* discovered(node)
-        yield* Job.attemptAll(lacking, (destination) => Job.record(job, destination, node, "external"))
-      }
+      if (job.destinations.filter(Job.isAlive).some(isStuck)) return yield* tooDeep(context, node)
+      yield* recordExternals(context)
       return node
     })
   }
 })
 
-/** What a walk keeps of the content of manifests. */
-const contentsOf = (job: Job.Job, overlay: ReadonlyMap<Digest, ManifestBytes>) => {
-  const { source, destinations } = job
-  const early = new Map<Digest, ManifestBytes>()
-  let held = 0
+const addNode = (
+  { nodes }: Context,
+  descriptor: Descriptor,
+  role: Node["role"],
+  path: ReadonlyArray<Digest>
+): Node => {
+  const node = ManifestNode.make(descriptor, role, path)
+  nodes.set(descriptor.digest, node)
+  return node
+}
 
-  const hold = (node: ManifestNode, manifest: ManifestBytes): void => {
-    if (held + manifest.bytes.length > heldLimit) return
-    held += manifest.bytes.length
-    node.manifest = manifest
+const tooDeep = ({ job: { source } }: Context, node: Node) =>
+  failure(source, "source", new TooDeep({ limit: depthLimit }), node)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// visiting
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Visits a manifest, and adds a visit to the tasks for everything that it contains, and for its referrers. */
+const visit = (context: Context, node: Node, assumedPresence: AssumedPresence): Effect.Effect<void, CopyError> =>
+  Effect.gen(function*() {
+    const { held, job, visitor } = context
+    const { destinations, options } = job
+    if (node.path.length > depthLimit) return yield* tooDeep(context, node)
+    yield* visitor.discovered(node)
+    yield* Job.attemptAll(destinations, (destination) => findAt(context, node, destination, assumedPresence))
+    const policies = policiesFor(options, node)
+    node.isDeep = policies.trust === "deep"
+    const isRead = isReadNeeded(job, node, policies)
+    const content = isRead ? yield* held.read(node) : undefined
+    if (isRead && content === undefined) {
+      node.missing = true
+      if (node.containedIn !== undefined) return yield* isMissing(context, node, node.containedIn)
+    } else {
+      const references = content === undefined ? noReferences : yield* readReferences(context, node, content)
+      yield* visitContained(context, node, references, policies)
+      yield* visitReferrers(context, node)
+    }
+    yield* Job.attemptAll(destinations, (destination) => visitor.manifest(node, destination))
+  })
+
+/** Adds a destination to those that do not have a manifest, unless it has it. */
+const findAt = Effect.fnUntraced(function*(
+  { everywhere, job }: Context,
+  node: Node,
+  destination: Job.Destination,
+  assumedPresence: AssumedPresence
+) {
+  const { digest } = node.descriptor
+  const { registry, repository, state: { manifests } } = destination
+  const isKnown = Job.isSameRepository(job, destination) || (yield* RegistryState.has(manifests, repository, digest))
+  const presence = assumedPresence(destination)
+  if (presence === "present" || isKnown && presence === "absent") return
+  if (presence === "unknown") {
+    const find = orAbsentOrDenied(registry.resolveManifest(repository, digest))
+    const found = yield* RegistryState.lookUp(manifests, repository, digest, find).pipe(
+      Job.atDestination(destination, node)
+    )
+    if (found !== undefined) return
   }
+  node.absent = everywhere.size === 1 ? everywhere : new Set([...node.absent, destination])
+})
 
-  const atSource = (node: ManifestNode) => source.registry.getManifest(source.repository, node.descriptor.digest)
+/** Returns true if a manifest has to be read: to be copied, or because its parts or their referrers may be missing. */
+const isReadNeeded = ({ options }: Job.Job, { absent, descriptor }: Node, { referrers, trust }: Policies): boolean =>
+  absent.size > 0 || trust !== "manifest" || isSparse(options, descriptor) ||
+  referrers !== "skip" && MediaType.isIndex(descriptor.mediaType)
 
-  return {
-    hold,
-    /** Keeps a manifest that was read before its turn. */
-    remember: (digest: Digest, manifest: ManifestBytes): void => {
-      if (early.has(digest) || held + manifest.bytes.length > heldLimit) return
-      held += manifest.bytes.length
-      early.set(digest, manifest)
-    },
-    /** Reads a manifest: at the source, or if no destination lacks it, at one of those. */
-    read: Effect.fnUntraced(function*(node: ManifestNode) {
-      const { digest } = node.descriptor
-      const known = node.manifest ?? overlay.get(digest)
-      if (known !== undefined) return known
-      const [destination] = destinations
-      if (node.absent.size === 0 && destination !== undefined) {
-        const found = yield* orAbsentOrDenied(destination.registry.getManifest(destination.repository, digest)).pipe(
-          Job.atDestination(destination, node)
-        )
-        if (found !== undefined) return found
-      }
-      node.manifest = early.get(digest)
-      early.delete(digest)
-      if (node.manifest !== undefined) return node.manifest
-      const { mediaType, size } = node.descriptor
-      const bytes = MediaType.isManifest(mediaType) ? yield* inlineContent(node.descriptor) : undefined
-      if (bytes !== undefined) {
-        const manifest = { descriptor: { mediaType, digest, size }, bytes }
-        hold(node, manifest)
-        return manifest
-      }
-      const found = yield* (node.role === "referrer" ? orAbsent(atSource(node)) : atSource(node)).pipe(
-        Job.atSource(job, node)
-      )
-      if (found !== undefined) hold(node, found)
-      return found
-    }),
-    manifestOf: (node: ManifestNode, destination: Job.Destination): Effect.Effect<ManifestBytes, CopyError> => {
-      const { digest } = node.descriptor
-      const known = node.manifest ?? overlay.get(digest)
-      if (known !== undefined) return Effect.succeed(known)
-      return node.absent.has(destination)
-        ? atSource(node).pipe(Job.atSource(job, node))
-        : destination.registry.getManifest(destination.repository, digest).pipe(Job.atDestination(destination, node))
-    },
-    release: (node: ManifestNode): void => {
-      const { digest } = node.descriptor
-      const isNeeded = destinations.some((destination) =>
-        Job.isAlive(destination) &&
-        (!destination.recorded.isOpen(digest) || (node.tags.get(destination) ?? []).length > 0)
-      )
-      if (node.manifest === undefined || isNeeded) return
-      held -= node.manifest.bytes.length
-      node.manifest = undefined
+const noReferences: Manifest.Digests = { blobs: [], manifests: [] }
+
+/** Returns what a manifest refers to. Holds the children that were read to learn what they are. */
+const readReferences = Effect.fnUntraced(function*({ held, job }: Context, node: Node, manifest: ManifestBytes) {
+  const { options, source } = job
+  const { isOpaque, read, ...digests } = yield* References.of(options, source, "source", node, manifest)
+  const { digest, mediaType } = manifest.descriptor
+  if (isOpaque) {
+    yield* job.emit({
+      _tag: "Warned",
+      registry: source.registry.name,
+      text: `${digest} has an unknown type (${excerpt(mediaType)}): ` +
+        `it is copied as it is, without content that it may refer to`
+    })
+  }
+  for (const [child, content] of read) held.remember(child, content)
+  return digests
+})
+
+/** Visits the blobs and the children of a manifest. */
+const visitContained = Effect.fnUntraced(
+  function*(
+    context: Context,
+    node: Node,
+    { blobs, manifests }: Manifest.Digests,
+    { externalLayers, trust }: Policies
+  ) {
+    const { job, tasks, visitor } = context
+    const { destinations, options } = job
+    const path = [...node.path, node.descriptor.digest]
+    node.blobs = distinct(blobs)
+      .map((descriptor) => ({ descriptor, role: "blob" as const, path }))
+      .filter(({ descriptor }) => externalLayers !== "skip" || !MediaType.isNonDistributable(descriptor.mediaType))
+    const children = distinct(Platforms.among(options.platforms, manifests))
+    node.children = children.map(({ digest }) => digest)
+    for (const child of node.children) yield* waitForChild(context, node, child)
+    leaveOut(context, node, blobs)
+
+    const lacking = node.isDeep ? destinations : Array.from(node.absent)
+    const isNew = node.absent.size > 0
+    const isKeptSparse = isSparse(options, node.descriptor)
+    yield* visitAll(context, node, children, "child", (destination) => {
+      if (isKeptSparse) return "unknown"
+      if (node.absent.has(destination)) return "absent"
+      return trust === "manifest" ? "present" : "unknown"
+    })
+    job.pending += node.blobs.length
+    const isDelivered = Effect.sync(() => job.pending--)
+    yield* tasks.add(
+      Iterable.map(node.blobs, (blob) => Effect.andThen(visitor.blob(blob, lacking, isNew), isDelivered))
+    )
+  }
+)
+
+/** Visits the manifests that refer to a manifest. */
+const visitReferrers = Effect.fnUntraced(function*(context: Context, node: Node) {
+  const { digestTags, job, overlay } = context
+  // a rewritten index has another digest, which has no referrers
+  const listed = overlay.has(node.descriptor.digest) ? Referrers.nothing : yield* Referrers.list(job, node)
+  const tagged = yield* digestTags(node)
+  const behindTags = tagged.map(({ descriptor }) => descriptor)
+  node.referrers = yield* waitForReferrers(context, node, [...listed.descriptors, ...behindTags])
+  yield* visitAll(context, node, listed.descriptors, "referrer", listed.presence)
+  yield* visitAll(context, node, behindTags, "digestTag", () => "unknown", tagged)
+})
+
+/** Adds visits of the children or referrers of a manifest. A manifest that is already known is not visited again. */
+const visitAll = Effect.fnUntraced(function*(
+  context: Context,
+  parent: Node,
+  descriptors: ReadonlyArray<Descriptor>,
+  role: Node["role"],
+  assumedPresence: (destination: Job.Destination, descriptor: Descriptor) => Job.Presence,
+  tagged: ReadonlyArray<Referrers.Tagged> = []
+) {
+  const { nodes, tasks } = context
+  const path = [...parent.path, parent.descriptor.digest]
+  const subjects = [parent.descriptor.digest]
+  // all nodes are added before one of them is visited
+  const added: Array<Node> = []
+  yield* forEachSliced(descriptors, (descriptor) => {
+    const known = nodes.get(descriptor.digest)
+    const node = known ?? addNode(context, descriptor, role, path)
+    if (known === undefined) added.push(node)
+    if (role === "referrer") node.subjects = node.subjects.length === 0 ? subjects : [...node.subjects, ...subjects]
+    if (role === "child") node.containedIn ??= path
+  })
+  yield* Referrers.addTags(nodes, tagged)
+  if (role === "child") {
+    for (const { digest } of descriptors) {
+      const known = nodes.get(digest)
+      if (known?.missing === true) return yield* isMissing(context, known, path)
     }
   }
+  yield* tasks.add(
+    Iterable.map(added, (node) => visit(context, node, (destination) => assumedPresence(destination, node.descriptor)))
+  )
+})
+
+/** Fails because the source does not have a manifest that another one contains. */
+const isMissing = ({ job: { source } }: Context, { descriptor }: Node, path: ReadonlyArray<Digest>) =>
+  Effect.fail(failure(source, "source", new ManifestUnknown({}), { descriptor, path }, "getManifest"))
+
+// ---------------------------------------------------------------------------------------------------------------------
+// order of the pushes
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Makes a manifest wait for one that it contains. It no longer waits for referrers that would wait for itself. */
+const waitForChild = (context: Context, node: Node, child: Digest) =>
+  Effect.forEach(
+    context.waits.forContained(node.descriptor.digest, child) ?? [],
+    (referrer) => comesLate(context, referrer),
+    { discard: true }
+  )
+
+/** Makes a manifest wait for its referrers. Returns those for which it can wait; the others come late. */
+const waitForReferrers = (context: Context, node: Node, descriptors: ReadonlyArray<Descriptor>) =>
+  Effect.filter(
+    descriptors.map(({ digest }) => digest),
+    (referrer) =>
+      context.waits.forReferrer(node.descriptor.digest, referrer)
+        ? Effect.succeed(true)
+        : Effect.as(comesLate(context, referrer), false)
+  )
+
+/** Releases the subjects of a referrer, which is pushed after them. So the tag comes after both. */
+const comesLate = ({ job: { destinations } }: Context, referrer: Digest) =>
+  Effect.forEach(destinations, (destination) => {
+    destination.tagIsLast = true
+    return destination.released.open(referrer)
+  }, { discard: true })
+
+// ---------------------------------------------------------------------------------------------------------------------
+// external layers
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Collects the layers of a manifest that may not be distributed. */
+const leaveOut = ({ externals }: Context, { absent, descriptor, path }: Node, blobs: ReadonlyArray<Descriptor>) => {
+  for (const blob of blobs.filter(({ mediaType }) => MediaType.isNonDistributable(mediaType))) {
+    const known = externals.get(blob.digest) ?? {
+      node: { descriptor: blob, role: "blob" as const, path: [...path, descriptor.digest] },
+      destinations: new Set()
+    }
+    for (const destination of absent) known.destinations.add(destination)
+    externals.set(blob.digest, known)
+  }
 }
+
+/** Records the layers that were left out, except those that were delivered for another manifest. */
+const recordExternals = Effect.fnUntraced(function*({ externals, job, visitor }: Context) {
+  for (const { destinations, node } of externals.values()) {
+    const lacking = Array.from(destinations).filter(({ scheduled }) => !scheduled.has(node.descriptor.digest))
+    if (lacking.length === 0) continue
+    yield* visitor.discovered(node)
+    yield* Job.attemptAll(lacking, (destination) => Job.record(job, destination, node, "external"))
+  }
+})
 
 const distinct = (descriptors: ReadonlyArray<Descriptor>): ReadonlyArray<Descriptor> => {
   const found = new Map<Digest, Descriptor>()

@@ -1,8 +1,9 @@
 /**
- * Where a registry may send us.
+ * Policy on the addresses that a registry may lead to.
  *
- * A registry names further addresses: the token service that it trusts, the storage behind it. One of the public
- * internet must not use that to make us ask a machine in our own network for something.
+ * A registry names further addresses: its token service, and the storage that holds its blobs. A registry on the public
+ * internet must not use this to make the client send requests to machines in its own network (server-side request
+ * forgery).
  */
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -10,16 +11,16 @@ import * as Effect from "effect/Effect"
 import { excerpt } from "../Text.ts"
 
 /**
- * Reach of an address. `reserved` addresses belong to no host that a registry could lead to: those for multicast,
- * tunnels, and future use.
+ * Reach of an address. A `reserved` address belongs to no host that a registry could lead to: multicast, tunnels, and
+ * future use.
  */
 export type Reach = "public" | "private" | "link-local" | "loopback" | "reserved"
 
 type Block = readonly [block: ReadonlyArray<number>, bits: number, reach: Reach]
 
-/** Special blocks of IPv4 (RFC 6890 and the registry of IANA). Those for documentation lead nowhere, and are public. */
+/** Special blocks of IPv4 (RFC 6890 and the registry of IANA). Blocks for documentation count as public. */
 const blocksOfIpv4: ReadonlyArray<Block> = [
-  [[0], 8, "loopback"], // this host on this network
+  [[0], 8, "loopback"], // this host on its own network
   [[10], 8, "private"],
   [[100, 64], 10, "private"], // shared by the customers of a carrier
   [[127], 8, "loopback"],
@@ -28,7 +29,7 @@ const blocksOfIpv4: ReadonlyArray<Block> = [
   [[192, 0, 0], 24, "private"], // protocol assignments
   [[192, 88, 99], 24, "reserved"], // relays of 6to4
   [[192, 168], 16, "private"],
-  [[198, 18], 15, "private"], // benchmarks, and proxies that make up addresses
+  [[198, 18], 15, "private"], // benchmarks, and the made-up addresses of some proxies
   [[224], 4, "reserved"], // multicast
   [[240], 4, "reserved"] // future use, and broadcast
 ]
@@ -60,7 +61,7 @@ const reachIn = (parts: ReadonlyArray<number>, width: number, blocks: ReadonlyAr
 const reachOfIpv4 = (parts: ReadonlyArray<number>): Reach => reachIn(parts, 8, blocksOfIpv4) ?? "public"
 
 const reachOfIpv6 = (address: string): Reach => {
-  // addresses come in their short form, in which :: stands for as many zeros as are missing
+  // in their short form, :: stands for as many zeros as are missing
   const [head = "", tail] = address.split("::")
   const groups = (part: string): ReadonlyArray<number> =>
     part === "" ? [] : part.split(":").flatMap((group) => {
@@ -83,13 +84,22 @@ const reachOfIpv6 = (address: string): Reach => {
 
 /** Returns the reach of an IP address. */
 export const reachOfAddress = (address: string): Reach => {
-  const [plain = ""] = address.split("%", 1) // an interface may follow
+  const [plain = ""] = address.split("%", 1) // the name of an interface may follow
   return plain.includes(":") ? reachOfIpv6(plain) : reachOfIpv4(plain.split(".").map(Number))
 }
 
-/** Returns the reach of a host as its name says it: every name except `localhost` counts as public. */
+/**
+ * Returns true if a host, with or without a port, is this machine: `localhost`, `127.0.0.0/8`, `[::1]` or `::1`.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isLoopback = (host: string): boolean =>
+  /^(?:(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?|::1)$/i.test(host)
+
+/** Returns the reach of a host by its name alone: every name except `localhost` counts as public. */
 const reachOfHost = ({ hostname }: URL): Reach => {
-  // a URL that was parsed has its addresses in their usual form, however they were written
+  // a parsed URL has addresses in their usual form, whatever form they were written in
   const name = hostname.replace(/\.$/, "")
   if (name === "localhost" || name.endsWith(".localhost")) return "loopback"
   if (name.startsWith("[")) return reachOfAddress(name.slice(1, -1))
@@ -97,27 +107,30 @@ const reachOfHost = ({ hostname }: URL): Reach => {
 }
 
 /**
- * What names stood for when a connection was about to be made.
+ * IP addresses that host names resolved to, when a connection was about to be made.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ResolvedAddress {
-  /** Addresses that the registry's own name has had, one of each reach; none if it was not resolved here. */
+  /** Addresses that the registry's own name has had, one of each reach. Empty if it was not resolved here. */
   readonly registry: ReadonlyArray<string>
   /** Address to connect to. */
   readonly address: string
 }
 
 /**
- * Decides whether a registry may lead us to an address: by a redirect, a token realm, an upload location or a link. It
- * is asked before a request is sent, and again, with `resolved`, for each address that the name in it stands for, by
- * transports that can (`NodeHttp`). A name that a proxy resolves is not checked again.
+ * Decides whether a redirect, token realm, upload location or link of a registry may point to an address.
  *
- * By default a registry may lead to every name except `localhost`, and to public IP addresses. It may lead to a
- * private, link-local or loopback address only if its own is of the same kind, and from loopback also to a private one.
- * So a registry at a public address cannot lead inwards by a name either, and one in a private network may lead to
- * others there.
+ * **Details**
+ *
+ * It is called before a request is sent. Transports that resolve names themselves (`NodeHttp`) call it again, with
+ * `resolved`, for each IP address of the host name. A name that a proxy resolves is not checked again.
+ *
+ * By default, a registry may lead to every name except `localhost`, and to public IP addresses. It may lead to a
+ * private, link-local or loopback address only if its own address is of the same kind, and from loopback also to a
+ * private one. Therefore a registry at a public address cannot lead into a private network by a name either, and a
+ * registry in a private network may lead to other hosts there.
  *
  * @category references
  * @since 0.1.0
@@ -134,23 +147,23 @@ export const AddressPolicy: Context.Reference<(registry: URL, address: URL, reso
       }
     })
 
-/** A registry that leads somewhere, with the policy on that. */
+/** A registry that has led to an address, with the policy for such addresses. */
 export interface Lead {
   readonly registry: URL
   readonly mayLead: (registry: URL, address: URL, resolved?: ResolvedAddress) => boolean
 }
 
-/** The registry that led to the request that is sent; none for requests to the registry itself. */
+/** Registry that has led to the address of the current request. `undefined` for a request to the registry itself. */
 export const LedBy: Context.Reference<Lead | undefined> = Context.Reference<Lead | undefined>(
   "effect-oci/AddressPolicy/LedBy",
   { defaultValue: () => undefined }
 )
 
-/** Runs the sending of a request so that the transport checks the addresses that its name stands for. */
+/** Runs the sending of a request so that the transport checks the IP addresses of its host name. */
 export const led = (registry: URL) => <A, E, R>(sending: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.flatMap(AddressPolicy, (mayLead) => Effect.provideService(sending, LedBy, { registry, mayLead }))
 
-/** A name that a registry gave stands for no address that the policy allows. */
+/** A host name that a registry gave resolves to no address that the policy allows. */
 export class AddressRefused extends Data.Error<{ readonly hostname: string; readonly address: string }> {
   override get message(): string {
     return `it leads to ${this.hostname}, which is ${this.address}: a registry must not lead to such an address`
@@ -158,9 +171,8 @@ export class AddressRefused extends Data.Error<{ readonly hostname: string; read
 }
 
 /**
- * Returns what there is to say against following a registry to an address: that it is none of HTTP, that the policy
- * does not allow it, or that a registry in HTTPS leads to plain HTTP, other than on this machine. Returns `undefined`
- * if it may be followed.
+ * Returns the reason not to follow a registry to an address: its scheme is not HTTP, a registry over HTTPS leads to
+ * plain HTTP on another machine, or the policy does not allow it. Returns `undefined` if the address may be used.
  */
 export const objection = (registry: URL, address: URL): Effect.Effect<string | undefined> =>
   Effect.map(AddressPolicy, (mayLead) => {
@@ -173,5 +185,5 @@ export const objection = (registry: URL, address: URL): Effect.Effect<string | u
     return mayLead(registry, address) ? undefined : "a registry must not lead to such an address"
   })
 
-/** Returns an address as it is named in errors, without what may be secret in it. */
+/** Returns an address as errors show it, without the parts that may be secret. */
 export const place = ({ origin, protocol }: URL): string => origin === "null" ? excerpt(protocol) : origin

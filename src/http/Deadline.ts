@@ -1,9 +1,12 @@
 /**
- * Waiting for no longer than allowed, where what is allowed begins anew with everything that moves.
+ * Timeouts that start again with every sign of progress.
  */
 import * as Effect from "effect/Effect"
 
-/** Fails once nothing is left of a time, in milliseconds; when it was told to be over, it is asked for again. */
+/**
+ * Fails after `left` milliseconds. When they have passed, `left` is called again, so that progress in the meantime
+ * extends the wait.
+ */
 export const overdue = <E>(left: () => number, late: () => E): Effect.Effect<never, E> =>
   Effect.suspend(() => {
     const millis = left()

@@ -1,36 +1,37 @@
 /**
- * What a registry or token service says in the body of an error response, in whatever form (distribution-spec, "Error
- * Codes": a body may have any format).
+ * Parser for the bodies of error responses of registries and token services. A body may have any format
+ * (distribution-spec, "Error Codes").
  *
- * Understood are the error document of the specification, also without codes (Artifactory) or with numbers for them,
- * the JSON objects of AWS, GitHub, Google, Docker Hub, OAuth 2 (RFC 6749, 5.2) and RFC 9457, the XML of object stores,
- * web pages by their title, and plain text.
+ * It reads the error document of the specification, also without codes (Artifactory) or with numbers as codes; the JSON
+ * objects of AWS, GitHub, Google, Docker Hub, OAuth 2 (RFC 6749, 5.2) and RFC 9457; the XML of object stores; the
+ * titles of web pages; and plain text.
  */
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { excerpt } from "../Text.ts"
+import { isWebPage } from "./WebPage.ts"
 
-/** What an error response says. */
+/** Content of an error response. */
 export interface ErrorBody {
-  /** Code of the first error of a document of the specification. */
-  readonly code?: string
-  /** What is said, fit for a sentence. */
-  readonly text?: string
+  /** Code of the first error in the document. */
+  readonly code?: string | undefined
+  /** Message, of any length, without markup. */
+  readonly text?: string | undefined
 }
 
-// errors of one document that are quoted
+// maximum number of errors of one document that are quoted
 const errorLimit = 3
 
-// levels of JSON in which a message is looked for
+// maximum number of levels of JSON in which a message is searched
 const depthLimit = 4
 
-// in UTF-16 code units; what is quoted is far shorter
+// in UTF-16 code units; errors quote far less
 const textLimit = 4096
 
 const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Unknown))
 
-/** Keys under which messages are found, the more telling first. Case does not matter. */
+/** Keys of messages, the more specific ones first. Case does not matter. */
 const messageKeys = [
   "message",
   "error_description",
@@ -51,7 +52,7 @@ const field = (value: object, name: string): unknown => {
   return entry?.[1]
 }
 
-/** Returns the text of a JSON value: a string, or the most telling string in it. */
+/** Returns the text of a JSON value: a string, or the string under its most specific key. */
 const textIn = (value: unknown, depth = depthLimit): string | undefined => {
   if (typeof value === "string") return value.trim() === "" ? undefined : value
   if (depth === 0 || !Predicate.isObjectOrArray(value)) return undefined
@@ -63,7 +64,7 @@ const textIn = (value: unknown, depth = depthLimit): string | undefined => {
   return undefined
 }
 
-/** Returns the text of one error of a document: its message, with a detail that is a text of its own, or its code. */
+/** Returns the text of one error of a document: its message, with its detail if that is another text, or its code. */
 const textOfError = (error: unknown): string | undefined => {
   if (!Predicate.isObject(error)) return textIn(error)
   const message = textIn(field(error, "message"))
@@ -85,7 +86,7 @@ const ofJson = (value: unknown): { readonly code?: string | undefined; readonly 
     const texts = errors.slice(0, errorLimit).map(textOfError).filter((text) => text !== undefined)
     return { code: codeOf(errors[0]), text: Array.from(new Set(texts)).join("; ") }
   }
-  // one without a list, as {code, message}
+  // a document without a list, such as {code, message}
   return { code: codeOf(value), text: textIn(value) ?? codeOf(value) }
 }
 
@@ -102,7 +103,7 @@ const unescape = (text: string): string =>
         : whole
   )
 
-/** Returns the text of the first element of that name, without its markup. */
+/** Returns the text of the first element with a name, without its markup. */
 const element = (markup: string, name: string): string | undefined => {
   const start = new RegExp(`<${name}(?:\\s[^<>]*)?>`, "i").exec(markup)
   if (start === null) return undefined
@@ -138,13 +139,13 @@ const phrases = [
   "unauthorized"
 ]
 
-/** Texts that only repeat the status. */
+/** Pattern of texts that only repeat the status. */
 const bareStatus = new RegExp(
   `^(?:http(?:/[\\d.]+)? ?)?(?:error ?)?[\\d:, -]*(?:${phrases.join("|")})?[.! ]*$`,
   "i"
 )
 
-/** Decodes UTF-8. Returns `undefined` for what is not a text, such as a compressed body. */
+/** Decodes UTF-8. Returns `undefined` for a body that is not text, for example a compressed one. */
 const decodeText = (bytes: Uint8Array): string | undefined => {
   const text = new TextDecoder().decode(bytes)
   const sample = text.slice(0, textLimit)
@@ -152,7 +153,7 @@ const decodeText = (bytes: Uint8Array): string | undefined => {
   return odd * 10 > sample.length ? undefined : text
 }
 
-/** Returns what the body of an error response says. `contentType` is its header, if there is one. */
+/** Parses the body of an error response. `contentType` is the value of its header, if it has one. */
 export const parse = (contentType: string | undefined, bytes: Uint8Array): ErrorBody => {
   const text = decodeText(bytes)?.trim() ?? ""
   if (text === "") return {}
@@ -164,8 +165,7 @@ export const parse = (contentType: string | undefined, bytes: Uint8Array): Error
       ...said === undefined || said.trim() === "" ? {} : { text: said.slice(0, textLimit) }
     }
   }
-  const isPage = contentType?.toLowerCase().includes("html") === true || /^<(?:!doctype html|html)\b/i.test(text)
-  if (isPage) return { text: pageTitle(text) }
+  if (isWebPage(contentType, text)) return { text: pageTitle(text) }
   const said = /^<(?:\?xml|error)\b/i.test(text) ? xmlText(text) : text.slice(0, textLimit)
   return said === undefined || said.length < 100 && bareStatus.test(said) ? {} : { text: said }
 }

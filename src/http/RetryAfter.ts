@@ -1,14 +1,14 @@
 /**
- * How long a registry or token service asks to be left alone: the `Retry-After` header (RFC 9110, 10.2.3).
+ * The `Retry-After` header (RFC 9110, 10.2.3): the pause that a registry or token service asks for.
  *
- * Besides whole seconds and dates there are registries that send fractions of seconds, and durations as Go prints them
- * (`1m30s`, `880µs`).
+ * Besides whole seconds and dates, some registries send fractions of seconds, or durations as Go prints them (`1m30s`,
+ * `880µs`).
  */
 import * as Duration from "effect/Duration"
 import * as Headers from "effect/http/Headers"
 import * as Result from "effect/Result"
 
-// nobody means more than this, whatever is said
+// longer delays are assumed to be mistakes and are cut to this
 const longest = Duration.days(1)
 
 const units: Readonly<Record<string, number>> = {
@@ -35,7 +35,10 @@ const millisOf = (text: string): number | undefined =>
     )
     : undefined
 
-/** The pause that is asked for, from `now` on in milliseconds since the epoch; a day at most. */
+/**
+ * Returns the pause that a header asks for, at most one day, or `undefined` if it cannot be read. `now` is in
+ * milliseconds since the epoch.
+ */
 export const parse = (header: string | undefined, now: number): Duration.Duration | undefined => {
   if (header === undefined) return undefined
   const parsed = Headers.parseRetryAfter(header)

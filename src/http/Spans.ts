@@ -1,11 +1,15 @@
 /**
- * A span for each HTTP request, as OpenTelemetry names things, that tells no secret: of an address neither name and password
- * nor query, which may be signed, nor what says which upload session it is. Whoever gets the request learns nothing of it.
+ * A span for each HTTP request, with the attributes of OpenTelemetry ("Semantic Conventions for HTTP Client Spans").
+ *
+ * Spans contain no secrets: of a URL they omit the user name, the password, the query, which may be signed, and the id
+ * of an upload session. No header of a request names the span, so that the server learns nothing about it.
  */
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as References from "effect/References"
+import * as Tracer from "effect/Tracer"
 
 const ports: Readonly<Record<string, number>> = { "http:": 80, "https:": 443 }
 
@@ -22,9 +26,25 @@ const attributesOf = ({ method, url }: HttpClientRequest.HttpClientRequest) => {
   }
 }
 
-/** Puts what sends a request, and waits for the headers of the answer, into a span. */
+/**
+ * Runs the sending of a request, until the headers of the response have arrived, in a span. Without a tracer that
+ * collects spans, there is none.
+ */
 export const traced = (request: HttpClientRequest.HttpClientRequest) =>
 <E, R>(
+  sending: Effect.Effect<HttpClientResponse.HttpClientResponse, E, R>
+): Effect.Effect<HttpClientResponse.HttpClientResponse, E, R> =>
+  Effect.withFiber<HttpClientResponse.HttpClientResponse, E, R>((fiber) => {
+    // the native tracer of Effect keeps spans in memory only
+    const isCollected = fiber.getRef(References.TracerEnabled) && fiber.getRef(Tracer.Tracer) !== Tracer.nativeTracer
+    return isCollected ? inSpan(request, sending) : sending
+  }).pipe(
+    // the HTTP client makes no span of its own
+    Effect.provideService(HttpClient.TracerDisabledWhen, () => true)
+  )
+
+const inSpan = <E, R>(
+  request: HttpClientRequest.HttpClientRequest,
   sending: Effect.Effect<HttpClientResponse.HttpClientResponse, E, R>
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, E, R> =>
   Effect.useSpan(
@@ -34,7 +54,7 @@ export const traced = (request: HttpClientRequest.HttpClientRequest) =>
       Effect.map(sending, (response) => {
         span.attribute("http.response.status_code", response.status)
         if (response.status >= 400) span.attribute("error.type", `${response.status}`)
-        // what a span ends with is kept with it: not the headers
+        // a span keeps the value that it ends with: not the headers
         return () => response
       })
-  ).pipe(Effect.map((response) => response()), Effect.provideService(HttpClient.TracerDisabledWhen, () => true))
+  ).pipe(Effect.map((response) => response()))

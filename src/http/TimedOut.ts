@@ -5,19 +5,21 @@
 import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import type * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 
 /** Nothing came in time: no answer, or no more of a body. */
 export class TimedOut extends Data.Error<
   { readonly phase: "headers" | "body"; readonly after: Duration.Duration; readonly message: string }
 > {}
 
-const timekeepers = new WeakSet<HttpClient.HttpClient>()
+type Timed = HttpClient.HttpClient | HttpClientRequest.HttpClientRequest
 
-/** Marks a client that fails with `TimedOut` by itself. */
-export const keepingTime = (client: HttpClient.HttpClient): HttpClient.HttpClient => {
-  timekeepers.add(client)
-  return client
+const timed = new WeakSet<Timed>()
+
+/** Marks a client that fails with `TimedOut` by itself, or a request that it sends. */
+export const keepTime = (self: Timed): void => {
+  timed.add(self)
 }
 
-/** Returns true if a client fails with `TimedOut` by itself. */
-export const keepsTime = (client: HttpClient.HttpClient): boolean => timekeepers.has(client)
+/** Returns true if a client, or the one that sent a request, fails with `TimedOut` by itself. */
+export const keepsTime = (self: Timed): boolean => timed.has(self)

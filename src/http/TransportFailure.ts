@@ -1,11 +1,13 @@
 /**
- * What it means that a request got no answer, or that the body of an answer broke off.
+ * Conversion of the errors of the HTTP client to reasons: a request without a response, or a response body that ended
+ * early.
  */
 import type * as HttpClientError from "effect/http/HttpClientError"
 import * as Predicate from "effect/Predicate"
 import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 import { AddressRefused } from "./AddressPolicy.ts"
+import { RedirectHidden } from "./Redirects.ts"
 import { TimedOut } from "./TimedOut.ts"
 
 const codeOf = (cause: unknown): string | undefined => {
@@ -16,11 +18,12 @@ const codeOf = (cause: unknown): string | undefined => {
   return Predicate.hasProperty(cause, "cause") ? codeOf(cause.cause) : undefined
 }
 
-const refusedAddress = (cause: unknown): AddressRefused | undefined =>
-  cause instanceof AddressRefused
+/** Returns the cause that says that an answer is of no use, so that the request is not sent again. */
+const uselessAnswer = (cause: unknown): AddressRefused | RedirectHidden | undefined =>
+  cause instanceof AddressRefused || cause instanceof RedirectHidden
     ? cause
     : Predicate.hasProperty(cause, "cause")
-    ? refusedAddress(cause.cause)
+    ? uselessAnswer(cause.cause)
     : undefined
 
 const notTls: ReadonlySet<string> = new Set(["ERR_SSL_WRONG_VERSION_NUMBER", "ERR_SSL_PACKET_LENGTH_TOO_LONG"])
@@ -28,8 +31,8 @@ const notTls: ReadonlySet<string> = new Set(["ERR_SSL_WRONG_VERSION_NUMBER", "ER
 /** Converts the failure of a request, or of a response body that ended early, to a reason. */
 export const transport = (error: HttpClientError.HttpClientError): RegistryError.Reason => {
   const cause = error.reason.cause
-  const refused = refusedAddress(cause)
-  if (refused !== undefined) return new RegistryError.UnexpectedResponse({ detail: excerpt(refused.message) })
+  const useless = uselessAnswer(cause)
+  if (useless !== undefined) return new RegistryError.UnexpectedResponse({ detail: excerpt(useless.message) })
   if (cause instanceof TimedOut) return new RegistryError.Timeout(cause)
   const code = codeOf(cause)
   if (notTls.has(code ?? "")) return new RegistryError.SchemeMismatch({ used: "https" })

@@ -14,8 +14,8 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Tls from "node:tls"
 import { HeadersTimeout } from "../client/Connection.ts"
-import { IdleTimeout } from "../client/UploadBody.ts"
 import * as AddressPolicy from "../http/AddressPolicy.ts"
+import { IdleTimeout } from "../http/ResponseBody.ts"
 import type * as Agents from "./Agents.ts"
 import * as Lookup from "./Lookup.ts"
 import * as ProxyChoice from "./ProxyChoice.ts"
@@ -42,11 +42,11 @@ export const ConnectTimeout: Context.Reference<Duration.Duration> = Context.Refe
  */
 export interface Options {
   /** Certificates of authorities, in PEM, that are trusted besides those that Node trusts. */
-  readonly ca?: ReadonlyArray<string>
+  readonly ca?: ReadonlyArray<string> | undefined
   /** Our own certificate and its key, in PEM, for registries that ask for one. */
-  readonly certificate?: { readonly cert: string; readonly key: string }
+  readonly certificate?: { readonly cert: string; readonly key: string } | undefined
   /** Hosts, with their port where a reference has one, whose certificates are not checked. */
-  readonly insecure?: ReadonlyArray<string>
+  readonly insecure?: ReadonlyArray<string> | undefined
   /** Maximum number of connections to one host. Default: no limit, because requests are limited already. */
   readonly maxConnections?: number | undefined
 }

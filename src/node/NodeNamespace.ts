@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as DockerConfig from "../auth/DockerConfig.ts"
@@ -57,6 +58,40 @@ export const layerOptions = (options: HttpResolver.Options & NodeHttp.Options = 
     Layer.provideMerge(HttpResolver.layerExternalBlobs(options)),
     Layer.provide([NodeHttp.layer(options), NodeServices.layer])
   )
+
+/**
+ * Provides a namespace over HTTP with options from the configuration.
+ *
+ * **Example** (Settings from the environment)
+ *
+ * ```ts import.meta.vitest
+ * import { Config, ConfigProvider, Effect, Schema } from "effect"
+ * import * as Credentials from "effect-oci/Credentials"
+ * import * as Namespace from "effect-oci/Namespace"
+ * import * as NodeNamespace from "effect-oci/NodeNamespace"
+ *
+ * const layer = NodeNamespace.layerConfig({
+ *   credentials: Credentials.fromConfig,
+ *   plainHttp: Config.Array(Schema.String, "PLAIN_HTTP")
+ * })
+ *
+ * const env = { OCI_USERNAME: "ada", OCI_PASSWORD: "secret", OCI_REGISTRY: "ghcr.io", PLAIN_HTTP: "one.local,two.local" }
+ *
+ * const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("one.local/team/app:1")).pipe(
+ *   Effect.provide(layer),
+ *   Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
+ * )
+ *
+ * const { mediaType } = await Effect.runPromise(program)
+ * mediaType // => "application/vnd.oci.image.index.v1+json"
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  config: Config.Wrap<HttpResolver.Options & NodeHttp.Options>
+): Layer.Layer<Namespace.Namespace, Config.ConfigError> => Layer.unwrap(Effect.map(Config.unwrap(config), layerOptions))
 
 /**
  * Provides a namespace over HTTP with the defaults: HTTPS, loopback in plain HTTP, the credentials of

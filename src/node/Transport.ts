@@ -15,7 +15,7 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Http from "node:http"
 import * as Timers from "node:timers"
-import { keepingTime, TimedOut } from "../http/TimedOut.ts"
+import { keepTime, TimedOut } from "../http/TimedOut.ts"
 import type { Unusable } from "./ProxyChoice.ts"
 import * as RequestBody from "./RequestBody.ts"
 import * as Response from "./Response.ts"
@@ -65,7 +65,7 @@ const isHttp2 = (bytes: Uint8Array | undefined): boolean =>
 const handshakeError = /:SSL routines:[^:]*:([^:]+):/
 
 /** Gives an error the code that says what is wrong, and leaves out what it has of the answer. */
-const explain = (error: NodeJS.ErrnoException & { readonly rawPacket?: Uint8Array }): Error => {
+const explain = (error: NodeJS.ErrnoException & { readonly rawPacket?: Uint8Array | undefined }): Error => {
   const [, handshake] = error.code === "EPROTO" ? handshakeError.exec(error.message) ?? [] : []
   const { code = "", message } = handshake === undefined
     ? error
@@ -185,12 +185,13 @@ const answerTo = (
   })
 
 /** Creates a client. */
-export const make = ({ headersTimeout, idleTimeout, route }: Options): HttpClient.HttpClient =>
-  keepingTime(HttpClient.make((request, url, signal, fiber) => {
+export const make = ({ headersTimeout, idleTimeout, route }: Options): HttpClient.HttpClient => {
+  const client = HttpClient.make((request, url, signal, fiber) => {
     const found = route(url, fiber)
     if (found._tag === "Unusable") {
       return Effect.fail(failed(request, new Unanswered({ code: "ERR_INVALID_PROXY", message: found.problem })))
     }
+    keepTime(request)
     const sending: Sending = {
       request,
       url,
@@ -205,4 +206,7 @@ export const make = ({ headersTimeout, idleTimeout, route }: Options): HttpClien
       Effect.mapError((cause) => failed(request, cause)),
       Effect.flatMap((encoded) => exchange(sending, encoded))
     )
-  }))
+  })
+  keepTime(client)
+  return client
+}

@@ -1,9 +1,9 @@
 /**
- * Who may do what at a registry that is served.
+ * Authentication and authorization of the clients of a `RegistryServer`.
  *
- * Clients say who they are by a name and password, with every request (`basic`, RFC 7617), or to a token service that
- * comes with the registry (`bearer`, the token specification of CNCF distribution, and its OAuth 2 variant). A
- * {@link Check} tells whether a password is right, an {@link Authorize} what somebody may do, or anybody.
+ * Clients send a user name and password with every request (`basic`, RFC 7617), or to the token service of the registry
+ * (`bearer`, the token specification of CNCF distribution, and its OAuth 2 variant). A {@link Check} verifies
+ * passwords, and an {@link Authorize} decides what a user or an anonymous client may do.
  *
  * @since 0.1.0
  */
@@ -13,8 +13,8 @@ import * as Redacted from "effect/Redacted"
 import * as Hasher from "../Hasher.ts"
 
 /**
- * Something that may be allowed: to `pull` from a repository, to `push` to it, to `delete` what is in it; or to list
- * repositories, which is `*` on the `registry` named `catalog`. Who pushes has to be allowed to pull, too.
+ * Permission for one action: to `pull` from a repository, to `push` to it, or to `delete` its content. The list of
+ * repositories is `*` on the `registry` named `catalog`. A push needs the permission to pull as well.
  *
  * @category models
  * @since 0.1.0
@@ -26,7 +26,7 @@ export interface Permission {
 }
 
 /**
- * Tells whether somebody's password is right.
+ * Verifies the password of a user.
  *
  * @category models
  * @since 0.1.0
@@ -34,7 +34,7 @@ export interface Permission {
 export type Check = (username: string, password: Redacted.Redacted) => Effect.Effect<boolean>
 
 /**
- * Tells whether somebody may do something; `undefined` is who has not said who it is.
+ * Decides whether a user may perform an action. The user name of an anonymous request is `undefined`.
  *
  * @category models
  * @since 0.1.0
@@ -42,7 +42,7 @@ export type Check = (username: string, password: Redacted.Redacted) => Effect.Ef
 export type Authorize = (username: string | undefined, permission: Permission) => Effect.Effect<boolean>
 
 /**
- * How clients say who they are, and what they may do.
+ * Scheme by which clients authenticate, with the functions that verify passwords and permissions.
  *
  * @category models
  * @since 0.1.0
@@ -68,42 +68,48 @@ export type Authentication =
 const everythingForUsers: Authorize = (username) => Effect.succeed(username !== undefined)
 
 /**
- * Names and passwords with every request. Unless `authorize` says otherwise, whoever has a right password may do
- * everything, and nobody else anything.
+ * Creates authentication by a user name and password in every request. Default of `authorize`: users may do everything,
+ * and anonymous clients nothing.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const basic = (options: {
   readonly check: Check
-  readonly authorize?: Authorize
-  /** What clients are told that the password is for; `registry` unless given. */
-  readonly realm?: string
-}): Authentication => ({ _tag: "Basic", realm: "registry", authorize: everythingForUsers, ...options })
+  readonly authorize?: Authorize | undefined
+  /** Realm that a client may show when it prompts for the password. Default: `registry`. */
+  readonly realm?: string | undefined
+}): Authentication => ({
+  _tag: "Basic",
+  realm: options.realm ?? "registry",
+  check: options.check,
+  authorize: options.authorize ?? everythingForUsers
+})
 
 /**
- * Tokens, from a service at `/token` beside the registry. A token says what it allows, for a while; it is signed, not
- * kept. Unless `authorize` says otherwise, whoever has a right password gets a token for everything.
+ * Creates authentication by tokens of a service at `/token` beside the registry. A token contains its permissions and a
+ * signature, so that the server does not store it. Default of `authorize`: users may do everything, and anonymous
+ * clients nothing.
  *
- * The service gives a refresh token to whoever asks for one with a password (`offline_token`, `access_type=offline`). It
- * serves in place of the password until it expires; what it allows is asked anew each time.
+ * A client that sends a password can request a refresh token (`offline_token`, `access_type=offline`). It replaces the
+ * password until it expires. The server calls `authorize` again at each use.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const bearer = (options: {
-  /** What clients are told that they need a token for; such as the registry's host. */
+  /** Name of the service in challenges and tokens, such as the host of the registry. */
   readonly service: string
   readonly check: Check
-  readonly authorize?: Authorize
-  /** The URL of the token service, as clients see it; unless given, `/token` at the host that a request is for. */
-  readonly realm?: string
-  /** How long a token serves; 5 minutes unless given. */
-  readonly lifetime?: Duration.Input
-  /** How long a refresh token serves; 1 day unless given. */
-  readonly refreshLifetime?: Duration.Input
-  /** Signs the tokens. Unless given, it is made up, and no token outlives the server. */
-  readonly key?: Redacted.Redacted<Uint8Array>
+  readonly authorize?: Authorize | undefined
+  /** URL of the token service for clients. Default: `/token` at the host that the request names (`Host`). */
+  readonly realm?: string | undefined
+  /** Lifetime of a token. Default: 5 minutes. */
+  readonly lifetime?: Duration.Input | undefined
+  /** Lifetime of a refresh token. Default: 1 day. */
+  readonly refreshLifetime?: Duration.Input | undefined
+  /** Key that signs the tokens. Default: a random key, so that tokens are invalid after a restart of the server. */
+  readonly key?: Redacted.Redacted<Uint8Array> | undefined
 }): Authentication => ({
   _tag: "Bearer",
   service: options.service,
@@ -118,9 +124,10 @@ export const bearer = (options: {
 const secretDigest = (secret: string) => Effect.orDie(Hasher.digest(new TextEncoder().encode(secret)))
 
 /**
- * Checks passwords against a table of them, by user name. How long that takes says nothing of how much was right.
+ * Creates a check against a table of passwords by user name. Its duration does not depend on how much of a password is
+ * correct.
  *
- * **Example** (One user may push, anybody may pull)
+ * **Example** (One user may push, every client may pull)
  *
  * ```ts import.meta.vitest
  * import * as Authentication from "effect-oci/Authentication"
@@ -145,7 +152,7 @@ export const passwords = (users: Readonly<Record<string, Redacted.Redacted>>): C
   const known = new Map(Object.entries(users))
   return Effect.fnUntraced(function*(username, password) {
     const expected = known.get(username)
-    // digests of equal length take equally long to compare, wherever they differ first
+    // compares digests, because the time to compare the passwords would show how long their common prefix is
     const [own, given] = [
       yield* secretDigest(expected === undefined ? "" : Redacted.value(expected)),
       yield* secretDigest(Redacted.value(password))

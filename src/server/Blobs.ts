@@ -24,18 +24,18 @@ export interface Blobs {
   readonly remove: (request: Incoming, repository: Repository, digest: Digest.Digest) => Answer
 }
 
-/** Where a blob is to be had, if not here: an address of HTTP that can stand in a header. */
+/** Returns a redirect to the first HTTP URL of a blob that can be sent in a header, or `undefined` if there is none. */
 const elsewhere = ({ digest, urls = [] }: Descriptor): HttpServerResponse.HttpServerResponse | undefined => {
   const url = urls.find((url) => /^https?:\/\/[\x21-\x7e]+$/i.test(url) && URL.canParse(url))
   return url === undefined ? undefined : empty(307, { ...contentHeaders(digest), location: url })
 }
 
 const unsatisfiable = (size: number) =>
-  Refusal.make(416, "SIZE_INVALID", `the blob has ${size} bytes, and none in this range`, {
+  Refusal.make(416, "SIZE_INVALID", `the blob has ${size} bytes, and none of them is in this range`, {
     "content-range": `bytes */${size}`
   })
 
-export const make = ({ idle, registry, settings }: ServerContext): Blobs => {
+export const make = ({ idle, registry }: ServerContext): Blobs => {
   const headersOf = (digest: Digest.Digest) => ({ ...contentHeaders(digest), "accept-ranges": "bytes" })
 
   const send = (request: Incoming, blob: Blob, part?: { readonly first: number; readonly last: number }) => {
@@ -52,10 +52,10 @@ export const make = ({ idle, registry, settings }: ServerContext): Blobs => {
     })
   }
 
-  /** A range that is asked for, unless it is of another content than there is now (RFC 9110, 13.1.5). */
+  /** Returns the range that the client asks for, unless `If-Range` names other content (RFC 9110, 13.1.5). */
   const wantedOf = ({ headers }: Incoming, digest: Digest.Digest): Ranges.Wanted | undefined => {
     const condition = headers["if-range"]
-    if (settings.quirks.has("noRanges") || condition !== undefined && condition !== `"${digest}"`) return undefined
+    if (condition !== undefined && condition !== `"${digest}"`) return undefined
     return Ranges.parse(headers["range"])
   }
 
@@ -92,7 +92,7 @@ export const make = ({ idle, registry, settings }: ServerContext): Blobs => {
   return {
     get: Effect.fnUntraced(function*(request, repository, digest) {
       const isConditional = Conditions.of(request) !== undefined
-      // a condition holds or not only for a blob that is there (RFC 9110, 13.2.1)
+      // an absent blob is 404 whatever the condition (RFC 9110, 13.2.1)
       if (isConditional) yield* registry.resolveBlob(repository, digest)
       return yield* Conditions.read(request, digest, read(request, repository, digest))
     }),

@@ -1,9 +1,9 @@
 /**
- * The bodies of requests and answers, as they stream.
+ * Bodies of requests and responses as streams.
  *
- * The body of a request is received from the moment on it is opened, up to a bounded number of chunks ahead of whoever
- * reads it: what came before a connection broke is still read. It ends with a refusal where it breaks, stands still, or
- * is not as long as it may or should be.
+ * The server receives the body of a request as soon as it is opened, up to a bounded number of chunks ahead of the
+ * reader, so that bytes which arrived before a connection broke can still be read. The body fails with a refusal if it
+ * breaks, is idle for too long, or has a wrong length.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -19,41 +19,48 @@ import type { Visit } from "./Limits.ts"
 import * as Refusal from "./Refusal.ts"
 
 export interface Body {
-  /** Its bytes. Can be read once. */
+  /** Bytes of the body. The stream can be read once. */
   readonly stream: Stream.Stream<Uint8Array, Refusal.Refusal>
-  /** Lets whoever reads it have what came so far, and then fail. */
+  /** Ends the body: the reader receives the bytes so far, and then this refusal. */
   readonly breakOff: (because: Refusal.Refusal) => void
-  /** Does no more of it come than has come, though there should? */
+  /** Returns true if the body ended before it was complete. */
   readonly isBroken: () => boolean
 }
 
-// a socket gives up to 64 KiB at a time
+/** Maximum number of chunks that are received ahead of the reader. A socket delivers at most 64 KiB at a time. */
 const chunksAhead = 16
 
-// how long what was received may take to be stored when there is no more to come
-const lastChance = "1 second"
+/** Time in which the received bytes are stored after a request was interrupted. */
+const storeTimeout = "1 second"
 
-const broken = () => Refusal.make(400, "BLOB_UPLOAD_INVALID", "the body of the request broke off")
+const broken = () => Refusal.make(400, "BLOB_UPLOAD_INVALID", "the body of the request ended early")
 
-// a client that sends nothing would not free its connection either
-const timedOut = () => Refusal.make(408, undefined, "the body of the request came too slowly", { connection: "close" })
+// closes the connection, because an idle client would keep it open
+const timedOut = () =>
+  Refusal.make(408, undefined, "the body of the request arrived too slowly", { connection: "close" })
 
 export const tooLarge = (limit: number): Refusal.Refusal =>
-  Refusal.make(413, "SIZE_INVALID", `no more than ${limit} bytes are accepted`)
+  Refusal.make(413, "SIZE_INVALID", `at most ${limit} bytes are accepted`)
 
 const wrongLength = (expected: number, actual: number) =>
-  Refusal.make(400, "SIZE_INVALID", `${actual < expected ? actual : "more than"} of ${expected} bytes came`)
+  Refusal.make(
+    400,
+    "SIZE_INVALID",
+    actual < expected
+      ? `only ${actual} of ${expected} bytes arrived`
+      : `more than the announced ${expected} bytes arrived`
+  )
 
-/** The length that the client announces, if it does. Node sees to it that no more comes, and tells when less does. */
+/** Returns the length that the client announces, in bytes. Node enforces it: a longer or shorter body is an error. */
 export const lengthOf = ({ headers }: HttpServerRequest.HttpServerRequest): number | undefined => {
   const length = headers["content-length"]
   return length === undefined ? headers["transfer-encoding"] === undefined ? 0 : undefined : Number(length)
 }
 
-/** Chunks that are smaller on average are joined, in bytes. */
+/** Average size of chunks below which they are joined, in bytes. */
 const smallChunk = 4 * 1024
 
-/** Joins chunks that are so small that each would cost more than it carries. */
+/** Joins small chunks, because each chunk has a fixed cost. */
 const joined = (chunks: ReadonlyArray<Uint8Array>, size: number): ReadonlyArray<Uint8Array> => {
   if (chunks.length === 1 || size >= chunks.length * smallChunk) return chunks
   const whole = new Uint8Array(size)
@@ -65,14 +72,14 @@ const joined = (chunks: ReadonlyArray<Uint8Array>, size: number): ReadonlyArray<
   return [whole]
 }
 
-/** Begins to receive the body of a request, while the scope is open. */
+/** Receives the body of a request while the scope is open. */
 export const open = Effect.fnUntraced(function*(
   idle: IdleWatch,
   request: HttpServerRequest.HttpServerRequest,
   options: {
-    /** In bytes. */
+    /** Maximum length, in bytes. */
     readonly limit: number
-    /** How long it is, in bytes, where something other than HTTP says so. */
+    /** Length that something other than HTTP announces, such as `Content-Range`, in bytes. */
     readonly length?: number | undefined
   }
 ): Effect.fn.Return<Body, never, Scope.Scope> {
@@ -112,8 +119,8 @@ export const open = Effect.fnUntraced(function*(
 })
 
 /**
- * Runs what stores a body so that it is not cut off with the request: where that is interrupted, the body ends, and what
- * came of it is stored.
+ * Runs an effect that stores a body. If the request is interrupted, the body ends but the effect continues, so that the
+ * bytes received so far are stored.
  */
 export const store = <A, E, R>(body: Body, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.uninterruptibleMask((restore) =>
@@ -122,12 +129,12 @@ export const store = <A, E, R>(body: Body, effect: Effect.Effect<A, E, R>): Effe
       (fiber) =>
         Effect.onInterrupt(restore(Fiber.join(fiber)), () => {
           body.breakOff(broken())
-          return Effect.andThen(Effect.timeoutOption(Fiber.await(fiber), lastChance), Fiber.interrupt(fiber))
+          return Effect.andThen(Effect.timeoutOption(Fiber.await(fiber), storeTimeout), Fiber.interrupt(fiber))
         })
     )
   )
 
-/** The body of an answer. A client that takes no more of it for too long loses its connection. */
+/** Watches the body of a response. The connection of a client that does not take it in time is closed. */
 export const answer = <E>(idle: IdleWatch, stream: Stream.Stream<Uint8Array, E>): Stream.Stream<Uint8Array, E> =>
   Stream.transformPull(stream, (pull, scope) =>
     Effect.withFiber((fiber) =>
@@ -148,8 +155,7 @@ export const answer = <E>(idle: IdleWatch, stream: Stream.Stream<Uint8Array, E>)
     ))
 
 /**
- * Size above which a body that is in memory is watched, in bytes. The buffers of a connection take smaller ones at
- * once.
+ * Size above which a body in memory is watched, in bytes. Smaller ones fit in the buffers of a connection.
  */
 const largeBody = 64 * 1024
 

@@ -1,6 +1,6 @@
 /**
- * Conditional requests (RFC 9110, 13): `If-Match` and `If-None-Match`, compared with the digest of the content that is
- * there. The entity tag of content is its digest in quotes.
+ * Conditional requests (RFC 9110, 13): `If-Match` and `If-None-Match`, compared with the digest of the current content.
+ * The entity tag of content is its digest in quotes.
  */
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -8,7 +8,7 @@ import type * as Digest from "../Digest.ts"
 import * as Refusal from "./Refusal.ts"
 import { contentHeaders, type Incoming } from "./ServerContext.ts"
 
-/** What a request expects: any content, or content with one of these entity tags. */
+/** Content that a request expects: any, or one with one of these entity tags. */
 type Expectation = { readonly _tag: "Any" } | { readonly _tag: "OneOf"; readonly tags: ReadonlySet<string> }
 
 /** The conditions of a request. */
@@ -17,7 +17,7 @@ interface Conditions {
   readonly noneMatch: Expectation | undefined
 }
 
-/** How a request goes on after its conditions were compared. */
+/** Result of the comparison of the conditions of a request. */
 type Outcome = "proceed" | "not-modified" | "failed"
 
 const parse = (header: string | undefined, isWeak: boolean): Expectation | undefined => {
@@ -41,7 +41,7 @@ export const of = ({ headers }: Incoming): Conditions | undefined => {
   return match === undefined && noneMatch === undefined ? undefined : { match, noneMatch }
 }
 
-/** Compares conditions with the digest of the content that is there, in the order of RFC 9110, 13.2.2. */
+/** Compares conditions with the digest of the current content, in the order of RFC 9110, 13.2.2. */
 export const evaluate = (
   { match, noneMatch }: Conditions,
   current: Digest.Digest | undefined,
@@ -52,15 +52,15 @@ export const evaluate = (
   return kind === "read" ? "not-modified" : "failed"
 }
 
-/** The refusal of a request whose condition does not hold. */
+/** Returns the refusal of a request whose condition does not hold. */
 export const failed = (): Refusal.Refusal =>
-  Refusal.make(412, "DENIED", "the content is not what If-Match or If-None-Match expects")
+  Refusal.make(412, "DENIED", "the content does not match If-Match or If-None-Match")
 
-/** Returns the response to a conditional read of content that the client has already. It has no length of its own. */
+/** Returns the response to a conditional read of content that the client already has. It has no `Content-Length`. */
 const notModified = (digest: Digest.Digest): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.empty({ status: 304, headers: contentHeaders(digest) })
 
-/** Returns the response to a read, or another one if the conditions of the request say so. */
+/** Returns the response to a read, or 304 or 412 if the conditions of the request demand it. */
 export const read = <E, R>(
   request: Incoming,
   digest: Digest.Digest,

@@ -1,8 +1,8 @@
 /**
- * What a request is for: the endpoints of the specification (distribution-spec, "Endpoints"), and `_catalog` as CNCF
- * distribution has it, told from method and path.
+ * Endpoints of the specification (distribution-spec, "Endpoints") and `_catalog` of CNCF distribution, parsed from the
+ * method and path of a request.
  *
- * A path is taken to the letter. Its parts are decoded one by one, and none may contain what separates them, so that no
+ * Paths are not normalized. Their parts are decoded one by one, and a part that contains a slash is refused, so that no
  * two readers of a path disagree on the repository that it names.
  */
 import * as Result from "effect/Result"
@@ -21,14 +21,14 @@ export type Endpoint =
   | { readonly _tag: "Upload"; readonly repository: Repository; readonly id: string }
   | { readonly _tag: "Referrers"; readonly repository: Repository; readonly digest: Digest.Digest }
 
-/** A request that an endpoint has. HEAD is GET without its body. */
+/** Request to an endpoint. */
 export interface Request {
   readonly endpoint: Endpoint
   readonly method: string
   readonly query: URLSearchParams
 }
 
-/** The methods of each endpoint. */
+/** Methods of each endpoint. */
 export const methods: { readonly [Tag in Endpoint["_tag"]]: ReadonlyArray<string> } = {
   Base: ["GET", "HEAD"],
   Catalog: ["GET", "HEAD"],
@@ -46,22 +46,22 @@ const isTag = Schema.is(Tag)
 export const parseRepository = (name: string): Result.Result<Repository, Refusal.Refusal> =>
   isRepository(name)
     ? Result.succeed(name)
-    : Result.fail(Refusal.make(400, "NAME_INVALID", "this is not the name of a repository"))
+    : Result.fail(Refusal.make(400, "NAME_INVALID", "the name of the repository is invalid"))
 
-/** A digest where one must be. Nothing may be told of what was sent but where it is wrong. */
+/** Parses a required digest. The refusal does not repeat the text of the client. */
 export const parseDigest = (digest: string | null): Result.Result<Digest.Digest, Refusal.Refusal> =>
   Result.mapError(
     Digest.parse(digest ?? ""),
     ({ problem }) =>
-      Refusal.make(400, "DIGEST_INVALID", digest === null ? "a digest is missing" : `this is not a digest: ${problem}`)
+      Refusal.make(400, "DIGEST_INVALID", digest === null ? "a digest is missing" : `the digest is invalid: ${problem}`)
   )
 
 export const parseTag = (tag: string): Result.Result<Tag, Refusal.Refusal> =>
-  isTag(tag) ? Result.succeed(tag) : Result.fail(Refusal.make(400, "MANIFEST_INVALID", "this is not a tag"))
+  isTag(tag) ? Result.succeed(tag) : Result.fail(Refusal.make(400, "MANIFEST_INVALID", "the tag is invalid"))
 
 const unknownPath = Refusal.make(404, "UNSUPPORTED", "there is no such endpoint")
 
-// what is no tag points at nothing
+// an invalid tag is 404 in a read, because no manifest has it
 const parseReference = (reference: string, method: string): Result.Result<Tag | Digest.Digest, Refusal.Refusal> =>
   reference.includes(":")
     ? parseDigest(reference)
@@ -83,10 +83,10 @@ const parsePath = (path: string, method: string): Result.Result<Endpoint, Refusa
   if (path === "/v2/_catalog") return Result.succeed({ _tag: "Catalog" })
   const words = path.slice("/v2/".length).split("/").map(decode)
   if (words.includes(undefined)) {
-    return Result.fail(Refusal.make(400, "NAME_INVALID", "the path is not encoded as it should be"))
+    return Result.fail(Refusal.make(400, "NAME_INVALID", "the path is encoded incorrectly"))
   }
   const [third = "", second = "", last = ""] = ["", "", ...words].slice(-3)
-  // the name is all before what tells the endpoint, from behind: a repository may be called as an endpoint is
+  // the endpoint is parsed from the end of the path, because a repository name may contain the names of endpoints
   const named = <A>(length: number, make: (repository: Repository) => A) =>
     Result.map(parseRepository(words.slice(0, -length).join("/")), make)
 
@@ -120,7 +120,7 @@ const parsePath = (path: string, method: string): Result.Result<Endpoint, Refusa
   }
 }
 
-/** Tells what a request is for. `target` is its path and query, as they were sent. */
+/** Parses the endpoint of a request. `target` is its path and query, as the client sent them. */
 export const parse = (method: string, target: string): Result.Result<Request, Refusal.Refusal> => {
   const mark = target.search(/[?#]/)
   const path = mark < 0 ? target : target.slice(0, mark)

@@ -1,5 +1,5 @@
 /**
- * Failures that are not the client's: logged with their cause, under an id that the client receives as well.
+ * Logs of failures that are not the fault of the client. The response contains the id of the log entry.
  */
 import type * as Cause from "effect/Cause"
 import * as SecureRandom from "effect/crypto/SecureRandom"
@@ -11,7 +11,7 @@ import type { Incoming } from "./ServerContext.ts"
 const log = ({ method, url }: Incoming, message: string, cause: Cause.Cause<unknown>, id?: string) =>
   Effect.annotateLogs(Effect.logError(message, cause), { ...id === undefined ? {} : { id }, method, url: excerpt(url) })
 
-/** Logs the cause of a refusal, and returns the refusal with the id under which it was logged. */
+/** Logs the cause of a refusal, and returns the refusal with the id of the log entry. */
 export const identified = (
   incoming: Incoming,
   refusal: Refusal.Refusal,

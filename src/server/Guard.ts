@@ -1,5 +1,5 @@
 /**
- * The door: who asks, and whether they may (RFC 9110, 11; RFC 7617; RFC 6750; the token specification of CNCF
+ * Authentication and authorization of requests (RFC 9110, 11; RFC 7617; RFC 6750; the token specification of CNCF
  * distribution).
  */
 import * as Effect from "effect/Effect"
@@ -16,16 +16,16 @@ import type { Identity, Incoming } from "./ServerContext.ts"
 import type * as SignedTokens from "./SignedTokens.ts"
 
 export interface Guard {
-  /** Lets in who may do all that is needed. */
+  /** Returns the identity of the client. Fails unless it has all needed permissions. */
   readonly admit: (request: Incoming, needs: Needs) => Effect.Effect<Identity, Refusal.Refusal>
-  /** What a client that is refused is asked for. */
+  /** Returns the challenge (`WWW-Authenticate`) for a refused client. */
   readonly challenge: (request: Incoming, needs: Needs) => string
 }
 
-/** What a request needs to be allowed. */
+/** Permissions for a request. */
 export interface Needs {
   readonly needed: ReadonlyArray<Permission>
-  /** Without this it is answered in another way. */
+  /** Permissions without which the request is answered differently, such as a mount with an upload session. */
   readonly wished: ReadonlyArray<Permission>
 }
 
@@ -36,7 +36,10 @@ const on = (name: string, ...actions: ReadonlyArray<Permission["action"]>): Read
 
 const catalog: ReadonlyArray<Permission> = [{ type: "registry", name: "catalog", action: "*" }]
 
-/** That it is known who asks is all that the base needs; a mount needs to read from where it is. */
+/**
+ * Returns the permissions that a request needs: none beyond a valid login for `/v2/`, and for a mount also `pull` on
+ * the source repository.
+ */
 export const needsOf = (request: Endpoint.Request): Needs => {
   const { endpoint, query } = request
   const from = endpoint._tag === "Uploads" && query.has("mount") ? query.get("from") : null
@@ -69,11 +72,11 @@ const permissionsOf = ({ endpoint, method }: Endpoint.Request): ReadonlyArray<Pe
 
 const schemes = { Basic: /^Basic +([^ ]+) *$/i, Bearer: /^Bearer +([^ ]+) *$/i }
 
-/** The credentials of a request; an empty text if it has none of that scheme. */
+/** Returns the credentials of a request in that scheme, or an empty string. */
 const credentialsOf = ({ headers }: Incoming, scheme: keyof typeof schemes): string =>
   schemes[scheme].exec(headers["authorization"] ?? "")?.[1] ?? ""
 
-/** The name and password of a request; nothing where it has none that could be right. */
+/** Returns the user name and password of a request, or `undefined` if they are absent or malformed. */
 const basicOf = (
   request: Incoming
 ): { readonly username: string; readonly password: Redacted.Redacted } | undefined => {
@@ -84,12 +87,14 @@ const basicOf = (
     : { username, password: Redacted.make(password) }
 }
 
-/** Who has the name and password of a request; nobody where it has none. Fails where they are wrong. */
+/** Returns the user of a request, or `undefined` without credentials. Fails if the credentials are wrong. */
 export const userOf = Effect.fnUntraced(function*(request: Incoming, check: Check, challenge: string) {
   if (request.headers["authorization"] === undefined) return undefined
   const given = basicOf(request)
   if (given !== undefined && (yield* check(given.username, given.password))) return given.username
-  return yield* Refusal.make(401, "UNAUTHORIZED", "name or password are wrong", { "www-authenticate": challenge })
+  return yield* Refusal.make(401, "UNAUTHORIZED", "the user name or password is wrong", {
+    "www-authenticate": challenge
+  })
 })
 
 const quoted = (text: string): string => `"${text.replaceAll(/[^\x20-\x7e]/g, "").replaceAll(/["\\]/g, "\\$&")}"`
@@ -107,14 +112,14 @@ export const basic = ({ authorize, check, realm }: Extract<Authentication, { rea
     admit: Effect.fnUntraced(function*(request, { needed }) {
       const username = yield* userOf(request, check, challenge)
       const may = (permission: Permission) => authorize(username, permission)
-      // who only asks for the base wants to know how to say who it is
+      // a client requests `/v2/` to learn how to authenticate, so an anonymous request gets the challenge
       const isAllowed = needed.length === 0
         ? username !== undefined
         : (yield* Effect.forEach(needed, may)).every((isAllowed) => isAllowed)
-      if (isAllowed) return { user: username, may, isAnybody: false }
+      if (isAllowed) return { user: username, may, isUnrestricted: false }
       return yield* username === undefined
-        ? Refusal.make(401, "UNAUTHORIZED", "name and password are needed", { "www-authenticate": challenge })
-        : Refusal.make(403, "DENIED", "this is not allowed")
+        ? Refusal.make(401, "UNAUTHORIZED", "a user name and password are required", { "www-authenticate": challenge })
+        : Refusal.make(403, "DENIED", "this user has no permission for the request")
     }),
     challenge: () => challenge
   }
@@ -140,24 +145,24 @@ export const bearer = (
         Refusal.make(401, "UNAUTHORIZED", message, {
           "www-authenticate": challenge(request, needs) + (error === undefined ? "" : `,error=${quoted(error)}`)
         })
-      if (request.headers["authorization"] === undefined) return yield* refuse("a token is needed")
+      if (request.headers["authorization"] === undefined) return yield* refuse("a token is required")
       const claims = yield* tokens.read(credentialsOf(request, "Bearer"), "access")
-      if (claims === undefined) return yield* refuse("the token is not valid, or not any longer", "invalid_token")
+      if (claims === undefined) return yield* refuse("the token is invalid or has expired", "invalid_token")
       const allowed = TokenScope.parse(claims.scope)
       const asked = TokenScope.union(allowed, TokenScope.parse(claims.refused ?? ""))
-      // whoever has asked for it, and has not got it, need not ask again
+      // a permission that the token service already refused is not demanded again, because the client cannot get it
       if (!TokenScope.contains(allowed, scopeOf(needs.needed)) || !TokenScope.contains(asked, scopeOf(needs.wished))) {
-        return yield* refuse("the token does not allow this", "insufficient_scope")
+        return yield* refuse("the token lacks the permission for the request", "insufficient_scope")
       }
       const may = (permission: Permission) => Effect.succeed(TokenScope.contains(allowed, scopeOf([permission])))
-      return { user: claims.username, may, isAnybody: false }
+      return { user: claims.username, may, isUnrestricted: false }
     }),
     challenge
   }
 }
 
-/** Everybody may do everything. */
+/** Guard that allows every request. */
 export const open: Guard = {
-  admit: () => Effect.succeed({ user: undefined, may: () => Effect.succeed(true), isAnybody: true }),
+  admit: () => Effect.succeed({ user: undefined, may: () => Effect.succeed(true), isUnrestricted: true }),
   challenge: () => basicChallenge("registry")
 }

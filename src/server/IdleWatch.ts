@@ -8,11 +8,11 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 
-/** A body that is watched. */
+/** Body under watch. */
 export interface Watched {
   /** Records that the server waits for the client. */
   readonly wait: () => void
-  /** Records that the client has sent or taken some bytes, so that the server has to go on. */
+  /** Records that the client has sent or taken some bytes, so that the server no longer waits for it. */
   readonly proceed: (bytes: number) => void
 }
 
@@ -26,10 +26,11 @@ export interface IdleWatch {
 
 interface Body {
   readonly abort: () => void
-  /** Since when the server waits for the client; infinite while it does not. */
+  /** Time since which the server waits for the client, in milliseconds. Infinite while it does not wait. */
   since: number
-  /** How long it has waited, and how many bytes were moved, since the rate was last compared. */
+  /** Time that the server has waited since the rate was last compared, in milliseconds. */
   waited: number
+  /** Number of bytes since then. */
   moved: number
 }
 
@@ -40,7 +41,9 @@ export const make = Effect.fnUntraced(
     const limit = Duration.toMillis(timeout)
     const all = new Set<Body>()
 
-    /** The rate counts only for the time that the server waits, and over twice the idle timeout. */
+    /**
+     * Returns true for an idle or slow body. The rate is measured while the server waits, over twice the idle timeout.
+     */
     const isTooSlow = (body: Body, now: number): boolean => {
       const current = Math.max(0, now - body.since)
       if (current >= limit) return true

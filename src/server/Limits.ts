@@ -35,7 +35,10 @@ export interface Options {
   readonly clientRequestLimit?: number | undefined
   /** Maximum number of requests of one client per minute. Default: 100 000. */
   readonly clientRequestRate?: number | undefined
-  /** Maximum number of bytes of manifests and lists that are received or sent at the same time. Default: 128 MiB. */
+  /**
+   * Maximum number of bytes of manifests and lists that are received or sent at the same time. Blobs do not count: at
+   * most 16 chunks of each upload wait until its registry stores them. Default: 128 MiB.
+   */
   readonly memoryLimit?: number | undefined
   /** Maximum number of those bytes of one client. Default: 64 MiB. */
   readonly clientMemoryLimit?: number | undefined
@@ -72,18 +75,18 @@ export const valuesOf = (options: Options): Values => ({
   minimumBodyRate: options.minimumBodyRate ?? defaults.minimumBodyRate
 })
 
-/** One client, as far as it is counted. */
+/** Counters of one client. */
 interface Account {
   requests: number
   sessions: number
   /** Number of bytes that are held in memory. */
   memory: number
-  /** Requests that the client may still begin, at the time of `filled`. */
+  /** Number of requests that the client may still begin, as of the time `filled`. */
   allowance: number
   filled: number
 }
 
-/** A request while it is in flight. */
+/** Request in flight. */
 export interface Visit {
   /** Counts the request for a user instead of for its address. */
   readonly identify: (user: string) => Effect.Effect<void, Refusal.Refusal>
@@ -93,7 +96,7 @@ export interface Visit {
   readonly hold: Effect.Effect<Hold, never, Scope.Scope>
 }
 
-/** Counts further bytes. Fails if there are too many. */
+/** Counts further bytes in memory. Fails if there are too many. */
 export type Hold = (bytes: number) => Effect.Effect<void, Refusal.Refusal>
 
 export interface Limits {
@@ -101,6 +104,7 @@ export interface Limits {
   readonly enter: (request: HttpServerRequest) => Effect.Effect<Visit, Refusal.Refusal, Scope.Scope>
 }
 
+/** `Retry-After` for too many upload sessions, in seconds. */
 const sessionPause = 60
 
 const tooMany = (message: string, pause: number) =>
@@ -201,7 +205,7 @@ export const make = Effect.fnUntraced(function*(limits: Values): Effect.fn.Retur
         })
     })
 
-  // accounts that are like new ones are forgotten
+  // removes accounts that equal new ones, once a minute
   yield* Effect.sync(() => {
     for (const [client, account] of accounts) {
       fill(account)

@@ -1,5 +1,5 @@
 /**
- * Lists, in pages (distribution-spec, "Listing Tags", "Listing Referrers"; `_catalog` as CNCF distribution has it).
+ * Lists in pages (distribution-spec, "Listing Tags" and "Listing Referrers"; `_catalog` of CNCF distribution).
  */
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -21,27 +21,27 @@ export interface Lists {
 
 interface Page<A> {
   readonly items: ReadonlyArray<A>
-  /** The last of them, where more come after it. */
-  readonly last?: A
+  /** Last item of the page, if more items follow. */
+  readonly last?: A | undefined
 }
 
-// of descriptors, as JSON, in one page: clients limit what they read of a list
+/** Maximum size of the descriptors in one page, in bytes of JSON, because clients limit the size of a list. */
 const pageBytes = 1024 * 1024
 
-/** How many entries are asked for, at most. */
+/** Returns the maximum number of entries that the client asks for. */
 const numberOf = (query: URLSearchParams): Result.Result<number | undefined, Refusal.Refusal> => {
   const n = query.get("n")
   if (n === null) return Result.succeed(undefined)
   return /^[0-9]+$/.test(n)
     ? Result.succeed(Number(n))
-    : Result.fail(Refusal.make(400, "UNSUPPORTED", "n is not a number of entries"))
+    : Result.fail(Refusal.make(400, "UNSUPPORTED", "n is not a number"))
 }
 
 const link = (path: string, parameters: Readonly<Record<string, string>>) => ({
   link: `<${path}?${new URLSearchParams(parameters)}>; rel="next"`
 })
 
-/** The first entries of a list. Of none, nothing comes after. */
+/** Returns the first `size` entries. `last` is set only if more entries follow. */
 const take = <A>(list: Stream.Stream<A, RegistryError>, size: number): Effect.Effect<Page<A>, RegistryError> =>
   Effect.map(Stream.runCollect(Stream.take(list, size + 1)), (found): Page<A> => {
     const items = found.slice(0, size)
@@ -52,8 +52,8 @@ const take = <A>(list: Stream.Stream<A, RegistryError>, size: number): Effect.Ef
 const byDigest = (a: Descriptor, b: Descriptor) => a.digest < b.digest ? -1 : 1
 
 /**
- * The first descriptors behind a digest, in the order of digests, so that a page is the same wherever it begins, however
- * the list changes meanwhile. No more is kept than two pages.
+ * Returns the first descriptors after a digest, in the order of digests, so that changes of the list between two pages
+ * neither repeat nor omit others. At most two pages are in memory.
  */
 const takeByDigest = (
   list: Stream.Stream<Descriptor, RegistryError>,
@@ -70,7 +70,7 @@ const takeByDigest = (
       for (const descriptor of descriptors) {
         if (descriptor.digest <= after) continue
         first.push(descriptor)
-        // sorted once for each page that comes, not for each descriptor
+        // sorts once per page instead of once per descriptor
         if (first.length > 2 * (size + 1)) cut()
       }
     })).pipe(Effect.map(() => {
@@ -84,21 +84,20 @@ const takeByDigest = (
 }
 
 export const make = ({ registry, settings }: ServerContext): Lists => {
-  const { pageSize, quirks } = settings
+  const { pageSize } = settings
 
   const names = Effect.fnUntraced(function*<A extends string>(
     path: string,
     query: URLSearchParams,
-    list: (after: { readonly after?: string }) => Stream.Stream<A, RegistryError>,
+    list: (after: { readonly after?: string | undefined }) => Stream.Stream<A, RegistryError>,
     content: (items: ReadonlyArray<A>) => object
   ) {
     const n = yield* Effect.fromResult(numberOf(query))
     const after = query.get("last")
-    const asked = Math.min(n ?? Infinity, pageSize)
-    const size = quirks.has("shortPages") ? Math.ceil(asked / 2) : asked
+    const size = Math.min(n ?? Infinity, pageSize)
     const { items, last } = yield* take(list(after === null ? {} : { after }), size)
     return HttpServerResponse.jsonUnsafe(content(items), {
-      headers: last === undefined || quirks.has("noLink") ? {} : link(path, { n: `${n ?? pageSize}`, last })
+      headers: last === undefined ? {} : link(path, { n: `${n ?? pageSize}`, last })
     })
   })
 
@@ -118,17 +117,15 @@ export const make = ({ registry, settings }: ServerContext): Lists => {
         (repositories) => ({ repositories })
       ),
     referrers: Effect.fnUntraced(function*(repository, digest, query) {
-      if (quirks.has("noReferrers")) return yield* Refusal.make(404, "UNSUPPORTED", "referrers are not listed")
-      // a media type has no space, but a + may have become one on the way
-      const type = quirks.has("noFilter") ? undefined : query.get("artifactType")?.replaceAll(" ", "+")
+      // a media type contains no space, but a `+` in a query decodes to one
+      const type = query.get("artifactType")?.replaceAll(" ", "+")
       const filter = type === undefined || type === "" ? {} : { artifactType: type }
-      const size = quirks.has("shortPages") ? Math.ceil(pageSize / 2) : pageSize
       const { items, last } = yield* takeByDigest(
         registry.referrers(repository, digest, filter),
         query.get("last") ?? "",
-        size
+        pageSize
       ).pipe(
-        // a list is never missing (distribution-spec, "Listing Referrers")
+        // the list of an absent subject is empty (distribution-spec, "Listing Referrers")
         Effect.catchReasons("RegistryError", {
           NameUnknown: () => Effect.succeed<Page<Descriptor>>({ items: [] }),
           ManifestUnknown: () => Effect.succeed<Page<Descriptor>>({ items: [] }),
@@ -140,7 +137,7 @@ export const make = ({ registry, settings }: ServerContext): Lists => {
         contentType: MediaType.imageIndex,
         headers: {
           ...filter.artifactType === undefined ? {} : { "oci-filters-applied": "artifactType" },
-          ...last === undefined || quirks.has("noLink") ? {} : link(path, { ...filter, last: last.digest })
+          ...last === undefined ? {} : link(path, { ...filter, last: last.digest })
         }
       })
     })

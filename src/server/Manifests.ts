@@ -1,6 +1,6 @@
 /**
- * Reading, writing and deleting manifests (distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting tags",
- * "Deleting Manifests").
+ * Reading, writing and deleting manifests (distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting
+ * tags", "Deleting Manifests").
  */
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -39,7 +39,7 @@ export interface Manifests {
 const largeSize = 256 * 1024
 
 export const make = ({ idle, registry, settings }: ServerContext): Manifests => {
-  const { manifestLimit, quirks } = settings
+  const { manifestLimit } = settings
   const largeOnes = Semaphore.makeUnsafe(1)
   const locked = KeyedLock.make()
 
@@ -49,7 +49,7 @@ export const make = ({ idle, registry, settings }: ServerContext): Manifests => 
     references: ReadonlyArray<Reference>,
     effect: Effect.Effect<A, E, R>
   ): Effect.Effect<A, E, R> =>
-    // in the same order for all requests, so that none of them wait for each other
+    // all requests lock in the same order, so that they cannot block each other
     Array.from(new Set(references)).sort().reduceRight(
       (inner, reference) => locked(`${repository}:${reference}`)(inner),
       effect
@@ -76,7 +76,7 @@ export const make = ({ idle, registry, settings }: ServerContext): Manifests => 
         ManifestUnknown: () => Effect.undefined,
         NameUnknown: () => Effect.undefined
       })
-      // what is deleted must be there, whatever is expected of it (RFC 9110, 13.2.1)
+      // deleting absent content is 404 whatever the condition (RFC 9110, 13.2.1)
       if (request.method === "DELETE" && current === undefined) return
       if (Conditions.evaluate(conditions, current?.digest, "write") === "failed") return yield* Conditions.failed()
     }
@@ -84,7 +84,7 @@ export const make = ({ idle, registry, settings }: ServerContext): Manifests => 
 
   const tagsOf = (reference: Reference, query: URLSearchParams): Result.Result<ReadonlyArray<Tag>, Refusal.Refusal> => {
     if (!Digest.isDigest(reference)) return Result.succeed([reference])
-    return quirks.has("noTagParameters") ? Result.succeed([]) : Result.all(query.getAll("tag").map(parseTag))
+    return Result.all(query.getAll("tag").map(parseTag))
   }
 
   const store = Effect.fnUntraced(
@@ -106,8 +106,8 @@ export const make = ({ idle, registry, settings }: ServerContext): Manifests => 
       return empty(201, {
         location: `/v2/${repository}/manifests/${digest}`,
         "docker-content-digest": digest,
-        // this registry lists it for its subject (distribution-spec, "Pushing Manifests with Subject")
-        ...subject === undefined || quirks.has("noReferrers") ? {} : { "oci-subject": subject },
+        // acknowledges that the registry lists the manifest as a referrer ("Pushing Manifests with Subject")
+        ...subject === undefined ? {} : { "oci-subject": subject },
         ...Digest.isDigest(reference) && tags.length > 0 ? { "oci-tag": tags.join(", ") } : {}
       })
     }
@@ -134,7 +134,7 @@ export const make = ({ idle, registry, settings }: ServerContext): Manifests => 
     }),
     put: Effect.fnUntraced(function*(request, caller, repository, reference, query) {
       const tags = yield* Effect.fromResult(tagsOf(reference, query))
-      // until the request is answered: many may wait to be stored
+      // the bytes count until the response, because many manifests may wait to be stored
       const bytes = yield* read(request, yield* caller.visit.hold)
       const stored = store(request, repository, reference, tags, bytes)
       return yield* bytes.length > largeSize

@@ -1,20 +1,20 @@
 /**
- * Ranges of bytes, as requests name them: what they want of a blob (RFC 9110, 14.2), and which part of one they bring
+ * Ranges of bytes: parts of a blob that a client reads (RFC 9110, 14.2), and chunks of a blob that it pushes
  * (distribution-spec, "Pushing a blob in chunks").
  */
 
-/** A part of something, by its first byte; or its last bytes. */
+/** Requested range: from an offset, or the last bytes. */
 export type Wanted =
-  | { readonly _tag: "From"; readonly offset: number; readonly length?: number }
+  | { readonly _tag: "From"; readonly offset: number; readonly length?: number | undefined }
   | { readonly _tag: "Last"; readonly length: number }
   | { readonly _tag: "Unsatisfiable" }
 
-// no content is longer, and longer numbers would lose their last digits
+// no content is longer, and larger numbers are inexact
 const numberOf = (digits: string): number => Math.min(Number(digits), Number.MAX_SAFE_INTEGER)
 
 /**
- * Reads a `Range`. Nothing is wanted of one that is not of bytes, of several ranges, and of what makes no sense: they are
- * answered with the whole, as they may be. One that ends before it begins is none that there could be.
+ * Parses a `Range`. Returns `undefined` for other units, several ranges and malformed ones: a server may ignore them
+ * and send the whole blob (RFC 9110, 14.2). A range that ends before it begins is unsatisfiable.
  */
 export const parse = (header: string | undefined): Wanted | undefined => {
   const [, first, last] = /^bytes *= *([0-9]*)-([0-9]*)$/i.exec((header ?? "").trim()) ?? []
@@ -31,15 +31,15 @@ export const parse = (header: string | undefined): Wanted | undefined => {
     : { _tag: "From", offset, length: numberOf(last) - offset + 1 }
 }
 
-/** A chunk of a blob that is uploaded. */
+/** Chunk of an upload, by offset and length in bytes. */
 export interface Brought {
   readonly offset: number
   readonly length: number
 }
 
 /**
- * Reads the `Content-Range` of a chunk: `0-1023`, without a unit. Some clients send one, and the length of the whole, as
- * RFC 9110 would have it.
+ * Parses the `Content-Range` of a chunk: `0-1023`, without a unit. The unit and the total length of RFC 9110, which
+ * some clients send, are ignored.
  */
 export const parseContent = (header: string): Brought | undefined => {
   const [, first, last] = /^(?:bytes[ =])?([0-9]{1,15})-([0-9]{1,15})(?:\/(?:[0-9]{1,15}|\*))?$/.exec(header.trim()) ??
@@ -48,5 +48,8 @@ export const parseContent = (header: string): Brought | undefined => {
   return { offset: Number(first), length: Number(last) - Number(first) + 1 }
 }
 
-/** The `Range` of an upload that has so many bytes. One that has none says what one says that has one: there is no other. */
+/**
+ * Returns the `Range` of an upload with `held` bytes. It is `0-0` both for no byte and for one, because the
+ * specification has no form for an empty range.
+ */
 export const format = (held: number): string => `0-${Math.max(0, held - 1)}`

@@ -1,14 +1,16 @@
 /**
- * Answers that are no success: a status, and the error document of the specification (distribution-spec, "Error Codes").
+ * Responses to requests that fail: a status and the error document of the specification (distribution-spec, "Error
+ * Codes").
  *
- * What a client can mend is said in a sentence. What is wrong on our side, or behind us, is not told in detail.
+ * The message explains mistakes of the client. It gives no details of failures of the server or of the registry behind
+ * it.
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { Reason, RegistryError } from "../RegistryError.ts"
 
-/** The codes of the specification, and one for what it leaves to HTTP. */
+/** Codes of the specification, and `UNKNOWN` for failures without one. */
 export type Code =
   | "BLOB_UNKNOWN"
   | "BLOB_UPLOAD_INVALID"
@@ -26,7 +28,10 @@ export type Code =
   | "TOOMANYREQUESTS"
   | "UNKNOWN"
 
-/** A request is refused. Without a code, it is said in plain text: the specification has none for some statuses. */
+/**
+ * Refusal of a request. Without a code, the response is plain text, because the specification has none for some
+ * statuses.
+ */
 export class Refusal extends Data.TaggedError("Refusal")<{
   readonly status: number
   readonly code: Code | undefined
@@ -41,13 +46,13 @@ export const make = (
   headers: Readonly<Record<string, string>> = {}
 ): Refusal => new Refusal({ status, code, message, headers })
 
-/** The refusal with more headers, where it has not those already. */
+/** Adds headers to a refusal, except those that it already has. */
 export const withHeaders = (
   { code, headers, message, status }: Refusal,
   more: Readonly<Record<string, string>>
 ): Refusal => make(status, code, message, { ...more, ...headers })
 
-/** The refusal as an answer. */
+/** Converts a refusal to a response. */
 export const toResponse = ({ code, headers, message, status }: Refusal): HttpServerResponse.HttpServerResponse =>
   code === undefined
     ? HttpServerResponse.text(message, { status, headers })
@@ -56,10 +61,10 @@ export const toResponse = ({ code, headers, message, status }: Refusal): HttpSer
 const retryAfter = (pause: Duration.Duration | undefined): Readonly<Record<string, string>> | undefined =>
   pause === undefined ? undefined : { "retry-after": `${Math.ceil(Duration.toSeconds(pause))}` }
 
-/** Content that is not what it should be: the client's fault where it wrote it, and ours where it reads it. */
+/** Returns the refusal for content with a wrong digest or size: 400 in a write, and 502 in a read. */
 const wrongContent = (code: Code, message: string, isRead: boolean): Refusal =>
   isRead ?
-    make(502, "UNKNOWN", "the registry behind this one has content that is not what it should be")
+    make(502, "UNKNOWN", "this registry could not verify the content")
     : make(400, code, message)
 
 const full: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT"])
@@ -105,37 +110,37 @@ const ofReason = (reason: Reason, isRead: boolean): Refusal => {
       return wrongContent("DIGEST_INVALID", message, isRead)
     case "ContentTooLarge":
       return isRead
-        ? make(502, "UNKNOWN", "the registry behind this one has content that is too large")
+        ? make(502, "UNKNOWN", "the content of the upstream registry is too large")
         : make(413, "SIZE_INVALID", message)
     case "SchemeMismatch":
     case "Transport":
-      return make(503, "UNKNOWN", "the registry behind this one cannot be reached")
+      return make(503, "UNKNOWN", "the upstream registry cannot be reached")
     case "Timeout":
-      return make(504, "UNKNOWN", "the registry behind this one did not answer in time")
+      return make(504, "UNKNOWN", "the upstream registry did not respond in time")
     case "UnexpectedResponse":
       return make(
         502,
         "UNKNOWN",
-        "the registry behind this one gave an unexpected answer",
+        "the upstream registry sent an unexpected response",
         retryAfter(reason.retryAfter)
       )
     case "Storage":
       return full.has(reason.code ?? "")
-        ? make(507, "UNKNOWN", "this registry has no room left")
-        : make(reason.isRetryable ? 503 : 500, "UNKNOWN", "this registry cannot get at what it keeps")
+        ? make(507, "UNKNOWN", "the storage of this registry is full")
+        : make(reason.isRetryable ? 503 : 500, "UNKNOWN", "this registry cannot access its storage")
     case "AmbiguousTag":
       return make(500, "UNKNOWN", message)
     case "CredentialsUnavailable":
-      return make(502, "UNKNOWN", "this registry has no credentials for the one behind it")
+      return make(502, "UNKNOWN", "this registry cannot read its credentials for the upstream registry")
     case "TokenUnavailable":
       return make(
         reason.isTemporary ? 503 : 502,
         "UNKNOWN",
-        "this registry got no token for the one behind it",
+        "this registry got no token for the upstream registry",
         retryAfter(reason.retryAfter)
       )
   }
 }
 
-/** What the failure of a registry means to the client of one of its operations, which reads or writes. */
+/** Converts the failure of a registry to a refusal. The kind of the request matters for wrong content. */
 export const ofError = ({ reason }: RegistryError, kind: "read" | "write"): Refusal => ofReason(reason, kind === "read")

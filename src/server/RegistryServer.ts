@@ -1,22 +1,23 @@
 /**
- * Any registry, served over HTTP: the server of the OCI distribution specification.
+ * Server of the OCI distribution specification over any `Registry`.
  *
- * It offers all endpoints of the specification, and `_catalog`, over a `Registry` of whatever kind, and adds nothing to
- * it but what HTTP needs: upload sessions that clients come back to, pages, and a door (`Authentication`). Blobs stream
- * from end to end, with backpressure, in constant memory.
+ * It has all endpoints of the specification, and `_catalog`. It adds to the registry only what HTTP needs: upload
+ * sessions to which clients return, pages of lists, and authentication (`Authentication`). Blobs stream between client
+ * and registry with backpressure, in constant memory.
  *
  * **Gotchas**
  *
- * On Node, make the server with `requestTimeout: 0`: by default it cuts every upload off that takes longer than five
- * minutes. That takes `headersTimeout` away, too, unless it is given. Bodies that stand still are given up by
- * {@link IdleTimeout}, and those that are slower than `minimumBodyRate`.
+ * On Node, create the server with `requestTimeout: 0`, because by default Node aborts every upload that takes longer
+ * than five minutes. That setting disables `headersTimeout` as well, so set it too. The server itself aborts idle
+ * bodies after {@link IdleTimeout}, and bodies that are slower than `minimumBodyRate`.
  *
- * A registry without authentication that only this machine reaches needs `allowedHosts`: pages of other sites could
- * reach it otherwise, under names that resolve to this machine.
+ * A registry without authentication that only this machine can reach needs `allowedHosts`. Otherwise pages of other
+ * sites can reach it under names that resolve to this machine.
  *
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -48,24 +49,22 @@ export {
   /** @since 0.1.0 */
   IdleTimeout,
   /** @since 0.1.0 */
-  type Quirk,
-  /** @since 0.1.0 */
   UploadTimeout
 } from "./Settings.ts"
 
 /**
- * How a registry is served. Anybody may do anything, unless said otherwise.
+ * Options of a server. By default, every client may do everything.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options extends Settings.Options {
-  /** Who may do what; anybody anything unless given. */
-  readonly authentication?: Authentication
+  /** Authentication and authorization of requests. Default: every request is allowed. */
+  readonly authentication?: Authentication | undefined
 }
 
 /**
- * What answers the requests to one registry.
+ * Effect that answers an HTTP request to a registry.
  *
  * @category models
  * @since 0.1.0
@@ -79,13 +78,13 @@ export type App = Effect.Effect<
 const isWrite = ({ endpoint, method }: Endpoint.Request): boolean =>
   endpoint._tag === "Uploads" || endpoint._tag === "Upload" || method === "PUT" || method === "DELETE"
 
-/** Fails where the settings do not allow that. */
+/** Fails if the settings forbid the request. */
 const allow = (request: Endpoint.Request, { changes }: Settings.Settings) => {
   if (changes === "none" && isWrite(request)) {
-    return Effect.fail(Refusal.make(405, "UNSUPPORTED", "this registry can only be read"))
+    return Effect.fail(Refusal.make(405, "UNSUPPORTED", "this registry is read-only"))
   }
   return changes === "no-deletes" && request.method === "DELETE" && request.endpoint._tag !== "Upload"
-    ? Effect.fail(Refusal.make(405, "UNSUPPORTED", "nothing can be deleted from this registry"))
+    ? Effect.fail(Refusal.make(405, "UNSUPPORTED", "this registry does not allow deletion"))
     : Effect.void
 }
 
@@ -113,9 +112,9 @@ const dispatcher = (served: ServerContext) => {
         return uploads.post(incoming, caller, endpoint.repository, query)
       case "Upload": {
         const { id, repository } = endpoint
-        if (method === "PATCH") return uploads.patch(incoming, repository, id)
-        if (method === "PUT") return uploads.put(incoming, repository, id, query)
-        return method === "DELETE" ? uploads.remove(repository, id) : uploads.get(repository, id)
+        if (method === "PATCH") return uploads.patch(incoming, caller, repository, id)
+        if (method === "PUT") return uploads.put(incoming, caller, repository, id, query)
+        return method === "DELETE" ? uploads.remove(repository, id) : uploads.get(caller, repository, id)
       }
       case "Blob": {
         const { digest, repository } = endpoint
@@ -136,12 +135,13 @@ const dispatcher = (served: ServerContext) => {
   }
 }
 
-const door = Effect.fnUntraced(function*(authentication: Authentication | undefined, idle: IdleWatch.IdleWatch) {
+/** Creates the guard of the server, and its token service if it has one. */
+const makeGuard = Effect.fnUntraced(function*(authentication: Authentication | undefined, idle: IdleWatch.IdleWatch) {
   if (authentication === undefined) return { guard: Guard.open }
   if (authentication._tag === "Basic") return { guard: Guard.basic(authentication) }
   if (authentication.realm === undefined) {
     yield* Effect.logWarning(
-      "the token realm is not configured: clients are sent to the host that their request names (Host)"
+      "the token realm is not configured: challenges name the host of the request (Host)"
     )
   }
   const tokens = yield* SignedTokens.make(authentication.service, authentication.key)
@@ -151,7 +151,7 @@ const door = Effect.fnUntraced(function*(authentication: Authentication | undefi
 const isForTokens = ({ url }: Incoming): boolean =>
   url.startsWith(Guard.tokenPath) && (url.length === Guard.tokenPath.length || url[Guard.tokenPath.length] === "?")
 
-/** Returns the refusal that a failure becomes. Those that are not the client's fault are logged. */
+/** Converts a failure to a refusal. Failures that are not the fault of the client are logged. */
 const refusalOf = (
   incoming: Incoming,
   error: Refusal.Refusal | RegistryError,
@@ -165,32 +165,18 @@ const refusalOf = (
 }
 
 const internal = (incoming: Incoming, defect: unknown) => {
-  const refusal = Refusal.make(500, "UNKNOWN", "something went wrong in this registry")
+  const refusal = Refusal.make(500, "UNKNOWN", "internal error of this registry")
   return FailureReport.identified(incoming, refusal, Cause.die(defect))
 }
 
 const everyHeader = { ...BrowserSafety.headers, "docker-distribution-api-version": "registry/2.0" }
 
-/** Leaves out what a registry with these quirks does not say. */
-const tellLess = (
-  response: HttpServerResponse.HttpServerResponse,
-  { method }: Incoming,
-  { quirks }: Settings.Settings
-): HttpServerResponse.HttpServerResponse => {
-  let told = response
-  if (quirks.has("noDigestHeader")) {
-    told = HttpServerResponse.removeHeader(HttpServerResponse.removeHeader(told, "docker-content-digest"), "etag")
-  }
-  return quirks.has("noHeadLength") && method === "HEAD"
-    ? HttpServerResponse.removeHeader(told, "content-length")
-    : told
-}
-
 /**
- * Makes what answers the requests to one registry, for programs that have their own router, or serve several registries:
- * each is an effect that answers `HttpServerRequest`. It answers all paths: those that are no endpoint with 404.
+ * Creates an effect that answers `HttpServerRequest`, for programs with their own router or with several registries.
+ * Paths that are no endpoint are answered with 404.
  *
- * When the scope closes, upload sessions stay open where the registry will find them again: where their id is a UUID.
+ * When the scope closes, upload sessions stay open if the registry can resume them, which it can if their id is a UUID.
+ * All others are cancelled.
  *
  * **Example** (Two registries below one server)
  *
@@ -227,7 +213,7 @@ export const make = Effect.fnUntraced(function*(
   const idle = yield* IdleWatch.make(settings.idleTimeout, settings.minimumBodyRate)
   const limits = yield* Limits.make(settings)
   const sessions = yield* Sessions.make(registry, settings)
-  const { guard, token } = { token: undefined, ...yield* door(options.authentication, idle) }
+  const { guard, token } = { token: undefined, ...yield* makeGuard(options.authentication, idle) }
   const dispatch = dispatcher({ registry, settings, sessions, idle })
   const checkBrowser = BrowserSafety.make(settings.allowedHosts)
 
@@ -246,7 +232,7 @@ export const make = Effect.fnUntraced(function*(
       Effect.flatMap((response) => Body.watched(idle, visit, response)),
       Effect.catch((error) => Effect.flip(refusalOf(incoming, error, kind))),
       Effect.mapError((refusal) => {
-        // headers that HTTP wants (RFC 9110, 15.5.2 and 15.5.6), also if the refusal comes from the registry
+        // adds the headers that HTTP requires (RFC 9110, 15.5.2 and 15.5.6), also if the registry itself refused
         if (refusal.status === 405) return Refusal.withHeaders(refusal, { allow: others.join(", ") })
         if (refusal.status !== 401) return refusal
         return Refusal.withHeaders(refusal, { "www-authenticate": guard.challenge(incoming, needs) })
@@ -258,13 +244,13 @@ export const make = Effect.fnUntraced(function*(
     answer(incoming).pipe(
       Effect.catch((error) => Effect.map(refusalOf(incoming, error, "write"), Refusal.toResponse)),
       Effect.catchDefect((defect) => Effect.map(internal(incoming, defect), Refusal.toResponse)),
-      Effect.map((response) => tellLess(HttpServerResponse.setHeaders(response, everyHeader), incoming, settings))
+      Effect.map((response) => HttpServerResponse.setHeaders(response, everyHeader))
     )))
 })
 
 /**
- * Adds the endpoints of the `Registry` service to an `HttpRouter`: `/v2/` and what is below, and `/token` where clients
- * need tokens.
+ * Adds the endpoints of the `Registry` service to an `HttpRouter`: `/v2/` and all paths below, and `/token` if the
+ * server issues tokens.
  *
  * **Example** (Serving a registry in memory)
  *
@@ -299,3 +285,38 @@ export const layer = (
     yield* router.add("*", "/v2/*", app)
     if (options.authentication?._tag === "Bearer") yield* router.add("*", Guard.tokenPath, app)
   }))
+
+/**
+ * Adds the endpoints of the `Registry` service to an `HttpRouter`, with options from the configuration.
+ *
+ * **Example** (Settings from the environment)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as RegistryServer from "effect-oci/RegistryServer"
+ * import { Config, ConfigProvider, Layer } from "effect"
+ * import { HttpRouter } from "effect/http"
+ * import { createServer } from "node:http"
+ *
+ * const settings = RegistryServer.layerConfig({
+ *   changes: Config.Literals(["all", "no-deletes", "none"], "CHANGES"),
+ *   pageSize: Config.Int("PAGE_SIZE").pipe(Config.withDefault(100))
+ * })
+ *
+ * const Server = HttpRouter.serve(settings).pipe(
+ *   Layer.provide(MemoryRegistry.layer()),
+ *   Layer.provide(NodeHttpServer.layer(() => createServer({ requestTimeout: 0 }), { host: "127.0.0.1", port: 5000 })),
+ *   Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { CHANGES: "none" } })))
+ * )
+ *
+ * NodeRuntime.runMain(Layer.launch(Server))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  config: Config.Wrap<Options>
+): Layer.Layer<never, Config.ConfigError, HttpRouter.HttpRouter | Registry.Registry> =>
+  Layer.unwrap(Effect.map(Config.unwrap(config), layer))

@@ -1,5 +1,5 @@
 /**
- * A registry while it is served, and the answers to its clients.
+ * Values that the handlers of requests share.
  */
 import type * as Effect from "effect/Effect"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -22,19 +22,20 @@ export interface ServerContext {
   readonly idle: IdleWatch
 }
 
-/** The answer to a request; what it holds is let go when it has been sent. */
+/** Response to a request. Its resources are released after it has been sent. */
 export type Answer = Effect.Effect<HttpServerResponse.HttpServerResponse, Refusal | RegistryError, Scope.Scope>
 
-/** Who sent a request, as far as that matters. */
+/** Identity of the client of a request. */
 export interface Identity {
-  /** Name of the user, unless the request is anonymous. */
+  /** Name of the user. `undefined` for an anonymous request. */
   readonly user: string | undefined
+  /** Decides whether the client has a permission. */
   readonly may: (permission: Permission) => Effect.Effect<boolean>
-  /** Is nobody asked who they are, and everybody allowed everything? */
-  readonly isAnybody: boolean
+  /** True if the server has no authentication, so that every client may do everything. */
+  readonly isUnrestricted: boolean
 }
 
-/** A client while its request is in flight. */
+/** Client of a request in flight. */
 export interface Caller extends Identity {
   readonly visit: Visit
 }
@@ -43,11 +44,11 @@ export type Incoming = HttpServerRequest.HttpServerRequest
 
 type Headers = Readonly<Record<string, string>>
 
-/** An answer without a body. `Content-Length` is that of the content, in an answer to HEAD. */
+/** Returns a response without a body. In a response to HEAD, `contentLength` is the size of the content, in bytes. */
 export const empty = (status: number, headers: Headers, contentLength: number = 0) =>
   HttpServerResponse.empty({ status, headers: { ...headers, "content-length": `${contentLength}` } })
 
-/** What an answer tells of content: its digest, of which its entity tag is made, since content never changes. */
+/** Returns the headers that identify content. The digest serves as entity tag, because content never changes. */
 export const contentHeaders = (digest: Digest): Headers => ({
   "docker-content-digest": digest,
   etag: `"${digest}"`

@@ -1,9 +1,10 @@
 /**
- * The upload sessions that clients have open (distribution-spec, "Pushing blobs").
+ * Open upload sessions of clients (distribution-spec, "Pushing blobs").
  *
- * A session is known by a UUID: the registry's own where it has one, so that it can be found again in a registry that
- * keeps its sessions when the server ends. Those are left open at the end; all others are cancelled, for nobody would
- * find them. A session that nobody asks for is cancelled after a time.
+ * The id of a session is a UUID. If the session of the registry has a UUID, it is the same, so that a registry which
+ * keeps its sessions can resume them after a restart of the server. The server leaves those open when it ends, and
+ * cancels all others, because no client could resume them. Sessions without requests are cancelled after
+ * `UploadTimeout`.
  */
 import * as Clock from "effect/Clock"
 import * as SecureRandom from "effect/crypto/SecureRandom"
@@ -17,6 +18,7 @@ import type { Repository } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
 import { BlobUploadUnknown, RegistryError } from "../RegistryError.ts"
 import type { Mounted, Upload } from "../Upload.ts"
+import { isUuid } from "../Uuid.ts"
 import type { Body } from "./Body.ts"
 import type { Visit } from "./Limits.ts"
 import * as Refusal from "./Refusal.ts"
@@ -28,44 +30,52 @@ export interface Session {
   readonly repository: Repository
   readonly upload: Upload
   readonly scope: Scope.Closeable
-  /** Will the registry find it again by its id? */
+  /** True if the registry can resume the session by its id. */
   readonly isKept: boolean
+  /** Lock of the request that changes the session. */
   readonly lock: Semaphore.Semaphore
-  /** How many bytes it has, where that is known: it is not while some are written, nor when that failed. */
+  /** Number of bytes. Unknown while a request writes, and after that failed. */
   held: number | undefined
-  /** Was the last chunk smaller than it had to be? Then it was the last one. */
+  /** True if the last chunk was smaller than the minimum, so that no chunk may follow it. */
   isShort: boolean
-  /** What is written into it by now. */
+  /** Body that is written at the moment. */
   body: Body | undefined
-  /** How many requests are at work on it. */
+  /** Number of requests that change the session or wait to do so. */
   busy: number
+  /** Time of the last request, in milliseconds since 1970. */
   lastUsed: number
 }
 
 export interface Sessions {
-  /** Opens a session, or mounts. The session counts for the client of that request. Fails if there are too many. */
+  /** Opens a session, or mounts a blob. The session counts for the client. Fails if there are too many. */
   readonly open: (
     repository: Repository,
     options: Parameters<Registry["startUpload"]>[1],
     visit: Visit
   ) => Effect.Effect<Mounted | Session, RegistryError | Refusal.Refusal>
-  readonly find: (repository: Repository, id: string) => Effect.Effect<Session, RegistryError>
   /**
-   * Runs what changes a session, one after another. Who comes later has lost the connection of who came before, and does
-   * not wait for more of that.
+   * Finds a session. A session that the registry kept from before a restart is resumed, and then counts for the client.
+   * Fails if there are too many.
+   */
+  readonly find: (
+    repository: Repository,
+    id: string,
+    visit: Pick<Visit, "openSession">
+  ) => Effect.Effect<Session, RegistryError | Refusal.Refusal>
+  /**
+   * Runs effects that change a session one after another. A second request means that the client has lost its first
+   * connection, so the first body is cut off instead of awaited.
    */
   readonly change: <A, E, R>(session: Session, change: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  /** Ends a session, and cancels it unless it is committed. */
+  /** Closes a session. Cancels it unless it is committed. */
   readonly close: (session: Session) => Effect.Effect<void>
 }
 
-const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-
-/** How many bytes a session has. */
+/** Returns the number of bytes of a session. */
 export const offsetOf = ({ held, upload }: Session): Effect.Effect<number, RegistryError> =>
   held === undefined ? upload.status : Effect.succeed(held)
 
-const superseded = () => Refusal.make(400, "BLOB_UPLOAD_INVALID", "another request went on with this upload")
+const superseded = () => Refusal.make(400, "BLOB_UPLOAD_INVALID", "another request continued this upload")
 
 export const make = Effect.fnUntraced(function*(
   registry: Registry,
@@ -74,10 +84,10 @@ export const make = Effect.fnUntraced(function*(
   const clock = yield* Clock.Clock
   const timeout = Duration.toMillis(uploadTimeout)
   const sessions = new Map<string, Session>()
-  const takingUp = Semaphore.makeUnsafe(1)
+  const resuming = Semaphore.makeUnsafe(1)
 
   const add = (repository: Repository, upload: Upload, scope: Scope.Closeable, ownId: string): Session => {
-    const isKept = uuid.test(ownId) && !sessions.has(ownId)
+    const isKept = isUuid(ownId) && !sessions.has(ownId)
     const session: Session = {
       _tag: "Session",
       id: isKept ? ownId : SecureRandom.uuidV4Unsafe(),
@@ -102,12 +112,16 @@ export const make = Effect.fnUntraced(function*(
       return Scope.close(session.scope, Exit.void)
     })
 
-  /** Runs what opens a session in a scope of its own, which outlives this. */
+  /** Opens a session in its own scope, which stays open after the request. */
   const detached = <A, E>(open: (scope: Scope.Closeable) => Effect.Effect<A, E>) =>
     Effect.uninterruptible(
       Effect.flatMap(Scope.make(), (scope) =>
         Effect.onExit(open(scope), (exit) => Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void))
     )
+
+  /** Counts a session until its scope closes. Fails if there are too many. */
+  const count = (visit: Pick<Visit, "openSession">, scope: Scope.Scope) =>
+    Effect.flatMap(visit.openSession, (release) => Scope.addFinalizer(scope, Effect.sync(release)))
 
   const unknown = (repository: Repository) =>
     new RegistryError({
@@ -122,18 +136,22 @@ export const make = Effect.fnUntraced(function*(
     return session?.repository === repository ? session : undefined
   }
 
-  /** Looks for a session that the registry kept from before this server. */
-  const takeUp = (repository: Repository, id: string): Effect.Effect<Session, RegistryError> =>
-    takingUp.withPermit(Effect.suspend(() => {
+  /** Resumes a session that the registry kept from before a restart of the server. */
+  const resume = (
+    repository: Repository,
+    id: string,
+    visit: Pick<Visit, "openSession">
+  ): Effect.Effect<Session, RegistryError | Refusal.Refusal> =>
+    resuming.withPermit(Effect.suspend(() => {
       const session = known(repository, id)
       if (session !== undefined) return Effect.succeed(session)
-      // of an id that is known, the repository is another
+      // the session belongs to another repository
       if (sessions.has(id)) return Effect.fail(unknown(repository))
       return detached((scope) =>
-        Effect.map(
-          Scope.provide(registry.resumeUpload(repository, id), scope),
-          (upload) => add(repository, upload, scope, id)
-        )
+        Effect.gen(function*() {
+          yield* count(visit, scope)
+          return add(repository, yield* Scope.provide(registry.resumeUpload(repository, id), scope), scope, id)
+        })
       )
     }))
 
@@ -157,8 +175,7 @@ export const make = Effect.fnUntraced(function*(
     open: (repository, options, visit) =>
       detached((scope) =>
         Effect.gen(function*() {
-          const release = yield* visit.openSession
-          yield* Scope.addFinalizer(scope, Effect.sync(release))
+          yield* count(visit, scope)
           const started = yield* Scope.provide(registry.startUpload(repository, options), scope)
           if (started._tag === "Mounted") {
             yield* Scope.close(scope, Exit.void)
@@ -169,11 +186,11 @@ export const make = Effect.fnUntraced(function*(
           return session
         })
       ),
-    find: (repository, id) =>
+    find: (repository, id, visit) =>
       Effect.suspend(() => {
-        if (!uuid.test(id)) return Effect.fail(unknown(repository))
+        if (!isUuid(id)) return Effect.fail(unknown(repository))
         const session = known(repository, id)
-        if (session === undefined) return takeUp(repository, id)
+        if (session === undefined) return resume(repository, id, visit)
         session.lastUsed = clock.currentTimeMillisUnsafe()
         return Effect.succeed(session)
       }),

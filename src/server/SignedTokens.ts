@@ -1,5 +1,5 @@
 /**
- * Tokens that carry what they say, and a signature (HMAC with SHA-256) that nobody else can make.
+ * Tokens that contain claims and a signature of the server (HMAC with SHA-256).
  */
 import * as Clock from "effect/Clock"
 import * as Mac from "effect/crypto/Mac"
@@ -14,14 +14,14 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 
 const Claims = Schema.Struct({
-  /** What it is for: to be shown to the registry, or for another token. */
+  /** Use of the token: for requests to the registry, or to get another token. */
   use: Schema.Literals(["access", "refresh"]),
   service: Schema.String,
   username: Schema.optionalKey(Schema.String),
   scope: Schema.String,
-  /** What was asked for beside that. */
+  /** Scope that the client asked for and did not get. */
   refused: Schema.optionalKey(Schema.String),
-  /** When it ends, in milliseconds since 1970. */
+  /** Time of expiry, in milliseconds since 1970. */
   expires: Schema.Int
 })
 
@@ -33,7 +33,8 @@ const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Claims))
 export interface SignedTokens {
   readonly sign: (claims: Omit<Claims, "service" | "expires">, lifetime: Duration.Duration) => Effect.Effect<string>
   /**
-   * Returns the claims of a token if it is to the letter one that was signed here, for that use, and has not expired.
+   * Returns the claims of a token if this server signed exactly that text for this use and it has not expired.
+   * Otherwise returns `undefined`.
    */
   readonly read: (token: string, use: Claims["use"]) => Effect.Effect<Claims | undefined>
 }
@@ -60,7 +61,7 @@ export const make = Effect.fnUntraced(function*(
       const tag = Base64Url.decode(signature)
       const content = Base64Url.decodeString(text)
       if (Result.isFailure(tag) || Result.isFailure(content) || others.length > 0) return undefined
-      // several texts decode to the same bytes, but only one of them was signed and handed out
+      // several texts decode to the same bytes, but only one of them was issued
       if (Base64Url.encode(tag.success) !== signature) return undefined
       if (!(yield* Effect.orDie(mac.verify(key, tag.success, signed(text))))) return undefined
       const claims = Option.getOrUndefined(decode(content.success))

@@ -1,6 +1,6 @@
 /**
- * The token service that comes with a registry: by GET as in the token specification of CNCF distribution, by POST as in
- * its OAuth 2 variant (RFC 6749, 4.3 and 6).
+ * Token service of a registry: GET as in the token specification of CNCF distribution, and POST as in its OAuth 2
+ * variant (RFC 6749, 4.3 and 6).
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
@@ -21,11 +21,12 @@ import * as Refusal from "./Refusal.ts"
 import type { Answer, Incoming } from "./ServerContext.ts"
 import type { SignedTokens } from "./SignedTokens.ts"
 
+/** Maximum size of a form, in bytes. */
 const formLimit = 64 * 1024
 
 const isAction = Schema.is(Schema.Literals(["pull", "push", "delete", "*"]))
 
-/** Returns the resource of a scope if this registry can have it: a valid repository name, or the catalog. */
+/** Returns the resource of a scope if it is a valid repository name or the catalog. */
 const resourceOf = (text: string): Pick<Permission, "type" | "name"> | undefined => {
   if (text === "registry:catalog") return { type: "registry", name: "catalog" }
   const [, name] = /^repository:(.+)$/.exec(text) ?? []
@@ -34,14 +35,14 @@ const resourceOf = (text: string): Pick<Permission, "type" | "name"> | undefined
     : undefined
 }
 
-/** Returns the permissions that a client asks for. All else in the scope is ignored, and not granted. */
+/** Returns the permissions that a client asks for. Other parts of the scope are ignored and not granted. */
 const permissionsIn = (scope: TokenScope.TokenScope): ReadonlyArray<Permission> =>
   Array.from(scope.resources).flatMap(([text, asked]) => {
     const resource = resourceOf(text)
     return resource === undefined ? [] : Array.from(asked).filter(isAction).map((action) => ({ ...resource, action }))
   })
 
-/** A client of OAuth 2 is told so (RFC 6749, 5.2). */
+/** Returns an error response of OAuth 2 (RFC 6749, 5.2). */
 const oauthError = (error: string) => HttpServerResponse.jsonUnsafe({ error }, { status: 400 })
 
 const uncached = { "cache-control": "no-store" }
@@ -86,7 +87,9 @@ export const make = (
 
   const get = Effect.fnUntraced(function*(request: Incoming, query: URLSearchParams) {
     const username = yield* Guard.userOf(request, check, Guard.basicChallenge(service))
-    if (otherService(query)) return yield* Refusal.make(400, "UNSUPPORTED", "there are no tokens for that service here")
+    if (otherService(query)) {
+      return yield* Refusal.make(400, "UNSUPPORTED", "this server issues no tokens for that service")
+    }
     return yield* grant(username, query.getAll("scope"), query.get("offline_token") === "true")
   })
 
@@ -125,7 +128,7 @@ export const make = (
         return post(request)
       default:
         return Effect.fail(
-          Refusal.make(405, "UNSUPPORTED", "tokens are asked for by GET or POST", { allow: "GET, HEAD, POST" })
+          Refusal.make(405, "UNSUPPORTED", "the token service accepts GET and POST only", { allow: "GET, HEAD, POST" })
         )
     }
   }

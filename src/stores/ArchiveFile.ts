@@ -1,6 +1,6 @@
 /**
- * The file of an archive, which can be read at any position. One that is compressed is unpacked to a temporary file
- * first; the format is detected by the first bytes, not by the name.
+ * The file of an archive, which can be read at any position. A compressed archive is unpacked to a temporary file
+ * first. The format is detected by the first bytes, not by the name.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
@@ -12,7 +12,7 @@ import { ContentTooLarge, Storage } from "../RegistryError.ts"
 import { Decompressor, type Format, type Unpack, UnpackLimits } from "./Decompressor.ts"
 import { type OpenFile, readFrom, refusal } from "./Files.ts"
 
-/** What to do with an archive that is compressed. */
+/** Policy for a compressed archive. */
 export type WhenCompressed = "unpack" | "refuse"
 
 /** An archive that is open for reading. */
@@ -27,20 +27,20 @@ export type Compression = Format | "bzip2" | "xz"
 const magics: ReadonlyArray<readonly [name: Compression, magic: ReadonlyArray<number>]> = [
   ["gzip", [0x1f, 0x8b]],
   ["zstd", [0x28, 0xb5, 0x2f, 0xfd]],
-  // a frame to skip, with which pzstd begins
+  // the skippable frame that pzstd writes first
   ["zstd", [0x50, 0x2a, 0x4d, 0x18]],
   ["bzip2", [0x42, 0x5a, 0x68]],
   ["xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]]
 ]
 
-/** How content that begins like this is compressed, if it is. */
+/** Returns the compression of content by its first bytes, or `undefined` if it is not compressed. */
 export const compression = (beginning: Uint8Array): Compression | undefined =>
   magics.find(([, magic]) => magic.every((byte, index) => beginning[index] === byte))?.[0]
 
 /** Maximum number of members or frames in a compressed archive. */
 const memberLimit = 1_000_000
 
-/** Finds the first byte that is not zero, from a position on. */
+/** Returns the position of the first byte other than zero, from a position on. */
 const findContent = Effect.fnUntraced(function*(packed: OpenFile, from: number) {
   let position = from
   const found = yield* packed.read(from, packed.size).pipe(
@@ -56,8 +56,8 @@ const findContent = Effect.fnUntraced(function*(packed: OpenFile, from: number) 
 })
 
 /**
- * Unpacks all members of a file, one after another, as gzip and zstd do. Zeros after the last one are padding, such as
- * a tape or a block device adds.
+ * Unpacks all members of a file, one after another, as the programs gzip and zstd do. Zeros after the last one are
+ * ignored, because tapes and block devices add them as padding.
  */
 const unpackAll = (
   packed: OpenFile,
@@ -73,7 +73,7 @@ const unpackAll = (
       position = end > start ? yield* findContent(packed, end) : undefined
       count += 1
       if (end === start || position !== undefined && position !== end) {
-        return yield* Effect.fail(broken("there is something else after the compressed data"))
+        return yield* Effect.fail(broken("other data follow the compressed data"))
       }
       if (count > memberLimit) return yield* Effect.fail(broken(`it has more than ${memberLimit} parts`))
     })
@@ -86,8 +86,8 @@ const unpackAll = (
 }
 
 /**
- * Unpacks an archive to a temporary file, which has no name any more while it is read, so that nothing leaves it
- * behind.
+ * Unpacks an archive to a temporary file. The file loses its name as soon as it is open, so that it disappears even if
+ * the process is killed.
  */
 const spool = Effect.fnUntraced(function*(path: string, packed: OpenFile, unpack: Unpack) {
   const fs = yield* FileSystem.FileSystem
@@ -112,21 +112,21 @@ const spool = Effect.fnUntraced(function*(path: string, packed: OpenFile, unpack
   return { file, size }
 })
 
-/** Opens the file of an archive. */
+/** Opens the file of an archive, and unpacks it if necessary. The temporary file is closed with the scope. */
 export const open = Effect.fnUntraced(function*(
   path: string,
   whenCompressed: WhenCompressed
 ): Effect.fn.Return<ArchiveFile, Storage | ContentTooLarge, FileSystem.FileSystem | Scope.Scope> {
   const fs = yield* FileSystem.FileSystem
   const refused = Effect.mapError(refusal(path))
-  // to open a pipe for reading would wait for its writer
+  // opening a pipe for reading would wait for its writer
   const { type } = yield* refused(fs.stat(path))
   if (type === "FIFO") {
-    // a writer that waits for a reader continues, and finds the pipe closed
+    // releases a writer that waits for a reader: it continues, and finds the pipe closed
     yield* Effect.ignore(Effect.scoped(fs.open(path, { flag: "r+" })))
     return yield* new Storage({
       path,
-      problem: "it is a pipe, and an archive is read in any order: it has to be a file"
+      problem: "it is a pipe, but an archive must be a file because it is read in any order"
     })
   }
   if (type !== "File") return yield* new Storage({ path, problem: "it is not a file" })
@@ -139,6 +139,6 @@ export const open = Effect.fnUntraced(function*(
   const isKnown = format === "gzip" || format === "zstd"
   const unpack = isKnown && whenCompressed === "unpack" ? (yield* Decompressor)(format) : undefined
   if (unpack !== undefined) return yield* spool(path, { size, read: readFrom(path, file) }, unpack)
-  const who = isKnown && whenCompressed === "unpack" ? ", which this runtime cannot unpack," : ","
-  return yield* new Storage({ path, problem: `it is compressed with ${format}${who} and has to be unpacked first` })
+  const reason = isKnown && whenCompressed === "unpack" ? ", which this runtime cannot unpack," : ","
+  return yield* new Storage({ path, problem: `it is compressed with ${format}${reason} and has to be unpacked first` })
 })

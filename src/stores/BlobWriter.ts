@@ -1,6 +1,6 @@
 /**
- * Blobs on their way into a layout: written to a file of their own, hashed meanwhile, and renamed to where they belong
- * once they are whole and safe on disk.
+ * Writing of blobs into a layout. A blob is written to a draft and hashed at the same time. When it is complete,
+ * verified and on disk, the draft is renamed to the path of the blob.
  */
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
@@ -11,52 +11,40 @@ import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Reason, RegistryError } from "../RegistryError.ts"
-import { type Files, refusal } from "./Files.ts"
-import type { LayoutFolder } from "./LayoutFolder.ts"
-import type { LayoutUsage } from "./LayoutUsage.ts"
+import { refusal } from "./Files.ts"
+import type { LayoutTarget } from "./LayoutTarget.ts"
 import * as Usage from "./Usage.ts"
-
-/** Where a blob goes to. */
-export interface Target {
-  readonly layout: LayoutFolder
-  /** Tells it from others: the repository, unless all share one layout. */
-  readonly key: string
-  readonly usage: LayoutUsage
-  readonly failed: (operation: string) => (reason: Reason) => RegistryError
-}
+import * as WriteBuffer from "./WriteBuffer.ts"
 
 /** A file that grows. */
 export interface Draft {
   readonly path: string
-  /** In bytes. */
+  /** Size in bytes. */
   size: number
   /** Number of bytes that are counted as in use. */
   counted: number
-  /** Of all that is in it, unless that has to be read again to know it. */
+  /** Hash of its content. Undefined if the content has to be read again to compute it. */
   hash: { readonly algorithm: string; readonly hash: Hasher.Hash } | undefined
 }
 
-/** Smaller pieces are gathered before they are written, so that each write is worth its while. In bytes. */
-const writeSize = 256 * 1024
-
-/** Size of what gathers the first pieces, in bytes. */
-const firstSize = 4 * 1024
-
-/** Counts as many bytes as in use as a draft has now. */
-const recount = ({ key, usage }: Target, draft: Draft): void => {
+/** Sets the counted bytes of a draft to its size. */
+const recount = ({ key, usage }: LayoutTarget, draft: Draft): void => {
   usage.remove(key, Usage.unshared(draft.counted - draft.size))
   draft.counted = draft.size
 }
 
-/** Counts the bytes of a draft as no longer in use. */
-export const discard = ({ key, usage }: Target, draft: Draft): void => {
+/** Subtracts the counted bytes of a draft that is discarded. */
+export const discard = ({ key, usage }: LayoutTarget, draft: Draft): void => {
   usage.remove(key, Usage.unshared(draft.counted))
   draft.counted = 0
 }
 
-/** Writes a stream of at most `limit` bytes to the end of a draft. What came before the stream broke stays there. */
+/**
+ * Appends a stream of at most `limit` bytes to a draft. If the stream fails, the bytes that arrived before stay in the
+ * draft.
+ */
 export const receive = Effect.fnUntraced(function*<E>(
-  target: Target,
+  target: LayoutTarget,
   draft: Draft,
   file: FileSystem.File,
   stream: Stream.Stream<Uint8Array, E>,
@@ -64,7 +52,7 @@ export const receive = Effect.fnUntraced(function*<E>(
   fail: (reason: Reason) => RegistryError
 ): Effect.fn.Return<void, RegistryError | E> {
   const failed = Effect.mapError((error: PlatformError) => fail(refusal(draft.path)(error)))
-  // after a write that failed, the file alone knows how much is in it
+  // after a failed write, the size is known from the file only
   const measure = Effect.map(file.stat, ({ size }) => {
     draft.size = Number(size)
     draft.hash = undefined
@@ -72,7 +60,7 @@ export const receive = Effect.fnUntraced(function*<E>(
   const write = (bytes: Uint8Array) => {
     const written = failed(Effect.onError(file.writeAll(bytes), () => Effect.ignore(measure)))
     const hashed = draft.hash === undefined ? Effect.void : draft.hash.hash.update([bytes])
-    // a write that goes on while its file is closed could end up in another one
+    // not interruptible: a write that continues after its file is closed could reach another file
     return Effect.uninterruptible(Effect.andThen(
       Effect.all([written, hashed], { concurrency: 2, discard: true }),
       Effect.sync(() => {
@@ -81,31 +69,9 @@ export const receive = Effect.fnUntraced(function*<E>(
     ))
   }
 
-  const largest = Math.min(limit, writeSize)
-  // it grows with what comes, because an upload that stands still should hold little
-  let gathered = new Uint8Array(Math.min(largest, firstSize))
-  let count = 0
-  const flush = Effect.suspend(() => {
-    const bytes = gathered.subarray(0, count)
-    count = 0
-    return bytes.length === 0 ? Effect.void : write(bytes)
-  })
-  const take = (piece: Uint8Array) => {
-    if (piece.length >= largest) return Effect.andThen(flush, write(piece))
-    const place = Effect.sync(() => {
-      const needed = count + piece.length
-      if (needed > gathered.length) {
-        const larger = new Uint8Array(Math.min(largest, Math.max(needed, 2 * gathered.length)))
-        larger.set(gathered.subarray(0, count))
-        gathered = larger
-      }
-      gathered.set(piece, count)
-      count = needed
-    })
-    return count + piece.length > largest ? Effect.andThen(flush, place) : place
-  }
+  const buffer = WriteBuffer.make(target.buffers, limit, write)
 
-  /** Counts a piece, or returns why it does not fit. */
+  /** Counts a piece, or returns the reason why it does not fit. */
   const admit = (piece: Uint8Array): Reason | undefined => {
     const { key, usage } = target
     const refusal = usage.checkBlob(draft.counted + piece.length) ?? usage.add(key, Usage.unshared(piece.length))
@@ -120,15 +86,18 @@ export const receive = Effect.fnUntraced(function*<E>(
       received += piece.length
       if (received > limit) return Effect.fail(fail(new Hasher.SizeMismatch({ expected: limit, actual: received })))
       const refusal = admit(piece)
-      return refusal === undefined ? take(piece) : Effect.fail(fail(refusal))
+      return refusal === undefined ? buffer.take(piece) : Effect.fail(fail(refusal))
     }, { discard: true })).pipe(
-      Effect.onError(() => Effect.ignore(flush)),
-      Effect.andThen(flush),
-      Effect.ensuring(Effect.sync(() => recount(target, draft)))
+      Effect.onError(() => Effect.ignore(buffer.flush)),
+      Effect.andThen(buffer.flush),
+      Effect.ensuring(Effect.sync(() => {
+        buffer.release()
+        recount(target, draft)
+      }))
     )
 })
 
-/** The digest of what a stream brings. */
+/** Returns the digest of the content of a stream. */
 export const digestOf = Effect.fnUntraced(
   function*<E>(stream: Stream.Stream<Uint8Array, E>, algorithm: string = "sha256") {
     const hasher = yield* Hasher.Hasher
@@ -139,9 +108,9 @@ export const digestOf = Effect.fnUntraced(
   Effect.scoped
 )
 
-/** Moves a draft that is whole, verified and safe on disk to where its blob belongs. */
-export const keep = Effect.fnUntraced(function*(files: Files, target: Target, draft: Draft, digest: Digest.Digest) {
-  const { layout } = target
+/** Renames a draft that is complete, verified and on disk to the path of its blob. */
+export const keep = Effect.fnUntraced(function*(target: LayoutTarget, draft: Draft, digest: Digest.Digest) {
+  const { files, layout } = target
   yield* layout.create
   const path = yield* layout.makePath(digest)
   yield* target.usage.replacing(target.key, path, files.rename(draft.path, path))
@@ -150,10 +119,9 @@ export const keep = Effect.fnUntraced(function*(files: Files, target: Target, dr
   return descriptor
 })
 
-/** Links to a blob of another layout; not where the file system does not have it. */
+/** Creates a link to a blob of another layout. Returns false if the file system cannot link it. */
 export const link = Effect.fnUntraced(function*(
-  files: Files,
-  { key, layout, usage }: Target,
+  { files, key, layout, usage }: LayoutTarget,
   from: string,
   { digest, size }: Pick<Descriptor, "digest" | "size">
 ) {
@@ -166,15 +134,15 @@ export const link = Effect.fnUntraced(function*(
   return yield* usage.linking(key, path, size, link)
 })
 
-/** Stores a blob by way of a file that is not there yet. */
+/** Stores a blob. `path` is the path of its draft, which must not exist. */
 export const store = Effect.fnUntraced(function*<E>(
-  files: Files,
-  target: Target,
+  target: LayoutTarget,
   operation: string,
   path: string,
   { digest, size }: Pick<Descriptor, "digest" | "size">,
   stream: Stream.Stream<Uint8Array, E>
 ): Effect.fn.Return<Descriptor, RegistryError | E> {
+  const { files } = target
   const fail = target.failed(operation)
   const draft: Draft = { path, size: 0, counted: 0, hash: undefined }
   const write = Effect.scoped(Effect.gen(function*() {
@@ -190,7 +158,7 @@ export const store = Effect.fnUntraced(function*<E>(
     if (actual !== digest) return yield* fail(new Hasher.DigestMismatch({ expected: digest, actual }))
     yield* Effect.mapError(files.sync(path, file), fail)
   }))
-  return yield* Effect.andThen(write, Effect.mapError(keep(files, target, draft, digest), fail)).pipe(
+  return yield* Effect.andThen(write, Effect.mapError(keep(target, draft, digest), fail)).pipe(
     Effect.onError(() => Effect.andThen(Effect.sync(() => discard(target, draft)), Effect.ignore(files.remove(path))))
   )
 })

@@ -1,5 +1,5 @@
 /**
- * Unpacking archives that are compressed, such as `image.tar.gz`, and the limits of that.
+ * Unpacking of compressed archives, such as `image.tar.gz`, and its limits.
  *
  * The implementation comes from the {@link Decompressor} reference. Its default uses `node:zlib` if the runtime has it.
  * An archive of another format, or of one that the runtime cannot unpack, is refused with a `Storage` reason.
@@ -13,7 +13,7 @@ import * as Stream from "effect/Stream"
 import type { Storage } from "../RegistryError.ts"
 
 /**
- * How an archive can be compressed.
+ * Compression formats of archives.
  *
  * @category models
  * @since 0.1.0
@@ -21,20 +21,20 @@ import type { Storage } from "../RegistryError.ts"
 export type Format = "gzip" | "zstd"
 
 /**
- * Content that is being unpacked.
+ * Content that is unpacked as it is read.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Unpacking {
-  /** The unpacked content, which ends with the first member or frame, or with several of them. */
+  /** The unpacked content. It ends after the first member or frame, or after several of them. */
   readonly stream: Stream.Stream<Uint8Array, Storage>
-  /** Number of compressed bytes that were used, known when the stream has ended. */
+  /** Number of compressed bytes that were used. It is known after the stream has ended. */
   readonly used: Effect.Effect<number>
 }
 
 /**
- * Unpacks one format. `broken` makes the error of content that cannot be unpacked, from a phrase that says why.
+ * Unpacks one format. `broken` creates the error of content that cannot be unpacked from a phrase with the reason.
  *
  * @category models
  * @since 0.1.0
@@ -45,7 +45,7 @@ export type Unpack = (
 ) => Unpacking
 
 /**
- * Returns how to unpack a format, or `undefined` if it is not supported.
+ * Returns the function that unpacks a format, or `undefined` if the format is not supported.
  *
  * @category models
  * @since 0.1.0
@@ -53,7 +53,7 @@ export type Unpack = (
 export type Decompressor = (format: Format) => Unpack | undefined
 
 /**
- * Limits of what an archive may unpack to.
+ * Limits of the size of an unpacked archive.
  *
  * @category models
  * @since 0.1.0
@@ -63,12 +63,12 @@ export interface Limits {
   readonly size: number
   /** Maximum ratio of the unpacked to the compressed size. */
   readonly ratio: number
-  /** Unpacked size up to which the ratio does not matter, in bytes. */
+  /** Unpacked size up to which the ratio is not checked, in bytes. */
   readonly ratioFrom: number
 }
 
 /**
- * Limits of what an archive may unpack to.
+ * Limits of the size of an unpacked archive.
  *
  * @default 64 GiB, and above 1 GiB at most 100 times the size of the compressed archive
  * @category references
@@ -82,7 +82,7 @@ export const UnpackLimits: Context.Reference<Limits> = Context.Reference("effect
 // node:zlib
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** What is used of a decompressing stream of `node:zlib`. */
+/** The part of a decompressing stream of `node:zlib` that is used here. */
 interface Engine extends AsyncIterable<Uint8Array> {
   readonly bytesWritten: number
   readonly write: (chunk: Uint8Array, done: () => void) => unknown
@@ -90,18 +90,18 @@ interface Engine extends AsyncIterable<Uint8Array> {
   readonly destroy: () => unknown
 }
 
-/** What is used of `node:zlib`. */
+/** The part of `node:zlib` that is used here. */
 interface Zlib {
   readonly createGunzip: () => Engine
-  /** Absent in old versions of some runtimes. */
-  readonly createZstdDecompress?: () => Engine
+  /** Missing in old versions of some runtimes. */
+  readonly createZstdDecompress?: (() => Engine) | undefined
 }
 
-/** Returns the compression module of the runtime, if it has one, without importing it. */
+/** Returns the compression module of the runtime if it has one, without importing it. */
 const runtimeZlib = (): Zlib | undefined => {
   // browsers have no `process`
   const { process } = globalThis as {
-    readonly process?: { readonly getBuiltinModule?: (name: "node:zlib") => Zlib | undefined }
+    readonly process?: { readonly getBuiltinModule?: ((name: "node:zlib") => Zlib | undefined) | undefined } | undefined
   }
   return process?.getBuiltinModule?.("node:zlib")
 }
@@ -116,7 +116,7 @@ const unpackWith = (create: () => Engine): Unpack => (content, broken) => {
       Effect.sync(create),
       (engine) => Effect.sync(() => void engine.destroy())
     )
-    // a write is done when what came of it has been read, or waits to be
+    // a write completes when its output has been read, or fits the buffer
     const feed = content.pipe(
       Stream.runForEach((chunk) =>
         Effect.callback<void>((resume) => void engine.write(chunk, () => resume(Effect.void)))
@@ -144,7 +144,7 @@ const makeDefault = (): Decompressor => {
 /**
  * The implementation that unpacks archives.
  *
- * @default gzip and zstd by `node:zlib`, and none if the runtime does not have it
+ * @default gzip and zstd with `node:zlib`, and no format if the runtime does not have it
  * @category references
  * @since 0.1.0
  */

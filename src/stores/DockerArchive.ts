@@ -1,15 +1,15 @@
 /**
- * What `docker save` writes, as a registry to read from; skopeo and podman call it `docker-archive`.
+ * Archives of `docker save` as registries to read from. Skopeo and podman call the format `docker-archive`.
  *
- * An archive in which docker has put an image layout too, as it does since version 25, is read as that layout: manifests
- * and digests are those of the images. In an older one, and in what crane, skopeo or kaniko write, there are none.
- * They are made here, as OCI image manifests of the config and the layers as they are, compressed or not. The same
- * archive gives the same digests.
+ * Docker 25 and later put an image layout into the archive. Such an archive is read as that layout, with the manifests
+ * and digests of the images. Older archives, and those of crane, skopeo and kaniko, have no manifests. For these, OCI
+ * image manifests are created from the config and the layers, which stay as they are, compressed or not. The same
+ * archive always gives the same digests.
  *
  * An archive that is compressed with gzip or zstd is unpacked to a temporary file first (see `Decompressor`).
  *
- * Images are under the names that the archive has for them, without `docker.io/library/` and other hosts: what docker
- * calls `docker.io/library/alpine:3` is the tag `3` in the repository `alpine`. Every repository has all images by digest.
+ * Images have the names that they have in the archive, without `docker.io/library/` and other hosts. For example,
+ * `docker.io/library/alpine:3` is the tag `3` in the repository `alpine`. Every repository has all images by digest.
  *
  * @since 0.1.0
  */
@@ -37,15 +37,16 @@ import * as LayoutReader from "./LayoutReader.ts"
 import * as TarFile from "./TarFile.ts"
 
 /**
- * Which archive.
+ * Path and name of an archive.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
+  /** Path of the archive. */
   readonly file: string
-  /** What errors call it; `docker-archive:` and the file unless given. */
-  readonly name?: string
+  /** Name of the registry in errors. Default: the path with the prefix `docker-archive:`. */
+  readonly name?: string | undefined
 }
 
 /**
@@ -56,23 +57,23 @@ export interface Options {
  */
 export interface Image {
   readonly descriptor: Descriptor
-  /** What it is called. */
+  /** Names of the image. */
   readonly names: ReadonlyArray<{
     readonly repository: Reference.Repository
     readonly tag: Reference.Tag
-    /** The name as it stands in the archive, such as `docker.io/library/alpine:3`. */
+    /** Name as written in the archive, such as `docker.io/library/alpine:3`. */
     readonly name: string
   }>
 }
 
 /**
- * A registry of what `docker save` has written.
+ * A registry of an archive of `docker save`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface DockerArchive extends Registry.Registry {
-  /** All images, in the order of the archive. */
+  /** Images in the order of the archive. */
   readonly images: ReadonlyArray<Image>
 }
 
@@ -80,7 +81,7 @@ export interface DockerArchive extends Registry.Registry {
 // names
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** The name of a repository without what docker leaves out. */
+/** Returns the name of a repository without the `library/` that docker omits. */
 const familiar = (repository: Reference.Repository): string => repository.replace(/^library\/(?=[^/]+$)/, "")
 
 const isRepository = Schema.is(Reference.Repository)
@@ -119,10 +120,10 @@ const decodeConfig = decodeJson(Schema.Struct({
   })
 }))
 
-/** Of `manifest.json` and of a config, in bytes. */
+/** Maximum size of `manifest.json` and of a config, in bytes. */
 const jsonLimit = 8 * 1024 * 1024
 
-/** What an archive has. */
+/** Content of an archive that was opened. */
 interface Opened {
   readonly images: ReadonlyArray<Image>
   readonly content: Pick<LayoutReader.Content, "size" | "open">
@@ -130,14 +131,14 @@ interface Opened {
 
 type Blobs = Map<Digest.Digest, OpenFile>
 
-/** A layer as the archive has it. One that is not compressed is taken to have the digest that the config says. */
+/** Reads a layer. A layer that is not compressed is assumed to have the digest in the config. */
 const readLayer = Effect.fnUntraced(function*(tar: TarFile.TarFile, name: string, diffId: Digest.Digest, blobs: Blobs) {
   const broken = (problem: string) => new RegistryError.Storage({ path: `${tar.path}: ${name}`, problem })
   const file = tar.open(name)
   if (file === undefined) return yield* broken("it is missing")
   const compression = ArchiveFile.compression(yield* Stream.mkUint8Array(file.read(0, Math.min(6, file.size))))
   if (compression === "bzip2" || compression === "xz") {
-    return yield* broken(`it is compressed with ${compression}, for which there is no type of layer`)
+    return yield* broken(`it is compressed with ${compression}, for which layers have no media type`)
   }
   const digest = compression === undefined ? diffId : yield* BlobWriter.digestOf(file.read(0, file.size))
   blobs.set(digest, file)
@@ -156,7 +157,7 @@ const keepBytes = Effect.fnUntraced(function*(bytes: Uint8Array, mediaType: stri
   return { mediaType, digest, size: bytes.length }
 })
 
-/** An image of which the archive has config and layers, with a manifest for it. */
+/** Reads the config and the layers of an image, and creates a manifest for it. */
 const readImage = Effect.fnUntraced(function*(tar: TarFile.TarFile, entry: ManifestEntry, blobs: Blobs) {
   const { Config: configName, Layers, RepoTags } = entry
   const config = yield* LayoutArchive.readText(
@@ -167,7 +168,7 @@ const readImage = Effect.fnUntraced(function*(tar: TarFile.TarFile, entry: Manif
   )
   const layerNames = Layers ?? []
   if (layerNames.length !== config.diffIds.length) {
-    const problem = `it has ${config.diffIds.length} layers, of which the archive has ${layerNames.length}`
+    const problem = `it lists ${config.diffIds.length} layers, but the archive has ${layerNames.length}`
     return yield* new RegistryError.Storage({ path: `${tar.path}: ${configName}`, problem })
   }
   const layers = yield* Effect.forEach(
@@ -221,7 +222,7 @@ const readLayout = Effect.fnUntraced(function*(tar: TarFile.TarFile): Effect.fn.
 // constructors
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** The index of a repository: its tags, and everything else without one. */
+/** Returns the index of a repository: all images, with the tags of this repository. */
 const indexOf = (images: ReadonlyArray<Image>, repository: Reference.Repository): LayoutIndex.LayoutIndex =>
   LayoutIndex.make(images.flatMap(({ descriptor, names }) => {
     const own = names.filter((name) => name.repository === repository)
@@ -229,9 +230,9 @@ const indexOf = (images: ReadonlyArray<Image>, repository: Reference.Repository)
   }))
 
 /**
- * Opens an archive. It stays open as long as the scope.
+ * Opens an archive. It is closed with the scope.
  *
- * **Example** (What `docker save` has written)
+ * **Example** (Listing the images of `docker save`)
  *
  * ```ts import.meta.vitest
  * import { NodeServices } from "@effect/platform-node"
@@ -254,13 +255,7 @@ export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<DockerArchive, RegistryError.RegistryError, FileSystem.FileSystem | Scope.Scope> {
   const { file, name = `docker-archive:${file}` } = options
-  const failed = (operation: string, repository?: Reference.Repository) => (reason: RegistryError.Reason) =>
-    new RegistryError.RegistryError({
-      operation,
-      registry: name,
-      ...repository === undefined ? {} : { repository },
-      reason
-    })
+  const failed = RegistryError.failing(name)
   const { content, images } = yield* TarFile.open(file).pipe(
     Effect.flatMap((tar) => tar.names.includes("index.json") ? readLayout(tar) : readImages(tar)),
     Effect.mapError(failed("open"))

@@ -1,6 +1,6 @@
 /**
- * Files below one folder, and nowhere else: what leads out of it by a symbolic link is an error. Whatever the system
- * refuses is a `Storage` reason.
+ * Files below one folder. A symbolic link that leads out of the folder is an error. Operations that the system refuses
+ * fail with a `Storage` reason.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Clock from "effect/Clock"
@@ -18,13 +18,13 @@ const sentences: Readonly<Record<string, string>> = {
   EACCES: "permission is denied",
   EBUSY: "it is in use",
   EDQUOT: "the quota of disk space is used up",
-  EEXIST: "it is there already",
-  EFBIG: "it would be larger than the file system takes",
+  EEXIST: "it already exists",
+  EFBIG: "it would be larger than the file system allows",
   EIO: "the device failed",
   EISDIR: "it is a folder",
   ELOOP: "symbolic links lead in a circle",
   EMFILE: "too many files are open",
-  EMLINK: "it has as many links as the file system takes",
+  EMLINK: "it has as many links as the file system allows",
   ENAMETOOLONG: "its name is too long for the file system",
   ENFILE: "too many files are open",
   ENOENT: "there is no such file or folder",
@@ -41,23 +41,37 @@ const codeOf = (error: PlatformError): string | undefined => {
   return hasProperty(cause, "code") && typeof cause.code === "string" ? cause.code : undefined
 }
 
-/** What the system says about a path. */
+/** Converts an error of the file system to a `Storage` reason about a path. */
 export const refusal = (path: string) => (error: PlatformError): Storage => {
   const code = codeOf(error)
   const problem = sentences[code ?? ""] ?? `the system refuses it (${code ?? error.reason._tag})`
   return new Storage({ path, problem, ...code === undefined ? {} : { code } })
 }
 
-const isAbsence = (error: PlatformError): boolean => {
+const isNotFound = (error: PlatformError): boolean => error.reason._tag === "NotFound"
+
+/** Returns true if a path does not exist, or cannot: a parent is a file, or its name is too long. */
+const isImpossible = (error: PlatformError): boolean => {
   const code = codeOf(error)
-  return error.reason._tag === "NotFound" || code === "ENOTDIR" || code === "ENAMETOOLONG"
+  return isNotFound(error) || code === "ENOTDIR" || code === "ENAMETOOLONG"
 }
+
+/**
+ * Runs an effect on a path. Returns `undefined` for errors that `isAbsence` accepts, and fails with `Storage` on
+ * others.
+ */
+export const orAbsent = <A, R>(
+  path: string,
+  effect: Effect.Effect<A, PlatformError, R>,
+  isAbsence: (error: PlatformError) => boolean = isNotFound
+): Effect.Effect<A | undefined, Storage, R> =>
+  Effect.catch(effect, (error) => isAbsence(error) ? Effect.undefined : Effect.fail(refusal(path)(error)))
 
 /** A file that is open for reading. */
 export interface OpenFile {
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number
-  /** The bytes from `offset` up to `end`, as often as wanted. */
+  /** Returns the bytes from `offset` up to `end`. It may be called and run any number of times. */
   readonly read: (offset: number, end: number) => Stream.Stream<Uint8Array, Storage>
 }
 
@@ -66,53 +80,53 @@ export interface Files {
   readonly root: string
   readonly join: (...parts: ReadonlyArray<string>) => string
   readonly dirname: (path: string) => string
-  /** A folder, and those above it up to the one that has the root. */
+  /** Returns a folder and its parents, up to the parent of the root. */
   readonly above: (folder: string) => ReadonlyArray<string>
-  /** What is there, if anything; of a link, what it leads to. */
+  /** Returns the metadata of a file or folder if it exists. Symbolic links are followed. */
   readonly stat: (path: string) => Effect.Effect<FileSystem.File.Info | undefined, Storage>
-  /** The names in a folder, of folders alone if asked for; none where there is no such folder. */
+  /** Returns the names in a folder, or only those of folders. The result is empty if the folder does not exist. */
   readonly list: (path: string, type?: "Directory") => Effect.Effect<ReadonlyArray<string>, Storage>
-  /** Opens a file, if it is there. */
+  /** Opens a file for reading if it exists. */
   readonly open: (path: string) => Effect.Effect<OpenFile | undefined, Storage, Scope.Scope>
-  /** Reads a file of at most `limit` bytes, if it is there. */
+  /** Reads a file if it exists. Fails with `ContentTooLarge` if it has more than `limit` bytes. */
   readonly read: (path: string, limit: number) => Effect.Effect<Uint8Array | undefined, ContentTooLarge | Storage>
-  /** Creates a file that must not be there yet, for writing. */
+  /** Creates a file for writing. Fails if it exists. */
   readonly create: (path: string) => Effect.Effect<FileSystem.File, Storage, Scope.Scope>
-  /** Opens a file that is there, for writing. */
+  /** Opens an existing file for writing. */
   readonly update: (path: string) => Effect.Effect<FileSystem.File, Storage, Scope.Scope>
-  /** Creates a file of these bytes; they are safe on disk by the end unless that does not matter. */
+  /** Creates a file with these bytes, and waits until they are on disk unless `isDurable` is false. */
   readonly write: (
     path: string,
     bytes: Uint8Array,
     options?: { readonly isDurable: boolean }
   ) => Effect.Effect<void, Storage>
   /**
-   * Creates a folder, and those above it, unless it is there, and tells whether it was not. One that was there before is
-   * taken to be there still.
+   * Creates a folder and its parents, and returns true if the folder did not exist. A folder that was seen before is
+   * assumed to exist until {@link forget} runs.
    */
   readonly makeFolder: (path: string) => Effect.Effect<boolean, Storage>
-  /** Takes nothing for granted any more. */
+  /** Discards what is known of folders, so that they are checked again. */
   readonly forget: Effect.Effect<void>
   readonly rename: (from: string, to: string) => Effect.Effect<void, Storage>
-  /** Puts a draft in the place of a file, if there is one. A link to the file stays, and so do its permissions. */
+  /** Moves a draft to a path, over a file if there is one. A link to the file and its permissions are preserved. */
   readonly replace: (draft: string, path: string) => Effect.Effect<void, Storage>
-  /** Gives a file a second name. A symbolic link is none. */
+  /** Creates a hard link. Fails if `from` is a symbolic link. */
   readonly link: (from: string, to: string) => Effect.Effect<void, Storage>
   readonly copy: (from: string, to: string) => Effect.Effect<void, Storage>
-  /** Says that a file is still in use. */
+  /** Sets the modification time of a file to the current time, which marks it as in use. */
   readonly touch: (path: string) => Effect.Effect<void, Storage>
-  /** Removes a file, and tells whether it was there. */
+  /** Removes a file, and returns true if it existed. */
   readonly remove: (path: string) => Effect.Effect<boolean, Storage>
-  /** Waits until what is in an open file is safe on disk. */
+  /** Waits until the content of an open file is on disk. */
   readonly sync: (path: string, file: FileSystem.File) => Effect.Effect<void, Storage>
-  /** Waits until what a folder lists is safe on disk, on systems that can tell. */
+  /** Waits until the entries of a folder are on disk. Does nothing on systems that cannot sync folders. */
   readonly syncFolder: (path: string) => Effect.Effect<void, Storage>
 }
 
-/** Of one read from a file, in bytes. */
+/** Size of one read from a file, in bytes. */
 const pieceSize = 512 * 1024
 
-/** Reads an open file, counting from `base` on. */
+/** Reads an open file. Offsets are relative to `base`. */
 export const readFrom = (path: string, file: FileSystem.File, base: number = 0): OpenFile["read"] => (offset, end) =>
   Stream.paginate(offset, (position) => {
     if (position >= end) return Effect.succeed([[], Option.none()])
@@ -129,13 +143,16 @@ export const readFrom = (path: string, file: FileSystem.File, base: number = 0):
     )
   })
 
-/** Bytes in memory, as if they were a file. */
+/** Returns bytes in memory as an open file. */
 export const ofBytes = (bytes: Uint8Array): OpenFile => ({
   size: bytes.length,
   read: (offset, end) => offset < end ? Stream.succeed(bytes.subarray(offset, end)) : Stream.empty
 })
 
-/** Gives a draft the owner, as far as the system permits that, and the permissions of the file that it replaces. */
+/**
+ * Copies the owner and the permissions of a file to the draft that replaces it. The owner stays unchanged if the system
+ * does not permit changing it.
+ */
 export const keepPermissions = Effect.fnUntraced(function*(draft: string, { gid, mode, uid }: FileSystem.File.Info) {
   const fs = yield* FileSystem.FileSystem
   const owner = Option.all({ uid, gid })
@@ -144,8 +161,8 @@ export const keepPermissions = Effect.fnUntraced(function*(draft: string, { gid,
 })
 
 /**
- * Makes the files below a folder. The folder may be written in any way, because its path is resolved here, once:
- * everything else compares paths as text.
+ * Creates the operations on files below a folder. The path of the folder is resolved here once, because everything else
+ * compares paths as text.
  */
 export const make = Effect.fnUntraced(function*(
   folder: string,
@@ -156,8 +173,7 @@ export const make = Effect.fnUntraced(function*(
   const root = path.resolve(folder)
 
   const refused = <A, R>(at: string, effect: Effect.Effect<A, PlatformError, R>) => Effect.mapError(effect, refusal(at))
-  const ifThere = <A, R>(at: string, effect: Effect.Effect<A, PlatformError, R>) =>
-    Effect.catch(effect, (error) => isAbsence(error) ? Effect.undefined : Effect.fail(refusal(at)(error)))
+  const ifThere = <A, R>(at: string, effect: Effect.Effect<A, PlatformError, R>) => orAbsent(at, effect, isImpossible)
 
   // -- staying inside -------------------------------------------------------------------------------------------------
 
@@ -174,7 +190,7 @@ export const make = Effect.fnUntraced(function*(
     return true
   })
 
-  /** Is the folder there, and inside? */
+  /** Returns true if the folder exists. Fails if it is outside of the root. */
   const checkFolder = (folder: string): Effect.Effect<boolean, Storage> =>
     insideFolders.has(folder)
       ? Effect.succeed(true)
@@ -237,13 +253,13 @@ export const make = Effect.fnUntraced(function*(
     Effect.scoped(Effect.gen(function*() {
       const file = yield* opened("wx")(at)
       yield* Effect.gen(function*() {
-        // a write that goes on while its file is closed could end up in another one
+        // not interruptible: a write that continues after its file is closed could reach another file
         yield* Effect.uninterruptible(refused(at, file.writeAll(bytes)))
         if (isDurable) yield* sync(at, file)
       }).pipe(Effect.onError(() => Effect.ignore(remove(at))))
     }))
 
-  // one by one, so that none is made behind a link that leads out
+  // each folder after its parent, so that none is created through a link that leads out of the root
   const makeFolder: Files["makeFolder"] = Effect.fnUntraced(function*(at) {
     if (yield* checkFolder(at)) return false
     if (at !== root) yield* makeFolder(path.dirname(at))

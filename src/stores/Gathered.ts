@@ -1,8 +1,8 @@
 /**
- * Bytes in memory that come in pieces, however small. They take less than twice their size.
+ * A buffer for bytes that arrive in pieces of any size. It takes less than twice their size in memory.
  */
 
-/** Sizes of the blocks that small pieces are gathered in, in bytes. */
+/** Minimum and maximum size of the blocks that small pieces are copied to, in bytes. */
 const smallestBlock = 1024
 const largestBlock = 1024 * 1024
 

@@ -5,11 +5,11 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { type ContentTooLarge, Storage } from "../RegistryError.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
-import * as LayoutIndex from "./LayoutIndex.ts"
+import * as LayoutIndexText from "./LayoutIndexText.ts"
 import * as LayoutReader from "./LayoutReader.ts"
 import type { TarFile } from "./TarFile.ts"
 
-/** Reads a file that must be there and make sense. */
+/** Reads and decodes a file. Fails if it is missing, larger than `limit` bytes, or cannot be decoded. */
 export const readText = <A>(
   tar: TarFile,
   name: string,
@@ -23,7 +23,7 @@ export const readText = <A>(
     return yield* Effect.mapError(Effect.fromResult(decode(bytes)), broken)
   })
 
-/** The layout in an archive. */
+/** Opens the layout in an archive. */
 export const make = Effect.fnUntraced(
   function*(tar: TarFile): Effect.fn.Return<LayoutReader.Layout, Storage | ContentTooLarge> {
     yield* readText(tar, "oci-layout", LayoutFormat.markerLimit, LayoutFormat.checkMarker)
@@ -31,7 +31,7 @@ export const make = Effect.fnUntraced(
       tar,
       "index.json",
       LayoutFormat.indexLimit,
-      (bytes) => Result.flatMap(LayoutFormat.decodeText(bytes), LayoutIndex.parse)
+      (bytes) => Result.flatMap(LayoutFormat.decodeText(bytes), LayoutIndexText.parse)
     )
     return LayoutReader.make({
       index: Effect.succeed(index),

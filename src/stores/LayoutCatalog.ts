@@ -1,50 +1,52 @@
 /**
- * Which manifests a layout has, and which of them refer to which: those that its index lists, and those that they
+ * The manifests of a layout and their relations. A layout has the manifests that its index lists, and those that they
  * contain.
  *
- * A manifest is read once, because its content never changes. What follows from the index is kept, and brought up to
- * date by what changed in it, so that the work for a change does not grow with the index. Only image indexes are read
- * to know what is contained; all manifests are read to list referrers.
+ * A manifest is read once, because its content never changes. The relations are kept in memory and updated from the
+ * differences of two indexes, so that the work for a change does not grow with the index. Only image indexes are read
+ * to find contained manifests. All manifests are read to list referrers.
  */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
+import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
+import * as LargeManifest from "../LargeManifest.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Reason } from "../RegistryError.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
+import * as Steps from "./Steps.ts"
 
-/** What a manifest has to do with others. */
+/** The relations of a manifest. */
 interface Node {
   readonly mediaType: string
   readonly children: ReadonlyArray<Descriptor>
-  readonly subject?: Digest
-  /** How it is listed among the referrers of its subject. */
-  readonly referrer?: Descriptor
+  readonly subject?: Digest | undefined
+  /** Its descriptor in the list of referrers of its subject. */
+  readonly referrer?: Descriptor | undefined
 }
 
 export interface Catalog {
-  /** The manifest of a digest, if the index lists it, or another manifest that contains it. */
+  /** Returns the manifest of a digest if the index lists it, or a manifest of the layout contains it. */
   readonly find: (
     index: LayoutIndex.LayoutIndex,
     digest: Digest
   ) => Effect.Effect<Descriptor | undefined, Reason>
-  /**
-   * Returns a function for the manifests that contain a manifest, among those that are listed or contained themselves.
-   */
+  /** Returns a function that returns the manifests of the layout that contain a manifest. */
   readonly parents: (
     index: LayoutIndex.LayoutIndex
   ) => Effect.Effect<(digest: Digest) => ReadonlyArray<Digest>, Reason>
-  /** The manifests that this one contains. */
+  /** Returns the manifests that a manifest contains. */
   readonly childrenOf: (descriptor: Descriptor) => Effect.Effect<ReadonlyArray<Descriptor>, Reason>
-  /** The manifests whose subject this is. */
+  /** Returns the manifests of the layout with this subject. */
   readonly referrers: (
     index: LayoutIndex.LayoutIndex,
     subject: Digest
   ) => Effect.Effect<ReadonlyArray<Descriptor>, Reason>
-  /** Keeps what is known of a manifest that was written. */
+  /** Records the relations of a manifest that was written. */
   readonly remember: (descriptor: Descriptor, manifest: Manifest.Manifest | undefined) => void
 }
 
@@ -59,7 +61,7 @@ const nodeOf = (descriptor: Descriptor, manifest: Manifest.Manifest | undefined)
   }
 }
 
-/** A map of maps, without empty ones. */
+/** A map of maps. None of the inner maps is empty. */
 type Relation = Map<Digest, Map<Digest, Descriptor>>
 
 const relate = (relation: Relation, from: Digest, to: Digest, descriptor: Descriptor) => {
@@ -77,36 +79,35 @@ const unrelate = (relation: Relation, from: Digest, to: Digest) => {
 /** Number of manifests whose relations are changed without a pause. */
 const manifestsAtATime = 500
 
-/** Returns all items of a generator, with pauses. */
-const inSteps = Effect.fnUntraced(function*<A>(items: Iterable<A>) {
-  const all: Array<A> = []
-  for (const item of items) {
-    all.push(item)
-    if (all.length % manifestsAtATime === 0) yield* Effect.yieldNow
-  }
-  return all
-})
+/** Size above which manifests are decoded one at a time, in bytes, because each takes much memory meanwhile. */
+const largeSize = 512 * 1024
 
 /**
- * Which manifests are there by an index, what they contain and what they refer to. A manifest is there if it is listed,
- * or contained in one that is there.
+ * Time in which a missing manifest is not read again, in milliseconds, because an index may contain very many of them.
+ */
+const absenceTimeToLive = Duration.toMillis("10 seconds")
+
+/**
+ * Creates the graph of the manifests of an index, with their children and subjects. A manifest is in the graph if it is
+ * listed, or contained in a manifest of the graph.
  */
 const makeGraph = (nodes: Map<Digest, Node>) => {
   let index = LayoutIndex.empty
   const there = new Map<Digest, Descriptor>()
-  /** By a child, the parents, with the descriptor of the child. */
+  /** Parents of each child, with the descriptor of the child. */
   const parents: Relation = new Map()
-  /** By a subject, the referrers. */
+  /** Referrers of each subject. */
   const referrers: Relation = new Map()
-  /** Manifests that are there and have not been read, or were missing. */
+  /** Manifests of the graph that were not read yet, or were missing. */
   const unread = { indexes: new Map<Digest, Descriptor>(), others: new Map<Digest, Descriptor>() }
   const unreadLike = ({ mediaType }: Descriptor) => MediaType.isIndex(mediaType) ? unread.indexes : unread.others
 
-  /** Adds manifests that are there now, and what they contain. */
-  const enter = (descriptors: ReadonlyArray<Descriptor>) => {
+  /** Adds manifests and their descendants. */
+  const enter = function*(descriptors: ReadonlyArray<Descriptor>): Generator<void> {
     const open = [...descriptors]
-    // a list that grows while it is walked
+    // the list grows during the iteration
     for (const descriptor of open) {
+      yield
       const { digest } = descriptor
       const isUnread = unreadLike(descriptor).has(digest)
       if (there.has(digest) && !isUnread) continue
@@ -121,13 +122,14 @@ const makeGraph = (nodes: Map<Digest, Node>) => {
         relate(referrers, node.subject, digest, node.referrer)
       }
       for (const child of node.children) {
+        yield
         relate(parents, child.digest, digest, child)
         open.push(child)
       }
     }
   }
 
-  /** Removes manifests, and what they contain unless something else leads to it. */
+  /** Removes manifests, and their descendants that are neither listed nor contained in other manifests. */
   const leave = (digests: ReadonlyArray<Digest>) => {
     const open = [...digests]
     for (const digest of open) {
@@ -148,64 +150,84 @@ const makeGraph = (nodes: Map<Digest, Node>) => {
 
   return {
     unread,
-    enter,
+    enter: (descriptors: ReadonlyArray<Descriptor>) => Steps.run(enter(descriptors), manifestsAtATime),
     parentsOf: (digest: Digest) => parents.get(digest),
     referrersOf: (subject: Digest) => referrers.get(subject),
     has: (digest: Digest) => there.has(digest),
-    addedBy: (next: LayoutIndex.LayoutIndex) => inSteps(LayoutIndex.added(index, next)),
-    /** Brings all of it up to date with an index. */
+    addedBy: (next: LayoutIndex.LayoutIndex) => Steps.collect(LayoutIndex.added(index, next), manifestsAtATime),
+    /** Updates the graph to an index. */
     advance: Effect.fnUntraced(function*(next: LayoutIndex.LayoutIndex, added: ReadonlyArray<Descriptor>) {
-      const removed = yield* inSteps(LayoutIndex.added(next, index))
+      const removed = yield* Steps.collect(LayoutIndex.added(next, index), manifestsAtATime)
       index = next
-      for (let from = 0; from < added.length; from += manifestsAtATime) {
-        enter(added.slice(from, from + manifestsAtATime))
-        yield* Effect.yieldNow
-      }
-      for (let from = 0; from < removed.length; from += manifestsAtATime) {
-        for (const { digest, mediaType } of removed.slice(from, from + manifestsAtATime)) {
-          const left = LayoutIndex.find(next, digest) ?? parents.get(digest)?.values().next().value
-          if (left?.mediaType === mediaType) continue
-          leave([digest])
-          if (left !== undefined) enter([left])
-        }
-        yield* Effect.yieldNow
-      }
+      yield* Steps.run(enter(added), manifestsAtATime)
+      yield* Steps.forEach(removed, manifestsAtATime, ({ digest, mediaType }) => {
+        const left = LayoutIndex.find(next, digest) ?? parents.get(digest)?.values().next().value
+        if (left?.mediaType === mediaType) return
+        leave([digest])
+        // without a pause, because its descendants must not be absent meanwhile
+        if (left !== undefined) Steps.runSync(enter([left]))
+      })
     }, Effect.uninterruptible)
   }
 }
 
-/** Makes a catalog of manifests that are read by a function, which has nothing for those that are missing or broken. */
+/** Creates a catalog. `read` returns the bytes of a manifest, or `undefined` if it is missing or broken. */
 export const make = (options: {
   readonly read: (descriptor: Descriptor) => Effect.Effect<Uint8Array | undefined, Reason>
   readonly exists: (digest: Digest) => Effect.Effect<boolean, Reason>
 }): Catalog => {
   const nodes = new Map<Digest, Node>()
   const graph = makeGraph(nodes)
+  const largeOnes = Semaphore.makeUnsafe(1)
 
-  /** Reads a manifest, unless it is known. */
+  const decode = (mediaType: string, bytes: Uint8Array) => {
+    const decoded = Effect.option(LargeManifest.decode(mediaType, bytes))
+    return Effect.map(
+      bytes.length > largeSize ? largeOnes.withPermit(decoded) : decoded,
+      Option.getOrUndefined
+    )
+  }
+
+  /** Returns the relations of a manifest, which is read if it is not known. */
   const load = Effect.fnUntraced(function*(descriptor: Descriptor) {
     const { digest, mediaType } = descriptor
     const known = nodes.get(digest)
     if (known?.mediaType === mediaType) return known
     if (!MediaType.isManifest(mediaType)) return nodeOf(descriptor, undefined)
     const bytes = yield* options.read(descriptor)
-    return bytes === undefined
-      ? undefined
-      : nodeOf(descriptor, Result.getOrUndefined(Manifest.decode(mediaType, bytes)))
+    return bytes === undefined ? undefined : nodeOf(descriptor, yield* decode(mediaType, bytes))
   })
 
-  /** Reads manifests, and returns those that are known then. */
-  const loadAll = (descriptors: Iterable<Descriptor>) =>
-    Effect.forEach(descriptors, (descriptor) =>
-      Effect.map(load(descriptor), (node) => {
-        if (node === undefined) return []
-        nodes.set(descriptor.digest, node)
-        return [descriptor]
-      }), { concurrency: 8 }).pipe(Effect.map((found) => found.flat()))
+  const missing = { digests: new Set<Digest>(), since: 0 }
+
+  /** Reads manifests, except those that were missing a short time ago, and returns those that were found. */
+  const loadAll = Effect.fnUntraced(function*(descriptors: Iterable<Descriptor>) {
+    if ((yield* Clock.currentTimeMillis) - missing.since >= absenceTimeToLive) missing.digests.clear()
+    const before = missing.digests.size
+    const found: Array<Descriptor> = []
+    yield* Effect.forEach(
+      yield* Steps.collect(descriptors, manifestsAtATime),
+      Effect.fnUntraced(function*(descriptor) {
+        const { digest } = descriptor
+        if (missing.digests.has(digest) && !nodes.has(digest)) return
+        const node = yield* load(descriptor)
+        if (node === undefined) {
+          missing.digests.add(digest)
+          return
+        }
+        nodes.set(digest, node)
+        found.push(descriptor)
+      }),
+      { concurrency: 8, discard: true }
+    )
+    // after reading, because reading very many manifests may take longer than that
+    if (missing.digests.size > before) missing.since = yield* Clock.currentTimeMillis
+    return found
+  })
 
   const updating = Semaphore.makeUnsafe(1)
 
-  /** Reads the image indexes that an index leads to, and brings the graph up to date. */
+  /** Reads the image indexes below an index, and updates the graph. */
   const update = (index: LayoutIndex.LayoutIndex) =>
     updating.withPermit(Effect.gen(function*() {
       const added = yield* graph.addedBy(index)
@@ -214,22 +236,26 @@ export const make = (options: {
       while (open.length > 0) {
         const indexes = open.filter(({ digest, mediaType }) => MediaType.isIndex(mediaType) && !seen.has(digest))
         for (const { digest } of indexes) seen.add(digest)
-        const found = yield* loadAll(indexes)
-        open = found.flatMap(({ digest }) => nodes.get(digest)?.children ?? [])
+        open = []
+        yield* Steps.forEach(yield* loadAll(indexes), manifestsAtATime, ({ digest }) => {
+          for (const child of nodes.get(digest)?.children ?? []) {
+            if (MediaType.isIndex(child.mediaType)) open.push(child)
+          }
+        })
       }
       yield* graph.advance(index, added)
-      graph.enter(Array.from(graph.unread.indexes.values()).filter(({ digest }) => nodes.has(digest)))
+      yield* graph.enter(Array.from(graph.unread.indexes.values()).filter(({ digest }) => nodes.has(digest)))
     }))
 
   const reading = Semaphore.makeUnsafe(1)
 
-  /** Reads all manifests that have not been read. */
+  /** Reads all manifests of the graph that were not read yet. */
   const readAll = reading.withPermit(Effect.suspend(() => {
-    const known = loadAll(Array.from(graph.unread.others.values()))
-    return Effect.flatMap(known, (known) =>
-      updating.withPermit(Effect.sync(() => {
-        graph.enter(known.filter(({ digest }) => graph.has(digest)))
-      })))
+    const known = loadAll(graph.unread.others.values())
+    return Effect.flatMap(
+      known,
+      (known) => updating.withPermit(Effect.suspend(() => graph.enter(known.filter(({ digest }) => graph.has(digest)))))
+    )
   }))
 
   return {
@@ -244,7 +270,7 @@ export const make = (options: {
     referrers: Effect.fnUntraced(function*(index, subject) {
       yield* update(index)
       yield* readAll
-      // what is only contained may have been deleted without a change of the index
+      // a manifest that is not listed may have been deleted without a change of the index
       return yield* Effect.filter(
         graph.referrersOf(subject)?.values() ?? [],
         ({ digest }) => LayoutIndex.find(index, digest) !== undefined ? Effect.succeed(true) : options.exists(digest)

@@ -1,26 +1,26 @@
 /**
- * What the files of an image layout are called and contain (image-spec, `image-layout.md`).
+ * Names and contents of the files of an image layout (image-spec, `image-layout.md`).
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Digest from "../Digest.ts"
 
 /**
- * Largest size of an `index.json` that is read, in bytes. It is larger than what a push may make of it, so that a
- * folder which is full, or was filled by an earlier version, can be read and emptied.
+ * Maximum size of `index.json` when it is read, in bytes. It exceeds the limit of a push, so that a folder that is
+ * full, or was filled by an earlier version, can still be read and emptied.
  */
 export const indexLimit = 128 * 1024 * 1024
 
-/** Largest size of an `index.json` after a push, in bytes: some 280 000 entries with names of usual length. */
+/** Maximum size of `index.json` after a push, in bytes: some 280 000 entries with names of usual length. */
 export const pushLimit = 64 * 1024 * 1024
 
-/** Of an `oci-layout`, in bytes. */
+/** Maximum size of `oci-layout`, in bytes. */
 export const markerLimit = 10_000
 
 /** The content of `oci-layout`. */
 export const marker = `{"imageLayoutVersion":"1.0.0"}`
 
-/** The path of a blob within a layout. */
+/** Returns the path of a blob within a layout, as its parts. */
 export const blobPath = (digest: Digest.Digest): ReadonlyArray<string> => [
   "blobs",
   Digest.algorithm(digest),
@@ -38,7 +38,7 @@ const decodeWith = (
 export const decodeText = (bytes: Uint8Array): Result.Result<string, string> =>
   decodeWith(strictDecoder(), bytes, { stream: false })
 
-/** Creates a decoder of text that comes in pieces. */
+/** Creates a decoder of text that arrives in pieces. */
 export const textDecoder = (): {
   readonly push: (bytes: Uint8Array) => Result.Result<string, string>
   readonly end: () => Result.Result<string, string>
@@ -54,10 +54,10 @@ const decodeMarker = Schema.decodeUnknownResult(
   Schema.fromJsonString(Schema.Struct({ imageLayoutVersion: Schema.String }))
 )
 
-/** Says what is wrong with an `oci-layout`. */
+/** Fails with the problem of an `oci-layout` that does not declare version 1. */
 export const checkMarker = (bytes: Uint8Array): Result.Result<void, string> => {
   const decoded = Result.flatMap(decodeText(bytes), decodeMarker)
   return Result.isSuccess(decoded) && decoded.success.imageLayoutVersion.startsWith("1.")
     ? Result.void
-    : Result.fail("it does not say that this is an image layout, version 1")
+    : Result.fail("it does not declare an image layout of version 1")
 }

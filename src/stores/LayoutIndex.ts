@@ -1,57 +1,37 @@
 /**
- * The `index.json` of an image layout (image-spec, `image-layout.md`): which manifests it has, and what they are called.
+ * The entries of an `index.json` (image-spec, `image-layout.md`): which manifests a layout lists, and their names.
  *
- * The text is edited, not written anew: entries and fields of other tools stay as they are, to the byte. An entry that
- * makes no sense stays too, and is an error only to who asks for it by its tag.
+ * An index is immutable. It finds entries by tag and by digest without reading all of them.
  */
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import type { Descriptor } from "../Descriptor.ts"
-import * as Digest from "../Digest.ts"
-import * as JsonScan from "../JsonScan.ts"
+import type * as Digest from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
-import * as Reference from "../Reference.ts"
+import type * as Reference from "../Reference.ts"
 import { AmbiguousTag } from "../RegistryError.ts"
+import * as LayoutEntry from "./LayoutEntry.ts"
 import * as SortedMap from "./SortedMap.ts"
 
-/** What the manifest is called: a tag, or a whole reference with one. */
-const refName = "org.opencontainers.image.ref.name"
-/** What containerd and docker call it: a whole reference. */
-const containerName = "io.containerd.image.name"
+type Entry = LayoutEntry.LayoutEntry
 
 /** Maximum number of images that an error about an ambiguous tag lists. */
 const candidateLimit = 10
 
-/** Maximum number of entries of one tag that are looked at to find those. */
+/** Maximum number of entries of one tag that are searched for those images. */
 const sameTagLimit = 1000
 
-type Fields = Readonly<Record<string, unknown>>
-
-export interface Entry {
-  /** Its text in the file, with the space around it. */
-  readonly text: string
-  /** Length of the text in UTF-8, in bytes. */
-  readonly bytes: number
-  /** Type, digest and size; or what is wrong with them. */
-  readonly descriptor: Result.Result<Descriptor, string>
-  /** The tag it answers to. */
-  readonly tag: Reference.Tag | undefined
-  /** Is the tag all of its name? */
-  readonly isExact: boolean
-  /** True if it has no other fields than type, digest and size. */
-  readonly isPlain: boolean
-}
-
-/** A number that orders the entries as the file does. It stays the same while an entry is edited. */
+/** Number that orders the entries as in the file. It stays the same when an entry is edited. */
 type Place = number
 
 type Places = SortedMap.SortedMap<string, Place>
 
 export interface LayoutIndex {
+  /** Text before the entries. */
   readonly before: string
   readonly entries: SortedMap.SortedMap<Place, Entry>
+  /** Text after the entries. */
   readonly after: string
-  /** What stands before an entry. */
+  /** Space before each new entry. */
   readonly space: string
   /** Places of the entries with a tag, by the tag. */
   readonly tagged: Places
@@ -62,68 +42,22 @@ export interface LayoutIndex {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// entries
-// ---------------------------------------------------------------------------------------------------------------------
-
-const decodeDescriptor = Schema.decodeUnknownResult(Schema.Struct({
-  mediaType: Schema.String,
-  digest: Digest.Digest,
-  size: Schema.Natural
-}))
-
-const isObject = (u: unknown): u is Fields => typeof u === "object" && u !== null && !Array.isArray(u)
-
-const annotationsOf = (fields: Fields): Fields => isObject(fields["annotations"]) ? fields["annotations"] : {}
-
-/** A name is a tag, or a reference that has one: `1.0`, as most tools write it, or `docker.io/library/app:1.0`. */
-const tagOf = (name: unknown): Pick<Entry, "tag" | "isExact"> => {
-  if (typeof name !== "string") return { tag: undefined, isExact: false }
-  if (isTag(name)) return { tag: name, isExact: true }
-  return { tag: Result.getOrUndefined(Reference.parseRelative(name))?.tag, isExact: false }
-}
-
-const isTag = Schema.is(Reference.Tag)
-
-const encoder = new TextEncoder()
-const bytesOf = (text: string): number => encoder.encode(text).length
-
-const isPlainField = (key: string): boolean => key === "mediaType" || key === "digest" || key === "size"
-
-const makeEntry = (text: string, value: unknown): Entry => {
-  const fields = isObject(value) ? value : {}
-  return {
-    text,
-    bytes: bytesOf(text),
-    descriptor: Result.mapError(decodeDescriptor(value), ({ message }) => message.slice(0, 300)),
-    isPlain: Object.keys(fields).every(isPlainField),
-    ...tagOf(annotationsOf(fields)[refName])
-  }
-}
-
-const written = ({ space }: Pick<LayoutIndex, "space">, fields: Fields): Entry =>
-  makeEntry(space + JSON.stringify(fields), fields)
-
-const fieldsOf = ({ text }: Entry): Fields => {
-  const value: unknown = JSON.parse(text)
-  return isObject(value) ? value : {}
-}
-
-const digestOf = ({ descriptor }: Entry): Digest.Digest | undefined => Result.getOrUndefined(descriptor)?.digest
-
-// ---------------------------------------------------------------------------------------------------------------------
-// where entries are
+// places of entries
 // ---------------------------------------------------------------------------------------------------------------------
 
 const keyOf = (name: string, isSecond: boolean, place: Place): string =>
   `${name} ${isSecond ? 1 : 0}${`${place}`.padStart(12, "0")}`
 
-/** Under a tag, entries that are called exactly that come first; no character of a tag sorts before the space. */
+/**
+ * Returns the key of an entry under its tag. Entries whose name is the tag alone sort first. Keys of one tag are
+ * adjacent, because no character of a tag sorts before the space.
+ */
 const tagKey = ({ isExact, tag }: Entry, place: Place): string | undefined =>
   tag === undefined ? undefined : keyOf(tag, !isExact, place)
 
-/** Under a digest, entries without a tag come first. */
+/** Returns the key of an entry under its digest. Entries without a tag sort first. */
 const digestKey = (entry: Entry, place: Place): string | undefined => {
-  const digest = digestOf(entry)
+  const digest = LayoutEntry.digestOf(entry)
   return digest === undefined ? undefined : keyOf(digest, entry.tag !== undefined, place)
 }
 
@@ -158,7 +92,7 @@ const removed = (self: LayoutIndex, place: Place): LayoutIndex => {
   }
 }
 
-/** Puts an entry in a place that has none. */
+/** Inserts an entry at a free place. */
 const inserted = (self: LayoutIndex, place: Place, entry: Entry): LayoutIndex => ({
   ...self,
   entries: SortedMap.set(self.entries, place, entry),
@@ -173,8 +107,17 @@ const replaced = (self: LayoutIndex, place: Place, entry: Entry): LayoutIndex =>
 const appended = (self: LayoutIndex, entry: Entry): LayoutIndex =>
   inserted(self, (SortedMap.lastKey(self.entries) ?? 0) + 1, entry)
 
-/** Collects the entries of an index. */
-const builder = () => {
+/** Collects the entries of an index, without a copy for each entry. */
+export interface Builder {
+  /** Returns the number of entries. */
+  readonly count: () => number
+  readonly add: (entry: Entry) => void
+  /** Returns the entries. The builder must not be used after that. */
+  readonly build: () => Pick<LayoutIndex, "entries" | "tagged" | "listed" | "bytes">
+}
+
+/** Creates a builder. */
+export const builder = (): Builder => {
   const entries = SortedMap.builder<Place, Entry>()
   const tagged = SortedMap.builder<string, Place>()
   const listed = SortedMap.builder<string, Place>()
@@ -203,11 +146,8 @@ const at = (
   return place === undefined || entry === undefined ? undefined : { place, entry }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
-// reading
-// ---------------------------------------------------------------------------------------------------------------------
-
-const makeEmpty = (before: string, after: string, space: string): LayoutIndex => ({
+/** Creates an index without entries from the texts around them. */
+export const makeEmpty = (before: string, after: string, space: string): LayoutIndex => ({
   before,
   entries: SortedMap.empty(),
   after,
@@ -224,154 +164,20 @@ export const empty: LayoutIndex = makeEmpty(
   ""
 )
 
-const parseJson = (json: string): Result.Result<unknown, unknown> => Result.try((): unknown => JSON.parse(json))
-
-/** Largest length of the space that is repeated before each new entry. */
-const spaceLimit = 100
-
-/** Number of entries that are read without a pause. */
-const entriesAtATime = 200
-
-interface List {
-  readonly index: LayoutIndex
-  /** Where the list ends, after its bracket. */
-  readonly end: number
-}
-
-/** Reads a list of entries that begins here, if it is JSON. */
-const parseList = function*(json: string, start: number): Generator<void, List | undefined> {
-  const before = json.slice(0, start + 1)
-  const first = JsonScan.endOfSpace(json, start + 1)
-  if (json[first] === "]") return { index: makeEmpty(before, json.slice(start + 1), ""), end: first + 1 }
-  const entries = builder()
-  let from = start + 1
-  while (true) {
-    const end = JsonScan.endOfValue(json, JsonScan.endOfSpace(json, from))
-    const next = JsonScan.endOfSpace(json, end)
-    const isLast = json[next] !== ","
-    // what stands after an entry belongs to it, unless it is the last
-    const text = json.slice(from, isLast ? end : next)
-    const value = parseJson(text)
-    if (Result.isFailure(value) || isLast && json[next] !== "]") return undefined
-    entries.add(makeEntry(text, value.success))
-    if (isLast) {
-      const space = json.slice(start + 1, first)
-      const empty = makeEmpty(before, json.slice(end), space.length > spaceLimit ? "" : space)
-      return { index: { ...empty, ...entries.build() }, end: next + 1 }
-    }
-    from = next + 1
-    if (entries.count() % entriesAtATime === 0) yield
-  }
-}
-
-interface Field {
-  /** Undefined if it is not JSON. */
-  readonly name: unknown
-  /** Where the value begins. */
-  readonly start: number
-}
-
-/** Reads the name of a field that begins here. */
-const parseName = (json: string, start: number): Field | undefined => {
-  const end = JsonScan.endOfString(json, start)
-  const name = parseJson(json.slice(start, end))
-  const colon = JsonScan.endOfSpace(json, end)
-  return Result.isFailure(name) || typeof name.success !== "string" || json[colon] !== ":"
-    ? undefined
-    : { name: name.success, start: JsonScan.endOfSpace(json, colon + 1) }
-}
-
-const notJson = Result.fail("it is not JSON")
-
-/** Reads an index in steps, or says what is wrong with it. */
-export const parsing = function*(json: string): Generator<void, Result.Result<LayoutIndex, string>> {
-  const start = JsonScan.endOfSpace(json, 0)
-  if (json[start] !== "{") return Result.isSuccess(parseJson(json)) ? Result.fail("it is not a JSON object") : notJson
-  let found: Result.Result<LayoutIndex, string> | undefined
-  let at = JsonScan.endOfSpace(json, start + 1)
-  let isMore = json[at] !== "}"
-  while (isMore) {
-    const field = parseName(json, at)
-    if (field === undefined) return notJson
-    const isList = field.name === "manifests" && json[field.start] === "["
-    const list = isList ? yield* parseList(json, field.start) : undefined
-    const end = list?.end ?? JsonScan.endOfValue(json, field.start)
-    const value = isList ? undefined : parseJson(json.slice(field.start, end))
-    if (isList ? list === undefined : value === undefined || Result.isFailure(value)) return notJson
-    // of fields of the same name the last one counts, to JSON.parse too
-    if (list !== undefined) found = Result.succeed(list.index)
-    else if (field.name === "manifests") {
-      found = json.startsWith("null", field.start) ? undefined : Result.fail("its manifests are not a list")
-    }
-    at = JsonScan.endOfSpace(json, end)
-    isMore = json[at] === ","
-    if (isMore) at = JsonScan.endOfSpace(json, at + 1)
-  }
-  return json[at] === "}" && JsonScan.endOfSpace(json, at + 1) === json.length ? found ?? withoutList(json) : notJson
-}
-
-/** Go writes null for an empty list. */
-const withoutList = (json: string): Result.Result<LayoutIndex, string> => {
-  const value = Result.getOrUndefined(parseJson(json))
-  const { manifests: _, ...rest } = isObject(value) ? value : {}
-  return Result.succeed(makeEmpty(JSON.stringify({ ...rest, manifests: [] }).slice(0, -2), "]}", ""))
-}
-
-/** Reads an index, or says what is wrong with it. */
-export const parse = (json: string): Result.Result<LayoutIndex, string> => {
-  const steps = parsing(json)
-  let step = steps.next()
-  while (step.done !== true) step = steps.next()
-  return step.value
-}
-
-/** Length of the pieces that an index is written in, in characters. */
-const pieceLength = 256 * 1024
-
-/** Returns the text of an index in pieces. */
-export const pieces = function*(self: LayoutIndex): Generator<string> {
-  let piece = self.before
-  let separator = ""
-  for (const [, { text }] of SortedMap.entries(self.entries)) {
-    piece += separator + text
-    separator = ","
-    if (piece.length < pieceLength) continue
-    yield piece
-    piece = ""
-  }
-  yield piece + self.after
-}
-
-/** Returns the text of an index. */
-export const format = (self: LayoutIndex): string => Array.from(pieces(self)).join("")
-
 /** Returns the length of the text of an index in UTF-8, in bytes. */
 export const size = ({ after, before, bytes, entries }: LayoutIndex): number =>
-  bytesOf(before) + bytes + Math.max(0, entries.size - 1) + bytesOf(after)
+  LayoutEntry.bytesOf(before) + bytes + Math.max(0, entries.size - 1) + LayoutEntry.bytesOf(after)
 
 // ---------------------------------------------------------------------------------------------------------------------
-// asking
+// reading
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** What a tag names first: what is called exactly that, or else what stands first. */
+/** Returns the first entry of a tag: one whose name is the tag alone, or else the first in the file. */
 const byTag = (self: LayoutIndex, tag: Reference.Tag) => at(self, firstPlace(self.tagged, `${tag} `))
 
-/** The names of an entry, the longest kind first. BuildKit separates several of them by commas. */
-const namesIn = (entry: Entry): ReadonlyArray<string> => {
-  const { [containerName]: long, [refName]: short } = annotationsOf(fieldsOf(entry))
-  const names = [long, short].flatMap((name) => typeof name === "string" ? name.split(",") : [])
-  return Array.from(new Set(names.map((name) => name.trim()).filter((name) => name !== "")))
-}
-
-/** Returns true if two entries are of different content, as far as both make sense. */
-const isAnother = (entry: Entry, other: Entry): boolean => {
-  const [one, two] = [digestOf(entry), digestOf(other)]
-  return one !== undefined && two !== undefined && one !== two
-}
-
 /**
- * Everything that a tag names: the entries that are called exactly that, or else those whose name has the tag. There is
- * one entry for each digest, so that more than one make the tag ambiguous.
+ * Returns the entries that a tag names: those whose name is the tag alone, or else those whose name contains it. There
+ * is one entry for each digest, so that more than one entry makes the tag ambiguous.
  */
 const candidatesOf = (self: LayoutIndex, tag: Reference.Tag): ReadonlyArray<Entry> => {
   const found: Array<Entry> = []
@@ -381,28 +187,28 @@ const candidatesOf = (self: LayoutIndex, tag: Reference.Tag): ReadonlyArray<Entr
     const [first] = found
     if (entry === undefined || ++seen > sameTagLimit || found.length === candidateLimit) break
     if (first !== undefined && first.isExact !== entry.isExact) break
-    if (found.every((other) => isAnother(entry, other))) found.push(entry)
+    if (found.every((other) => LayoutEntry.isAnother(entry, other))) found.push(entry)
   }
   return found
 }
 
-/** All manifests that a tag names, with their full names, if it names several. */
+/** Returns an error with all manifests that a tag names, and their full names, if it names several. */
 export const ambiguity = (self: LayoutIndex, tag: Reference.Tag): AmbiguousTag | undefined => {
   const entries = candidatesOf(self, tag)
   return entries.length < 2 ? undefined : new AmbiguousTag({
     tag,
     candidates: entries.flatMap((entry) => {
-      const digest = digestOf(entry)
-      const [name] = namesIn(entry)
+      const digest = LayoutEntry.digestOf(entry)
+      const [name] = LayoutEntry.namesOf(entry)
       return digest === undefined ? [] : [{ digest, ...name === undefined ? {} : { name } }]
     })
   })
 }
 
-/** Returns true if a tag is there. */
+/** Returns true if a tag exists. */
 export const hasTag = (self: LayoutIndex, tag: Reference.Tag): boolean => byTag(self, tag) !== undefined
 
-/** What a tag names, if anything; or what is wrong with the entry that it names. */
+/** Returns the manifest that a tag names, if any. Fails if the tag is ambiguous, or its entry is not valid. */
 export const resolve = (
   self: LayoutIndex,
   tag: Reference.Tag
@@ -413,14 +219,14 @@ export const resolve = (
     : Result.fail(ambiguous)
 }
 
-/** What is listed under a digest, with a tag or without. */
+/** Returns the descriptor that is listed under a digest, with a tag or without. */
 export const find = (self: LayoutIndex, digest: Digest.Digest): Descriptor | undefined => {
   const [free, tagged] = [firstPlace(self.listed, `${digest} 0`), firstPlace(self.listed, `${digest} 1`)]
   const found = at(self, Math.min(free ?? Infinity, tagged ?? Infinity))
   return found === undefined ? undefined : Result.getOrUndefined(found.entry.descriptor)
 }
 
-/** Everything that is listed and makes sense, once each. */
+/** Returns all listed manifests, once each. Entries that are not valid are ignored. */
 export const roots = (self: LayoutIndex): ReadonlyArray<Descriptor> => {
   const found = new Map<Digest.Digest, Descriptor>()
   for (const [, { descriptor }] of SortedMap.entries(self.entries)) {
@@ -443,15 +249,15 @@ export const added = function*(before: LayoutIndex, after: LayoutIndex): Generat
 /** A manifest, and one of its names. */
 export interface Named {
   readonly descriptor: Descriptor
-  /** Whole reference or tag, as the tool that wrote the index has put it there. */
+  /** Full reference or tag, as the tool that wrote the index named it. */
   readonly name: string
 }
 
-/** Every name in the index, of what makes sense, with the manifest that has it. */
+/** Returns every name in the index with its manifest. Entries that are not valid are ignored. */
 export const named = (self: LayoutIndex): ReadonlyArray<Named> =>
   Array.from(SortedMap.entries(self.entries)).flatMap(([, entry]) => {
     const descriptor = Result.getOrUndefined(entry.descriptor)
-    return descriptor === undefined ? [] : namesIn(entry).map((name) => ({ descriptor, name }))
+    return descriptor === undefined ? [] : LayoutEntry.namesOf(entry).map((name) => ({ descriptor, name }))
   })
 
 /** Returns all tags after a name, in order. */
@@ -470,92 +276,79 @@ export const tags = function*(self: LayoutIndex, after: string = ""): Generator<
 // changing
 // ---------------------------------------------------------------------------------------------------------------------
 
-const namesOf = (fields: Fields): Fields =>
-  Object.fromEntries(
-    Object.entries(annotationsOf(fields)).filter(([key]) => key === refName || key === containerName)
-  )
-
-const withAnnotations = (self: LayoutIndex, fields: Fields, annotations: Fields): Entry => {
-  const { annotations: _, ...others } = fields
-  return written(self, Object.keys(annotations).length === 0 ? others : { ...others, annotations })
-}
-
-const withoutName = (self: LayoutIndex, entry: Entry): Entry => {
-  const fields = fieldsOf(entry)
-  const { [refName]: _, [containerName]: __, ...annotations } = annotationsOf(fields)
-  return withAnnotations(self, fields, annotations)
-}
-
-/** Returns true if an entry says no more than its descriptor, and another one has that digest as well. */
+/**
+ * Returns true if an entry has nothing but its descriptor, and another entry that `isOther` accepts has the same
+ * digest.
+ */
 const isRedundant = (self: LayoutIndex, entry: Entry, isOther: (place: Place) => boolean): boolean => {
-  const digest = digestOf(entry)
+  const digest = LayoutEntry.digestOf(entry)
   if (digest === undefined || !entry.isPlain) return false
   for (const place of placesOf(self.listed, digest)) if (isOther(place)) return true
   return false
 }
 
-const plain = ({ digest, mediaType, size }: Descriptor) => ({ mediaType, digest, size })
-
-/** Changes the type of entries of a digest, of at most `most` entries. */
+/** Changes the media type of at most `most` entries of a digest. */
 export const retype = (self: LayoutIndex, { digest, mediaType }: Descriptor, most: number = Infinity): LayoutIndex => {
   let index = self
   let count = 0
   for (const place of placesOf(self.listed, digest)) {
     const entry = SortedMap.get(self.entries, place)
     if (entry === undefined || Result.getOrUndefined(entry.descriptor)?.mediaType === mediaType) continue
-    index = replaced(index, place, written(self, { ...fieldsOf(entry), mediaType }))
+    index = replaced(index, place, LayoutEntry.fromFields(self.space, { ...LayoutEntry.fieldsOf(entry), mediaType }))
     if (++count >= most) break
   }
   return index
 }
 
-/** Makes an index of manifests and the names that they have. */
+/** Creates an index of manifests and their names. */
 export const make = (
-  manifests: ReadonlyArray<{ readonly descriptor: Descriptor; readonly tag?: Reference.Tag; readonly name?: string }>
+  manifests: ReadonlyArray<
+    { readonly descriptor: Descriptor; readonly tag?: Reference.Tag | undefined; readonly name?: string | undefined }
+  >
 ): LayoutIndex => {
   const entries = builder()
   for (const { descriptor, name, tag } of manifests) {
-    const annotations = tag === undefined ? {} : { annotations: { [refName]: tag, [containerName]: name } }
-    entries.add(written(empty, { ...plain(descriptor), ...annotations }))
+    const names = tag === undefined ? {} : LayoutEntry.tagAnnotations(tag, name)
+    entries.add(LayoutEntry.named(empty.space, LayoutEntry.plain(descriptor), names))
   }
   return { ...empty, ...entries.build() }
 }
 
-/** Lists a manifest, unless it is. Of two types for the same bytes the later one counts. */
+/** Adds an entry for a manifest unless it has one. If the entry has another media type, the later type is kept. */
 export const add = (self: LayoutIndex, descriptor: Descriptor): LayoutIndex =>
   find(self, descriptor.digest) === undefined
-    ? appended(self, written(self, plain(descriptor)))
+    ? appended(self, LayoutEntry.fromFields(self.space, LayoutEntry.plain(descriptor)))
     : retype(self, descriptor)
 
 /**
- * Points a tag at a manifest. The whole name of what had the tag moves along, as containerd and skopeo may have written
- * it; what had it stays listed.
+ * Points a tag at a manifest. The full name of the entry that had the tag moves with the tag, because containerd and
+ * skopeo write full references. The manifest that had the tag stays listed.
  */
 export const point = (self: LayoutIndex, tag: Reference.Tag, descriptor: Descriptor): LayoutIndex => {
   const current = byTag(self, tag)
-  if (current !== undefined && digestOf(current.entry) === descriptor.digest) return self
-  const names = current === undefined ? { [refName]: tag } : namesOf(fieldsOf(current.entry))
+  if (current !== undefined && LayoutEntry.digestOf(current.entry) === descriptor.digest) return self
+  const names = current === undefined ? LayoutEntry.tagAnnotations(tag) : LayoutEntry.nameAnnotations(current.entry)
   const free = at(self, firstPlace(self.listed, `${descriptor.digest} 0`))
-  const fields = free === undefined ? plain(descriptor) : fieldsOf(free.entry)
-  const named = withAnnotations(self, fields, { ...annotationsOf(fields), ...names })
+  const fields = free === undefined ? LayoutEntry.plain(descriptor) : LayoutEntry.fieldsOf(free.entry)
+  const named = LayoutEntry.named(self.space, fields, names)
   if (current === undefined) {
     return free === undefined ? appended(self, named) : replaced(self, free.place, named)
   }
   const others = free === undefined ? self : removed(self, free.place)
-  const left = withoutName(self, current.entry)
+  const left = LayoutEntry.withoutName(self.space, current.entry)
   const pointed = replaced(others, current.place, named)
   return isRedundant(others, left, (place) => place !== current.place) ? pointed : appended(pointed, left)
 }
 
-/** Removes a tag. What it named stays listed. */
+/** Removes a tag. The manifests that it named stay listed. */
 export const withoutTag = (self: LayoutIndex, tag: Reference.Tag): LayoutIndex => {
   const pending = new Set(Array.from(placesOf(self.tagged, tag)).sort((a, b) => a - b))
   let index = self
   for (const place of pending) {
     const entry = SortedMap.get(self.entries, place)
     if (entry === undefined) continue
-    const left = withoutName(self, entry)
-    // a set may be changed while it is read; those before are done
+    const left = LayoutEntry.withoutName(self.space, entry)
+    // the set may shrink while it is read, because places that were handled are not read again
     const isListed = isRedundant(index, left, (other) => other !== place && !pending.has(other))
     index = isListed ? removed(index, place) : replaced(index, place, left)
     pending.delete(place)
@@ -563,7 +356,7 @@ export const withoutTag = (self: LayoutIndex, tag: Reference.Tag): LayoutIndex =
   return index
 }
 
-/** Removes up to a number of entries of a manifest, with their tags. */
+/** Removes at most `most` entries of a manifest, with their tags. */
 export const without = (self: LayoutIndex, digest: Digest.Digest, most: number = Infinity): LayoutIndex => {
   let index = self
   let count = 0
@@ -574,7 +367,7 @@ export const without = (self: LayoutIndex, digest: Digest.Digest, most: number =
   return index
 }
 
-/** Removes entries that need not be there, because a manifest that is listed contains what they list. */
+/** Removes the entries of these manifests that have no names. A listed manifest contains them. */
 export const withoutChildren = (self: LayoutIndex, children: Iterable<Digest.Digest>): LayoutIndex => {
   let index = self
   for (const child of children) {

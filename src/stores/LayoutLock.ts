@@ -1,12 +1,14 @@
 /**
- * A lock that processes share through a folder, so that no two write an `index.json` at once.
+ * A lock that processes share through a folder, so that no two of them write an `index.json` at the same time.
  *
- * Claims are files with a number for a name; the highest holds. To take the lock is to create the next number, which
- * the file system lets only one do, and to see that there is no higher one. To give it back is to rename the claim to
- * `N.free`. So a number is never used twice, and who was stopped half-way and goes on much later finds a higher one.
+ * Claims are files with a number as their name; the highest number holds the lock. A process takes the lock by
+ * creating the next number, which the file system permits to one process only, and checking that no higher one exists.
+ * It releases the lock by renaming the claim to `N.free`. So no number is used twice, and a process that was suspended
+ * halfway finds a higher one when it continues.
  *
- * A claim names its process. When that has ended, as Linux can tell, the next number may be created at once; where
- * nobody can tell, when the claim has not been touched for {@link patience}, by the clock of who waits.
+ * A claim names its process. If Linux reports that this process has ended, the next number may be created at once. On
+ * other systems it may be created when the claim has not been touched for {@link abandonedAfter}, by the clock of the
+ * process that waits.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -17,20 +19,23 @@ import { type ContentTooLarge, Storage } from "../RegistryError.ts"
 import type { Files } from "./Files.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
 
-/** Who holds the lock touches its claim four times as often. */
-const patience = Duration.seconds(10)
+/** Age at which an untouched claim counts as abandoned. The holder touches its claim four times in this period. */
+const abandonedAfter = Duration.seconds(10)
 
-/** How long others may hold the lock, one after another, until it is given up. */
+/** Maximum time to wait for the lock, even if several processes hold it one after another. */
 const timeout = Duration.minutes(1)
 
 export interface Lock {
-  /** Is it still ours? Not if we were stopped for so long that others gave us up. */
+  /**
+   * True while this process holds the lock. It loses the lock if it is suspended for longer than {@link
+   * abandonedAfter}.
+   */
   readonly isHeld: Effect.Effect<boolean, Storage>
 }
 
 /**
- * Takes the lock of a folder, waiting for it if need be. It is given back with the scope. `temporary` is where a file may
- * be made for a moment.
+ * Waits for the lock of a folder and takes it. The lock is released when the scope closes. `temporary` returns a path
+ * for a file that is removed again. Fails with `Storage` if other processes hold the lock for a minute.
  */
 export const acquire = Effect.fnUntraced(function*({ files, folder, owner, temporary }: {
   readonly files: Files
@@ -53,7 +58,10 @@ export const acquire = Effect.fnUntraced(function*({ files, folder, owner, tempo
       (claims) => claims.every((claim) => claim.number < number || claim.number === number && !claim.isFree)
     )
 
-  /** Creates a claim with its name in it at once, so that none is ever seen without; not all file systems have links. */
+  /**
+   * Creates a claim as a link to a file with its content, so that no claim is ever seen without content. File systems
+   * without links get a plain file.
+   */
   const create = Effect.fnUntraced(function*(number: number) {
     const draft = yield* temporary
     yield* files.write(draft, ownName, { isDurable: false })
@@ -66,7 +74,7 @@ export const acquire = Effect.fnUntraced(function*({ files, folder, owner, tempo
     )
   })
 
-  /** Creates a claim, if nobody else does. */
+  /** Creates a claim and returns its number, or `undefined` if another process has this number or a higher one. */
   const claim = Effect.fnUntraced(function*(number: number) {
     const isOurs = yield* create(number).pipe(
       Effect.as(true),
@@ -105,18 +113,18 @@ export const acquire = Effect.fnUntraced(function*({ files, folder, owner, tempo
     const now = yield* Clock.currentTimeMillis
     const last = isFree ? 0 : yield* touched(number)
     if (seen.number !== number || seen.touched !== last) seen = { number, touched: last, since: now }
-    if (isFree || now - seen.since >= Duration.toMillis(patience) || (yield* isAbandoned(number))) {
+    if (isFree || now - seen.since >= Duration.toMillis(abandonedAfter) || (yield* isAbandoned(number))) {
       const held = yield* Effect.acquireRelease(claim(number + 1), release)
       if (held !== undefined) {
         for (const { name } of known) yield* Effect.ignore(files.remove(files.join(folder, name)))
         yield* Effect.forkScoped(Effect.forever(Effect.delay(
           Effect.ignore(files.touch(pathOf(held))),
-          Duration.times(patience, 0.25)
+          Duration.times(abandonedAfter, 0.25)
         )))
         return { isHeld: isHighest(held) }
       }
     } else if (now - start >= Duration.toMillis(timeout)) {
-      const problem = `others have been writing for ${Duration.format(timeout)}`
+      const problem = `other processes have been writing for ${Duration.format(timeout)}`
       return yield* new Storage({ path: folder, problem, code: "EBUSY" })
     }
     yield* Effect.sleep(pause)

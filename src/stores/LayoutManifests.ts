@@ -1,6 +1,7 @@
 /**
- * Writing manifests into a layout, and deleting from it.
+ * Writing of manifests into a layout, and deleting from it.
  */
+import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
@@ -8,45 +9,21 @@ import * as Hasher from "../Hasher.ts"
 import * as Manifest from "../Manifest.ts"
 import type { Tag } from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
-import type { Files } from "./Files.ts"
 import * as LayoutFolder from "./LayoutFolder.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import { manifestLimit } from "./LayoutReader.ts"
-import type { LayoutUsage } from "./LayoutUsage.ts"
+import type { LayoutTarget } from "./LayoutTarget.ts"
 import * as ManifestCheck from "./ManifestCheck.ts"
+import * as Steps from "./Steps.ts"
 
 const isThere = (layout: LayoutFolder.LayoutFolder, digest: Digest.Digest) =>
   Effect.map(layout.size(digest), (size) => size !== undefined)
 
-/** Where manifests are written and deleted. */
-export interface Target {
-  readonly files: Files
-  readonly layout: LayoutFolder.LayoutFolder
-  /** Tells it from others: the repository, unless all share one layout. */
-  readonly key: string
-  readonly usage: LayoutUsage
-  /** Largest size of the index after a push, in bytes. */
-  readonly pushLimit: number
-}
-
 /** Number of entries that are changed without a pause. */
 const entriesAtATime = 200
 
-/** Runs a change that may concern many entries in steps, until it changes nothing more. */
-const inSteps = Effect.fnUntraced(function*(
-  index: LayoutIndex.LayoutIndex,
-  step: (index: LayoutIndex.LayoutIndex) => LayoutIndex.LayoutIndex
-) {
-  let before = index
-  for (let after = step(before); after !== before; after = step(before)) {
-    before = after
-    yield* Effect.yieldNow
-  }
-  return before
-})
-
-/** Lists a manifest under its tags, or without one. */
+/** Adds a manifest to an index, with its tags or without a tag. */
 const listed = Effect.fnUntraced(function*(
   layout: LayoutFolder.LayoutFolder,
   index: LayoutIndex.LayoutIndex,
@@ -55,7 +32,7 @@ const listed = Effect.fnUntraced(function*(
 ) {
   let next = index
   for (const [position, tag] of tags.entries()) {
-    // which of the images would lose the tag is for the user to decide
+    // an ambiguous tag fails, because the user must decide which image loses it
     const ambiguity = LayoutIndex.ambiguity(index, tag)
     if (ambiguity !== undefined) return yield* ambiguity
     next = LayoutIndex.point(next, tag, descriptor)
@@ -64,28 +41,23 @@ const listed = Effect.fnUntraced(function*(
   if (tags.length > 0) return next
   const known = yield* layout.catalog.find(next, descriptor.digest)
   if (known?.mediaType === descriptor.mediaType) return next
-  const retyped = yield* inSteps(next, (index) => LayoutIndex.retype(index, descriptor, entriesAtATime))
+  const retyped = yield* Steps.settle(next, (index) => LayoutIndex.retype(index, descriptor, entriesAtATime))
   return LayoutIndex.add(retyped, descriptor)
 })
 
-/** Removes the entries of what a manifest that is listed contains. */
-const withoutChildren = Effect.fnUntraced(
-  function*(index: LayoutIndex.LayoutIndex, children: ReadonlyArray<Digest.Digest>) {
-    let next = index
-    for (let from = 0; from < children.length; from += entriesAtATime) {
-      next = LayoutIndex.withoutChildren(next, children.slice(from, from + entriesAtATime))
-      yield* Effect.yieldNow
-    }
-    return next
-  }
-)
+/** Removes the entries of manifests that a listed manifest contains. */
+const withoutChildren = (index: LayoutIndex.LayoutIndex, children: ReadonlyArray<Digest.Digest>) =>
+  Steps.reduce(index, Arr.chunksOf(children, entriesAtATime), 1, LayoutIndex.withoutChildren)
 
-/** More than an entry takes, in bytes. */
+/** Upper estimate of the size of an entry, in bytes. */
 const entryRoom = 1024
 
-/** Fails if the index is full, before anything is written: what is pushed at the same time is not known here. */
+/**
+ * Fails if the index is full, before anything is written. Concurrent pushes are not considered here, so the size is
+ * checked again with the change.
+ */
 const checkRoom = Effect.fnUntraced(function*(
-  { layout, pushLimit }: Target,
+  { layout, pushLimit }: LayoutTarget,
   tags: ReadonlyArray<Tag>,
   list: (index: LayoutIndex.LayoutIndex) => Effect.Effect<LayoutIndex.LayoutIndex, RegistryError.Reason>
 ) {
@@ -94,14 +66,18 @@ const checkRoom = Effect.fnUntraced(function*(
   yield* LayoutFolder.checkSize(index, yield* list(index), pushLimit)
 })
 
-/** Reads what has not been read of the manifests that are there, so that no change has to wait for that. */
+/** Reads the manifests of the layout in advance, so that the change does not wait for that under the lock. */
 const prepareCatalog = (layout: LayoutFolder.LayoutFolder) => Effect.flatMap(layout.index, layout.catalog.parents)
 
 /** Stores a manifest, and points tags at it. */
 export const push = Effect.fnUntraced(
-  function*(target: Target, { manifest: { bytes, mediaType, ...rest }, tags, temporary }: {
+  function*(target: LayoutTarget, { manifest: { bytes, mediaType, ...rest }, tags, temporary }: {
     readonly temporary: Effect.Effect<string, RegistryError.Storage>
-    readonly manifest: { readonly mediaType: string; readonly bytes: Uint8Array; readonly digest?: Digest.Digest }
+    readonly manifest: {
+      readonly mediaType: string
+      readonly bytes: Uint8Array
+      readonly digest?: Digest.Digest | undefined
+    }
     readonly tags: ReadonlyArray<Tag>
   }): Effect.fn.Return<Descriptor, RegistryError.Reason> {
     const { files, key, layout, pushLimit, usage } = target
@@ -142,12 +118,12 @@ export const push = Effect.fnUntraced(
   }
 )
 
-const removeBlob = ({ files, key, layout, usage }: Target, digest: Digest.Digest) => {
+const removeBlob = ({ files, key, layout, usage }: LayoutTarget, digest: Digest.Digest) => {
   const path = layout.blobPath(digest)
   return usage.removing(key, path, files.remove(path))
 }
 
-/** Returns what only one manifest contains, of what is there. */
+/** Returns the existing children of a manifest that no other existing manifest contains. */
 const orphansOf = Effect.fnUntraced(function*(
   layout: LayoutFolder.LayoutFolder,
   index: LayoutIndex.LayoutIndex,
@@ -167,8 +143,8 @@ const orphansOf = Effect.fnUntraced(function*(
   )
 })
 
-/** Removes a manifest and every tag on it. What it contains stays. */
-export const deleteManifest = (target: Target, digest: Digest.Digest) => {
+/** Deletes a manifest and all of its tags. Its children stay, and are listed if no other manifest contains them. */
+export const deleteManifest = (target: LayoutTarget, digest: Digest.Digest) => {
   const { layout } = target
   return Effect.andThen(
     prepareCatalog(layout),
@@ -180,14 +156,10 @@ export const deleteManifest = (target: Target, digest: Digest.Digest) => {
         if (found === undefined || !isListed && !(yield* isThere(layout, digest))) {
           return yield* new RegistryError.ManifestUnknown({})
         }
-        let next = yield* inSteps(index, (index) => LayoutIndex.without(index, digest, entriesAtATime))
+        const rest = yield* Steps.settle(index, (index) => LayoutIndex.without(index, digest, entriesAtATime))
         const orphans = yield* orphansOf(layout, index, found)
-        for (const [position, child] of orphans.entries()) {
-          next = LayoutIndex.add(next, child)
-          if (position % entriesAtATime === entriesAtATime - 1) yield* Effect.yieldNow
-        }
         return {
-          index: next,
+          index: yield* Steps.reduce(rest, orphans, entriesAtATime, LayoutIndex.add),
           value: undefined,
           after: removeBlob(target, digest)
         }
@@ -196,8 +168,8 @@ export const deleteManifest = (target: Target, digest: Digest.Digest) => {
   )
 }
 
-/** Removes a tag. The manifest stays. */
-export const deleteTag = ({ layout }: Target, tag: Tag) =>
+/** Deletes a tag. The manifest stays. */
+export const deleteTag = ({ layout }: LayoutTarget, tag: Tag) =>
   layout.change({
     limit: LayoutFormat.indexLimit,
     edit: (index) =>
@@ -206,8 +178,8 @@ export const deleteTag = ({ layout }: Target, tag: Tag) =>
         : Effect.fail(new RegistryError.ManifestUnknown({}))
   })
 
-/** Removes a blob. */
-export const deleteBlob = (target: Target, digest: Digest.Digest) => {
+/** Deletes a blob. Fails with `BlobUnknown` if the content is a manifest. */
+export const deleteBlob = (target: LayoutTarget, digest: Digest.Digest) => {
   const { layout } = target
   return Effect.andThen(
     prepareCatalog(layout),

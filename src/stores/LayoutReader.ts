@@ -1,5 +1,5 @@
 /**
- * Reading an image layout, wherever its files are: in a folder, or in an archive.
+ * Reading of an image layout, whose files are in a folder or in an archive.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -17,17 +17,18 @@ import type { OpenFile } from "./Files.ts"
 import * as LayoutCatalog from "./LayoutCatalog.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 
-/** Of a manifest, in bytes: what is longer is not read into memory, and not stored. */
+/** Maximum size of a manifest, in bytes. A larger one is neither read into memory nor stored. */
 export const manifestLimit = 8 * 1024 * 1024
 
-/** Where the files of a layout are. */
+/** The files of a layout. */
 export interface Content {
-  /** The index as it is now. */
+  /** The current index. */
   readonly index: Effect.Effect<LayoutIndex.LayoutIndex, RegistryError.Reason>
-  /** What the index is called in errors. */
+  /** Path of the index in errors. */
   readonly indexPath: string
-  /** Of a blob, if it is there. */
+  /** Returns the size of a blob in bytes, if it exists. */
   readonly size: (digest: Digest.Digest) => Effect.Effect<number | undefined, RegistryError.Reason>
+  /** Opens a blob if it exists. */
   readonly open: (
     digest: Digest.Digest
   ) => Effect.Effect<OpenFile | undefined, RegistryError.Reason, Scope.Scope>
@@ -37,7 +38,7 @@ export interface Layout extends Content {
   readonly catalog: LayoutCatalog.Catalog
 }
 
-/** What a blob is, if it is there and has the digest that it is under. */
+/** Reads a blob of at most {@link manifestLimit} bytes if it exists, and verifies its digest. */
 const readBlob = (content: Content, digest: Digest.Digest) =>
   Effect.scoped(Effect.gen(function*() {
     const file = yield* content.open(digest)
@@ -51,7 +52,7 @@ const readBlob = (content: Content, digest: Digest.Digest) =>
 export const make = (content: Content): Layout => ({
   ...content,
   catalog: LayoutCatalog.make({
-    // what is broken is an error to who reads it, not to who looks for another
+    // a broken manifest fails only when it is read itself, not when another one is looked up
     read: ({ digest }) =>
       Effect.catchTags(readBlob(content, digest), {
         ContentTooLarge: () => Effect.undefined,
@@ -67,7 +68,7 @@ export type Operations = Pick<
   "getBlob" | "resolveBlob" | "getManifest" | "resolveManifest" | "tags" | "referrers"
 >
 
-/** What the index says of a tag or digest. */
+/** Returns the descriptor of a tag or digest. Fails with `ManifestUnknown` if it is not listed. */
 const lookUp = Effect.fnUntraced(
   function*(layout: Layout, reference: Tag | Digest.Digest) {
     const index = yield* layout.index
@@ -93,7 +94,7 @@ const typeOf = (bytes: Uint8Array | undefined): string =>
     ? MediaType.octetStream
     : Result.getOrElse(Manifest.mediaTypeOf("", bytes), () => MediaType.octetStream)
 
-/** Makes the operations that read, of a registry that finds the layout of a repository. */
+/** Creates the read operations of a registry. `find` returns the layout of a repository. */
 export const operations = (
   find: (repository: Repository) => Effect.Effect<Layout, RegistryError.Reason>,
   failed: (operation: string, repository: Repository) => (reason: RegistryError.Reason) => RegistryError.RegistryError
@@ -129,7 +130,7 @@ export const operations = (
     const layout = yield* find(repository)
     const descriptor = yield* lookUp(layout, reference)
     const { digest, mediaType } = descriptor
-    // what the index says of the size may be wrong
+    // from the file, because the size in the index may be wrong
     const size = yield* layout.size(digest)
     if (size === undefined) return yield* missing(descriptor)
     if (mediaType !== "") return { mediaType, digest, size }
@@ -147,7 +148,7 @@ export const operations = (
       const layout = yield* find(repository)
       return yield* layout.catalog.referrers(yield* layout.index, digest)
     }).pipe(
-      // a subject need not be there, and neither need its repository
+      // a subject need not exist, and neither need its repository
       Effect.catchTag("NameUnknown", () => Effect.succeed([])),
       Effect.map((found) =>
         options?.artifactType === undefined

@@ -1,59 +1,62 @@
 /**
- * Registries in folders, as OCI image layouts (image-spec, `image-layout.md`), which crane, skopeo, oras, umoci, buildx
- * and others read and write too.
+ * Registries in folders, as OCI image layouts (image-spec, `image-layout.md`). Crane, skopeo, oras, umoci, buildx and
+ * other tools read and write this format too.
  *
- * There are two forms. A *registry* has a layout for each repository: that of `team/app` is in `DIR/team/app`. A part of
- * a name that would be in the way of another repository's layout, or that Windows keeps for a device, gets a `_` in
- * front: `team/blobs` is in `DIR/team/_blobs`. A *layout* is a single one, which answers to any repository; it does not
- * list repositories.
+ * There are two forms. A *registry* has a layout for each repository: the layout of `team/app` is in `DIR/team/app`. A
+ * part of a name gets the prefix `_` if it would collide with a file of another layout, or is the name of a device on
+ * Windows: `team/blobs` is in `DIR/team/_blobs`. A *layout* is a single layout, which serves every repository name with
+ * the same content. It does not list repositories.
  *
  * **On disk**
  *
  * ```text
- * oci-layout                 written last: a folder is a layout once it has one
- * index.json                 the manifests
- * blobs/sha256/…             the content, manifests too
+ * oci-layout                 written last, because a folder is a layout once it has this file
+ * index.json                 list of manifests
+ * blobs/sha256/…             blobs and manifests
  * .effect-oci/lock/          claims to write index.json, see below
- * .effect-oci/uploads/       what is not whole yet; in a registry this is in DIR alone
- * .effect-oci/registry       in DIR, says that it is a registry
+ * .effect-oci/uploads/       unfinished blobs and manifests; a registry has this folder in DIR only
+ * .effect-oci/registry       in DIR, marks it as a registry
  * ```
  *
- * `index.json` lists each manifest by its tags, or without one; manifests that another one contains are listed only if
- * they have a tag, so that a layout of one image has one entry. What nothing lists and no listed manifest contains is
- * not there as a manifest. Entries and fields of other tools are kept to the byte.
+ * `index.json` lists each manifest once for each of its tags, or once without a tag. Manifests that another manifest
+ * contains are listed only if they have a tag, so that a layout of one image has one entry. Content that is neither
+ * listed nor contained in a listed manifest is not served as a manifest. Entries and fields of other tools are
+ * preserved to the byte.
  *
- * The tag of an entry is its `org.opencontainers.image.ref.name`, if that is a tag; if it is a whole reference, as skopeo
- * and crane write at times, the tag in it. What is called exactly so goes before, then what stands first. A tag that moves
- * takes the whole name along.
+ * The tag of an entry is its `org.opencontainers.image.ref.name`, or the tag in it if that is a full reference, which
+ * skopeo and crane write at times. An entry whose name is the tag alone takes precedence, then the first in the file.
+ * When a tag moves, its full name moves as well.
  *
  * **Crashes**
  *
- * A blob is written to a file of its own, verified, synced and renamed; so no blob has other content than its digest
- * says. A manifest is answered for when it, the names of the blobs that it refers to, and the index that lists it have been
- * synced, in this order. `index.json` is replaced by renaming. A crash leaves at most files in `.effect-oci/uploads`:
- * sessions, which can be taken up by their id, and drafts, which are swept after `UploadTimeToLive`.
+ * A blob is written to a file of its own, verified, synced and renamed, so that no blob has other content than its
+ * digest says. A push of a manifest succeeds after all of these were synced, in this order: the manifest, the directory
+ * entries of the blobs that it refers to, and the index that lists it. `index.json` is replaced by renaming. A crash
+ * leaves files in `.effect-oci/uploads` at most: sessions, which can be resumed by their id, and drafts, which are
+ * removed after `UploadTimeToLive`.
  *
  * **Several processes**
  *
- * Whoever changes `index.json` holds a lock, and reads the file anew; reading needs none. Who holds it and ends without
- * giving it back is known at once to be gone on Linux, by its number and the time it began; elsewhere, and across
- * machines, after 10 seconds without a sign of life. Changes that come while others are being written wait, and are
- * written together. Other tools know nothing of the lock: what they write at the same moment may be lost, as it may
- * between two of them.
+ * A process takes a lock to change `index.json`, and then reads the file again. Reads need no lock. If the
+ * holder ends without releasing the lock, other processes on Linux detect that at once by its process number and start
+ * time; on other systems, and across machines, after 10 seconds without a sign of life. Changes that arrive while
+ * others are being written wait, and are written together. Other tools do not know this lock: what they write at the
+ * same moment may be lost, and so may changes of two such tools.
  *
  * **Limits**
  *
- * A push fails with `Denied` if `index.json` would have more than 64 MiB after it: some 280 000 entries with names of
- * usual length, where each tag is an entry, and each manifest without a tag that no other one contains. Deleting is
- * possible beyond that, and a file of up to 128 MiB is read. A media type may have 255 characters, a push 1000 tags, a
- * manifest 8 MiB with 100 levels and 200 000 values of JSON, and the annotations of a manifest with a subject 2 MiB. A
- * manifest may not say another size of content than that has.
+ * A push fails with `Denied` if `index.json` would exceed 64 MiB, which is some 280 000 entries with names of usual
+ * length. Each tag is an entry, and so is each manifest without a tag that no other manifest contains. Deletes are
+ * possible beyond that limit, and a file of up to 128 MiB is read. A media type may have 255 characters, a push 1000
+ * tags, a manifest 8 MiB of JSON with 100 levels, 300 000 values and 5000 fields of one object, and the annotations of
+ * a manifest with a subject 2 MiB. The sizes in a manifest must be those of the content. An
+ * upload buffers up to 256 KiB in memory, and all uploads together 32 MiB.
  *
- * The limits in {@link Options} concern what this process writes, and what was there before its first change, which
- * waits until that is counted. What other processes write meanwhile is counted after a restart. Uploads of an earlier
- * process count once they are resumed.
+ * The limits in {@link Options} apply to what this process writes together with what existed before its first change.
+ * The first change waits until existing content is counted. Content that other processes write meanwhile is counted
+ * after a restart. Uploads of an earlier process count once they are resumed.
  *
- * Nothing outside the folder is read or written, not along a symbolic link either.
+ * Nothing outside the folder is read or written, not even through a symbolic link.
  *
  * @since 0.1.0
  */
@@ -76,10 +79,12 @@ import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import * as LayoutManifests from "./LayoutManifests.ts"
 import * as LayoutReader from "./LayoutReader.ts"
+import type { LayoutTarget } from "./LayoutTarget.ts"
 import * as LayoutUploads from "./LayoutUploads.ts"
 import * as LayoutUsage from "./LayoutUsage.ts"
 import * as ProcessIdentity from "./ProcessIdentity.ts"
 import * as RepositoryFolders from "./RepositoryFolders.ts"
+import * as WriteBuffer from "./WriteBuffer.ts"
 
 export {
   /** @since 0.1.0 */
@@ -87,40 +92,40 @@ export {
 } from "./LayoutUploads.ts"
 
 /**
- * Which folder, and what it is.
+ * Folder and form of a registry, with its limits.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  /** The folder. It need not be there yet. */
+  /** Path of the folder. It is created when content is first written. */
   readonly directory: string
-  /** One layout for each repository, or a single one for all of them; `registry` unless given. */
-  readonly form?: "registry" | "layout"
+  /** One layout for each repository, or a single layout for all of them. Default: `registry`. */
+  readonly form?: "registry" | "layout" | undefined
   /**
-   * What has been answered for survives: the loss of power, or the end of the process alone, which saves waiting for the
-   * disk; `power-loss` unless given.
+   * Event that acknowledged content survives: the loss of power, or only the end of the process, which saves waiting
+   * for the disk. Default: `power-loss`.
    */
-  readonly durability?: "power-loss" | "process-end"
-  /** What errors call it; the folder unless given, for a single layout with `oci:` in front. */
-  readonly name?: string
-  /** Largest size of a blob, in bytes. A larger one fails with `ContentTooLarge`. Default: no limit. */
+  readonly durability?: "power-loss" | "process-end" | undefined
+  /** Name of the registry in errors. Default: the path of the folder, with the prefix `oci:` for a single layout. */
+  readonly name?: string | undefined
+  /** Maximum size of a blob, in bytes. A larger one fails with `ContentTooLarge`. Default: no limit. */
   readonly maximumBlobSize?: number | undefined
   /**
-   * Largest size of all blobs, manifests and open uploads of a repository, in bytes. What goes beyond it fails with
+   * Maximum size of all blobs, manifests and open uploads of a repository, in bytes. Writes beyond it fail with
    * `Denied`. Default: no limit.
    */
   readonly maximumRepositorySize?: number | undefined
   /**
-   * Largest size of all content and open uploads, in bytes; what was mounted counts once. What goes beyond it fails
-   * with `Denied`. Default: no limit.
+   * Maximum size of all content and open uploads, in bytes. Mounted content counts once. Writes beyond it fail with
+   * `Denied`. Default: no limit.
    */
   readonly maximumSize?: number | undefined
-  /** Largest number of upload sessions that are open. One more fails with `TooManyRequests`. Default: no limit. */
+  /** Maximum number of open upload sessions. One more fails with `TooManyRequests`. Default: no limit. */
   readonly maximumUploads?: number | undefined
   /**
-   * Largest size of an `index.json` after a push, in bytes. A push that goes beyond it fails with `Denied`. Each change
-   * rewrites the file, so a lower limit bounds what a change costs. Default, and at most: 64 MiB, some 280 000 entries
+   * Maximum size of an `index.json` after a push, in bytes. A push beyond it fails with `Denied`. Each change rewrites
+   * the file, so a lower limit bounds the cost of a change. Default and maximum: 64 MiB, which is some 280 000 entries
    * with names of usual length.
    */
   readonly maximumIndexSize?: number | undefined
@@ -134,7 +139,8 @@ export interface Options {
  */
 export interface LayoutRegistry extends Registry.Registry {
   /**
-   * What `index.json` lists, once each: the manifests that have a tag, and those that are part of no other.
+   * Returns the manifests that `index.json` lists, once each: those with a tag, and those that no other manifest
+   * contains.
    *
    * Reasons: `NameUnknown`.
    */
@@ -142,8 +148,8 @@ export interface LayoutRegistry extends Registry.Registry {
     repository: Repository
   ) => Effect.Effect<ReadonlyArray<Descriptor>, RegistryError.RegistryError>
   /**
-   * Names in `index.json`, with the manifests that have them: full references, as containerd, docker and podman write
-   * them, or tags. They tell images with the same tag apart.
+   * Returns the names in `index.json` with their manifests: tags, or full references, which containerd, docker and
+   * podman write. Full references distinguish images with the same tag.
    *
    * Reasons: `NameUnknown`.
    */
@@ -153,19 +159,19 @@ export interface LayoutRegistry extends Registry.Registry {
 }
 
 /**
- * A manifest, and one of its names.
+ * A manifest with one of its names.
  *
  * @category models
  * @since 0.1.0
  */
 export interface NamedManifest {
   readonly descriptor: Descriptor
-  /** Full reference, such as `docker.io/team/app:1`, or tag. */
+  /** Full reference, such as `docker.io/team/app:1`, or a tag. */
   readonly name: string
 }
 
 /**
- * Makes a registry of what is in a folder. Nothing there is read or written before it is used.
+ * Creates a registry of the content of a folder. Nothing is read or written before the registry is used.
  *
  * **Example** (One image in a folder)
  *
@@ -206,36 +212,32 @@ export const make = Effect.fnUntraced(function*(
       (name) => Effect.map(tree.find(name), (layout) => ({ key: tree.keyOf(name), layout }))
     )
   const usage = LayoutUsage.make(files, options, everything)
+  const buffers = WriteBuffer.makePool()
 
-  const failed = (operation: string, repository?: Repository) => (reason: RegistryError.Reason) =>
-    new RegistryError.RegistryError({
-      operation,
-      registry: name,
-      ...repository === undefined ? {} : { repository },
-      reason
-    })
-  /** Where to write for a repository, which need not be there. */
+  const failed = RegistryError.failing(name)
+  /** Returns the target of a write to a repository, which need not exist. */
   const target = (
     operation: string,
     repository: Repository
-  ): Effect.Effect<BlobWriter.Target & LayoutManifests.Target, RegistryError.RegistryError> =>
+  ): Effect.Effect<LayoutTarget, RegistryError.RegistryError> =>
     tree.prepare(repository).pipe(
       Effect.map((layout) => ({
         files,
         layout,
         key: tree.keyOf(repository),
         usage,
+        buffers,
         pushLimit: Math.min(maximumIndexSize, LayoutFormat.pushLimit),
         failed: (operation: string) => failed(operation, repository)
       })),
       Effect.tap(usage.ready),
       Effect.mapError(failed(operation, repository))
     )
-  /** Changes the layout of a repository, which must be there. */
+  /** Changes the layout of an existing repository. */
   const change = (
     operation: string,
     repository: Repository,
-    make: (target: LayoutManifests.Target) => Effect.Effect<void, RegistryError.Reason>
+    make: (target: LayoutTarget) => Effect.Effect<void, RegistryError.Reason>
   ) =>
     Effect.mapError(tree.find(repository), failed(operation, repository)).pipe(
       Effect.andThen(target(operation, repository)),
@@ -249,10 +251,10 @@ export const make = Effect.fnUntraced(function*(
     }
     const into = yield* target("pushBlob", repository)
     const path = yield* Effect.mapError(uploads.temporary, fail)
-    return yield* BlobWriter.store(files, into, "pushBlob", path, descriptor, source.open(0))
+    return yield* BlobWriter.store(into, "pushBlob", path, descriptor, source.open(0))
   })
 
-  /** Takes a blob over from another repository, as a link to the same file where that can be. */
+  /** Mounts a blob from another repository, as a link to the same file if the file system supports that. */
   const mount = Effect.fnUntraced(function*(repository: Repository, digest: Digest, from: Repository) {
     const fail = failed("startUpload", repository)
     const found = yield* tree.find(from).pipe(
@@ -265,13 +267,13 @@ export const make = Effect.fnUntraced(function*(
     const into = yield* target("startUpload", repository)
     if (into.layout !== origin) {
       const isLinked = yield* Effect.mapError(
-        BlobWriter.link(files, into, origin.blobPath(digest), { digest, size: file.size }),
+        BlobWriter.link(into, origin.blobPath(digest), { digest, size: file.size }),
         fail
       )
       if (!isLinked) {
         const path = yield* Effect.mapError(uploads.temporary, fail)
         const content = Stream.mapError(file.read(0, file.size), fail)
-        yield* BlobWriter.store(files, into, "startUpload", path, { digest, size: file.size }, content)
+        yield* BlobWriter.store(into, "startUpload", path, { digest, size: file.size }, content)
       }
     }
     const mounted: Mounted = { _tag: "Mounted", digest }
@@ -280,7 +282,7 @@ export const make = Effect.fnUntraced(function*(
 
   const startUpload: Registry.Registry["startUpload"] = Effect.fnUntraced(function*(repository, options) {
     const { algorithm = "sha256", mount: wanted } = options ?? {}
-    // a single layout has everything in one place
+    // a single layout has the blobs of all repositories in one folder
     const from = form === "layout" ? repository : wanted?.from
     const mounted = wanted === undefined || from === undefined
       ? undefined
@@ -337,7 +339,7 @@ export const make = Effect.fnUntraced(function*(
 })
 
 /**
- * Provides a registry of what is in a folder as the `Registry` service.
+ * Provides a registry of the content of a folder as the `Registry` service.
  *
  * **Example** (A registry in a folder)
  *

@@ -1,8 +1,8 @@
 /**
- * How much layouts hold. Nothing is counted unless there is a limit.
+ * The amount of content in layouts. Nothing is counted unless there is a limit.
  *
- * What is there already is counted before the first change: all of it if there is a limit of everything, or else the
- * one repository that is changed. What other processes write later is not known, until this one starts again.
+ * Existing content is counted before the first change: all repositories if there is a limit for their total, or else
+ * the repository that is changed. Content that other processes write later is counted after a restart of this process.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
@@ -15,32 +15,37 @@ import type { Denied, Reason, Storage } from "../RegistryError.ts"
 import type { Files } from "./Files.ts"
 import * as Usage from "./Usage.ts"
 
-/** A repository, or all of them if they share one layout. */
+/** A repository whose content is counted, or all repositories if they share one layout. */
 export interface Counted {
   readonly key: string
   readonly layout: { readonly blobs: Effect.Effect<ReadonlyArray<FileSystem.File.Info>, Storage> }
 }
 
 export interface LayoutUsage extends Pick<Usage.Usage, "checkBlob" | "checkUploads" | "add" | "found" | "remove"> {
-  /** Waits until what is there is counted. */
+  /** Waits until existing content is counted. */
   readonly ready: (counted: Counted) => Effect.Effect<void, Reason>
-  /** Puts a file in the place of a blob. Its bytes are counted already. */
+  /** Runs an effect that moves a draft to the path of a blob. The bytes of the draft are counted already. */
   readonly replacing: <E>(key: string, path: string, put: Effect.Effect<void, E>) => Effect.Effect<void, E | Storage>
-  /** Puts a file in the place of a blob. */
+  /**
+   * Counts a blob of this size, and runs an effect that moves its file to this path. Fails with `Denied` at a limit.
+   */
   readonly adding: <E>(
     key: string,
     path: string,
     size: number,
     put: Effect.Effect<void, E>
   ) => Effect.Effect<void, E | Storage | Denied>
-  /** Gives a blob another name, and returns true if that could be done. */
+  /**
+   * Counts a blob of this size, and runs an effect that links it to this path. The effect returns true if it succeeded.
+   * Fails with `Denied` at a limit.
+   */
   readonly linking: <E>(
     key: string,
     path: string,
     size: number,
     link: Effect.Effect<boolean, E>
   ) => Effect.Effect<boolean, E | Storage | Denied>
-  /** Removes a blob. */
+  /** Runs an effect that removes a blob, and subtracts its bytes. */
   readonly removing: <E>(
     key: string,
     path: string,
@@ -50,7 +55,10 @@ export interface LayoutUsage extends Pick<Usage.Usage, "checkBlob" | "checkUploa
 
 const sizeOf = ({ size }: FileSystem.File.Info): number => ByteSize.toNumberUnsafe(size)
 
-/** The amount that a file counts for. One with several names counts once for all of them. */
+/**
+ * Returns the amount that a file adds to its repository and to the total. A file with several links adds nothing to the
+ * total, because they count once together.
+ */
 const amountOf = (info: FileSystem.File.Info): Usage.Amount => ({
   repository: sizeOf(info),
   total: Option.getOrElse(info.nlink, () => 1) > 1 ? 0 : sizeOf(info)
@@ -58,7 +66,7 @@ const amountOf = (info: FileSystem.File.Info): Usage.Amount => ({
 
 const nothing: Usage.Amount = { repository: 0, total: 0 }
 
-/** Makes what counts. `everything` is all repositories that are there. */
+/** Creates the counters. `everything` lists all repositories that exist. */
 export const make = (
   files: Files,
   limits: Usage.Limits,
@@ -68,7 +76,7 @@ export const make = (
   const countsTotal = limits.maximumSize !== undefined
   const isActive = countsTotal || limits.maximumRepositorySize !== undefined
 
-  // -- what is there --------------------------------------------------------------------------------------------------
+  // -- existing content -----------------------------------------------------------------------------------------------
 
   const counted = new Set<string>()
   const linked = new Set<bigint>()
@@ -102,7 +110,7 @@ export const make = (
       }))
     )
 
-  // -- what changes ---------------------------------------------------------------------------------------------------
+  // -- changes --------------------------------------------------------------------------------------------------------
 
   const inTurn = KeyedLock.make()
 

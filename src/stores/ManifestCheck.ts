@@ -1,31 +1,39 @@
 /**
- * What our registries check of a manifest before they store it, so that all that they have can be read and listed
- * again.
+ * Checks of a manifest before a registry stores it. They ensure that stored manifests can be read and listed again.
  */
 import * as Effect from "effect/Effect"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as JsonScan from "../JsonScan.ts"
+import * as LargeManifest from "../LargeManifest.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import { SparseIndex } from "../Registry.ts"
 import { ContentTooLarge, ManifestBlobUnknown, ManifestInvalid, type Reason } from "../RegistryError.ts"
 
-/** Largest length of a media type, in characters: each of its two names may have 127 (RFC 6838, section 4.2). */
+/** Maximum length of a media type, in characters: each of its two names may have 127 (RFC 6838, section 4.2). */
 const mediaTypeLimit = 255
 
-/** Largest number of tags that one push may point at a manifest. */
+/** Maximum number of tags of one push. */
 const tagLimit = 1000
 
 /**
- * Largest size of the descriptor of a referrer in a list, with its annotations, in bytes: clients read lists of some 4
- * MiB.
+ * Maximum size of the descriptor of a referrer in a list, with its annotations, in bytes, because clients read lists of
+ * about 4 MiB.
  */
 const referrerLimit = 2 * 1024 * 1024
 
-/** Size of a manifest that takes a while to parse, in bytes. */
-const largeSize = 256 * 1024
+/**
+ * Maximum number of fields of one object, such as annotations, because a field takes longer to check than other values.
+ */
+const fieldLimit = 5000
+
+const excesses = {
+  levels: `its JSON may have ${JsonScan.levelLimit} levels and ${JsonScan.valueLimit} values, and has more levels`,
+  values: `its JSON may have ${JsonScan.levelLimit} levels and ${JsonScan.valueLimit} values, and has more values`,
+  fields: `an object in its JSON may have ${fieldLimit} fields, and one has more`
+}
 
 const invalid = (detail: string) => new ManifestInvalid({ detail })
 
@@ -36,16 +44,9 @@ const isTooLarge = (manifest: Manifest.Manifest, descriptor: Descriptor): boolea
 const decode = Effect.fnUntraced(function*(descriptor: Descriptor, bytes: Uint8Array) {
   const { mediaType } = descriptor
   if (!MediaType.isManifest(mediaType)) return undefined
-  if (JsonScan.excess(bytes) !== undefined) {
-    const { levelLimit, valueLimit } = JsonScan
-    return yield* invalid(
-      `its JSON may have ${levelLimit} levels and ${valueLimit} values, and has more of one of them`
-    )
-  }
-  const manifest = yield* Effect.mapError(
-    Effect.fromResult(Manifest.decode(mediaType, bytes)),
-    ({ message }) => invalid(message)
-  )
+  const excess = JsonScan.excess(bytes, fieldLimit)
+  if (excess !== undefined) return yield* invalid(excesses[excess])
+  const manifest = yield* Effect.mapError(LargeManifest.decode(mediaType, bytes), ({ message }) => invalid(message))
   if (isTooLarge(manifest, descriptor)) {
     return yield* invalid(`the annotations of a manifest with a subject may have ${referrerLimit} bytes`)
   }
@@ -53,8 +54,8 @@ const decode = Effect.fnUntraced(function*(descriptor: Descriptor, bytes: Uint8A
 })
 
 /**
- * Checks all of a push that does not depend on what is stored, and decodes the manifest if its type is known: it must
- * be well-formed.
+ * Checks the limits of a push that do not depend on stored content, and decodes the manifest. Fails if the manifest
+ * has a known type but is not well-formed. Returns `undefined` for an unknown type.
  */
 export const check = Effect.fnUntraced(function*(
   descriptor: Descriptor,
@@ -65,21 +66,19 @@ export const check = Effect.fnUntraced(function*(
     return yield* invalid(`a media type may have ${mediaTypeLimit} characters`)
   }
   if (tags.length > tagLimit) return yield* new ContentTooLarge({ detail: `one push may have ${tagLimit} tags` })
-  // parsing a large manifest takes a while: others go first
-  if (bytes.length > largeSize) yield* Effect.yieldNow
   return yield* decode(descriptor, bytes)
 })
 
-/** Something that a manifest refers to. */
+/** Content that a manifest refers to. */
 interface Reference {
-  readonly descriptor: Pick<typeof Manifest.Subject.Type, "digest" | "size">
-  /** What is listed with an unknown type may be either. */
+  readonly descriptor: Pick<Manifest.Subject, "digest" | "size">
+  /** Kind of the content. A child with an unknown media type may be either. */
   readonly kind: "blob" | "manifest" | "either"
-  /** True if the manifest may not be stored without it. */
+  /** True if the manifest must not be stored without the content. */
   readonly isNeeded: boolean
 }
 
-/** Returns what a manifest refers to, its subject too. */
+/** Returns the content that a manifest refers to, including its subject. */
 export const references = (manifest: Manifest.Manifest): Effect.Effect<ReadonlyArray<Reference>> =>
   Effect.map(SparseIndex, (sparse) => {
     const { blobs, manifests } = Manifest.references(manifest)
@@ -100,8 +99,8 @@ export const references = (manifest: Manifest.Manifest): Effect.Effect<ReadonlyA
   })
 
 /**
- * Checks what a manifest refers to: that it is there, unless it need not be, and that it has the size that the manifest
- * says. The function returns the size of what is there.
+ * Checks that the content that a manifest refers to exists if it is needed, and has the size in the manifest. `sizeOf`
+ * returns the size of existing content.
  */
 export const checkReferences = Effect.fnUntraced(function*(
   references: ReadonlyArray<Reference>,
@@ -117,9 +116,9 @@ export const checkReferences = Effect.fnUntraced(function*(
   for (const { descriptor: { digest, size }, isNeeded } of references) {
     const actual = sizes.get(digest)
     if (actual === undefined && isNeeded) return yield* new ManifestBlobUnknown({ detail: digest })
-    // a subject may lack its size
+    // the descriptor of a subject may have no size
     if (actual !== undefined && size !== undefined && actual !== size) {
-      return yield* invalid(`it says that ${digest} has ${size} bytes, but that has ${actual}`)
+      return yield* invalid(`it states a size of ${size} bytes for ${digest}, which has ${actual}`)
     }
   }
 })

@@ -1,5 +1,5 @@
 /**
- * What a repository in memory has, with the tables that lists are made of: no list takes more time than its length.
+ * Content of a repository in memory, with tables for its lists, so that the time of a list depends on its length only.
  */
 import type { Descriptor } from "../Descriptor.ts"
 import type * as Digest from "../Digest.ts"
@@ -10,18 +10,25 @@ import * as SortedMap from "./SortedMap.ts"
 export interface StoredManifest {
   readonly descriptor: Descriptor
   readonly bytes: Uint8Array
-  readonly subject?: Digest.Digest
+  readonly subject?: Digest.Digest | undefined
 }
 
 export interface Content {
   readonly blobs: Map<Digest.Digest, Uint8Array>
   readonly manifests: Map<Digest.Digest, StoredManifest>
   tags: SortedMap.SortedMap<Tag, Digest.Digest>
-  /** The tags of each manifest that has some. */
+  /** Tags of each manifest that has any. */
   readonly tagsOf: Map<Digest.Digest, Set<Tag>>
-  /** The referrers of each subject, as they are listed. */
+  /** Referrers of each subject, with the descriptors that lists contain. */
   readonly referrers: Map<Digest.Digest, Map<Digest.Digest, Descriptor>>
 }
+
+/** Cost of a repository, blob, manifest or tag besides its content, in bytes: its name and its part of the tables. */
+export const entryCost = 1024
+
+/** Returns the cost of a manifest besides its content. A referrer counts twice, because lists contain it as well. */
+export const costOf = (manifest: Pick<StoredManifest, "bytes" | "subject"> | undefined): number =>
+  manifest === undefined ? 0 : entryCost + (manifest.subject === undefined ? 0 : manifest.bytes.length)
 
 /** Creates an empty repository. */
 export const make = (): Content => ({
@@ -32,11 +39,11 @@ export const make = (): Content => ({
   referrers: new Map()
 })
 
-/** Returns true if a repository has some content, as a blob or as a manifest. */
+/** Returns true if a repository has content of this digest, as a blob or as a manifest. */
 export const has = ({ blobs, manifests }: Content, digest: Digest.Digest): boolean =>
   blobs.has(digest) || manifests.has(digest)
 
-/** Removes a tag, if it is there. */
+/** Removes a tag if it exists. */
 export const removeTag = (self: Content, tag: Tag): void => {
   const digest = SortedMap.get(self.tags, tag)
   if (digest === undefined) return
@@ -85,7 +92,7 @@ export const putManifest = (
   }
 }
 
-/** Removes a manifest, and returns the tags that pointed at it, which are left. */
+/** Removes a manifest, and returns the tags that point at it. The caller removes them. */
 export const removeManifest = (self: Content, manifest: StoredManifest): ReadonlyArray<Tag> => {
   const { digest } = manifest.descriptor
   self.manifests.delete(digest)

@@ -1,14 +1,14 @@
 /**
- * Image layouts in tar archives: what skopeo and podman call `oci-archive`, buildx writes with `--output type=oci`, and
- * docker has in what `docker save` writes since version 25.
+ * Image layouts in tar archives. Skopeo and podman call the format `oci-archive`. Buildx writes it with
+ * `--output type=oci`, and archives of `docker save` contain it since docker 25.
  *
- * {@link make} reads an archive where it is, in any order, without unpacking it. {@link update} writes one: what is
- * pushed goes to a hidden folder beside the file, and the archive takes the place of the file in one step, when all is
- * done and safe on disk. What was in the file before stays in it. Two that update a file at once do not see each other,
- * and the later one counts. A process that is killed leaves the folder behind.
+ * {@link make} reads an archive in place and in any order, without unpacking it. {@link update} writes one: pushed
+ * content goes to a hidden folder beside the file, and the archive replaces the file in one step after everything is
+ * on disk. The previous content of the file is preserved. If two processes update a file at the same time, the later
+ * one replaces the result of the other. A process that is killed leaves the folder behind.
  *
- * As in a single layout of `LayoutRegistry`, there is one repository for all names. An archive that is compressed with
- * gzip or zstd is unpacked to a temporary file to be read (see `Decompressor`), and cannot be updated.
+ * All repository names have the same content, as in a single layout of `LayoutRegistry`. An archive that is compressed
+ * with gzip or zstd is unpacked to a temporary file to be read (see `Decompressor`), and cannot be updated.
  *
  * @since 0.1.0
  */
@@ -36,31 +36,24 @@ import * as OutputFile from "./OutputFile.ts"
 import * as TarFile from "./TarFile.ts"
 
 /**
- * Which archive.
+ * Path and name of an archive.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
+  /** Path of the archive. */
   readonly file: string
-  /** What errors call it; `oci-archive:` and the file unless given. */
-  readonly name?: string
+  /** Name of the registry in errors. Default: the path with the prefix `oci-archive:`. */
+  readonly name?: string | undefined
 }
 
 const nameOf = ({ file, name }: Options): string => name ?? `oci-archive:${file}`
 
-const failedOf = (name: string) => (operation: string, repository?: Repository) => (reason: RegistryError.Reason) =>
-  new RegistryError.RegistryError({
-    operation,
-    registry: name,
-    ...repository === undefined ? {} : { repository },
-    reason
-  })
-
 /**
- * Opens an archive for reading. It stays open as long as the scope.
+ * Opens an archive for reading. It is closed with the scope.
  *
- * **Example** (What is in an archive)
+ * **Example** (Listing the tags of an archive)
  *
  * ```ts import.meta.vitest
  * import { NodeServices } from "@effect/platform-node"
@@ -90,7 +83,7 @@ export const make = Effect.fnUntraced(function*(
   FileSystem.FileSystem | Scope.Scope
 > {
   const name = nameOf(options)
-  const failed = failedOf(name)
+  const failed = RegistryError.failing(name)
   const layout = yield* Effect.mapError(
     Effect.flatMap(TarFile.open(options.file), LayoutArchive.make),
     failed("open")
@@ -108,7 +101,7 @@ export const make = Effect.fnUntraced(function*(
 })
 
 /**
- * Provides the archive, for reading, as the `Registry` service.
+ * Provides an archive for reading as the `Registry` service.
  *
  * **Example** (An archive as the registry of a program)
  *
@@ -145,7 +138,7 @@ export const layer = (
 // writing
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** All blobs that a list of files names, and what they are called there. */
+/** Returns the blobs in a list of files, with their digests. */
 const blobsOf = (names: ReadonlyArray<string>) =>
   names.flatMap((name) => {
     const [folder, algorithm = "", encoded = "", ...rest] = name.split("/")
@@ -157,17 +150,17 @@ const blobsOf = (names: ReadonlyArray<string>) =>
 
 const anyRepository = Repository.make("archive")
 
-/** Takes a layout out of an archive, into a folder that is not there yet. */
+/** Unpacks a layout from an archive to a new folder. */
 const unpack = Effect.fnUntraced(
   function*(
     tar: TarFile.TarFile,
     files: Files.Files,
     registry: Registry.Registry,
-    failed: ReturnType<typeof failedOf>
+    failed: ReturnType<typeof RegistryError.failing>
   ) {
     const fail = failed("update")
     yield* Effect.gen(function*() {
-      // an archive that is broken stays as it is
+      // fails before anything is changed if the archive is broken
       yield* LayoutArchive.make(tar)
       yield* files.makeFolder(files.join(files.root, "blobs"))
       for (const name of ["index.json", "oci-layout"]) {
@@ -184,7 +177,7 @@ const unpack = Effect.fnUntraced(
   }
 )
 
-/** The names of the folders and files of a layout below `blobs`, in order. */
+/** Returns the names of the folders and files of a layout below `blobs`, in order. */
 const namesOf = Effect.fnUntraced(function*(files: Files.Files) {
   const names = ["blobs/"]
   for (const algorithm of [...yield* files.list(files.join(files.root, "blobs"), "Directory")].sort()) {
@@ -194,13 +187,13 @@ const namesOf = Effect.fnUntraced(function*(files: Files.Files) {
   return names
 })
 
-/** Tells whether a layout has become another. */
+/** Returns a text that differs between two states of a layout. */
 const stateOf = Effect.fnUntraced(function*(files: Files.Files) {
   const index = yield* files.read(files.join(files.root, "index.json"), LayoutFormat.indexLimit)
   return JSON.stringify([index === undefined ? "" : new TextDecoder().decode(index), yield* namesOf(files)])
 })
 
-/** The bytes of an archive of a layout. The same content gives the same bytes. */
+/** Returns the bytes of an archive of a layout. The same content gives the same bytes. */
 const pack = (files: Files.Files) => {
   const entry = Effect.fnUntraced(function*(name: string) {
     if (name.endsWith("/")) return Tar.directory(name)
@@ -218,7 +211,7 @@ const pack = (files: Files.Files) => {
   )
 }
 
-/** Packs a layout, and gives what is wrong with its files as a reason. */
+/** Packs a layout. Fails with `Storage` if one of its files cannot be packed. */
 const packed = (files: Files.Files, file: string) =>
   Stream.catchTag(
     pack(files),
@@ -227,9 +220,9 @@ const packed = (files: Files.Files, file: string) =>
   )
 
 /**
- * Writes an archive. What is pushed to the registry is added to what is in the file, if there is one; the file is
- * replaced when `use` has succeeded and has changed anything. Where it fails or is interrupted the file stays as it was.
- * A device or a pipe is written to when `use` has succeeded, and nothing is read from it.
+ * Writes an archive. Content that `use` pushes to the registry is added to the content of the file, if it exists. The
+ * file is replaced after `use` has succeeded and has changed the content. If `use` fails or is interrupted, the file
+ * stays as it was. A device or a pipe is written to after `use` has succeeded, and nothing is read from it.
  *
  * @category combinators
  * @since 0.1.0
@@ -240,11 +233,11 @@ export const update = Effect.fnUntraced(function*<A, E, R>(
 ): Effect.fn.Return<A, E | RegistryError.RegistryError, R | FileSystem.FileSystem | Path.Path> {
   const path = yield* Path.Path
   const name = nameOf(options)
-  const failed = failedOf(name)
+  const failed = RegistryError.failing(name)
   const fail = Effect.mapError(failed("update"))
 
   const target = yield* fail(OutputFile.locate(options.file))
-  // a file without content is a place for one
+  // an empty file is treated as absent
   const isEmpty = target._tag === "Device" || target.info === undefined || target.info.size === ByteSize.zero
 
   return yield* Effect.scoped(Effect.gen(function*() {

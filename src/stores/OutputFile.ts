@@ -1,8 +1,9 @@
 /**
- * Writing a result to a path that a user named.
+ * Writing a result to a path that the user named.
  *
- * A regular file is replaced at once, after the whole content is on disk, and keeps its permissions. A symbolic link is
- * followed and stays. A device, a pipe and an open descriptor such as `/dev/stdout` are written to, and never replaced.
+ * A regular file is replaced in one step, after the whole content is on disk, and keeps its permissions. A symbolic
+ * link is followed and preserved. A device, a pipe and an open descriptor such as `/dev/stdout` are written to, and
+ * never replaced.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
@@ -15,31 +16,25 @@ import * as Stream from "effect/Stream"
 import { Storage } from "../RegistryError.ts"
 import * as Files from "./Files.ts"
 
-/** Where a result goes. */
+/** The place that a result is written to. */
 export type Target =
   /** A device, a pipe, a socket or an open descriptor. */
   | { readonly _tag: "Device"; readonly path: string }
-  /** A regular file, with what is known of it if it exists. `path` is no symbolic link. */
+  /** A regular file, with its metadata if it exists. `path` is not a symbolic link. */
   | { readonly _tag: "File"; readonly path: string; readonly info: FileSystem.File.Info | undefined }
 
 /** Maximum number of symbolic links to follow, as on Linux. */
 const linkLimit = 40
 
 /**
- * Paths that stand for a descriptor of a process. Their links may lead to a file, which must not be replaced either.
+ * Paths that stand for a descriptor of a process. They may be links to a file, which must not be replaced either.
  */
 const descriptors = /^\/(?:dev\/(?:stdin|stdout|stderr|fd\/\d+)|proc\/[^/]+\/fd\/\d+)$/
 
 const refusedAt = (path: string) => <A, R>(effect: Effect.Effect<A, PlatformError, R>): Effect.Effect<A, Storage, R> =>
   Effect.mapError(effect, Files.refusal(path))
 
-const ifThere = <A, R>(at: string, effect: Effect.Effect<A, PlatformError, R>) =>
-  Effect.catch(
-    effect,
-    (error) => error.reason._tag === "NotFound" ? Effect.undefined : Effect.fail(Files.refusal(at)(error))
-  )
-
-/** Finds out where a result goes if it is written to a path. */
+/** Resolves a path, through symbolic links, to the target that a result is written to. */
 export const locate = Effect.fnUntraced(function*(
   file: string
 ): Effect.fn.Return<Target, Storage, FileSystem.FileSystem | Path.Path> {
@@ -52,7 +47,7 @@ export const locate = Effect.fnUntraced(function*(
     // a link is relative to the real folder that it is in
     at = path.join(yield* refused(fs.realPath(path.dirname(at))), path.basename(at))
     if (descriptors.test(at)) return { _tag: "Device", path: at }
-    const info = yield* ifThere(at, fs.lstat(at))
+    const info = yield* Files.orAbsent(at, fs.lstat(at))
     switch (info?.type) {
       case "SymbolicLink":
         at = path.resolve(path.dirname(at), yield* refused(fs.readLink(at)))
@@ -69,12 +64,13 @@ export const locate = Effect.fnUntraced(function*(
   return yield* new Storage({ path: file, problem: "symbolic links lead in a circle", code: "ELOOP" })
 })
 
-/** Codes with which a system refuses to create or replace a file that may nevertheless be writable itself. */
+/** Codes of a refusal to create or replace a file that may nevertheless be writable itself. */
 const refusals = new Set(["EACCES", "EPERM", "EROFS", "EBUSY", "EXDEV"])
 
 /**
- * Creates a folder for drafts that is removed with the scope: beside the target if possible, so that a draft can take
- * its place. It is elsewhere for a device, and for a file that is writable in a folder that is not.
+ * Creates a folder for drafts, which is removed with the scope. It is beside the target if possible, so that a draft
+ * can be renamed to it. It is in the temporary folder of the system for a device, and for a writable file in a folder
+ * that is not writable.
  */
 export const temporaryFolder = Effect.fnUntraced(function*(
   target: Target
@@ -102,18 +98,18 @@ export const temporaryFolder = Effect.fnUntraced(function*(
 const writeTo = <E, R>(path: string, file: FileSystem.File, content: Stream.Stream<Uint8Array, E, R>) =>
   Stream.runForEach(
     content,
-    // a write that goes on while its file is closed could end up in another one
+    // not interruptible: a write that continues after its file is closed could reach another file
     (bytes) => Effect.uninterruptible(Effect.mapError(file.writeAll(bytes), Files.refusal(path)))
   )
 
 /**
- * Opens a device for writing. A pipe opens once it has a reader. Interruption then opens its other end, because the
- * thread that waits for a reader cannot be interrupted, and would keep the process from ending.
+ * Opens a device for writing. A pipe opens once it has a reader. Interruption opens its other end, because the thread
+ * that waits for a reader cannot be interrupted, and would keep the process from ending.
  */
 const openDevice = Effect.fnUntraced(function*(path: string) {
   const fs = yield* FileSystem.FileSystem
   const scope = yield* Effect.scope
-  // appending, because a write to a pipe has no position
+  // append, because a write to a pipe has no position
   const opening = yield* Effect.forkIn(Scope.provide(fs.open(path, { flag: "a" }), scope), scope)
   return yield* Fiber.join(opening).pipe(
     Effect.onInterrupt(() => Effect.ignore(Effect.scoped(fs.open(path, { flag: "r+" })))),
@@ -121,7 +117,7 @@ const openDevice = Effect.fnUntraced(function*(path: string) {
   )
 })
 
-/** Writes a draft over a file that its draft cannot take the place of. */
+/** Copies a draft over the content of a file that cannot be replaced. */
 const overwrite = Effect.fnUntraced(function*(draft: string, path: string) {
   const fs = yield* FileSystem.FileSystem
   const from = yield* refusedAt(draft)(fs.open(draft))
@@ -155,7 +151,7 @@ const replace = Effect.fnUntraced(function*<E, R>(
   yield* beside.syncFolder(beside.root)
 })
 
-/** Writes content to a target, with drafts in a folder that {@link temporaryFolder} made for it. */
+/** Writes content to a target. `folder` is the folder for drafts that {@link temporaryFolder} created for it. */
 export const writeTarget = Effect.fnUntraced(
   function*<E, R>(target: Target, folder: string, content: Stream.Stream<Uint8Array, E, R>) {
     if (target._tag === "File") return yield* replace(target, folder, content)

@@ -1,18 +1,18 @@
 /**
- * Which process it is, so that others can tell when it is gone. Linux knows; elsewhere nobody can tell.
+ * Identifies this process, so that other processes can detect that it has ended. Detection works on Linux only.
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 
 export interface ProcessIdentity {
-  /** Names this process, in one line. */
+  /** Name of this process, on one line. */
   readonly name: string
-  /** Has the process of this name surely ended? */
+  /** Returns true if the process of this name has certainly ended. */
   readonly isGone: (name: string) => Effect.Effect<boolean>
 }
 
-/** The state of a process, and when it began: the 3rd and the 22nd field of `/proc/PID/stat` (proc(5)). */
+/** Returns the state and the start time of a process: the 3rd and the 22nd field of `/proc/PID/stat` (proc(5)). */
 const statusOf = (stat: string) => {
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
   return { state: fields[0] ?? "", start: fields[19] ?? "" }
@@ -28,7 +28,7 @@ export const make: Effect.Effect<ProcessIdentity, never, FileSystem.FileSystem> 
     const { start } = statusOf(yield* fs.readFileString("/proc/self/stat"))
     const boot = (yield* fs.readFileString("/proc/sys/kernel/random/boot_id")).trim()
     const namespace = yield* fs.readLink("/proc/self/ns/pid")
-    // what belongs to another user may be hidden from us, and not gone
+    // with the user, because processes of other users may be hidden from us without having ended
     const user = Option.getOrElse((yield* fs.stat("/proc/self")).uid, () => "")
     return { world: `${boot} ${namespace} ${user}`, pid, start }
   })

@@ -1,5 +1,5 @@
 /**
- * Which folder is the layout of which repository.
+ * The folders of repositories, and the layouts in them.
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -10,21 +10,21 @@ import type { Files } from "./Files.ts"
 import * as LayoutFolder from "./LayoutFolder.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
 
-/** How many layouts are remembered. One that is forgotten is read again. */
+/** Maximum number of layouts in memory. One that was dropped is read again. */
 const layoutLimit = 1000
 
 export interface RepositoryFolders {
-  /** Fails where the folder is of the other form, or cannot be read. */
+  /** Fails if the folder has the other form, or cannot be read. */
   readonly check: Effect.Effect<void, Storage>
-  /** What stands for a repository: its name, or the same for all where they share a layout. */
+  /** Returns the key of a repository: its name, or the same key for all repositories if they share one layout. */
   readonly keyOf: (repository: Reference.Repository) => string
-  /** The layout of a repository. */
+  /** Returns the layout of a repository. Fails with `NameUnknown` if it does not exist. */
   readonly find: (repository: Reference.Repository) => Effect.Effect<LayoutFolder.LayoutFolder, Reason>
-  /** The layout of a repository, which need not be there yet. */
+  /** Returns the layout of a repository, which need not exist yet. */
   readonly prepare: (
     repository: Reference.Repository
   ) => Effect.Effect<LayoutFolder.LayoutFolder, Storage | NameInvalid>
-  /** The names of all repositories behind one, in order. */
+  /** Returns the names of all repositories after a name, in order. */
   readonly repositories: (after: string) => Stream.Stream<Reference.Repository, Storage>
 }
 
@@ -38,7 +38,7 @@ const toFolder = (part: string): string => inTheWay.test(part) ? `_${part}` : pa
 
 const isRepository = Schema.is(Reference.Repository)
 
-/** The part of a repository's name that a folder stands for, if it does. */
+/** Returns the part of a repository name that a folder stands for, or nothing if it stands for none. */
 const fromFolder = (name: string): ReadonlyArray<string> => {
   const part = name.startsWith("_") ? name.slice(1) : name
   return isRepository(part) && toFolder(part) === name ? [part] : []
@@ -89,9 +89,11 @@ export const make = (options: {
 
   const layouts = new Map<string, LayoutFolder.LayoutFolder>()
   const keyOf = (repository: Reference.Repository) => form === "layout" ? "" : repository
-  const absence = form === "layout" ? new NameUnknown({ detail: `${root} is no image layout` }) : new NameUnknown({})
+  const absence = form === "layout"
+    ? new NameUnknown({ detail: `${root} is not an image layout` })
+    : new NameUnknown({})
 
-  // what becomes a path is not taken on trust
+  // the name becomes a path, so it is checked again
   const make = (key: string): Effect.Effect<LayoutFolder.LayoutFolder, NameInvalid> =>
     form === "registry" && !isRepository(key)
       ? Effect.fail(new NameInvalid({}))
@@ -104,7 +106,7 @@ export const make = (options: {
         begin
       }))
 
-  /** Remembers a layout as the one that was used last. */
+  /** Keeps a layout in memory as the most recently used one. */
   const use = (key: string, layout: LayoutFolder.LayoutFolder) => {
     layouts.delete(key)
     layouts.set(key, layout)
@@ -119,14 +121,14 @@ export const make = (options: {
     const known = layouts.get(key)
     if (known !== undefined) return use(key, known)
     const layout = yield* make(key)
-    // what is asked for and not there is not worth remembering
+    // absent layouts are not kept, because clients could ask for any number of them
     return (yield* layout.exists) ? use(key, layouts.get(key) ?? layout) : yield* absence
   })
 
   const isLayout = (folder: string) =>
     Effect.map(files.stat(files.join(folder, "oci-layout")), (info) => info?.type === "File")
 
-  /** Repositories below a folder. What comes behind `a` is `a-b`, and only then `a/b`. */
+  /** Lists the repositories below a folder in the order of their names: `a-b` follows `a`, and precedes `a/b`. */
   const walk = (folder: string, prefix: string, after: string): Stream.Stream<Reference.Repository, Storage> =>
     Stream.unwrap(Effect.map(files.list(folder, "Directory"), (names) => {
       const parts = names.flatMap(fromFolder)

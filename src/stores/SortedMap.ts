@@ -1,9 +1,9 @@
 /**
- * Sorted maps that never change: a change makes another map, which shares all but a few hundred entries with the first.
- * What differs between two such maps is found without comparing what they share.
+ * Immutable sorted maps. A change returns another map, which shares all but a few hundred entries with the first. The
+ * differences of two such maps are found without comparing the entries that they share.
  */
 
-/** Largest number of entries in a chunk. A change copies one chunk, and the list of chunks. */
+/** Maximum number of entries in a chunk. A change copies one chunk, and the list of chunks. */
 const chunkSize = 256
 
 interface Chunk<K, V> {
@@ -37,14 +37,17 @@ const countWhile = <A>(items: ReadonlyArray<A>, condition: (item: A) => boolean)
   return low
 }
 
-/** Returns the position of the chunk that a key is in, or would be in. */
+/** Returns the position of the chunk that has a key, or would have it. */
 const chunkOf = <K extends Key, V>({ chunks }: SortedMap<K, V>, key: K): number =>
   // as: no chunk is empty
   Math.max(0, countWhile(chunks, ({ keys }) => (keys[0] as K) <= key) - 1)
 
 const placeIn = <K extends Key>(keys: ReadonlyArray<K>, key: K): number => countWhile(keys, (other) => other < key)
 
-/** Returns the chunks that take the place of one that may be too large. One that grew at its end stays full. */
+/**
+ * Splits a chunk if it is too large. A chunk that grew at its end is split before the last entry, so that it stays full
+ * if keys are added in order.
+ */
 const split = <K extends Key, V>({ keys, values }: Chunk<K, V>, place: number): ReadonlyArray<Chunk<K, V>> => {
   if (keys.length <= chunkSize) return [{ keys, values }]
   const at = place === keys.length - 1 ? place : keys.length >>> 1
@@ -89,11 +92,11 @@ export const set = <K extends Key, V>(self: SortedMap<K, V>, key: K, value: V): 
   return { size: self.size + 1, chunks: replaceChunk(self, position, ...split({ keys, values }, place)) }
 }
 
-/** Collects entries for a map, without a copy for each. */
+/** Collects entries for a map, without a copy for each entry. */
 export interface Builder<K extends Key, V> {
-  /** Adds an entry whose key is not there yet. */
+  /** Adds an entry. Its key must be new. */
   readonly add: (key: K, value: V) => void
-  /** Returns the map. Nothing may be added after that. */
+  /** Returns the map. The builder must not be used after that. */
   readonly build: () => SortedMap<K, V>
 }
 
@@ -121,7 +124,7 @@ export const builder = <K extends Key, V>(): Builder<K, V> => {
   }
 }
 
-/** Removes an entry, if it is there. */
+/** Removes the entry of a key, if it exists. */
 export const remove = <K extends Key, V>(self: SortedMap<K, V>, key: K): SortedMap<K, V> => {
   const position = chunkOf(self, key)
   const chunk = self.chunks[position]
@@ -164,7 +167,7 @@ export const first = <K extends Key, V>(self: SortedMap<K, V>, from: K): readonl
 /** Returns the largest key. */
 export const lastKey = <K extends Key, V>({ chunks }: SortedMap<K, V>): K | undefined => chunks.at(-1)?.keys.at(-1)
 
-/** Returns the entries of a map that another one has not, without looking at what they share. */
+/** Returns the entries of `after` that `before` does not have, without comparing the chunks that they share. */
 export const added = function*<K extends Key, V>(
   before: SortedMap<K, V>,
   after: SortedMap<K, V>

@@ -1,8 +1,8 @@
 /**
- * Tar archives on disk, read in any order: what is where is found out once, by the headers alone.
+ * Tar archives on disk, read in any order. Opening one reads all headers once, and no content.
  *
- * An archive that is cut off, or has names that lead out of it, is refused. Links lead to other members; no
- * file is ever made of one.
+ * An archive that is cut off, or has names that lead out of it, is refused. Links are resolved to other members, and
+ * never created as files.
  */
 import * as Effect from "effect/Effect"
 import * as Tar from "effect/encoding/Tar"
@@ -14,10 +14,10 @@ import { ContentTooLarge, Storage } from "../RegistryError.ts"
 import * as ArchiveFile from "./ArchiveFile.ts"
 import { type OpenFile, readFrom, refusal } from "./Files.ts"
 
-/** Nobody has that many. */
+/** Maximum number of members. An archive with more is refused. */
 const memberLimit = 1_000_000
 
-/** A link to a link to a link, and so on. */
+/** Maximum number of links that are followed from one name. */
 const linkLimit = 16
 
 type Member =
@@ -26,18 +26,18 @@ type Member =
 
 export interface TarFile {
   readonly path: string
-  /** All names of files, in order. */
+  /** Names of all files, in the order of the archive. */
   readonly names: ReadonlyArray<string>
-  /** A file, if it is there. */
+  /** Returns a file if it exists. */
   readonly open: (name: string) => OpenFile | undefined
-  /** The content of a file of at most `limit` bytes, if it is there. */
+  /** Reads a file if it exists. Fails with `ContentTooLarge` if it has more than `limit` bytes. */
   readonly read: (name: string, limit: number) => Effect.Effect<Uint8Array | undefined, Storage | ContentTooLarge>
 }
 
 const blockSize = 512
 const zeros = new Uint8Array(1024 * 1024)
 
-/** A name without what says nothing, or nothing where it leads out of the archive. */
+/** Resolves `.`, `..` and empty parts of a name. Returns `undefined` if the name leads out of the archive. */
 const normalize = (name: string, from: ReadonlyArray<string> = []): string | undefined => {
   const parts = [...from]
   for (const part of name.split("/")) {
@@ -50,7 +50,7 @@ const normalize = (name: string, from: ReadonlyArray<string> = []): string | und
   return name.startsWith("/") ? undefined : parts.join("/")
 }
 
-/** Opens an archive, and finds out what is in it. */
+/** Opens an archive, and reads the headers of its members. */
 export const open = Effect.fnUntraced(function*(
   path: string,
   whenCompressed: ArchiveFile.WhenCompressed = "unpack"
@@ -60,10 +60,9 @@ export const open = Effect.fnUntraced(function*(
     Effect.mapError(file.readAlloc(size, { position: BigInt(position) }), refusal(path))
 
   const members = new Map<string, Member>()
-  const broken = (problem: string) =>
-    new Storage({ path, problem: `it is no tar archive that can be read: ${problem}` })
+  const broken = (problem: string) => new Storage({ path, problem: `it is not a readable tar archive: ${problem}` })
 
-  // where the next header is, and how much of a body is to be passed over before
+  // position of the next header, and number of bytes of the body that are skipped before it
   let position = 0
   let body = 0
   let isEnding = false
@@ -80,7 +79,7 @@ export const open = Effect.fnUntraced(function*(
     return block
   })
 
-  /** The headers as they are, with zeros for bodies. */
+  /** The headers of the archive, with zeros in place of bodies. */
   const headers = Stream.fromEffectRepeat(Effect.gen(function*() {
     if (body > 0) {
       const size = Math.min(body, zeros.length)
@@ -89,7 +88,7 @@ export const open = Effect.fnUntraced(function*(
     }
     const block = yield* nextBlock()
     const isZero = block.every((byte) => byte === 0)
-    // two blocks of zeros are the end, whatever comes behind them
+    // two blocks of zeros are the end, whatever follows them
     const isEnd = block.length === 0 || isZero && isEnding
     isEnding = isZero
     return isEnd ? Option.none() : Option.some(block)

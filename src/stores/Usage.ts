@@ -1,13 +1,13 @@
 /**
- * How much a registry holds, and how much it may hold.
+ * The amount of content that a registry holds, with its limits.
  *
- * Content that several repositories share counts once for the registry, and for each of them. What an upload has
- * received counts as well, so that many uploads cannot take more than there is.
+ * Content that several repositories share counts once for the registry, and once for each of them. The bytes that an
+ * upload has received count as well, so that concurrent uploads together cannot exceed a limit.
  */
 import * as Effect from "effect/Effect"
 import { ContentTooLarge, Denied, TooManyRequests } from "../RegistryError.ts"
 
-/** Limits in bytes, and of upload sessions in their number. What is left out has no limit. */
+/** Limits in bytes, and the maximum number of upload sessions. Default of each: no limit. */
 export interface Limits {
   readonly maximumBlobSize?: number | undefined
   readonly maximumRepositorySize?: number | undefined
@@ -21,26 +21,32 @@ export interface Amount {
   readonly total: number
 }
 
-/** Each check returns why something does not fit, or nothing if it does. */
+/** Counters of content. A check returns the reason of a refusal, or `undefined` if the content fits. */
 export interface Usage {
   /** Checks the size of a blob. */
   readonly checkBlob: (size: number) => ContentTooLarge | undefined
   /** Checks whether one more upload session may be open. */
   readonly checkUploads: (open: number) => TooManyRequests | undefined
-  /** Checks whether so much fits, without counting it. */
+  /** Checks whether an amount fits, without adding it. */
   readonly check: (repository: string, amount: Amount) => Denied | undefined
-  /** Counts what is added, if it fits. */
+  /** Adds an amount if it fits. */
   readonly add: (repository: string, amount: Amount) => Denied | undefined
-  /** Counts what is there, whether it fits or not. */
+  /** Adds an amount that exists already, whether it fits or not. */
   readonly found: (repository: string, amount: Amount) => void
-  /** Counts what is gone. */
+  /** Subtracts an amount that was removed. */
   readonly remove: (repository: string, amount: Amount) => void
 }
 
-/** Returns the amount of content that nothing else shares. */
+/** Returns the amount of content that no other repository shares. */
 export const unshared = (bytes: number): Amount => ({ repository: bytes, total: bytes })
 
-/** Fails with what a check returned, if it did. */
+/** Returns the sum of two amounts. */
+export const plus = (self: Amount, that: Amount): Amount => ({
+  repository: self.repository + that.repository,
+  total: self.total + that.total
+})
+
+/** Runs a check, and fails with the reason that it returns, if any. */
 export const orFail = <E>(check: () => E | undefined): Effect.Effect<void, E> =>
   Effect.suspend(() => {
     const refusal = check()
@@ -61,17 +67,17 @@ export const make = (limits: Limits): Usage => {
     const size = Math.max(0, (repositories.get(repository) ?? 0) + amount.repository)
     if (size === 0) repositories.delete(repository)
     else repositories.set(repository, size)
-    // what another process wrote can be removed without having been counted
+    // not below zero: content of another process may be removed without having been counted
     total = Math.max(0, total + amount.total)
   }
 
   const check: Usage["check"] = (repository, amount) => {
     const size = (repositories.get(repository) ?? 0) + amount.repository
     if (amount.repository > 0 && size > maximumRepositorySize) {
-      return new Denied({ detail: `a repository may have ${maximumRepositorySize} bytes, and this one is full` })
+      return new Denied({ detail: `the repository is full: it may have ${maximumRepositorySize} bytes` })
     }
     return amount.total > 0 && total + amount.total > maximumSize
-      ? new Denied({ detail: `the registry may have ${maximumSize} bytes, and is full` })
+      ? new Denied({ detail: `the registry is full: it may have ${maximumSize} bytes` })
       : undefined
   }
 
@@ -80,7 +86,7 @@ export const make = (limits: Limits): Usage => {
     checkUploads: (open) =>
       open < maximumUploads
         ? undefined
-        : new TooManyRequests({ detail: `${maximumUploads} upload sessions may be open, and are` }),
+        : new TooManyRequests({ detail: `it has ${maximumUploads} open upload sessions, which is the limit` }),
     check,
     add: (repository, amount) => {
       const refusal = check(repository, amount)

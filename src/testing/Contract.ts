@@ -1,9 +1,9 @@
 /**
- * What every registry must do, as data: one suite for all that there are, and for those that you write.
+ * Contract of `Registry` as data: one suite for every implementation.
  *
- * A case is a promise, as a sentence, and an effect that fails with a {@link Violation} where it is not kept. It asks
- * nothing of the test runner. Cases work in repositories of their own, `contract/…`, so that all of them can share a
- * registry, which others may use meanwhile; they leave there what they pushed.
+ * A case is a promise, as a sentence, and an effect that fails with a {@link Violation} if the registry breaks it.
+ * Cases work with any test runner. They use their own repositories, `contract/…`, so that all of them can share one
+ * registry, also with other users. They do not delete what they pushed.
  *
  * **Example** (Running it in Vitest)
  *
@@ -18,8 +18,8 @@
  * })
  * ```
  *
- * What a registry is not meant to do is left out by `Contract.without("delete", "sha512")`. One that cannot be written to
- * is filled through another: `effect(readOnly, writable)`.
+ * `Contract.without("delete", "sha512")` omits the cases that need features which a registry lacks. A read-only
+ * registry is filled through another one: `effect(readOnly, writable)`.
  *
  * **Example** (Without a test runner)
  *
@@ -36,7 +36,7 @@
  * })
  *
  * const violations = await Effect.runPromise(program)
- * violations.some(({ promise }) => promise === "a blob that was deleted is not there") // => true
+ * violations.some(({ promise }) => promise === "a deleted blob is absent") // => true
  * ```
  *
  * @since 0.1.0
@@ -61,7 +61,7 @@ export {
 } from "./contract/Case.ts"
 
 /**
- * The whole contract.
+ * All cases of the contract.
  *
  * @category constants
  * @since 0.1.0
@@ -69,7 +69,7 @@ export {
 export const cases: ReadonlyArray<Case> = [...general, ...blobs, ...uploads, ...mounts, ...manifests, ...lists]
 
 /**
- * The contract of a registry that lacks something.
+ * Returns the cases that need none of the given features.
  *
  * @category constructors
  * @since 0.1.0
@@ -78,15 +78,15 @@ export const without = (...lacks: ReadonlyArray<Need>): ReadonlyArray<Case> =>
   cases.filter(({ needs }) => !needs.some((need) => lacks.includes(need)))
 
 /**
- * Tries a registry, and tells what it does not keep of the contract, or of the part of it that is given. What is to be
- * there beforehand is written through `origin`, the same registry unless given.
+ * Runs cases on a registry, one after another, and returns the violations. Default of `cases`: the whole contract. The
+ * cases write existing content through `origin`. Default: the same registry.
  *
  * @category combinators
  * @since 0.1.0
  */
 export const violations = (registry: Registry, options?: {
-  readonly cases?: ReadonlyArray<Case>
-  readonly origin?: Registry
+  readonly cases?: ReadonlyArray<Case> | undefined
+  readonly origin?: Registry | undefined
 }): Effect.Effect<ReadonlyArray<Violation>> =>
   Effect.map(
     Effect.partition(options?.cases ?? cases, ({ effect }) => effect(registry, options?.origin)),

@@ -1,9 +1,9 @@
 /**
- * A registry that misbehaves on demand, to see what others make of it.
+ * Registries with faults, for tests of programs that use them.
  *
- * {@link make} wraps any registry. What goes wrong is a list of faults, each of which says what happens and to which
- * calls: those of some operations, about some content, the third, the first two, or a share of them that a seed decides.
- * The same faults on the same calls are the same every time. It notes the calls that come.
+ * {@link make} wraps any registry, applies a list of faults, and records the calls. A fault says what happens and to
+ * which calls: those of some operations or some content, the third, the first two, or a share that depends on a seed.
+ * The same faults give the same results for the same calls.
  *
  * **Example** (A pause, and then a connection that breaks)
  *
@@ -91,7 +91,7 @@ export {
 } from "../views/Intercept.ts"
 
 /**
- * A registry with faults, and the calls that came to it so far, whatever became of them.
+ * Registry with faults, and all calls to it so far, including those that failed.
  *
  * @category models
  * @since 0.1.0
@@ -102,8 +102,8 @@ export interface Faulty {
 }
 
 /**
- * Wraps a registry so that it has some faults; without any it only notes its calls. Of several faults that happen to one
- * call, those that make it wait or fail come first, in their order.
+ * Wraps a registry so that it has some faults. Without faults, it only records its calls. If several faults happen to
+ * one call, those that make it wait or fail come first, in the order of the list.
  *
  * **Example** (The second push breaks off)
  *
@@ -160,9 +160,9 @@ export const make = (self: Registry.Registry, faults: ReadonlyArray<Fault> = [])
   })
 
 /**
- * Gives the `Registry` service some faults.
+ * Adds faults to the `Registry` service.
  *
- * **Example** (A program whose registry is unwell)
+ * **Example** (A program whose registry fails)
  *
  * ```ts import.meta.vitest
  * import { Effect, Layer } from "effect"
@@ -170,11 +170,13 @@ export const make = (self: Registry.Registry, faults: ReadonlyArray<Fault> = [])
  * import * as Registry from "effect-oci/Registry"
  * import { Faults } from "effect-oci/testing"
  *
- * const layer = Faults.layer([Faults.throttle({ times: 1 }, { operation: "ping" })]).pipe(Layer.provide(MemoryRegistry.layer()))
+ * const faults = [Faults.throttle({ times: 1 }, { operation: "ping" })]
+ * const layer = Faults.layer(faults).pipe(Layer.provide(MemoryRegistry.layer()))
  *
  * const program = Registry.Registry.use(({ ping }) => ping)
  *
- * Effect.runSync(Effect.flip(Effect.provide(program, layer))).message // => "memory: the registry asks for a pause (ping)"
+ * const error = Effect.runSync(Effect.flip(Effect.provide(program, layer)))
+ * error.message // => "memory: the registry asks for a pause (ping)"
  * ```
  *
  * @category layers
@@ -200,7 +202,7 @@ const failure = ({ operation, registry, repository }: Call, reason: Reason) =>
     })
   )
 
-/** A registry where things happen to what is read and written. */
+/** Wraps a registry and applies faults to reads and writes. */
 const spoiled = (self: Registry.Registry, faults: ReadonlyArray<Fault>): Registry.Registry => {
   const { name: registry } = self
   const dueToReading = scheduler(faults, ["Break", "Stall", "Flip", "Truncate"])
@@ -212,7 +214,7 @@ const spoiled = (self: Registry.Registry, faults: ReadonlyArray<Fault>): Registr
   const error = (operation: string, repository: Repository, reason: Reason) =>
     new RegistryError({ operation, registry, repository, reason })
 
-  /** What breaks within the bytes is a failure of the call. */
+  /** Converts a cut within the bytes to a failure of the call. */
   const mending = <E>(operation: Operation, repository: Repository) => (failure: E | Cut): E | RegistryError =>
     failure instanceof Cut ? error(operation, repository, failure.reason) : failure
 
@@ -329,7 +331,7 @@ const spoiled = (self: Registry.Registry, faults: ReadonlyArray<Fault>): Registr
       const now = dueToManifests(digest === undefined ? call : { ...call, reference: digest })
       const isStrict = now.some(({ _tag }) => _tag === "RefuseSubject")
       if (isStrict && (yield* lacksSubject(repository, mediaType, bytes))) {
-        return yield* error("pushManifest", repository, new ManifestBlobUnknown({ detail: "its subject is not there" }))
+        return yield* error("pushManifest", repository, new ManifestBlobUnknown({ detail: "its subject is absent" }))
       }
       const lost = now.flatMap((fault) => fault._tag === "LoseTags" ? [fault.tags ?? tags] : []).flat()
       return yield* self.pushManifest(repository, manifest, tags.filter((tag) => !lost.includes(tag)))

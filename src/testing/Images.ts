@@ -1,5 +1,5 @@
 /**
- * Images for tests: built from small pieces, and pushed to any registry.
+ * Small images for tests, pushed to any registry.
  *
  * @since 0.1.0
  */
@@ -14,7 +14,7 @@ import type { Registry } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 
 /**
- * A repository by its name. Throws where that is none.
+ * Returns a repository by its name. Throws if the name is invalid.
  *
  * @category constructors
  * @since 0.1.0
@@ -22,7 +22,7 @@ import type { RegistryError } from "../RegistryError.ts"
 export const repository = (name: string): Reference.Repository => Reference.Repository.make(name)
 
 /**
- * A tag by its name. Throws where that is none.
+ * Returns a tag by its name. Throws if the name is invalid.
  *
  * @category constructors
  * @since 0.1.0
@@ -30,7 +30,7 @@ export const repository = (name: string): Reference.Repository => Reference.Repo
 export const tag = (name: string): Reference.Tag => Reference.Tag.make(name)
 
 /**
- * Text as UTF-8; anything else as JSON in UTF-8.
+ * Encodes text as UTF-8, and anything else as JSON in UTF-8.
  *
  * @category constructors
  * @since 0.1.0
@@ -39,7 +39,7 @@ export const bytesOf = (content: string | object): Uint8Array =>
   new TextEncoder().encode(typeof content === "string" ? content : JSON.stringify(content))
 
 /**
- * Pushes a blob, and describes it. It is a layer unless another type is given.
+ * Pushes a blob and returns its descriptor. Default of the media type: that of a layer.
  *
  * @category combinators
  * @since 0.1.0
@@ -57,7 +57,7 @@ export const pushBlob = Effect.fnUntraced(function*(
 })
 
 /**
- * Pushes a manifest, and describes it. `schemaVersion` is 2 unless given.
+ * Pushes a manifest and returns its descriptor. Default of `schemaVersion`: 2.
  *
  * @category combinators
  * @since 0.1.0
@@ -75,8 +75,8 @@ export const pushManifest = (
   )
 
 /**
- * Pushes an image of some layers, whose config names a platform: `linux/amd64` unless another architecture is given.
- * `extra` are more fields of its manifest.
+ * Pushes an image of some layers whose config names the platform `linux` with an architecture. Default of the
+ * architecture: `amd64`. `extra` holds more fields of the manifest.
  *
  * @category combinators
  * @since 0.1.0
@@ -85,8 +85,11 @@ export const pushImage = Effect.fnUntraced(function*(
   registry: Registry,
   name: Reference.Repository,
   layers: ReadonlyArray<string | Uint8Array>,
-  options: { readonly architecture?: string; readonly tags?: ReadonlyArray<Reference.Tag>; readonly extra?: object } =
-    {}
+  options: {
+    readonly architecture?: string | undefined
+    readonly tags?: ReadonlyArray<Reference.Tag> | undefined
+    readonly extra?: object | undefined
+  } = {}
 ): Effect.fn.Return<
   Descriptor.Descriptor & { readonly platform: Platform },
   RegistryError | UnsupportedAlgorithm
@@ -100,7 +103,7 @@ export const pushImage = Effect.fnUntraced(function*(
 })
 
 /**
- * Pushes an index of manifests that are there.
+ * Pushes an index of existing manifests. `extra` holds more fields of the index.
  *
  * @category combinators
  * @since 0.1.0
@@ -109,13 +112,16 @@ export const pushIndex = (
   registry: Registry,
   name: Reference.Repository,
   manifests: ReadonlyArray<Descriptor.Descriptor>,
-  options: { readonly tags?: ReadonlyArray<Reference.Tag>; readonly extra?: object } = {}
+  options: {
+    readonly tags?: ReadonlyArray<Reference.Tag> | undefined
+    readonly extra?: object | undefined
+  } = {}
 ): Effect.Effect<Descriptor.Descriptor, RegistryError> =>
   pushManifest(registry, name, { mediaType: MediaType.imageIndex, manifests, ...options.extra }, options.tags)
 
 /**
- * Pushes an artifact that refers to a subject, as an SBOM or a signature does. Its artifact type is
- * `application/vnd.example.sbom`, and its annotation `org.example.content` is the content.
+ * Pushes an artifact that refers to a subject, such as an SBOM or a signature. Its artifact type is
+ * `application/vnd.example.sbom`, and its annotation `org.example.content` has the content.
  *
  * @category combinators
  * @since 0.1.0
@@ -140,7 +146,7 @@ export const pushReferrer = Effect.fnUntraced(function*(
 })
 
 /**
- * Pushes an image for two platforms whose layers overlap, with a referrer on its index and one on a child.
+ * Pushes an index of images for two platforms that share a layer, with a referrer of the index and one of a child.
  *
  * @category combinators
  * @since 0.1.0

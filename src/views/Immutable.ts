@@ -1,5 +1,5 @@
 /**
- * A registry that is only added to.
+ * A view of a registry that can only be added to.
  */
 import * as Effect from "effect/Effect"
 import type { Descriptor } from "../Descriptor.ts"
@@ -8,27 +8,26 @@ import * as Hasher from "../Hasher.ts"
 import * as KeyedLock from "../KeyedLock.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
-import { Denied, orAbsent, RegistryError, Unsupported } from "../RegistryError.ts"
+import { Denied, failing, orAbsent, Unsupported } from "../RegistryError.ts"
 
 /**
- * A registry that is only added to. A tag that is there stays where it is, and a manifest keeps its type: what would
- * change them fails with `Denied`, and then nothing of it is done. The same content again is fine. Nothing is deleted:
- * that fails with `Unsupported`.
+ * Creates a view that can only be added to. A push that would move an existing tag, or change the type of an existing
+ * manifest, fails with `Denied` and changes nothing. Pushing the same content again succeeds. Deletes fail with
+ * `Unsupported`.
  *
- * It holds for all who go through this view. Who goes round it, or through another, may move a tag in the very moment in
- * which it is pushed here, for the distribution specification knows no push that is conditional.
+ * The guarantee covers pushes through this view only. Another client can still move a tag at the same time, because the
+ * distribution specification has no conditional push.
  *
  * @category combinators
  * @since 0.1.0
  */
 export const immutable = (self: Registry): Registry => {
-  const error = (operation: string, repository: Repository, reason: Denied | Unsupported) =>
-    new RegistryError({ operation, registry: self.name, repository, reason })
+  const failed = failing(self.name)
   const undeletable = (operation: string) => (repository: Repository) =>
-    Effect.fail(error(operation, repository, new Unsupported({ detail: "nothing is deleted here" })))
-  const denied = (repository: Repository, detail: string) => error("pushManifest", repository, new Denied({ detail }))
+    Effect.fail(failed(operation, repository)(new Unsupported({ detail: "this view permits no deletes" })))
+  const denied = (repository: Repository, detail: string) => failed("pushManifest", repository)(new Denied({ detail }))
 
-  // looking whether a tag is there and setting it is not one step for a registry
+  // locked, because a registry cannot check and set a tag in one step
   const locked = KeyedLock.make()
 
   const pushMissing = Effect.fnUntraced(function*(
@@ -40,13 +39,15 @@ export const immutable = (self: Registry): Registry => {
     const { digest, mediaType } = descriptor
     const present = yield* orAbsent(self.resolveManifest(repository, digest))
     if (present !== undefined && present.mediaType !== mediaType) {
-      return yield* denied(repository, `${digest} is there, and is of type ${present.mediaType}`)
+      return yield* denied(repository, `${digest} already exists with the media type ${present.mediaType}`)
     }
     const missing: Array<Tag> = []
     for (const tag of tags) {
       const target = yield* orAbsent(self.resolveManifest(repository, tag))
       if (target === undefined) missing.push(tag)
-      else if (target.digest !== digest) return yield* denied(repository, `the tag ${tag} is there, and stays`)
+      else if (target.digest !== digest) {
+        return yield* denied(repository, `the tag ${tag} already exists, and this view does not move tags`)
+      }
     }
     return present !== undefined && missing.length === 0
       ? descriptor
@@ -60,7 +61,7 @@ export const immutable = (self: Registry): Registry => {
       const computed = yield* Effect.result(
         Hasher.digest(bytes, expected === undefined ? "sha256" : Digest.algorithm(expected))
       )
-      // one that is not what it says is refused below
+      // the registry refuses a manifest with another digest
       if (computed._tag === "Failure" || expected !== undefined && computed.success !== expected) {
         return yield* self.pushManifest(repository, manifest, tags)
       }

@@ -1,5 +1,5 @@
 /**
- * Doing something around every call of a registry, of its uploads, and of the streams it hands out.
+ * Hooks around every call of a registry and of its uploads, and around the streams that it returns.
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
@@ -10,8 +10,8 @@ import type { RegistryError } from "../RegistryError.ts"
 import type { Upload } from "../Upload.ts"
 
 /**
- * What can be called: the operations of a registry; those of an upload session, `status`, `append` and `commit`; and
- * `read`, the stream of a blob that was opened.
+ * Name of a call: an operation of a registry; `status`, `append` or `commit` of an upload session; or `read`, which is
+ * the stream of a blob.
  *
  * @category models
  * @since 0.1.0
@@ -24,7 +24,7 @@ export type Operation =
   | "commit"
 
 /**
- * A call, as far as it is data.
+ * Arguments of a call, without content and without secrets.
  *
  * @category models
  * @since 0.1.0
@@ -32,13 +32,13 @@ export type Operation =
 export interface Call {
   readonly operation: Operation
   readonly registry: string
-  readonly repository?: Repository
-  /** The tag or digest that it is about. Not the id of an upload: it may let others write. */
-  readonly reference?: Tag | Digest
-  /** The repository that a blob is to be mounted from. */
-  readonly from?: Repository
-  /** The tags that a manifest is pushed with. */
-  readonly tags?: ReadonlyArray<Tag>
+  readonly repository?: Repository | undefined
+  /** Tag or digest of the content. The id of an upload is omitted, because it may permit others to write. */
+  readonly reference?: Tag | Digest | undefined
+  /** Repository that a blob is mounted from. */
+  readonly from?: Repository | undefined
+  /** Tags that a manifest is pushed with. */
+  readonly tags?: ReadonlyArray<Tag> | undefined
 }
 
 export interface Hooks {
@@ -46,7 +46,7 @@ export interface Hooks {
   readonly stream: <A, E, R>(call: Call, self: Stream.Stream<A, E, R>) => Stream.Stream<A, E | RegistryError, R>
 }
 
-/** The registry is asked when a hook runs what it was given, not before. */
+/** Wraps every call of a registry with a hook. The registry is called when the hook runs the effect, not before. */
 export const intercept = (self: Registry.Registry, { effect, stream }: Hooks): Registry.Registry => {
   const { name: registry } = self
 

@@ -1,11 +1,9 @@
 /**
- * Manifests and tags that were read, kept in a store; and those that it does not take, in memory.
+ * Manifests and tags that a cache has read. They are kept in a store, or in memory if the store refuses them.
  */
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
 import type { Descriptor } from "../Descriptor.ts"
 import { type Digest, isDigest } from "../Digest.ts"
-import * as Manifest from "../Manifest.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import { type ManifestBytes, Observer, type Registry } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
@@ -14,29 +12,35 @@ interface Pending {
   readonly repository: Repository
   readonly manifest: ManifestBytes
   readonly tags: Set<Tag>
-  /** What has to be in the store before it, all of which may be there already. */
+  /** Digests of the content that the manifest refers to. The store may require this content first. */
   readonly parts: ReadonlySet<Digest>
-  /** Was it deleted meanwhile? */
+  /** True if the manifest was deleted while it was stored. */
   isForgotten: boolean
 }
 
+/** The kept manifests. No operation fails: content that the store does not return counts as absent. */
 export interface KeptManifests {
-  /** None of these fails: what the store does not give is not there. */
   readonly find: (repository: Repository, digest: Digest) => Effect.Effect<ManifestBytes | undefined>
   readonly resolve: (repository: Repository, reference: Tag | Digest) => Effect.Effect<Descriptor | undefined>
-  readonly keep: (repository: Repository, manifest: ManifestBytes, tags: ReadonlyArray<Tag>) => Effect.Effect<void>
-  /** The store has a part of manifests now, so that it may take them. */
+  /** Keeps a manifest that refers to these parts. */
+  readonly keep: (
+    repository: Repository,
+    manifest: ManifestBytes,
+    tags: ReadonlyArray<Tag>,
+    parts: ReadonlySet<Digest>
+  ) => Effect.Effect<void>
+  /** Stores the manifests that waited for a part, after the part was stored. */
   readonly partStored: (repository: Repository, digest: Digest) => Effect.Effect<void>
   readonly forget: (repository: Repository, reference: Tag | Digest) => Effect.Effect<void>
 }
 
-// of manifests that wait for their parts, in bytes
+/** Maximum size of the manifests in memory, in bytes. The oldest are dropped above it. */
 const memoryLimit = 64 * 1024 * 1024
 
 const keyOf = (repository: Repository, digest: Digest) => `${repository}@${digest}`
 
 export const make = (store: Registry): KeptManifests => {
-  // those on their way into the store, and those that it refused: it wants their parts first, or takes nothing now
+  // manifests that are being stored, and those that the store refused, because parts are missing or for another reason
   const pending = new Map<string, Pending>()
   let held = 0
 
@@ -113,7 +117,7 @@ export const make = (store: Registry): KeptManifests => {
           ? Effect.orElseSucceed(store.resolveManifest(repository, reference), () => undefined)
           : Effect.succeed(entry.manifest.descriptor)
       }),
-    keep: (repository, manifest, tags) =>
+    keep: (repository, manifest, tags, parts) =>
       Effect.suspend(() => {
         for (const tag of tags) untag(repository, tag)
         const before = pendingOf(repository, manifest.descriptor.digest)
@@ -121,7 +125,7 @@ export const make = (store: Registry): KeptManifests => {
           repository,
           manifest,
           tags: new Set([...before?.tags ?? [], ...tags]),
-          parts: partsOf(manifest),
+          parts,
           isForgotten: false
         }
         hold(entry)
@@ -141,11 +145,4 @@ export const make = (store: Registry): KeptManifests => {
           return Effect.ignore(store.deleteTag(repository, reference))
         })
   }
-}
-
-const partsOf = ({ bytes, descriptor }: ManifestBytes): ReadonlySet<Digest> => {
-  const digests = Manifest.digests(descriptor.mediaType, bytes)
-  if (Result.isFailure(digests)) return new Set()
-  const { blobs, manifests } = digests.success
-  return new Set([...blobs, ...manifests].map(({ digest }) => digest))
 }

@@ -1,5 +1,5 @@
 /**
- * A registry whose calls can be watched.
+ * A view of a registry that logs its calls.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -13,7 +13,8 @@ import { isRegistryError } from "../RegistryError.ts"
 import { type Call, intercept } from "./Intercept.ts"
 
 /**
- * A call that ended. A list, and the bytes of a blob (`read`), end when they were read to the end, or let go of.
+ * A call that has ended. A list and the bytes of a blob (`read`) end when they were read to the end, or when the reader
+ * stops.
  *
  * @category models
  * @since 0.1.0
@@ -22,22 +23,22 @@ export interface CallEnded {
   readonly call: Call
   readonly outcome: "succeeded" | "failed" | "interrupted"
   readonly duration: Duration.Duration
-  /** How it failed, in one line without secrets. */
-  readonly error?: string
-  /** How many were listed, or how many bytes were read. */
-  readonly count?: number
+  /** Reason of a failure, on one line and without secrets. */
+  readonly error?: string | undefined
+  /** Number of listed items, or number of bytes that were read. */
+  readonly count?: number | undefined
 }
 
 /**
- * A registry that tells of each call how it ended: to `onCall`, where given, and as a line of the log, at level `Debug`.
- * What it does is the same. For a stream of events, let `onCall` offer them to a `Queue`.
+ * Creates a view that reports the end of each call: as a line of the log at level `Debug`, and to `onCall` if given.
+ * The calls themselves are unchanged. For a stream of events, offer them to a `Queue` in `onCall`.
  *
  * @category combinators
  * @since 0.1.0
  */
 export const logged = (
   self: Registry,
-  options?: { readonly onCall?: (event: CallEnded) => Effect.Effect<void> }
+  options?: { readonly onCall?: ((event: CallEnded) => Effect.Effect<void>) | undefined }
 ): Registry => {
   const report = (event: CallEnded) =>
     Effect.andThen(

@@ -1,5 +1,5 @@
 /**
- * Lists of several registries as one.
+ * Merging of lists of several registries.
  */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -12,7 +12,7 @@ import type { Policy } from "./ReadStrategy.ts"
 
 type List<A> = Stream.Stream<A, RegistryError>
 
-/** A list, which is empty where its registry does not know what is listed; that is noted. */
+/** Returns a list that is empty if its registry does not know what is listed. The error is added to `absences`. */
 const ifKnown = <A>(list: List<A>, absences: Array<RegistryError>): List<A> =>
   Stream.catchIf(list, isAbsence, (error) =>
     Stream.suspend(() => {
@@ -20,7 +20,7 @@ const ifKnown = <A>(list: List<A>, absences: Array<RegistryError>): List<A> =>
       return Stream.empty
     }))
 
-/** What was read of a list, and how much of that was handed on. */
+/** The items that were read from a list. `next` is the position of the first that was not returned yet. */
 interface Head<A> {
   readonly pull: Pull.Pull<Arr.NonEmptyReadonlyArray<A>, RegistryError>
   items: ReadonlyArray<A>
@@ -28,7 +28,7 @@ interface Head<A> {
   isAtEnd: boolean
 }
 
-/** Reads on where nothing is left. */
+/** Reads more items if all were returned. */
 const fill = <A>(head: Head<A>): Effect.Effect<void, RegistryError> =>
   head.isAtEnd || head.next < head.items.length ? Effect.void : Effect.map(
     Pull.catchDone(head.pull, () => Effect.succeed(undefined)),
@@ -39,7 +39,7 @@ const fill = <A>(head: Head<A>): Effect.Effect<void, RegistryError> =>
     }
   )
 
-/** Takes items in order, up to where one of the lists has to be read on. */
+/** Returns items in order, until more items of one of the lists are needed. */
 const take = <A extends string>(heads: ReadonlyArray<Head<A>>, seen: Set<A>): ReadonlyArray<A> => {
   const taken: Array<A> = []
   for (;;) {
@@ -56,13 +56,16 @@ const take = <A extends string>(heads: ReadonlyArray<Head<A>>, seen: Set<A>): Re
     }
     if (first === undefined || least === undefined) return taken
     first.next++
-    // a registry that lists out of order may name again what is long past
+    // a registry that does not list in order may repeat earlier names
     if (!seen.has(least)) taken.push(least)
     seen.add(least)
   }
 }
 
-/** In the order of their characters, as far as each of the lists is; fails as the first if none knows what is listed. */
+/**
+ * Merges lists in lexical order, as far as each list is in that order. Fails with the error of the first registry if no
+ * registry knows what is listed.
+ */
 export const inOrder = <A extends string>(lists: ReadonlyArray<List<A>>, policy: Policy): List<A> =>
   Stream.unwrap(Effect.gen(function*() {
     const absences: Array<RegistryError> = []
@@ -84,7 +87,7 @@ export const inOrder = <A extends string>(lists: ReadonlyArray<List<A>>, policy:
     return Stream.fromPull(Effect.succeed(next))
   }))
 
-/** One list behind another, nothing twice; nothing where none knows what is listed. */
+/** Concatenates lists without duplicates. The result is empty if no registry knows what is listed. */
 export const inTurn = (lists: ReadonlyArray<List<Descriptor>>): List<Descriptor> =>
   Stream.suspend(() => {
     const seen = new Set<string>()

@@ -1,27 +1,20 @@
 /**
- * A registry that is only read.
+ * A read-only view of a registry.
  */
 import * as Effect from "effect/Effect"
 import type { Repository } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
-import { RegistryError, Unsupported } from "../RegistryError.ts"
+import { failing, Unsupported } from "../RegistryError.ts"
 
 /**
- * A registry that is only read: pushes, uploads, mounts and deletes fail with `Unsupported`.
+ * Creates a read-only view: pushes, uploads, mounts and deletes fail with `Unsupported`.
  *
  * @category combinators
  * @since 0.1.0
  */
 export const readOnly = (self: Registry): Registry => {
   const refused = (operation: string) => (repository: Repository) =>
-    Effect.fail(
-      new RegistryError({
-        operation,
-        registry: self.name,
-        repository,
-        reason: new Unsupported({ detail: "it is only read here" })
-      })
-    )
+    Effect.fail(failing(self.name)(operation, repository)(new Unsupported({ detail: "this view is read-only" })))
   return {
     ...self,
     capabilities: Effect.map(self.capabilities, ({ pages, referrers }) => ({

@@ -1,5 +1,5 @@
 /**
- * Asking several registries for what one of them may have.
+ * Reading of content that one of several registries may have.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -8,7 +8,7 @@ import * as Scope from "effect/Scope"
 import { isAbsence, type RegistryError } from "../RegistryError.ts"
 
 /**
- * One registry after another, or all at once.
+ * Order in which registries are asked: one after another, or all at the same time.
  *
  * @category models
  * @since 0.1.0
@@ -19,23 +19,23 @@ type Attempts<A, R> = ReadonlyArray<Effect.Effect<A, RegistryError, R>>
 
 const cannotTell = (error: RegistryError): boolean => isAbsence(error) || error.reason._tag === "Unsupported"
 
-// it has the blob; that it has no such bytes of it is an answer
+// a registry that cannot satisfy a range has the blob, so the others are not asked
 const isMissing = (error: RegistryError): boolean => error.reason._tag !== "RangeNotSatisfiable"
 
-/** How much an error tells of why nobody has it: the more, the later. */
+/** Ranks errors by how well they explain the failure. The highest rank is returned. */
 const weight = (error: RegistryError): number =>
   error.reason._tag === "Unsupported" ? 0 : error.reason._tag === "NameUnknown" ? 1 : isAbsence(error) ? 2 : 3
 
 const mostTelling = (errors: ReadonlyArray<RegistryError>, last: RegistryError): RegistryError =>
-  errors.reduceRight((told, error) => weight(error) >= weight(told) ? error : told, last)
+  errors.reduceRight((best, error) => weight(error) >= weight(best) ? error : best, last)
 
-/** Goes from one to the next while failures say that it may. */
+/** Runs attempts one after another, while they fail with errors that `goesOn` accepts. */
 const inTurn = <A, R>(
   attempts: Attempts<A, R>,
   goesOn: (error: RegistryError) => boolean
 ): Effect.Effect<A, RegistryError, R> => {
   const ask = (index: number, errors: ReadonlyArray<RegistryError>): Effect.Effect<A, RegistryError, R> => {
-    const attempt = attempts[index] ?? Effect.die("nobody is asked")
+    const attempt = attempts[index] ?? Effect.die("there are no registries")
     return Effect.catch(attempt, (error) => {
       if (!goesOn(error)) return Effect.fail(error)
       return index + 1 < attempts.length ? ask(index + 1, [...errors, error]) : Effect.fail(mostTelling(errors, error))
@@ -44,7 +44,7 @@ const inTurn = <A, R>(
   return Effect.suspend(() => ask(0, []))
 }
 
-/** All begin at once; their results count in order. */
+/** Starts all attempts at once, and takes their results in order. */
 const atOnceInOrder = <A, R>(
   attempts: Attempts<A, R>,
   goesOn: (error: RegistryError) => boolean
@@ -54,7 +54,7 @@ const atOnceInOrder = <A, R>(
     (fibers) => inTurn(fibers.map((fiber) => Fiber.join(fiber)), goesOn)
   ))
 
-/** All begin at once, and the first that has it wins. What others have opened by then is let go of. */
+/** Starts all attempts at once, and returns the first success. Whatever the other attempts have opened is closed. */
 const race = <A, R>(attempts: Attempts<A, R>): Effect.Effect<A, RegistryError, R | Scope.Scope> =>
   Effect.gen(function*() {
     const outer = yield* Effect.scope
@@ -76,13 +76,13 @@ const race = <A, R>(attempts: Attempts<A, R>): Effect.Effect<A, RegistryError, R
     return winner.value
   })
 
-/** What a digest names: the same from whomever. */
+/** Returns the content of a digest, which is the same in every registry. */
 export const byDigest = <A, R>(
   policy: Policy,
   attempts: Attempts<A, R>
 ): Effect.Effect<A, RegistryError, R | Scope.Scope> =>
   policy === "sequential" ? inTurn(attempts, isMissing) : race(attempts)
 
-/** What a tag points at: for the first to say that knows. */
+/** Returns the manifest that a tag points at in the first registry that knows the tag. */
 export const byTag = <A, R>(policy: Policy, attempts: Attempts<A, R>): Effect.Effect<A, RegistryError, R> =>
   policy === "sequential" ? inTurn(attempts, cannotTell) : atOnceInOrder(attempts, cannotTell)

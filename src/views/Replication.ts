@@ -1,5 +1,5 @@
 /**
- * Bringing content that one registry has to another, where it is missing.
+ * Copying of missing content from one registry to another.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -11,10 +11,10 @@ import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import { orAbsent, type RegistryError } from "../RegistryError.ts"
 
-/** Where content may be had from. */
+/** Registries that content may be copied from. */
 type Sources = ReadonlyArray<Registry.Registry>
 
-/** Sees to it that `target` has a blob, if one of the sources has it. */
+/** Copies a blob to `target` unless it has the blob, from the first source that has it. */
 export const blob = Effect.fnUntraced(function*(
   target: Registry.Registry,
   repository: Repository,
@@ -37,8 +37,8 @@ export const blob = Effect.fnUntraced(function*(
 })
 
 /**
- * Pushes a manifest to `target`. Where it refuses it because parts are missing, it gets those that the sources have, and
- * then the manifest once more.
+ * Pushes a manifest to `target`. If `target` refuses it because parts are missing, copies the parts that the sources
+ * have, and pushes the manifest again.
  */
 export const pushManifest = (
   target: Registry.Registry,
@@ -63,7 +63,7 @@ const parts = Effect.fnUntraced(function*(
   sources: Sources
 ): Effect.fn.Return<void, RegistryError> {
   const decoded = Manifest.digests(mediaType, bytes)
-  // a registry that knows more about such manifests than we do has refused it for good
+  // the parts of a manifest of this type are not known, so the refusal stands
   if (Result.isFailure(decoded)) return
   const { blobs, manifests } = decoded.success
   for (const descriptor of blobs) {

@@ -1,16 +1,20 @@
 /**
- * The part of a registry that somebody may see and change.
+ * A view of the repositories of a registry that a predicate allows.
  */
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Stream from "effect/Stream"
 import type { Repository } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
-import { Denied, NameUnknown, RegistryError } from "../RegistryError.ts"
+import { Denied, failing, NameUnknown, type RegistryError } from "../RegistryError.ts"
 
 /**
- * What is done to a repository. Its blobs and manifests are read; it is written to, by pushes, uploads and mounts; content
- * and tags are deleted; its tags and referrers are listed, and it itself is among the repositories that are.
+ * Kind of access to a repository.
+ *
+ * - `read`: blobs and manifests are read.
+ * - `write`: content is pushed, uploaded or mounted.
+ * - `delete`: content or tags are deleted.
+ * - `list`: tags and referrers are listed, and the repository appears in the list of repositories.
  *
  * @category models
  * @since 0.1.0
@@ -18,14 +22,14 @@ import { Denied, NameUnknown, RegistryError } from "../RegistryError.ts"
 export type Access = "read" | "write" | "delete" | "list"
 
 /**
- * The part of a registry that a predicate allows, by repository and kind of access.
+ * Creates a view that a predicate restricts by repository and kind of access.
  *
- * What may not be read or listed is as if it were not there: `NameUnknown`, no referrers, and no place in lists. What may
- * not be written or deleted is `Denied`. Neither tells whether there is such a repository, for the registry is not asked.
- * A blob is mounted from where it may be read; other mounts, and those that do not say from where, are declined, and
- * become upload sessions.
+ * A repository that may not be read or listed appears to be absent: reads fail with `NameUnknown`, it has no
+ * referrers, and lists omit it. Writes and deletes that are not allowed fail with `Denied`. Neither reveals whether
+ * the repository exists, because the registry is not asked. A blob can be mounted from a repository that may be read.
+ * Other mounts, and mounts without a source repository, are declined and become upload sessions.
  *
- * **Example** (Only what a team has, and no deletes)
+ * **Example** (The repositories of one team, without deletes)
  *
  * ```ts import.meta.vitest
  * import { Effect } from "effect"
@@ -51,12 +55,9 @@ export const select: {
   (self: Registry, allow: (repository: Repository, access: Access) => boolean): Registry
 } = dual(2, (self: Registry, allow: (repository: Repository, access: Access) => boolean): Registry => {
   const error = (operation: string, repository: Repository, access: Access) =>
-    new RegistryError({
-      operation,
-      registry: self.name,
-      repository,
-      reason: access === "read" || access === "list" ? new NameUnknown({}) : new Denied({})
-    })
+    failing(self.name)(operation, repository)(
+      access === "read" || access === "list" ? new NameUnknown({}) : new Denied({})
+    )
 
   const check = <A, E, R>(
     operation: string,

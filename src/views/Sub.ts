@@ -1,24 +1,25 @@
 /**
- * The repositories of a registry below a name.
+ * A view of the repositories of a registry below a prefix.
  */
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Stream from "effect/Stream"
 import type { Repository } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
-import { isRegistryError, NameInvalid, RegistryError } from "../RegistryError.ts"
+import { failing, isRegistryError, NameInvalid, type RegistryError } from "../RegistryError.ts"
 import type { Upload } from "../Upload.ts"
 
 const longestName = 255
 
 /**
- * The repositories below a name, which is left out of theirs: those of `team` are `app` for what is `team/app` there.
- * Nothing else can be reached, named or listed; `team` itself is not among them. It is called after both,
- * `registry.example.com/team`, so that its errors and reports give full names.
+ * Creates a view of the repositories below a prefix, which is removed from their names. With the prefix `team`, the
+ * repository `team/app` is called `app`. No other repository can be reached or listed, including `team` itself. The
+ * name of the view is that of the registry with the prefix, such as `registry.example.com/team`, so that its errors
+ * and reports contain full names.
  *
- * A mount takes a blob from below the name. One that does not say from where is declined, and becomes an upload session:
- * the registry might find the blob elsewhere. A name that becomes longer than the 255 characters that clients share fails
- * with `NameInvalid`.
+ * A blob can be mounted from a repository below the prefix. A mount without a source repository is declined and becomes
+ * an upload session, because the registry might find the blob outside of the prefix. A name that exceeds 255 characters
+ * with the prefix, which is the limit of common clients, fails with `NameInvalid`.
  *
  * @category combinators
  * @since 0.1.0
@@ -29,26 +30,23 @@ export const sub: {
 } = dual(2, (self: Registry, prefix: Repository): Registry => {
   const name = `${self.name}/${prefix}`
 
-  // two names with a slash between them are one
+  // as: two repository names joined by a slash are a repository name
   const below = (repository: string) => `${prefix}/${repository}` as Repository
   const isBelow = (repository: string) => repository.startsWith(`${prefix}/`)
   const within = (repository: string) => repository.slice(prefix.length + 1) as Repository
 
+  const failed = failing(name)
   const invalid = (operation: string, repository: Repository) =>
-    new RegistryError({
-      operation,
-      registry: name,
-      repository,
-      reason: new NameInvalid({ detail: `with ${prefix}/ before it, it has more than ${longestName} characters` })
-    })
+    failed(operation, repository)(
+      new NameInvalid({ detail: `with the prefix ${prefix}/, it has more than ${longestName} characters` })
+    )
 
-  /** An error of the registry, as one of this view; those of others, such as of a source, stay as they are. */
+  /** Converts an error of the registry to one of this view. Errors of others, such as of a source, stay unchanged. */
   const translate = <E>(error: E): E | RegistryError => {
     if (!isRegistryError(error) || error.registry !== self.name) return error
     const { operation, reason, repository } = error
     if (repository !== undefined && !isBelow(repository)) return error
-    const named = repository === undefined ? {} : { repository: within(repository) }
-    return new RegistryError({ operation, registry: name, ...named, reason })
+    return failed(operation, repository === undefined ? undefined : within(repository))(reason)
   }
 
   const effect = <A, E, R>(

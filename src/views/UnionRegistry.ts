@@ -1,27 +1,30 @@
 /**
- * Several registries as one: an overlay over what is only read, mirrors of each other, or the same content in two places.
+ * Several registries combined into one: a writable registry over a read-only one, a list of mirrors, or two registries
+ * with the same content.
  *
- * **Reading.** The first registry, in the order given, that has something answers for it. What a digest names is the same
- * wherever it is: any failure goes on to the next registry, and with the policy `concurrent` the fastest registry answers.
- * Where a tag points is for the first registry to say that knows it: only `ManifestUnknown`, `NameUnknown` and
- * `Unsupported` go on to the next, for an image must not be another one because a registry is down, or asks for
- * credentials. A blob whose registry breaks off in the middle fails, as it does there.
+ * **Reads.** The first registry that has the content, in the order given, answers. For a digest, the next registry is
+ * asked after any failure, because the content of a digest is the same everywhere. With the policy `concurrent`, the
+ * fastest registry answers. For a tag, the first registry that knows the tag decides. The next one is asked only after
+ * `ManifestUnknown`, `NameUnknown` or `Unsupported`, because a tag must not resolve to another image while a registry
+ * is down or requires credentials. If the stream of a blob fails, it is not continued from another registry.
  *
- * **Lists** are merged as they come: tags and repositories in order, as far as each registry lists in order; referrers one
- * registry after another; nothing twice. A registry that does not know the repository adds nothing. Any other failure
- * fails the list, for one that lacks something looks like any other.
+ * **Lists** are merged as they arrive, without duplicates. Tags and repositories are in order, as far as each registry
+ * lists them in order. Referrers follow registry by registry. A registry that does not know the repository adds
+ * nothing. Any other failure fails the list, because an incomplete list looks like a complete one.
  *
- * **Writing** goes to the first registry alone, unless `writes` is `all`. A manifest that this registry refuses
- * because it lacks what another one has is pushed again after that was copied over. Deletes go there as well; what
- * another registry has stays visible, and deleting what only others have fails with `Unsupported`.
+ * **Writes** go to the first registry only, unless `writes` is `all`. If it refuses a manifest because it lacks content
+ * that another registry has, that content is copied to it, and the manifest is pushed again. Deletes go to the first
+ * registry as well. Content of the other registries stays visible, and deleting content that only they have fails with
+ * `Unsupported`.
  *
- * With `writes: "all"`, what the first registry took is copied from it to the others before a call returns, and a tag is
- * set in the first registry when it is set in all others. Where one of the others fails, all are tried, and the error
- * names the one that failed: the first registry may have the blob or manifest then, tags of it stay where they were, and
- * the same call again completes what is missing. Deletes are tried in all; it is enough that one had it.
+ * With `writes: "all"`, content is copied from the first registry to the others before a call returns. A tag is set in
+ * the first registry after it was set in all others. If one of the others fails, the rest are still tried, and the
+ * error names the registry that failed. The first registry may then have the blob or manifest, but its tags are
+ * unchanged, and the same call completes the missing writes when it is repeated. Deletes are tried in all registries,
+ * and succeed if one of them had the content.
  *
- * Errors come from the registry that failed, and name it. Upload sessions are those of the first registry. A ping succeeds
- * when all registries answer.
+ * An error names the registry that failed. Upload sessions are those of the first registry. A ping succeeds if all
+ * registries answer.
  *
  * @since 0.1.0
  */
@@ -35,7 +38,7 @@ import { type Digest, isDigest } from "../Digest.ts"
 import * as Limiter from "../Limiter.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
-import { isAbsence, orAbsent, RegistryError, Unsupported } from "../RegistryError.ts"
+import { failing, isAbsence, orAbsent, type RegistryError, Unsupported } from "../RegistryError.ts"
 import type { Mounted, Upload } from "../Upload.ts"
 import * as Merge from "./Merge.ts"
 import * as ReadStrategy from "./ReadStrategy.ts"
@@ -47,24 +50,24 @@ export {
 } from "./ReadStrategy.ts"
 
 /**
- * How registries are one.
+ * How registries are combined.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  /** What it is called; the names of its registries with `+` between them unless given. */
-  readonly name?: string
-  /** Whether one registry is asked after another, which is the default, or all at once. */
-  readonly policy?: ReadStrategy.Policy
-  /** Where to write: to the `first` registry, which is the default, or to `all`. */
-  readonly writes?: "first" | "all"
+  /** Name of the union. Default: the names of its registries, joined by `+`. */
+  readonly name?: string | undefined
+  /** Order in which the registries are asked. Default: `sequential`. */
+  readonly policy?: ReadStrategy.Policy | undefined
+  /** Registries that are written to: the `first` one or `all`. Default: `first`. */
+  readonly writes?: "first" | "all" | undefined
 }
 
 /**
- * Makes one registry of several. The order says who comes first.
+ * Combines several registries into one. Earlier registries take precedence.
  *
- * **Example** (What was changed here, over what is elsewhere)
+ * **Example** (A local registry over a remote one)
  *
  * ```ts import.meta.vitest
  * import { Effect } from "effect"
@@ -75,12 +78,12 @@ export interface Options {
  *
  * const app = Reference.Repository.make("app")
  * const tag = Reference.Tag.make("1")
- * const index = { mediaType: MediaType.imageIndex, bytes: new TextEncoder().encode(`{"schemaVersion":2,"manifests":[]}`) }
+ * const bytes = new TextEncoder().encode(`{"schemaVersion":2,"manifests":[]}`)
  *
  * const program = Effect.gen(function*() {
  *   const here = yield* MemoryRegistry.make({ name: "here" })
  *   const elsewhere = yield* MemoryRegistry.make({ name: "elsewhere" })
- *   yield* elsewhere.pushManifest(app, index, [tag])
+ *   yield* elsewhere.pushManifest(app, { mediaType: MediaType.imageIndex, bytes }, [tag])
  *   const union = UnionRegistry.make([here, elsewhere])
  *   return yield* union.resolveManifest(app, tag)
  * })
@@ -115,7 +118,7 @@ export const make = (
 
   // -- writing --------------------------------------------------------------------------------------------------------
 
-  /** Does something to all others if they are written to; the first that failed is told when all have been tried. */
+  /** Writes to the other registries if `writes` is `all`. After all were tried, fails with the first failure. */
   const toOthers = (run: (other: Registry.Registry) => Effect.Effect<unknown, RegistryError>) =>
     writes === "first" ? Effect.void : Effect.flatMap(
       Effect.forEach(others, (other) => Effect.result(run(other)), { concurrency }),
@@ -154,12 +157,9 @@ export const make = (
       )
 
   const onlyRead = (operation: string, repository: Repository, owner: string) =>
-    new RegistryError({
-      operation,
-      registry: first.name,
-      repository,
-      reason: new Unsupported({ detail: `it is in ${owner}, which is only read here` })
-    })
+    failing(first.name)(operation, repository)(
+      new Unsupported({ detail: `it is in ${owner}, which this union only reads` })
+    )
 
   // -------------------------------------------------------------------------------------------------------------------
 
@@ -201,7 +201,7 @@ export const make = (
     resumeUpload: (repository, id) => Effect.map(first.resumeUpload(repository, id), replicating(repository)),
     pushManifest: Effect.fnUntraced(function*(repository, manifest, tags = []) {
       if (writes === "first") return yield* Replication.pushManifest(first, repository, manifest, tags, others)
-      // the first says whether it is one at all; its tags are what readers see
+      // without tags at first, because tags of the first registry must not be seen before the others have the manifest
       const descriptor = yield* Replication.pushManifest(first, repository, manifest, [], others)
       yield* toOthers((other) => Replication.pushManifest(other, repository, manifest, tags, registries))
       return tags.length === 0 ? descriptor : yield* first.pushManifest(repository, manifest, tags)
@@ -235,7 +235,7 @@ export const make = (
   })
 }
 
-/** What all do, or one does not; nothing while some are not known. */
+/** Returns a capability as true if all registries have it, as false if one lacks it, and otherwise as unknown. */
 const common = (
   all: ReadonlyArray<Registry.Capabilities>,
   key: "referrers" | "pages"
@@ -247,9 +247,9 @@ const common = (
     : {}
 
 /**
- * Provides one registry made of those that some layers provide, as the `Registry` service.
+ * Provides the union of the registries of several layers as the `Registry` service.
  *
- * **Example** (A folder in front of the world)
+ * **Example** (Two registries in memory)
  *
  * ```ts import.meta.vitest
  * import { Effect } from "effect"
@@ -272,7 +272,7 @@ export const layer = <E, R>(
   Layer.effect(
     Registry.Registry,
     Effect.map(
-      // each for itself, though two of them may be the same layer
+      // fresh, because two of them may be the same layer, which would be built only once
       Effect.forEach(layers, (layer) => Effect.map(Layer.build(Layer.fresh(layer)), Context.get(Registry.Registry))),
       (registries) => make(registries, options)
     )

@@ -1,11 +1,11 @@
 /**
- * Registries made of one registry: what they let through, refuse, rename or tell.
+ * Views: registries that restrict, rename or log the calls of another registry.
  *
- * A view is a function from a registry to a registry, and views of views are views. {@link layer} makes a layer of one.
- * What a view passes on keeps its promises: streams stay streams, upload sessions can be taken up through it by the ids
- * that it told, and what the registry is known to do is known of the view, as far as it still does.
+ * A view is a function from a registry to a registry, so views can be combined. {@link layer} creates a layer from
+ * one. A view preserves the promises of the registry: streams stay streams, upload sessions can be resumed through the
+ * view by the ids that it returned, and the view has the capabilities of the registry that still apply.
  *
- * **Example** (A part of a registry, only read)
+ * **Example** (A read-only part of a registry)
  *
  * ```ts import.meta.vitest
  * import { Effect, Layer } from "effect"
@@ -23,7 +23,7 @@
  * Effect.runSync(Effect.provide(Registry.Registry.useSync(({ name }) => name), layer)) // => "mem.local/team"
  * ```
  *
- * Registries made of several are in `UnionRegistry` and `CacheRegistry`.
+ * `UnionRegistry` and `CacheRegistry` combine several registries.
  *
  * @since 0.1.0
  */
@@ -68,9 +68,9 @@ export {
 } from "./Sub.ts"
 
 /**
- * The `Registry` service, seen through a view.
+ * Provides a view of the `Registry` service as the `Registry` service.
  *
- * **Example** (A registry that can only be read)
+ * **Example** (A read-only registry)
  *
  * ```ts import.meta.vitest
  * import { Effect, Layer } from "effect"
@@ -84,7 +84,7 @@ export {
  * const program = Registry.Registry.use((registry) => Images.pushBlob(registry, Images.repository("app"), "hello"))
  *
  * const error = Effect.runSync(Effect.flip(Effect.provide(program, layer)))
- * error.message // => "memory/app: the registry does not support this: it is only read here (pushBlob)"
+ * error.message // => "memory/app: the registry does not support this: this view is read-only (pushBlob)"
  * ```
  *
  * @category layers

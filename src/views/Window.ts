@@ -1,9 +1,10 @@
 /**
- * The latest bytes of a stream, for readers who follow it: one writes, many read, and no more than a window is kept.
+ * The latest bytes of a stream, kept in memory for readers that follow it. There is one writer and any number of
+ * readers.
  *
- * Whoever writes is no more than half a window ahead of the fastest of its readers, so that others can keep up who are a
- * little slower; but it does not wait for long, nor while somebody else waits for the end. Whoever falls behind is told.
- * Readers share the bytes.
+ * The writer stays at most half a window ahead of the fastest reader, so that slightly slower readers keep up. It
+ * waits for a limited time, and not at all once a reader waits for the end of the stream. A reader that falls out of
+ * the window fails with `Behind`. Readers share the bytes.
  */
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
@@ -15,24 +16,25 @@ import type * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
-/** The bytes from here on are not there any more, or come by another way. */
+/** The bytes from this position on have left the window, or never were in it. */
 export class Behind extends Data.TaggedError("Behind")<{ readonly position: number }> {}
 
-/** A place from which to read on, held while its scope is open. */
+/** A read position. The writer waits for it while its scope is open. */
 export interface Cursor<E> {
-  /** The bytes up to `end`. */
+  /** Returns the bytes from the position up to `end`. */
   readonly readTo: (end: number) => Stream.Stream<Uint8Array, E | Behind>
 }
 
 export interface Window<E> {
-  /** How far it was written. */
+  /** Returns the number of bytes that were written. */
   readonly position: () => number
-  /** Does anybody follow? */
+  /** Returns true if the window has readers. */
   readonly isFollowed: () => boolean
-  /** Adds bytes; those before `position` were added already. */
+  /** Writes bytes, and waits for readers if necessary. Bytes before `position` are ignored. */
   readonly write: (offset: number, bytes: Uint8Array) => Effect.Effect<void>
-  /** Nothing comes any more; readers that want more have fallen behind, or fail as this did. */
+  /** Ends the stream. Readers that want more bytes fail with the failure of `exit`, or with `Behind`. */
   readonly end: (exit: Exit.Exit<unknown, E>) => Effect.Effect<void>
+  /** Adds a reader at a position. It leaves the window when the scope closes, or when it has read its last byte. */
   readonly join: (position: number) => Effect.Effect<Cursor<E>, never, Scope.Scope>
 }
 
@@ -42,10 +44,10 @@ interface Piece {
 }
 
 export const make = <E>(options: {
-  /** How many bytes are kept. */
+  /** Maximum number of bytes that are kept. */
   readonly capacity: number
-  /** How long the fastest reader is waited for. */
-  readonly patience: Duration.Duration
+  /** How long the writer waits for the fastest reader. After that, it waits for no reader any more. */
+  readonly readerTimeout: Duration.Duration
 }): Window<E> => {
   const pieces: Array<Piece> = []
   const places = new Set<{ position: number }>()
@@ -76,7 +78,7 @@ export const make = <E>(options: {
     hasRead()
   }
 
-  /** Is it so far ahead of all who follow that the window has room for no more of who is slower? */
+  /** Returns true if the writer is more than half a window ahead of every reader in the window. */
   const isAhead = () => {
     const followed = Array.from(places).filter((place) => !isGone(place))
     return followed.length > 0 && followed.every((place) => position - place.position > options.capacity / 2)
@@ -84,8 +86,8 @@ export const make = <E>(options: {
 
   const settle: Effect.Effect<void> = Effect.suspend(() => {
     if (!isHurried && isAhead()) {
-      const giveUp = Effect.andThen(Effect.sleep(options.patience), Effect.sync(hurry))
-      return Effect.andThen(Effect.raceFirst(Deferred.await(read), giveUp), settle)
+      const timeout = Effect.andThen(Effect.sleep(options.readerTimeout), Effect.sync(hurry))
+      return Effect.andThen(Effect.raceFirst(Deferred.await(read), timeout), settle)
     }
     while (held > options.capacity) held -= pieces.shift()?.bytes.length ?? held
     return Effect.void
@@ -124,9 +126,9 @@ export const make = <E>(options: {
         position += fresh.length
         held += fresh.length
         hasWritten()
-        // who follows reads at once, but for those who wait for their turn, which would not come before the end
-        const isEverybodyHere = Array.from(places).every((place) => place.position >= position)
-        return isEverybodyHere ? settle : Effect.andThen(Effect.yieldNow, settle)
+        // yields to readers, which would otherwise not run before the end if the writer never suspends
+        const isRead = Array.from(places).every((place) => place.position >= position)
+        return isRead ? settle : Effect.andThen(Effect.yieldNow, settle)
       }),
     end: (exit) =>
       Effect.sync(() => {

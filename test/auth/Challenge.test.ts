@@ -43,7 +43,7 @@ describe("Challenge.parse", () => {
     ["nonsense between", `@@@ "a, b" x, Bearer realm="${realm}"`, ["bearer", { realm }]],
     ["lines that were folded", `Bearer\trealm="${realm}",\r\n\tservice="s"`, ["bearer", { realm, service: "s" }]],
     ["the empty header", ""]
-  ])("understands %s", (_, header, ...expected) => {
+  ])("parses %s", (_, header, ...expected) => {
     assert.deepStrictEqual(plain(header), expected)
   })
 
@@ -61,7 +61,7 @@ describe("Challenge.parse", () => {
     scheme: name,
     parameters: Schema.Array(Schema.Tuple([name, Schema.String]))
   }))
-  it.prop("reads again what was written, whatever the values", [challenges], ([written]) => {
+  it.prop("parses what was formatted, whatever the values", [challenges], ([written]) => {
     const once = written.map(({ parameters, scheme }) => [scheme, Object.fromEntries(parameters.toReversed())])
     const header = written.map(({ parameters, scheme }) =>
       `${scheme} ${parameters.map(([name, value]) => `${name}="${value.replaceAll(/["\\]/g, "\\$&")}"`).join(", ")}`

@@ -14,7 +14,7 @@ const lookup = (credentials: Credentials.Credentials["Service"], host: string, r
   })
 
 describe("anonymous", () => {
-  it.effect("has nothing for anybody", () =>
+  it.effect("has no credentials", () =>
     Effect.gen(function*() {
       assert.isUndefined(yield* Credentials.anonymous.lookup({ host: "ghcr.io" }))
       yield* Credentials.anonymous.refused({ host: "ghcr.io" })
@@ -27,7 +27,7 @@ describe("anonymous", () => {
 })
 
 describe("basic", () => {
-  it.effect("is the same everywhere, also when it was refused", () =>
+  it.effect("is the same for every place, also after a refusal", () =>
     Effect.gen(function*() {
       const credentials = Credentials.basic("ada", Redacted.make("secret"))
       yield* credentials.refused({ host: "ghcr.io" })
@@ -63,7 +63,7 @@ describe("static", () => {
     ["only.io", "team/app", "path alone"],
     ["[::1]:5000", "team/app", "address"]
   ])(
-    "takes the longest key that is a prefix by whole parts: %s %s",
+    "uses the longest key that is a prefix by whole parts: %s %s",
     ([host, repository, expected]) =>
       Effect.gen(function*() {
         assert.strictEqual(yield* lookup(table, host, repository), expected)
@@ -77,7 +77,7 @@ describe("static", () => {
     "https://index.docker.io/v1/",
     "https://registry-1.docker.io/v2/",
     "index.docker.io/v1/"
-  ])("knows Docker Hub under each of its names: %s", (key) =>
+  ])("recognizes each name of Docker Hub: %s", (key) =>
     Effect.gen(function*() {
       const credentials = Credentials.static({ [key]: token("hub") })
       assert.strictEqual(yield* lookup(credentials, "docker.io"), "hub")
@@ -97,14 +97,14 @@ describe("static", () => {
     "https://reg.io:5000/v2/_catalog",
     "reg.io:5000/v1/",
     "reg.io:5000/v2/"
-  ])("takes a host however it is written: %s", (key) =>
+  ])("accepts each form of a host: %s", (key) =>
     Effect.gen(function*() {
       const credentials = Credentials.static({ [key]: token("host") })
       assert.strictEqual(yield* lookup(credentials, "reg.io:5000", "team/app"), "host")
       assert.isUndefined(yield* lookup(credentials, "reg.io"))
     }))
 
-  it.effect("prefers the key that is written plainly, then the first", () =>
+  it.effect("prefers a plain key, then the first", () =>
     Effect.gen(function*() {
       const plain = { "https://reg.io/v1/": token("address"), "reg.io": token("plain"), "reg.io/": token("slash") }
       assert.strictEqual(yield* lookup(Credentials.static(plain), "reg.io"), "plain")
@@ -123,7 +123,7 @@ describe("firstOf", () => {
   const error = new RegistryError.CredentialsUnavailable({ source: "a file", problem: "it is not JSON" })
   const broken = Credentials.Credentials.of({ lookup: () => Effect.fail(error), refused: () => Effect.void })
 
-  it.effect("takes the first that has some", () =>
+  it.effect("returns the first that is found", () =>
     Effect.gen(function*() {
       const credentials = Credentials.firstOf(
         Credentials.static({ "a.io": token("first a") }),
@@ -135,13 +135,13 @@ describe("firstOf", () => {
       assert.isUndefined(yield* lookup(Credentials.firstOf(), "a.io"))
     }))
 
-  it.effect("does not pass over one that fails", () =>
+  it.effect("does not skip one that fails", () =>
     Effect.gen(function*() {
       const credentials = Credentials.firstOf(broken, Credentials.static({ "a.io": token("second") }))
       assert.strictEqual(yield* Effect.flip(lookup(credentials, "a.io")), error)
     }))
 
-  it.effect("tells all of a refusal", () =>
+  it.effect("reports a refusal to all", () =>
     Effect.gen(function*() {
       const told: Array<string> = []
       const one = (name: string) =>
@@ -166,7 +166,7 @@ describe("fromConfig", () => {
     [{ OCI_REGISTRY: "reg.io/other", ...login }, undefined],
     [{ OCI_REGISTRY: "https://reg.io", ...login, OCI_IDENTITY_TOKEN: "identity" }, "identity"],
     [{ OCI_REGISTRY: "reg.io", OCI_IDENTITY_TOKEN: "identity", OCI_REGISTRY_TOKEN: "token" }, "token"]
-  ])("reads one place's: %j", ([env, found]) =>
+  ])("reads the credentials of one place: %j", ([env, found]) =>
     Effect.gen(function*() {
       const credentials = yield* Credentials.fromConfig.parse(provider(env))
       assert.strictEqual(yield* lookup(credentials, "reg.io", "team/app"), found)
@@ -177,7 +177,7 @@ describe("fromConfig", () => {
     [{ OCI_REGISTRY: "reg.io", OCI_USERNAME: "ada" }, "OCI_PASSWORD"],
     [{ OCI_REGISTRY: "reg.io", OCI_PASSWORD: "password" }, "OCI_USERNAME"],
     [login, "OCI_REGISTRY"]
-  ])("says what is missing: %j", ([env, missing]) =>
+  ])("names the missing variable: %j", ([env, missing]) =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(Effect.scoped(Layer.build(Layer.provide(
         Credentials.layerConfig,

@@ -42,7 +42,7 @@ describe("DockerConfig", () => {
     { "index.docker.io": basic("hub") },
     { "docker.io": basic("hub") },
     { "https://registry-1.docker.io/v2/": basic("hub") }
-  ])("knows Docker Hub by all its names: %j", (auths) =>
+  ])("recognizes all names of Docker Hub: %j", (auths) =>
     Effect.gen(function*() {
       const { lookup } = yield* make({ files: { ".docker/config.json": { auths } } })
       for (const host of ["docker.io", "index.docker.io", "registry-1.docker.io"]) {
@@ -55,13 +55,13 @@ describe("DockerConfig", () => {
     { AUTHS: {}, auths: { "reg.io": basic("ada") } },
     { auths: { "reg.io": basic("ada") }, AUTHS: {} },
     `\uFEFF${JSON.stringify({ auths: { "reg.io": basic("ada") } })}\n`
-  ])("knows the fields of a config as Go does: %j", (config) =>
+  ])("reads the fields of a config as Go does: %j", (config) =>
     Effect.gen(function*() {
       const { lookup } = yield* make({ files: { ".docker/config.json": config } })
       assert.strictEqual(yield* lookup("reg.io"), "ada:pass")
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("knows the names of helpers regardless of their case, and what they print", () =>
+  it.effect("ignores the case of the names of helpers, and of the fields that they print", () =>
     Effect.gen(function*() {
       const { lookup } = yield* make({
         files: { ".docker/config.json": { credshelpers: {}, CredHelpers: { "one.io": "lower" }, CREDSSTORE: "lower" } },
@@ -79,14 +79,14 @@ describe("DockerConfig", () => {
     { files: { ".docker/config.json": { auths: null, credHelpers: null, credsStore: null } } },
     { files: { ".docker/config.json": { credHelpers: { "reg.io": null } } } },
     { env: { DOCKER_AUTH_CONFIG: " " } }
-  ])("takes a config without entries for one: %j", (home) =>
+  ])("accepts a config without entries: %j", (home) =>
     Effect.gen(function*() {
       const { lookup, warnings } = yield* make(home)
       assert.isUndefined(yield* lookup("reg.io"))
       assert.deepStrictEqual(warnings, [])
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("takes the longest key, as podman writes them", () =>
+  it.effect("uses the longest key, as podman writes them", () =>
     Effect.gen(function*() {
       const { lookup } = yield* make({
         files: {
@@ -138,7 +138,7 @@ describe("DockerConfig", () => {
     ],
     [{ HOME: "" }, { all: undefined }],
     [{ HOME: "", USERPROFILE: "~" }, { all: "docker.home" }]
-  ])("looks in one place after another: %j", ([env, expected]) =>
+  ])("searches the places in order: %j", ([env, expected]) =>
     Effect.gen(function*() {
       const { lookup } = yield* make({ ...everywhere, env })
       for (const [host, name] of Object.entries(expected)) {
@@ -146,14 +146,14 @@ describe("DockerConfig", () => {
       }
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("reads the file it is given, and no other", () =>
+  it.effect("reads the given file, and no other", () =>
     Effect.gen(function*() {
       const { lookup } = yield* make({ ...everywhere, file: "~/auth.json" })
       assert.strictEqual(yield* lookup("all"), "file:pass")
       assert.isUndefined(yield* lookup("home"))
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("reads when it is asked, and what is there by then", () =>
+  it.effect("reads at each lookup", () =>
     Effect.gen(function*() {
       const { lookup, write } = yield* make({})
       assert.isUndefined(yield* lookup("reg.io"))
@@ -175,7 +175,7 @@ describe("DockerConfig", () => {
 })
 
 describe("credential helpers", () => {
-  it.effect("are asked on their standard input, Docker Hub by its address", () =>
+  it.effect("are asked on their standard input, for Docker Hub by its URL", () =>
     Effect.gen(function*() {
       const { calls, lookup } = yield* make({
         files: { ".docker/config.json": { credsStore: "store" } },
@@ -186,7 +186,7 @@ describe("credential helpers", () => {
       assert.deepStrictEqual(yield* calls, ["reg.io:5000", "https://index.docker.io/v1/"])
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("give identity tokens under the name <token>", () =>
+  it.effect("return identity tokens under the name <token>", () =>
     Effect.gen(function*() {
       const { lookup } = yield* make({
         files: { ".docker/config.json": { credHelpers: { "reg.io": "acr" } } },
@@ -195,7 +195,7 @@ describe("credential helpers", () => {
       assert.strictEqual(yield* lookup("reg.io"), "IdentityToken refresh")
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("come before the store, and that before auths; what one has not, the next may have", () =>
+  it.effect("precede the store, and that precedes auths; the next is used if one has nothing", () =>
     Effect.gen(function*() {
       const { calls, lookup } = yield* make({
         files: {
@@ -203,18 +203,18 @@ describe("credential helpers", () => {
             auths: {
               "own.io": basic("auths"),
               "store.io": basic("auths"),
-              "nobody.io": basic("auths"),
+              "empty.io": basic("auths"),
               "plain.io": basic("auths"),
               "own.io/team": basic("team")
             },
-            credHelpers: { "https://own.io": "own", "nobody.io": "nobody", "plain.io": "", "path.io/team": "own" },
+            credHelpers: { "https://own.io": "own", "empty.io": "empty", "plain.io": "", "path.io/team": "own" },
             credsStore: "store"
           },
           ".config/containers/auth.json": { auths: { "podman.io": basic("podman") } }
         },
         helpers: {
           own: knows("own", "pass"),
-          nobody: knowsNobody,
+          empty: knowsNobody,
           store:
             `read server; case $server in podman.io) echo "credentials not found in native keychain" >&2; exit 1;; esac
 printf '{"Username":"store","Secret":"pass"}'`
@@ -225,13 +225,13 @@ printf '{"Username":"store","Secret":"pass"}'`
       assert.strictEqual(yield* lookup("path.io", "team/app"), "own:pass")
       assert.strictEqual(yield* lookup("path.io", "other"), "store:pass")
       assert.strictEqual(yield* lookup("store.io"), "store:pass")
-      assert.strictEqual(yield* lookup("nobody.io"), "auths:pass")
+      assert.strictEqual(yield* lookup("empty.io"), "auths:pass")
       assert.strictEqual(yield* lookup("plain.io"), "auths:pass")
       assert.strictEqual(yield* lookup("podman.io"), "podman:pass")
-      assert.deepStrictEqual(yield* calls, ["own.io", "path.io/team", "nobody.io"])
+      assert.deepStrictEqual(yield* calls, ["own.io", "path.io/team", "empty.io"])
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("are not asked for an empty secret's sake", () =>
+  it.effect("with an empty secret have no credentials", () =>
     Effect.gen(function*() {
       const { lookup } = yield* make({
         files: { ".docker/config.json": { credsStore: "store" } },
@@ -240,7 +240,7 @@ printf '{"Username":"store","Secret":"pass"}'`
       assert.isUndefined(yield* lookup("reg.io"))
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("run once, however many ask at a time", () =>
+  it.effect("run once for concurrent lookups", () =>
     Effect.gen(function*() {
       const { calls, lookup } = yield* make({
         files: { ".docker/config.json": { credsStore: "store" } },
@@ -254,7 +254,7 @@ printf '{"Username":"store","Secret":"pass"}'`
       assert.deepStrictEqual(yield* calls, ["reg.io"])
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("run again when their time is over", () =>
+  it.effect("run again when the cached value expires", () =>
     Effect.gen(function*() {
       const { calls, lookup } = yield* make({
         files: { ".docker/config.json": { credsStore: "store" } },
@@ -273,11 +273,11 @@ printf '{"Username":"store","Secret":"pass"}'`
       assert.strictEqual(yield* count, 3)
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("run again soon when they had nothing, or failed", () =>
+  it.effect("run again soon after they had nothing, or failed", () =>
     Effect.gen(function*() {
       const { calls, lookup } = yield* make({
-        files: { ".docker/config.json": { credHelpers: { "none.io": "nobody", "fails.io": "fails" } } },
-        helpers: { nobody: knowsNobody, fails: `echo call >> calls; exit 2` }
+        files: { ".docker/config.json": { credHelpers: { "none.io": "empty", "fails.io": "fails" } } },
+        helpers: { empty: knowsNobody, fails: `echo call >> calls; exit 2` }
       })
       yield* lookup("none.io")
       yield* TestClock.adjust("59 seconds")
@@ -293,7 +293,7 @@ printf '{"Username":"store","Secret":"pass"}'`
       assert.deepStrictEqual(yield* calls, ["none.io", "none.io", "call", "call"])
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("run again when a registry refused what they gave, for that registry alone", () =>
+  it.effect("run again when a registry refused their credentials, for that registry only", () =>
     Effect.gen(function*() {
       const { calls, credentials, lookup } = yield* make({
         files: { ".docker/config.json": { credsStore: "store" } },
@@ -327,7 +327,7 @@ printf '{"Username":"store","Secret":"pass"}'`
       assert.isFalse(yield* helper.isRunning)
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("have as much time as HelperTimeout says, and are killed where they do not heed a signal", () =>
+  it.effect("have the time of HelperTimeout, and are killed if they ignore a signal", () =>
     Effect.gen(function*() {
       const { lookup, running, warnings } = yield* make({
         files: { ".docker/config.json": { credsStore: "hangs" } },
@@ -344,7 +344,7 @@ printf '{"Username":"store","Secret":"pass"}'`
       assert.isFalse(yield* helper.isRunning)
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("are stopped when nobody waits any more", () =>
+  it.effect("are stopped when no lookup waits any more", () =>
     Effect.gen(function*() {
       const { lookup, running } = yield* make({
         files: { ".docker/config.json": { credsStore: "hangs" } },
@@ -357,7 +357,7 @@ printf '{"Username":"store","Secret":"pass"}'`
     }).pipe(Effect.provide(NodeServices.layer)))
 })
 
-describe("what is broken", () => {
+describe("a broken config", () => {
   const docker = (content: unknown, rest: Home = {}): Home => ({ files: { ".docker/config.json": content }, ...rest })
   const file = "~/.docker/config.json"
   const helper = (script: string): Home => docker({ credsStore: "broken" }, { helpers: { broken: script } })
@@ -442,7 +442,7 @@ describe("what is broken", () => {
   }
 
   it.effect.each(warnings)(
-    "is a warning that names it, once, and no credentials: %s",
+    "causes one warning that names it, and has no credentials: %s",
     ([, home, source, problem]) =>
       Effect.gen(function*() {
         const { credentials, home: directory, lookup, warnings } = yield* make(home)
@@ -455,7 +455,7 @@ describe("what is broken", () => {
       }).pipe(Effect.provide(NodeServices.layer))
   )
 
-  it.effect("does not hide what else there is", () =>
+  it.effect("does not hide other entries", () =>
     Effect.gen(function*() {
       const { lookup, warnings } = yield* make({
         files: {
@@ -479,7 +479,7 @@ describe("what is broken", () => {
     }).pipe(Effect.provide(NodeServices.layer)))
 
   it.effect.each(errors)(
-    "is one error that names it, and says nothing of what it contains: %s",
+    "fails with an error that names it without its content: %s",
     ([, home, source, problem]) =>
       Effect.gen(function*() {
         const { credentials, home: directory } = yield* make(home)
@@ -498,7 +498,7 @@ describe("what is broken", () => {
       }).pipe(Effect.provide(NodeServices.layer))
   )
 
-  it.effect("is found out only when it is needed", () =>
+  it.effect("fails only when it is needed", () =>
     Effect.gen(function*() {
       const { lookup } = yield* make({
         files: {
@@ -513,7 +513,7 @@ describe("what is broken", () => {
 })
 
 describe("DockerConfig.explain", () => {
-  it.effect("tells where credentials are looked for, and what is there, without asking a helper", () =>
+  it.effect("lists the places that are searched, and what each has, without calling a helper", () =>
     Effect.gen(function*() {
       const { calls, home, inside } = yield* make({
         env: { DOCKER_AUTH_CONFIG: `{ "auths": { "other.io": {} } }`, XDG_RUNTIME_DIR: "~/run" },

@@ -13,7 +13,7 @@ const withNode = Effect.provide(NodeServices.layer)
 
 const config = ".docker/config.json"
 
-/** Lets seconds pass, in steps between which files can be read. */
+/** Advances the clock by seconds, in steps between which files can be read. */
 const waited = (seconds: number) =>
   Effect.repeat(
     Effect.andThen(TestClock.adjust("20 millis"), Effect.promise(() => Fs.promises.stat("/"))),
@@ -33,7 +33,7 @@ const setUp = Effect.fnUntraced(function*(home: Parameters<typeof make>[0]) {
 })
 
 describe("login", () => {
-  it.effect("makes the file, for its owner alone, where there is none", () =>
+  it.effect("creates the file, readable only by its owner, if it is absent", () =>
     Effect.gen(function*() {
       const { at, json, login, lookup } = yield* setUp({})
       assert.deepStrictEqual(yield* login("reg.io:5000"), { source: at(config), changed: true })
@@ -44,7 +44,7 @@ describe("login", () => {
       assert.strictEqual(yield* lookup("reg.io:5000", "team/app"), "ada:secret")
     }).pipe(withNode))
 
-  it.effect("keeps everything else that the file has, its mode, and a link to it", () =>
+  it.effect("keeps the rest of the file, its mode, and a link to it", () =>
     Effect.gen(function*() {
       const before = {
         HttpHeaders: { "User-Agent": "some" },
@@ -93,7 +93,7 @@ describe("login", () => {
     [`{"auths":null}`, {}],
     [`{"Auths":{"x.io":{}}}`, { Auths: { "x.io": {}, "reg.io": basic("ada", "secret") } }],
     [`{"other":1}`, { other: 1 }]
-  ])("takes a file as it is read: %j", ([before, after]) =>
+  ])("accepts a file that a lookup accepts: %j", ([before, after]) =>
     Effect.gen(function*() {
       const { json, login, lookup } = yield* setUp({ files: { [config]: before } })
       yield* login("reg.io")
@@ -104,7 +104,7 @@ describe("login", () => {
       assert.strictEqual(yield* lookup("reg.io"), "ada:secret")
     }).pipe(withNode))
 
-  it.effect("makes the file that a link leads to, if it is not there yet", () =>
+  it.effect("creates the target of a link, if it is absent", () =>
     Effect.gen(function*() {
       const { at, json, login } = yield* setUp({ files: { "real/other": "" } })
       Fs.mkdirSync(at(".docker"))
@@ -114,7 +114,7 @@ describe("login", () => {
       assert.property(json("real/config.json").auths, "reg.io")
     }).pipe(withNode))
 
-  it.effect("leaves a device alone", () =>
+  it.effect("does not replace a device", () =>
     Effect.gen(function*() {
       const { at, login } = yield* setUp({})
       Fs.mkdirSync(at(".docker"))
@@ -124,7 +124,7 @@ describe("login", () => {
       assert.isTrue(Fs.statSync("/dev/null").isCharacterDevice())
     }).pipe(withNode))
 
-  it.effect("writes to the file that it is given", () =>
+  it.effect("writes to the given file", () =>
     Effect.gen(function*() {
       const { at, inside, json } = yield* setUp({ env: { REGISTRY_AUTH_FILE: "~/own.json" } })
       yield* inside(login("reg.io", ada(), { file: at("given.json") }))
@@ -134,7 +134,7 @@ describe("login", () => {
       assert.isFalse(Fs.existsSync(at("own.json")))
     }).pipe(withNode))
 
-  it.effect("calls Docker Hub as docker does, and forgets it under other names", () =>
+  it.effect("writes docker's key for Docker Hub, and removes its other names", () =>
     Effect.gen(function*() {
       const { json, login, lookup } = yield* setUp({
         files: { [config]: { auths: { "docker.io": basic("old"), "index.docker.io": basic("older") } } }
@@ -144,7 +144,7 @@ describe("login", () => {
       assert.strictEqual(yield* lookup("docker.io"), "ada:secret")
     }).pipe(withNode))
 
-  it.effect("takes an identity token under docker's name for it", () =>
+  it.effect("stores an identity token under docker's name for it", () =>
     Effect.gen(function*() {
       const { json, login, lookup } = yield* setUp({})
       yield* login("reg.io", { ...ada("refresh"), username: "<token>" })
@@ -155,7 +155,7 @@ describe("login", () => {
   it.effect.each<readonly [name: string, config: object]>([
     ["the store of all hosts", { credsStore: "safe" }],
     ["the helper of one host", { credHelpers: { "reg.io": "safe" } }]
-  ])("gives the secret to %s, and only that it is there to the file", ([, files]) =>
+  ])("stores the secret in %s, and only an empty entry in the file", ([, files]) =>
     Effect.gen(function*() {
       const { calls, json, login, lookup } = yield* setUp({
         files: { [config]: { ...files, auths: { "reg.io": basic("old") } } },
@@ -167,7 +167,7 @@ describe("login", () => {
       assert.strictEqual(yield* lookup("reg.io"), "ada:secret")
     }).pipe(withNode))
 
-  it.effect("keeps a host out of the store that docker keeps out of it", () =>
+  it.effect("excludes a host from the store if docker does", () =>
     Effect.gen(function*() {
       const { calls, json, login } = yield* setUp({
         files: { [config]: { credsStore: "safe", credHelpers: { "reg.io": "" } } },
@@ -178,7 +178,7 @@ describe("login", () => {
       assert.deepStrictEqual(yield* calls, [])
     }).pipe(withNode))
 
-  it.effect("goes to the file that REGISTRY_AUTH_FILE names, or to config.json in DOCKER_CONFIG", () =>
+  it.effect("writes to the file that REGISTRY_AUTH_FILE names, or to config.json in DOCKER_CONFIG", () =>
     Effect.gen(function*() {
       const podman = yield* setUp({ env: { REGISTRY_AUTH_FILE: "~/own.json" } })
       yield* podman.login("reg.io")
@@ -194,7 +194,7 @@ describe("login", () => {
     [`{ "auths": [] }`, "auths is not an object"],
     [`{ "credsStore": 5 }`, "credsStore is not a name"],
     [`{ "credsStore": "../evil" }`, "it names a credential helper by other characters"]
-  ])("leaves a file alone that is broken: %s", ([text, problem]) =>
+  ])("does not change a broken file: %s", ([text, problem]) =>
     Effect.gen(function*() {
       const { at, login } = yield* setUp({ files: { [config]: text } })
       const error = yield* Effect.flip(login("reg.io"))
@@ -202,7 +202,7 @@ describe("login", () => {
       assert.strictEqual(Fs.readFileSync(at(config), "utf8"), text)
     }).pipe(withNode))
 
-  it.effect("changes nothing when the helper fails, and does not repeat what it said", () =>
+  it.effect("changes nothing if the helper fails, and does not quote its output", () =>
     Effect.gen(function*() {
       const before = { credsStore: "safe", auths: {} }
       const { json, login } = yield* setUp({
@@ -216,8 +216,8 @@ describe("login", () => {
     }).pipe(withNode))
 })
 
-describe("several at the same time", () => {
-  it.live("all last, and leave nothing else behind", () =>
+describe("concurrent logins", () => {
+  it.live("are all stored, and leave no other files", () =>
     Effect.gen(function*() {
       const { at, json, login, logout } = yield* setUp({
         files: { [config]: { auths: { "old.io": basic("old") }, other: 1 } }
@@ -246,7 +246,7 @@ describe("several at the same time", () => {
 })
 
 describe("logout", () => {
-  it.effect("forgets a host under all its names, and nothing else", () =>
+  it.effect("deletes a host under all its names, and nothing else", () =>
     Effect.gen(function*() {
       const { at, json, logout } = yield* setUp({
         files: {
@@ -260,14 +260,14 @@ describe("logout", () => {
       assert.deepStrictEqual(json(), { auths: { "reg.io/team": basic("c"), "x.io": {} }, other: 1 })
     }).pipe(withNode))
 
-  it.effect("tells when there is nothing to forget, and leaves the file as it is", () =>
+  it.effect("reports if there is nothing to delete, and leaves the file unchanged", () =>
     Effect.gen(function*() {
       const { at, logout } = yield* setUp({ files: { [config]: `{"auths":{}}` } })
       assert.isFalse((yield* logout("reg.io")).changed)
       assert.strictEqual(Fs.readFileSync(at(config), "utf8"), `{"auths":{}}`)
     }).pipe(withNode))
 
-  it.effect("makes a helper forget", () =>
+  it.effect("deletes from a helper", () =>
     Effect.gen(function*() {
       const { json, login, logout, lookup } = yield* setUp({
         files: { [config]: { credsStore: "safe" } },

@@ -32,23 +32,23 @@ describe("a secret is struck out", () => {
     for (const part of text.match(/\w{6,}/g) ?? []) assert.notInclude(struck, part)
   })
 
-  it("with all of it, if it is long", () => {
+  it("completely, if it is long", () => {
     const secrets = knowing(token)
     assert.strictEqual(secrets.strike(`the token ${token} has expired`), "the token <redacted> has expired")
     assert.strictEqual(secrets.strike(`{"t":"${base64(token)}"}`), "{\"t\":\"<redacted>\"}")
   })
 
-  it("also if the end of it is cut off", () => {
+  it("even if its end is cut off", () => {
     assert.strictEqual(knowing(password).strike(`said ${password.slice(0, 9)}`), "said <redacted>")
     assert.strictEqual(knowing(token).strike(`said ${token.slice(0, 100)}`), "said <redacted>")
     assert.strictEqual(knowing(token).strike(`said ${token.slice(0, 20)}`), "said <redacted>")
   })
 
-  it("as a word of its own, if it is short", () => {
+  it("as a whole word, if it is short", () => {
     assert.strictEqual(knowing("ab").strike("about ab: \"ab\""), "about <redacted>: \"<redacted>\"")
   })
 
-  it("in every text of a reason, which stays what it is", () => {
+  it("in every text of a reason, whose class stays the same", () => {
     const secrets = knowing(password)
     const denied = secrets.strikeReason(new RegistryError.Denied({ status: 403, detail: `no ${password}` }))
     assert.instanceOf(denied, RegistryError.Denied)
@@ -61,17 +61,17 @@ describe("a secret is struck out", () => {
     })
   })
 
-  it("only if it is there", () => {
+  it("only where it occurs", () => {
     const reason = new RegistryError.SchemeMismatch({ used: "http" })
     assert.strictEqual(knowing("http").strikeReason(reason), reason)
     assert.strictEqual(knowing(password, token, "").strike("all is well"), "all is well")
   })
 
-  it("in reasonable time, however many there are", () => {
+  it("fast, however many there are", () => {
     const secrets = knowing(...Array.from({ length: 1000 }, (_, index) => `${index}-${token}`))
     assert.strictEqual(secrets.strike(`it was 999-${token}`), "it was <redacted>")
     assert.strictEqual(secrets.strike(`${"a".repeat(100_000)} 998-${token}`).length, 100_000 + " <redacted>".length)
-    // what was used long ago is forgotten
+    // the least recently used secret is forgotten
     assert.include(secrets.strike(`it was 7-${token}`), "it was 7-")
   })
 })

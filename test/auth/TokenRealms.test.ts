@@ -23,7 +23,7 @@ describe("credentials for a token", () => {
     assert.isTrue(mayReceive("https", "registry.test", "elsewhere.example"))
   })
 
-  it("may go to those that are listed, and to no others", () => {
+  it("may go to the listed hosts, and to no others", () => {
     const policy = { hosts: ["Auth.test", "auth.test:8443"] }
     assert.isTrue(mayReceive(policy, "registry.test", "auth.test"))
     assert.isTrue(mayReceive(policy, "registry.test", "auth.test:8443"))

@@ -11,7 +11,10 @@ const challenge = "Bearer realm=\"https://auth.test/token\",service=\"s\""
 const pull = TokenScope.repository("team/app", "pull")
 const push = TokenScope.repository("team/app", "pull", "push")
 
-/** Tokens of a service that gives them one after another, and refuses where the answer has none; and the scopes that it was asked for. */
+/**
+ * Tokens of a service that issues them one after another, and refuses if the answer has none, and the scopes that were
+ * requested.
+ */
 const make = Effect.fnUntraced(function*(answer: Effect.Effect<object>, credentials = Credentials.anonymous) {
   const asked: Array<string> = []
   const client = HttpClient.make((request, url) =>
@@ -43,7 +46,7 @@ const make = Effect.fnUntraced(function*(answer: Effect.Effect<object>, credenti
 })
 
 describe("Tokens", () => {
-  it.effect("says nothing before it is asked", () =>
+  it.effect("sends nothing before the registry requires it", () =>
     Effect.gen(function*() {
       const { asked, opening } = yield* make(
         Effect.succeed({ token: "t" }),
@@ -53,7 +56,7 @@ describe("Tokens", () => {
       assert.deepStrictEqual(asked, [])
     }))
 
-  it.effect("waits for a token that is on its way and will do", () =>
+  it.effect("waits for a token with a sufficient scope that is being fetched", () =>
     Effect.gen(function*() {
       const open = yield* Deferred.make<object>()
       const { asked, reply } = yield* make(Deferred.await(open))
@@ -68,7 +71,7 @@ describe("Tokens", () => {
       assert.deepStrictEqual(asked, ["repository:team/app:pull,push"])
     }))
 
-  it.effect("asks again when all who waited were interrupted", () =>
+  it.effect("requests a token again if all waiting fibers were interrupted", () =>
     Effect.gen(function*() {
       const answers = [Effect.never, Effect.succeed({ token: "t" })]
       const { asked, reply } = yield* make(Effect.suspend(() => answers.shift() ?? Effect.never))
@@ -77,7 +80,7 @@ describe("Tokens", () => {
       assert.lengthOf(asked, 2)
     }))
 
-  it.effect("keeps a token for each scope, also of many", () =>
+  it.effect("caches a token for each of many scopes", () =>
     Effect.gen(function*() {
       let count = 0
       const { asked, opening, reply } = yield* make(Effect.sync(() => ({ token: `${count++}` })))
@@ -87,7 +90,7 @@ describe("Tokens", () => {
       assert.lengthOf(asked, scopes.length)
     }))
 
-  it.effect("asks at once for what is wanted, and has it then", () =>
+  it.effect("requests the wanted scope at once, and reuses that token", () =>
     Effect.gen(function*() {
       const { asked, opening, reply } = yield* make(Effect.succeed({ token: "t" }))
       yield* Effect.provideService(reply(pull), TokenScope.Wanted, () => push)
@@ -95,7 +98,7 @@ describe("Tokens", () => {
       assert.deepStrictEqual(asked, ["repository:team/app:pull,push"])
     }))
 
-  it.effect("asks for less when what it had is not given again", () =>
+  it.effect("requests a smaller scope if the former one is refused", () =>
     Effect.gen(function*() {
       const answers = [{ token: "wide" }, {}, { token: "narrow" }]
       const { asked, opening, reply } = yield* make(Effect.sync(() => answers.shift() ?? {}))
@@ -105,7 +108,7 @@ describe("Tokens", () => {
       assert.deepStrictEqual(asked, [TokenScope.format(push), TokenScope.format(push), TokenScope.format(pull)])
     }))
 
-  it.effect("gives up on a registry that is never content", () =>
+  it.effect("stops at a registry that refuses every authorization", () =>
     Effect.gen(function*() {
       let count = 0
       const { asked, begin } = yield* make(Effect.sync(() => ({ token: `${count++}` })))

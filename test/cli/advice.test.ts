@@ -4,33 +4,42 @@ import { Effect, Schema } from "effect"
 import * as CopyError from "effect-oci/CopyError"
 import * as RegistryError from "effect-oci/RegistryError"
 import * as Advice from "../../src/cli/Advice.ts"
+import * as Messages from "../../src/cli/Messages.ts"
 
 const withNode = Effect.provide(NodeServices.layer)
 
-/** What is said is a line that a terminal prints as it is: what happened, and what to try. */
-const assertSentence = (sentence: string, message: string) => {
+/** Returns the line about an error. */
+const sentenceOf = (error: unknown) =>
+  Effect.map(
+    Advice.describe(error),
+    (message) => Messages.render(message, { format: "text", detail: "normal", isTerminal: false }) ?? ""
+  )
+
+/** Asserts that a line is printable, and consists of what happened and advice. */
+const assertSentence = (sentence: string, error: unknown) => {
+  const message = `effect-oci: ${Advice.messageOf(error)}`
   assert.isTrue(sentence.startsWith(message), sentence)
   assert.match(sentence.slice(message.length), /^; \S.*\S$/u)
   assert.notMatch(sentence, /[\p{Cc}\p{Zl}\p{Zp}]/u)
 }
 
-describe("a registry that is spoken to with the wrong scheme", () => {
+describe("the advice about a wrong scheme", () => {
   it.effect.each(
     [
-      ["localhost:5000", "http", "; --tls localhost:5000"],
-      ["127.0.0.1:5000", "http", "; --tls 127.0.0.1:5000"],
-      ["registry.test:5000", "http", "; leave out --plain-http registry.test:5000"],
-      ["registry.test:5000", "https", "; --plain-http registry.test:5000 if it is a registry in plain HTTP"]
+      ["localhost:5000", "http", "; use --tls localhost:5000"],
+      ["127.0.0.1:5000", "http", "; use --tls 127.0.0.1:5000"],
+      ["registry.test:5000", "http", "; omit --plain-http registry.test:5000"],
+      ["registry.test:5000", "https", "; use --plain-http registry.test:5000 if the registry uses plain HTTP"]
     ] as const
-  )("has the flag for the other one: %s, %s", ([registry, used, tip]) =>
+  )("names the flag for the other scheme: %s, %s", ([registry, used, tip]) =>
     Effect.gen(function*() {
       const reason = new RegistryError.SchemeMismatch({ used })
       const error = new RegistryError.RegistryError({ operation: "ping", registry, reason })
-      assert.isTrue((yield* Advice.sentence(error)).endsWith(tip))
+      assert.isTrue((yield* sentenceOf(error)).endsWith(tip))
     }).pipe(withNode))
 })
 
-describe("every reason has a sentence and something to try:", () => {
+describe("every reason has a message and advice:", () => {
   for (const reason of RegistryError.Reason.members) {
     it.effect.prop(
       `RegistryError, ${reason.identifier}`,
@@ -38,7 +47,7 @@ describe("every reason has a sentence and something to try:", () => {
       ([{ error, reason }]) =>
         Effect.gen(function*() {
           const failure = new RegistryError.RegistryError({ ...error, reason })
-          assertSentence(yield* Advice.sentence(failure), Advice.messageOf(failure))
+          assertSentence(yield* sentenceOf(failure), failure)
         }).pipe(withNode),
       { arbitrary: { runs: 5 } }
     )
@@ -50,21 +59,21 @@ describe("every reason has a sentence and something to try:", () => {
       ([{ error, reason }]) =>
         Effect.gen(function*() {
           const failure = new CopyError.CopyError({ ...error, reason })
-          assertSentence(yield* Advice.sentence(failure), Advice.messageOf(failure))
+          assertSentence(yield* sentenceOf(failure), failure)
         }).pipe(withNode),
       { arbitrary: { runs: 5 } }
     )
   }
 })
 
-describe("what to try after a refused deletion fits it:", () => {
+describe("the advice after a refused deletion depends on the reason:", () => {
   const advice = (operation: string, reason: RegistryError.Reason) =>
     Effect.map(
-      Advice.sentence(new RegistryError.RegistryError({ operation, registry: "registry.test", reason })),
+      sentenceOf(new RegistryError.RegistryError({ operation, registry: "registry.test", reason })),
       (sentence) => sentence.slice(sentence.lastIndexOf("; ") + 2)
     )
 
-  it.effect("deletion is off, of manifests and of tags", () =>
+  it.effect("deletion of manifests or tags is disabled", () =>
     Effect.gen(function*() {
       const reason = new RegistryError.Unsupported({ status: 405 })
       assert.include(
@@ -74,26 +83,29 @@ describe("what to try after a refused deletion fits it:", () => {
       assert.include(yield* advice("deleteTag", reason), "effect-oci manifest delete with the digest")
     }).pipe(withNode))
 
-  it.effect("it is denied", () =>
+  it.effect("the user may not delete", () =>
     Effect.gen(function*() {
       const reason = new RegistryError.Denied({ status: 403 })
       assert.notInclude(
-        yield* Advice.sentence(
+        yield* sentenceOf(
           new RegistryError.RegistryError({ operation: "getBlob", registry: "registry.test", reason })
         ),
-        "deleting needs"
+        "deleting requires"
       )
       assert.include(
-        yield* Advice.sentence(
+        yield* sentenceOf(
           new RegistryError.RegistryError({ operation: "deleteTag", registry: "registry.test", reason })
         ),
-        "deleting needs a permission of its own"
+        "deleting requires a separate permission"
       )
     }).pipe(withNode))
 
   it.effect("the content is in use", () =>
     Effect.gen(function*() {
       const reason = new RegistryError.UnexpectedResponse({ status: 409 })
-      assert.include(yield* advice("deleteManifest", reason), "it may be protected, or an image index may refer to it")
+      assert.include(
+        yield* advice("deleteManifest", reason),
+        "check whether it is protected, or whether an image index refers to it"
+      )
     }).pipe(withNode))
 })

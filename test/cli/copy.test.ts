@@ -48,7 +48,7 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
       assert.deepStrictEqual(yield* listReferrers(destination, there, arm64.digest), [onChild.digest])
     }).pipe(Effect.provide(NodeHttp.layer())))
 
-  it.live("prints a report with --json, and takes flags before, between and behind its arguments", () =>
+  it.live("prints a report with --json, and accepts flags before, between and after its arguments", () =>
     Effect.gen(function*() {
       const { from, source, to } = yield* twoRegistries
       const { arm64 } = yield* pushSample(source, repository("team/app"), [tag("1")])
@@ -68,7 +68,7 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
       assert.deepStrictEqual(new Set(report.entries.map(({ role }) => role)), new Set(["blob", "root"]))
     }).pipe(Effect.provide(NodeHttp.layer())))
 
-  it.live("mounts what the destination has in another repository", () =>
+  it.live("mounts blobs that the destination has in another repository", () =>
     Effect.gen(function*() {
       const { from, source } = yield* twoRegistries
       yield* pushSample(source, repository("team/app"), [tag("1")])
@@ -78,7 +78,7 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
       assert.include(stderr, "9 mounted")
     }).pipe(Effect.provide(NodeHttp.layer())))
 
-  it.live("over a blob that is not what its digest says fails, names it, and leaves neither it nor the manifest", () =>
+  it.live("fails for a blob that does not match its digest, and pushes neither the blob nor the manifest", () =>
     Effect.gen(function*() {
       const { destination, from, source, to } = yield* twoRegistries
       const image = yield* pushImage(source, repository("team/app"), [randomBytes(3 * MiB)], { tags: [tag("1")] })
@@ -99,8 +99,8 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
       const { code, stderr, stdout } = yield* run("copy", `${proxy}/team/app:1`, `${to}/mirror/app:1`)
       assert.strictEqual(code, 1)
       assert.strictEqual(stdout, "")
-      assert.include(stderr, `source ${proxy}/team/app:1: the content is not what its digest says`)
-      assert.include(stderr, `it was ${digest}`)
+      assert.include(stderr, `source ${proxy}/team/app:1: the content does not match its digest`)
+      assert.include(stderr, `content: ${digest}`)
       const blob = yield* Effect.flip(destination.resolveBlob(repository("mirror/app"), digest))
       assert.strictEqual(blob.reason._tag, "BlobUnknown")
       const manifest = yield* Effect.flip(destination.resolveManifest(repository("mirror/app"), image.digest))
@@ -117,7 +117,7 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
       assert.isBelow(memory / MiB, 250)
     }).pipe(Effect.provide(NodeHttp.layer())), 120_000)
 
-  it.live("goes on when nobody listens to its progress", () =>
+  it.live("continues after the reader of stderr has gone", () =>
     Effect.gen(function*() {
       const { from, source, to } = yield* twoRegistries
       const { index } = yield* pushSample(source, repository("team/app"), [tag("1")])
@@ -130,21 +130,21 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
 })
 
 describe.skipIf(!DockerRegistry.available)("a signal", () => {
-  /** A copy whose uploads do not end, and what reaches the destination of it. */
+  /** Starts a copy whose uploads do not end, and counts the requests that reach the destination. */
   const stuck = (answersDelete: boolean) =>
     Effect.gen(function*() {
       const { destination, from, source, to } = yield* twoRegistries
       yield* pushBig(source, 3, MiB)
       const counts = { POST: 0, PUT: 0, DELETE: 0 }
-      let begun: () => void = () => {}
+      let begin: () => void = () => {}
       const allBegun = new Promise<void>((resolve) => {
-        begun = resolve
+        begin = resolve
       })
       const proxy = yield* Proxy.make(to, {
         onRequest: (method, url) => {
           if (!url.includes("/blobs/uploads/")) return undefined
           if (method === "POST" || method === "PUT" || method === "DELETE") counts[method]++
-          if (counts.PUT === 4) begun()
+          if (counts.PUT === 4) begin()
           return method === "POST" || method === "DELETE" && answersDelete ? undefined : false
         }
       })
@@ -168,7 +168,7 @@ describe.skipIf(!DockerRegistry.available)("a signal", () => {
       }).pipe(Effect.provide(NodeHttp.layer()))
   )
 
-  it.live("ends it within two seconds also when the registry does not answer any more", () =>
+  it.live("ends a copy within two seconds even if the registry no longer answers", () =>
     Effect.gen(function*() {
       const { running } = yield* stuck(false)
       running.kill("SIGTERM")
@@ -177,7 +177,7 @@ describe.skipIf(!DockerRegistry.available)("a signal", () => {
       assert.isBelow(Duration.toMillis(elapsed), 2000)
     }).pipe(Effect.provide(NodeHttp.layer())))
 
-  it.live("that comes a second time ends it at once", () =>
+  it.live("ends the copy immediately if it is the second one", () =>
     Effect.gen(function*() {
       const { counts, running } = yield* stuck(false)
       running.kill("SIGINT")

@@ -15,32 +15,32 @@ import { serve } from "../utils/Served.ts"
 
 const withNode = Effect.provide(NodeServices.layer)
 
-/** A registry with `team/app:1`, which lets in these users alone, and every login that it was told. */
+/** Serves a registry with `team/app:1` that admits only these users, and records the logins that it receives. */
 const guarded = Effect.fnUntraced(function*(users: Readonly<Record<string, ReadonlyArray<string>>>) {
-  const told = new Set<string>()
+  const received = new Set<string>()
   const registry = yield* MemoryRegistry.make()
   yield* pushImage(registry, repository("team/app"), ["layer"], { tags: [tag("1")] })
   const { host } = yield* serve(registry, {
     authentication: Authentication.basic({
       check: (name, password) =>
         Effect.sync(() => {
-          told.add(`${name}:${Redacted.value(password)}`)
+          received.add(`${name}:${Redacted.value(password)}`)
           return Object.hasOwn(users, name) && Redacted.value(password) === `${name}-password`
         }),
-      // each user may do everything in the repositories that begin so
+      // each user may do everything in the repositories with these prefixes
       authorize: (name, permission) =>
         Effect.succeed(
           name !== undefined && (users[name] ?? []).some((prefix) => permission.name.startsWith(prefix))
         )
     })
   })
-  return { host, told: () => Array.from(told).sort() }
+  return { host, received: () => Array.from(received).sort() }
 })
 
 const anywhere = [""]
 
-/** A user with a folder, where passwords are in files. */
-const someone = Effect.gen(function*() {
+/** Makes a user with a folder that contains password files. */
+const newUser = Effect.gen(function*() {
   const folder = yield* temporaryFolder
   const at = (name: string) => Path.join(folder, name)
   for (const name of ["ada", "bob"]) Fs.writeFileSync(at(name), `${name}-password\n`)
@@ -67,36 +67,36 @@ describe("--username", () => {
     [(app) => ["tag", `${app}:1`, "2"]],
     [(app) => ["diff", `${app}:1`, `${app}:1`]],
     [(app) => ["catalog", app.split("/", 1).join()]]
-  ])("is who one is at the registry that a verb names: %s", ([args]) =>
+  ])("authenticates at the registry that a verb names: %s", ([args]) =>
     Effect.gen(function*() {
-      const { at, run } = yield* someone
-      const { host, told } = yield* guarded({ ada: anywhere })
+      const { at, run } = yield* newUser
+      const { host, received } = yield* guarded({ ada: anywhere })
       const words = args(`${host}/team/app`)
       for (const options of [["--password-stdin"], ["--password-file", at("ada")]]) {
         const { code, stderr } = yield* run({ stdin: "ada-password\r\n" }, ...words, "--username", "ada", ...options)
         assert.strictEqual(code, 0, stderr)
       }
-      assert.deepStrictEqual(told(), ["ada:ada-password"])
+      assert.deepStrictEqual(received(), ["ada:ada-password"])
     }).pipe(withNode))
 
-  it.live("comes before the environment, and that before docker's credentials", () =>
+  it.live("takes precedence over the environment, and that over the credentials of docker", () =>
     Effect.gen(function*() {
-      const { at, run, write } = yield* someone
-      const { host, told } = yield* guarded({ ada: anywhere, bob: anywhere, eve: anywhere })
+      const { at, run, write } = yield* newUser
+      const { host, received } = yield* guarded({ ada: anywhere, bob: anywhere, eve: anywhere })
       const authfile = write("auth.json", { auths: { [host]: login("eve") } })
       const env = { OCI_REGISTRY: host, OCI_USERNAME: "bob", OCI_PASSWORD: "bob-password" }
       const verb = ["resolve", `${host}/team/app:1`, "--authfile", authfile]
       yield* run({}, ...verb)
-      assert.deepStrictEqual(told(), ["eve:eve-password"])
+      assert.deepStrictEqual(received(), ["eve:eve-password"])
       yield* run({ env }, ...verb)
-      assert.deepStrictEqual(told(), ["bob:bob-password", "eve:eve-password"])
+      assert.deepStrictEqual(received(), ["bob:bob-password", "eve:eve-password"])
       yield* run({ env }, ...verb, "--username", "ada", "--password-file", at("ada"))
-      assert.deepStrictEqual(told(), ["ada:ada-password", "bob:bob-password", "eve:eve-password"])
+      assert.deepStrictEqual(received(), ["ada:ada-password", "bob:bob-password", "eve:eve-password"])
     }).pipe(withNode))
 
-  it.live("is named after a refusal, and not its password", () =>
+  it.live("is named after a refusal, without its password", () =>
     Effect.gen(function*() {
-      const { run } = yield* someone
+      const { run } = yield* newUser
       const { host } = yield* guarded({ ada: anywhere })
       const { code, stderr } = yield* run(
         { stdin: "wrong-marker" },
@@ -109,16 +109,16 @@ describe("--username", () => {
       assert.strictEqual(code, 1)
       assert.include(
         stderr,
-        `; the credentials for ${host} are those of --username; check the name and the password of --username\n`
+        `; the credentials for ${host} come from --username; check the name and the password of --username\n`
       )
       assert.notInclude(stderr, "wrong-marker")
     }).pipe(withNode))
 })
 
 describe("--from-username and --to-username", () => {
-  it.live.each(["copy", "plan"])("are for one end each, of %s", (verb) =>
+  it.live.each(["copy", "plan"])("authenticate at one end each: %s", (verb) =>
     Effect.gen(function*() {
-      const { at, run } = yield* someone
+      const { at, run } = yield* newUser
       const source = yield* guarded({ ada: anywhere })
       const destination = yield* guarded({ bob: anywhere })
       const { code, stderr } = yield* run(
@@ -135,14 +135,14 @@ describe("--from-username and --to-username", () => {
         "--to-password-stdin"
       )
       assert.strictEqual(code, 0, stderr)
-      assert.deepStrictEqual(source.told(), ["ada:ada-password"])
-      assert.deepStrictEqual(destination.told(), ["bob:bob-password"])
+      assert.deepStrictEqual(source.received(), ["ada:ada-password"])
+      assert.deepStrictEqual(destination.received(), ["bob:bob-password"])
     }).pipe(withNode))
 
-  it.live("are for one repository each, if both are in one registry", () =>
+  it.live("authenticate for one repository each, if both are in one registry", () =>
     Effect.gen(function*() {
-      const { at, run } = yield* someone
-      const { host, told } = yield* guarded({ ada: ["team/app"], bob: ["team/app/copy"] })
+      const { at, run } = yield* newUser
+      const { host, received } = yield* guarded({ ada: ["team/app"], bob: ["team/app/copy"] })
       const { code, stderr } = yield* run(
         {},
         "copy",
@@ -158,7 +158,7 @@ describe("--from-username and --to-username", () => {
         at("bob")
       )
       assert.strictEqual(code, 0, stderr)
-      assert.deepStrictEqual(told(), ["ada:ada-password", "bob:bob-password"])
+      assert.deepStrictEqual(received(), ["ada:ada-password", "bob:bob-password"])
       const alone = yield* run(
         {},
         "copy",
@@ -177,20 +177,20 @@ describe("--from-username and --to-username", () => {
 describe("OCI_REGISTRY", () => {
   it.live("is the only host that gets OCI_USERNAME and OCI_PASSWORD", () =>
     Effect.gen(function*() {
-      const { run } = yield* someone
+      const { run } = yield* newUser
       const [one, two] = [yield* guarded({ ada: anywhere }), yield* guarded({ ada: anywhere })]
       const env = { OCI_REGISTRY: one.host, OCI_USERNAME: "ada", OCI_PASSWORD: "ada-password" }
       assert.strictEqual((yield* run({ env }, "resolve", `${one.host}/team/app:1`)).code, 0)
       assert.strictEqual((yield* run({ env }, "resolve", `${two.host}/team/app:1`)).code, 1)
-      assert.deepStrictEqual(two.told(), [])
+      assert.deepStrictEqual(two.received(), [])
       const wrong = yield* run({ env: { ...env, OCI_PASSWORD: "x" } }, "resolve", `${one.host}/team/app:1`)
-      assert.include(wrong.stderr, "are those of OCI_REGISTRY; check the name and the password of OCI_REGISTRY")
+      assert.include(wrong.stderr, "come from OCI_REGISTRY; check the name and the password of OCI_REGISTRY")
     }).pipe(withNode))
 
-  it.live("that is missing is a warning, and what it is for goes to no host", () =>
+  it.live("causes a warning if it is missing, and the credentials are sent to no host", () =>
     Effect.gen(function*() {
-      const { run, write } = yield* someone
-      const { host, told } = yield* guarded({ ada: anywhere, bob: anywhere })
+      const { run, write } = yield* newUser
+      const { host, received } = yield* guarded({ ada: anywhere, bob: anywhere })
       const authfile = write("auth.json", { auths: { [host]: login("bob") } })
       const { code, stderr } = yield* run(
         { env: { OCI_USERNAME: "ada", OCI_PASSWORD: "ada-password" } },
@@ -203,14 +203,14 @@ describe("OCI_REGISTRY", () => {
         [code, stderr],
         [0, "warning: credentials of the environment are ignored: OCI_REGISTRY is missing\n"]
       )
-      assert.deepStrictEqual(told(), ["bob:bob-password"])
+      assert.deepStrictEqual(received(), ["bob:bob-password"])
     }).pipe(withNode))
 })
 
 describe("--authfile", () => {
   it.live("is the file that login writes, that verbs read, and that logout clears", () =>
     Effect.gen(function*() {
-      const { at, run, write } = yield* someone
+      const { at, run, write } = yield* newUser
       const { host } = yield* guarded({ ada: anywhere })
       const ended = (...args: ReadonlyArray<string>) => run({ stdin: "ada-password" }, ...args)
       const file = at("own/auth.json")
@@ -218,26 +218,26 @@ describe("--authfile", () => {
       const first = yield* ended("login", host, "-u", "ada", "--password-stdin", "--authfile", file)
       assert.deepStrictEqual(
         [first.code, first.stdout],
-        [0, `logged in to ${host} as ada, which is kept by ${file}\n`]
+        [0, `logged in to ${host} as ada, stored in ${file}\n`]
       )
       assert.isFalse(Fs.existsSync(at(".docker")))
       assert.strictEqual((yield* ended(...resolve, "--authfile", file)).code, 0)
       assert.strictEqual((yield* ended(...resolve)).code, 1)
       assert.strictEqual((yield* ended("logout", host, "--authfile", file)).code, 0)
       const after = yield* ended(...resolve, "--authfile", file)
-      assert.include(after.stderr, `credentials for ${host} were looked for in ${file} (none)`)
+      assert.include(after.stderr, `credentials for ${host} were searched in ${file} (no entry)`)
       assert.include(after.stderr, `effect-oci login --authfile ${file} ${host}\n`)
       Fs.rmSync(file)
-      assert.include((yield* ended(...resolve, "--authfile", file)).stderr, `${file} (not there)`)
+      assert.include((yield* ended(...resolve, "--authfile", file)).stderr, `${file} (absent)`)
       write("own/auth.json", "{")
       assert.include((yield* ended(...resolve, "--authfile", file)).stderr, `no credentials from ${file}`)
     }).pipe(withNode))
 })
 
 describe("a credential helper that is missing", () => {
-  it.live("is a warning, and is named again if the registry refuses", () =>
+  it.live("causes a warning, and is named again if the registry refuses", () =>
     Effect.gen(function*() {
-      const { run, write } = yield* someone
+      const { run, write } = yield* newUser
       const { host } = yield* guarded({ ada: anywhere })
       const authfile = write("auth.json", { credsStore: "effect-oci-missing" })
       const { code, stderr } = yield* run({}, "resolve", `${host}/team/app:1`, "--authfile", authfile)
@@ -248,14 +248,14 @@ describe("a credential helper that is missing", () => {
         warning,
         `warning: ${host}: no credentials from ${helper}: there is no such program on the PATH`
       )
-      assert.include(error, `${authfile} (${helper}, asked for ${host})`)
-      assert.include(error, `; effect-oci login --authfile ${authfile} ${host}, or see to it that ${helper} works`)
+      assert.include(error, `${authfile} (${helper}, for ${host})`)
+      assert.include(error, `; effect-oci login --authfile ${authfile} ${host}, or make sure that ${helper} works`)
       assert.deepStrictEqual(rest, [])
     }).pipe(withNode))
 
-  it.live("does not keep a public image from being read", () =>
+  it.live("does not prevent the read of a public image", () =>
     Effect.gen(function*() {
-      const { run, write } = yield* someone
+      const { run, write } = yield* newUser
       const registry = yield* MemoryRegistry.make()
       yield* pushImage(registry, repository("team/app"), ["layer"], { tags: [tag("1")] })
       const { host } = yield* serve(registry)
@@ -266,9 +266,9 @@ describe("a credential helper that is missing", () => {
 })
 
 describe("--tls", () => {
-  it.live("speaks HTTPS to a registry on this machine", () =>
+  it.live("uses HTTPS for a registry on this machine", () =>
     Effect.gen(function*() {
-      const { run, write } = yield* someone
+      const { run, write } = yield* newUser
       const ca = write("ca.pem", certificates.authority)
       const host = yield* listening(() =>
         Https.createServer(
@@ -284,9 +284,9 @@ describe("--tls", () => {
 })
 
 describe("a proxy that cannot be used", () => {
-  it.live("is one line that names its variable, and no password", () =>
+  it.live("causes one line that names its variable, without a password", () =>
     Effect.gen(function*() {
-      const { run } = yield* someone
+      const { run } = yield* newUser
       for (const value of ["socks5://ada:marker@127.0.0.1:1", "://marker", "http://ada:marker@:x", "ftp://marker"]) {
         const { code, stderr } = yield* run(
           { env: { HTTP_PROXY: value } },

@@ -1,5 +1,5 @@
 /**
- * Text that another party wrote, in whatever a verb prints: a terminal must not obey it, and a line must stay one line.
+ * Text of another party in the output of all verbs: a terminal must not obey it, and each line must stay one line.
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
@@ -16,12 +16,12 @@ import { listen } from "../utils/ScriptedServer.ts"
 
 const app = repository("app")
 
-// escape sequences, C1, bidirectional overrides and isolates, separators of lines, what has no width, half a pair, tags
+// escape sequences, C1, bidirectional overrides and isolates, line separators, zero-width characters, half a pair, tags
 const hostile = "<\u001b[31m\u0007\r\nroot ok\u0085\u009b1m\u202eevil\u2066\u2028\u2029\u200b\ufeff\ud83d \u{e0041}>"
 
 const isObeyed = /[\p{Cf}\p{Zl}\p{Zp}\p{Cs}]|(?!\n)\p{Cc}/u
 
-/** Pushes what has hostile text wherever a manifest or config can have any. */
+/** Pushes manifests and configs with hostile text in every place that allows text. */
 const pushHostile = Effect.fnUntraced(function*(registry: Registry, name: string, text: string) {
   const config = yield* pushBlob(
     registry,
@@ -116,7 +116,7 @@ const verbs: ReadonlyArray<readonly [code: number, args: ReadonlyArray<string>]>
   [2, [hostile]]
 ]
 
-/** The verbs that print JSON, and whether what they print has the text in it. */
+/** Verbs that print JSON, and whether their output contains the text. */
 const inJson: ReadonlyArray<readonly [hasText: boolean, args: ReadonlyArray<string>]> = [
   [true, ["copy", "--json", image, "oci:other:1"]],
   [true, ["copy", "--json", "--all-tags", "oci:images", "oci:other"]],
@@ -131,7 +131,7 @@ const inJson: ReadonlyArray<readonly [hasText: boolean, args: ReadonlyArray<stri
 
 describe("text of another party", () => {
   it.live.each(verbs)(
-    "does not reach a terminal as it is: exit code %s of %j",
+    "does not reach a terminal unescaped: exit code %s of %j",
     ([code, args]) =>
       Effect.gen(function*() {
         const run = yield* setUp
@@ -142,14 +142,17 @@ describe("text of another party", () => {
       }).pipe(Effect.provide(NodeServices.layer))
   )
 
-  it.live.each(inJson)("is escaped in JSON, and means the same (%s): %j", ([hasText, args]) =>
-    Effect.gen(function*() {
-      const run = yield* setUp
-      const { code, stderr, stdout } = yield* run(args)
-      assert.strictEqual(code, 0, stderr)
-      assert.notMatch(stdout + stderr, isObeyed)
-      assert.strictEqual(JSON.stringify(JSON.parse(stdout)).includes(JSON.stringify(hostile).slice(1, -1)), hasText)
-    }).pipe(Effect.provide(NodeServices.layer)))
+  it.live.each(inJson)(
+    "is escaped in JSON without a change of meaning (%s): %j",
+    ([hasText, args]) =>
+      Effect.gen(function*() {
+        const run = yield* setUp
+        const { code, stderr, stdout } = yield* run(args)
+        assert.strictEqual(code, 0, stderr)
+        assert.notMatch(stdout + stderr, isObeyed)
+        assert.strictEqual(JSON.stringify(JSON.parse(stdout)).includes(JSON.stringify(hostile).slice(1, -1)), hasText)
+      }).pipe(Effect.provide(NodeServices.layer))
+  )
 
   it.live.each<readonly [verb: string, path: string]>([["tags", "/app"], ["catalog", ""], ["resolve", "/app:1"], [
     "tree",
@@ -171,7 +174,7 @@ describe("text of another party", () => {
 })
 
 describe("a media type that is very long", () => {
-  it.effect("takes no time to print", () =>
+  it.effect("is printed in less than a second", () =>
     Effect.gen(function*() {
       const descriptor = yield* Descriptor.fromBytes(new TextEncoder().encode("layer"))
       const mediaType = `application/vnd.oci.image.layer.${"tar".repeat(300_000)}\n`

@@ -9,7 +9,7 @@ import { listen } from "../utils/ScriptedServer.ts"
 
 const count = process.env["EFFECT_OCI_LONG"] === undefined ? 4 : 20
 
-it.live("logins of several processes at the same time all last", () =>
+it.live("concurrent logins of several processes are all stored", () =>
   Effect.gen(function*() {
     const folder = yield* temporaryFolder
     const [file, password] = [Path.join(folder, "auth.json"), Path.join(folder, "password")]

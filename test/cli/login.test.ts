@@ -12,21 +12,21 @@ const header = `Basic ${Buffer.from(`ada:${password}`).toString("base64")}`
 
 const withNode = Effect.provide(NodeServices.layer)
 
-/** A registry that only ada may use. */
+/** A registry that admits only ada. */
 const guarded = listen((request, response) => {
   if (request.headers.authorization === header) return void response.writeHead(200).end("{}")
-  const errors = [{ code: "UNAUTHORIZED", message: "who is it?" }]
+  const errors = [{ code: "UNAUTHORIZED", message: "log in first" }]
   response.writeHead(401, { "www-authenticate": "Basic realm=\"test\"" }).end(JSON.stringify({ errors }))
 })
 
-/** Somebody whose docker config is in a folder of its own. */
-const somebody = Effect.gen(function*() {
+/** Makes a user with a docker config in a folder of its own. */
+const newUser = Effect.gen(function*() {
   const folder = yield* temporaryFolder
   const file = Path.join(folder, "config.json")
   const env = { DOCKER_CONFIG: folder, HOME: folder }
   return {
     file,
-    kept: Effect.sync(() => JSON.parse(Fs.readFileSync(file, "utf8"))),
+    stored: Effect.sync(() => JSON.parse(Fs.readFileSync(file, "utf8"))),
     run: (...args: ReadonlyArray<string>) => Command.runWith({ env }, ...args),
     login: (host: string, typed: string, ...args: ReadonlyArray<string>) =>
       Command.runWith({ env, stdin: typed }, "login", host, "-u", "ada", "--password-stdin", ...args)
@@ -34,34 +34,34 @@ const somebody = Effect.gen(function*() {
 })
 
 describe("login", () => {
-  it.live("keeps what the registry has let in, where docker does, and all verbs use it", () =>
+  it.live("stores accepted credentials where docker does, and all verbs use them", () =>
     Effect.gen(function*() {
-      const { file, kept, login, run } = yield* somebody
+      const { file, login, run, stored } = yield* newUser
       const host = yield* guarded
       const { code, stderr, stdout } = yield* login(host, `${password}\n`)
       assert.deepStrictEqual(
         [code, stdout, stderr],
-        [0, `logged in to ${host} as ada, which is kept by ${file}\n`, ""]
+        [0, `logged in to ${host} as ada, stored in ${file}\n`, ""]
       )
-      assert.deepStrictEqual(yield* kept, { auths: { [host]: { auth: header.slice("Basic ".length) } } })
+      assert.deepStrictEqual(yield* stored, { auths: { [host]: { auth: header.slice("Basic ".length) } } })
       assert.strictEqual(Fs.statSync(file).mode & 0o777, 0o600)
       assert.include((yield* run("catalog", host)).stderr, "unexpected answer")
     }).pipe(withNode))
 
-  it.live("keeps nothing that the registry refuses, and says no word of the password", () =>
+  it.live("stores nothing after a refusal, and does not print the password", () =>
     Effect.gen(function*() {
-      const { file, login } = yield* somebody
+      const { file, login } = yield* newUser
       const host = yield* guarded
       const { code, stderr, stdout } = yield* login(host, "wrong-marker\n")
       assert.deepStrictEqual([code, stdout], [1, ""])
-      assert.match(stderr, new RegExp(`^effect-oci: ${host} does not know this user: [^\\n]*\\n$`))
+      assert.match(stderr, new RegExp(`^effect-oci: cannot log in to ${host}: unknown name or password: [^\\n]*\\n$`))
       assert.notInclude(stderr, "wrong-marker")
       assert.isFalse(Fs.existsSync(file))
     }).pipe(withNode))
 
-  it.live("says that a registry which lets in everybody could not check it", () =>
+  it.live("reports that a registry without authentication did not verify the password", () =>
     Effect.gen(function*() {
-      const { login } = yield* somebody
+      const { login } = yield* newUser
       const host = yield* listen((_, response) => void response.writeHead(200).end("{}"))
       const { code, stderr, stdout } = yield* login(host, password, "--json")
       assert.strictEqual(code, 0)
@@ -70,9 +70,9 @@ describe("login", () => {
       assert.notInclude(stdout + stderr, password)
     }).pipe(withNode))
 
-  it.live("leaves a config that is no JSON as it is, and says so", () =>
+  it.live("leaves a config that is not JSON unchanged, and reports it", () =>
     Effect.gen(function*() {
-      const { file, login } = yield* somebody
+      const { file, login } = yield* newUser
       Fs.writeFileSync(file, "{")
       const { code, stderr } = yield* login(yield* guarded, password)
       assert.strictEqual(code, 1)
@@ -82,29 +82,29 @@ describe("login", () => {
 })
 
 describe("logout", () => {
-  it.live("forgets what login has kept, and says so if there was nothing", () =>
+  it.live("deletes stored credentials, and reports if there were none", () =>
     Effect.gen(function*() {
-      const { file, kept, login, run } = yield* somebody
+      const { file, login, run, stored } = yield* newUser
       const host = yield* guarded
       yield* login(host, password)
       const done = yield* run("logout", host)
       assert.deepStrictEqual([done.code, done.stdout], [0, `logged out of ${host}: ${file}\n`])
-      assert.notProperty((yield* kept).auths ?? {}, host)
+      assert.notProperty((yield* stored).auths ?? {}, host)
       const again = yield* run("logout", host)
       assert.deepStrictEqual([again.code, again.stdout], [0, `not logged in to ${host}: ${file}\n`])
     }).pipe(withNode))
 })
 
-describe("whoever is not let in", () => {
-  it.live("is told where credentials were looked for, what was found, and how to log in", () =>
+describe("a refusal", () => {
+  it.live("names the sources of credentials that were searched, what they contain, and how to log in", () =>
     Effect.gen(function*() {
-      const { file, run } = yield* somebody
+      const { file, run } = yield* newUser
       const host = yield* guarded
       const none = yield* run("tags", `${host}/team/app`)
       assert.strictEqual(none.code, 1)
       assert.include(none.stderr, `${host}/team/app: `)
-      assert.include(none.stderr, `credentials for ${host} were looked for in `)
-      assert.include(none.stderr, `${file} (not there)`)
+      assert.include(none.stderr, `credentials for ${host} were searched in `)
+      assert.include(none.stderr, `${file} (absent)`)
       assert.include(none.stderr, `; effect-oci login ${host}\n`)
 
       Fs.writeFileSync(file, JSON.stringify({ auths: { [host]: { username: "ada", password: "other-marker" } } }))

@@ -1,6 +1,6 @@
 /**
- * A registry that lists very many referrers of one image, in one answer: the command stays within its memory, and ends
- * when a signal asks it to.
+ * A registry that lists very many referrers of one image in one response: the command stays within its memory limit,
+ * and ends in time after a signal.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Duration, Effect } from "effect"
@@ -38,16 +38,16 @@ const referrerOf = (index: number) =>
   })
 
 /**
- * A source `from` with an image and its referrers, of which the manifests are there or not, and a destination `to` that
- * takes everything and keeps nothing.
+ * Serves a source `from` with an image and its referrers, whose manifests exist or not, and a destination `to` that
+ * accepts everything and stores nothing.
  */
-const makeServer = Effect.fnUntraced(function*(isThere: boolean) {
+const makeServer = Effect.fnUntraced(function*(isPresent: boolean) {
   const content = new Map<string, () => Buffer>([["1", () => image], [subject.digest, () => image]])
   content.set(digestOf(config), () => config)
   const manifests = Array.from({ length: count }, (_, index) => {
     const bytes = referrerOf(index)
     const described = describeBytes(MediaType.imageManifest, bytes)
-    if (isThere) {
+    if (isPresent) {
       content.set(described.digest, () => referrerOf(index))
       content.set(digestOf(layerOf(index)), () => layerOf(index))
     }
@@ -106,10 +106,10 @@ const start = (host: string) =>
 
 const longestTurn = (stderr: string): number => Number(/longest turn: ([0-9]+) ms/.exec(stderr)?.[1])
 
-// one at a time, because they measure time
+// sequential, because the tests measure time
 describe(`${count} referrers in one answer`, { concurrent: false }, () => {
   it.live.each(["listed", "underWay"] as const)(
-    "do not keep the command from ending after a signal (%s)",
+    "do not delay the end of the command after a signal (%s)",
     (moment) =>
       Effect.gen(function*() {
         const server = yield* makeServer(true)
@@ -126,15 +126,15 @@ describe(`${count} referrers in one answer`, { concurrent: false }, () => {
   )
 
   it.live(
-    "are copied, or reported as missing, within 400 MiB, and without a long time in one go",
+    "are copied, or reported as missing, within 400 MiB, and without a long turn of the event loop",
     () =>
       Effect.gen(function*() {
-        for (const isThere of isLong ? [false, true] : [false]) {
-          const server = yield* makeServer(isThere)
+        for (const isPresent of isLong ? [false, true] : [false]) {
+          const server = yield* makeServer(isPresent)
           const { code, memory, stderr } = yield* Effect.flatMap(start(server.host), ({ ended }) => ended)
           assert.strictEqual(code, 0, stderr.slice(-2000))
           assert.isBelow(memory, memoryLimit)
-          if (!isThere) assert.include(stderr, `${count} listed but missing at the source`)
+          if (!isPresent) assert.include(stderr, `${count} listed but missing at the source`)
           if (isLong) assert.isBelow(longestTurn(stderr), 100)
         }
       }),

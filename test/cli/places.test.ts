@@ -19,7 +19,9 @@ const digest = `sha256:${"a".repeat(64)}`
 
 const withNode = Effect.provide(NodeServices.layer)
 
-/** What an argument names: registry and repository, tag, digest, and what it is called under another tag. */
+/**
+ * Returns the registry and repository, the tag, the digest, and the reference with another tag that an argument means.
+ */
 const read = (input: string) =>
   Effect.flatMap(Locations.read(input), ({ use }) =>
     use(Locations.anything, ({ end, format }) => {
@@ -38,7 +40,7 @@ describe("an argument names", () => {
     ["oci:/dir:1", "oci: dir", "1", undefined, "oci:/dir:other"],
     ["oci:Some Dir:1", "oci:Some Dir image", "1", undefined, "oci:Some Dir:other"],
     ["oci:.", "oci:. image", undefined, undefined, "oci:.:other"],
-    // a colon is that of a tag where no slash comes behind it
+    // a colon starts a tag if no slash follows it
     ["oci:a:b", "oci:. a", "b", undefined, "oci:a:other"],
     ["oci:a:b/", "oci:a:b/ image", undefined, undefined, "oci:a:b/:other"],
     ["oci:a:b/c:d", "oci:a:b c", "d", undefined, "oci:a:b/c:other"],
@@ -62,32 +64,36 @@ describe("an argument names", () => {
     ["oci-archive::1", "the path is missing"],
     ["docker-archive:", "the path is missing"],
     ["docker-archive::app", "the path is missing"],
-    ["oci:dir:", "the tag behind the last colon: it is empty"],
-    ["oci:dir:-1", "the tag behind the last colon: it must begin with a letter, a digit or _"],
-    ["oci:dir:a b", "the tag behind the last colon: character \" \" is not allowed"],
-    [`oci:dir:${"a".repeat(129)}`, "the tag behind the last colon: it has 129 characters"],
+    ["oci:dir:", "the tag after the last colon: it is empty"],
+    ["oci:dir:-1", "the tag after the last colon: it must begin with a letter, a digit or _"],
+    ["oci:dir:a b", "the tag after the last colon: character \" \" is not allowed"],
+    [`oci:dir:${"a".repeat(129)}`, "the tag after the last colon: it has 129 characters"],
     ["oci:dir@sha256:12", "expected 64 hexadecimal digits after sha256, found 2"],
     ["oci:dir@sha256:", "expected 64 hexadecimal digits after sha256, found 0"],
     ["docker-archive:f.tar:App", "upper-case letter \"A\""],
     ["docker-archive:f.tar@sha512:1", "expected 128 hexadecimal digits after sha512, found 1"]
   ]
-  it.effect.each(misuses)("nothing: %s", ([input, says]) =>
+  it.effect.each(misuses)("nothing, and fails: %s", ([input, says]) =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(Locations.read(input))
       assert.include(error.message, says)
       assert.include(error.message, JSON.stringify(input))
     }).pipe(withNode))
 
-  it.effect.prop("something or nothing, whatever it is", [Schema.String], ([text]) =>
-    Effect.gen(function*() {
-      for (const prefix of ["oci:", "oci-archive:", "docker-archive:"]) {
-        yield* Effect.exit(Locations.read(prefix + text))
-      }
-    }).pipe(withNode))
+  it.effect.prop(
+    "something or nothing, without a defect, for any text",
+    [Schema.String],
+    ([text]) =>
+      Effect.gen(function*() {
+        for (const prefix of ["oci:", "oci-archive:", "docker-archive:"]) {
+          yield* Effect.exit(Locations.read(prefix + text))
+        }
+      }).pipe(withNode)
+  )
 })
 
 describe("effect-oci copy", () => {
-  /** A layout in the folder `layout`, with an image of two platforms under the tag 1. */
+  /** Makes a layout in the folder `layout`, with an image of two platforms under the tag 1. */
   const setUp = Effect.gen(function*() {
     const folder = yield* temporaryFolder
     const layout = yield* LayoutRegistry.make({ directory: Path.join(folder, "layout"), form: "layout" })
@@ -96,7 +102,7 @@ describe("effect-oci copy", () => {
     return { ...sample, folder, layout, run, at: (name: string) => Path.join(folder, name) }
   })
 
-  it.live("copies between folders and archives, and prints where to find it", () =>
+  it.live("copies between folders and archives, and prints the reference of the copy", () =>
     Effect.gen(function*() {
       const { at, index, run } = yield* setUp
       const archive = `oci-archive:${at("image.tar")}`
@@ -113,27 +119,27 @@ describe("effect-oci copy", () => {
       assert.strictEqual((yield* copy.resolveManifest(app, tag("3"))).digest, index.digest)
     }).pipe(withNode))
 
-  it.live("takes the only image where none is named, and says which", () =>
+  it.live("selects the only image if none is named, and reports which", () =>
     Effect.gen(function*() {
       const { arm64, at, run } = yield* setUp
       const one = yield* run(`oci:${at("layout")}:1`, `oci:${at("one")}`, "--platform=linux/arm64", "--referrers=skip")
       assert.strictEqual(one.stdout, `oci:${at("one")}@${arm64.digest}\n`, one.stderr)
       const two = yield* run(`oci:${at("one")}`, `oci:${at("two")}:1`)
       assert.strictEqual(two.code, 0)
-      assert.include(two.stderr, `oci:${at("one")} is taken as oci:${at("one")}@${arm64.digest}\n`)
+      assert.include(two.stderr, `oci:${at("one")} means oci:${at("one")}@${arm64.digest}\n`)
     }).pipe(withNode))
 
-  it.live("asks which where there are several, or none", () =>
+  it.live("fails if none is named and there are several", () =>
     Effect.gen(function*() {
       const { at, layout, run } = yield* setUp
       yield* pushImage(layout, app, ["other"], { tags: [tag("2")] })
       const several = yield* run(`oci:${at("layout")}`, `oci:${at("copy")}`)
       assert.deepStrictEqual([several.code, several.stdout], [2, ""])
-      assert.include(several.stderr, "there are 4 images in it: name one by its tag")
+      assert.include(several.stderr, "it contains 4 images: name one by its tag")
       assert.isFalse(Fs.existsSync(at("copy")))
     }).pipe(withNode))
 
-  it.live("reads what docker save wrote, by name or as the only image", () =>
+  it.live("reads an archive of docker save, by name or as the only image", () =>
     Effect.gen(function*() {
       const { at, run } = yield* setUp
       const layer = new Uint8Array(tar({ name: "file", content: "content" }))
@@ -157,7 +163,7 @@ describe("effect-oci copy", () => {
     }).pipe(withNode))
 
   describe("of images that have the same tag", () => {
-    /** A layout and its archive, with two images under the tag 1, as containerd and docker write them. */
+    /** Makes a layout and its archive with two images under the tag 1, in the format of containerd and docker. */
     const twoImages = Effect.gen(function*() {
       const { at, folder, layout, run } = yield* setUp
       const one = yield* pushImage(layout, app, ["one"])
@@ -179,7 +185,7 @@ describe("effect-oci copy", () => {
         ["docker-archive", "two.tar", ":team/app:1"]
       ] as const
     ) {
-      it.live(`names both, and takes the one that is named in full: ${kind}`, () =>
+      it.live(`lists both, and selects the one with the full name: ${kind}`, () =>
         Effect.gen(function*() {
           const { at, one, run, two } = yield* twoImages
           const source = `${kind}:${at(name)}`
@@ -195,11 +201,11 @@ describe("effect-oci copy", () => {
           assert.strictEqual(second.stdout, `oci:${at("copy")}@${two.digest}\n`, second.stderr)
           const none = yield* run(`${source}:quay.io/team/other:1`, `oci:${at("copy")}:3`)
           assert.strictEqual(none.code, 1)
-          assert.include(none.stderr, "no image is called quay.io/team/other:1")
+          assert.include(none.stderr, "no image has the name quay.io/team/other:1")
         }).pipe(withNode))
     }
 
-    it.live("does not take the tag from either", () =>
+    it.live("moves the tag of neither", () =>
       Effect.gen(function*() {
         const { at, run } = yield* twoImages
         const before = Fs.readFileSync(at("layout/index.json"))
@@ -211,7 +217,7 @@ describe("effect-oci copy", () => {
         assert.deepStrictEqual(Fs.readFileSync(at("layout/index.json")), before)
       }).pipe(withNode))
 
-    it.live("does not write under a full name", () =>
+    it.live("refuses a full name as the destination", () =>
       Effect.gen(function*() {
         const { at, folder, run } = yield* twoImages
         const before = Fs.readdirSync(folder)
@@ -220,12 +226,12 @@ describe("effect-oci copy", () => {
           `oci:${at("layout")}:quay.io/x/y:1`
         )
         assert.strictEqual(code, 2)
-        assert.include(stderr, "a full name selects an image to read; here, name it by its tag or digest")
+        assert.include(stderr, "a full name is for reading only: use a tag or a digest")
         assert.deepStrictEqual(Fs.readdirSync(folder), before)
       }).pipe(withNode))
   })
 
-  it.live("suggests a platform where only some images of an index are there", () =>
+  it.live("suggests --platform if some images of an index are missing", () =>
     Effect.gen(function*() {
       const { amd64, arm64, at, run } = yield* setUp
       Fs.rmSync(Path.join(at("layout"), "blobs", ...arm64.digest.split(":")))
@@ -233,20 +239,20 @@ describe("effect-oci copy", () => {
       assert.strictEqual(all.code, 1)
       assert.include(
         all.stderr,
-        "the source has only some images of this index: --platform OS/ARCH copies one that it has"
+        "the source has only some images of this index: copy one of them with --platform OS/ARCH"
       )
       const one = yield* run("--platform=linux/amd64", `oci:${at("layout")}:1`, `oci:${at("copy")}:1`)
       assert.strictEqual(one.stdout, `oci:${at("copy")}@${amd64.digest}\n`, one.stderr)
     }).pipe(withNode))
 
-  it.live("says in one line what is wrong with a folder or file", () =>
+  it.live("reports an unusable folder or file in one line", () =>
     Effect.gen(function*() {
       const { at, run } = yield* setUp
       Fs.writeFileSync(at("text.tar"), "text".repeat(500))
       const table = [
-        [`oci:${at("none")}:1`, `${at("none")} is no image layout`],
+        [`oci:${at("none")}:1`, `${at("none")} is not an image layout`],
         [`oci-archive:${at("none.tar")}:1`, "there is no such file or folder"],
-        [`oci-archive:${at("text.tar")}:1`, "it is no tar archive that can be read"]
+        [`oci-archive:${at("text.tar")}:1`, "it is not a readable tar archive"]
       ] as const
       for (const [source, says] of table) {
         const { code, stderr, stdout } = yield* run(source, `oci:${at("copy")}:1`)
@@ -257,15 +263,18 @@ describe("effect-oci copy", () => {
       assert.isFalse(Fs.existsSync(at("copy")))
     }).pipe(withNode))
 
-  it.live("does not write what docker save writes", () =>
+  it.live("refuses an archive of docker save as the destination", () =>
     Effect.gen(function*() {
       const { at, run } = yield* setUp
       const { code, stderr } = yield* run(`oci:${at("layout")}:1`, `docker-archive:${at("out.tar")}`)
       assert.strictEqual(code, 2)
-      assert.include(stderr, "what docker save writes can only be read; docker load takes an oci-archive too")
+      assert.include(
+        stderr,
+        "archives of docker save are read-only: use oci-archive, which docker load accepts as well"
+      )
     }).pipe(withNode))
 
-  it.live("into an archive leaves nothing when it is interrupted", () =>
+  it.live("leaves no file if it is interrupted while it writes an archive", () =>
     Effect.gen(function*() {
       const { at, folder } = yield* setUp
       let reached: () => void = () => {}
@@ -299,7 +308,7 @@ describe("effect-oci copy", () => {
       assert.deepStrictEqual(Fs.readdirSync(folder), before)
     }).pipe(withNode))
 
-  it.live("adds to an archive that is there", () =>
+  it.live("adds to an existing archive", () =>
     Effect.gen(function*() {
       const { at, index, run } = yield* setUp
       const file = at("image.tar")

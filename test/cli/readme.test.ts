@@ -10,12 +10,12 @@ import * as Served from "../utils/Served.ts"
 
 const readme = Fs.readFileSync(new URL("../../README.md", import.meta.url), "utf8")
 
-/** The commands of a shell block that run this one. */
+/** The lines of shell blocks that run this command. */
 const commands = Array.from(readme.matchAll(/^```sh\n(.*?)^```$/gms), ([, block = ""]) => block)
   .flatMap((block) => block.split("\n"))
   .flatMap((line) => /^(?:npx )?effect-oci (.*)$/.exec(line)?.[1] ?? [])
 
-it.live("the commands of the README do what they say, one after the other", () =>
+it.live("the commands of the README succeed, one after another", () =>
   Effect.gen(function*() {
     const [source, mirror] = [yield* Served.memory(), yield* Served.memory()]
     yield* pushSample(source.registry, repository("team/app"), [tag("1"), tag("2")])

@@ -11,7 +11,7 @@ import { connect as connectRaw, send } from "../utils/Served.ts"
 
 const app = repository("team/app")
 
-/** Where a server that was started listens. */
+/** Returns the host of a server that was started. */
 const hostOf = ({ firstLine }: Running) =>
   Effect.map(firstLine, (line) => /^listening on http:\/\/(127\.0\.0\.1:[0-9]+)$/.exec(line)?.[1] ?? "")
 
@@ -46,7 +46,7 @@ describe("effect-oci serve", () => {
       assert.strictEqual((yield* send(host, "HEAD /v2/team/app/manifests/1")).status, 404)
     }))
 
-  it.live("says where it listens on stdout, and a line for each request on stderr", () =>
+  it.live("prints its address on stdout, and a line for each request on stderr", () =>
     Effect.gen(function*() {
       const { ended, host, kill } = yield* serve()
       yield* send(host, "GET /v2/")
@@ -60,12 +60,12 @@ describe("effect-oci serve", () => {
     }))
 
   for (const [signal, expected] of [["SIGTERM", 0], ["SIGINT", 130]] as const) {
-    it.live(`ends within 5 seconds at a ${signal} with exit code ${expected}, whoever is connected`, () =>
+    it.live(`ends within 5 seconds after ${signal} with exit code ${expected}, despite open connections`, () =>
       Effect.gen(function*() {
         const { ended, host, kill } = yield* serve()
         const { headers } = yield* send(host, "POST /v2/team/app/blobs/uploads/")
         const { read, write } = yield* connectRaw(host)
-        // one that is idle, and one that is in the middle of a body
+        // the first connection is idle, the second sends a body
         yield* write(`GET /v2/ HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n`)
         yield* read(/\r\n\r\n\{\}/)
         const upload = yield* connectRaw(host)
@@ -79,7 +79,7 @@ describe("effect-oci serve", () => {
       }))
   }
 
-  it.live("answers the requests in flight after a SIGTERM, and no new ones", () =>
+  it.live("answers the requests in flight after SIGTERM, and refuses new connections", () =>
     Effect.gen(function*() {
       const { ended, host, kill } = yield* serve("--grace", "30")
       const { headers } = yield* send(host, "POST /v2/team/app/blobs/uploads/")
@@ -88,14 +88,14 @@ describe("effect-oci serve", () => {
       yield* upload.write(`${line}\r\nhost: 127.0.0.1\r\ncontent-length: 10\r\n\r\n01234`)
       yield* send(host, "GET /v2/")
       kill("SIGTERM")
-      // it does not listen any more
+      // waits until it no longer listens
       yield* Effect.repeat(Effect.exit(send(host, "GET /v2/")), { until: Exit.isFailure })
       yield* upload.write("56789")
       assert.match(yield* upload.read(/\r\n\r\n/), /^HTTP\/1\.1 201 /)
       assert.strictEqual((yield* ended).code, 0)
     }))
 
-  it.live("ends at once at a second signal", () =>
+  it.live("ends immediately after a second signal", () =>
     Effect.gen(function*() {
       const { ended, host, kill } = yield* serve("--grace", "600")
       const upload = yield* connectRaw(host)
@@ -107,7 +107,7 @@ describe("effect-oci serve", () => {
       assert.strictEqual((yield* ended).code, 130)
     }))
 
-  it.live("accepts requests for this machine only, unless another name is allowed", () =>
+  it.live("accepts loopback names only, unless another name is allowed", () =>
     Effect.gen(function*() {
       const status = (host: string, name: string) =>
         Effect.map(send(host, "GET /v2/", { headers: { host: name } }), ({ status }) => status)
@@ -125,7 +125,7 @@ describe("effect-oci serve", () => {
       assert.strictEqual((yield* send(host, "GET /v2/", { headers: { host: "registry.test" } })).status, 401)
     }))
 
-  it.live("keeps to the limits that its flags say", () =>
+  it.live("enforces the limits of its flags", () =>
     Effect.gen(function*() {
       const { host } = yield* serve("--max-blob", "1KiB", "--max-client-uploads", "1")
       const { headers, status } = yield* send(host, "POST /v2/team/app/blobs/uploads/")
@@ -139,22 +139,22 @@ describe("effect-oci serve", () => {
       it.live(`refuses content beyond ${flag}, in ${place}`, () =>
         Effect.gen(function*() {
           const folder = place === "memory" ? [] : ["--dir", Path.join(Path.dirname(yield* temporary("")), "registry")]
-          const { host } = yield* serve(flag, "1KiB", ...folder)
+          const { host } = yield* serve(flag, "10KiB", ...folder)
           const small = `POST /v2/team/app/blobs/uploads/?digest=${digestOf("small")}`
           assert.strictEqual((yield* send(host, small, { body: "small" })).status, 201)
-          const large = "l".repeat(1024)
+          const large = "l".repeat(10 * 1024)
           const { code, status, text } = yield* send(
             host,
             `POST /v2/team/app/blobs/uploads/?digest=${digestOf(large)}`,
             { body: large }
           )
           assert.deepStrictEqual([status, code], [403, "DENIED"])
-          assert.include(text, `${where} may have 1024 bytes`)
+          assert.include(text, `${where} may have 10240 bytes`)
         }))
     }
   }
 
-  it.live("reads the passwords again at a SIGHUP, and keeps them if it cannot", () =>
+  it.live("reads the passwords again after SIGHUP, and keeps them if it cannot", () =>
     Effect.gen(function*() {
       const file = yield* temporary("first")
       const { ended, host, kill } = yield* serve("--user", `ada:${file}`)
@@ -177,10 +177,13 @@ describe("effect-oci serve", () => {
       kill("SIGTERM")
       const { code, stderr } = yield* ended
       assert.strictEqual(code, 0)
-      assert.include(stderr, `the former passwords stay: there is no password for ada in ${file}`)
+      assert.include(
+        stderr,
+        `the former passwords stay valid: cannot read the password of ada: the first line of ${file} is empty`
+      )
     }))
 
-  it.live("logs what it could not do under the id that the client gets", () =>
+  it.live("logs a failure under the id that the client receives", () =>
     Effect.gen(function*() {
       const directory = Path.dirname(yield* temporary(""))
       const { ended, host, kill } = yield* serve("--dir", directory)
@@ -193,7 +196,7 @@ describe("effect-oci serve", () => {
       assert.include((yield* ended).stderr, `${headers["x-request-id"]}`)
     }))
 
-  it.live("deletes nothing with --no-delete", () =>
+  it.live("refuses deletes with --no-delete", () =>
     Effect.gen(function*() {
       const { host } = yield* serve("--no-delete")
       const client = yield* connect({ host })
@@ -203,14 +206,14 @@ describe("effect-oci serve", () => {
       }
     }))
 
-  it.live("changes nothing with --read-only", () =>
+  it.live("refuses changes with --read-only", () =>
     Effect.gen(function*() {
       const { host } = yield* serve("--read-only")
       assert.strictEqual((yield* send(host, "POST /v2/team/app/blobs/uploads/")).status, 405)
       assert.strictEqual((yield* send(host, "GET /v2/")).status, 200)
     }))
 
-  it.live("lets in only whom it is told of with --user", () =>
+  it.live("admits only the users of --user", () =>
     Effect.gen(function*() {
       const file = yield* temporary("s3cret\nnot this\n")
       const { ended, host, kill } = yield* serve("--user", `ada:${file}`)
@@ -228,7 +231,7 @@ describe("effect-oci serve", () => {
       assert.notInclude((yield* ended).stderr, "s3cret")
     }))
 
-  it.live("gives with --proxy what another registry has, also when that is gone, and lets nobody write there", () =>
+  it.live("with --proxy serves the content of another registry, also after that has ended, and refuses writes", () =>
     Effect.gen(function*() {
       const upstream = yield* serve()
       const client = yield* connect({ host: upstream.host })
@@ -254,7 +257,7 @@ describe("effect-oci serve that cannot start", () => {
     return ended.stderr
   })
 
-  it.live("says so when something else listens there", () =>
+  it.live("reports that the address is in use", () =>
     Effect.gen(function*() {
       const server = yield* Effect.acquireRelease(
         Effect.callback<Http.Server>((resume) => {
@@ -266,15 +269,15 @@ describe("effect-oci serve that cannot start", () => {
       const address = server.address()
       const port = typeof address === "object" ? `${address?.port}` : ""
       const said = yield* fails(1, "--port", port)
-      assert.include(said, `cannot listen on 127.0.0.1:${port}: something else listens there already`)
+      assert.include(said, `cannot listen on 127.0.0.1:${port}: the address is in use`)
     }))
 
-  it.live("says so when this machine has no such address", () =>
+  it.live("reports an address that this machine does not have", () =>
     Effect.gen(function*() {
       assert.include(yield* fails(1, "--port", "0", "--host", "192.0.2.1"), "this machine has no such address")
     }))
 
-  /** A folder that is an image layout itself, with a file in it. */
+  /** Makes a folder that is an image layout itself and contains a file. */
   const folder = Effect.map(temporary(""), (file) => {
     Fs.writeFileSync(Path.join(Path.dirname(file), "oci-layout"), `{"imageLayoutVersion":"1.0.0"}`)
     return Path.dirname(file)
@@ -287,30 +290,30 @@ describe("effect-oci serve that cannot start", () => {
       ["missing", ["--read-only"], "cannot read the folder"],
       ["", [], "it is an image layout itself"]
     ] as const
-  )("says so when its folder cannot be used: %j %j", ([name, flags, says]) =>
+  )("reports a folder that it cannot use: %j %j", ([name, flags, says]) =>
     Effect.gen(function*() {
       const directory = Path.join(yield* folder, name)
       assert.include(yield* fails(1, "--port", "0", ...flags, "--dir", directory), says)
     }))
 
-  it.live("says so when there is no password", () =>
+  it.live("reports a missing password", () =>
     Effect.gen(function*() {
       assert.include(
         yield* fails(1, "--user", "ada:/no/such/file"),
-        "the password of ada cannot be read from /no/such/file"
+        "cannot read the password of ada from /no/such/file"
       )
       const empty = yield* temporary("\nsecond line")
-      assert.include(yield* fails(1, "--user", `ada:${empty}`), "there is no password for ada")
+      assert.include(yield* fails(1, "--user", `ada:${empty}`), "cannot read the password of ada: the first line of ")
     }))
 
   it.live.each(
     [
-      [["--port", "70000"], "--port is a number from 0 to 65535"],
+      [["--port", "70000"], "--port must be a number from 0 to 65535"],
       [["--port", "many"], "--port: \"many\""],
       [["--max-blob", "1XB"], "--max-blob: \"1XB\" is not a size"],
       [["--max-blob", "0"], "is not a size"],
       [["--grace", "0"], "--grace"],
-      [["--user", "ada"], "--user is NAME:PASSWORD_FILE, not \"ada\""],
+      [["--user", "ada"], "--user must be NAME:PASSWORD_FILE, not \"ada\""],
       [["somewhere"], "somewhere"]
     ] as const
   )("is misused with %j", ([args, says]) =>

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as MediaType from "effect-oci/MediaType"
-import { main } from "../utils/Program.ts"
+import { shellCommand } from "../utils/Program.ts"
 import { digestOf, listen } from "../utils/ScriptedServer.ts"
 import * as Served from "../utils/Served.ts"
 import * as Tmux from "../utils/Tmux.ts"
@@ -16,7 +16,7 @@ const manifest = JSON.stringify({
   layers: [{ mediaType: MediaType.imageLayer, digest: digestOf(layer), size: layer.length }]
 })
 
-/** A registry with an image whose layer comes to three quarters; the rest is given out when the gate opens. */
+/** Serves an image, of whose layer it sends three quarters, and the rest after `open`. */
 const halting = Effect.gen(function*() {
   let open: () => void = () => {}
   const opened = new Promise<void>((resolve) => {
@@ -47,16 +47,16 @@ const halting = Effect.gen(function*() {
 
 describe.skipIf(!Tmux.available)("a copy on a terminal", () => {
   const name = digestOf(layer).slice(0, "sha256:".length + 12)
-  /** A copy in a terminal of some width, of which three quarters are there. */
+  /** Starts a copy in a terminal of `columns` columns. It stops at three quarters of the layer. */
   const copying = Effect.fnUntraced(function*(columns: number) {
     const source = yield* halting
     const { host } = yield* Served.memory()
     const args = ["copy", "--referrers=skip", `${source.host}/app:1`, `${host}/app:1`]
-    const terminal = yield* Tmux.open(`"${process.execPath}" "${main}" ${args.join(" ")}; echo "code $?"`, columns, 12)
+    const terminal = yield* Tmux.open(`${shellCommand} ${args.join(" ")}; echo "code $?"`, columns, 12)
     return { ...terminal, ...source, destination: `${host}/app@${digestOf(manifest)}` }
   })
 
-  it.live("shows a bar for a large blob, and a line about all of it, and then what came of it", () =>
+  it.live("shows a bar for a large blob and a line with the totals, and then the result", () =>
     Effect.gen(function*() {
       const { destination, open, when } = yield* copying(100)
       const lines = yield* when(/ 75% of 32 MiB$/)
@@ -68,7 +68,7 @@ describe.skipIf(!Tmux.available)("a copy on a terminal", () => {
       assert.deepStrictEqual([result, rest], [destination, ["code 0"]])
     }))
 
-  it.live("leaves nothing of it when it is interrupted", () =>
+  it.live("erases them if it is interrupted", () =>
     Effect.gen(function*() {
       const { press, when } = yield* copying(100)
       yield* when(/ 75% of 32 MiB$/)
@@ -79,7 +79,7 @@ describe.skipIf(!Tmux.available)("a copy on a terminal", () => {
       ])
     }))
 
-  it.live("keeps to its width, also when that becomes less", () =>
+  it.live("fits into the terminal, also after it becomes narrower", () =>
     Effect.gen(function*() {
       const { press, resize, when } = yield* copying(44)
       const [first] = yield* when(/ 75% of 32 MiB$/)

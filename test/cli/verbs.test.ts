@@ -24,7 +24,10 @@ const app = repository("app")
 
 const withNode = Effect.provide(NodeServices.layer)
 
-/** A layout in the folder `images`, with an image of two platforms and its referrers under the tag 1; and a way to run the command. */
+/**
+ * Makes a layout in the folder `images`, with an image of two platforms and its referrers under the tag 1, and
+ * functions that run the command.
+ */
 const setUp = Effect.gen(function*() {
   const folder = yield* temporaryFolder
   const at = (name: string) => Path.join(folder, name)
@@ -36,7 +39,7 @@ const setUp = Effect.gen(function*() {
         options,
         ...args.map((arg) => arg.replace(/(?<=^oci:|^oci-archive:|^file:)/, `${folder}/`).replace(/^file:/, ""))
       ),
-      // so that what is expected does not depend on where it is
+      // makes the expected output independent of the folder
       ({ code, stderr, stdout }) => ({
         code,
         stdout: stdout.replaceAll(`${folder}/`, ""),
@@ -44,7 +47,7 @@ const setUp = Effect.gen(function*() {
       })
     )
   const run = (...args: ReadonlyArray<string>) => runWith({}, ...args)
-  /** What is printed by a command that succeeds and has nothing else to say. */
+  /** Returns the output of a command that succeeds and writes nothing to stderr. */
   const result = (...args: ReadonlyArray<string>) =>
     Effect.map(run(...args), ({ code, stderr, stdout }) => {
       assert.deepStrictEqual([code, stderr], [0, ""])
@@ -66,14 +69,14 @@ describe("resolve", () => {
       assert.deepStrictEqual(yield* json(result("resolve", "oci:images:1", "--json")), plain(index))
     }).pipe(withNode))
 
-  it.effect("finds the image for a platform, or names those that there are", () =>
+  it.effect("finds the image for a platform, or lists the available platforms", () =>
     Effect.gen(function*() {
       const { arm64, result, run } = yield* setUp
       assert.strictEqual(yield* result("resolve", "--platform=linux/arm64", "oci:images:1"), `${arm64.digest}\n`)
       const { code, stderr } = yield* run("resolve", "--platform=linux/s390x", "oci:images:1")
       assert.deepStrictEqual([code, stderr], [
         1,
-        "effect-oci: oci:images:1: there is no image for linux/s390x; there is: linux/amd64, linux/arm64; name one of these by --platform\n"
+        "effect-oci: oci:images:1: there is no image for linux/s390x; available: linux/amd64, linux/arm64; name one of these with --platform\n"
       ])
     }).pipe(withNode))
 })
@@ -90,7 +93,7 @@ describe("tags", () => {
     }
   })
 
-  it.effect("lists them one a line, or as JSON", () =>
+  it.effect("lists them one per line, or as JSON", () =>
     Effect.gen(function*() {
       const { layout, result, tags } = yield* tagged
       const expected = yield* Stream.runCollect(layout.tags(app))
@@ -111,7 +114,7 @@ describe("tags", () => {
     [["--latest", "3"], ["2.0.0_build.7", "1.10.0", "1.5.0-rc.1"]],
     [["--latest", "2", "--semver", "*", "--exclude", "^1.10"], ["2.0.0_build.7", "1.4.2"]],
     [["--semver", ">9"], []]
-  ])("chooses among them: %j", ([args, expected]) =>
+  ])("selects some of them: %j", ([args, expected]) =>
     Effect.gen(function*() {
       const { tags } = yield* tagged
       assert.deepStrictEqual(yield* tags(...args), expected)
@@ -119,7 +122,7 @@ describe("tags", () => {
 })
 
 describe("manifest", () => {
-  it.effect("get prints it to the byte, into a file too, and for a platform", () =>
+  it.effect("get prints its exact bytes, also to a file, and for a platform", () =>
     Effect.gen(function*() {
       const { arm64, at, index, result } = yield* setUp
       const printed = yield* result("manifest", "get", "oci:images:1")
@@ -136,7 +139,7 @@ describe("manifest", () => {
       })
     }).pipe(withNode))
 
-  it.effect("put writes it to the byte, with its tags, from a file or stdin", () =>
+  it.effect("put pushes its exact bytes, with its tags, from a file or stdin", () =>
     Effect.gen(function*() {
       const { at, layout, result, runWith } = yield* setUp
       const text = `{ "schemaVersion": 2,  "manifests": [] }`
@@ -167,18 +170,23 @@ describe("manifest", () => {
       })
     }).pipe(withNode))
 
-  it.effect.each<readonly [what: string, text: string, args: ReadonlyArray<string>, says: string]>([
-    ["does not say what it is", "{}", [], "m.json does not say what it is: name it by --media-type"],
-    ["is no JSON", "{ nope", [], "m.json does not say what it is"],
+  it.effect.each<readonly [problem: string, text: string, args: ReadonlyArray<string>, says: string]>([
+    ["a manifest without a media type", "{}", [], "cannot push m.json: it contains no media type: use --media-type"],
+    ["a file that is not JSON", "{ nope", [], "cannot push m.json: it contains no media type"],
     [
-      "is not what it says",
+      "a manifest that its type does not allow",
       `{"manifests": 7}`,
       [],
-      "m.json: not a manifest of type \"application/vnd.oci.image.index.v1+json\""
+      "cannot push m.json: not a manifest of type \"application/vnd.oci.image.index.v1+json\""
     ],
-    ["is not what the flag says", "{}", ["--media-type", MediaType.imageManifest], "m.json: not a manifest of type"],
-    ["is too large", " ".repeat(9_000_000), [], "m.json is larger than 8388608 bytes"]
-  ])("put refuses what %s", ([, text, args, says]) =>
+    [
+      "a manifest that the type of the flag does not allow",
+      "{}",
+      ["--media-type", MediaType.imageManifest],
+      "m.json: not a manifest of type"
+    ],
+    ["a manifest that is too large", " ".repeat(9_000_000), [], "cannot read m.json: it is larger than 8388608 bytes"]
+  ])("put refuses %s", ([, text, args, says]) =>
     Effect.gen(function*() {
       const { at, run } = yield* setUp
       Fs.writeFileSync(at("m.json"), text)
@@ -187,18 +195,18 @@ describe("manifest", () => {
       assert.include(stderr, says)
     }).pipe(withNode))
 
-  it.effect("put says of a file that is not there, and of a digest that is another", () =>
+  it.effect("put refuses an absent file, and a reference with another digest", () =>
     Effect.gen(function*() {
       const { at, run } = yield* setUp
       const missing = yield* run("manifest", "put", "oci:images:new", at("none.json"))
       assert.deepStrictEqual([missing.code, missing.stderr], [
         1,
-        "effect-oci: none.json cannot be read (there is no such file)\n"
+        "effect-oci: cannot read none.json: there is no such file\n"
       ])
       Fs.writeFileSync(at("index.json"), `{"manifests":[]}`)
       const other = yield* run("manifest", "put", `oci:images@${digestOf("other")}`, at("index.json"))
       assert.strictEqual(other.code, 1)
-      assert.include(other.stderr, "the content is not what its digest says")
+      assert.include(other.stderr, "the content does not match its digest")
     }).pipe(withNode))
 
   it.effect("inspect shows an index", () =>
@@ -215,7 +223,7 @@ manifests
       )
     }).pipe(withNode))
 
-  it.effect("inspect shows an image, how it is run, and what is not to be obeyed by a terminal as text", () =>
+  it.effect("inspect shows an image and its config, with control characters as spaces", () =>
     Effect.gen(function*() {
       const { layout, result } = yield* setUp
       const config = yield* pushBlob(
@@ -276,7 +284,7 @@ layers, 10 B in all
       assert.deepStrictEqual(document.descriptor, plain(image))
     }).pipe(withNode))
 
-  it.effect("delete removes it with all its tags, by its digest", () =>
+  it.effect("delete deletes it with all its tags, by its digest", () =>
     Effect.gen(function*() {
       const { index, layout, result, run } = yield* setUp
       yield* result("tag", "oci:images:1", "2")
@@ -292,7 +300,7 @@ layers, 10 B in all
 })
 
 describe("blob", () => {
-  it.effect("put writes a file or stdin, get prints it or writes it to a file, head tells its length, delete removes it", () =>
+  it.effect("put pushes a file or stdin, get prints or writes it, head prints its size, delete deletes it", () =>
     Effect.gen(function*() {
       const { at, result, run, runWith } = yield* setUp
       const bytes = Uint8Array.from({ length: 3_000_000 }, (_, index) => index * index)
@@ -313,27 +321,27 @@ describe("blob", () => {
       assert.deepStrictEqual([again.code, again.stderr, JSON.parse(again.stdout)], [0, "", descriptor])
     }).pipe(withNode))
 
-  it.effect("put refuses a file of another digest than is named, before it writes", () =>
+  it.effect("put refuses a file with another digest than the reference, before it pushes anything", () =>
     Effect.gen(function*() {
       const { run, runWith } = yield* setUp
       const digest = digestOf("other")
       const { code, stderr } = yield* runWith({ stdin: "this" }, "blob", "put", `oci:images@${digest}`, "-")
       assert.strictEqual(code, 1)
-      assert.include(stderr, `the destination asks for ${digest}, the source has ${digestOf("this")}`)
+      assert.include(stderr, `the destination names ${digest}, but the source has ${digestOf("this")}`)
       assert.include((yield* run("blob", "head", `oci:images@${digestOf("this")}`)).stderr, "there is no such blob")
     }).pipe(withNode))
 
-  it.effect("get leaves no file when the content is not what its digest says", () =>
+  it.effect("get leaves no file if the content does not match its digest", () =>
     Effect.gen(function*() {
       const { at, run } = yield* setUp
       const host = yield* listen((_, response) => void response.writeHead(200, { "content-length": 4 }).end("evil"))
       const { code, stderr, stdout } = yield* run("blob", "get", `${host}/app@${digestOf("good")}`, "-o", at("out"))
       assert.deepStrictEqual([code, stdout], [1, ""])
-      assert.include(stderr, "the content is not what its digest says")
+      assert.include(stderr, "the content does not match its digest")
       assert.deepStrictEqual(Fs.readdirSync(at(".")), ["images"])
     }).pipe(withNode))
 
-  it.effect("get says of a file that cannot be written", () =>
+  it.effect("get reports a file that cannot be written", () =>
     Effect.gen(function*() {
       const { at, index, run } = yield* setUp
       const { code, stderr } = yield* run("manifest", "get", `oci:images@${index.digest}`, "-o", at("none/out"))
@@ -345,7 +353,7 @@ describe("blob", () => {
 })
 
 describe("tag", () => {
-  it.effect("points further tags at an image, and moves those that are there", () =>
+  it.effect("points additional tags at an image, and moves existing tags", () =>
     Effect.gen(function*() {
       const { arm64, index, layout, result } = yield* setUp
       yield* result("tag", `oci:images@${arm64.digest}`, "2")
@@ -358,21 +366,21 @@ describe("tag", () => {
       })
     }).pipe(withNode))
 
-  it.effect("leaves a tag that is there, or fails, as it is told", () =>
+  it.effect("keeps an existing tag, or fails, as --if-tag-exists says", () =>
     Effect.gen(function*() {
       const { arm64, layout, result, run } = yield* setUp
       yield* result("tag", `oci:images@${arm64.digest}`, "2")
       const { code, stderr } = yield* run("tag", "--if-tag-exists", "fail", "oci:images:1", "2")
       assert.strictEqual(code, 1)
-      assert.include(stderr, `the tag 2 exists, and points at ${arm64.digest}`)
-      assert.include(stderr, "--if-tag-exists replace moves it, keep leaves it")
+      assert.include(stderr, `the tag 2 exists and points at ${arm64.digest}`)
+      assert.include(stderr, "move the tag with --if-tag-exists replace, or leave it with keep")
       yield* result("tag", "--if-tag-exists", "keep", "oci:images:1", "2")
       assert.strictEqual((yield* layout.resolveManifest(app, tag("2"))).digest, arm64.digest)
     }).pipe(withNode))
 })
 
 describe("a flag of a connection", () => {
-  it.live("--capabilities sets what a host can do", () =>
+  it.live("--capabilities sets the capabilities of a host", () =>
     Effect.gen(function*() {
       const { run } = yield* setUp
       const asked: Array<string> = []
@@ -388,7 +396,7 @@ describe("a flag of a connection", () => {
 })
 
 describe("delete", () => {
-  it.effect("removes a tag and leaves the manifest, or the manifest by its digest", () =>
+  it.effect("deletes a tag but not the manifest, or the manifest by its digest", () =>
     Effect.gen(function*() {
       const { index, layout, result, run } = yield* setUp
       yield* result("tag", "oci:images:1", "2", "3")
@@ -402,7 +410,7 @@ describe("delete", () => {
       assert.deepStrictEqual(yield* Stream.runCollect(layout.tags(app)), [])
     }).pipe(withNode))
 
-  it.effect("removes from an archive", () =>
+  it.effect("deletes from an archive", () =>
     Effect.gen(function*() {
       const { result, run } = yield* setUp
       yield* run("copy", "oci:images:1", "oci-archive:a.tar:1", "--tag=2")
@@ -412,7 +420,7 @@ describe("delete", () => {
 })
 
 describe("referrers", () => {
-  it.effect("lists what refers to an image, of one type, or to the image for a platform", () =>
+  it.effect("lists the referrers of an image, of one type, or of the image for a platform", () =>
     Effect.gen(function*() {
       const { onChild, onIndex, result } = yield* setUp
       const type = "application/vnd.example.sbom"
@@ -451,7 +459,7 @@ describe("tree", () => {
 └─ referrer  application/vnd.example.sbom  onIndex  620 B
    ├─ config  …  2 B
    └─ layer  …  15 B  text/plain
-in all: 9 blobs, 136 B
+total: 9 blobs, 136 B
 `
       )
       assert.strictEqual(
@@ -461,12 +469,12 @@ in all: 9 blobs, 136 B
 ├─ layer  …  12 B  tar
 ├─ layer  …  11 B  tar
 └─ layer  …  0 B  tar
-in all: 4 blobs, 60 B
+total: 4 blobs, 60 B
 `
       )
     }).pipe(withNode))
 
-  it.effect("is a mermaid flowchart in which what is shared stands once, and nothing of a name is syntax", () =>
+  it.effect("prints a Mermaid flowchart with one node per digest, and escapes names", () =>
     Effect.gen(function*() {
       const { arm64, layout, result } = yield* setUp
       yield* pushManifest(layout, app, {
@@ -487,7 +495,7 @@ in all: 4 blobs, 60 B
       assert.strictEqual(edges.filter((edge) => edge.includes("refers to")).length, 3)
     }).pipe(withNode))
 
-  it.effect("tells what is missing, shown already, or not understood", () =>
+  it.effect("marks content that is missing, repeated or of an unknown type", () =>
     Effect.gen(function*() {
       const { amd64, arm64, at, layout, result, run } = yield* setUp
       yield* pushManifest(layout, app, {
@@ -499,13 +507,13 @@ in all: 4 blobs, 60 B
       assert.deepStrictEqual(manifests.map(({ ends }: { ends?: string }) => ends), [undefined, "repeated", "missing"])
       const text = yield* result("tree", "--no-referrers", "oci:images:odd")
       assert.include(text, `image  ${amd64.digest}  689 B  shown above\n`)
-      assert.include(text, `image  ${arm64.digest}  542 B  not there\n`)
+      assert.include(text, `image  ${arm64.digest}  542 B  missing\n`)
       const host = yield* listen((_, response) =>
         void response.writeHead(200, { "content-type": "application/vnd.example+json", "content-length": 2 }).end("{}")
       )
       const unknown = yield* run("tree", "--no-referrers", `${host}/app:1`)
       assert.include(unknown.stdout, "application/vnd.example+json", unknown.stderr)
-      assert.include(unknown.stdout, "not understood")
+      assert.include(unknown.stdout, "unknown type")
     }).pipe(withNode))
 
   it.effect("follows referrers of referrers", () =>
@@ -518,7 +526,7 @@ in all: 4 blobs, 60 B
 })
 
 describe("diff", () => {
-  /** Two images of one platform under the tags 1 and 2, in indexes with others beside them. */
+  /** Makes two indexes under the tags 1 and 2, whose images for one platform differ. */
   const twoVersions = Effect.gen(function*() {
     const all = yield* setUp
     const { layout } = all
@@ -562,7 +570,7 @@ describe("diff", () => {
     return { ...all, left, right, other, one, two, layers: { base, old, shared, fresh } }
   })
 
-  it.effect("says that two references are the same", () =>
+  it.effect("reports that two references have the same digest", () =>
     Effect.gen(function*() {
       const { index, result } = yield* setUp
       yield* result("tag", "oci:images:1", "2")
@@ -573,7 +581,7 @@ describe("diff", () => {
       assert.isTrue((yield* json(result("diff", "--json", "oci:images:1", "oci:images:2"))).isSame)
     }).pipe(withNode))
 
-  it.effect("shows what differs: platforms, annotations, config, and layer by layer", () =>
+  it.effect("shows the differences in platforms, annotations, config and layers", () =>
     Effect.gen(function*() {
       const { layers: { base, fresh, old, shared }, left, one, other, result, right, two } = yield* twoVersions
       assert.strictEqual(
@@ -605,7 +613,7 @@ manifests
       )
     }).pipe(withNode))
 
-  it.effect("compares the images for one platform, also as JSON, and tells by its exit code if it is asked to", () =>
+  it.effect("compares the images for one platform, also as JSON, and fails with --exit-code if they differ", () =>
     Effect.gen(function*() {
       const { left, other, result, right, run } = yield* twoVersions
       const { code, stderr, stdout } = yield* run(
@@ -630,15 +638,15 @@ manifests
       assert.strictEqual(same, `the same: ${other.digest}\n`)
     }).pipe(withNode))
 
-  it.effect("of an index and an image says that they are unlike, and what can be done", () =>
+  it.effect("suggests --platform for an index and an image", () =>
     Effect.gen(function*() {
       const { left, result } = yield* twoVersions
       const text = yield* result("diff", "oci:images:1", `oci:images@${left.digest}`)
       assert.include(text, `- type: "${MediaType.imageIndex}"\n+ type: "${MediaType.imageManifest}"`)
-      assert.include(text, "--platform chooses an image of an index")
+      assert.include(text, "use --platform to compare an image of an index")
     }).pipe(withNode))
 
-  it.effect("says on which side something is wrong", () =>
+  it.effect("names the side that fails", () =>
     Effect.gen(function*() {
       const { run } = yield* setUp
       for (const [left, right] of [["oci:images:none", "oci:images:1"], ["oci:images:1", "oci:images:none"]] as const) {
@@ -651,7 +659,7 @@ manifests
 })
 
 describe("plan", () => {
-  it.effect("shows what copy would do, and does nothing", () =>
+  it.effect("shows what copy would do, and changes nothing", () =>
     Effect.gen(function*() {
       const { at, index, result } = yield* setUp
       const text = yield* result("plan", "oci:images:1", "oci:copy:1")
@@ -668,14 +676,14 @@ describe("plan", () => {
 
 describe("catalog", () => {
   for (const status of [401, 403, 404, 405]) {
-    it.effect(`says that a registry has none, which answers ${status}`, () =>
+    it.effect(`reports that a registry does not offer it, if the response is ${status}`, () =>
       Effect.gen(function*() {
         const { run } = yield* setUp
         const host = yield* listen((_, response) => void response.writeHead(status).end("none"))
         const { code, stderr } = yield* run("catalog", host)
         assert.strictEqual(code, 1)
         assert.match(stderr, /^[^\n]+\n$/)
-        assert.include(stderr, `${host} does not list its repositories, as most public registries do not`)
+        assert.include(stderr, `${host} does not list its repositories, like most public registries`)
       }).pipe(withNode))
   }
 

@@ -35,7 +35,7 @@ const known = Credentials.basic("ada", Redacted.make(marker))
 const identity = static_({ _tag: "IdentityToken", token: Redacted.make(marker) })
 const basic = `Basic ${Buffer.from(`ada:${marker}`).toString("base64")}`
 
-/** Answers requests that have one of these headers, and asks the others. */
+/** Answers requests that have one of these headers, and sends a challenge to the others. */
 const guard = (challenge: Answer, accepted: ReadonlyArray<string>, answer: Answer = {}) => (request: Seen) =>
   Effect.andThen(
     request.receive,
@@ -53,9 +53,9 @@ describe("every way to authenticate", () => {
     readonly challenge: Answer
     readonly credentials?: Credentials.Credentials["Service"]
     readonly service?: Script
-    /** What the registry accepts. */
+    /** Values of the header that the registry accepts. */
     readonly accepts: string
-    /** The requests of the first operation, and what each says of us. */
+    /** Requests of the first operation, each with its authorization. */
     readonly first: ReadonlyArray<readonly [place: string, authorization: string | undefined]>
   }
   const anonymousToken = [
@@ -76,7 +76,7 @@ describe("every way to authenticate", () => {
       accepts: basic,
       first: [["HEAD", undefined], ["HEAD", basic]]
     },
-    "a token for anybody, as Docker Hub": {
+    "an anonymous token, as at Docker Hub": {
       challenge: asks(pull),
       service: { [`GET ${realm}`]: token("t") },
       accepts: "Bearer t",
@@ -173,13 +173,13 @@ describe("every way to authenticate", () => {
           ])
         yield* registry.resolveBlob(name, digest)
         assert.deepStrictEqual<unknown>(said(), first)
-        // the registry need not ask again
+        // no second challenge is needed
         yield* registry.resolveBlob(name, digest)
         assert.deepStrictEqual<unknown>(said().slice(first.length), [["HEAD", accepts]])
       })
   )
 
-  it.effect("says all that is wanted with a refresh token, keeps the next one, and remembers who knows no POST", () =>
+  it.effect("sends a refresh token with all parameters, keeps the next one, and remembers services without POST", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
         [`HEAD ${blob}`]: guard(asks(pull), ["Bearer t", "Bearer u"], size),
@@ -232,12 +232,12 @@ describe("the scope of a token", () => {
       push,
       "repository:base/app:pull"
     ]]
-  ])("is what is needed: %s", ([line, operation, scope]) =>
+  ])("is the one that an operation needs: %s", ([line, operation, scope]) =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* wanted(line, operation), scope)
     }))
 
-  it.effect("is also what the registry says, and what will be needed", () =>
+  it.effect("includes what the registry requires, and what later requests will need", () =>
     Effect.gen(function*() {
       const scope = yield* wanted(`HEAD ${blob}`, (registry) => registry.resolveBlob(name, digest), asks("a:b:c x"))
         .pipe(
@@ -247,7 +247,7 @@ describe("the scope of a token", () => {
     }))
 
   it.effect.each([400, 401, 403])(
-    "is only what is needed, as the registry spells it, where more is refused (%i)",
+    "is only what is needed, as the registry spells it, if more is refused (%i)",
     (status) =>
       Effect.gen(function*() {
         const exact = "repository:team/app:push,pull"
@@ -261,13 +261,13 @@ describe("the scope of a token", () => {
           [push, "repository:base/app:pull"],
           [exact]
         ])
-        // and what is had of it serves
+        // a token with part of the scope serves
         yield* Effect.ignore(Effect.scoped(registry.startUpload(name)))
         assert.lengthOf(requests.filter(isToken), 2)
       })
   )
 
-  it.effect("may be more than the first token has: the registry says so (GitLab)", () =>
+  it.effect("may exceed that of the first token, if the registry requires it (GitLab)", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
         [`HEAD ${blob}`]: (seen) =>
@@ -282,7 +282,7 @@ describe("the scope of a token", () => {
       assert.deepStrictEqual(requests.filter(isToken).map((seen) => queryOf(seen).getAll("scope")), [[pull], [push]])
     }))
 
-  it.effect("is not what a service does not know, where the registry does not ask for it (Quay)", () =>
+  it.effect("omits what the service does not know and the registry does not require (Quay)", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
         [`DELETE ${blob}`]: guard(asks(push), ["Bearer t"]),
@@ -293,7 +293,7 @@ describe("the scope of a token", () => {
       assert.strictEqual(requests.at(-1)?.headers["authorization"], "Bearer t")
     }))
 
-  it.effect("to give up an upload is that of the upload, or what the registry says (CNCF distribution)", () =>
+  it.effect("to cancel an upload is that of the upload, or what the registry requires (CNCF distribution)", () =>
     Effect.gen(function*() {
       const session = `${uploads}1`
       const { registry, requests } = yield* make({
@@ -315,7 +315,7 @@ describe("the scope of a token", () => {
       )
     }))
 
-  it.effect("to mount is less where the other repository is none of ours, and a session is opened (Harbor)", () =>
+  it.effect("to mount is smaller if the other repository is denied, and a session is opened (Harbor)", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`POST ${uploads}?mount=${encodeURIComponent(digest)}&from=base%2Fapp`]: asks(push),
@@ -327,7 +327,7 @@ describe("the scope of a token", () => {
       assert.strictEqual(upload._tag, "Upload")
     }))
 
-  it.effect("is asked for again where the next page of a list wants another (Pulp)", () =>
+  it.effect("is requested again if the next page of a list requires another (Pulp)", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         "GET /v2/team/app/tags/list": guard(asks(pull), ["Bearer 1"], {
@@ -340,7 +340,7 @@ describe("the scope of a token", () => {
       assert.lengthOf(yield* Stream.runCollect(registry.tags(name)), 2)
     }))
 
-  it.effect("that is wider serves for less", () =>
+  it.effect("that is wider serves for a smaller one", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
         [`POST ${uploads}`]: guard(asks(push), ["Bearer t"], { status: 202, headers: { location: uploads } }),
@@ -370,7 +370,7 @@ describe("a token", () => {
         [`GET ${realm}`]: () => Effect.as(Deferred.await(open), token("1"))
       }, {
         credentials: Credentials.Credentials.of({
-          // another object each time, as a helper would give
+          // another object each time, as from a helper
           lookup: () => Effect.sync(() => ({ _tag: "Basic", username: "ada", password: Redacted.make(marker) })),
           refused: () => Effect.void
         })
@@ -397,7 +397,7 @@ describe("a token", () => {
       200
     ],
     ["from now, where the clocks disagree", { expires_in: 300, issued_at: "2020-01-01T00:00:00Z" }, {}, 300]
-  ])("is good for %s, and renewed shortly before", ([, more, headers, seconds]) =>
+  ])("is valid for %s, and renewed shortly before", ([, more, headers, seconds]) =>
     Effect.gen(function*() {
       const { registry, requests } = yield* serving([{ ...token("1", more), headers }, token("2")])
       const saidAt = Effect.fnUntraced(function*(time: number) {
@@ -412,7 +412,7 @@ describe("a token", () => {
       assert.lengthOf(requests.filter(({ url }) => url === blob), 4)
     }))
 
-  it.effect("that is refused is replaced, once for all", () =>
+  it.effect("that is refused is replaced once for all requests", () =>
     Effect.gen(function*() {
       let accepted = "Bearer 1"
       const { registry, requests } = yield* make({
@@ -444,7 +444,7 @@ describe("a token", () => {
       assert.lengthOf(requests, 6)
     }))
 
-  it.effect("goes neither with redirects nor to foreign upload sessions, and challenges from there are not answered", () =>
+  it.effect("is not sent with redirects or to foreign upload sessions, whose challenges get no reply", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
         [`HEAD ${blob}`]: guard(asks(pull), ["Bearer t"], { status: 307, headers: { location: "https://cdn.test/b" } }),
@@ -503,7 +503,7 @@ describe("an upload", () => {
       }
       yield* TestClock.adjust("5 minutes")
       yield* upload.commit(digestOf(bytes.subarray(0, 12)))
-      // no body was sent in vain
+      // no body was sent twice
       assert.lengthOf(requests.filter(({ method }) => method === "PATCH"), 12)
       assert.lengthOf(requests.filter(isToken), 14)
     }))
@@ -600,7 +600,7 @@ describe("credentials", () => {
       assert.lengthOf(sent(), 4)
     }))
 
-  it.effect("that cannot be had are an error only where they are needed", () =>
+  it.effect("that are unavailable fail only the requests that need them", () =>
     Effect.gen(function*() {
       const unavailable = new CredentialsUnavailable({ source: "/home/ada/.docker/config.json", problem: "not JSON" })
       const credentials = Credentials.Credentials.of({
@@ -639,7 +639,7 @@ describe("a token service", () => {
     [{ body: "[1]" }, "its answer is not a JSON object", false],
     [{ body: {} }, "its answer has no token", false],
     [{ body: { token: 7, access_token: null } }, "its answer has no token", false],
-    [{ body: { token: "a\r\nb" } }, "its token is not one that a header can have", false],
+    [{ body: { token: "a\r\nb" } }, "its token has characters that a header cannot contain", false],
     [{ body: new Uint8Array(1024 * 1024 + 1) }, "its answer is larger than 1048576 bytes", false],
     [{ status: 404 }, "it answers with HTTP 404", false],
     [{ status: 307 }, "it answers with HTTP 307", false],
@@ -664,7 +664,7 @@ describe("a token service", () => {
     const asGet = `Basic ${Buffer.from(`<token>:${marker}`).toString("base64")}`
     const methods = (requests: ReadonlyArray<Seen>) => requests.filter(isToken).map(({ method }) => method)
 
-    it.effect("is asked by GET, and from then on at once", () =>
+    it.effect("is asked by GET, and from then on only by GET", () =>
       Effect.gen(function*() {
         const { registry, requests } = yield* make({
           [`HEAD ${blob}`]: guard(asks(pull), ["Bearer t"], size),
@@ -680,7 +680,7 @@ describe("a token service", () => {
         ))
       }))
 
-    it.effect("and refuses GET, too, says why", () =>
+    it.effect("and refuses GET as well is quoted", () =>
       Effect.gen(function*() {
         const { registry, requests } = yield* make({
           "GET /v2/": asks(),
@@ -694,7 +694,7 @@ describe("a token service", () => {
   })
 
   it.effect.each(["same-site", { hosts: ["auth.example"] }] as const)(
-    "gets no password where the policy does not allow it, and anonymous tokens all the same: %j",
+    "gets no password if the policy does not allow it, but requests for anonymous tokens: %j",
     (tokenRealms) =>
       Effect.gen(function*() {
         const elsewhere = "https://elsewhere.example/token"
@@ -708,7 +708,7 @@ describe("a token service", () => {
   )
 
   it.effect.each(["same-site", { hosts: ["auth.test"] }, "https"] as const)(
-    "gets a password where the policy allows it: %j",
+    "gets a password if the policy allows it: %j",
     (tokenRealms) =>
       Effect.gen(function*() {
         const host = "registry.test"
@@ -722,7 +722,7 @@ describe("a token service", () => {
       })
   )
 
-  it.effect("says how long it wants to be left alone", () =>
+  it.effect("may ask for a pause", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         "GET /v2/": asks(),
@@ -732,7 +732,7 @@ describe("a token service", () => {
       assert.deepStrictEqual(error.retryAfter, Duration.seconds(7))
     }))
 
-  it.effect("that does not answer is waited for as long as for a registry", () =>
+  it.effect("that does not answer has the same timeout as a registry", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ "GET /v2/": asks(), [`GET ${realm}`]: () => Effect.never })
       const fiber = yield* Effect.forkChild(reasonOf(registry.ping))
@@ -793,7 +793,7 @@ describe("a token service", () => {
     ["registry.lan", true, "http://auth.lan/token", true],
     ["registry.io", false, "https://172.32.0.1/token", true],
     ["registry.io", false, "https://[2001:db8::1]/token", true]
-  ])("may be as near as the registry: %s %s %s", ([host, plainHttp, realm, isAsked]) =>
+  ])("may have the reach of the registry: %s %s %s", ([host, plainHttp, realm, isAsked]) =>
     Effect.gen(function*() {
       const origin = `${plainHttp ? "http" : "https"}://${host}`
       const { http } = yield* make({
@@ -808,7 +808,7 @@ describe("a token service", () => {
       assert.strictEqual(Exit.isSuccess(yield* Effect.exit(registry.ping)), isAsked)
     }))
 
-  it.effect("may be anywhere, where the program says so", () =>
+  it.effect("may be anywhere if the program allows it", () =>
     Effect.gen(function*() {
       const realm = "https://10.0.0.1/token"
       const { registry } = yield* make({ "GET /v2/": [bearer(`realm="${realm}"`), {}], [`GET ${realm}`]: token("t") })
@@ -816,7 +816,7 @@ describe("a token service", () => {
     }))
 })
 
-it.effect("a copy asks for one token at its destination, good for all that it will do there", () =>
+it.effect("a copy requests one token at its destination, for all its requests there", () =>
   Effect.gen(function*() {
     const source = yield* MemoryRegistry.make()
     const { digest } = yield* pushManifest(source, name, { mediaType: MediaType.imageIndex, manifests: [] }, [tag("1")])

@@ -1,5 +1,5 @@
 /**
- * A client at the end of a network that breaks, in every way that the seeds come upon.
+ * A client over a network that breaks, in every way that the seeds produce.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Random, Stream } from "effect"
@@ -22,7 +22,7 @@ const assertRight = (exit: Exit.Exit<unknown, RegistryError>, fates: ReadonlyArr
   assert.include(BadNetwork.reasonsOf(fates), error.value.reason._tag, error.value.message)
 }
 
-describe("a client behind a network that breaks", () => {
+describe("a client over a network that breaks", () => {
   const trial = Effect.fnUntraced(function*(seed: number) {
     const { fates, size } = yield* Random.withSeed(
       Effect.all({
@@ -54,7 +54,7 @@ describe("a client behind a network that breaks", () => {
     if (Exit.isSuccess(pulled)) assert.deepStrictEqual(pulled.value, content)
   })
 
-  it.live.each(BadNetwork.seeds)("pushes and pulls what is right, or fails for what is wrong (seed %i)", trial)
+  it.live.each(BadNetwork.seeds)("pushes and pulls the right content, or fails with the cause (seed %i)", trial)
 })
 
 describe("of a blob whose connection breaks at nine tenths", () => {

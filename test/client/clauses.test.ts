@@ -32,8 +32,8 @@ const opened: Answer = { status: 202, headers: { location: session } }
 const index = bytesOf({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [] })
 const indexDigest = digestOf(index)
 
-describe("what only Docker has", () => {
-  it.effect("is asked for nowhere: a registry need not say that it is one (C1)", () =>
+describe("an extension of Docker", () => {
+  it.effect("is not required: a registry need not identify itself (C1)", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
         "GET /v2/": {},
@@ -54,7 +54,7 @@ describe("what only Docker has", () => {
       ["MANIFEST_UNVERIFIED", 400, "UnexpectedResponse"]
     ] as const
   )(
-    "is a code that says nothing, so that its status does (C1): %s %i",
+    "such as a generic code yields to the status (C1): %s %i",
     ([code, status, expected]) =>
       Effect.gen(function*() {
         const { registry } = yield* make({
@@ -109,7 +109,7 @@ describe("a redirect", () => {
   ]
 
   it.effect.each(operations)(
-    "of %s is followed, without what says who we are (C2)",
+    "of %s is followed, without credentials (C2)",
     ([line, answer, run]) =>
       Effect.gen(function*() {
         const [method, path = ""] = line.split(" ")
@@ -141,7 +141,7 @@ describe("an upload in chunks", () => {
   const ranges = (requests: ReadonlyArray<Seen>) =>
     requests.map(({ body, headers, method }) => [method, headers["content-range"], body.length])
 
-  it.effect("has none that is smaller than the registry says, but for the last (C18)", () =>
+  it.effect("has none below the minimum of the registry, except the last (C18)", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
         [`POST ${uploads}`]: { status: 202, headers: { location: session, "oci-chunk-min-length": "40000" } },
@@ -160,7 +160,7 @@ describe("an upload in chunks", () => {
 
   // the specification says 416, CNCF distribution 400
   patient.effect.each([416, 400])(
-    "goes on where the session is when the registry answers %i (C22)",
+    "continues at the offset of the session if the registry answers %i (C22)",
     (status) =>
       Effect.gen(function*() {
         const body = { errors: [{ code: "BLOB_UPLOAD_INVALID" }] }
@@ -184,7 +184,7 @@ describe("an upload in chunks", () => {
 })
 
 describe("a manifest", () => {
-  it.effect("is not sent as another type than it says that it is (C26)", () =>
+  it.effect("is not sent with a type that contradicts its mediaType field (C26)", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({})
       const reason = yield* reasonOf(
@@ -209,7 +209,7 @@ describe("a manifest", () => {
 })
 
 describe("a referrer", () => {
-  it.effect("is listed behind the tag where the answer names no subject, also of a registry that lists others (C31)", () =>
+  it.effect("is listed by the tag if the response names no subject, even if the registry lists others (C31)", () =>
     Effect.gen(function*() {
       const subject = { mediaType: MediaType.imageManifest, digest, size: content.length }
       const bytes = bytesOf({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [], subject })

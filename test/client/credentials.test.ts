@@ -37,7 +37,7 @@ describe("credentials", () => {
   const push = (registry: Registry.Registry) =>
     registry.pushBlob(name, { digest, size: blob.length }, BlobSource.fromBytes(blob))
 
-  it.effect("go to the registry when it asks, and with every request from then on", () =>
+  it.effect("are sent when the registry requires them, and with every request from then on", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({ "GET /v2/": [asks, {}] }, { credentials })
       yield* registry.ping
@@ -51,7 +51,7 @@ describe("credentials", () => {
       assert.deepStrictEqual(seen.map(([, who]) => who), new Array(4).fill("authorized"))
     }))
 
-  it.effect("are sent to nobody without being given, nor without being asked for", () =>
+  it.effect("are not sent unless they are given and required", () =>
     Effect.gen(function*() {
       const anonymous = yield* make({ "GET /v2/": asks })
       yield* Effect.flip(anonymous.registry.ping)
@@ -62,7 +62,7 @@ describe("credentials", () => {
       }
     }))
 
-  it.effect("stay behind when a redirect leads elsewhere (C2)", () =>
+  it.effect("are not sent along a redirect to another origin (C2)", () =>
     Effect.gen(function*() {
       const get = `GET /v2/team/app/blobs/${digest}`
       const seen = yield* authorized({
@@ -80,7 +80,7 @@ describe("credentials", () => {
     }))
 
   it.effect.each(["https://storage.test/one", "https://registry.test:8443/one", "//storage.test/one"])(
-    "stay behind when an upload goes elsewhere (C14): %s",
+    "are not sent along an upload to another origin (C14): %s",
     (location) =>
       Effect.gen(function*() {
         const url = new URL(location, "https://registry.test")
@@ -98,7 +98,7 @@ describe("credentials", () => {
       })
   )
 
-  it.effect("stay behind when a list goes on elsewhere (C41)", () =>
+  it.effect("are not sent along a list that continues at another origin (C41)", () =>
     Effect.gen(function*() {
       const seen = yield* authorized({
         "GET /v2/team/app/tags/list": {
@@ -146,7 +146,7 @@ describe("warnings (C4)", () => {
       assert.deepStrictEqual(yield* observed("299 - \"this image is old\""), ["this image is old"])
     }))
 
-  it.effect("reach the observer from answers that are errors, too", () =>
+  it.effect("reach the observer from error responses as well", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ "GET /v2/": { status: 500, headers: { warning: "299 - \"broken\"" } } })
       const texts: Array<string> = []
@@ -157,7 +157,7 @@ describe("warnings (C4)", () => {
       assert.deepStrictEqual(texts, ["broken"])
     }))
 
-  it.effect("reach it once, however often they come", () =>
+  it.effect("reach it once, even if they are repeated", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* observed("299 - \"a\"", "299 - \"a\", 299 - \"b\"", "299 - \"b\""), ["a", "b"])
     }))
@@ -168,25 +168,25 @@ describe("warnings (C4)", () => {
       assert.deepStrictEqual(texts, ["say \"hi\", \\o/"])
     }))
 
-  it.effect("may name who warns", () =>
+  it.effect("may name an agent", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* observed("299 registry.test \"old\""), ["old"])
     }))
 
-  it.effect("of one answer are ten at most", () =>
+  it.effect("of one response are limited to ten", () =>
     Effect.gen(function*() {
       const header = Array.from({ length: 1000 }, (_, index) => `299 - "${index}"`).join(", ")
       assert.lengthOf(yield* observed(header), 10)
     }))
 
-  it.effect("are a hundred at most, and the last says that there are more", () =>
+  it.effect("are limited to a hundred, and the last says that there are more", () =>
     Effect.gen(function*() {
       const texts = yield* observed(...Array.from({ length: 200 }, (_, index) => `299 - "${index}"`))
       assert.lengthOf(texts, 101)
       assert.deepStrictEqual(texts.slice(99), ["99", "it gives more warnings, which are not shown"])
     }))
 
-  it.effect("of another code are none of ours", () =>
+  it.effect("with another code are ignored", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* observed("110 proxy \"stale\"", "nonsense", ""), [])
     }))

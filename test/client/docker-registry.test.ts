@@ -10,7 +10,7 @@ import { bytesOf, pushBlob, pushImage, pushReferrer, pushSample, repository, tag
 import { connect, digestOf, reasonOf } from "../utils/ScriptedServer.ts"
 import * as TokenServer from "../utils/TokenServer.ts"
 
-/** What docker-registry 2.8 does not do. */
+/** Needs of the contract that docker-registry 2.8 does not meet. */
 const lacks: ReadonlyArray<Contract.Need> = [
   "sha512Manifests",
   "offsets",
@@ -39,7 +39,7 @@ describe.skipIf(!available)("CNCF distribution", () => {
   })
 
   layer(dockerRegistry, { excludeTestServices: true })("on the wire", (it) => {
-    it.effect("takes no blob in one POST: the session it opens is used, and the next blob begins with one", () =>
+    it.effect("accepts no blob in one POST: the session that it opens is used, and the next blob starts with a session", () =>
       Effect.gen(function*() {
         const docker = yield* registry
         const name = repository("wire/post")
@@ -49,7 +49,7 @@ describe.skipIf(!available)("CNCF distribution", () => {
         assert.strictEqual((yield* docker.resolveBlob(name, digest)).size, 3)
       }))
 
-    it.effect("mounts a blob from another repository, and opens a session for one that is not there", () =>
+    it.effect("mounts a blob from another repository, and opens a session for an absent one", () =>
       Effect.gen(function*() {
         const docker = yield* registry
         const [from, to] = [repository("wire/from"), repository("wire/to")]
@@ -61,7 +61,7 @@ describe.skipIf(!available)("CNCF distribution", () => {
         assert.strictEqual(declined._tag, "Upload")
       }))
 
-    it.effect("takes a blob in chunks, and tells how far it got", () =>
+    it.effect("accepts a blob in chunks, and reports the offset", () =>
       Effect.gen(function*() {
         const docker = yield* registry
         const name = repository("wire/chunks")
@@ -74,7 +74,7 @@ describe.skipIf(!available)("CNCF distribution", () => {
         assert.strictEqual((yield* docker.resolveBlob(name, digestOf("0123456789"))).size, 10)
       }))
 
-    it.effect("takes a body of 20 MiB, and gives it back", () =>
+    it.effect("stores a blob of 20 MiB, and returns it", () =>
       Effect.gen(function*() {
         const docker = yield* registry
         const name = repository("wire/large")
@@ -84,7 +84,7 @@ describe.skipIf(!available)("CNCF distribution", () => {
         assert.strictEqual(yield* Stream.runFold(stream, () => 0, (sum, { length }) => sum + length), bytes.length)
       }))
 
-    it.effect("lists no referrers: the tag that stands in for the list is kept, and learnt", () =>
+    it.effect("lists no referrers: the tag in place of the list is written, and this is remembered", () =>
       Effect.gen(function*() {
         const docker = yield* registry
         const name = repository("wire/referrers")
@@ -116,7 +116,7 @@ describe.skipIf(!available)("CNCF distribution", () => {
       }))
   })
 
-  it.live("asks for credentials, and takes those of Basic authentication", () =>
+  it.live("requires credentials, and accepts Basic authentication", () =>
     Effect.gen(function*() {
       const { host } = yield* make({ basicAuth: true })
       const name = repository("team/app")
@@ -207,7 +207,7 @@ describe.skipIf(!available)("CNCF distribution", () => {
         assert.strictEqual((yield* registry.resolveManifest(repository("team/copy"), tag("1"))).digest, index.digest)
       }))
 
-    it.live("tells those whom it does not know from those who may not", () =>
+    it.live("distinguishes unknown users from users without permission", () =>
       Effect.gen(function*() {
         const { host, registry } = yield* guarded
         const open = repository("public/app")

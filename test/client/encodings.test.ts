@@ -28,7 +28,7 @@ const read = Effect.fnUntraced(function*(
   return { bytes: yield* Stream.mkUint8Array(stream), size: descriptor.size, sent: sent() }
 })
 
-it.effect("a request asks for the body as it is", () =>
+it.effect("a request asks for an unencoded body", () =>
   Effect.gen(function*() {
     const { registry, requests } = yield* make({ [`GET ${urlOf(digest)}`]: { body: content } })
     yield* registry.getBlob(name, digest)
@@ -37,7 +37,7 @@ it.effect("a request asks for the body as it is", () =>
 
 describe("a blob", () => {
   it.effect.each(["gzip", "x-gzip"])(
-    "that is only labelled as %s is taken as it is (mod_mime)",
+    "that is only labelled as %s is not decoded (mod_mime)",
     (label) =>
       Effect.gen(function*() {
         const script = { [`GET ${urlOf(layerDigest)}`]: { headers: { "content-encoding": label }, body: layer } }
@@ -62,7 +62,7 @@ describe("a blob", () => {
       }
     }))
 
-  it.effect("that is encoded on the way is read in parts of the whole", () =>
+  it.effect("that is encoded on the way is read in ranges of the whole", () =>
     Effect.gen(function*() {
       const script = {
         [`GET ${urlOf(digest)}`]: { headers: { "content-encoding": "gzip" }, body: Zlib.gzipSync(content) }
@@ -71,7 +71,7 @@ describe("a blob", () => {
       assert.deepStrictEqual(bytes, bytesOf("234"))
     }))
 
-  it.effect("that decodes to more than it should have fails as soon as it does", () =>
+  it.effect("that decodes to more than its size fails at that point", () =>
     Effect.gen(function*() {
       const bomb = Zlib.gzipSync(new Uint8Array(10_000_000))
       const headers = { "content-encoding": "gzip", "content-length": null }
@@ -117,14 +117,14 @@ describe("a document", () => {
       assert.deepInclude(yield* reasonOf(registry.getManifest(name, tag("2"))), { detail: "no such project" })
     }))
 
-  it.effect("that is only labelled is taken as it is", () =>
+  it.effect("that is only labelled is not decoded", () =>
     Effect.gen(function*() {
       const headers = { "content-encoding": "gzip", "content-type": MediaType.imageIndex }
       const { registry } = yield* make({ "GET /v2/team/app/manifests/1": { headers, body: index } })
       assert.deepStrictEqual((yield* registry.getManifest(name, tag("1"))).bytes, index)
     }))
 
-  it.effect("that decodes to more than is read fails", () =>
+  it.effect("that decodes to more than the limit fails", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ "GET /v2/team/app/manifests/1": gzipped(new Uint8Array(1_000_000)) })
       const reading = Effect.provideService(registry.getManifest(name, tag("1")), HttpRegistry.ManifestLimit, 10_000)

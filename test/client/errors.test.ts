@@ -14,7 +14,7 @@ import { type Answer, digestOf, host, make, reasonOf, transportError } from "../
 const name = repository("team/app")
 const digest = digestOf("content")
 
-/** One operation for each thing that may not be there. */
+/** One operation for each kind of resource. */
 const operations = {
   blob: ["GET /v2/team/app/blobs/" + digest, (registry: Registry) => Effect.scoped(registry.getBlob(name, digest))],
   manifest: ["GET /v2/team/app/manifests/1", (registry: Registry) => registry.getManifest(name, tag("1"))],
@@ -36,7 +36,7 @@ const document = (code: string, message?: string) => ({
   errors: [{ code, ...message === undefined ? {} : { message } }]
 })
 
-describe("an answer that is an error", () => {
+describe("an error response", () => {
   it.effect.each(
     [
       ["blob", 404, "", "BlobUnknown"],
@@ -94,21 +94,21 @@ describe("an answer that is an error", () => {
   it.effect.each(
     [[408, true], [429, true], [500, true], [501, false], [502, true], [503, true], [504, true], [404, false]] as const
   )(
-    "of status %i may be gone at the next try: %s",
+    "of status %i is retryable: %s",
     ([status, expected]) =>
       Effect.gen(function*() {
         assert.strictEqual((yield* fail("manifest", { status })).isRetryable, expected)
       })
   )
 
-  it.effect("is told in the registry's words, cut to 200 printable characters", () =>
+  it.effect("is quoted, cut to 200 printable characters", () =>
     Effect.gen(function*() {
       const message = `too\r\n\u001b[31mred${"!".repeat(1000)}`
       const { reason } = yield* fail("manifest", { status: 400, body: document("MANIFEST_INVALID", message) })
       assert.deepInclude(reason, { detail: `too [31mred${"!".repeat(189)}` })
     }))
 
-  it.effect("is told by its code where the registry has no words", () =>
+  it.effect("is reported by its code if it has no message", () =>
     Effect.gen(function*() {
       const { reason } = yield* fail("manifest", { status: 500, body: document("DISK_FULL", "") })
       assert.deepInclude(reason, { detail: "DISK_FULL" })
@@ -145,7 +145,7 @@ describe("an answer that is an error", () => {
     }))
 
   it.effect.each(["", "404 page not found\n", "Not Found", "HTTP/1.1 404 Not Found", "\u0000\u0001\u0002\ufffd"])(
-    "says nothing more if its body only repeats the status, or is no text: %j",
+    "has no detail if its body only repeats the status, or is not text: %j",
     (body) =>
       Effect.gen(function*() {
         assert.isFalse("detail" in (yield* fail("manifest", { status: 404, body })).reason)
@@ -159,7 +159,7 @@ describe("an answer that is an error", () => {
       assert.include(message, `the answer is a web page, "502 Bad Gate way <proxy>": is this a registry?`)
     }))
 
-  it.effect("whose body never ends is aborted, however slowly it comes", () =>
+  it.effect("whose body never ends is aborted, however slowly it arrives", () =>
     Effect.gen(function*() {
       const body = Stream.tick("30 seconds").pipe(Stream.map(() => new Uint8Array(1)))
       const fiber = yield* Effect.forkChild(fail("manifest", { status: 404, body }))
@@ -167,7 +167,7 @@ describe("an answer that is an error", () => {
       assert.strictEqual(fiber.pollUnsafe()?._tag, "Success")
     }))
 
-  it.effect("that is a web page is told as one, and not shown", () =>
+  it.effect("that is a web page is reported as one, and not quoted", () =>
     Effect.gen(function*() {
       const headers = { "content-type": "text/html; charset=utf-8" }
       const { message, reason } = yield* fail("manifest", { status: 404, headers, body: "<html>lost?</html>" })
@@ -176,19 +176,19 @@ describe("an answer that is an error", () => {
       assert.notInclude(message, "lost")
     }))
 
-  it.effect("is read no further than 64 KiB", () =>
+  it.effect("is read up to 64 KiB", () =>
     Effect.gen(function*() {
       const body = Stream.forever(Stream.succeed(new Uint8Array(16 * 1024)))
       assert.strictEqual((yield* fail("manifest", { status: 503, body })).status, 503)
     }))
 
-  it.effect("means what its status says where its body breaks off", () =>
+  it.effect("has the reason of its status if its body breaks off", () =>
     Effect.gen(function*() {
       const body = Stream.fail(transportError(HttpClientRequest.get("/"), "broken"))
       assert.strictEqual((yield* fail("manifest", { status: 404, body })).reason._tag, "ManifestUnknown")
     }))
 
-  it.effect("means what its status says where its body hangs", () =>
+  it.effect("has the reason of its status if its body hangs", () =>
     Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(fail("manifest", { status: 404, body: Stream.never }))
       yield* TestClock.adjust("60 seconds")
@@ -206,7 +206,7 @@ describe("Retry-After", () => {
   it.effect.each(
     [[429, "7", 7], [503, "120", 120], [429, "0", 0], [429, "soon", undefined], [429, "", undefined]] as const
   )(
-    "of a %i that says %j is %s seconds",
+    "of a %i with %j is %s seconds",
     ([status, retryAfter, expected]) =>
       Effect.gen(function*() {
         assert.strictEqual(yield* pause(status, retryAfter), expected)
@@ -221,7 +221,7 @@ describe("Retry-After", () => {
     }))
 })
 
-describe("no answer", () => {
+describe("a request without a response", () => {
   const broken = (cause: unknown) =>
     Effect.gen(function*() {
       const { registry } = yield* make({
@@ -231,7 +231,7 @@ describe("no answer", () => {
     })
 
   it.effect.each(["ECONNREFUSED", "ENOTFOUND", "UND_ERR_SOCKET"])(
-    "is told by its code: %s",
+    "is reported by its code: %s",
     (code) =>
       Effect.gen(function*() {
         const error = yield* broken(Object.assign(new Error("fetch failed"), { cause: { code } }))
@@ -241,7 +241,7 @@ describe("no answer", () => {
       })
   )
 
-  it.effect("is told in the words of its cause where it has no code", () =>
+  it.effect("is reported by the message of its cause if it has no code", () =>
     Effect.gen(function*() {
       assert.include((yield* broken(new Error("out of wires"))).message, "out of wires")
     }))

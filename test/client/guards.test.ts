@@ -16,7 +16,7 @@ const uploads = "/v2/team/app/blobs/uploads/"
 const read = (registry: Registry) =>
   Effect.scoped(Effect.flatMap(registry.getBlob(name, descriptor.digest), ({ stream }) => Stream.runDrain(stream)))
 
-/** Each way in which a registry names another address. */
+/** Ways in which a registry names another address. */
 const ways: Readonly<
   Record<string, (address: string) => readonly [Script, (registry: Registry) => Effect.Effect<unknown, unknown>]>
 > = {
@@ -68,7 +68,7 @@ describe.each(Object.entries(ways))("%s of a public registry", (_, way) => {
       assert.isTrue(sent().every((line) => !line.includes(address)))
     }))
 
-  it.effect("leads there where the program says so", () =>
+  it.effect("leads there if the program allows it", () =>
     Effect.gen(function*() {
       const [script, use] = way("https://10.0.0.1/x")
       const { registry, sent } = yield* make({
@@ -86,7 +86,7 @@ describe.each(["file:///etc/passwd", "ftp://elsewhere.test/x", "data:text/plain,
   "an address such as %s",
   (address) => {
     it.effect.each(Object.keys(ways))(
-      "is refused by name, and not asked for again: %s",
+      "is refused by name, and not requested again: %s",
       (name) =>
         Effect.gen(function*() {
           const [script, use] = ways[name]?.(address) ?? assert.fail()
@@ -100,7 +100,7 @@ describe.each(["file:///etc/passwd", "ftp://elsewhere.test/x", "data:text/plain,
         })
     )
 
-    it.effect("is no token service", () =>
+    it.effect("is not used as a token service", () =>
       Effect.gen(function*() {
         const { registry, sent } = yield* make({
           "GET /v2/": { status: 401, headers: { "www-authenticate": "Bearer realm=\"https://auth.test/\"" } },
@@ -113,7 +113,7 @@ describe.each(["file:///etc/passwd", "ftp://elsewhere.test/x", "data:text/plain,
   }
 )
 
-describe("an address that a registry gives of itself", () => {
+describe("an address that a registry gives for itself", () => {
   const location = (given: string): Script => ({
     [`POST ${uploads}`]: { status: 202, headers: { location: given } },
     "PUT https://registry.test:8443/upload?state=a%2Bb": { status: 201 },
@@ -121,7 +121,7 @@ describe("an address that a registry gives of itself", () => {
   })
 
   it.effect.each(["https://registry.test/upload?state=a%2Bb", "http://registry.test/upload?state=a%2Bb"])(
-    "is at its own port, also where it leaves that out, or does not know of TLS: %s",
+    "is at its own port and scheme, even if it omits them: %s",
     (given) =>
       Effect.gen(function*() {
         const { registry, sent } = yield* make({
@@ -146,8 +146,8 @@ describe("an address that a registry gives of itself", () => {
     }))
 })
 
-describe("an upload that is sent elsewhere", () => {
-  it.effect("goes on there, where the session is by then (C2)", () =>
+describe("an upload that is redirected", () => {
+  it.effect("continues at the new address of the session (C2)", () =>
     Effect.gen(function*() {
       const moved: Answer = { status: 307, headers: { location: "https://storage.test/session" } }
       const { registry, sent } = yield* make({
@@ -170,7 +170,7 @@ describe("an upload that is sent elsewhere", () => {
       ])
     }))
 
-  it.effect("is an error where its source can be read only once", () =>
+  it.effect("fails if its source can be read only once", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`POST ${uploads}`]: { status: 202, headers: { location: "/upload" } },

@@ -1,5 +1,5 @@
 /**
- * HEAD that is refused: some registries know no HEAD, others lead it to storage whose URLs are signed for GET.
+ * HEAD that is refused: some registries do not support it, others redirect it to storage whose URLs are signed for GET.
  */
 import { assert, describe } from "@effect/vitest"
 import { Effect } from "effect"
@@ -54,14 +54,14 @@ describe("a manifest whose HEAD is refused", () => {
       assert.strictEqual((yield* registry.resolveManifest(name, tag("1"))).digest, digest)
     }))
 
-  it.effect("by a challenge that has no answer is not asked for in another way", () =>
+  it.effect("by a challenge without a reply is not read by GET", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ [`HEAD ${manifest}`]: challenge })
       assert.strictEqual((yield* reasonOf(registry.resolveManifest(name, tag("1"))))._tag, "Unauthorized")
       assert.lengthOf(sent(), 1)
     }))
 
-  it.effect("and that is not there is not asked for in another way", () =>
+  it.effect("and that is absent is not read by GET", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ [`HEAD ${manifest}`]: { status: 404 } })
       assert.strictEqual((yield* reasonOf(registry.resolveManifest(name, tag("1"))))._tag, "ManifestUnknown")
@@ -72,14 +72,14 @@ describe("a manifest whose HEAD is refused", () => {
 describe("a blob whose HEAD is refused", () => {
   const first = { status: 206, headers: { "content-range": "bytes 0-0/10" }, body: "0" }
 
-  it.effect.each(refusals)("with %i is looked for by GET of its first byte", (status) =>
+  it.effect.each(refusals)("with %i is looked up by GET of its first byte", (status) =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({ [`HEAD ${blob}`]: { status }, [`GET ${blob}`]: first })
       assert.strictEqual((yield* registry.resolveBlob(name, digest)).size, 10)
       assert.strictEqual(requests[1]?.headers["range"], "bytes=0-0")
     }))
 
-  it.effect("by the storage that it leads to is looked for by GET of its first byte", () =>
+  it.effect("by the storage that it leads to is looked up by GET of its first byte", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`HEAD ${blob}`]: moved,
@@ -90,10 +90,13 @@ describe("a blob whose HEAD is refused", () => {
       assert.strictEqual((yield* registry.resolveBlob(name, digest)).size, 10)
     }))
 
-  it.effect("because all of the repository is denied is looked for once by GET", () =>
-    Effect.gen(function*() {
-      const { registry, sent } = yield* make({ [`HEAD ${blob}`]: { status: 403 }, [`GET ${blob}`]: { status: 403 } })
-      for (const _ of [1, 2]) assert.strictEqual((yield* reasonOf(registry.resolveBlob(name, digest)))._tag, "Denied")
-      assert.deepStrictEqual(sent(), [`HEAD ${blob}`, `GET ${blob}`, `HEAD ${blob}`])
-    }))
+  it.effect.each([[401, "Unauthorized"], [403, "Denied"]] as const)(
+    "with %i, as everything in the repository, is looked up by GET only once",
+    ([status, reason]) =>
+      Effect.gen(function*() {
+        const { registry, sent } = yield* make({ [`HEAD ${blob}`]: { status }, [`GET ${blob}`]: { status } })
+        for (const _ of [1, 2]) assert.strictEqual((yield* reasonOf(registry.resolveBlob(name, digest)))._tag, reason)
+        assert.deepStrictEqual(sent(), [`HEAD ${blob}`, `GET ${blob}`, `HEAD ${blob}`])
+      })
+  )
 })

@@ -19,7 +19,7 @@ const uploads = "/v2/team/app/blobs/uploads/"
 const opened = { status: 202, headers: { location: `${uploads}1` } }
 const sessions: Script = { [`POST ${uploads}`]: opened, [`DELETE ${uploads}1`]: { status: 204 } }
 
-/** Fails with a timeout of this phase after so long, and not before. */
+/** Asserts that an effect fails with a timeout of this phase after the duration, and not before. */
 const assertTimeout = Effect.fnUntraced(function*<A>(
   operation: Effect.Effect<A, RegistryError>,
   phase: "headers" | "body" | "commit",
@@ -38,26 +38,26 @@ const assertTimeout = Effect.fnUntraced(function*<A>(
 
 const minute = Duration.minutes(1)
 
-describe("waiting for the headers of an answer", () => {
+describe("the wait for the headers of a response", () => {
   it.effect("ends after a minute", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ "GET /v2/": () => Effect.never })
       yield* assertTimeout(registry.ping, "headers", minute)
     }))
 
-  it.effect("ends after a minute for a blob too", () =>
+  it.effect("ends after a minute for a blob as well", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ [`GET /v2/team/app/blobs/${digest}`]: () => Effect.never })
       yield* assertTimeout(Effect.scoped(registry.getBlob(name, digest)), "headers", minute)
     }))
 
-  it.effect("ends after a minute for a session that is being opened, which nothing interrupts", () =>
+  it.effect("ends after a minute for a session that is being opened, which cannot be interrupted", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ [`POST ${uploads}`]: () => Effect.never })
       yield* assertTimeout(Effect.scoped(registry.startUpload(name)), "headers", minute)
     }))
 
-  it.effect("is not for the body of one that leads elsewhere", () =>
+  it.effect("does not include the body of a redirect", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         "GET /v2/": { status: 307, headers: { location: "/moved" }, body: Stream.never },
@@ -68,7 +68,7 @@ describe("waiting for the headers of an answer", () => {
       assert.isDefined(fiber.pollUnsafe())
     }))
 
-  it.effect("ends when a program says", () =>
+  it.effect("ends after the time that a program sets", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ "GET /v2/": () => Effect.never })
       const after = Duration.seconds(3)
@@ -88,7 +88,7 @@ describe("a body that is downloaded", () => {
       return yield* Stream.mkUint8Array(Stream.tap(stream, () => onChunk))
     }).pipe(Effect.scoped)
 
-  it.effect("may stand still for a minute", () =>
+  it.effect("may stall for a minute", () =>
     Effect.gen(function*() {
       const begun = yield* Deferred.make<void>()
       const body = Stream.concat(Stream.take(parts, 1), Stream.never)
@@ -96,13 +96,13 @@ describe("a body that is downloaded", () => {
       yield* assertTimeout(idle, "body", minute, Deferred.await(begun))
     }))
 
-  it.effect("may stand still as long as a program says", () => {
+  it.effect("may stall for the time that a program sets", () => {
     const after = Duration.seconds(3)
     const idle = read({ [get]: { headers, body: Stream.never } })
     return assertTimeout(Effect.provideService(idle, HttpRegistry.IdleTimeout, after), "body", after)
   })
 
-  it.effect("may stand still for a minute where it is small, too", () =>
+  it.effect("may stall for a minute if it is small as well", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`GET /v2/team/app/blobs/${digestOf(content)}`]: { headers: { "content-length": "10" }, body: Stream.never }
@@ -111,7 +111,7 @@ describe("a body that is downloaded", () => {
       yield* assertTimeout(Effect.scoped(reading), "body", minute)
     }))
 
-  it.effect("may take as long as it likes while it moves", () =>
+  it.effect("may take any time while it moves", () =>
     Effect.gen(function*() {
       const body = Stream.mapEffect(parts, (chunk) => Effect.delay(Effect.succeed(chunk), "59 seconds"))
       const fiber = yield* Effect.forkChild(read({ [get]: { headers, body } }))
@@ -119,7 +119,7 @@ describe("a body that is downloaded", () => {
       assert.deepStrictEqual(yield* Fiber.join(fiber), large)
     }))
 
-  it.effect("may take as long as it likes while it moves where it is small, too", () =>
+  it.effect("may take any time while it moves if it is small as well", () =>
     Effect.gen(function*() {
       const pieces = Stream.rechunk(Stream.fromIterable([content.subarray(0, 5), content.subarray(5)]), 1)
       const body = Stream.mapEffect(pieces, (chunk) => Effect.delay(Effect.succeed(chunk), "59 seconds"))
@@ -141,7 +141,7 @@ describe("a body that is downloaded", () => {
       yield* Fiber.join(fiber)
     }))
 
-  it.effect("may stand still for a minute as a manifest, too", () =>
+  it.effect("may stall for a minute as a manifest as well", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ [`GET /v2/team/app/manifests/${digest}`]: { body: Stream.never } })
       yield* assertTimeout(registry.getManifest(name, digest), "body", minute)
@@ -163,7 +163,7 @@ describe("a body that is uploaded", () => {
       Duration.minutes(15)
     ))
 
-  it.effect("may wait as long as a program says", () =>
+  it.effect("may wait for the time that a program sets", () =>
     Effect.gen(function*() {
       const after = Duration.seconds(3)
       const unread = pushed({ [put]: () => Effect.never })
@@ -181,7 +181,7 @@ describe("a body that is uploaded", () => {
       assert.deepInclude(yield* Fiber.join(fiber), descriptor)
     }))
 
-  it.effect("may come from a source that is slow, which is not the registry's fault", () =>
+  it.effect("may come from a slow source, for which the registry is not blamed", () =>
     Effect.gen(function*() {
       const chunks = Stream.rechunk(Stream.fromIterable([large.subarray(0, 50_000), large.subarray(50_000)]), 1)
       const slow = Stream.mapEffect(chunks, (chunk) => Effect.delay(Effect.succeed(chunk), "1 hour"))
@@ -194,7 +194,7 @@ describe("a body that is uploaded", () => {
 })
 
 describe("a session that hangs", () => {
-  it.effect("holds up an interruption for a second", () =>
+  it.effect("delays an interruption by at most a second", () =>
     Effect.gen(function*() {
       const reached = yield* Deferred.make<void>()
       const { registry } = yield* make({
@@ -211,8 +211,8 @@ describe("a session that hangs", () => {
     }))
 })
 
-describe("how much goes on at a registry", () => {
-  /** A registry that answers when it is told to, and how many requests it has at a time. */
+describe("the number of concurrent requests at a registry", () => {
+  /** A registry that answers on demand, and the number of its concurrent requests. */
   const gated = Effect.fnUntraced(function*(limiter: Limiter.Limiter, status: number = 200) {
     let now = 0
     let most = 0
@@ -227,7 +227,7 @@ describe("how much goes on at a registry", () => {
     return { ...scripted, most: () => most, open: Deferred.succeed(gate, undefined) }
   })
 
-  it.effect("is no more than its limit", () =>
+  it.effect("does not exceed its limit", () =>
     Effect.gen(function*() {
       const { most, open, registry } = yield* gated(Limiter.fixed(3))
       const pings = yield* Effect.forkChild(
@@ -239,7 +239,7 @@ describe("how much goes on at a registry", () => {
       assert.strictEqual(most(), 3)
     }))
 
-  it.effect("includes a blob until its end, or until it is let go of", () =>
+  it.effect("includes a blob until its end, or until it is released", () =>
     Effect.gen(function*() {
       const limiter = Limiter.fixed(1)
       const { registry } = yield* make({
@@ -270,7 +270,7 @@ describe("how much goes on at a registry", () => {
     }))
 
   it.effect.each([429, 503])(
-    "is halved by an answer of %i, once for all that were under way",
+    "is halved by a response of %i, once for all concurrent requests",
     (status) =>
       Effect.gen(function*() {
         const limiter = Limiter.adaptive({ start: 8 })
@@ -285,7 +285,7 @@ describe("how much goes on at a registry", () => {
       })
   )
 
-  it.effect("is what the program says of all registries", () =>
+  it.effect("is the one that the program sets for all registries", () =>
     Effect.gen(function*() {
       const { registry } = yield* Effect.provide(make({}), Limiter.layerFixed(2))
       const free = yield* Effect.provide(make({}), Limiter.layerUnlimited)

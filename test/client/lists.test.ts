@@ -57,7 +57,7 @@ describe("the next page in a Link header", () => {
     "; rel=next",
     "\"/a\"; rel=next",
     "/a; rel=prev, /b; rel=next"
-  ])("cannot be read of %s", (header) => {
+  ])("is unreadable in %s", (header) => {
     assert.isTrue(Result.isFailure(nextLink(header)))
   })
 
@@ -66,7 +66,7 @@ describe("the next page in a Link header", () => {
     ["parameters with blank values", `/a; rel=next${";a =  ".repeat(2500)}"`],
     ["blanks", `/a; rel=next${" ".repeat(15_000)}"`],
     ["brackets", `${"<".repeat(15_000)}; rel=next`]
-  ])("takes no time, however the registry writes it: with many %s", (_, header) => {
+  ])("is read fast, however the registry writes it: with many %s", (_, header) => {
     const start = performance.now()
     assert.isTrue(Result.isFailure(nextLink(header)))
     assert.isBelow(performance.now() - start, 100)
@@ -74,17 +74,17 @@ describe("the next page in a Link header", () => {
 })
 
 describe("listing tags", () => {
-  it.effect("asks for a page", () =>
+  it.effect("requests a page", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* tagsOf({ [first]: page(["1", "2"]) }), { tags: ["1", "2"], sent: [first] })
     }))
 
-  it.effect("takes null for none", () =>
+  it.effect("accepts null for no tags", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual((yield* tagsOf({ [first]: page(null) })).tags, [])
     }))
 
-  it.effect("begins behind a tag", () =>
+  it.effect("starts after a tag", () =>
     Effect.gen(function*() {
       const line = `GET ${list}?n=1000&last=1`
       assert.deepStrictEqual((yield* tagsOf({ [line]: page(["2"]) }, { after: "1" })).sent, [line])
@@ -95,7 +95,7 @@ describe("listing tags", () => {
     `<${list}?n=1000&last=2>; rel=next`,
     `<list?n=1000&last=2>; rel="next"`,
     `<https://registry.test${list}?n=1000&last=2>; rel="next"`
-  ])("goes on where Link leads, however few came (C43): %s", (link) =>
+  ])("continues at the Link, however few tags came (C43): %s", (link) =>
     Effect.gen(function*() {
       const { sent, tags } = yield* tagsOf({
         [first]: page(["1", "2"], link),
@@ -106,7 +106,7 @@ describe("listing tags", () => {
       assert.deepStrictEqual(sent, [first, `GET ${list}?n=1000&last=2`, `GET ${list}?n=1000&last=3`])
     }))
 
-  it.effect("tells tags in the order that the registry has them in, whatever that is (C44)", () =>
+  it.effect("returns tags in the order of the registry (C44)", () =>
     Effect.gen(function*() {
       const { tags } = yield* tagsOf({
         [first]: page(["b", "A"], `<${list}?last=A>; rel="next"`),
@@ -115,14 +115,14 @@ describe("listing tags", () => {
       assert.deepStrictEqual(tags, ["b", "A", "a", "B"])
     }))
 
-  it.effect("asks for no more pages than are read", () =>
+  it.effect("requests no more pages than are read", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ [first]: page(["1", "2"], `<${list}?last=2>; rel="next"`) })
       assert.deepStrictEqual(yield* Stream.runCollect(Stream.take(registry.tags(name), 2)), ["1", "2"].map(tag))
       assert.deepStrictEqual(sent(), [first])
     }))
 
-  it.effect("fails where the pages lead in a circle", () =>
+  it.effect("fails if the pages lead in a circle", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({
         [first]: page(["1"], `<${list}?last=1>; rel="next"`),
@@ -132,13 +132,13 @@ describe("listing tags", () => {
       assert.lengthOf(sent(), 2)
     }))
 
-  it.effect("fails where Link leads nowhere", () =>
+  it.effect("fails if Link is not a URL", () =>
     Effect.gen(function*() {
       const reason = yield* reasonOf(tagsOf({ [first]: page(["1"], "<http://[>; rel=\"next\"") }))
       assert.strictEqual(reason._tag, "UnexpectedResponse")
     }))
 
-  it.effect("goes on behind a bare URL in Link (quay.io)", () =>
+  it.effect("continues at a bare URL in Link (quay.io)", () =>
     Effect.gen(function*() {
       const { tags } = yield* tagsOf({
         [first]: page(["1"], `${list}?page=2; rel="next"`),
@@ -147,7 +147,7 @@ describe("listing tags", () => {
       assert.deepStrictEqual(tags, ["1", "2"])
     }))
 
-  it.effect("fails where Link names a next page and cannot be read: a list is never cut silently", () =>
+  it.effect("fails if Link names a next page and cannot be read: a list is never cut silently", () =>
     Effect.gen(function*() {
       const reason = yield* reasonOf(tagsOf({ [first]: page(["1"], `<${list}?page=2; rel="next"`) }))
       assert.deepInclude(reason, {
@@ -156,7 +156,7 @@ describe("listing tags", () => {
       })
     }))
 
-  it.effect("skips what is no tag, and says so once for all pages", () =>
+  it.effect("skips invalid tags, with one warning for all pages", () =>
     Effect.gen(function*() {
       const warnings: Array<string> = []
       const { tags } = yield* tagsOf({
@@ -170,7 +170,7 @@ describe("listing tags", () => {
       assert.deepStrictEqual(warnings, [`tags of team/app: 5 invalid entries skipped: "sha256:ab"`])
     }))
 
-  it.effect("lists a tag once that comes twice", () =>
+  it.effect("lists a repeated tag once", () =>
     Effect.gen(function*() {
       const { tags } = yield* tagsOf({
         [first]: page(["1", "2", "1"], `<${list}?page=2>; rel="next"`),
@@ -190,7 +190,7 @@ describe("listing tags", () => {
       assert.deepStrictEqual((yield* tagsOf({ [first]: { body: `{"t\\u0061gs":["1","2"]}` } })).tags, ["1", "2"])
     }))
 
-  it.effect("begins behind a tag in all batches of a list that a registry does not cut there", () =>
+  it.effect("starts after a tag in all batches if the registry ignores the start", () =>
     Effect.gen(function*() {
       const all = Array.from({ length: 1000 }, (_, index) => `v${1000 + index}`)
       const { tags } = yield* tagsOf({ [`${first}&last=v1900`]: page(all) }, { after: "v1900" })
@@ -212,14 +212,14 @@ describe("listing tags", () => {
     `{"tags":["1"],"t\\u0061gs":["2"]}`,
     `{"tags":${"[".repeat(200)}${"]".repeat(200)}}`
   ])(
-    "fails where the answer is no list: %s",
+    "fails if the response is not a list: %s",
     (body) =>
       Effect.gen(function*() {
         assert.deepInclude(yield* reasonOf(tagsOf({ [first]: { body } })), { _tag: "UnexpectedResponse", status: 200 })
       })
   )
 
-  it.effect("fails where there is no such repository", () =>
+  it.effect("fails if there is no such repository", () =>
     Effect.gen(function*() {
       assert.strictEqual((yield* reasonOf(tagsOf({ [first]: { status: 404 } })))._tag, "NameUnknown")
     }))
@@ -228,7 +228,7 @@ describe("listing tags", () => {
 describe("listing repositories", () => {
   const catalog = "GET /v2/_catalog?n=1000"
 
-  it.effect("goes on where Link leads", () =>
+  it.effect("continues at the Link", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({
         [catalog]: { headers: { link: "</v2/_catalog?last=a>; rel=\"next\"" }, body: { repositories: ["a"] } },
@@ -239,7 +239,7 @@ describe("listing repositories", () => {
     }))
 
   it.effect.each([[401, "Unauthorized"], [405, "Unsupported"], [404, "UnexpectedResponse"]] as const)(
-    "fails where the registry says %i",
+    "fails if the registry answers %i",
     ([status, expected]) =>
       Effect.gen(function*() {
         const { registry } = yield* make({ [catalog]: { status } })

@@ -7,7 +7,7 @@ import { digestOf, make, reasonOf } from "../utils/ScriptedServer.ts"
 
 const name = repository("team/app")
 const mediaType = MediaType.imageIndex
-// written as nobody's encoder would write it
+// formatted as no encoder would do it
 const bytes = bytesOf(`{ "manifests":[],\n "mediaType":"${mediaType}", "schemaVersion":2 }`)
 const digest = digestOf(bytes)
 const manifests = "/v2/team/app/manifests/"
@@ -33,7 +33,7 @@ describe("pushing a manifest", () => {
       assert.deepStrictEqual(sent(), [put(digest)])
     }))
 
-  it.effect("sends nothing where the digest is another than that of the bytes", () =>
+  it.effect("sends nothing if the digest is not that of the bytes", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({})
       const expected = digestOf("another")
@@ -42,7 +42,7 @@ describe("pushing a manifest", () => {
       assert.deepStrictEqual(sent(), [])
     }))
 
-  it.effect("fails where the registry stored another digest (C25)", () =>
+  it.effect("fails if the registry stored another digest (C25)", () =>
     Effect.gen(function*() {
       const actual = digestOf("another")
       const { registry } = yield* make({
@@ -52,14 +52,14 @@ describe("pushing a manifest", () => {
       assert.deepInclude(reason, { _tag: "DigestMismatch", expected: digest, actual })
     }))
 
-  it.effect("does not mind a digest of another algorithm (C10)", () =>
+  it.effect("accepts a digest of another algorithm in the response (C10)", () =>
     Effect.gen(function*() {
       const headers = { "docker-content-digest": digestOf(bytes, "sha512") }
       const { registry } = yield* make({ [put("latest")]: { status: 201, headers } })
       yield* registry.pushManifest(name, { mediaType, bytes }, [tag("latest")])
     }))
 
-  it.effect("fails where the registry lacks what the manifest refers to", () =>
+  it.effect("fails if the registry lacks content that the manifest refers to", () =>
     Effect.gen(function*() {
       const body = { errors: [{ code: "MANIFEST_BLOB_UNKNOWN", message: "blob unknown to registry" }] }
       const { registry } = yield* make({ [put("latest")]: { status: 400, body } })
@@ -72,7 +72,7 @@ describe("pushing a manifest with several tags (C29)", () => {
   const tags = [tag("1.2"), tag("1"), tag("latest")]
   const all = put(`${digest}?tag=1.2&tag=1&tag=latest`)
 
-  it.effect("is one request where the registry takes them as parameters", () =>
+  it.effect("is one request if the registry supports them as parameters", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ [all]: accepting("1.2", "1", "latest") })
       yield* registry.pushManifest(name, { mediaType, bytes }, tags)
@@ -80,14 +80,14 @@ describe("pushing a manifest with several tags (C29)", () => {
       assert.deepInclude(yield* registry.capabilities, { tagParameters: true })
     }))
 
-  it.effect("pushes one by one the tags that the registry left out", () =>
+  it.effect("pushes the tags that the registry omitted one by one", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ [all]: accepting("1.2"), [put("1")]: created, [put("latest")]: created })
       yield* registry.pushManifest(name, { mediaType, bytes }, tags)
       assert.deepStrictEqual(sent(), [all, put("1"), put("latest")])
     }))
 
-  it.effect("does not try again where the registry ignores the parameters", () =>
+  it.effect("does not try again if the registry ignores the parameters", () =>
     Effect.gen(function*() {
       const single = tags.map(put)
       const { registry, sent } = yield* make(Object.fromEntries([all, ...single].map((line) => [line, created])))
@@ -100,7 +100,7 @@ describe("pushing a manifest with several tags (C29)", () => {
     }))
 
   it.effect.each([414, 431])(
-    "pushes them one by one where they are too many for a request: %i",
+    "pushes them one by one if they are too many for a request: %i",
     (status) =>
       Effect.gen(function*() {
         const single = tags.map(put)
@@ -126,7 +126,7 @@ describe("pushing a manifest under a sha512 digest", () => {
       assert.deepStrictEqual(sent(), [line])
     }))
 
-  it.effect("gets its tag by another request where the registry ignores the parameter", () =>
+  it.effect("gets its tag by another request if the registry ignores the parameter", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({
         [put(sha512)]: { status: 201, headers: { "docker-content-digest": sha512 } },
@@ -147,7 +147,7 @@ describe("deleting", () => {
       assert.deepStrictEqual(sent(), [`DELETE ${manifests}latest`])
     }))
 
-  it.effect("a manifest without a subject touches nothing else", () =>
+  it.effect("a manifest without a subject changes nothing else", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({
         [`GET ${manifests}${digest}`]: answer,
@@ -158,7 +158,7 @@ describe("deleting", () => {
     }))
 
   it.effect.each([[404, "ManifestUnknown"], [405, "Unsupported"]] as const)(
-    "a tag fails where the registry says %i",
+    "a tag fails if the registry answers %i",
     ([status, expected]) =>
       Effect.gen(function*() {
         const { registry } = yield* make({ [`DELETE ${manifests}latest`]: { status } })

@@ -29,7 +29,7 @@ const resolve = Effect.fnUntraced(function*(
 })
 
 describe("a host with mirrors", () => {
-  it.effect("is read from the first that has it, which is told of what it is a mirror (C6)", () =>
+  it.effect("is read from the first that has the content, which receives the name of the host (C6)", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* resolve({
         [`GET https://one.test${blob}`]: { status: 404 },
@@ -44,7 +44,7 @@ describe("a host with mirrors", () => {
     }))
 
   it.effect.each([404, 401, 403, 500])(
-    "is read itself where its mirrors answer %i, without that parameter (C6)",
+    "is read itself if its mirrors answer %i, without that parameter (C6)",
     (status) =>
       Effect.gen(function*() {
         const { registry, sent } = yield* resolve({
@@ -56,7 +56,7 @@ describe("a host with mirrors", () => {
       })
   )
 
-  it.effect("does not tell its mirrors who we are to it (C6)", () =>
+  it.effect("does not share its credentials with its mirrors (C6)", () =>
     Effect.gen(function*() {
       const challenge = { status: 401, headers: { "www-authenticate": "Basic realm=r" } }
       const { registry, requests } = yield* resolve(
@@ -78,7 +78,7 @@ describe("a host with mirrors", () => {
       )
     }))
 
-  it.effect("fails as itself where nobody has it", () =>
+  it.effect("fails with its own error if no mirror has the content", () =>
     Effect.gen(function*() {
       const missing = { status: 404 }
       const { registry } = yield* resolve({
@@ -89,7 +89,7 @@ describe("a host with mirrors", () => {
       assert.deepStrictEqual([error.registry, error.reason._tag], ["registry.test", "ManifestUnknown"])
     }))
 
-  it.effect("may have them below names of their own, and they are not asked for another's", () =>
+  it.effect("may have them below names of their own, and they are not asked for content of others", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* resolve(
         { "GET https://harbor.test/v2/hub/team/app/manifests/1": manifest },
@@ -110,7 +110,7 @@ describe("a host with mirrors", () => {
       assert.isTrue(sent().every((line) => !line.includes("one.test") && !line.includes("ns=")))
     }))
 
-  it.effect("cannot be resolved where a mirror is none", () =>
+  it.effect("cannot be resolved if a mirror is not a host", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(resolve({}, { "registry.test": ["one.test/HUB"] }))
       assert.strictEqual(error._tag, "ResolveFailed")

@@ -1,5 +1,5 @@
 /**
- * What a program can count of its registries, and what those learn of it.
+ * Metrics and spans of requests, and what registries learn from them.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Metric, Option, Redacted, Stream, Tracer } from "effect"
@@ -20,7 +20,7 @@ const session = `${uploads}one`
 const big = new Uint8Array(100_000).fill(200)
 const bigDigest = digestOf(big)
 
-/** What is counted while an effect runs, by name and host. */
+/** Counts of metrics while an effect runs, by name and host. */
 const counted = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
     yield* effect
@@ -36,7 +36,7 @@ const broken = (bytes: Uint8Array) =>
   Stream.concat(Stream.succeed(bytes), Stream.suspend(() => Stream.fail(transportError({} as never, "cut off")))) // not read
 
 describe("metrics", () => {
-  it.effect("count requests and the bytes of blobs, of each registry by itself", () =>
+  it.effect("count requests and the bytes of blobs for each registry", () =>
     Effect.gen(function*() {
       const image = bytesOf({
         schemaVersion: 2,
@@ -79,7 +79,7 @@ describe("metrics", () => {
       assert.isAtLeast(counts["oci.blob.io far.test push"] ?? 0, content.length + big.length)
     }))
 
-  it.effect("count what is tried again, and each that waits where a registry asks for a pause", () =>
+  it.effect("count retries, and requests that wait for the end of a pause", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         "GET /v2/": [{ status: 503 }, { status: 503 }, {}],
@@ -95,7 +95,7 @@ describe("metrics", () => {
       })
     }))
 
-  it.effect("count the bytes of a download that broke off once each", () =>
+  it.effect("count each byte of a download that broke off once", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`GET /v2/team/app/blobs/${bigDigest}`]: [
@@ -113,7 +113,7 @@ describe("metrics", () => {
       assert.strictEqual((yield* counted(whileTimeFlies(read)))[`oci.blob.io ${host} pull`], big.length)
     }))
 
-  it.effect("count the bytes that a blob has come to when it is let go of", () =>
+  it.effect("count the bytes that were read of a blob when it is released", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`GET /v2/team/app/blobs/${bigDigest}`]: {
@@ -127,7 +127,7 @@ describe("metrics", () => {
       assert.strictEqual((yield* counted(read))[`oci.blob.io ${host} pull`], 40_000)
     }))
 
-  it.effect("count all bytes that were sent, also those that were sent again", () =>
+  it.effect("count all bytes that were sent, including those that were sent again", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`POST ${uploads}`]: { status: 202, headers: { location: session } },
@@ -142,7 +142,7 @@ describe("metrics", () => {
     }))
 })
 
-it.effect("each request has a span below that of its operation, which tells where it went and what came of that", () =>
+it.effect("each request has a span below that of its operation, with its address and its outcome", () =>
   Effect.gen(function*() {
     const spans: Array<Tracer.NativeSpan> = []
     const tracer = Tracer.make({
@@ -197,7 +197,7 @@ it.effect("each request has a span below that of its operation, which tells wher
     )
   }))
 
-it.effect("no header tells anybody how this program traces itself: no registry, nor whoever it leads to", () =>
+it.effect("no header reveals the spans of this program, to registries or to addresses that they lead to", () =>
   Effect.gen(function*() {
     const realm = "https://auth.test/token"
     const challenge = { status: 401, headers: { "www-authenticate": `Bearer realm="${realm}"` } }

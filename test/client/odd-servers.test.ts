@@ -17,7 +17,7 @@ const manifests = "/v2/team/app/manifests/"
 const uploads = "/v2/team/app/blobs/uploads/"
 const page = { headers: { "content-type": "text/html", "content-length": "5" }, body: "<h1/>" }
 
-describe("a web server that says yes to everything", () => {
+describe("a web server that answers 200 to everything", () => {
   it.effect("has no blob", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ [`HEAD ${blob}`]: page })
@@ -40,7 +40,7 @@ describe("a web server that says yes to everything", () => {
       }
     }))
 
-  it.effect("has no manifest behind a tag, whatever it calls its page", () =>
+  it.effect("has no manifest for a tag, whatever the type of its page", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`HEAD ${manifests}1`]: { headers: { "content-type": "text/plain", "content-length": "30" } },
@@ -59,7 +59,7 @@ describe("a web server that says yes to everything", () => {
       }
     }))
 
-  it.effect("has no manifest behind a tag in a document of another kind", () =>
+  it.effect("has no manifest for a tag in a document of another kind", () =>
     Effect.gen(function*() {
       const answer = { headers: { "content-type": "application/json" }, body: { status: "up" } }
       const { registry } = yield* make({ [`GET ${manifests}1`]: answer })
@@ -69,7 +69,7 @@ describe("a web server that says yes to everything", () => {
       })
     }))
 
-  it.effect("takes no manifest", () =>
+  it.effect("accepts no manifest", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ [`PUT ${manifests}1`]: page })
       const push = registry.pushManifest(name, { mediaType: MediaType.imageIndex, bytes: bytesOf("{}") }, [tag("1")])
@@ -77,7 +77,7 @@ describe("a web server that says yes to everything", () => {
     }))
 })
 
-describe("a registry that tells another digest than it was asked for", () => {
+describe("a registry that reports another digest than the requested one", () => {
   it.effect("does not have the blob", () =>
     Effect.gen(function*() {
       const headers = { "docker-content-digest": other, "content-length": "10" }
@@ -94,7 +94,7 @@ describe("a registry that tells another digest than it was asked for", () => {
 })
 
 describe("a registry", () => {
-  it.effect("that knows no HEAD of manifests is asked by GET", () =>
+  it.effect("that does not support HEAD of manifests is asked by GET", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`HEAD ${manifests}1`]: { status: 405 },
@@ -130,7 +130,7 @@ describe("a registry", () => {
       assert.strictEqual(sent().length, 1)
     }))
 
-  it.effect("that loses a page of referrers has not lost its API", () =>
+  it.effect("that fails for one page of referrers still has the API", () =>
     Effect.gen(function*() {
       const listed = { mediaType: MediaType.imageManifest, digest: other, size: 5 }
       const { registry } = yield* make({
@@ -150,7 +150,7 @@ describe("a registry", () => {
       assert.deepStrictEqual(yield* registry.capabilities, { referrers: true, pages: true })
     }))
 
-  it.effect("that looks whether a list of referrers is complete gets one without what is gone", () =>
+  it.effect("that checks whether a list of referrers is complete gets one without deleted entries", () =>
     Effect.gen(function*() {
       const gone = { mediaType: MediaType.imageManifest, digest: digestOf("gone"), size: 4 }
       const referrer = bytesOf({

@@ -16,7 +16,7 @@ const blob = `/v2/team/app/blobs/${digest}`
 const inChunks = (...chunks: ReadonlyArray<string>) => Stream.fromIterable(chunks.map(bytesOf)).pipe(Stream.rechunk(1))
 
 describe("reading a blob", () => {
-  it.effect("hands on the bytes, and says how many there are", () =>
+  it.effect("returns the bytes and their number", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ [`GET ${blob}`]: { body: content } })
       const { descriptor, stream } = yield* registry.getBlob(name, digest)
@@ -50,7 +50,7 @@ describe("reading a blob", () => {
     }))
 
   it.effect.each([["01234", 5], ["0123456789a", 11]] as const)(
-    "fails when the body is not as long as the registry said: %s",
+    "fails if the body has another length than the registry said: %s",
     ([body, actual]) =>
       Effect.gen(function*() {
         const { registry } = yield* make({ [`GET ${blob}`]: { headers: { "content-length": "10" }, body } })
@@ -60,7 +60,7 @@ describe("reading a blob", () => {
       })
   )
 
-  it.effect("asks by HEAD where GET does not say how long it is", () =>
+  it.effect("asks by HEAD if GET does not say the size", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({
         [`GET ${blob}`]: { headers: { "content-length": null }, body: content },
@@ -74,7 +74,7 @@ describe("reading a blob", () => {
 
   const silent = { headers: { "content-length": null }, body: content }
 
-  it.effect("is as long as the caller says where nothing else does", () =>
+  it.effect("has the size that the caller says if nothing else says it", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ [`GET ${blob}`]: silent, [`HEAD ${blob}`]: silent })
       const { descriptor, stream } = yield* registry.getBlob(name, digest, { size: 10 })
@@ -84,14 +84,14 @@ describe("reading a blob", () => {
       assert.deepStrictEqual(sent(), [`GET ${blob}`, `HEAD ${blob}`])
     }))
 
-  it.effect("fails where the caller says another length than it has", () =>
+  it.effect("fails if the caller says another size", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ [`GET ${blob}`]: silent })
       const { stream } = yield* registry.getBlob(name, digest, { size: 9 })
       assert.strictEqual((yield* reasonOf(Stream.runDrain(stream)))._tag, "SizeMismatch")
     }))
 
-  it.effect("is as long as a range of it says where HEAD does not", () =>
+  it.effect("has the size that a range says if HEAD does not say it", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
         [`GET ${blob}`]: {
@@ -105,7 +105,7 @@ describe("reading a blob", () => {
       assert.strictEqual(requests[1]?.headers["range"], "bytes=0-0")
     }))
 
-  it.effect("is counted where nothing says how long it is", () =>
+  it.effect("counts the bytes if nothing says the size", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ [`GET ${blob}`]: silent, [`HEAD ${blob}`]: silent })
       const { descriptor, stream } = yield* registry.getBlob(name, digest)
@@ -113,7 +113,7 @@ describe("reading a blob", () => {
       assert.deepStrictEqual(yield* Stream.mkUint8Array(stream), content)
     }))
 
-  it.effect("that is empty, and whose length nothing says, has no first byte", () =>
+  it.effect("of an empty blob without a size finds no first byte", () =>
     Effect.gen(function*() {
       const empty = `/v2/team/app/blobs/${digestOf("")}`
       const { registry } = yield* make({
@@ -155,7 +155,7 @@ describe("reading a blob", () => {
       assert.deepStrictEqual(sent(), [`GET ${blob}`, `GET ${elsewhere}`])
     }))
 
-  it.effect("gives up a redirect that leads in a circle", () =>
+  it.effect("aborts a redirect that leads in a circle", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({ [`GET ${blob}`]: { status: 307, headers: { location: blob } } })
       const reason = yield* reasonOf(registry.getBlob(name, digest))
@@ -180,53 +180,53 @@ describe("reading a range of a blob (C13)", () => {
   const partial = (range: string, body: string) =>
     ({ status: 206, headers: { "content-range": `bytes ${range}` }, body }) as const
 
-  it.effect("asks for it, and hands on what comes with 206", () =>
+  it.effect("requests it, and returns the body of 206", () =>
     Effect.gen(function*() {
       const { outcome, requests } = yield* read(partial("3-6/10", "3456"), { offset: 3, length: 4 })
       assert.deepStrictEqual(yield* outcome, ["3456", 10])
       assert.strictEqual(requests[0]?.headers["range"], "bytes=3-6")
     }))
 
-  it.effect("asks for the rest of it without a length", () =>
+  it.effect("requests the rest of the blob without a length", () =>
     Effect.gen(function*() {
       const { outcome, requests } = yield* read(partial("7-9/10", "789"), { offset: 7 })
       assert.deepStrictEqual(yield* outcome, ["789", 10])
       assert.strictEqual(requests[0]?.headers["range"], "bytes=7-")
     }))
 
-  it.effect("takes one that is cut at the end of the blob", () =>
+  it.effect("accepts one that is cut at the end of the blob", () =>
     Effect.gen(function*() {
       const { outcome } = yield* read(partial("7-9/10", "789"), { offset: 7, length: 100 })
       assert.deepStrictEqual(yield* outcome, ["789", 10])
     }))
 
-  it.effect("asks by HEAD for the length of a blob that 206 does not tell", () =>
+  it.effect("asks by HEAD for the size if 206 does not say it", () =>
     Effect.gen(function*() {
       const { outcome } = yield* read(partial("7-9/*", "789"), { offset: 7 })
       assert.deepStrictEqual(yield* outcome, ["789", 10])
     }))
 
-  it.effect("cuts it out of the whole blob that comes with 200", () =>
+  it.effect("cuts it out of the whole blob after 200", () =>
     Effect.gen(function*() {
       const whole = { headers: { "content-length": "10" }, body: inChunks("012", "3456", "789") }
       const { outcome } = yield* read(whole, { offset: 2, length: 3 })
       assert.deepStrictEqual(yield* outcome, ["234", 10])
     }))
 
-  it.effect("is not there beyond the end of the whole blob that comes with 200", () =>
+  it.effect("fails beyond the end of the whole blob after 200", () =>
     Effect.gen(function*() {
       const { outcome } = yield* read({ body: content }, { offset: 10 })
       assert.strictEqual((yield* reasonOf(outcome))._tag, "RangeNotSatisfiable")
     }))
 
-  it.effect("cuts a range that is longer than what was asked for", () =>
+  it.effect("cuts a range that is longer than the requested one", () =>
     Effect.gen(function*() {
       const { outcome } = yield* read(partial("3-9/10", "3456789"), { offset: 3, length: 4 })
       assert.deepStrictEqual(yield* outcome, ["3456", 10])
     }))
 
   it.effect.each(["2-5/10", "0-9/10", "4-7/10", "3-5/10", "3-6/2", "10-3/10", "nonsense"])(
-    "refuses another range than was asked for: %s",
+    "refuses another range than the requested one: %s",
     (range) =>
       Effect.gen(function*() {
         const { outcome } = yield* read(partial(range, "3456"), { offset: 3, length: 4 })
@@ -240,14 +240,14 @@ describe("reading a range of a blob (C13)", () => {
       assert.strictEqual((yield* reasonOf(outcome))._tag, "UnexpectedResponse")
     }))
 
-  it.effect("is not there where the registry says 416", () =>
+  it.effect("fails if the registry answers 416", () =>
     Effect.gen(function*() {
       const { outcome } = yield* read({ status: 416 }, { offset: 12 })
       assert.deepInclude(yield* reasonOf(outcome), { _tag: "RangeNotSatisfiable", status: 416 })
     }))
 
   it.effect.each([{ offset: -1 }, { offset: 3, length: 0 }])(
-    "does not ask for one that cannot be: %j",
+    "does not request an impossible range: %j",
     (range) =>
       Effect.gen(function*() {
         const { outcome, requests } = yield* read({ body: content }, range)
@@ -265,13 +265,13 @@ describe("reading a manifest", () => {
   const descriptor = { mediaType: MediaType.imageIndex, digest: manifestDigest, size: manifest.length }
   const headers = { "content-type": MediaType.imageIndex, "docker-content-digest": manifestDigest }
 
-  it.effect("hands on its bytes, as they are", () =>
+  it.effect("returns its bytes unchanged", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ [`GET ${path}`]: { headers, body: manifest } })
       assert.deepStrictEqual(yield* registry.getManifest(name, tag("latest")), { descriptor, bytes: manifest })
     }))
 
-  it.effect("says which types it understands (C7)", () =>
+  it.effect("sends the types that it understands (C7)", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({ [`GET ${path}`]: { headers }, [`HEAD ${path}`]: { headers } })
       yield* Effect.ignore(registry.getManifest(name, tag("latest")))
@@ -292,7 +292,7 @@ describe("reading a manifest", () => {
       assert.deepStrictEqual(yield* registry.resolveManifest(name, tag("latest")), descriptor)
     }))
 
-  it.effect("warns where its digest is another than the registry says of a tag: the bytes decide (C10)", () =>
+  it.effect("warns if the registry says another digest for a tag, and uses that of the bytes (C10)", () =>
     Effect.gen(function*() {
       const told = digestOf("another")
       const { registry } = yield* make({
@@ -309,7 +309,7 @@ describe("reading a manifest", () => {
       assert.deepStrictEqual(warnings, [`team/app:latest has the digest ${manifestDigest}, the answer says ${told}`])
     }))
 
-  it.effect("fails where a signed manifest of Docker's schema 1 has another digest than the registry says (C10)", () =>
+  it.effect("fails if a signed manifest of Docker's schema 1 has another digest than the registry says (C10)", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`GET ${path}`]: {
@@ -323,14 +323,14 @@ describe("reading a manifest", () => {
       assert.strictEqual((yield* reasonOf(registry.getManifest(name, tag("latest"))))._tag, "DigestMismatch")
     }))
 
-  it.effect("fails where its digest is another than was asked for, whatever the registry says (C11)", () =>
+  it.effect("fails if its digest is not the requested one, whatever the registry says (C11)", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ [`GET ${byDigest}`]: { headers, body: "{}" } })
       const reason = yield* reasonOf(registry.getManifest(name, manifestDigest))
       assert.deepInclude(reason, { _tag: "DigestMismatch", expected: manifestDigest, actual: digestOf("{}") })
     }))
 
-  it.effect("takes a digest of another algorithm for a tag's (C10)", () =>
+  it.effect("accepts a digest of another algorithm for a tag (C10)", () =>
     Effect.gen(function*() {
       const sha512 = digestOf(manifest, "sha512")
       const { registry } = yield* make({
@@ -351,7 +351,7 @@ describe("reading a manifest", () => {
       assert.deepStrictEqual((yield* read(manifest.length)).descriptor, descriptor)
     }))
 
-  it.effect("needs no GET where HEAD tells digest and length", () =>
+  it.effect("needs no GET if HEAD says digest and size", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ [`HEAD ${path}`]: { headers, body: manifest } })
       assert.deepStrictEqual(yield* registry.resolveManifest(name, tag("latest")), descriptor)
@@ -359,7 +359,7 @@ describe("reading a manifest", () => {
     }))
 
   it.effect.each(["docker-content-digest", "content-length"])(
-    "needs GET where HEAD does not tell %s (C12)",
+    "needs GET if HEAD does not say %s (C12)",
     (missing) =>
       Effect.gen(function*() {
         const { registry, sent } = yield* make({
@@ -375,7 +375,7 @@ describe("reading a manifest", () => {
 describe("reading a manifest", () => {
   const image = "application/vnd.oci.image.manifest.v1+json"
 
-  it.effect("fails where it says another type of itself than it comes as (C9)", () =>
+  it.effect("fails if its mediaType field contradicts its Content-Type (C9)", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         "GET /v2/team/app/manifests/1": {
@@ -387,7 +387,7 @@ describe("reading a manifest", () => {
     }))
 
   it.effect.each([null, "text/plain; charset=utf-8", "application/octet-stream", "application/json", "text/html"])(
-    "takes the type that it says of itself, or shows, where it comes as %s",
+    "uses the type that the document says or shows if its Content-Type is %s",
     (type) =>
       Effect.gen(function*() {
         const answerOf = (body: object) => ({ headers: { "content-type": type }, body })
@@ -401,7 +401,7 @@ describe("reading a manifest", () => {
       })
   )
 
-  it.effect("may be of any type where it is asked for by its digest", () =>
+  it.effect("accepts any type if it is read by digest", () =>
     Effect.gen(function*() {
       const body = bytesOf("any content")
       const { registry } = yield* make({
@@ -411,7 +411,7 @@ describe("reading a manifest", () => {
     }))
 
   it.effect.each([{ mediaType: image }, { schemaVersion: 2 }, "no JSON"])(
-    "takes the type that it comes as where it does not contradict: %j (C9)",
+    "uses its Content-Type if the document does not contradict: %j (C9)",
     (body) =>
       Effect.gen(function*() {
         const { registry } = yield* make({

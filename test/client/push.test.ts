@@ -48,7 +48,7 @@ describe("pushing a small blob", () => {
       assert.deepInclude(yield* registry.capabilities, { singlePost: true })
     }))
 
-  it.effect("goes on by PUT in the session that answers the POST, and does not try that again (C16)", () =>
+  it.effect("continues by PUT in the session that the POST opens, and does not try POST again (C16)", () =>
     Effect.gen(function*() {
       const { registry, requests, sent } = yield* make(takesSessions)
       yield* registry.pushBlob(name, small, BlobSource.fromBytes(small.bytes))
@@ -58,7 +58,7 @@ describe("pushing a small blob", () => {
       assert.deepInclude(yield* registry.capabilities, { singlePost: false })
     }))
 
-  it.effect("opens a source that can be read once only once, also when the POST is not taken", () =>
+  it.effect("opens a source that can be read only once only once, even if the POST is declined", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make(takesSessions)
       let count = 0
@@ -71,7 +71,7 @@ describe("pushing a small blob", () => {
       assert.deepStrictEqual(requests[1]?.body, small.bytes)
     }))
 
-  it.effect("takes an empty blob", () =>
+  it.effect("accepts an empty blob", () =>
     Effect.gen(function*() {
       const { registry, requests, sent } = yield* make(takesSessions)
       yield* registry.pushBlob(name, empty, BlobSource.fromBytes(empty.bytes))
@@ -88,7 +88,7 @@ describe("pushing a small blob", () => {
       assert.deepStrictEqual(sent(), [])
     }))
 
-  it.effect("fails when the source has another length, were it endless", () =>
+  it.effect("fails if the source has another length, even if it is endless", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({})
       const push = (stream: Stream.Stream<Uint8Array>) =>
@@ -122,7 +122,7 @@ describe("pushing a large blob", () => {
       })
     }))
 
-  it.effect("takes a source's word for nothing: another length than the descriptor's is refused", () =>
+  it.effect("refuses a source with another length than the descriptor", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({})
       const reason = yield* reasonOf(registry.pushBlob(name, large, BlobSource.fromBytes(small.bytes)))
@@ -178,7 +178,7 @@ describe("pushing a large blob", () => {
       assert.notInclude(sent(), cancel)
     }))
 
-  it.effect("fails with what the registry says, and cancels the session", () =>
+  it.effect("fails with the error of the registry, and cancels the session", () =>
     Effect.gen(function*() {
       const refusal = { status: 400, body: { errors: [{ code: "DIGEST_INVALID" }] } }
       const { registry, sent } = yield* make({ ...takesSessions, [`PUT ${uploads}one`]: refusal })
@@ -200,7 +200,7 @@ describe("pushing a large blob", () => {
       assert.deepStrictEqual(sent(), [post, putOf(large), cancel])
     }))
 
-  it.effect("cancels a session whose Location comes after the interruption", () =>
+  it.effect("cancels a session whose Location arrives after the interruption", () =>
     Effect.gen(function*() {
       const reached = yield* Deferred.make<void>()
       const answer = yield* Deferred.make<void>()

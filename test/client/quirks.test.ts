@@ -1,5 +1,5 @@
 /**
- * What registries in use do that the specification does not say, one test each.
+ * Behaviour of registries in use that is not in the specification, one test each.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Stream } from "effect"
@@ -37,7 +37,7 @@ const mount = (registry: Registry, from?: string) =>
     ({ _tag }) => _tag
   ))
 
-/** A session that counts what it is sent and says whatever it likes about it. */
+/** A session that counts the bytes that it receives, and reports any range. */
 const counting = (answer: (held: number) => Answer): { readonly script: Script; readonly held: () => number } => {
   let held = 0
   const take = ({ receive }: Seen) =>
@@ -60,7 +60,7 @@ const counting = (answer: (held: number) => Answer): { readonly script: Script; 
 }
 
 describe("Docker Hub", () => {
-  it.effect("does not tell the digest of a blob", () =>
+  it.effect("does not say the digest of a blob", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`HEAD /v2/team/app/blobs/${digest}`]: { headers: { "content-length": "10" } }
@@ -68,7 +68,7 @@ describe("Docker Hub", () => {
       assert.strictEqual((yield* registry.resolveBlob(name, digest)).digest, digest)
     }))
 
-  it.effect("answers 400 to a mount from a repository that is not there: a session is opened", () =>
+  it.effect("answers 400 to a mount from an absent repository: a session is opened", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`POST ${uploads}?mount=${encodeURIComponent(digest)}&from=foreign%2Fapp`]: { status: 400 },
@@ -87,14 +87,14 @@ describe("Docker Hub", () => {
 })
 
 describe("ECR", () => {
-  it.effect("takes no pages of more than 1000", () =>
+  it.effect("accepts no pages of more than 1000", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({ "GET /v2/team/app/tags/list": { body: { tags: [] } } })
       yield* Stream.runDrain(registry.tags(name))
       assert.include(requests[0]?.url, "n=1000")
     }))
 
-  it.effect("does not tell the digest behind a tag: it is that of the bytes", () =>
+  it.effect("does not say the digest of a tag: that of the bytes is used", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         "GET /v2/team/app/manifests/1": { headers: { "content-type": manifest.mediaType }, body: manifest.bytes }
@@ -102,7 +102,7 @@ describe("ECR", () => {
       assert.strictEqual((yield* registry.getManifest(name, tag("1"))).descriptor.digest, manifestDigest)
     }))
 
-  it.effect("answers 201 to a chunk, and tells a range that never moves", () =>
+  it.effect("answers 201 to a chunk, with a range that never moves", () =>
     Effect.gen(function*() {
       const { held, script } = counting(() => ({ status: 201, headers: { location: session, range: "0-9" } }))
       const { registry } = yield* make(script, { capabilities: { maximumChunk: 40_000 } })
@@ -135,7 +135,7 @@ describe("GitHub's and Google's registries", () => {
       })
   )
 
-  it.effect("say in fractions how long they want to be left alone", () =>
+  it.effect("ask for pauses in fractions of seconds", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
         "GET /v2/": [{ status: 429, headers: { "retry-after": "880.927µs" } }, {}]
@@ -144,7 +144,7 @@ describe("GitHub's and Google's registries", () => {
       assert.lengthOf(requests, 2)
     }))
 
-  it.effect("lead from the list of referrers to a page that is none: the tag has it", () =>
+  it.effect("redirect the list of referrers to a web page: the tag is used", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`GET /v2/team/app/referrers/${digest}`]: { status: 303, headers: { location: "/elsewhere" } },
@@ -154,7 +154,7 @@ describe("GitHub's and Google's registries", () => {
       assert.deepStrictEqual(yield* Stream.runCollect(registry.referrers(name, digest)), [])
     }))
 
-  it.effect("know no pages, and send all tags with those that were asked for", () =>
+  it.effect("do not support pages, and send all tags", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({ "GET /v2/team/app/tags/list": { body: { tags: ["1", "2", "3"] } } })
       assert.deepStrictEqual(yield* Stream.runCollect(registry.tags(name, { after: "2" })), [tag("3")])
@@ -162,7 +162,7 @@ describe("GitHub's and Google's registries", () => {
 })
 
 describe("Quay", () => {
-  it.effect("refuses a mount from anywhere, and is asked for none again", () =>
+  it.effect("refuses a mount without a source, and gets no other such request", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({
         [`POST ${uploads}?mount=${encodeURIComponent(digest)}`]: { status: 400 },
@@ -176,7 +176,7 @@ describe("Quay", () => {
 })
 
 describe("Azure's registry", () => {
-  it.effect("takes 20 MB in a request: more goes in pieces", () =>
+  it.effect("accepts 20 MB in a request: larger blobs are sent in pieces", () =>
     Effect.gen(function*() {
       const host = "team.azurecr.io"
       const size = 50_000_000
@@ -219,7 +219,7 @@ describe("Azure's registry", () => {
 })
 
 describe("Artifactory", () => {
-  it.effect("forgets in links under which name a repository was asked for", () =>
+  it.effect("names another repository in links", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         "GET /v2/team/app/tags/list?n=1000": {
@@ -233,7 +233,7 @@ describe("Artifactory", () => {
 })
 
 describe("Harbor and Red Hat's registry", () => {
-  it.effect("call unknown what they do not have: the status says that it is not there", () =>
+  it.effect("say UNKNOWN for absent content: the status is used", () =>
     Effect.gen(function*() {
       const answer = { status: 404, body: { errors: [{ code: "UNKNOWN", message: "Not Found" }] } }
       const { registry } = yield* make({
@@ -271,7 +271,7 @@ describe("Nexus, keppel and others", () => {
 })
 
 describe("CNCF distribution 2.8", () => {
-  it.effect("refuses every offset of a session that broke: the blob begins again, once", () =>
+  it.effect("refuses every offset of a session that broke: the blob is sent again, once", () =>
     Effect.gen(function*() {
       const broken = { status: 400, body: { errors: [{ code: "BLOB_UPLOAD_INVALID" }] } }
       const two = "/v2/team/app/blobs/uploads/two"
@@ -292,7 +292,7 @@ describe("CNCF distribution 2.8", () => {
 })
 
 describe("any registry", () => {
-  it.effect("may want chunks of an absurd length: they are streamed, whatever it says", () =>
+  it.effect("may require chunks of an absurd length: they are streamed", () =>
     Effect.gen(function*() {
       const { held, script } = counting(() => ({ status: 202, headers: { location: session } }))
       const { registry } = yield* make({
@@ -304,7 +304,7 @@ describe("any registry", () => {
       assert.deepInclude(yield* registry.capabilities, { minimumChunk: 999_999_999_999_999, chunks: true })
     }))
 
-  it.effect("may not know chunks at all: the blob goes whole from then on", () =>
+  it.effect("may not support chunks: blobs are sent whole from then on", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
         [`POST ${uploads}`]: opened,
@@ -322,7 +322,7 @@ describe("any registry", () => {
     }))
 
   it.effect.each([400, 404])(
-    "may answer the first chunk with %i: the blob goes whole in a new session",
+    "may answer the first chunk with %i: the blob is sent whole in a new session",
     (status) =>
       Effect.gen(function*() {
         const { registry, requests } = yield* make({
@@ -337,7 +337,7 @@ describe("any registry", () => {
       })
   )
 
-  it.effect("may refuse a chunk that is not the first: that is no refusal of chunks", () =>
+  it.effect("may refuse a later chunk, which is not a refusal of chunks", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
         [`POST ${uploads}`]: opened,
@@ -355,7 +355,7 @@ describe("any registry", () => {
 
   const MiB = 1024 * 1024
 
-  /** A session that takes no more than so much in a request. */
+  /** A session with a maximum size of requests. */
   const limited = (limit: number): Script => {
     let held = 0
     return {
@@ -383,7 +383,7 @@ describe("any registry", () => {
   }
 
   it.effect.each([40, 10])(
-    "may find a request too large: the blob goes in halves of it, and the next as well (%i MiB)",
+    "may find a request too large: this blob and the next are sent in halves of it (%i MiB)",
     (size) =>
       Effect.gen(function*() {
         const { registry, requests } = yield* make(limited(3 * MiB))
@@ -396,7 +396,7 @@ describe("any registry", () => {
       })
   )
 
-  it.effect("may find even a MiB too large: that is an error", () =>
+  it.effect("may find even a MiB too large, which is an error", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make(limited(MiB - 1))
       assert.strictEqual((yield* reasonOf(pushMiB(registry, 4)))._tag, "ContentTooLarge")
@@ -404,7 +404,7 @@ describe("any registry", () => {
       assert.deepStrictEqual(sizes, [4, 2, 1])
     }))
 
-  it.effect("does what the program says that it does", () =>
+  it.effect("has the capabilities that the program sets", () =>
     Effect.gen(function*() {
       const { registry } = yield* make(
         { [`POST ${uploads}`]: opened, [`PUT ${session}`]: { status: 201 } },
@@ -415,7 +415,7 @@ describe("any registry", () => {
     }))
 
   it.effect.each([["1.5", 1500], ["1m30s", 90_000], ["2h", 7_200_000], ["250ms", 250], ["soon", undefined]] as const)(
-    "may ask for a pause in an odd way: %s",
+    "may ask for a pause in another notation: %s",
     ([header, millis]) =>
       Effect.gen(function*() {
         const { registry } = yield* make({ "GET /v2/": { status: 429, headers: { "retry-after": header } } })

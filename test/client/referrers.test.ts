@@ -3,7 +3,7 @@ import { Effect, Stream } from "effect"
 import * as Digest from "effect-oci/Digest"
 import * as MediaType from "effect-oci/MediaType"
 import * as Registry from "effect-oci/Registry"
-import { tagOf } from "../../src/client/Referrers.ts"
+import { tagOf } from "../../src/client/ReferrersTag.ts"
 import { longestStretch } from "../utils/EventLoop.ts"
 import { bytesOf, repository } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
@@ -63,7 +63,7 @@ describe("listing referrers", () => {
       assert.isTrue(referrers)
     }))
 
-  it.effect("asks for one type", () =>
+  it.effect("requests one type", () =>
     Effect.gen(function*() {
       const { found, sent } = yield* list({
         [api]: { ...index(one), headers: { "oci-filters-applied": "artifactType" } }
@@ -72,12 +72,12 @@ describe("listing referrers", () => {
       assert.deepStrictEqual(sent, [`${api}?artifactType=application%2Fvnd.example.sbom`])
     }))
 
-  it.effect("leaves out other types where the registry does not (C40)", () =>
+  it.effect("omits other types if the registry does not (C40)", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual((yield* list({ [api]: index(one, two) }, two.artifactType)).found, [two.digest])
     }))
 
-  it.effect("looks behind the tag where the registry does not list them (C39)", () =>
+  it.effect("reads the tag if the registry does not list them (C39)", () =>
     Effect.gen(function*() {
       const { found, referrers, sent } = yield* list({ [api]: missing, [`GET ${fallback}`]: index(one, two) })
       assert.deepStrictEqual(found, [one.digest, two.digest])
@@ -85,7 +85,7 @@ describe("listing referrers", () => {
       assert.isFalse(referrers)
     }))
 
-  it.effect("does not ask a registry again that does not list them", () =>
+  it.effect("does not ask again at a registry that does not list them", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ [api]: missing, [`GET ${fallback}`]: index(one, two) })
       yield* Stream.runDrain(registry.referrers(name, subject.digest))
@@ -110,7 +110,7 @@ describe("listing referrers", () => {
       assert.deepStrictEqual((yield* list({ [api]: missing, [`GET ${fallback}`]: answer })).found, [])
     }))
 
-  it.effect("learns nothing from a repository that is not there", () =>
+  it.effect("learns nothing from an absent repository", () =>
     Effect.gen(function*() {
       const body = { errors: [{ code: "NAME_UNKNOWN", message: "no such repository" }] }
       const { found, referrers } = yield* list({ [api]: { status: 404, body }, [`GET ${fallback}`]: missing })
@@ -121,7 +121,7 @@ describe("listing referrers", () => {
   it.effect.each(
     [[401, "Unauthorized"], [403, "Denied"], [429, "TooManyRequests"], [500, "UnexpectedResponse"]] as const
   )(
-    "fails where the registry says %i, which is no absence (C39)",
+    "fails if the registry answers %i, which is not an absence (C39)",
     ([status, expected]) =>
       Effect.gen(function*() {
         assert.strictEqual((yield* reasonOf(list({ [api]: { status } })))._tag, expected)
@@ -154,7 +154,7 @@ describe("listing referrers", () => {
       assert.deepInclude(yield* registry.capabilities, { referrers: false })
     }))
 
-  it.effect("looks behind the tag after a redirect to a web page", () =>
+  it.effect("reads the tag after a redirect to a web page", () =>
     Effect.gen(function*() {
       const { found, referrers } = yield* list({
         [api]: { status: 302, headers: { location: "https://www.test/login" } },
@@ -165,7 +165,7 @@ describe("listing referrers", () => {
       assert.isFalse(referrers)
     }))
 
-  it.effect("looks behind the tag of one digest that the registry finds invalid, and asks it for others", () =>
+  it.effect("reads the tag for a digest that the registry finds invalid, and asks the registry for others", () =>
     Effect.gen(function*() {
       const body = { errors: [{ code: "DIGEST_INVALID" }] }
       const { found, referrers } = yield* list({ [api]: { status: 400, body }, [`GET ${fallback}`]: index(one) })
@@ -173,7 +173,7 @@ describe("listing referrers", () => {
       assert.isUndefined(referrers)
     }))
 
-  it.effect("takes an index without manifests for an empty one", () =>
+  it.effect("accepts an index without manifests as an empty one", () =>
     Effect.gen(function*() {
       const { found, referrers } = yield* list({ [api]: { body: { schemaVersion: 2 } } })
       assert.deepStrictEqual(found, [])
@@ -181,7 +181,7 @@ describe("listing referrers", () => {
     }))
 
   it.effect.each([["the API", index], ["the tag", index]] as const)(
-    "skips an entry that is none, and lists one once that comes twice: from %s",
+    "skips invalid entries, and lists repeated entries once: from %s",
     ([from, indexOf]) =>
       Effect.gen(function*() {
         const warnings: Array<string> = []
@@ -200,7 +200,7 @@ describe("listing referrers", () => {
       })
   )
 
-  it.live("lets the event loop run, however long the list is", () =>
+  it.live("does not block the event loop, however long the list is", () =>
     Effect.gen(function*() {
       const count = isLong ? 100_000 : 20_000
       const body = JSON.stringify({
@@ -235,19 +235,19 @@ describe("pushing a referrer", () => {
   const indexed = (body: Uint8Array | undefined): Record<string, unknown> & { manifests: ReadonlyArray<unknown> } =>
     JSON.parse(new TextDecoder().decode(body))
 
-  it.effect("is all there is to do where the registry lists it (C30)", () =>
+  it.effect("needs no other request if the registry lists it (C30)", () =>
     Effect.gen(function*() {
       const headers = { "oci-subject": subject.digest }
       const { registry, sent } = yield* make({ [put(sbom.digest)]: { status: 201, headers }, [api]: index(listed) })
       yield* registry.pushManifest(name, sbom)
       yield* registry.pushManifest(name, sbom)
-      // that it does is looked up once
+      // one request finds out that it does
       assert.deepStrictEqual(sent(), [put(sbom.digest), api, put(sbom.digest)])
       assert.deepInclude(yield* registry.capabilities, { referrers: true })
     }))
 
   it.effect.each([["no API", missing], ["nonsense", { body: "<html>" }]] as const)(
-    "is not left to a registry that says it lists it and has %s (ECR)",
+    "updates the tag if the registry claims to list it and has %s (ECR)",
     ([, answer]) =>
       Effect.gen(function*() {
         const { registry } = yield* make({
@@ -262,7 +262,7 @@ describe("pushing a referrer", () => {
   )
 
   it.effect.each([400, 405, 406, 501])(
-    "is not left to a registry that says it lists it and answers %i when it is asked",
+    "updates the tag if the registry claims to list it and answers %i to the list",
     (status) =>
       Effect.gen(function*() {
         const { registry } = yield* make({
@@ -277,7 +277,7 @@ describe("pushing a referrer", () => {
   )
 
   it.effect.each([401, 403, 429, 500])(
-    "is left to a registry that says it lists it and answers %i when it is asked",
+    "relies on a registry that claims to list it and answers %i to the list",
     (status) =>
       Effect.gen(function*() {
         const { registry, sent } = yield* make({
@@ -289,7 +289,7 @@ describe("pushing a referrer", () => {
       })
   )
 
-  it.effect("keeps entries of the index behind the tag that are none", () =>
+  it.effect("keeps invalid entries of the index of the tag", () =>
     Effect.gen(function*() {
       const odd = { digest: "nonsense", size: -1 }
       const { registry, requests } = yield* make({ [put(sbom.digest)]: created, ...keeping(fallback, index(odd, one)) })
@@ -297,7 +297,7 @@ describe("pushing a referrer", () => {
       assert.deepStrictEqual(indexed(requests[2]?.body).manifests, [odd, one, listed])
     }))
 
-  it.effect("begins the index behind the tag where there is none (C31, C33, C35, C36)", () =>
+  it.effect("creates the index of the tag if it is absent (C31, C33, C35, C36)", () =>
     Effect.gen(function*() {
       const { registry, requests, sent } = yield* make({
         [put(sbom.digest)]: created,
@@ -332,7 +332,7 @@ describe("pushing a referrer", () => {
       else assert.deepInclude(entry, { artifactType: expected })
     }))
 
-  it.effect("keeps what the index lists, and all that it says of itself (C36)", () =>
+  it.effect("keeps the entries and all fields of the index (C36)", () =>
     Effect.gen(function*() {
       const content = { schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [one], "org.example": { a: [1] } }
       const { registry, requests } = yield* make({
@@ -350,7 +350,7 @@ describe("pushing a referrer", () => {
       assert.deepStrictEqual(sent(), [put(sbom.digest), `GET ${fallback}`])
     }))
 
-  it.effect("fails where something else is behind the tag (C32)", () =>
+  it.effect("fails if the tag points at something else (C32)", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({
         [put(sbom.digest)]: created,
@@ -360,7 +360,7 @@ describe("pushing a referrer", () => {
       assert.deepStrictEqual(sent(), [put(sbom.digest), `GET ${fallback}`])
     }))
 
-  it.effect("loses none of two that are pushed at once (C37)", () =>
+  it.effect("loses none of two concurrent pushes (C37)", () =>
     Effect.gen(function*() {
       const other = manifest({ config, layers: [config] })
       const { registry } = yield* make({
@@ -376,7 +376,7 @@ describe("pushing a referrer", () => {
       assert.sameMembers(found.map(({ digest }) => digest), [one.digest, sbom.digest, other.digest])
     }))
 
-  it.effect("loses none of two that two clients push at once, where the registry heeds conditions (C37)", () =>
+  it.effect("loses none of two concurrent pushes of two clients if the registry supports conditions (C37)", () =>
     Effect.gen(function*() {
       const other = manifest({ config, layers: [config] })
       const script = {
@@ -400,7 +400,7 @@ describe("pushing a referrer", () => {
       assert.isAbove(puts.length, 2)
     }))
 
-  it.effect("is repeated where another client has written the list as if it were alone (C37)", () =>
+  it.effect("is repeated if another client has overwritten the list (C37)", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make({
         [put(sbom.digest)]: created,
@@ -416,7 +416,7 @@ describe("pushing a referrer", () => {
       )
     }))
 
-  it.effect("fails where the list does not stay as it is written", () =>
+  it.effect("fails if the list does not stay as it is written", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [put(sbom.digest)]: created,
@@ -433,7 +433,7 @@ describe("pushing a referrer", () => {
   const byDigest = `/v2/team/app/manifests/${sbom.digest}`
   const content = { headers: { "content-type": sbom.mediaType }, body: sbom.bytes }
 
-  it.effect("is undone by deleting it: the index behind the tag does not list it any more (C42)", () =>
+  it.effect("is undone by its deletion: the index of the tag no longer lists it (C42)", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         ...keeping(fallback, index(one, listed)),
@@ -445,7 +445,7 @@ describe("pushing a referrer", () => {
       assert.deepStrictEqual(yield* Stream.runCollect(registry.referrers(name, subject.digest)), [one])
     }))
 
-  it.effect("leaves the tag alone when it is deleted where the registry lists referrers (C42)", () =>
+  it.effect("leaves the tag unchanged when it is deleted if the registry lists referrers (C42)", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({
         [api]: index(listed),

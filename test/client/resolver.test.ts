@@ -1,6 +1,6 @@
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { assert, describe } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Config, ConfigProvider, Effect, Layer, Schema } from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as HttpResolver from "effect-oci/HttpResolver"
 import * as MediaType from "effect-oci/MediaType"
@@ -9,12 +9,12 @@ import * as NodeNamespace from "effect-oci/NodeNamespace"
 import * as Reference from "effect-oci/Reference"
 import { Registry } from "effect-oci/Registry"
 import * as Resolver from "effect-oci/Resolver"
-import { HttpClient, HttpClientRequest } from "effect/http"
+import { HttpClient, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { bytesOf } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
 import { client, digestOf, listen } from "../utils/ScriptedServer.ts"
 
-/** The URL under which the registry of a host is spoken to. */
+/** The URL of a request to the registry of a host. */
 const pinged = Effect.fnUntraced(function*(host: string, options?: HttpResolver.Options) {
   let asked = ""
   const transformClient = HttpClient.mapRequest((request: HttpClientRequest.HttpClientRequest) => {
@@ -38,7 +38,7 @@ describe("a host", () => {
     "localhost.example.com",
     "[::2]:5000"
   ])(
-    "is spoken to in HTTPS: %s",
+    "is addressed in HTTPS: %s",
     (host) =>
       Effect.gen(function*() {
         assert.strictEqual(yield* pinged(host), `https://${host}/v2/`)
@@ -54,7 +54,7 @@ describe("a host", () => {
     "[::1]",
     "[::1]:5000"
   ])(
-    "that is this machine is spoken to in plain HTTP: %s",
+    "that is this machine is addressed in plain HTTP: %s",
     (host) =>
       Effect.gen(function*() {
         assert.strictEqual(yield* pinged(host), `http://${host}/v2/`)
@@ -62,14 +62,14 @@ describe("a host", () => {
       })
   )
 
-  it.effect("is spoken to in plain HTTP where the program says so, by name and port", () =>
+  it.effect("is addressed in plain HTTP if the program says so, by name and port", () =>
     Effect.gen(function*() {
       const options = { plainHttp: ["registry.lan:5000"] }
       assert.strictEqual(yield* pinged("registry.lan:5000", options), "http://registry.lan:5000/v2/")
       assert.strictEqual(yield* pinged("registry.lan", options), "https://registry.lan/v2/")
     }))
 
-  it.effect("that is this machine is spoken to in HTTPS where the program says so, by name and port", () =>
+  it.effect("that is this machine is addressed in HTTPS if the program says so, by name and port", () =>
     Effect.gen(function*() {
       const options = { tls: ["LOCALHOST:5000"] }
       assert.strictEqual(yield* pinged("localhost:5000", options), "https://localhost:5000/v2/")
@@ -86,14 +86,14 @@ describe("a host", () => {
         const error = yield* Effect.flip(pinged(name, options))
         assert.strictEqual(
           error.message,
-          `no registry could be had for the host ${host}: ${host} is named for plain HTTP (plainHttp) and for HTTPS (tls)`
+          `the registry of the host ${host} could not be created: ${host} is named for plain HTTP (plainHttp) and for HTTPS (tls)`
         )
       }
       assert.strictEqual(yield* pinged("localhost:5001", options), "http://localhost:5001/v2/")
     }))
 
   it.effect.each(["docker.io", "index.docker.io"])(
-    "of Docker Hub is where its registry answers: %s",
+    "of Docker Hub is the one at which its registry answers: %s",
     (host) =>
       Effect.gen(function*() {
         assert.strictEqual(yield* pinged(host), "https://registry-1.docker.io/v2/")
@@ -104,7 +104,7 @@ describe("a host", () => {
 describe("HttpResolver", () => {
   const layer = HttpResolver.layer().pipe(Layer.provide(Layer.succeed(HttpClient.HttpClient, client({}).http)))
 
-  it.effect("gives the same host the same registry, also when asked at once", () =>
+  it.effect("returns the same registry for the same host, also to concurrent callers", () =>
     Effect.gen(function*() {
       const resolver = yield* Resolver.Resolver
       const host = Reference.Host.make("ghcr.io")
@@ -117,7 +117,7 @@ describe("HttpResolver", () => {
     }).pipe(Effect.provide(layer)))
 })
 
-it.effect("a host can do what the program says, the others what is known of them", () =>
+it.effect("a host has the capabilities that the program sets, others those that are known", () =>
   Effect.gen(function*() {
     const resolver = yield* HttpResolver.make({
       capabilities: { "Registry.Example.com:5000": { maximumChunk: 5_000_000 }, "ghcr.io": { chunks: true } }
@@ -147,7 +147,7 @@ describe("HttpRegistry", () => {
     "user@registry.test",
     "registry.test:port"
   ])(
-    "is not made of what is no host: %s",
+    "is not created for an invalid host: %s",
     (host) =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(HttpRegistry.make({ host }))
@@ -157,7 +157,7 @@ describe("HttpRegistry", () => {
 })
 
 describe("NodeNamespace", () => {
-  it.live("reads from this machine without more ado", () =>
+  it.live("reads from this machine without options", () =>
     Effect.gen(function*() {
       const bytes = bytesOf({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [] })
       const host = yield* listen((request, response) => {
@@ -195,8 +195,42 @@ describe("NodeNamespace", () => {
     }))
 })
 
+describe("the layer from the configuration", () => {
+  const pinged = (host: string) => {
+    const asked: Array<string> = []
+    const http = HttpClient.make((request, url) =>
+      Effect.sync(() => {
+        asked.push(url.href)
+        return HttpClientResponse.fromWeb(request, new Response())
+      })
+    )
+    const layer = HttpResolver.layerConfig({ plainHttp: Config.Array(Schema.String, "PLAIN_HTTP") })
+    return Effect.gen(function*() {
+      const resolver = yield* Resolver.Resolver
+      const registry = yield* resolver.resolve(Reference.Host.make(host))
+      yield* registry.ping
+      return asked
+    }).pipe(Effect.provide(layer), Effect.provideService(HttpClient.HttpClient, http))
+  }
+  const provider = (env: Readonly<Record<string, string>>) =>
+    Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
+
+  it.effect("resolves as its variables say", () =>
+    Effect.gen(function*() {
+      const variables = provider({ PLAIN_HTTP: "a.test,b.test" })
+      assert.deepStrictEqual(yield* variables(pinged("b.test")), ["http://b.test/v2/"])
+      assert.deepStrictEqual(yield* variables(pinged("c.test")), ["https://c.test/v2/"])
+    }))
+
+  it.effect("fails if a variable is missing", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(pinged("a.test").pipe(provider({})))
+      assert.strictEqual(error._tag, "ConfigError")
+    }))
+})
+
 describe("a client over fetch", () => {
-  it.live("reads, also answers without a body", () =>
+  it.live("reads, including responses without a body", () =>
     Effect.gen(function*() {
       const bytes = bytesOf("0123456789")
       const host = yield* listen((request, response) => {

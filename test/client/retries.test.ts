@@ -24,7 +24,7 @@ const broken = (bytes: Uint8Array) =>
 
 describe("a request that failed", () => {
   it.effect.each([408, 429, 499, 500, 502, 503, 504, 522])(
-    "with status %s is sent again, also where no pause is asked for (C5)",
+    "with status %s is sent again, even if no pause is asked for (C5)",
     (status) =>
       Effect.gen(function*() {
         const { registry, sent } = yield* make({ "GET /v2/": [{ status }, { status }, {}] })
@@ -44,7 +44,7 @@ describe("a request that failed", () => {
       assert.strictEqual(calls, 3)
     }))
 
-  it.effect("is sent four more times, and then its error is told", () =>
+  it.effect("is sent four more times, and then fails", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ "GET /v2/": { status: 503 } })
       const reason = yield* whileTimeFlies(reasonOf(registry.ping))
@@ -59,7 +59,7 @@ describe("a request that failed", () => {
       assert.strictEqual(sent().length, 1)
     }))
 
-  it.effect("is sent again as a program says", () =>
+  it.effect("is sent again as the program sets", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ "GET /v2/": { status: 503 } })
       yield* Effect.flip(registry.ping).pipe(
@@ -70,7 +70,7 @@ describe("a request that failed", () => {
 })
 
 describe("a registry that asks for a pause", () => {
-  it.effect("gets it, from every request to it, and the observer is told", () =>
+  it.effect("gets it from every request, and the observer is notified", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({
         "GET /v2/": [{ status: 429, headers: { "retry-after": "30" } }, {}],
@@ -90,7 +90,7 @@ describe("a registry that asks for a pause", () => {
       assert.deepStrictEqual(events, ["Requested", "Retried", "Paused", "Requested"])
     }))
 
-  it.effect("gets it also from who was about to send a request, and waited for a permit", () =>
+  it.effect("gets it also from requests that waited for a permit", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* Effect.provide(
         make({
@@ -109,7 +109,7 @@ describe("a registry that asks for a pause", () => {
       assert.lengthOf(sent(), 3)
     }))
 
-  it.effect("gets all of it when it asks for more while it lasts", () =>
+  it.effect("gets all of it if it asks for more during the pause", () =>
     Effect.gen(function*() {
       const asked = yield* Deferred.make<void>()
       const refusal = (seconds: number) => ({ status: 429, headers: { "retry-after": `${seconds}` } })
@@ -155,7 +155,7 @@ describe("an interruption", () => {
     yield* Fiber.interrupt(fiber)
   })
 
-  it.effect("does not wait until a session is tried to be opened again", () => interrupted({ status: 503 }))
+  it.effect("does not wait for the next attempt to open a session", () => interrupted({ status: 503 }))
 
   it.effect("does not wait for the end of a pause", () =>
     interrupted({ status: 429, headers: { "retry-after": "60" } }))
@@ -180,7 +180,7 @@ describe("a download that breaks off", () => {
   const read = (registry: Registry.Registry) =>
     Effect.flatMap(registry.getBlob(name, digest), ({ stream }) => Stream.mkUint8Array(stream))
 
-  it.effect("goes on where it was, and is verified as a whole", () =>
+  it.effect("resumes, and is verified as a whole", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make(script(part(10_000, 30_000), part(30_000, 100_000)))
       assert.deepStrictEqual(yield* whileTimeFlies(read(registry)), big)
@@ -188,7 +188,7 @@ describe("a download that breaks off", () => {
       assert.deepStrictEqual(ranges, [undefined, "bytes=10000-", "bytes=30000-"])
     }))
 
-  it.effect("begins again where it is small", () =>
+  it.effect("starts again if it is small", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({
         [`GET /v2/team/app/blobs/${digestOf(content)}`]: [
@@ -204,19 +204,19 @@ describe("a download that breaks off", () => {
       assert.lengthOf(sent(), 2)
     }))
 
-  it.effect("goes on also where the registry knows no ranges", () =>
+  it.effect("resumes even if the registry does not support ranges", () =>
     Effect.gen(function*() {
       const { registry } = yield* make(script({ body: big }))
       assert.deepStrictEqual(yield* whileTimeFlies(read(registry)), big)
     }))
 
-  it.effect("fails with DigestMismatch where the rest is of something else", () =>
+  it.effect("fails with DigestMismatch if the rest is of other content", () =>
     Effect.gen(function*() {
       const { registry } = yield* make(script({ ...part(10_000, 100_000), body: noise(90_000) }))
       assert.strictEqual((yield* whileTimeFlies(reasonOf(read(registry))))._tag, "DigestMismatch")
     }))
 
-  it.effect("fails with SizeMismatch where the blob has another length by now", () =>
+  it.effect("fails with SizeMismatch if the size of the blob has changed", () =>
     Effect.gen(function*() {
       const { registry } = yield* make(script(
         { status: 206, headers: { "content-range": "bytes 10000-100001/100002" }, body: noise(90_002) }
@@ -224,7 +224,7 @@ describe("a download that breaks off", () => {
       assert.strictEqual((yield* whileTimeFlies(reasonOf(read(registry))))._tag, "SizeMismatch")
     }))
 
-  it.effect("again and again without getting further fails as the first time", () =>
+  it.effect("repeatedly without progress fails with the first error", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make(script({ status: 503 }))
       assert.deepInclude(yield* whileTimeFlies(reasonOf(read(registry))), { _tag: "UnexpectedResponse", status: 503 })
@@ -244,14 +244,14 @@ describe("an upload that breaks off", () => {
     [`DELETE ${uploads}one`]: { status: 204 }
   }
 
-  it.effect("begins again in another session, where its source can be opened again", () =>
+  it.effect("starts again in another session if its source can be opened again", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make(script)
       yield* whileTimeFlies(registry.pushBlob(name, descriptor, BlobSource.fromBytes(big)))
       assert.deepStrictEqual(requests.map(({ method }) => method), ["POST", "PUT", "GET", "POST", "PUT", "DELETE"])
     }))
 
-  it.effect("fails where its source can be read only once", () =>
+  it.effect("fails if its source can be read only once", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make(script)
       const source = BlobSource.fromStream(big.length, Stream.succeed(big))

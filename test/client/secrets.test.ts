@@ -1,5 +1,5 @@
 /**
- * Every way to fail, with a secret wherever there may be one: it is in nothing that anybody gets to see.
+ * Every kind of failure, with a secret wherever one may be. No error, log, span or event contains it.
  */
 import { assert, describe } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Fiber, Logger, Redacted, Result, Schema, Stream, Tracer } from "effect"
@@ -88,7 +88,7 @@ const writeManifest = (registry: Registry.Registry) =>
 const resume = (registry: Registry.Registry) =>
   Effect.scoped(registry.resumeUpload(name, `https://registry.test${session}`))
 
-/** Asks for a password first, as the registries do that repeat it. */
+/** Requires a password first, as the registries that repeat it do. */
 const asking = (script: Script): Script =>
   Object.fromEntries(
     Object.entries(script).map(([line, step]) => [line, (seen: Seen) =>
@@ -290,7 +290,7 @@ const rows: ReadonlyArray<readonly [tag: Tag, what: string, row: Row]> = [
   }]
 ]
 
-/** All that can be seen of what an effect does, and how it ends. */
+/** Everything that is visible of an effect: its exit, logs, spans and events. */
 const seen = Effect.fnUntraced(function*<E>(effect: Effect.Effect<unknown, E>) {
   const texts: Array<string> = []
   const show = (value: unknown) =>
@@ -383,7 +383,7 @@ describe("a secret is in no error, log, span, event, or JSON", () => {
     )
   }
 
-  it.effect("of an address that has more secrets than are remembered", () =>
+  it.effect("of a URL with more secrets than are remembered", () =>
     Effect.gen(function*() {
       const parameters = Array.from({ length: 300 }, (_, index) => `token${index}=secret${index}`)
       const { registry } = yield* make(
@@ -419,7 +419,7 @@ describe("a secret is in no error, log, span, event, or JSON", () => {
     }))
 
   it.effect.each([`ada:${marker}@registry.test`, `https://ada:${marker}@registry.test`])(
-    "of a host that is none: %s",
+    "of an invalid host: %s",
     (host) =>
       Effect.gen(function*() {
         const { error, texts } = yield* seen(Effect.fromResult(Reference.parseHost(host)))
@@ -428,7 +428,7 @@ describe("a secret is in no error, log, span, event, or JSON", () => {
       })
   )
 
-  it.effect("of any reason that there is", () =>
+  it.effect("of any reason", () =>
     Effect.sync(() => {
       // these two are of registries in files
       const all = RegistryError.Reason.members.map((reason) => reason.fields._tag.schema.literal)

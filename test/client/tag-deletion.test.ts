@@ -1,5 +1,5 @@
 /**
- * Deleting a tag at CNCF distribution 2.8, which deletes manifests only.
+ * Deletion of tags at CNCF distribution 2.8, which deletes only manifests.
  */
 import { assert, describe } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
@@ -17,7 +17,7 @@ const invalid: Answer = { status: 400, body: { errors: [{ code: "DIGEST_INVALID"
 const content: Answer = { headers: { "content-type": MediaType.imageIndex }, body: image }
 const unsupported: Answer = { status: 405, body: { errors: [{ code: "UNSUPPORTED" }] } }
 
-/** A registry that takes manifests whatever they are; `deletions` are its answers to DELETE by digest. */
+/** A registry that accepts every manifest. `deletions` are its responses to DELETE by digest. */
 const script = (deletions: ReadonlyArray<Answer | ((seen: Seen) => Effect.Effect<Answer>)>): Script => {
   let count = 0
   const byDigest = (seen: Seen) =>
@@ -46,7 +46,7 @@ const lines = (requests: ReadonlyArray<Seen>) =>
 const probe = ["DELETE tag", "GET tag", "PUT digest stub", "DELETE digest"]
 
 describe("deleting a tag at a registry that finds its digest invalid", () => {
-  it.effect("moves the tag to a stub and deletes that, after it has seen that the registry deletes", () =>
+  it.effect("moves the tag to a stub and deletes that, after a first deletion has succeeded", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make(script([{ status: 202 }]))
       yield* registry.deleteTag(name, tag("1"))
@@ -58,7 +58,7 @@ describe("deleting a tag at a registry that finds its digest invalid", () => {
       assert.notDeepEqual(requests[8]?.body, stub)
     }))
 
-  it.effect("does not touch the tag where the registry does not delete", () =>
+  it.effect("leaves the tag unchanged if the registry does not delete", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make(script([unsupported]))
       const error = yield* Effect.flip(registry.deleteTag(name, tag("1")))
@@ -66,14 +66,14 @@ describe("deleting a tag at a registry that finds its digest invalid", () => {
       assert.deepStrictEqual(lines(requests), probe)
     }))
 
-  it.effect("gives the tag back where the stub is not deleted in the end", () =>
+  it.effect("restores the tag if the stub cannot be deleted", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make(script([{ status: 202 }, { status: 403 }]))
       assert.strictEqual((yield* reasonOf(registry.deleteTag(name, tag("1"))))._tag, "Denied")
       assert.deepStrictEqual(lines(requests), [...probe, "PUT tag stub", "DELETE digest", "PUT tag image"])
     }))
 
-  it.effect("gives the tag back where it is interrupted", () =>
+  it.effect("restores the tag if it is interrupted", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* make(script([{ status: 202 }, () => Effect.never]))
       const fiber = yield* Effect.forkChild(registry.deleteTag(name, tag("1")))
@@ -82,13 +82,13 @@ describe("deleting a tag at a registry that finds its digest invalid", () => {
       assert.deepStrictEqual(lines(requests), [...probe, "PUT tag stub", "DELETE digest", "PUT tag image"])
     }))
 
-  it.effect("is done where the stub turns out to be gone", () =>
+  it.effect("succeeds if the stub has been deleted already", () =>
     Effect.gen(function*() {
       const { registry } = yield* make(script([{ status: 202 }, { status: 404 }]))
       yield* registry.deleteTag(name, tag("1"))
     }))
 
-  it.effect("fails where there is no such tag", () =>
+  it.effect("fails if there is no such tag", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ [`DELETE ${path}`]: invalid, [`GET ${path}`]: { status: 404 } })
       assert.strictEqual((yield* reasonOf(registry.deleteTag(name, tag("1"))))._tag, "ManifestUnknown")
@@ -106,7 +106,7 @@ describe("deleting a tag at a registry that does not delete", () => {
 })
 
 describe("CNCF distribution", () => {
-  it.live.skipIf(!available)("loses a tag, and keeps its manifest under the others", () =>
+  it.live.skipIf(!available)("deletes a tag, and keeps its manifest under the others", () =>
     Effect.gen(function*() {
       const { host } = yield* dockerRegistry()
       const registry = yield* connect({ host })
@@ -119,7 +119,7 @@ describe("CNCF distribution", () => {
       assert.strictEqual((yield* reasonOf(registry.deleteTag(name, tag("2"))))._tag, "ManifestUnknown")
     }))
 
-  it.live.skipIf(!available)("keeps a tag where deletion is off", () =>
+  it.live.skipIf(!available)("keeps a tag if deletion is disabled", () =>
     Effect.gen(function*() {
       const { host } = yield* dockerRegistry({ isDeleting: false })
       const registry = yield* connect({ host })

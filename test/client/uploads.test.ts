@@ -27,7 +27,7 @@ const open = Effect.fnUntraced(function*(script: Script) {
   const server = yield* make({ [post]: at("one"), ...script })
   const scope = yield* Scope.make()
   const started = yield* Scope.provide(server.registry.startUpload(name), scope)
-  const upload: Upload = started._tag === "Upload" ? started : yield* Effect.die("mounted what nobody asked for")
+  const upload: Upload = started._tag === "Upload" ? started : yield* Effect.die("mounted without a request")
   return { ...server, upload, close: Scope.close(scope, Exit.void) }
 })
 
@@ -62,14 +62,14 @@ describe("chunks", () => {
       assert.deepStrictEqual(requests.map(({ body }) => new TextDecoder().decode(body)), ["", "0123", "4567", "89"])
     }))
 
-  it.effect("stay at the Location they have where an answer names none", () =>
+  it.effect("stay at their Location if a response names none", () =>
     Effect.gen(function*() {
       const { upload } = yield* open({ [`PATCH ${uploads}one`]: { status: 202 } })
       yield* upload.append(chunk(0, "0123"))
       assert.strictEqual(yield* upload.append(chunk(4, "4567")), 8)
     }))
 
-  it.effect("are counted where the registry's Range is of the chunk", () =>
+  it.effect("are counted if the registry's Range is of the chunk", () =>
     Effect.gen(function*() {
       const { upload } = yield* open({ [`PATCH ${uploads}one`]: { status: 201, headers: { range: "0-3" } } })
       yield* upload.append(chunk(0, "0123"))
@@ -91,14 +91,14 @@ describe("chunks", () => {
       assert.strictEqual(requests[1]?.headers["content-length"], "0")
     }))
 
-  it.effect("fail where the registry wants another offset", () =>
+  it.effect("fail if the registry requires another offset", () =>
     Effect.gen(function*() {
       const { upload } = yield* open({ [`PATCH ${uploads}one`]: { status: 416 } })
       const reason = yield* reasonOf(upload.append(chunk(0, "012")))
       assert.deepInclude(reason, { _tag: "BlobUploadInvalid", status: 416 })
     }))
 
-  it.effect("are not sent at another offset than the upload is at", () =>
+  it.effect("are not sent at another offset than that of the upload", () =>
     Effect.gen(function*() {
       const { sent, upload } = yield* open({})
       const before = sent().length
@@ -133,7 +133,7 @@ describe("the status of a session (C22)", () => {
       assert.strictEqual(yield* upload.status, held)
     }))
 
-  it.effect("0-0 means one byte where one was sent", () =>
+  it.effect("0-0 means one byte if one was sent", () =>
     Effect.gen(function*() {
       const { upload } = yield* open({
         [`PATCH ${uploads}one`]: at("one"),
@@ -153,15 +153,15 @@ describe("the status of a session (C22)", () => {
       assert.deepStrictEqual(sent(), [post, `GET ${uploads}one`, `PATCH ${uploads}two`])
     }))
 
-  it.effect("is an error where there is no such session any more", () =>
+  it.effect("fails if the session no longer exists", () =>
     Effect.gen(function*() {
       const { upload } = yield* open({ [`GET ${uploads}one`]: { status: 404 } })
       assert.strictEqual((yield* reasonOf(upload.status))._tag, "BlobUploadUnknown")
     }))
 })
 
-describe("taking up a session", () => {
-  it.effect("asks for its status, and goes on by its id", () =>
+describe("resuming a session", () => {
+  it.effect("reads its status, and continues by its id", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({
         [`GET ${uploads}one`]: { ...at("two", { range: "0-3" }), status: 204 },
@@ -172,16 +172,21 @@ describe("taking up a session", () => {
       assert.deepStrictEqual(sent(), [`GET ${uploads}one?state=1`, `PUT ${uploads}two?${digestParameter}`])
     }))
 
-  it.effect.each([404, 503])("leaves it alone where it cannot be had: %i", (status) =>
-    Effect.gen(function*() {
-      const { registry, sent } = yield* make({ [`GET ${uploads}one`]: { status } })
-      const error = yield* Effect.flip(Effect.scoped(registry.resumeUpload(name, `https://registry.test${uploads}one`)))
-      assert.strictEqual(error.status, status)
-      assert.deepStrictEqual(sent(), [`GET ${uploads}one`])
-    }))
+  it.effect.each([404, 503])(
+    "leaves it unchanged if its status is unavailable: %i",
+    (status) =>
+      Effect.gen(function*() {
+        const { registry, sent } = yield* make({ [`GET ${uploads}one`]: { status } })
+        const error = yield* Effect.flip(
+          Effect.scoped(registry.resumeUpload(name, `https://registry.test${uploads}one`))
+        )
+        assert.strictEqual(error.status, status)
+        assert.deepStrictEqual(sent(), [`GET ${uploads}one`])
+      })
+  )
 
   it.effect.each(["", "one", "//[", "http://[", "https://[/", "ftp://registry.test/one"])(
-    "fails where its id is none: %s",
+    "fails for an invalid id: %s",
     (id) =>
       Effect.gen(function*() {
         const { registry, sent } = yield* make({})
@@ -192,7 +197,7 @@ describe("taking up a session", () => {
 })
 
 describe("closing the scope of a session", () => {
-  it.effect("cancels it, where it is by then, if it was not committed (C23)", () =>
+  it.effect("cancels it at its latest address if it was not committed (C23)", () =>
     Effect.gen(function*() {
       const { close, sent, upload } = yield* open({
         [`PATCH ${uploads}one`]: at("two"),
@@ -211,7 +216,7 @@ describe("closing the scope of a session", () => {
       assert.deepStrictEqual(sent(), [post, `PUT ${uploads}one?${digestParameter}`])
     }))
 
-  it.effect("does not mind when the registry refuses", () =>
+  it.effect("ignores a refusal of the registry", () =>
     Effect.gen(function*() {
       const { close, sent } = yield* open({ [`DELETE ${uploads}one`]: { status: 500 } })
       yield* close
@@ -253,13 +258,13 @@ describe("mounting", () => {
       assert.deepStrictEqual(sent, [mount])
     }))
 
-  it.effect("need not say from where (C24)", () =>
+  it.effect("may omit the source (C24)", () =>
     Effect.gen(function*() {
       const anywhere = `${post}?mount=${encodeURIComponent(digest)}`
       assert.deepStrictEqual((yield* start({ [anywhere]: { status: 201 } }, {})).sent, [anywhere])
     }))
 
-  it.effect("is a session where the registry has the blob nowhere (C24)", () =>
+  it.effect("opens a session if the registry lacks the blob (C24)", () =>
     Effect.gen(function*() {
       const { sent, started } = yield* start({ [mount]: at("one") })
       assert.strictEqual(started, "Upload")
@@ -267,7 +272,7 @@ describe("mounting", () => {
     }))
 
   it.effect.each([400, 401, 403, 404, 405])(
-    "is a plain POST where the registry says %i (C24)",
+    "falls back to a plain POST if the registry answers %i (C24)",
     (status) =>
       Effect.gen(function*() {
         const { sent, started } = yield* start({ [mount]: { status }, [post]: at("one") })
@@ -276,7 +281,7 @@ describe("mounting", () => {
       })
   )
 
-  it.effect("fails where no session can be opened either", () =>
+  it.effect("fails if no session can be opened either", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ [mount]: { status: 503 }, [post]: { status: 503 } })
       const error = yield* Effect.flip(registry.startUpload(name, { mount: { digest, from } }))

@@ -58,7 +58,7 @@ describe("a registry that is silent", () => {
       assert.strictEqual(error.reason._tag, "Timeout")
     }))
 
-  it.effect("may take as long to store a blob as it may", () =>
+  it.effect("may use all of the time to store a blob", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         [`POST ${uploads}`]: { status: 202, headers: { location: `${uploads}1` } },
@@ -73,7 +73,7 @@ describe("a registry that is silent", () => {
 describe("a registry that asks for pauses", () => {
   const pause = (seconds: number) => ({ status: 429, headers: { "retry-after": `${seconds}` } })
 
-  it.effect("is left alone for as long as the operation has time", () =>
+  it.effect("gets pauses for as long as the operation has time", () =>
     Effect.gen(function*() {
       const { registry, sent } = yield* make({ "GET /v2/": pause(140) })
       const { error, seconds } = yield* timed(registry.ping)
@@ -82,7 +82,7 @@ describe("a registry that asks for pauses", () => {
       assert.include(error.message, "the registry asks for a pause; tried 3 times in 4m 40s")
     }))
 
-  it.effect("in answers to others is not waited for longer either", () =>
+  it.effect("in responses to others is not waited for longer either", () =>
     Effect.gen(function*() {
       const { registry } = yield* make({
         "GET /v2/": pause(250),
@@ -110,7 +110,7 @@ describe("a transfer that moves", () => {
     )
   const cut = Stream.suspend(() => Stream.fail(transportError({} as never, new Error("cut off")))) // only its cause is read
 
-  it.effect("is never cut off, and goes on where it breaks", () =>
+  it.effect("is never cut off, and resumes where it breaks", () =>
     Effect.gen(function*() {
       const range = { "content-range": "bytes 50000-99999/100000", "content-length": "50000" }
       const { registry, sent } = yield* make({
@@ -124,7 +124,7 @@ describe("a transfer that moves", () => {
       assert.lengthOf(sent(), 2)
     }))
 
-  it.effect("is never cut off as a manifest either, and read again if it breaks", () =>
+  it.effect("is never cut off as a manifest either, and is read again if it breaks", () =>
     Effect.gen(function*() {
       const bytes = bytesOf(JSON.stringify({ mediaType: "application/vnd.oci.image.index.v1+json", manifests: [] }))
       const { registry, sent } = yield* make({
@@ -153,7 +153,7 @@ describe("a transfer that moves", () => {
       yield* whileTimeFlies(Effect.scoped(read))
     }))
 
-  it.effect("may stop, and fails after five minutes, counted from the last of it", () =>
+  it.effect("may stop, and fails five minutes after its last progress", () =>
     Effect.gen(function*() {
       const range = { "content-range": "bytes 50000-99999/100000", "content-length": "50000" }
       const { registry } = yield* make({
@@ -184,7 +184,7 @@ it.effect("the time that an operation waits for a permit does not count", () =>
     yield* Fiber.join(slow)
   }).pipe(Effect.scoped))
 
-describe("what cannot change is not tried again:", () => {
+describe("a permanent failure is not retried:", () => {
   it.effect.each([
     "CERT_HAS_EXPIRED",
     "CERT_NOT_YET_VALID",
@@ -215,7 +215,7 @@ describe("what cannot change is not tried again:", () => {
     }))
 })
 
-it.effect("what fails at the first attempt only is not counted", () =>
+it.effect("attempts are not counted after a single failure", () =>
   Effect.gen(function*() {
     const { registry } = yield* make({ "GET /v2/": { status: 503 } })
     const once = Effect.provideService(registry.ping, HttpRegistry.RetrySchedule, Schedule.recurs(0))

@@ -16,7 +16,7 @@ const uploads = "/v2/team/app/blobs/uploads/"
 
 type Handlers = Readonly<Record<string, (request: Http.IncomingMessage, response: Http.ServerResponse) => void>>
 
-/** A registry on loopback whose client has a single connection, so that one that is held blocks whatever follows. */
+/** A registry on loopback whose client has a single connection, so that a connection in use blocks later requests. */
 const serve = Effect.fnUntraced(function*(handlers: Handlers) {
   const requests: Array<Http.IncomingMessage> = []
   const host = yield* listen((request, response) => {
@@ -30,7 +30,7 @@ const serve = Effect.fnUntraced(function*(handlers: Handlers) {
   return { host, registry, requests, sent: () => requests.map(({ method, url }) => `${method} ${url}`) }
 })
 
-/** Sends without end, as long as somebody reads. */
+/** Sends an endless body while the client reads. */
 const flood = (response: Http.ServerResponse) => {
   const chunk = Buffer.alloc(64 * 1024)
   const write = () => {
@@ -40,7 +40,7 @@ const flood = (response: Http.ServerResponse) => {
   write()
 }
 const pong = { "GET /v2/": (_: Http.IncomingMessage, response: Http.ServerResponse) => void response.end() }
-/** The only connection is free again, without waiting for a garbage collection. */
+/** Asserts that the only connection is free again, without a garbage collection. */
 const assertFree = (registry: Registry) =>
   Effect.provideService(registry.ping, HttpRegistry.HeadersTimeout, Duration.seconds(2))
 
@@ -48,7 +48,7 @@ const blob = `/v2/team/app/blobs/${digest}`
 const whole = { "content-length": `${large.length}` }
 
 describe("downloading", () => {
-  it.live("fails where the connection breaks in the middle", () =>
+  it.live("fails if the connection breaks in the middle", () =>
     Effect.gen(function*() {
       const { registry } = yield* serve({
         [`GET ${blob}`]: (_, response) => {
@@ -62,14 +62,14 @@ describe("downloading", () => {
       assert.isTrue(error.isRetryable)
     }))
 
-  it.live("fails where nobody listens", () =>
+  it.live("fails if the port is closed", () =>
     Effect.gen(function*() {
       const host = yield* Effect.scoped(listen(() => {}))
       const registry = yield* connect({ host })
       assert.deepInclude(yield* reasonOf(registry.ping), { _tag: "Transport", code: "ECONNREFUSED" })
     }))
 
-  it.live("gives up an endless manifest at its limit, and lets go of the connection", () =>
+  it.live("aborts an endless manifest at its limit, and releases the connection", () =>
     Effect.gen(function*() {
       const { registry } = yield* serve({
         ...pong,
@@ -80,7 +80,7 @@ describe("downloading", () => {
       yield* assertFree(registry)
     }))
 
-  it.live("gives up an endless error, and lets go of the connection", () =>
+  it.live("aborts an endless error, and releases the connection", () =>
     Effect.gen(function*() {
       const { registry } = yield* serve({
         ...pong,
@@ -92,7 +92,7 @@ describe("downloading", () => {
       yield* assertFree(registry)
     }))
 
-  it.live("lets go of the connection when the scope of a blob closes, read or not", () =>
+  it.live("releases the connection when the scope of a blob closes, read or not", () =>
     Effect.gen(function*() {
       const { registry } = yield* serve({
         ...pong,
@@ -106,7 +106,7 @@ describe("downloading", () => {
       yield* assertFree(registry)
     }))
 
-  it.live("lets go of the connection that a redirect led to as well", () =>
+  it.live("releases the connection of a redirect as well", () =>
     Effect.gen(function*() {
       const { registry } = yield* serve({
         ...pong,
@@ -117,7 +117,7 @@ describe("downloading", () => {
       yield* assertFree(registry)
     }))
 
-  it.live("lets go of the connection when part of a whole blob was wanted", () =>
+  it.live("releases the connection after a part of a whole blob", () =>
     Effect.gen(function*() {
       const { registry } = yield* serve({
         ...pong,
@@ -192,7 +192,7 @@ describe("uploading", () => {
       for (const { headers } of requests) assert.notProperty(headers, "transfer-encoding")
     }))
 
-  it.live("says that there is no body where a session is opened (C17)", () =>
+  it.live("says that the request that opens a session has no body (C17)", () =>
     Effect.gen(function*() {
       const { registry, requests } = yield* serve({ [`POST ${uploads}`]: open })
       yield* Effect.scoped(registry.startUpload(name))
@@ -268,7 +268,7 @@ describe("uploading", () => {
       yield* cancel.wait
     }))
 
-  it.live("pulls no more from its source than the registry takes, and fails when that is nothing", () =>
+  it.live("pulls no more from its source than the registry accepts, and fails if that is nothing", () =>
     Effect.gen(function*() {
       let pulled = 0
       const { registry } = yield* serve({
@@ -289,7 +289,7 @@ describe("uploading", () => {
       assert.isBelow(pulled, 64 * 1024 * 1024)
     }))
 
-  it.live("is told why it was refused before the end of its body", () =>
+  it.live("receives a refusal before the end of its body", () =>
     Effect.gen(function*() {
       const { registry } = yield* serve({
         [`POST ${uploads}`]: open,
@@ -300,7 +300,7 @@ describe("uploading", () => {
       assert.deepInclude(reason, { _tag: "ContentTooLarge", status: 413 })
     }))
 
-  it.live("does not wait for ever for a session to open", () =>
+  it.live("does not wait forever for a session to open", () =>
     Effect.gen(function*() {
       const { registry } = yield* serve({ [`POST ${uploads}`]: () => {} })
       const reason = yield* reasonOf(Effect.scoped(registry.startUpload(name))).pipe(

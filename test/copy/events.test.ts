@@ -12,6 +12,7 @@ import {
   bytesOf,
   pushBlob,
   pushImage,
+  pushIndex,
   pushManifest,
   pushReferrer,
   pushSample,
@@ -40,7 +41,7 @@ const foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 const tags = (events: ReadonlyArray<CopyEvent>) => events.map(({ _tag }) => _tag)
 
 describe("the events of a copy", () => {
-  it.effect("tell of each piece that it is planned, begun and dealt with, and the report in the end", () =>
+  it.effect("are Planned, Started and Settled for each manifest and blob, and Done with the report at the end", () =>
     Effect.gen(function*() {
       const { ends, source } = yield* setup
       const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -61,7 +62,7 @@ describe("the events of a copy", () => {
       assert.strictEqual(last.report.root.digest, image.digest)
     }))
 
-  it.effect("plan each piece once, with its role, before they settle it", () =>
+  it.effect("plan each manifest and blob once, with its role, before they settle it", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       const layer = yield* pushBlob(source.registry, from, "foreign", foreign)
@@ -99,7 +100,7 @@ describe("the events of a copy", () => {
       assert.deepStrictEqual(tags(kept), ["Planned", "Settled", "Done"])
     }))
 
-  it.effect("plan no more than the plan has that the copy follows", () =>
+  it.effect("plan only the content of the plan that the copy follows", () =>
     Effect.gen(function*() {
       const { ends, source } = yield* setup
       const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -112,7 +113,7 @@ describe("the events of a copy", () => {
       assert.notInclude(planned, "referrer")
     }))
 
-  it.effect("run the copy, and no more than once", () =>
+  it.effect("run the copy when the stream runs", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -129,7 +130,7 @@ describe("the events of a copy", () => {
       assert.deepStrictEqual([error.end, error.reason._tag], ["source", "NameUnknown"])
     }))
 
-  it.effect("end the copy when nobody wants them any longer", () =>
+  it.effect("stop the copy when the stream is interrupted", () =>
     Effect.gen(function*() {
       const { ends, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -141,7 +142,7 @@ describe("the events of a copy", () => {
       assert.isTrue(isInterrupted)
     }))
 
-  it.effect("do not slow down the copy when nobody reads them", () =>
+  it.effect("do not slow the copy down if the reader is slow", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       yield* pushSample(source.registry, from, [tag("1")])
@@ -155,7 +156,7 @@ describe("the events of a copy", () => {
       yield* Fiber.join(fiber)
     }))
 
-  it.effect("tell how far a blob is, at a rate that somebody can read", () =>
+  it.effect("report the progress of a blob every 100 milliseconds", () =>
     Effect.gen(function*() {
       const { ends, source } = yield* setup
       yield* pushImage(source.registry, from, [new Uint8Array(1000)], { tags: [tag("1")] })
@@ -164,7 +165,7 @@ describe("the events of a copy", () => {
           Effect.map(source.registry.getBlob(name, digest, options), (blob) =>
             blob.descriptor.size < 1000 ? blob : {
               ...blob,
-              // a byte every 10 ms
+              // one byte every 10 ms
               stream: Stream.fromIterable(new Uint8Array(1000), { chunkSize: 1 }).pipe(
                 Stream.mapEffect((byte) => Effect.delay(Effect.succeed(Uint8Array.of(byte)), "10 millis"))
               )
@@ -178,7 +179,7 @@ describe("the events of a copy", () => {
       assert.deepStrictEqual(progress, progress.toSorted((a, b) => a - b))
     }))
 
-  it.effect("tell what the registries asked for", () =>
+  it.effect("report the warnings of registries and count their requests", () =>
     Effect.gen(function*() {
       const { ends, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -199,15 +200,15 @@ describe("the events of a copy", () => {
       const last = events.at(-1)
       assert(last?._tag === "Done")
       assert.deepStrictEqual([last.report.requests, last.report.warnings], [1, ["will be shut down"]])
-      // who watched before still does
+      // an outer observer still receives all events
       assert.deepStrictEqual(seen, ["Warning", "Requested"])
     }))
 })
 
-describe("a destination that lacks what it said to have", () => {
+describe("a destination that lacks content which it reported to have", () => {
   const external = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 
-  /** A registry that says to have a blob that it does not have. */
+  /** Creates a registry that reports an absent blob as present, until a push has failed. */
   const lying = (registry: Registry.Registry, digest: Descriptor.Descriptor["digest"]) => {
     let isFound = false
     return override(registry, {
@@ -221,7 +222,7 @@ describe("a destination that lacks what it said to have", () => {
     })
   }
 
-  it.effect("gets it, and the manifest again, in sight of all", () =>
+  it.effect("gets it, and the manifest again, with a warning", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -234,7 +235,7 @@ describe("a destination that lacks what it said to have", () => {
       assert.strictEqual(entry?.outcome, "copied")
     }))
 
-  it.effect("gets all that was not sent where it goes on saying that it has everything", () =>
+  it.effect("gets everything that was not sent if it still reports to have everything", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -246,7 +247,7 @@ describe("a destination that lacks what it said to have", () => {
       yield* destination.registry.resolveManifest(to, tag("1"))
     }))
 
-  it.effect("gets what may not be distributed only if that is to be copied", () =>
+  it.effect("gets layers that may not be distributed only if the policy is to copy them", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       const licensed = yield* pushBlob(source.registry, from, "licensed", external)
@@ -279,7 +280,7 @@ describe("a destination that lacks what it said to have", () => {
       const image = yield* pushImage(source.registry, from, ["one"])
       yield* pushManifest(source.registry, from, { mediaType: MediaType.imageIndex, manifests: [image] }, [tag("1")])
       yield* Copy.copyManifest(ends())
-      // what was cleaned up meanwhile
+      // garbage collection since the first copy
       yield* destination.registry.deleteManifest(to, (yield* destination.registry.resolveManifest(to, tag("1"))).digest)
       yield* destination.registry.deleteManifest(to, image.digest)
       yield* destination.registry.deleteBlob(to, (yield* Descriptor.fromBytes(bytesOf("one"))).digest)
@@ -287,7 +288,52 @@ describe("a destination that lacks what it said to have", () => {
       yield* destination.registry.resolveManifest(to, tag("1"))
     }))
 
-  it.effect("does not come before a mount that is tried of one of its blobs has been answered", () =>
+  it.effect("gets an index within an index only after pushes of the images in it, by other copies, have ended", () =>
+    Effect.gen(function*() {
+      const { destination, ends, source } = yield* setup
+      const { registry } = destination
+      const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("image")] })
+      const inner = yield* pushIndex(source.registry, from, [image])
+      const outer = yield* pushIndex(source.registry, from, [inner], { tags: [tag("1")] })
+      const [begun, ended] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      let isSlow = false
+      let isPushing = false
+      // refuses like CNCF distribution 2.8, until it has written its links to the image
+      const refusing = override(registry, {
+        pushManifest: (repository, manifest, tags) =>
+          Effect.gen(function*() {
+            if (manifest.digest === inner.digest && isPushing) {
+              return yield* failing("pushManifest", new DigestInvalid({ status: 400 }))
+            }
+            if (manifest.digest === image.digest && isSlow) {
+              isPushing = true
+              yield* Deferred.succeed(begun, undefined)
+              yield* Deferred.await(ended)
+              isPushing = false
+            }
+            return yield* registry.pushManifest(repository, manifest, tags)
+          })
+      })
+      const copy = (name: string) =>
+        Copy.copyManifest({
+          source: { ...ends().source, tag: tag(name) },
+          destination: { ...ends({ destination: refusing }).destination, tag: tag(name) }
+        })
+      yield* copy("1")
+      yield* registry.deleteManifest(to, outer.digest)
+      yield* registry.deleteManifest(to, inner.digest)
+      isSlow = true
+      const ofImage = yield* Effect.forkChild(copy("image"))
+      yield* Deferred.await(begun)
+      const ofIndex = yield* Effect.forkChild(copy("1"))
+      for (let i = 0; i < 1000; i++) yield* Effect.yieldNow
+      yield* Deferred.succeed(ended, undefined)
+      yield* Fiber.join(ofImage)
+      yield* Fiber.join(ofIndex)
+      assert.strictEqual((yield* registry.resolveManifest(to, tag("1"))).digest, outer.digest)
+    }))
+
+  it.effect("gets a manifest only after the probe for self-mounts with one of its blobs has ended", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       const images = yield* Effect.forEach(
@@ -324,7 +370,7 @@ describe("a destination that lacks what it said to have", () => {
       assert.deepStrictEqual(early, [])
     }))
 
-  it.effect("is tried once more over a digest that is said to be wrong", () =>
+  it.effect("gets a manifest once more after it has called its digest invalid", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -345,7 +391,7 @@ describe("a destination that lacks what it said to have", () => {
       assert.deepStrictEqual([error.reason._tag, error.descriptor?.digest], ["DigestInvalid", other.digest])
     }))
 
-  it.effect("is not tried for ever", () =>
+  it.effect("gets a manifest once if there are no parts to send", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -365,7 +411,7 @@ describe("a destination that lacks what it said to have", () => {
 
 describe("verifying a copy", () => {
   it.effect.each(["digest", "children", "deep"] as const)(
-    "finds nothing wrong with what arrived: %s",
+    "succeeds if everything arrived: %s",
     (verify) =>
       Effect.gen(function*() {
         const { ends, source } = yield* setup
@@ -377,7 +423,7 @@ describe("verifying a copy", () => {
 
   const broken = (registry: Registry.Registry, what: Partial<Registry.Registry>) => override(registry, what)
 
-  it.effect("finds a tag that points elsewhere", () =>
+  it.effect("finds a tag that points at another manifest", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -394,7 +440,7 @@ describe("verifying a copy", () => {
       assert.include(error.message, "the tag 1 points at")
     }))
 
-  it.effect("finds a blob that is gone", () =>
+  it.effect("finds a blob that is absent", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       yield* pushSample(source.registry, from, [tag("1")])
@@ -414,7 +460,7 @@ describe("verifying a copy", () => {
       assert.strictEqual(error.path.length, 2)
     }))
 
-  it.effect("finds a blob that is another, by reading it", () =>
+  it.effect("finds a blob with other content, by reading it", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -444,7 +490,7 @@ describe("verifying a copy", () => {
 })
 
 describe("a plan", () => {
-  it.effect("tells what a copy would do, and writes nothing", () =>
+  it.effect("lists what a copy would do, and pushes nothing", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [tag("1")])
@@ -461,7 +507,7 @@ describe("a plan", () => {
       assert.deepStrictEqual(plan.bytes.least, plan.bytes.most)
     }))
 
-  it.effect("of what is there has nothing to do", () =>
+  it.effect("of a present image skips everything", () =>
     Effect.gen(function*() {
       const { ends, source } = yield* setup
       yield* pushSample(source.registry, from, [tag("1")])
@@ -471,7 +517,7 @@ describe("a plan", () => {
       assert.deepStrictEqual(plan.requests, { least: 0, most: 0 })
     }))
 
-  it.effect("knows how things belong together", () =>
+  it.effect("contains the relations between manifests and blobs", () =>
     Effect.gen(function*() {
       const { ends, source } = yield* setup
       const { arm64, index, onChild, onIndex } = yield* pushSample(source.registry, from, [tag("1")])
@@ -483,7 +529,7 @@ describe("a plan", () => {
       assert.strictEqual(edges.filter(({ kind, to }) => kind === "blob" && to === shared).length, 2)
     }))
 
-  it.effect("tells of blobs that may be mounted", () =>
+  it.effect("contains blobs that may be mounted", () =>
     Effect.gen(function*() {
       const { registry } = yield* recorded("both.test")
       yield* pushImage(registry, from, ["one"], { tags: [tag("1")] })
@@ -495,7 +541,7 @@ describe("a plan", () => {
       assert.isBelow(plan.bytes.least, plan.bytes.most)
     }))
 
-  it.effect("can be encoded, and is the same afterwards", () =>
+  it.effect("is equal after it is encoded and decoded", () =>
     Effect.gen(function*() {
       const { ends, source } = yield* setup
       yield* pushSample(source.registry, from, [tag("1")])
@@ -505,7 +551,7 @@ describe("a plan", () => {
       assert.deepStrictEqual(decoded, plan)
     }))
 
-  it.effect("that is filtered loses what cannot be without what is dropped, and nothing else is copied", () =>
+  it.effect("that is filtered loses manifests without their parts, and the copy follows it", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [tag("1")])
@@ -520,7 +566,7 @@ describe("a plan", () => {
       assert.isTrue(Exit.isFailure(yield* Effect.exit(destination.registry.resolveBlob(to, layer))))
     }))
 
-  it.effect("that leaves out a referrer is no less verified for the rest", () =>
+  it.effect("without a referrer verifies all other content", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       const { index, onChild, onIndex } = yield* pushSample(source.registry, from, [tag("1")])
@@ -534,7 +580,7 @@ describe("a plan", () => {
       yield* Effect.flip(destination.registry.resolveManifest(to, onIndex.digest))
     }))
 
-  it.effect("for what the source has no longer is not followed", () =>
+  it.effect("for another root than that of the source fails with PlanOutdated", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       yield* pushImage(source.registry, from, ["old"], { tags: [tag("1")] })
@@ -557,7 +603,7 @@ describe("a plan", () => {
       assert.match(lines[2] ?? "", /^ {4}upload blob sha256:/)
     }))
 
-  it.effect("fails as a copy does", () =>
+  it.effect("fails with the errors of a copy", () =>
     Effect.gen(function*() {
       const { destination, ends, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })

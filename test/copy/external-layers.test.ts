@@ -12,6 +12,7 @@ import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Namespace from "effect-oci/Namespace"
 import { HttpClient, HttpClientRequest } from "effect/http"
+import * as Zlib from "node:zlib"
 import { bytesOf, pushBlob, pushManifest, repository, tag } from "../utils/images.ts"
 import * as ScriptedServer from "../utils/ScriptedServer.ts"
 
@@ -20,7 +21,7 @@ const foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 const layer = "a layer that is elsewhere"
 const url = "https://files.test/layer"
 
-/** An image whose layer is at some URLs, and a way to copy it while a script answers for all hosts. */
+/** Pushes an image with a layer at some URLs. Returns a function that copies it while a script answers all requests. */
 const setup = Effect.fnUntraced(function*(script: ScriptedServer.Script, urls: ReadonlyArray<string> = [url]) {
   const { http, requests, sent } = ScriptedServer.client(script)
   const [source, destination] = [
@@ -112,7 +113,7 @@ describe("external layers", () => {
       assert.notProperty(requests[0]?.headers, "authorization")
     }))
 
-  it.effect("are fetched on from where the transfer broke off", () =>
+  it.effect("resume at the offset where the transfer was interrupted", () =>
     Effect.gen(function*() {
       const bytes = bytesOf(layer)
       const { requests, run } = yield* setup({
@@ -129,13 +130,37 @@ describe("external layers", () => {
       assert.deepStrictEqual(requests.map(({ headers }) => headers["range"]), [undefined, "bytes=7-"])
     }))
 
-  it.effect("are read again from the beginning, up to where the transfer broke off, without ranges", () =>
+  it.effect("are read again from the beginning if the host ignores ranges, without duplicate bytes", () =>
     Effect.gen(function*() {
       const bytes = bytesOf(layer)
       const { run } = yield* setup({
         [`GET ${url}`]: [{ headers: { "content-length": null }, body: broken(bytes.subarray(0, 7)) }, { body: layer }]
       })
       yield* run
+    }))
+
+  it.effect("are decoded if the server encodes them", () =>
+    Effect.gen(function*() {
+      const encoded = Zlib.gzipSync(layer)
+      const { run } = yield* setup({ [`GET ${url}`]: { headers: { "content-encoding": "gzip" }, body: encoded } })
+      yield* run
+    }))
+
+  it.effect("that are labelled as encoded, and are not, stay as they are", () =>
+    Effect.gen(function*() {
+      const { run } = yield* setup({ [`GET ${url}`]: { headers: { "content-encoding": "x-gzip" }, body: layer } })
+      yield* run
+    }))
+
+  it.effect("that the server encodes are read again from the beginning if the transfer breaks off", () =>
+    Effect.gen(function*() {
+      const headers = { "content-encoding": "gzip", "content-length": null }
+      const encoded = Zlib.gzipSync(layer)
+      const { requests, run } = yield* setup({
+        [`GET ${url}`]: [{ headers, body: broken(encoded.subarray(0, 15)) }, { headers, body: encoded }]
+      })
+      yield* run
+      assert.deepStrictEqual(requests.map(({ headers }) => headers["range"]), [undefined, undefined])
     }))
 
   it.effect.each([
@@ -158,7 +183,7 @@ describe("external layers", () => {
       }
     }))
 
-  it.effect("are refused if the content is another", () =>
+  it.effect("are refused if the content does not match the digest", () =>
     Effect.gen(function*() {
       const { destination, run } = yield* setup({ [`GET ${url}`]: { body: layer.replace("a", "b") } })
       assert.strictEqual((yield* reasonOf(run))._tag, "DigestMismatch")
@@ -177,7 +202,7 @@ describe("external layers", () => {
       assert.isBelow(chunks, 10)
     }))
 
-  it.effect("are an error if none of their URLs is one of HTTP", () =>
+  it.effect("are an error if none of their URLs uses HTTP", () =>
     Effect.gen(function*() {
       const { run } = yield* setup({}, ["ftp://files.test/layer", "file:///etc/passwd", "nonsense"])
       const reason = yield* reasonOf(run)
@@ -185,13 +210,13 @@ describe("external layers", () => {
       assert.include(reason.message, "ftp://files.test/layer")
     }))
 
-  it.effect("are an error if nothing is provided that fetches them", () =>
+  it.effect("are an error if the program provides no ExternalBlobs", () =>
     Effect.gen(function*() {
       const { copy } = yield* setup({})
       assert.strictEqual((yield* reasonOf(copy))._tag, "Unsupported")
     }))
 
-  it.effect("are fetched by what the program provides", () =>
+  it.effect("are fetched with the ExternalBlobs of the program", () =>
     Effect.gen(function*() {
       const { copy } = yield* setup({})
       yield* Effect.provideService(

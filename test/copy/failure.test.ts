@@ -27,7 +27,7 @@ const setup = Effect.all({
   destination: MemoryRegistry.make({ name: "destination.test" })
 })
 
-/** A registry that flips a bit of one blob, and verifies as registries do. */
+/** Creates a registry that flips a bit of one blob, and verifies blobs like other registries. */
 const corrupting = (registry: Registry, digest: Descriptor.Descriptor["digest"]) =>
   override(registry, {
     getBlob: Effect.fnUntraced(function*(repository, asked, options) {
@@ -49,7 +49,7 @@ const corrupting = (registry: Registry, digest: Descriptor.Descriptor["digest"])
   })
 
 describe("an error", () => {
-  it.effect("of a registry that cannot answer to HEAD is that of its answer to GET", () =>
+  it.effect("is that of the response to GET if the registry fails for HEAD", () =>
     Effect.gen(function*() {
       const manifest = "/v2/team/app/manifests/1"
       const { registry } = yield* make({ [`HEAD ${manifest}`]: { status: 500 }, [`GET ${manifest}`]: { status: 403 } })
@@ -57,7 +57,7 @@ describe("an error", () => {
       assert.strictEqual(reason._tag, "Denied")
     }))
 
-  it.effect("of the source says why, which an answer to HEAD does not", () =>
+  it.effect("of the source has the detail of the response to GET, because a response to HEAD has none", () =>
     Effect.gen(function*() {
       const manifest = "/v2/team/app/manifests/1"
       const errors = [{ code: "DENIED", message: "the team has left" }]
@@ -87,7 +87,7 @@ describe("an error", () => {
       assert.notInclude(error.message, "\n")
     }))
 
-  it.effect("of a destination is told from one of a source", () =>
+  it.effect("names the end that failed", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
       yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
@@ -104,7 +104,7 @@ describe("an error", () => {
     new Unsupported({ status: 405 }),
     new UnexpectedResponse({ status: 400 })
   ])(
-    "is none where a destination refuses to tell what it does not have (Artifactory): $_tag",
+    "does not occur if a destination denies requests for absent content (Artifactory): $_tag",
     (reason) =>
       Effect.gen(function*() {
         const { destination, source } = yield* setup
@@ -124,7 +124,7 @@ describe("an error", () => {
       })
   )
 
-  it.effect("is one where it is denied to look whether a tag is there that is not to be moved", () =>
+  it.effect("occurs if a destination denies the lookup of a tag that may not be moved", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
       yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
@@ -163,7 +163,7 @@ describe("a copy that fails", () => {
       assert.include(["ManifestUnknown", "NameUnknown"], manifest.reason._tag)
     }))
 
-  it.effect("is finished by the next one, which sends only the rest", () =>
+  it.effect("is completed by the next copy, which sends only the rest", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
       yield* pushImage(source, from, ["first", "second"], { tags: [tag("1")] })
@@ -175,7 +175,7 @@ describe("a copy that fails", () => {
       yield* destination.getManifest(to, tag("1"))
     }))
 
-  it.effect("stops the transfers beside it", () =>
+  it.effect("stops its other transfers", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
       yield* pushImage(source, from, ["one", "two", "three"], { tags: [tag("1")] })
@@ -197,7 +197,7 @@ describe("a copy that fails", () => {
       assert.strictEqual(stopped.length, 3)
     }))
 
-  it.effect("over a blob of another length than its descriptor says fails with SizeMismatch", () =>
+  it.effect("over a blob of another size than in its descriptor fails with SizeMismatch", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
       const layer = yield* pushBlob(source, from, "some layer")
@@ -211,7 +211,7 @@ describe("a copy that fails", () => {
       assert.strictEqual(error.end, "source")
     }))
 
-  it.effect("over JSON that is none, or that is something else, says so", () =>
+  it.effect("over a manifest that is not JSON fails with ManifestError", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
       const garbled = override(source, {
@@ -254,7 +254,7 @@ it.effect("an interrupted copy leaves no tag, and no upload session open", () =>
   }))
 
 describe("copyBlob", () => {
-  it.effect("copies one blob, and does not send it twice", () =>
+  it.effect("copies one blob, and does not send it again", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
       const { digest } = yield* pushBlob(source, from, "content")
@@ -266,7 +266,7 @@ describe("copyBlob", () => {
       assert.strictEqual((yield* Copy.copyBlob(ends)).bytes, 0)
     }))
 
-  it.effect("takes no tag, needs a digest, and no other at the destination", () =>
+  it.effect("needs a digest of the source, no tags, and no other digest of the destination", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
       const { digest } = yield* pushBlob(source, from, "content")

@@ -1,8 +1,8 @@
 /**
- * What a destination has, after every single request, of whatever is copied, and wherever that fails.
+ * The content of a destination after every single request of a copy that fails at any point.
  *
- * The destination takes everything, so that only the order in which it gets things keeps it whole. The tests read manifests
- * for themselves, and know what belongs together from how it was made.
+ * The destination accepts everything, so that only the order of the pushes keeps it complete. The tests read manifests
+ * with their own code, and know the relations from the graph that they have made.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Random, Schedule, Stream } from "effect"
@@ -54,9 +54,9 @@ const prefixOf = (digest: Digest): string => digest.replace(":", "-")
 // ---------------------------------------------------------------------------------------------------------------------
 
 /**
- * Fills a registry: with images that share layers, indexes within indexes, some of which list what is not there, referrers
- * of all these, of each other and of nothing, those that contain what they refer to, and tags made of digests. The root
- * lists some of that.
+ * Fills a registry with images that share layers; nested indexes, some of which list absent manifests; referrers of
+ * all of these, of each other and of nothing; referrers that contain their subject; and tags made of digests. The root
+ * lists some of these.
  */
 const grow = Effect.fnUntraced(function*(registry: Registry) {
   const layers = ["", "a", "b", noise(70 * KiB), noise(200 * KiB)]
@@ -113,7 +113,7 @@ const grow = Effect.fnUntraced(function*(registry: Registry) {
       ])
     }
   }
-  // a registry may list what refers to nothing of that
+  // a registry may list referrers of other subjects
   const confused = new Map(
     yield* Effect.forEach(
       yield* some(all),
@@ -129,7 +129,7 @@ const grow = Effect.fnUntraced(function*(registry: Registry) {
 type Platforms = "all" | Extract<Copy.Platforms, { readonly _tag: "Index" }>
 const onlyAmd64: Platforms = { _tag: "Index", platforms: [amd64], index: "keep" }
 
-/** What a manifest cannot be without, where only some platforms are wanted. */
+/** Returns the parts that a manifest needs if only some platforms are wanted. */
 const partsOf = (manifest: ManifestBytes, platforms: Platforms) => {
   const { config, layers = [], manifests = [] } = Trusting.read(manifest)
   return {
@@ -145,7 +145,7 @@ const partsOf = (manifest: ManifestBytes, platforms: Platforms) => {
 const digestTagsOf = ({ tags }: Trusting.Content, digest: Digest) =>
   Array.from(tags).filter(([tag]) => tag.startsWith(prefixOf(digest)))
 
-/** All manifests that belong to a root; nothing where one of them that something contains is not there. */
+/** Returns all manifests of a root, or `undefined` if a manifest is absent that another one contains. */
 const belonging = Effect.fnUntraced(function*(
   source: Registry,
   content: Trusting.Content,
@@ -177,7 +177,7 @@ const reset = new Transport({ code: "ECONNRESET" })
 
 const once = Effect.map(Random.nextIntBetween(1, 12), (call) => ({ calls: [call] }))
 
-/** Something goes wrong at either end. `stop` ends the copy from outside. */
+/** A fault at one of the ends. `stop` interrupts the copy. */
 const someFault = (end: "source" | "destination", stop: Effect.Effect<unknown>) =>
   Effect.gen(function*() {
     const which = yield* once
@@ -227,7 +227,7 @@ const someCapabilities = pick<ReadonlyArray<Capabilities> & readonly [Capabiliti
 
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** What is wrong with a destination: a manifest without a part, or the tag before the rest. */
+/** Returns what is wrong with a destination: a manifest without a part, or the tag before the rest. */
 const wrongWith = (
   { blobs, manifests, tags }: Trusting.Content,
   all: ReadonlySet<Digest> | undefined,
@@ -272,7 +272,7 @@ const trial = Effect.gen(function*() {
       source: { registry: source, repository: from, tag: one },
       destination: { registry: destination, repository: to, tag: one },
       platforms,
-      // a source that fails to list them must not be a reason to leave them out
+      // a source that fails to list referrers must not be a reason to omit them
       referrers: "require",
       digestTags: "copy"
     }).pipe(
@@ -285,7 +285,7 @@ const trial = Effect.gen(function*() {
     assert.strictEqual(destination.sessions(), 0)
   }
 
-  // what has gone wrong once does not do so again
+  // each fault occurs once
   const losesTags = faults.some(({ _tag }) => _tag === "LoseTags")
   for (let attempt = 0; attempt < (all === undefined ? 3 : 12); attempt++) {
     stopped = yield* Deferred.make<void>()
@@ -310,9 +310,9 @@ const trial = Effect.gen(function*() {
   assert.deepStrictEqual(new Map(destination.content.tags), new Map([...tags, [one, root]]))
 })
 
-describe("whatever is copied, and wherever it fails, the destination is whole after every request (C27)", () => {
+describe("a destination is complete after every request of any copy with any fault", () => {
   it.effect.each(seeds)(
-    "and the next copy finishes what was left (seed %i)",
+    "and the next copy completes the rest (seed %i)",
     (seed) => Random.withSeed(Effect.replicateEffect(trial, 5, { discard: true }), `copy ${seed}`)
   )
 })

@@ -1,5 +1,5 @@
 /**
- * Content that stands in a descriptor, as its `data`.
+ * Content that a descriptor contains in its field `data`.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -24,14 +24,14 @@ const setup = Effect.gen(function*() {
       source: { registry: source.registry, repository: app, tag: tag("1") },
       destination: { registry: destination.registry, repository: app, tag: tag("1") }
     })
-  /** The blobs and manifests that are read by digest, except the root. */
+  /** Digests of the blobs and manifests that are read, except the root. */
   const read = (root: Descriptor.Descriptor) =>
     source.calls.filter((call) => /^get(?:Blob|Manifest) sha256:/.test(call) && !call.endsWith(root.digest))
   return { copy, destination, read, source }
 })
 
 describe("inline content", () => {
-  it.effect("of blobs is used instead of what the source has", () =>
+  it.effect("of blobs is used instead of a request to the source", () =>
     Effect.gen(function*() {
       const { copy, destination, read, source } = yield* setup
       const config = yield* pushBlob(source.registry, app, "{}", MediaType.empty)
@@ -63,7 +63,7 @@ describe("inline content", () => {
       assert.deepStrictEqual(read(root), [`getBlob ${layer.digest}`])
     }))
 
-  it.effect("of manifests in an index is used instead of what the source has", () =>
+  it.effect("of manifests in an index is used instead of a request to the source", () =>
     Effect.gen(function*() {
       const { copy, destination, read, source } = yield* setup
       const config = yield* pushBlob(source.registry, app, "{}", MediaType.empty)
@@ -81,7 +81,7 @@ describe("inline content", () => {
       assert.deepStrictEqual((yield* destination.registry.getManifest(app, child.digest)).bytes, bytes)
     }))
 
-  it.effect("of a config tells the platform of an image", () =>
+  it.effect("of a config provides the platform of an image", () =>
     Effect.gen(function*() {
       const { copy, read, source } = yield* setup
       const platform = { os: "linux", architecture: "arm64" }
@@ -93,7 +93,7 @@ describe("inline content", () => {
       assert.deepStrictEqual(read(root), [])
     }))
 
-  it.effect("takes a request less in a plan", () =>
+  it.effect("reduces the requests of a plan by one", () =>
     Effect.gen(function*() {
       const { source, destination } = yield* setup
       yield* pushImage(source.registry, app, ["plain"], { tags: [tag("1")] })

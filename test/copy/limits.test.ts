@@ -1,5 +1,5 @@
 /**
- * How much goes on at a time, and how much is kept, whatever a registry lists.
+ * Limits of concurrency and memory, for lists of any length.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
@@ -21,7 +21,7 @@ import { digestOf } from "../utils/ScriptedServer.ts"
 const from = repository("team/app")
 const to = repository("mirror/app")
 
-/** Notes the most calls that run at the same time. */
+/** Records the maximum number of calls that run at the same time. */
 const counting = () => {
   const counter = { running: 0, most: 0 }
   const counted = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
@@ -33,7 +33,7 @@ const counting = () => {
 }
 
 describe("MaxInFlight", () => {
-  it.effect("is that of each copy, whatever an earlier one had", () =>
+  it.effect("applies to each copy, independently of earlier copies", () =>
     Effect.gen(function*() {
       const { counted, counter } = counting()
       const source = yield* MemoryRegistry.make()
@@ -80,21 +80,21 @@ describe("KnownRegistries", () => {
     return lookups
   })
 
-  it.effect("is what copies share that are given the same one", () =>
+  it.effect("is shared by copies with the same value", () =>
     Effect.gen(function*() {
       const known = Copy.makeKnownRegistries()
       assert.isBelow(yield* copies(() => known), yield* copies(Copy.makeKnownRegistries))
     }))
 })
 
-describe("what a registry lists", () => {
+describe("a list of a registry", () => {
   const copy = (source: Registry, destination: Registry) =>
     Copy.copyManifest({
       source: { registry: source, repository: from, tag: tag("1") },
       destination: { registry: destination, repository: to, tag: tag("1") }
     })
 
-  it.effect("is read a limited number at a time: referrers", () =>
+  it.effect("of referrers is read with limited concurrency", () =>
     Effect.gen(function*() {
       const { counted, counter } = counting()
       const [store, destination] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
@@ -117,7 +117,7 @@ describe("what a registry lists", () => {
       assert.isAtMost(counter.most, 256)
     }))
 
-  it.effect("is copied whole: an index of 600 images, and 600 referrers", () =>
+  it.effect("of 600 images, and of 600 referrers, is copied completely", () =>
     Effect.gen(function*() {
       const [source, destination] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
       const numbers = Array.from({ length: 600 }, (_, index) => index)
@@ -138,7 +138,7 @@ describe("what a registry lists", () => {
       assert.lengthOf(waiting, digests.length - 1)
     }))
 
-  it.effect("costs no more steps than are allowed, though all wait for all", () =>
+  it.effect("takes a limited number of steps, even if all manifests wait for each other", () =>
     Effect.sync(() => {
       const waits = WaitGraph.make()
       const digests = Array.from({ length: 6000 }, (_, index) => digestOf(`${index}`))
@@ -147,7 +147,7 @@ describe("what a registry lists", () => {
       for (const digest of digests) waits.forReferrer(root, digest)
       let late = 0
       for (const digest of digests.slice(1)) {
-        // each is looked for from the root, over all that the root waits for
+        // the search for each one begins at the root, over all manifests that the root waits for
         late += waits.forContained(digest, digestOf(`below ${digest}`))?.length ?? 0
         late += waits.forContained(digestOf(`below ${digest}`), root)?.length ?? 0
       }
@@ -156,7 +156,7 @@ describe("what a registry lists", () => {
 })
 
 describe("a pool of tasks", () => {
-  it.effect("runs so many at a time, and what they add, until none is left", () =>
+  it.effect("runs a limited number at the same time, with the tasks that they add, until none is left", () =>
     Effect.gen(function*() {
       const { counted, counter } = counting()
       const pool = TaskPool.make<never>(3)
@@ -170,7 +170,7 @@ describe("a pool of tasks", () => {
       assert.deepStrictEqual([done, counter.most, counter.running], [127, 3, 0])
     }))
 
-  it.effect("starts hundreds of them at once", () =>
+  it.effect("starts hundreds of them at the same time", () =>
     Effect.gen(function*() {
       const { counted, counter } = counting()
       const pool = TaskPool.make<never>(512)
@@ -178,7 +178,7 @@ describe("a pool of tasks", () => {
       assert.strictEqual(counter.most, 512)
     }))
 
-  it.effect("takes no task from a list before there is room for it", () =>
+  it.effect("takes a task from a list only when it can run", () =>
     Effect.gen(function*() {
       const pool = TaskPool.make<string>(2)
       let taken = 0
@@ -192,7 +192,7 @@ describe("a pool of tasks", () => {
       assert.isAtMost(taken, 12)
     }))
 
-  it.effect("ends all of them when one fails", () =>
+  it.effect("interrupts all of them when one fails", () =>
     Effect.gen(function*() {
       let ended = 0
       const pool = TaskPool.make<string>(8)
@@ -203,7 +203,7 @@ describe("a pool of tasks", () => {
 })
 
 describe("tags that are made of a digest", () => {
-  it.effect("are noted while the event loop runs, however many a registry lists for one manifest", () =>
+  it.effect("are processed with pauses for the event loop, however many a registry lists for one manifest", () =>
     Effect.gen(function*() {
       const store = yield* MemoryRegistry.make()
       const destination = yield* MemoryRegistry.make()

@@ -37,7 +37,7 @@ const setup = Effect.gen(function*() {
 })
 
 describe("what arrives", () => {
-  it.effect("an image arrives whole, to the byte, under its tag", () =>
+  it.effect("an image arrives completely, with the same bytes and its tag", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const image = yield* pushImage(source.registry, from, ["one", "two"], { tags: [tag("1")] })
@@ -53,7 +53,7 @@ describe("what arrives", () => {
       }
     }))
 
-  it.effect("formatting, field order and unknown fields of a manifest stay what they were", () =>
+  it.effect("formatting, field order and unknown fields of a manifest stay as they are", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const bytes = bytesOf(
@@ -64,7 +64,7 @@ describe("what arrives", () => {
       assert.deepStrictEqual((yield* destination.registry.getManifest(to, tag("1"))).bytes, bytes)
     }))
 
-  it.effect("an index arrives with its children, and an index within an index with its own", () =>
+  it.effect("an index arrives with its children, and a nested index with its own", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const leaf = yield* pushImage(source.registry, from, ["deep"])
@@ -82,7 +82,7 @@ describe("what arrives", () => {
       assert.deepStrictEqual(deep?.path, [report.root.digest, inner.digest, leaf.digest])
     }))
 
-  it.effect("a child of an index that is a blob is copied as one", () =>
+  it.effect("a child of an index that is a blob is copied as a blob", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const blob = yield* pushBlob(source.registry, from, "a layer by itself", MediaType.imageLayerGzip)
@@ -91,7 +91,7 @@ describe("what arrives", () => {
       yield* destination.registry.resolveBlob(to, blob.digest)
     }))
 
-  it.effect("empty layers, and an image without any, are copied", () =>
+  it.effect("empty layers and an image without layers are copied", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       yield* pushImage(source.registry, from, ["", "x", ""], { tags: [tag("1")] })
@@ -102,7 +102,7 @@ describe("what arrives", () => {
       assert.deepStrictEqual(Array.from(tags), [tag("1"), tag("2")])
     }))
 
-  it.effect("an OCI artifact manifest, withdrawn as it is, is copied", () =>
+  it.effect("a withdrawn OCI artifact manifest is copied", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const blob = yield* pushBlob(source.registry, from, "signature", "text/plain")
@@ -145,8 +145,8 @@ describe("what arrives", () => {
     }))
 })
 
-describe("what arrives of odd images", () => {
-  it.effect("a layer that one image calls external and another does not", () =>
+describe("unusual images", () => {
+  it.effect("a layer that is external in one image only is copied for the other", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const layer = yield* pushBlob(source.registry, from, "windows base", MediaType.imageLayerGzip)
@@ -161,20 +161,20 @@ describe("what arrives of odd images", () => {
       yield* destination.registry.resolveBlob(to, layer.digest)
     }))
 
-  it.effect("a chain of referrers without end is an error, and no overflow", () =>
+  it.effect("an endless chain of referrers fails with TooDeep", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
-      let subject = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
+      let subject: Descriptor.Descriptor = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
       for (let i = 0; i < 300; i++) {
-        subject = { platform: subject.platform, ...yield* pushReferrer(source.registry, from, subject, `number ${i}`) }
+        subject = yield* pushReferrer(source.registry, from, subject, `number ${i}`)
       }
       const error = yield* Effect.flip(copy())
       assert.strictEqual(error.reason._tag, "TooDeep")
     }))
 })
 
-describe("in which order", () => {
-  it.effect("nothing is pushed before what it refers to, and the tag comes last", () =>
+describe("the order of pushes", () => {
+  it.effect("puts everything after the content that it refers to, and the tag last", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const { amd64, arm64, index, onChild, onIndex } = yield* pushSample(source.registry, from, [tag("1")])
@@ -187,8 +187,8 @@ describe("in which order", () => {
       assert.isBelow(at(onIndex.digest), at(index.digest))
     }))
 
-  // a memory registry refuses a manifest whose parts are missing, so that arriving proves the order
-  it.effect("any concurrency keeps the order, also a concurrency of 1", () =>
+  // a memory registry refuses a manifest with missing parts, so success proves the order
+  it.effect("is kept with any concurrency, including 1", () =>
     Effect.forEach([1, 2, 64], (concurrency) =>
       Effect.gen(function*() {
         const { copy, source } = yield* setup
@@ -198,7 +198,7 @@ describe("in which order", () => {
 })
 
 describe("no work twice", () => {
-  it.effect("a blob that stands in many manifests is sent once", () =>
+  it.effect("a blob that several manifests refer to is sent once", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       yield* pushSample(source.registry, from, [tag("1")])
@@ -207,7 +207,7 @@ describe("no work twice", () => {
       assert.strictEqual(new Set(pushed).size, pushed.length)
     }))
 
-  it.effect("a second copy reads nothing but the tag and sends nothing", () =>
+  it.effect("a second copy reads only the tag and sends nothing", () =>
     Effect.gen(function*() {
       const { copy, destination, forget, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -220,7 +220,7 @@ describe("no work twice", () => {
       assert.strictEqual(report.bytes, 0)
     }))
 
-  it.effect("a manifest that is there under another tag only gets the tag", () =>
+  it.effect("a manifest that is present with another tag only gets the tag", () =>
     Effect.gen(function*() {
       const { copy, destination, forget, source } = yield* setup
       const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -230,7 +230,7 @@ describe("no work twice", () => {
       assert.deepStrictEqual(destination.calls, ["resolveManifest 2", `pushManifest ${image.digest} 2`])
     }))
 
-  it.effect("only what changed of an image is sent", () =>
+  it.effect("only the changed content of an image is sent", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
       yield* pushImage(source.registry, from, ["base", "old"], { tags: [tag("1")] })
@@ -245,7 +245,7 @@ describe("no work twice", () => {
       assert.strictEqual(report.having("present").length, 2)
     }))
 
-  it.effect("between repositories of one registry blobs are mounted, not sent", () =>
+  it.effect("blobs are mounted between repositories of one registry", () =>
     Effect.gen(function*() {
       const { registry } = yield* recorded("both.test")
       yield* pushSample(registry, from, [tag("1")])
@@ -258,7 +258,7 @@ describe("no work twice", () => {
       yield* registry.getManifest(to, tag("1"))
     }))
 
-  it.effect("a mount that is declined goes on in the session it opened", () =>
+  it.effect("a declined mount continues in the session that it opened", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const { calls, registry: watched } = yield* recorded("unused.test")
@@ -279,7 +279,7 @@ describe("no work twice", () => {
       assert.strictEqual(calls.length, 2)
     }))
 
-  it.effect("within one repository a copy is a matter of the tag", () =>
+  it.effect("a copy within one repository only sets the tag", () =>
     Effect.gen(function*() {
       const { calls, registry } = yield* recorded("both.test")
       const image = yield* pushImage(registry, from, ["one"], { tags: [tag("1")] })
@@ -298,7 +298,7 @@ describe("no work twice", () => {
 })
 
 describe("one platform", () => {
-  it.effect("the destination gets that image's manifest itself", () =>
+  it.effect("gives the destination the manifest of that image", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const { arm64, onIndex } = yield* pushSample(source.registry, from, [tag("1")])
@@ -309,7 +309,7 @@ describe("one platform", () => {
       assert.strictEqual(absent.reason._tag, "ManifestUnknown")
     }))
 
-  it.effect("is found in an index within an index", () =>
+  it.effect("is found in a nested index", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
       const { arm64, index } = yield* pushSample(source.registry, from, [])
@@ -321,10 +321,10 @@ describe("one platform", () => {
       const error = yield* Effect.flip(
         copy({ platforms: { _tag: "Image", platform: { os: "plan9", architecture: "386" } } })
       )
-      assert.include(error.message, "there is: linux/amd64, linux/arm64")
+      assert.include(error.message, "available: linux/amd64, linux/arm64")
     }))
 
-  it.effect("an image outside an index is asked for its own platform", () =>
+  it.effect("of an image without an index is that of its config", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")], architecture: "riscv64" })
@@ -333,10 +333,10 @@ describe("one platform", () => {
         copy({ platforms: { _tag: "Image", platform: { os: "linux", architecture: "s390x" } } })
       )
       assert.strictEqual(error.reason._tag, "PlatformNotFound")
-      assert.include(error.message, "there is no image for linux/s390x; there is: linux/riscv64")
+      assert.include(error.message, "there is no image for linux/s390x; available: linux/riscv64")
     }))
 
-  it.effect("is the one that runs on every machine, wherever it stands in the index", () =>
+  it.effect("is the variant that runs on every machine, wherever it is in the index", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
       const [v3, v1] = [
@@ -349,7 +349,7 @@ describe("one platform", () => {
       assert.strictEqual(report.root.digest, v1.digest)
     }))
 
-  it.effect("is looked for in the images of an index that does not name their platforms", () =>
+  it.effect("is read from the configs of images if the index does not contain platforms", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
       const images = yield* Effect.forEach(
@@ -365,7 +365,7 @@ describe("one platform", () => {
       assert.strictEqual(report.root.digest, images[1]?.digest)
     }))
 
-  it.effect("is never that of an attestation, which is not offered either", () =>
+  it.effect("is never that of an attestation, which the error does not list either", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
       const platform = { os: "unknown", architecture: "unknown" }
@@ -380,20 +380,20 @@ describe("one platform", () => {
       }
     }))
 
-  it.effect("a platform that the index lacks is an error that tells what there is", () =>
+  it.effect("that the index lacks is an error that lists the available ones", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       yield* pushSample(source.registry, from, [tag("1")])
       const error = yield* Effect.flip(
         copy({ platforms: { _tag: "Image", platform: { os: "windows", architecture: "amd64" } } })
       )
-      assert.include(error.message, "there is: linux/amd64, linux/arm64")
+      assert.include(error.message, "available: linux/amd64, linux/arm64")
       assert.deepStrictEqual(destination.calls, ["resolveManifest 1"])
     }))
 })
 
 describe("tags and digests", () => {
-  it.effect("a source's tag must point at the source's digest", () =>
+  it.effect("of the source must match", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
       const one = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -409,7 +409,7 @@ describe("tags and digests", () => {
       assert.strictEqual(error.end, "source")
     }))
 
-  it.effect("a destination's digest must be the source's, before anything is sent", () =>
+  it.effect("of the destination must match that of the source, before anything is sent", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
       const one = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -425,7 +425,7 @@ describe("tags and digests", () => {
       yield* copy(one.digest)
     }))
 
-  it.effect("without a tag at the destination the content is there by digest only", () =>
+  it.effect("may both be omitted at the destination, which then has the content by digest only", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
       const image = yield* pushImage(source.registry, from, ["one"])
@@ -437,7 +437,7 @@ describe("tags and digests", () => {
       assert.deepStrictEqual(Array.from(yield* Stream.runCollect(destination.registry.tags(to))), [])
     }))
 
-  it.effect("a source without tag and digest names nothing", () =>
+  it.effect("may not both be omitted at the source", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
       const error = yield* Effect.flip(Copy.copyManifest({

@@ -45,7 +45,7 @@ describe("copying to several destinations", () => {
       }
     }))
 
-  it.effect("fails if the source has no image for the platform, whatever else is wrong", () =>
+  it.effect("fails if the source has no image for the platform, even if a destination fails too", () =>
     Effect.gen(function*() {
       const { copy, destinations: [a, b], source } = yield* setup("a", "b")
       assert(a !== undefined && b !== undefined)
@@ -58,7 +58,7 @@ describe("copying to several destinations", () => {
       assert.deepStrictEqual([error.end, error.reason._tag], ["source", "PlatformNotFound"])
     }))
 
-  it.effect("sends each what it lacks, and no more", () =>
+  it.effect("sends to each destination only the content that it lacks", () =>
     Effect.gen(function*() {
       const { copy, destinations: [a, b], source } = yield* setup("a", "b")
       assert(a !== undefined && b !== undefined)
@@ -70,7 +70,7 @@ describe("copying to several destinations", () => {
       assert.isAbove(b.calls.filter((call) => call.startsWith("pushManifest")).length, 3)
     }))
 
-  it.effect("goes on for the others while one begins again", () =>
+  it.effect("continues for the others while one starts an upload again", () =>
     Effect.gen(function*() {
       const { copy, destinations: [a, b], source } = yield* setup("a", "b")
       assert(a !== undefined && b !== undefined)
@@ -107,7 +107,7 @@ describe("copying to several destinations", () => {
       assert.strictEqual(breaks, 2)
     }), 5000)
 
-  it.effect("goes on for the others where one fails, and tells why", () =>
+  it.effect("continues for the others if one fails, and returns its error", () =>
     Effect.gen(function*() {
       const { copy, destinations: [a, b, c], source } = yield* setup("a", "b", "c")
       assert(a !== undefined && b !== undefined && c !== undefined)
@@ -122,7 +122,7 @@ describe("copying to several destinations", () => {
       }
     }))
 
-  it.effect("goes on for the others where one breaks in the middle of a blob", () =>
+  it.effect("continues for the others if one fails in the middle of a blob", () =>
     Effect.gen(function*() {
       const { copy, destinations: [a, b], source } = yield* setup("a", "b")
       assert(a !== undefined && b !== undefined)
@@ -143,7 +143,7 @@ describe("copying to several destinations", () => {
       assert.deepStrictEqual(exits.map((exit) => exit._tag), ["Failure", "Success"])
     }))
 
-  it.effect("fails if the source does not exist, after looking for it once", () =>
+  it.effect("fails if the source does not exist, after one lookup", () =>
     Effect.gen(function*() {
       const { copy, destinations, source } = yield* setup("a", "b")
       const error = yield* Effect.flip(copy(destinations.map(({ registry }) => registry)))
@@ -151,7 +151,7 @@ describe("copying to several destinations", () => {
       assert.deepStrictEqual(source.calls, ["resolveManifest 1", "getManifest 1"])
     }))
 
-  it.effect("to two repositories of one registry sends a blob to one and mounts it in the other", () =>
+  it.effect("sends a blob to one of two repositories of a registry, and mounts it in the other", () =>
     Effect.gen(function*() {
       const { destinations: [a], source } = yield* setup("a")
       assert(a !== undefined)
@@ -172,7 +172,7 @@ describe("copying to several destinations", () => {
 describe("one source for several readers", () => {
   const chunks = Array.from({ length: 20 }, (_, index) => Uint8Array.of(index))
 
-  it.effect("is read no faster than the slowest of them", () =>
+  it.effect("is read at the speed of the slowest reader", () =>
     Effect.gen(function*() {
       let read = 0
       const source = BlobSource.make(20, () =>
@@ -193,7 +193,7 @@ describe("one source for several readers", () => {
       assert.strictEqual(read, 20)
     }))
 
-  it.effect("is not held up by one that leaves, whether it has begun or not", () =>
+  it.effect("does not wait for a reader that has closed its share, before or after it began", () =>
     Effect.gen(function*() {
       const source = BlobSource.make(20, () => Stream.fromIterable(chunks, { chunkSize: 1 }))
       const [staying, leaving, never] = yield* split(source, source, 3)
@@ -204,7 +204,7 @@ describe("one source for several readers", () => {
       assert.strictEqual(yield* Stream.runCount(staying.source.open(0)), 20)
     }))
 
-  it.effect("fails for each of them as it fails", () =>
+  it.effect("fails for every reader when it fails", () =>
     Effect.gen(function*() {
       const source = BlobSource.make(20, () =>
         Stream.concat(Stream.take(Stream.fromIterable(chunks), 3), Stream.fail("broken")))
@@ -217,8 +217,8 @@ describe("one source for several readers", () => {
     }))
 })
 
-describe("copies at the same time", () => {
-  it.effect("send a blob once to one registry, whichever repositories it goes to", () =>
+describe("concurrent copies", () => {
+  it.effect("send a blob to a registry once, for any repositories", () =>
     Effect.gen(function*() {
       const { destinations: [a], source } = yield* setup("a")
       assert(a !== undefined)
@@ -237,7 +237,7 @@ describe("copies at the same time", () => {
       assert.strictEqual(source.calls.filter((call) => call.startsWith("getBlob")).length, 3)
     }))
 
-  it.effect("do not wait for each other for ever, in whatever order they name their destinations", () =>
+  it.effect("do not deadlock, in whatever order they name their destinations", () =>
     Effect.gen(function*() {
       const { destinations: [a, b], source } = yield* setup("a", "b")
       assert(a !== undefined && b !== undefined)
@@ -258,7 +258,7 @@ describe("copies at the same time", () => {
       assert.isTrue(exits.flat().every(Exit.isSuccess))
     }))
 
-  it.effect("take over a blob from one that fails", () =>
+  it.effect("send a blob themselves after another copy has failed to", () =>
     Effect.gen(function*() {
       const { destinations: [a], source } = yield* setup("a")
       assert(a !== undefined)
@@ -293,7 +293,7 @@ describe("copying many images", () => {
     return { source, destination: a, namespace }
   })
 
-  it.effect("goes past those that fail, and tells how each of them went", () =>
+  it.effect("continues after failures, and emits the exit of each", () =>
     Effect.gen(function*() {
       const { namespace, source } = yield* mirror
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -315,7 +315,7 @@ describe("copying many images", () => {
       )
     }))
 
-  it.effect("moves what they share once", () =>
+  it.effect("transfers shared content once", () =>
     Effect.gen(function*() {
       const { namespace, source } = yield* mirror
       const tags = Array.from({ length: 8 }, (_, index) => tag(`${index}`))
@@ -331,17 +331,17 @@ describe("copying many images", () => {
         Exit.isSuccess(exit) ? exit.value.having("copied") : []
       )
         .filter(({ role }) => role === "blob")
-      // the config, two layers that all have, and one of each
+      // the config, two layers of all images, and one layer of each image
       assert.strictEqual(sent.length, 3 + tags.length)
     }))
 
-  it.effect("ends with what the list of them fails with", () =>
+  it.effect("fails if the stream of copies fails", () =>
     Effect.gen(function*() {
       const { namespace } = yield* mirror
       assert.strictEqual(yield* Effect.flip(Stream.runDrain(namespace.copyAll(Stream.fail("no list")))), "no list")
     }))
 
-  it.effect("to several destinations tells of references that are none by the others", () =>
+  it.effect("to several destinations returns an error for each invalid reference, and copies to the others", () =>
     Effect.gen(function*() {
       const { namespace, source } = yield* mirror
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -357,7 +357,7 @@ describe("copying many images", () => {
     }))
 })
 
-it.effect("a blob of a large image begins to move before all of it is known", () =>
+it.effect("a blob of a large image is transferred before the whole image is known", () =>
   Effect.gen(function*() {
     const source = yield* MemoryRegistry.make({ name: "source.test" })
     const destination = yield* MemoryRegistry.make({ name: "destination.test" })
@@ -385,7 +385,7 @@ it.effect("a blob of a large image begins to move before all of it is known", ()
     yield* Fiber.join(fiber)
   }))
 
-it.effect("large blobs leave something for small ones", () =>
+it.effect("large blobs leave permits for small ones", () =>
   Effect.gen(function*() {
     const source = yield* MemoryRegistry.make({ name: "source.test" })
     const destination = yield* MemoryRegistry.make({ name: "destination.test" })
@@ -411,7 +411,7 @@ it.effect("large blobs leave something for small ones", () =>
     yield* Fiber.join(fiber)
   }))
 
-it.effect("a copy of one blob is one of the copies that share", () =>
+it.effect("a copy of one blob shares transfers with other copies", () =>
   Effect.gen(function*() {
     const { destinations: [a], source } = yield* setup("a")
     assert(a !== undefined)

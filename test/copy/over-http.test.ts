@@ -1,5 +1,5 @@
 /**
- * Copies between registries behind HTTP: over networks that break, and with few connections.
+ * Copies between registries over HTTP: over unreliable networks, and with few connections.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Random } from "effect"
@@ -8,12 +8,11 @@ import { isCopyError } from "effect-oci/CopyError"
 import * as Limiter from "effect-oci/Limiter"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
-import type * as RegistryServer from "effect-oci/RegistryServer"
 import * as BadNetwork from "../utils/BadNetwork.ts"
 import { pushImage, pushReferrer, repository, tag } from "../utils/images.ts"
 import { listReferrers } from "../utils/registries.ts"
 import { connect } from "../utils/ScriptedServer.ts"
-import { serve } from "../utils/Served.ts"
+import { type Options, serve } from "../utils/Served.ts"
 
 const from = repository("team/app")
 const to = repository("mirror/app")
@@ -22,17 +21,17 @@ const copy = (source: Registry, destination: Registry) =>
   Copy.copyManifest({
     source: { registry: source, repository: from, tag: tag("1") },
     destination: { registry: destination, repository: to, tag: tag("1") },
-    // a copy that need not list referrers succeeds without them if the network breaks there
+    // a copy that does not require referrers succeeds without them if the network fails there
     referrers: "require"
   })
 
-/** A registry in memory, and the way to it through HTTP. */
-const served = Effect.fnUntraced(function*(options?: RegistryServer.Options) {
+/** Serves a registry in memory over HTTP. */
+const served = Effect.fnUntraced(function*(options?: Options) {
   const store = yield* MemoryRegistry.make()
   return { store, host: (yield* serve(store, options)).host }
 })
 
-describe("a copy over networks that break", () => {
+describe("a copy over an unreliable network", () => {
   const trial = Effect.fnUntraced(function*(seed: number) {
     const fates = yield* Random.withSeed(Effect.all([BadNetwork.someFates, BadNetwork.someFates]), seed)
     const [source, destination] = [yield* served(), yield* served()]
@@ -47,7 +46,7 @@ describe("a copy over networks that break", () => {
       const error = Exit.findErrorOption(copied)
       assert(error._tag === "Some" && isCopyError(error.value), `no typed error: ${copied}`)
       const { end, reason } = error.value
-      // bytes that a broken upload needs again are not hashed twice: the destination finds a flip among them
+      // resent bytes of an interrupted upload are not hashed again: the destination detects a flipped bit in them
       const own = BadNetwork.reasonsOf(fates[end === "source" ? 0 : 1])
       const flips = BadNetwork.reasonsOf(fates[0]).filter((reason) => reason === "DigestInvalid")
       assert.include([...own, ...flips], reason._tag, error.value.message)
@@ -59,12 +58,12 @@ describe("a copy over networks that break", () => {
   })
 
   it.live.each(BadNetwork.seeds)(
-    "ends as it should, or as the network wants it, and then the next one does (seed %i)",
+    "succeeds, or fails with an error of the network, and the next one succeeds (seed %i)",
     trial
   )
 })
 
-describe("with one request at a time to each registry", () => {
+describe("with one concurrent request per registry", () => {
   const layers = (seed: string) => Array.from({ length: 100 }, (_, index) => `${seed} ${index}`)
   const client = ({ host }: { readonly host: string }) =>
     Effect.provide(connect({ host }, { maxConnections: 1 }), Limiter.layerFixed(1))
@@ -81,7 +80,7 @@ describe("with one request at a time to each registry", () => {
       })
   )
 
-  it.live("two of them are copied past each other", () =>
+  it.live("two of them are copied in opposite directions", () =>
     Effect.gen(function*() {
       const ends = [yield* served(), yield* served()] as const
       const there = yield* pushImage(ends[0].store, from, layers("there"), { tags: [tag("1")] })

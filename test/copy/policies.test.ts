@@ -45,7 +45,7 @@ describe("some platforms of an index", () => {
   const some = (index: "keep" | "rewrite" | "fail", platforms: ReadonlyArray<Platform> = [arm64]) =>
     ({ _tag: "Index", platforms, index }) as const
 
-  it.effect("are those that fit best", () =>
+  it.effect("are those that match best", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
       const [v3, v1] = [
@@ -60,7 +60,7 @@ describe("some platforms of an index", () => {
       assert.strictEqual(root.size, bytes.length - JSON.stringify(manifests[0]).length - 1)
     }))
 
-  it.effect("keep all that the index says of them when it is rewritten, known here or not", () =>
+  it.effect("keep all fields of their entries when the index is rewritten, known or not", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const kept = { ...yield* pushImage(source.registry, from, ["one"]), urls: null, "org.example": [1, null] }
@@ -77,7 +77,7 @@ describe("some platforms of an index", () => {
       )
     }))
 
-  it.effect("are copied within it as it is, which the registry is told", () =>
+  it.effect("are copied with the unchanged index, with SparseIndex provided to the registry", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [tag("1")])
@@ -87,7 +87,7 @@ describe("some platforms of an index", () => {
       assert.isFalse(yield* isThere(destination.registry, sample.amd64.digest))
     }))
 
-  it.effect("come to an index that was kept for others before", () =>
+  it.effect("are added to an index that was kept for others before", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [tag("1")])
@@ -96,7 +96,7 @@ describe("some platforms of an index", () => {
       assert.isTrue(yield* isThere(destination.registry, sample.arm64.digest))
     }))
 
-  it.effect("are looked for again below an index that is kept, which no registry does", () =>
+  it.effect("are looked up again below an index that is kept, because no registry does so", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [tag("1")])
@@ -107,7 +107,7 @@ describe("some platforms of an index", () => {
       assert.isTrue(yield* isThere(destination.registry, sample.arm64.digest))
     }))
 
-  it.effect("are an error of their own where the registry wants the others too", () =>
+  it.effect("fail with SparseIndexRefused if the registry requires the others too", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       yield* pushSample(source.registry, from, [tag("1")])
@@ -119,7 +119,7 @@ describe("some platforms of an index", () => {
       assert.strictEqual(error.reason._tag, "SparseIndexRefused")
     }))
 
-  it.effect("are copied within an index that is written anew, as the report tells", () =>
+  it.effect("are copied with a rewritten index, which the report contains", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [tag("1")])
@@ -132,14 +132,14 @@ describe("some platforms of an index", () => {
       assert.deepStrictEqual(content.manifests.map(({ digest }: Descriptor.Descriptor) => digest), [
         sample.arm64.digest
       ])
-      // what refers to an image that is there comes along, what refers to the index that is not there does not
+      // referrers of a copied image are copied, referrers of the original index are not
       assert.deepStrictEqual(yield* listReferrers(destination.registry, to, sample.arm64.digest), [
         sample.onChild.digest
       ])
       assert.isFalse(yield* isThere(destination.registry, sample.onIndex.digest))
     }))
 
-  it.effect("are looked for in indexes within it, which are written anew as well", () =>
+  it.effect("are looked up in nested indexes, which are rewritten as well", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [])
@@ -158,7 +158,7 @@ describe("some platforms of an index", () => {
       assert.deepStrictEqual(inner.manifests.map(({ digest }: Descriptor.Descriptor) => digest), [sample.arm64.digest])
     }))
 
-  it.effect("are all of it where nothing else is in it: it stays as it is", () =>
+  it.effect("leave the index as it is if it lists no others", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
       const { index } = yield* pushSample(source.registry, from, [tag("1")])
@@ -168,7 +168,7 @@ describe("some platforms of an index", () => {
       }
     }))
 
-  it.effect("take the attestations about them along", () =>
+  it.effect("are copied with their attestations", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const [one, two] = [
@@ -193,16 +193,16 @@ describe("some platforms of an index", () => {
       assert.deepStrictEqual(digests, [two.digest, about[1]?.digest])
     }))
 
-  it.effect("are an error where the index lists others, if that is wanted, and nothing is sent", () =>
+  it.effect("fail if the index lists others and the policy is `fail`, and nothing is sent", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       yield* pushSample(source.registry, from, [tag("1")])
       const error = yield* Effect.flip(copy({ platforms: some("fail") }))
-      assert.include(error.message, "besides: linux/amd64")
+      assert.include(error.message, "it also lists: linux/amd64")
       assert.isTrue(destination.calls.every((call) => call.startsWith("resolve")))
     }))
 
-  it.effect("that are not there are an error", () =>
+  it.effect("are an error if the index does not list them", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
       yield* pushSample(source.registry, from, [tag("1")])
@@ -222,7 +222,7 @@ describe("a tag that exists", () => {
     return { ...rest, source, old, image }
   })
 
-  it.effect("is moved, unless said otherwise", () =>
+  it.effect("is moved by default", () =>
     Effect.gen(function*() {
       const { copy, destination, image } = yield* existing
       yield* copy()
@@ -247,7 +247,7 @@ describe("a tag that exists", () => {
     }))
 
   it.effect.each(["keep", "fail"] as const)(
-    "and is right already is neither kept nor an error: %s",
+    "and points at the root already is neither kept nor an error: %s",
     (onTagExists) =>
       Effect.gen(function*() {
         const { copy } = yield* existing
@@ -260,7 +260,7 @@ describe("a tag that exists", () => {
   )
 
   it.effect.each(["keep", "fail"] as const)(
-    "elsewhere only is no hindrance: %s",
+    "in another repository only does not matter: %s",
     (onTagExists) =>
       Effect.gen(function*() {
         const { copy, source } = yield* setup
@@ -271,7 +271,7 @@ describe("a tag that exists", () => {
 })
 
 describe("several tags", () => {
-  it.effect("are pushed at once, as far as they do not point there", () =>
+  it.effect("are pushed together, unless they point at the root already", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -288,7 +288,7 @@ describe("several tags", () => {
 describe("layers that may not be distributed", () => {
   const foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 
-  it.effect("are copied where the source has them, if that is wanted", () =>
+  it.effect("are copied from the source if the policy is `copy`", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const config = yield* pushBlob(source.registry, from, "{}", MediaType.imageConfig)
@@ -303,11 +303,11 @@ describe("layers that may not be distributed", () => {
       yield* destination.registry.resolveBlob(to, layer.digest)
     }))
 
-  it.effect("are an error at the source where it does not have them", () =>
+  it.effect("are an error at the source if it does not have them", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
       const config = yield* pushBlob(source.registry, from, "{}", MediaType.imageConfig)
-      const layer = yield* Descriptor.fromBytes(bytesOf("not there"), { mediaType: foreign })
+      const layer = yield* Descriptor.fromBytes(bytesOf("absent"), { mediaType: foreign })
       yield* pushManifest(source.registry, from, { mediaType: MediaType.imageManifest, config, layers: [layer] }, [
         tag("1")
       ])
@@ -330,7 +330,7 @@ describe("referrers", () => {
     return { image, sbom, signature }
   })
 
-  it.effect("are chosen by artifact type", () =>
+  it.effect("are selected by artifact type", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const { image, signature } = yield* pushBoth(source.registry)
@@ -338,7 +338,7 @@ describe("referrers", () => {
       assert.deepStrictEqual(yield* listReferrers(destination.registry, to, image.digest), [signature.digest])
     }))
 
-  it.effect("are chosen by annotations", () =>
+  it.effect("are selected by annotations", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const { image, sbom } = yield* pushBoth(source.registry)
@@ -346,7 +346,7 @@ describe("referrers", () => {
       assert.deepStrictEqual(yield* listReferrers(destination.registry, to, image.digest), [sbom.digest])
     }))
 
-  it.effect("are chosen for each manifest by itself", () =>
+  it.effect("are selected for each manifest separately", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const sample = yield* pushSample(source.registry, from, [tag("1")])
@@ -367,7 +367,7 @@ describe("tags that are made of digests", () => {
     return { image, name, signature }
   })
 
-  it.effect("come along, before the tag of what they are about, if that is wanted", () =>
+  it.effect("are copied before the tag of their subject if the policy is `copy`", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const { image, name, signature } = yield* push(source.registry)
@@ -380,7 +380,7 @@ describe("tags that are made of digests", () => {
       assert.strictEqual(report.entries.filter(({ role }) => role === "digestTag").length, 1)
     }))
 
-  it.effect("stay behind otherwise", () =>
+  it.effect("are not copied by default", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const { signature } = yield* push(source.registry)
@@ -388,7 +388,7 @@ describe("tags that are made of digests", () => {
       assert.isFalse(yield* isThere(destination.registry, signature.digest))
     }))
 
-  it.effect("come along also where referrers are refused until their subject is there", () =>
+  it.effect("are copied to a registry that refuses referrers without their subject", () =>
     Effect.gen(function*() {
       const { destination, source } = yield* setup
       const { image, name, signature } = yield* push(source.registry)
@@ -403,7 +403,7 @@ describe("tags that are made of digests", () => {
       assert.strictEqual((yield* registry.resolveManifest(to, tag("1"))).digest, image.digest)
     }))
 
-  it.effect("come along also where what they point at was copied before they were found", () =>
+  it.effect("are pushed if they were found after their manifest was copied", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const one = yield* pushImage(source.registry, from, ["one"])
@@ -414,7 +414,7 @@ describe("tags that are made of digests", () => {
       assert.strictEqual((yield* destination.registry.resolveManifest(to, name)).digest, two.digest)
     }))
 
-  it.effect("that came after the last copy come along with the next", () =>
+  it.effect("that were added after the last copy are copied by the next", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -428,12 +428,12 @@ describe("tags that are made of digests", () => {
     }))
 })
 
-describe("trust in what the destination says it has", () => {
-  /** A destination that has a manifest, and nothing of what is below it. */
+describe("trust in manifests of the destination", () => {
+  /** Creates a destination that has a manifest, but none of its parts. */
   const hollow = Effect.fnUntraced(function*(source: Registry, mediaType: string) {
     const destination = yield* MemoryRegistry.make({ name: "hollow.test" })
     const { bytes, descriptor } = yield* source.getManifest(from, tag("1"))
-    // a type that it does not look into
+    // a type whose parts it does not check
     yield* destination.pushManifest(to, { mediaType: "application/hollow", bytes, digest: descriptor.digest }, [
       tag("1")
     ])
@@ -468,8 +468,8 @@ describe("trust in what the destination says it has", () => {
     }))
 })
 
-describe("who wants to make repositories first", () => {
-  it.effect("is asked once, before anything is written", () =>
+describe("beforePush", () => {
+  it.effect("runs once, before anything is pushed", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       yield* pushSample(source.registry, from, [tag("1")])
@@ -484,7 +484,7 @@ describe("who wants to make repositories first", () => {
       assert.deepStrictEqual(asked, [to])
     }))
 
-  it.effect("is not asked where there is nothing to write", () =>
+  it.effect("does not run if there is nothing to push", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })

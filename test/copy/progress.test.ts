@@ -34,7 +34,7 @@ const after = (...events: ReadonlyArray<CopyEvent>) =>
 const [large, small, image] = [of("large", 1000), of("small", 10), of("image", 5)]
 
 describe("the progress of a copy", () => {
-  it("counts blobs and manifests apart, and both as pieces", () => {
+  it("counts blobs and manifests separately, and both as pieces", () => {
     const progress = after(
       planned(image, "root"),
       planned(large),
@@ -49,14 +49,14 @@ describe("the progress of a copy", () => {
   })
 
   it.each(["mounted", "present", "external", "missing", "kept"] as const)(
-    "counts no bytes of what is %s",
+    "counts no bytes of content that is %s",
     (outcome) => {
       const progress = after(planned(large), settled(large, outcome))
       assert.deepStrictEqual([progress.bytes, progress.blobs], [{ done: 0, total: 0 }, { done: 1, total: 1 }])
     }
   )
 
-  it("counts the bytes of what moves, less if a transfer resumes from before", () => {
+  it("counts the bytes of a transfer, and fewer if it resumes at an earlier offset", () => {
     const progress = after(planned(large), started(large), progressed(large, 600))
     assert.strictEqual(progress.bytes.done, 600)
     assert.deepStrictEqual(Array.from(progress.moving), [[large.digest, { size: 1000, bytes: 600 }]])
@@ -65,7 +65,7 @@ describe("the progress of a copy", () => {
     assert.deepStrictEqual(CopyProgress.update(resumed, settled(large, "copied"), 0).bytes, { done: 1000, total: 1000 })
   })
 
-  it("does not count what is reported of a blob after it is settled", () => {
+  it("ignores progress of a blob after it is settled", () => {
     const progress = after(planned(large), started(large), settled(large, "copied"), progressed(large, 900))
     assert.deepStrictEqual([progress.bytes.done, progress.moving.size], [1000, 0])
   })
@@ -79,7 +79,7 @@ describe("the progress of a copy", () => {
     assert.strictEqual(after({ _tag: "Retried", error, delay: Duration.seconds(1) }).retries, 1)
   })
 
-  it("does not change the progress that it goes on from", () => {
+  it("does not change the previous progress", () => {
     const before = after(planned(large), started(large))
     CopyProgress.update(before, progressed(large, 600), 0)
     assert.deepStrictEqual(before.bytes.done, 0)
@@ -89,7 +89,7 @@ describe("the progress of a copy", () => {
   describe("has a rate", () => {
     const huge = of("huge", 1_000_000)
     const begun = after(planned(huge), started(huge))
-    /** Sends so many bytes in each of some seconds, in ten steps. */
+    /** Sends a number of bytes in each second, in ten steps. */
     const over = (
       from: CopyProgress.CopyProgress,
       since: number,
@@ -105,39 +105,39 @@ describe("the progress of a copy", () => {
       return progress
     }
 
-    it("that is none before anything moved", () => {
+    it("that is 0 before the first transfer", () => {
       assert.strictEqual(CopyProgress.rate(CopyProgress.empty, 1000), 0)
       assert.strictEqual(CopyProgress.rate(begun, 0), 0)
       assert.isUndefined(CopyProgress.timeLeft(begun, 1000))
     })
 
-    it("of all that moved, at the beginning", () => {
+    it("of all transfers, in the first ten seconds", () => {
       assert.strictEqual(CopyProgress.rate(over(begun, 0, 4, 1000), 4000), 1000)
     })
 
-    it("of the last ten seconds, later", () => {
+    it("of the last ten seconds, after that", () => {
       const progress = over(over(begun, 0, 60, 1000), 60_000, 15, 100)
       assert.closeTo(CopyProgress.rate(progress, 75_000), 100, 5)
     })
 
-    it("that falls to none if nothing moves any longer", () => {
+    it("that falls to 0 if all transfers stop", () => {
       const progress = over(begun, 0, 20, 1000)
       assert.closeTo(CopyProgress.rate(progress, 25_000), 500, 50)
       assert.strictEqual(CopyProgress.rate(progress, 31_000), 0)
     })
 
-    it("that rises again from what moves after a pause", () => {
+    it("that rises again after a pause", () => {
       const paused = CopyProgress.update(over(begun, 0, 1, 1000), progressed(huge, 1100), 61_000)
       assert.closeTo(CopyProgress.rate(paused, 61_000), 100 / 60, 1)
       assert.isAbove(CopyProgress.rate(paused, 61_000), 0)
     })
 
-    it("that tells how long the rest takes", () => {
+    it("from which the remaining time is computed", () => {
       const left = CopyProgress.timeLeft(over(begun, 0, 10, 10_000), 10_000)
       assert.strictEqual(left === undefined ? 0 : Duration.toSeconds(left), 90)
     })
 
-    it("without remembering more than the window", () => {
+    it("without samples from before its window", () => {
       assert.isAtMost(over(begun, 0, 600, 10).samples.length, 60)
     })
   })

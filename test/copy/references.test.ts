@@ -1,5 +1,5 @@
 /**
- * What a function of the caller may say of what a manifest refers to.
+ * References of a manifest according to a function of the caller.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Result } from "effect"
@@ -26,7 +26,7 @@ const setup = Effect.gen(function*() {
   return { copy, destination, source }
 })
 
-/** What `Manifest.digests` says, by the digests alone. */
+/** Returns the references of `Manifest.digests`, without sizes and media types. */
 const digestsAlone: Copy.ManifestDigests = (mediaType, bytes) =>
   Result.map(Manifest.digests(mediaType, bytes), ({ blobs, manifests }) => ({
     blobs: blobs.map(({ digest }) => ({ digest })),
@@ -34,7 +34,7 @@ const digestsAlone: Copy.ManifestDigests = (mediaType, bytes) =>
   }))
 
 describe("manifestDigests", () => {
-  it.effect("may leave out sizes and types, which are looked up at the source", () =>
+  it.effect("may omit sizes and types, which are looked up at the source", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const image = yield* pushImage(source.registry, from, ["one", "two"])
@@ -48,7 +48,7 @@ describe("manifestDigests", () => {
       assert.deepStrictEqual([lookups.length, new Set(lookups).size], [5, 5])
     }))
 
-  it.effect("fails at the source if that does not have what is looked up", () =>
+  it.effect("fails at the source if it does not have the content", () =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
       const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -72,27 +72,27 @@ describe("manifestDigests", () => {
     ["returned content without a digest", () => Result.succeed({ blobs: [{ digest: "sha256:12" }], manifests: [] })],
     ["returned content without a digest", () => Result.succeed({ blobs: [], manifests: [null] })],
     [
-      "returned content of no known size",
+      "returned content with an invalid size",
       () => Result.succeed({ blobs: [{ digest: `sha256:${"0".repeat(64)}`, size: -1 }], manifests: [] })
     ],
     [
-      "returned content of no known type",
+      "returned content with an invalid type",
       () => Result.succeed({ blobs: [{ digest: `sha256:${"0".repeat(64)}`, mediaType: 1 }], manifests: [] })
     ]
   ]
 
-  it.effect.each(bad)("may not keep to its type: it %s", ([problem, manifestDigests]) =>
+  it.effect.each(bad)("fails with ManifestError if it %s", ([problem, manifestDigests]) =>
     Effect.gen(function*() {
       const { copy, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
-      // as a caller without types may
+      // a caller without type checks may do that
       const error = yield* Effect.flip(copy({ manifestDigests: manifestDigests as Copy.ManifestDigests }))
       assert.deepStrictEqual([error.end, error.reason._tag], ["source", "ManifestError"])
       assert.include(error.message, `manifestDigests ${problem}`)
     }))
 })
 
-describe("a destination that does not say what it has", () => {
+describe("a destination that refuses lookups", () => {
   const refusals = [
     new Denied({ status: 403 }),
     new Unauthorized({ status: 401 }),
@@ -102,7 +102,7 @@ describe("a destination that does not say what it has", () => {
     new UnexpectedResponse({ status: 500 })
   ]
 
-  it.effect.each(refusals)("is sent everything (%s)", (reason) =>
+  it.effect.each(refusals)("gets everything (%s)", (reason) =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const image = yield* pushImage(source.registry, from, ["one", "two"])
@@ -121,7 +121,7 @@ describe("a destination that does not say what it has", () => {
       assert.deepStrictEqual((yield* destination.getManifest(to, image.digest)).bytes, bytes)
     }))
 
-  it.effect("fails a copy that keeps tags, which has to know them", () =>
+  it.effect("fails a copy that keeps tags, because it has to know them", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
@@ -132,8 +132,8 @@ describe("a destination that does not say what it has", () => {
     }))
 })
 
-describe("what is pushed as it is", () => {
-  it.effect("needs no manifest that is understood, if the caller says what it refers to", () =>
+describe("a manifest of an unknown type", () => {
+  it.effect("is copied with its references if the caller returns them", () =>
     Effect.gen(function*() {
       const { copy, destination, source } = yield* setup
       const mediaType = "application/vnd.example.list+json"

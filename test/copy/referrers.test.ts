@@ -12,7 +12,8 @@ import {
   TooManyRequests,
   Transport,
   Unauthorized,
-  UnexpectedResponse
+  UnexpectedResponse,
+  Unsupported
 } from "effect-oci/RegistryError"
 import { pushImage, pushManifest, pushReferrer, pushSample, repository, tag } from "../utils/images.ts"
 import { failing, listReferrers, override } from "../utils/registries.ts"
@@ -29,7 +30,7 @@ const copy = (source: Registry, destination: Registry, options: Copy.Options = {
 
 const setup = Effect.all({ source: MemoryRegistry.make(), destination: MemoryRegistry.make() })
 
-/** A registry that takes a referrer only when its subject is there, and notes what it has taken. */
+/** Creates a registry that refuses a referrer before its subject, and records the accepted pushes. */
 const subjectsFirst = (registry: Registry, pushes: Array<string>) =>
   override(registry, {
     pushManifest: (repository, manifest, tags = []) =>
@@ -46,7 +47,7 @@ const subjectsFirst = (registry: Registry, pushes: Array<string>) =>
       })
   })
 
-it.effect("referrers come along, of the root, of its children, and of each other", () =>
+it.effect("referrers of the root, of its children, and of other referrers are copied", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const { arm64, index, onChild, onIndex } = yield* pushSample(source, from, [tag("1")])
@@ -57,7 +58,7 @@ it.effect("referrers come along, of the root, of its children, and of each other
     assert.deepStrictEqual(yield* listReferrers(destination, to, onIndex.digest), [onReferrer.digest])
   }))
 
-it.effect("referrers stay behind when they are not wanted", () =>
+it.effect("referrers are not copied if the policy is `skip`", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const { index } = yield* pushSample(source, from, [tag("1")])
@@ -65,7 +66,7 @@ it.effect("referrers stay behind when they are not wanted", () =>
     assert.deepStrictEqual(yield* listReferrers(destination, to, index.digest), [])
   }))
 
-it.effect("a referrer that came after the last copy is copied by the next, though the root is there", () =>
+it.effect("a referrer that was added after the last copy is copied by the next, although the root is present", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const { amd64, index } = yield* pushSample(source, from, [tag("1")])
@@ -78,7 +79,7 @@ it.effect("a referrer that came after the last copy is copied by the next, thoug
     assert.strictEqual(report.entries.find(({ role }) => role === "root")?.outcome, "present")
   }))
 
-it.effect("a subject that does not exist is no hindrance", () =>
+it.effect("a referrer of an absent subject is copied", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const nowhere = yield* Effect.scoped(pushImage(yield* MemoryRegistry.make(), from, ["elsewhere"]))
@@ -89,7 +90,7 @@ it.effect("a subject that does not exist is no hindrance", () =>
     assert.deepStrictEqual(yield* listReferrers(destination, to, nowhere.digest), [referrer.digest])
   }))
 
-it.effect("registries that list a manifest as a referrer of itself, or two of each other, are coped with", () =>
+it.effect("a copy ends if a registry lists a manifest as its own referrer, or two as referrers of each other", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const { amd64, arm64, index } = yield* pushSample(source, from, [tag("1")])
@@ -101,7 +102,7 @@ it.effect("registries that list a manifest as a referrer of itself, or two of ea
     yield* destination.getManifest(to, tag("1"))
   }))
 
-it.effect("a referrer that contains what it refers to comes after it, and before the tag", () =>
+it.effect("a referrer that contains its subject is pushed after it, and before the tag", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
@@ -122,7 +123,7 @@ it.effect("a referrer that contains what it refers to comes after it, and before
     assert.deepStrictEqual(pushes, [[image.digest], [around.digest], [image.digest, "1"]])
   }))
 
-it.effect("a registry that refuses a referrer without its subject gets the root by digest, the referrers, the tag", () =>
+it.effect("a registry that refuses a referrer without its subject gets the root, the referrers, then the tag", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
@@ -133,7 +134,7 @@ it.effect("a registry that refuses a referrer without its subject gets the root 
     assert.deepStrictEqual(pushes, [image.digest, sbom.digest, signature.digest, `${image.digest} 1`])
   }))
 
-it.effect("so does a registry that refuses a referrer which the image itself contains", () =>
+it.effect("so does a registry that refuses a referrer which the index of its subject contains", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const image = yield* pushImage(source, from, ["one"])
@@ -145,7 +146,7 @@ it.effect("so does a registry that refuses a referrer which the image itself con
     assert.deepStrictEqual(pushes, [image.digest, attestation.digest, index.digest, `${index.digest} 1`])
   }))
 
-it.effect("a registry that refuses both of two that refer to each other is not waited for", () =>
+it.effect("a copy does not wait for two referrers of each other that a registry refuses", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
@@ -164,7 +165,7 @@ it.effect("a registry that refuses both of two that refer to each other is not w
     assert.strictEqual((yield* Effect.flip(copy(confused, refusing))).reason._tag, "ManifestBlobUnknown")
   }))
 
-it.effect("a registry that refuses one that is listed twice is not waited for, whenever the second list comes", () =>
+it.effect("a copy does not wait for a refused referrer that is listed twice, whenever the second list arrives", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
@@ -200,7 +201,7 @@ it.effect("a registry that refuses one that is listed twice is not waited for, w
     assert.strictEqual((yield* Effect.flip(copy(confused, refusing))).reason._tag, "ManifestBlobUnknown")
   }))
 
-it.effect("a refusal that has another cause is an error, and leaves no tag", () =>
+it.effect("a refusal for another reason is an error, and leaves no tag", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
@@ -216,7 +217,7 @@ it.effect("a refusal that has another cause is an error, and leaves no tag", () 
     assert.deepStrictEqual(Array.from(yield* Stream.runCollect(destination.tags(to))), [])
   }))
 
-it.effect("a referrer that is listed and gone is left out, and reported", () =>
+it.effect("a referrer that is listed but missing is left out, and reported", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
@@ -229,7 +230,7 @@ it.effect("a referrer that is listed and gone is left out, and reported", () =>
     assert.deepStrictEqual(report.having("missing").map(({ descriptor }) => descriptor.digest), [gone.digest])
   }))
 
-it.effect("a referrer that is listed and gone, and that something contains, is an error at the source", () =>
+it.effect("a referrer that is listed but missing, and that an index contains, is an error at the source", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
@@ -273,7 +274,7 @@ it.effect.each(refusals)(
         [index, amd64, arm64].map(({ digest }) => `source ${digest}`)
       )
       assert.strictEqual(report.unknownReferrers[0]?.problem, reason.message)
-      // one warning, however many manifests there are
+      // one warning for any number of manifests
       assert.lengthOf(report.warnings, 1)
       assert.include(report.warnings[0], "it does not list the referrers of sha256:")
     })
@@ -294,7 +295,7 @@ it.effect("a source that does not list referrers fails a copy that requires them
     yield* Effect.flip(destination.resolveManifest(to, tag("1")))
   }))
 
-it.effect("a source that is not asked for referrers does not matter", () =>
+it.effect("the source is not asked for referrers if the policy is `skip`", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     yield* pushSample(source, from, [tag("1")])
@@ -302,7 +303,7 @@ it.effect("a source that is not asked for referrers does not matter", () =>
     assert.deepStrictEqual((yield* copy(refusing, destination, { referrers: "skip" })).unknownReferrers, [])
   }))
 
-it.effect("what a list had before it broke off is copied", () =>
+it.effect("the referrers of a list that was interrupted are copied", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
@@ -319,7 +320,7 @@ it.effect("what a list had before it broke off is copied", () =>
     assert.deepStrictEqual(report.unknownReferrers.map(({ descriptor }) => descriptor.digest), [image.digest])
   }))
 
-it.effect("a plan says whose referrers are unknown", () =>
+it.effect("a plan contains the manifests whose referrers are unknown", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
@@ -334,23 +335,24 @@ it.effect("a plan says whose referrers are unknown", () =>
     assert.include(String(plan), `the referrers of ${image.digest} are unknown: access is denied`)
   }))
 
-it.effect("a destination that lists no referrers gets those that it lacks, and no others", () =>
-  Effect.gen(function*() {
-    const { destination, source } = yield* setup
-    const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
-    yield* pushReferrer(source, from, image, "old")
-    yield* copy(source, destination)
-    const late = yield* pushReferrer(source, from, image, "late")
-    const refusing = override(destination, {
-      referrers: () => Stream.unwrap(failing("referrers", new UnexpectedResponse({ status: 500 })))
+it.effect.each([...refusals, new Unsupported({ status: 404 })])(
+  "a destination that does not list referrers gets those that it lacks, and no others (%s)",
+  (reason) =>
+    Effect.gen(function*() {
+      const { destination, source } = yield* setup
+      const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })
+      yield* pushReferrer(source, from, image, "old")
+      yield* copy(source, destination)
+      const late = yield* pushReferrer(source, from, image, "late")
+      const refusing = override(destination, { referrers: () => Stream.unwrap(failing("referrers", reason)) })
+      const report = yield* copy(source, refusing)
+      const pushed = report.having("copied").filter(({ role }) => role === "referrer")
+      assert.deepStrictEqual(pushed.map(({ descriptor }) => descriptor.digest), [late.digest])
+      assert.deepStrictEqual([report.unknownReferrers, report.warnings], [[], []])
     })
-    const report = yield* copy(source, refusing)
-    const pushed = report.having("copied").filter(({ role }) => role === "referrer")
-    assert.deepStrictEqual(pushed.map(({ descriptor }) => descriptor.digest), [late.digest])
-    assert.deepStrictEqual(report.unknownReferrers, [])
-  }))
+)
 
-it.effect("a destination that lists no referrers is verified without them, unless they are required", () =>
+it.effect("a destination that does not list referrers is verified without them, unless they are required", () =>
   Effect.gen(function*() {
     const { destination, source } = yield* setup
     const image = yield* pushImage(source, from, ["one"], { tags: [tag("1")] })

@@ -1,5 +1,5 @@
 /**
- * How many requests a copy takes: the budget, row by row.
+ * The number of requests of a copy, for each kind of content.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, type Scope } from "effect"
@@ -7,27 +7,26 @@ import * as Copy from "effect-oci/Copy"
 import type { Descriptor } from "effect-oci/Descriptor"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
-import type * as RegistryServer from "effect-oci/RegistryServer"
 import { ResumptionThreshold } from "effect-oci/Upload"
 import { noise } from "../utils/BadNetwork.ts"
 import * as DockerRegistry from "../utils/DockerRegistry.ts"
 import { pushImage, pushIndex, pushReferrer, repository, tag } from "../utils/images.ts"
 import * as Proxy from "../utils/Proxy.ts"
 import { connect, digestOf } from "../utils/ScriptedServer.ts"
-import { serve } from "../utils/Served.ts"
+import { type Options, serve } from "../utils/Served.ts"
 
 const from = repository("team/app")
 const to = repository("mirror/app")
 const KiB = 1024
 
 interface End {
-  /** Past what is counted. */
+  /** The registry itself, without a count of requests. */
   readonly store: Registry
   readonly registry: Registry
   readonly lines: Array<string>
 }
 
-/** A registry behind HTTP whose requests are written down. */
+/** Records the requests to a registry over HTTP. */
 const watched = Effect.fnUntraced(function*(host: string, store?: Registry, refuse?: (line: string) => boolean) {
   const lines: Array<string> = []
   const near = yield* Proxy.make(host, {
@@ -40,7 +39,7 @@ const watched = Effect.fnUntraced(function*(host: string, store?: Registry, refu
   return end
 })
 
-const served = (options?: RegistryServer.Options) =>
+const served = (options?: Options) =>
   Effect.gen(function*() {
     const store = yield* MemoryRegistry.make()
     return yield* watched((yield* serve(store, options)).host, store)
@@ -55,19 +54,19 @@ const copy = (source: End, destination: End, name: string, to: typeof from, opti
     destination: { registry: destination.registry, repository: to, tag: tag(name) }
   })
 
-/** The methods of the requests that name what is given, at both ends. */
+/** Returns the methods of the requests whose URL contains a name, at all ends. */
 const about = (ends: ReadonlyArray<End>, name: string): ReadonlyArray<string> =>
   ends.flatMap(({ lines }) => lines)
     .filter((line) => decodeURIComponent(line).includes(name))
     .map((line) => line.split(" ", 1)[0] ?? "")
     .toSorted()
 
-/** All requests at the ends, in the order of their methods. */
+/** Returns the methods of all requests, sorted. */
 const all = (...ends: ReadonlyArray<End>): ReadonlyArray<string> => about(ends, "/")
 
 const forget = (...ends: ReadonlyArray<End>) => ends.forEach(({ lines }) => lines.splice(0))
 
-/** Two registries that have copied something already. */
+/** Creates two registries after a first copy between them. */
 const acquainted = Effect.fnUntraced(function*<E>(destination: Effect.Effect<End, E, Scope.Scope>) {
   const ends = [yield* served(), yield* destination] as const
   yield* pushImage(ends[0].store, from, ["a", "b", "c", "d", "e", "f", "g", "h"].map(padded), { tags: [tag("first")] })
@@ -76,7 +75,7 @@ const acquainted = Effect.fnUntraced(function*<E>(destination: Effect.Effect<End
   return ends
 })
 
-/** Content that is not small. */
+/** Returns content that exceeds the size of a small blob. */
 const padded = (content: string) => `${content}${"-".repeat(100 * KiB)}`
 
 const destinations = [
@@ -86,7 +85,7 @@ const destinations = [
 
 for (const { available, destination, name } of destinations) {
   describe.skipIf(!available)(`a copy to ${name}`, () => {
-    it.live("takes 3 requests for a blob that is new: it is looked for by the one that opens a session", () =>
+    it.live("takes 3 requests for a new blob: the one that opens a session also looks it up", () =>
       Effect.gen(function*() {
         const ends = yield* acquainted(destination)
         yield* pushImage(ends[0].store, from, [padded("new")], { tags: [tag("1")] })
@@ -94,18 +93,18 @@ for (const { available, destination, name } of destinations) {
         assert.deepStrictEqual(about(ends, digestOf(padded("new"))), ["GET", "POST", "PUT"])
       }))
 
-    it.live("takes 4 for one that is large, so that it can go on where it breaks", () =>
+    it.live("takes 4 for a large blob, so that its upload can resume", () =>
       Effect.gen(function*() {
         const ends = yield* acquainted(destination)
         const content = noise(300 * KiB)
         yield* pushImage(ends[0].store, from, [content], { tags: [tag("1")] })
         yield* Effect.provideService(copy(...ends, "1", to), ResumptionThreshold, 200 * KiB)
-        // a PATCH does not name the blob, and the config is not large
+        // the URL of a PATCH does not contain the digest, and the config is not large
         const patches = ends[1].lines.filter((line) => line.startsWith("PATCH "))
         assert.deepStrictEqual([about(ends, digestOf(content)), patches.length], [["GET", "POST", "PUT"], 1])
       }))
 
-    it.live("takes 1 for a blob that is there", () =>
+    it.live("takes 1 for a blob that is present", () =>
       Effect.gen(function*() {
         const ends = yield* acquainted(destination)
         yield* pushImage(ends[1].store, to, [padded("old")])
@@ -114,7 +113,7 @@ for (const { available, destination, name } of destinations) {
         assert.deepStrictEqual(about(ends, digestOf(padded("old"))), ["POST"])
       }))
 
-    it.live("takes none for a blob that an earlier copy brought there", () =>
+    it.live("takes none for a blob that an earlier copy has sent", () =>
       Effect.gen(function*() {
         const ends = yield* acquainted(destination)
         yield* pushImage(ends[0].store, from, [padded("a")], { tags: [tag("1")] })
@@ -122,7 +121,7 @@ for (const { available, destination, name } of destinations) {
         assert.deepStrictEqual(about(ends, digestOf(padded("a"))), [])
       }))
 
-    it.live("takes 1 to mount a blob from where an earlier copy brought it", () =>
+    it.live("takes 1 to mount a blob from a repository that got it in an earlier copy", () =>
       Effect.gen(function*() {
         const ends = yield* acquainted(destination)
         yield* pushImage(ends[0].store, from, [padded("a")], { tags: [tag("1")] })
@@ -131,12 +130,12 @@ for (const { available, destination, name } of destinations) {
         assert.deepStrictEqual(about(ends, digestOf(padded("a"))), ["POST"])
       }))
 
-    it.live("takes 3 for an image's manifest, and 2 for one below an index that is new", () =>
+    it.live("takes 3 for the manifest of an image, and 2 for one below a new index", () =>
       Effect.gen(function*() {
         const ends = yield* acquainted(destination)
         const image = yield* pushImage(ends[0].store, from, [padded("new")], { tags: [tag("1")] })
         yield* copy(...ends, "1", to, { referrers: "skip" })
-        // the tag is looked for, and then read by: only the push names the digest
+        // the lookups use the tag: only the push contains the digest
         const ofRoot = [...about(ends, "/manifests/1"), ...about(ends, image.digest)]
         assert.deepStrictEqual(ofRoot, ["GET", "HEAD", "PUT"])
         forget(...ends)
@@ -146,14 +145,14 @@ for (const { available, destination, name } of destinations) {
         assert.deepStrictEqual(about(ends, child.digest), ["GET", "PUT"])
       }))
 
-    it.live("takes 2 where everything is there", () =>
+    it.live("takes 2 if everything is present", () =>
       Effect.gen(function*() {
         const ends = yield* acquainted(destination)
         yield* copy(...ends, "first", repository("mirror/first"), { referrers: "skip" })
         assert.deepStrictEqual(all(...ends), ["HEAD", "HEAD"])
       }))
 
-    it.live("takes as many more for referrers as the source has manifests", () =>
+    it.live("takes one more per manifest of the source for referrers", () =>
       Effect.gen(function*() {
         const ends = yield* acquainted(destination)
         yield* copy(...ends, "first", repository("mirror/first"))
@@ -167,7 +166,7 @@ for (const { available, destination, name } of destinations) {
   describe.skipIf(!available)(`an image of 20 layers and a config, copied to ${name} for the first time`, () => {
     const twenty = Array.from({ length: 20 }, (_, index) => padded(`layer ${index}`))
 
-    it.live("takes 71 requests at most, and 4 again", () =>
+    it.live("takes at most 71 requests, and at most 4 for a second copy", () =>
       Effect.gen(function*() {
         const ends = [yield* served(), yield* destination] as const
         yield* pushImage(ends[0].store, from, twenty, { tags: [tag("1")] })
@@ -178,7 +177,7 @@ for (const { available, destination, name } of destinations) {
         assert.isAtMost(all(...ends).length, 4)
       }))
 
-    it.live("takes 30 at most within the registry", () =>
+    it.live("takes at most 30 within the registry", () =>
       Effect.gen(function*() {
         const end = yield* destination
         yield* pushImage(end.store, from, twenty, { tags: [tag("1")] })
@@ -189,7 +188,7 @@ for (const { available, destination, name } of destinations) {
 }
 
 describe("a copy", () => {
-  it.live("takes 2 requests for a small blob, where one may come with the request for it", () =>
+  it.live("takes 2 requests for a small blob, if the registry accepts it in one request", () =>
     Effect.gen(function*() {
       const ends = yield* acquainted(served())
       yield* pushImage(ends[0].store, from, ["small"], { tags: [tag("1")] })
@@ -197,7 +196,7 @@ describe("a copy", () => {
       assert.deepStrictEqual(about(ends, digestOf("small")), ["GET", "POST"])
     }))
 
-  it.live("takes 1 more for the root, the first time that a registry is the source", () =>
+  it.live("takes 1 more for the root in the first copy from a registry", () =>
     Effect.gen(function*() {
       const ends = [yield* served(), yield* served()] as const
       const requests = Effect.fnUntraced(function*(version: string) {
@@ -209,7 +208,7 @@ describe("a copy", () => {
       assert.deepStrictEqual(yield* requests("2"), ["GET", "HEAD", "PUT"])
     }))
 
-  it.live("takes no more for the root where the source was a destination before", () =>
+  it.live("takes no more for the root if the source was a destination before", () =>
     Effect.gen(function*() {
       const [first, middle, last] = [yield* served(), yield* served(), yield* served()]
       const { digest } = yield* pushImage(first.store, from, [padded("a")], { tags: [tag("1")] })
@@ -221,7 +220,7 @@ describe("a copy", () => {
       assert.deepStrictEqual(ofRoot, ["GET", "HEAD", "PUT"])
     }))
 
-  it.effect("asks both ends at once, the first time, so that it connects to both at once", () =>
+  it.effect("sends the first requests to both ends at the same time, so that it connects to both together", () =>
     Effect.gen(function*() {
       const asked = yield* Deferred.make<void>()
       const [source, destination] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
@@ -248,7 +247,7 @@ describe("a copy", () => {
       assert.lengthOf(report.having("copied"), 3)
     }))
 
-  it.live("takes 1 for a blob of the same registry", () =>
+  it.live("takes 1 for a blob within a registry", () =>
     Effect.gen(function*() {
       const end = yield* served()
       yield* pushImage(end.store, from, [padded("a"), padded("b")], { tags: [tag("1")] })
@@ -256,7 +255,7 @@ describe("a copy", () => {
       for (const content of ["a", "b"]) assert.deepStrictEqual(about([end], digestOf(padded(content))), ["POST"])
     }))
 
-  it.live("takes 3 for one whose mount is declined: it goes into the session that was opened instead", () =>
+  it.live("takes 3 for a blob whose mount is declined: it is written into the session that was opened instead", () =>
     Effect.gen(function*() {
       const end = yield* served({ quirks: ["noMount"] })
       yield* pushImage(end.store, from, [padded("a")], { tags: [tag("1")] })
@@ -264,7 +263,7 @@ describe("a copy", () => {
       assert.deepStrictEqual(about([end], digestOf(padded("a"))), ["GET", "POST", "PUT"])
     }))
 
-  it.live("takes 4 for one whose mount is an error, and no longer asks for another from there", () =>
+  it.live("takes 4 for a blob whose mount fails, and tries no other mount from that repository", () =>
     Effect.gen(function*() {
       const store = yield* MemoryRegistry.make()
       const { host } = yield* serve(store)
@@ -272,7 +271,7 @@ describe("a copy", () => {
       yield* pushImage(store, from, [padded("a")], { tags: [tag("1")] })
       yield* pushImage(store, from, [padded("b")], { tags: [tag("2")] })
       yield* copy(end, end, "1", to)
-      // the fourth opens a session, and does not name it
+      // the fourth opens a session, and its URL does not contain the digest
       assert.deepStrictEqual(about([end], digestOf(padded("a"))), ["GET", "POST", "PUT"])
       forget(end)
       yield* copy(end, end, "2", to)

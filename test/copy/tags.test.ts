@@ -1,5 +1,5 @@
 /**
- * Several tags of one image: what they share is pushed once.
+ * Copies of several tags of one image: shared content is pushed once.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Stream } from "effect"
@@ -16,7 +16,8 @@ const to = repository("mirror/app")
 const tags = ["1", "1.2", "1.2.3", "latest", "stable", "newest"].map(tag)
 
 /**
- * Copies six tags of one image, one of its platforms, and another index of that, and returns the pushes of manifests.
+ * Copies six tags of one image, one of its platforms, and another index of the same images. Returns the references of
+ * all pushed manifests.
  */
 const copySix = Effect.fnUntraced(function*(host: string) {
   const pushes: Array<string> = []
@@ -50,7 +51,7 @@ const rounds = process.env["EFFECT_OCI_LONG"] === undefined ? 5 : 50
 
 describe("tags of one image", () => {
   it.live.skipIf(!DockerRegistry.available)(
-    "are copied to CNCF distribution at the same time, with one push for each manifest and each tag",
+    "are copied to CNCF distribution concurrently, with one push for each manifest and each tag",
     () =>
       Effect.gen(function*() {
         for (let round = 0; round < rounds; round++) {

@@ -1,5 +1,5 @@
 /**
- * Text of another party in what a program reads as prose.
+ * Text of other parties in errors and plans.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -27,8 +27,8 @@ const setup = Effect.gen(function*() {
   return { ends, layer }
 })
 
-describe("text of another party", () => {
-  it.effect("is printable in a plan, where each line stays one", () =>
+describe("text of other parties", () => {
+  it.effect("is printable in a plan, and does not break its lines", () =>
     Effect.gen(function*() {
       const { ends } = yield* setup
       const plan = yield* Copy.planCopy(ends)
@@ -38,7 +38,7 @@ describe("text of another party", () => {
       assert.strictEqual(text.split("\n").length, plan.nodes.length + 1)
     }))
 
-  it.effect("is printable on one line in an error, and stays as it was in its fields", () =>
+  it.effect("is printable on one line in the message of an error, and unchanged in its fields", () =>
     Effect.gen(function*() {
       const { ends, layer } = yield* setup
       const { registry } = ends.source
@@ -56,7 +56,7 @@ describe("text of another party", () => {
       }
     }))
 
-  it.effect("has no place for a media type that is blank", () =>
+  it.effect("is omitted from a plan if it is an empty media type", () =>
     Effect.gen(function*() {
       const { ends, layer } = yield* setup
       const plan = yield* Copy.planCopy(ends)

@@ -1,5 +1,5 @@
 /**
- * Content of types that are unknown here: it is copied as any other.
+ * Copies of content with unknown media types.
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
@@ -34,7 +34,7 @@ const copy = (source: Registry, destination: Registry, options: Copy.Options = {
 type Failure = RegistryError | CopyError | UnsupportedAlgorithm
 type Needs = FileSystem.FileSystem | Path.Path | Scope.Scope
 
-/** A registry that is written once, and then read. */
+/** A registry that is written first, and read after that. */
 interface End {
   readonly write: <A>(
     work: (registry: Registry) => Effect.Effect<A, Failure, Needs>
@@ -103,7 +103,7 @@ describe("children of unknown types", () => {
       assert.deepStrictEqual(destination.calls.filter((call) => /^push|^start/.test(call)), [])
     }))
 
-  it.effect("are pushed as blobs to a registry that refuses such manifests", () =>
+  it.effect("are pushed as blobs to a registry that refuses manifests of unknown types", () =>
     Effect.gen(function*() {
       const [source, store] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
       const pushed = yield* pushOdd(source)
@@ -118,7 +118,7 @@ describe("children of unknown types", () => {
       assert.strictEqual((yield* store.resolveManifest(app, tag("1"))).digest, pushed.index.digest)
     }))
 
-  it.effect("are an error at the source if it has neither a manifest nor a blob of that digest", () =>
+  it.effect("are an error at the source if it has neither a manifest nor a blob with that digest", () =>
     Effect.gen(function*() {
       const [source, destination] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
       const { blob, index } = yield* pushOdd(source)
@@ -127,13 +127,13 @@ describe("children of unknown types", () => {
       assert.deepStrictEqual([error.end, error.reason._tag, error.path], ["source", "ManifestUnknown", [index.digest]])
     }))
 
-  it.effect("come again to a destination that lost them", () =>
+  it.effect("are sent again to a destination that has lost them", () =>
     Effect.gen(function*() {
       const [source, store] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
       const { blob, index } = yield* pushOdd(source)
       let isLost = true
       const forgetful = override(store, {
-        // says that it has the blob until a push has shown that it does not
+        // reports the blob as present until a push has failed
         startUpload: (name, options) =>
           options?.mount?.digest === blob.digest && isLost
             ? Effect.succeed({ _tag: "Mounted" as const, digest: blob.digest })
@@ -150,7 +150,7 @@ describe("children of unknown types", () => {
 })
 
 describe("a child without a media type", () => {
-  it.live.each(["folder", "archive"])("has the type that its content says, in %s", (kind) =>
+  it.live.each(["folder", "archive"])("has the media type of its content, in %s", (kind) =>
     Effect.gen(function*() {
       const source = yield* opened(kind)
       const destination = yield* MemoryRegistry.make()
@@ -183,16 +183,16 @@ describe("a root of an unknown type", () => {
       assert.deepStrictEqual([descriptor.digest, descriptor.mediaType], [digest, thing])
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("is reported, because what it may refer to stays behind", () =>
+  it.effect("is reported, because content that it may refer to is not copied", () =>
     Effect.gen(function*() {
       const [source, destination] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
       const { digest } = yield* pushRoot(source)
       assert.deepStrictEqual((yield* copy(source, destination)).warnings, [
-        `${digest} has an unknown type (${thing}): it is copied as it is, without what it may refer to`
+        `${digest} has an unknown type (${thing}): it is copied as it is, without content that it may refer to`
       ])
     }))
 
-  it.effect("is copied with what the caller knows that it refers to, without a warning", () =>
+  it.effect("is copied with the references that the caller returns, without a warning", () =>
     Effect.gen(function*() {
       const [source, destination] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
       yield* pushRoot(source)

@@ -16,7 +16,8 @@ vi.mock("@effect/platform-node", async (original) => {
 })
 vi.mock("../../src/node/NodeHttp.ts", async (original) => (await import("./world.ts")).nodeHttp(await original()))
 
-const { end, files, settled } = await import("./world.ts")
+const { end, fetch, files, settled } = await import("./world.ts")
+vi.stubGlobal("fetch", fetch)
 
 const directory = mkdtempSync(join(tmpdir(), "effect-oci-doctest-"))
 const home = process.cwd()

@@ -57,6 +57,14 @@ export const nodeHttp = (original: typeof NodeHttp): typeof NodeHttp => ({
     )
 })
 
+const systemFetch = globalThis.fetch
+
+/** Stands in for `fetch`. */
+export const fetch: typeof systemFetch = async (input, init) => {
+  const url = new URL(input instanceof Request ? input.url : input)
+  return systemFetch(`http://${await Effect.runPromise(addressOf(url.host))}${url.pathname}${url.search}`, init)
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // what is served
 // ---------------------------------------------------------------------------------------------------------------------
@@ -77,7 +85,7 @@ export const httpServer: typeof NodeHttpServer = { ...NodeHttpServer, layer: lis
 // ---------------------------------------------------------------------------------------------------------------------
 
 const answered = (address: string) =>
-  Effect.tryPromise((signal) => fetch(`${address}/v2/`, { signal })).pipe(
+  Effect.tryPromise((signal) => systemFetch(`${address}/v2/`, { signal })).pipe(
     Effect.timeout("200 millis"),
     Effect.retry(Schedule.spaced("10 millis")),
     Effect.map(({ status }) => assert.include([200, 401], status))

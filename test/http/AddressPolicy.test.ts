@@ -93,3 +93,15 @@ describe("a registry", () => {
       assert.isFalse(yield* mayLead("https://10.0.0.1", "https://storage.test", [], "127.0.0.1"))
     }))
 })
+
+describe("isLoopback", () => {
+  it.each(["localhost", "LOCALHOST:5000", "127.0.0.1", "127.255.0.9:80", "[::1]", "[::1]:5000", "::1"])(
+    "is true for %s",
+    (host) => assert.isTrue(AddressPolicy.isLoopback(host))
+  )
+
+  it.each(["localhost.example", "app.localhost", "128.0.0.1", "127.0.0.1.example", "::1:80", "[::2]", "::", ""])(
+    "is false for %j",
+    (host) => assert.isFalse(AddressPolicy.isLoopback(host))
+  )
+})

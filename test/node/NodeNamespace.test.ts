@@ -1,6 +1,6 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, FileSystem, Redacted, Schedule } from "effect"
+import { Config, ConfigProvider, Effect, FileSystem, Redacted, Schedule, Schema } from "effect"
 import * as Credentials from "effect-oci/Credentials"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import type * as HttpResolver from "effect-oci/HttpResolver"
@@ -103,5 +103,23 @@ describe("NodeNamespace", () => {
         )
       assert.strictEqual((yield* get({ tls: [host] })).descriptor.digest, digest)
       assert.strictEqual((yield* Effect.flip(get({})))._tag, "RegistryError")
+    }))
+
+  it.effect("takes settings from the configuration", () =>
+    Effect.gen(function*() {
+      const host = yield* listen((_, response) => {
+        response.writeHead(200, { "content-type": MediaType.imageManifest }).end(bytes)
+      })
+      const layer = NodeNamespace.layerConfig({
+        credentials: Config.succeed(Credentials.anonymous),
+        insecure: Config.Array(Schema.String, "INSECURE")
+      })
+      const get = (env: Readonly<Record<string, string>>) =>
+        Namespace.Namespace.use((namespace) => namespace.getManifest(`${host}/team/app:1`)).pipe(
+          Effect.provide(layer),
+          Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnv({ env }))
+        )
+      assert.strictEqual((yield* get({ INSECURE: "a.test,b.test" })).descriptor.digest, digest)
+      assert.strictEqual((yield* Effect.flip(get({})))._tag, "ConfigError")
     }))
 })

@@ -1,6 +1,6 @@
 /**
- * The package as others get it: what is in it, and what it is to somebody who installs it in an empty folder. It needs no
- * network: what the package asks for is what this repository has installed.
+ * The package as users get it: its files, and a program that installs it in an empty folder. No network is needed,
+ * because the dependencies are those that this repository has installed.
  */
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
@@ -46,11 +46,11 @@ class Package extends Context.Service<Package, {
   readonly files: ReadonlyArray<string>
   /** A project that has nothing but this package, and what it asks for. */
   readonly consumer: string
-  /** Where it is installed. */
+  /** The folder in which it is installed. */
   readonly installed: string
 }>()("effect-oci/test/Package") {}
 
-const peers = ["effect", "@effect/platform-node", "@effect/vitest", "@types/node"]
+const peers = ["effect", "@effect/platform-node", "@effect/vitest", "@noble/hashes", "@types/node"]
 
 const make = Effect.gen(function*() {
   const folder = yield* Effect.acquireRelease(
@@ -122,7 +122,9 @@ const entryPoints = Object.keys(
   (JSON.parse(Fs.readFileSync(join(root, "package.json"), "utf8")) as { readonly exports: object }).exports
 ).filter((name) => name !== "./package.json")
 
-/** Bundles a program of the consumer, and tells how large it is, in bytes: all of it, and what it has of this package. */
+/**
+ * Bundles a program of the consumer, and tells how large it is, in bytes: all of it, and what it has of this package.
+ */
 const bundle = Effect.fnUntraced(function*(name: string, program: string) {
   const { consumer, installed } = yield* Package
   const input = join(consumer, `${name}.js`)
@@ -139,15 +141,19 @@ const bundle = Effect.fnUntraced(function*(name: string, program: string) {
   }
 })
 
-/** Other runtimes than Node. */
-const runtimes = [["bun"], ["deno", "run", "--allow-all"]] as const
+/** Other runtimes than Node, and what speaks HTTP there. */
+const runtimes = [
+  { command: ["bun"], http: "NodeHttp.layer()" },
+  { command: ["bun"], http: "FetchHttp.layer()" },
+  { command: ["deno", "run", "--allow-all"], http: "NodeHttp.layer()" }
+] as const
 
 /** Copies an image, into a registry that it serves too, and asks there for the image. */
-const program = `
+const programOver = (http: string) => `
   import { NodeHttpServer } from "@effect/platform-node"
   import { Effect, Layer } from "effect"
   import { HttpServer } from "effect/http"
-  import { HttpResolver, MemoryRegistry, Namespace, RegistryServer } from "effect-oci"
+  import { FetchHttp, HttpResolver, MemoryRegistry, Namespace, RegistryServer } from "effect-oci"
   import * as NodeHttp from "effect-oci/NodeHttp"
   import { createServer } from "node:http"
 
@@ -168,8 +174,43 @@ const program = `
     console.log("127.0.0.1 answers", status, "for", headers.get("docker-content-digest"))
   })
 
-  const layer = Namespace.layer.pipe(Layer.provide(HttpResolver.layer()), Layer.provide(NodeHttp.layer()))
+  const layer = Namespace.layer.pipe(Layer.provide(HttpResolver.layer()), Layer.provide(${http}))
   await Effect.runPromise(Effect.scoped(Effect.provide(program, layer)))
+`
+
+/** A program with descriptors, platforms and manifests. Its misspelled fields must not compile. */
+const strictProgram = `
+  import { Effect, Schema } from "effect"
+  import { Descriptor, Digest, Manifest, MediaType, Platform } from "effect-oci"
+
+  export const digest = Digest.Digest.make("sha256:${"0".repeat(64)}")
+  export const platform: Platform.Platform = { os: "linux", architecture: "amd64", variant: undefined }
+  export const descriptor: Descriptor.Descriptor = {
+    mediaType: MediaType.imageManifest,
+    digest,
+    size: 1,
+    annotations: undefined,
+    platform
+  }
+  export const index: Manifest.ImageIndex = { manifests: [descriptor] }
+  export const image: Manifest.ImageManifest = { config: descriptor, layers: [], subject: descriptor }
+  export const artifact: Manifest.ArtifactManifest = { blobs: [descriptor] }
+  export const decoded: Effect.Effect<Manifest.ImageIndex, Schema.SchemaError> =
+    Schema.decodeUnknownEffect(Manifest.ImageIndex)({})
+  export const others: Readonly<Record<string, Schema.Json>> = Descriptor.otherFields(descriptor)
+
+  // @ts-expect-error
+  export const mediatype = descriptor.mediatype
+  // @ts-expect-error
+  export const misspelled: Descriptor.Descriptor = { ...descriptor, anotations: {} }
+  // @ts-expect-error
+  export const versioned: Platform.Platform = { ...platform, osVersion: "10" }
+  // @ts-expect-error
+  export const layers = index.layers
+  // @ts-expect-error
+  export const listed: Manifest.ImageManifest = { ...image, layer: [] }
+  // @ts-expect-error
+  export const blob = artifact.blob
 `
 
 const kindOf = (path: string) => path.replace(/^(src|dist)\/.*?((?:\.d)?\.[a-z]+(?:\.map)?)$/, "$1/*$2")
@@ -285,6 +326,12 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
       )
     ), patience)
 
+  it.effect("has types for a strict program, in which misspelled fields do not compile", () =>
+    typeCheck(
+      { module: "Node20", skipLibCheck: false },
+      { "strict.ts": strictProgram }
+    ), patience)
+
   it.effect(
     "has types for every module where a bundler resolves them",
     () =>
@@ -339,24 +386,28 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
       assert.strictEqual(copied.digest, index.digest)
     }), patience)
 
-  for (const command of runtimes) {
-    it.effect.skipIf(!has(command[0]))(`copies over HTTP, and serves, on ${command[0]}`, () =>
-      Effect.gen(function*() {
-        const { consumer } = yield* Package
-        const [from, to] = [yield* Served.memory(), yield* Served.memory()]
-        const { index } = yield* Images.pushSample(from.registry, Images.repository("app"), [Images.tag("1")])
-        Fs.writeFileSync(join(consumer, `${command[0]}.mjs`), program)
-        const [file, ...args] = command
-        const output = yield* succeed(
-          consumer,
-          file,
-          ...args,
-          `${file}.mjs`,
-          `${from.host}/app:1`,
-          `${to.host}/app:1`
-        )
-        assert.include(output, `${to.host}/app:1@${index.digest}`)
-        assert.include(output, `127.0.0.1 answers 200 for ${index.digest}`)
-      }), patience)
+  for (const { command, http } of runtimes) {
+    it.effect.skipIf(!has(command[0]))(
+      `copies over HTTP, and serves, on ${command[0]} by ${http}`,
+      () =>
+        Effect.gen(function*() {
+          const { consumer } = yield* Package
+          const [from, to] = [yield* Served.memory(), yield* Served.memory()]
+          const { index } = yield* Images.pushSample(from.registry, Images.repository("app"), [Images.tag("1")])
+          Fs.writeFileSync(join(consumer, `${command[0]}.mjs`), programOver(http))
+          const [file, ...args] = command
+          const output = yield* succeed(
+            consumer,
+            file,
+            ...args,
+            `${file}.mjs`,
+            `${from.host}/app:1`,
+            `${to.host}/app:1`
+          )
+          assert.include(output, `${to.host}/app:1@${index.digest}`)
+          assert.include(output, `127.0.0.1 answers 200 for ${index.digest}`)
+        }),
+      patience
+    )
   }
 })

@@ -11,9 +11,9 @@ const counts = process.env["EFFECT_OCI_LONG"] === undefined
 // `test/bench/attacks.ts` measures how long clients wait; other tests run at the same time as these
 const longestWait = 10_000
 
-describe("effect-oci serve that is attacked", () => {
+describe("effect-oci serve under attack", () => {
   it.live.each([["in memory", false], ["in a folder", true]] as const)(
-    "stays small and answers others: %s",
+    "keeps its memory small and serves other clients: %s",
     ([, isFolder]) =>
       Effect.gen(function*() {
         const flags = isFolder ? ["--dir", yield* temporaryFolder] : []
@@ -22,7 +22,7 @@ describe("effect-oci serve that is attacked", () => {
           slow: `${counts.slow}`,
           chunks: `202 0-${counts.chunks - 1}`,
           manifests: `201:${counts.manifests}`,
-          // one of the thousand that a client may have is that of the chunks
+          // one of the thousand sessions that a client may have is that of the chunks
           sessions: `202:999 429:${counts.sessions - 999}`
         })
         assert.strictEqual(code, 0)

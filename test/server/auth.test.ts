@@ -7,8 +7,9 @@ import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as NodeHttp from "effect-oci/NodeHttp"
 import { Contract } from "effect-oci/testing"
 import { TestClock } from "effect/testing"
+import { digestOf } from "../utils/digests.ts"
 import { pushBlob, pushImage, repository, tag } from "../utils/images.ts"
-import { digestOf, reasonOf } from "../utils/ScriptedServer.ts"
+import { reasonOf } from "../utils/ScriptedServer.ts"
 import { memory, type Response, type Sent, serve } from "../utils/Served.ts"
 
 type Ask = (line: string, sent?: Sent) => Effect.Effect<Response>
@@ -16,7 +17,7 @@ type Ask = (line: string, sent?: Sent) => Effect.Effect<Response>
 const app = repository("team/app")
 const check = Authentication.passwords({ ada: Redacted.make("s3cret"), bob: Redacted.make("pass:word") })
 
-/** Ada may do everything, Bob may pull, and anybody may pull what is public. */
+/** Decides that Ada may do everything, Bob may pull, and every client may pull from public repositories. */
 const authorize: Authentication.Authorize = (username, { action, name }) =>
   Effect.succeed(username === "ada" || action === "pull" && (username === "bob" || name.startsWith("public/")))
 
@@ -41,7 +42,7 @@ describe("passwords", () => {
     }))
 })
 
-describe("a registry that wants a name and password", () => {
+describe("a registry with basic authentication", () => {
   const open = Effect.gen(function*() {
     const served = yield* memory({ authentication: Authentication.basic({ check, authorize, realm: "a \"test\"" }) })
     yield* pushImage(served.registry, app, ["layer"], { tags: [tag("1")] })
@@ -50,7 +51,7 @@ describe("a registry that wants a name and password", () => {
   })
   const challenge = `Basic realm="a \\"test\\"", charset="UTF-8"`
 
-  it.live("asks whoever has none for them, already at the base", () =>
+  it.live("challenges a client without credentials, also at /v2/", () =>
     Effect.gen(function*() {
       const { ask } = yield* open
       for (const line of ["GET /v2/", "GET /v2/team/app/tags/list", "POST /v2/team/app/blobs/uploads/"]) {
@@ -59,7 +60,7 @@ describe("a registry that wants a name and password", () => {
       }
     }))
 
-  it.live("lets in who is right", () =>
+  it.live("accepts the right password", () =>
     Effect.gen(function*() {
       const { ask } = yield* open
       for (const user of [ada, bob]) {
@@ -77,7 +78,7 @@ describe("a registry that wants a name and password", () => {
     { authorization: "Basic !!!" },
     { authorization: "Bearer s3cret" },
     { authorization: "s3cret" }
-  ])("does not let in who is wrong, not even where anybody may: $authorization", (headers) =>
+  ])("refuses wrong credentials, also for content that is public: $authorization", (headers) =>
     Effect.gen(function*() {
       const { ask } = yield* open
       for (const path of ["", "team/app/tags/list", "public/app/tags/list"]) {
@@ -87,14 +88,14 @@ describe("a registry that wants a name and password", () => {
       }
     }))
 
-  it.live("lets anybody in where anybody may", () =>
+  it.live("allows anonymous clients what every client may do", () =>
     Effect.gen(function*() {
       const { ask } = yield* open
       assert.strictEqual((yield* ask("GET /v2/public/app/manifests/1")).status, 200)
       assert.strictEqual((yield* ask("PUT /v2/public/app/manifests/2")).status, 401)
     }))
 
-  it.live("denies what somebody may not", () =>
+  it.live("denies what a user may not do", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* open
       for (
@@ -113,14 +114,14 @@ describe("a registry that wants a name and password", () => {
       assert.deepStrictEqual(yield* Stream.runCollect(registry.tags(app)), [tag("1")])
     }))
 
-  it.live("tells nobody about names and digests before it knows them", () =>
+  it.live("reveals no names and digests before authentication", () =>
     Effect.gen(function*() {
       const { ask } = yield* open
       assert.strictEqual((yield* ask("GET /v2/no/such/manifests/1")).status, 401)
       assert.strictEqual((yield* ask(`GET /v2/team/app/blobs/${digestOf("layer")}`)).status, 401)
     }))
 
-  it.live("mounts only what may be read", () =>
+  it.live("mounts only blobs that the user may read", () =>
     Effect.gen(function*() {
       const served = yield* memory({
         authentication: Authentication.basic({
@@ -138,7 +139,7 @@ describe("a registry that wants a name and password", () => {
       assert.strictEqual((yield* mount("&from=private", ada)).status, 201)
     }))
 
-  it.live("meets the contract for who may do everything", () =>
+  it.live("keeps the contract for a user with all permissions", () =>
     Effect.gen(function*() {
       const { host } = yield* serve(yield* MemoryRegistry.make(), { authentication: Authentication.basic({ check }) })
       const credentials = Credentials.static({
@@ -149,7 +150,7 @@ describe("a registry that wants a name and password", () => {
     }).pipe(Effect.provide(NodeHttp.layer())))
 })
 
-describe("credentials that are nonsense", () => {
+describe("malformed credentials", () => {
   const schemes = Schema.Literals(["Basic ", "basic", "Bearer ", "BEARER  ", "Digest ", "", "\t", "Basic Basic "])
   const rests = Schema.Literals([
     "",
@@ -168,7 +169,7 @@ describe("credentials that are nonsense", () => {
   ])
 
   it.effect.prop(
-    "are refused, whatever they are",
+    "are all refused",
     [schemes, rests, rests],
     ([scheme, one, two]) =>
       Effect.gen(function*() {
@@ -190,7 +191,7 @@ describe("credentials that are nonsense", () => {
   )
 })
 
-describe("a registry that wants a token", () => {
+describe("a registry with token authentication", () => {
   const open = Effect.fnUntraced(function*(options: Partial<Parameters<typeof Authentication.bearer>[0]> = {}) {
     const served = yield* memory({
       authentication: Authentication.bearer({ service: "registry.test", check, authorize, ...options })
@@ -208,7 +209,7 @@ describe("a registry that wants a token", () => {
       headers: { "content-type": "application/x-www-form-urlencoded" }
     })
 
-  it.live("says where to get one, from whom, and for what", () =>
+  it.live("names the realm, the service and the scope in its challenge", () =>
     Effect.gen(function*() {
       const { ask, host } = yield* open()
       const service = `Bearer realm="http://${host}/token",service="registry.test"`
@@ -228,7 +229,7 @@ describe("a registry that wants a token", () => {
       }
     }))
 
-  it.live("mounts for whoever may read there, and opens a session for whoever has asked whether, and may not", () =>
+  it.live("mounts with permission to read the source, and opens a session after that permission was refused", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* open({
         authorize: (_, { name }) => Effect.succeed(name === "team/app" || name === "public/app")
@@ -248,14 +249,14 @@ describe("a registry that wants a token", () => {
       }
     }))
 
-  it.live("says another place where that is said", () =>
+  it.live("names another realm if one is configured", () =>
     Effect.gen(function*() {
       const { ask } = yield* open({ realm: "https://auth.example.com/token" })
       const { headers } = yield* ask("GET /v2/")
       assert.include(headers["www-authenticate"], `realm="https://auth.example.com/token"`)
     }))
 
-  it.live("lets in who has one, for what it is for, and says what is missing otherwise", () =>
+  it.live("accepts a token for its scope, and otherwise names the missing scope", () =>
     Effect.gen(function*() {
       const { ask } = yield* open()
       const token = yield* getToken(ask, "repository:team/app:pull", ada)
@@ -268,7 +269,7 @@ describe("a registry that wants a token", () => {
       }
     }))
 
-  it.live("gives tokens for as much of what is asked for as somebody may", () =>
+  it.live("issues tokens for the part of the requested scope that the user has", () =>
     Effect.gen(function*() {
       const { ask } = yield* open()
       const scope = "repository:team/app:pull,push,delete repository:public/app:pull registry:catalog:* nonsense a:b:c"
@@ -313,7 +314,7 @@ describe("a registry that wants a token", () => {
       assert.strictEqual(JSON.parse(text).scope, "registry:catalog:* repository:team/app:pull")
     }))
 
-  it.live("warns if the place of its tokens is taken from what requests say, and not otherwise", () =>
+  it.live("warns if its realm depends on the Host of requests, and not otherwise", () =>
     Effect.gen(function*() {
       for (const [realm, count] of [[{}, 1], [{ realm: "https://auth.example.com/token" }, 0]] as const) {
         const logged: Array<string> = []
@@ -324,14 +325,14 @@ describe("a registry that wants a token", () => {
       }
     }))
 
-  it.live("takes several scopes as one or as several parameters", () =>
+  it.live("accepts several scopes in one or in several parameters", () =>
     Effect.gen(function*() {
       const { ask } = yield* open()
       const { text } = yield* ask("GET /token?scope=repository:a:pull&scope=repository:b:pull", ada)
       assert.strictEqual(JSON.parse(text).scope, "repository:a:pull repository:b:pull")
     }))
 
-  it.live("gives an anonymous token to whoever says nothing, and none to who is wrong", () =>
+  it.live("issues an anonymous token without credentials, and none for wrong credentials", () =>
     Effect.gen(function*() {
       const { ask } = yield* open()
       const token = yield* getToken(ask, "repository:public/app:pull")
@@ -341,13 +342,13 @@ describe("a registry that wants a token", () => {
       assert.match(`${headers["www-authenticate"]}`, /^Basic /)
     }))
 
-  it.live("gives none for another service", () =>
+  it.live("issues none for another service", () =>
     Effect.gen(function*() {
       const { ask } = yield* open()
       assert.strictEqual((yield* ask("GET /token?service=other.test", ada)).status, 400)
     }))
 
-  it.live("tells how long a token serves, and lets nobody keep it", () =>
+  it.live("says how long a token is valid, and forbids caches to store it", () =>
     Effect.gen(function*() {
       const { ask } = yield* open({ lifetime: "2 minutes" })
       const { headers, text } = yield* ask("GET /token", ada)
@@ -357,7 +358,7 @@ describe("a registry that wants a token", () => {
       assert.strictEqual(headers["cache-control"], "no-store")
     }))
 
-  it.effect("does not let in who has one that has ended", () =>
+  it.effect("refuses an expired token", () =>
     Effect.gen(function*() {
       const { ask } = yield* open()
       const token = yield* getToken(ask, "repository:team/app:pull", ada)
@@ -369,7 +370,7 @@ describe("a registry that wants a token", () => {
       assert.include(headers["www-authenticate"], `,error="invalid_token"`)
     }))
 
-  it.live("does not let in who made one up", () =>
+  it.live("refuses forged tokens", () =>
     Effect.gen(function*() {
       const { ask } = yield* open()
       const token = yield* getToken(ask, "repository:team/app:pull", ada)
@@ -385,7 +386,7 @@ describe("a registry that wants a token", () => {
           `.${signature}`,
           `${Buffer.from(more).toString("base64url")}.${signature}`,
           `${claims}.${signature.slice(0, -2)}`,
-          // other texts for the same bytes, and what comes after them
+          // other texts for the same bytes, and text after them
           `${token}.`,
           `${token}.${signature}`,
           `${claims}.${signature}=`,
@@ -399,7 +400,7 @@ describe("a registry that wants a token", () => {
       }
     }))
 
-  it.live("knows tokens again that were signed with the same key", () =>
+  it.live("accepts tokens of another server with the same key", () =>
     Effect.gen(function*() {
       const key = Redacted.make(new TextEncoder().encode("known to both"))
       const one = yield* open({ key })
@@ -408,7 +409,7 @@ describe("a registry that wants a token", () => {
       assert.strictEqual((yield* two.ask("GET /v2/team/app/manifests/1", bearer(token))).status, 200)
     }))
 
-  it.live("does not know tokens that were signed for another service with the same key", () =>
+  it.live("refuses tokens for another service with the same key", () =>
     Effect.gen(function*() {
       const key = Redacted.make(new TextEncoder().encode("known to both"))
       const one = yield* open({ key })
@@ -417,7 +418,7 @@ describe("a registry that wants a token", () => {
       assert.strictEqual((yield* two.ask("GET /v2/team/app/manifests/1", bearer(token))).status, 401)
     }))
 
-  it.live("gives tokens by OAuth 2, for a password and then for a refresh token", () =>
+  it.live("issues tokens by OAuth 2, for a password and then for a refresh token", () =>
     Effect.gen(function*() {
       const { ask } = yield* open()
       const scope = "repository:team/app:pull"
@@ -436,7 +437,7 @@ describe("a registry that wants a token", () => {
       assert.strictEqual((yield* ask("GET /v2/team/app/manifests/1", bearer(tokenOf(second)))).status, 200)
     }))
 
-  it.live("gives a refresh token only to who asks for it and says who it is", () =>
+  it.live("issues a refresh token only on request and with credentials", () =>
     Effect.gen(function*() {
       const { ask } = yield* open()
       const refreshOf = (query: string, user: Sent) =>
@@ -446,7 +447,7 @@ describe("a registry that wants a token", () => {
       assert.strictEqual(yield* refreshOf("offline_token=true", {}), "undefined")
     }))
 
-  it.live("does not take a refresh token for a token, nor a token for a refresh token", () =>
+  it.live("accepts neither a refresh token as a token nor a token as a refresh token", () =>
     Effect.gen(function*() {
       const { ask } = yield* open()
       const { text } = yield* ask("GET /token?offline_token=true&scope=repository:team/app:pull", ada)
@@ -456,7 +457,7 @@ describe("a registry that wants a token", () => {
       assert.deepStrictEqual([answer.status, answer.text], [400, `{"error":"invalid_grant"}`])
     }))
 
-  it.live("asks anew what somebody may when a token is refreshed", () =>
+  it.live("authorizes again when a token is refreshed", () =>
     Effect.gen(function*() {
       let isAllowed = true
       const { ask } = yield* open({ authorize: () => Effect.sync(() => isAllowed) })
@@ -488,20 +489,20 @@ describe("a registry that wants a token", () => {
       assert.deepStrictEqual([status, JSON.parse(text)], [400, { error }])
     }))
 
-  it.live("does not read a form without end", () =>
+  it.live("does not read an endless form", () =>
     Effect.gen(function*() {
       const { ask } = yield* open()
       assert.strictEqual((yield* post(ask, { grant_type: "password", username: "a".repeat(100_000) })).status, 413)
     }))
 
-  it.live("has a token service that knows GET and POST", () =>
+  it.live("has a token service for GET and POST only", () =>
     Effect.gen(function*() {
       const { ask } = yield* open()
       const { headers, status } = yield* ask("DELETE /token")
       assert.deepStrictEqual([status, headers.allow], [405, "GET, HEAD, POST"])
     }))
 
-  it.live("lets a client of ours do what its user may, and tells it what it may not", () =>
+  it.live("allows our client what its user may do, and denies the rest", () =>
     Effect.gen(function*() {
       const { host } = yield* open()
       const clientOf = (credential: Credentials.Credential) =>
@@ -517,7 +518,7 @@ describe("a registry that wants a token", () => {
       assert.oneOf((yield* reasonOf(Stream.runDrain(stranger.tags(app))))._tag, ["Denied", "Unauthorized"])
     }).pipe(Effect.provide(NodeHttp.layer())))
 
-  it.live("lets a client of ours in by an identity token", () =>
+  it.live("accepts an identity token of our client", () =>
     Effect.gen(function*() {
       const { ask, host } = yield* open()
       const { text } = yield* ask("GET /token?offline_token=true", ada)

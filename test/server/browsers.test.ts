@@ -20,7 +20,7 @@ describe("every response below /v2/", () => {
     "PUT /v2/team/app/manifests/.",
     "GET /v2/nonsense",
     "OPTIONS /v2/"
-  ])("is never run by a browser: %s", (line) =>
+  ])("is never executed by a browser: %s", (line) =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       yield* ask("PUT /v2/team/app/manifests/1", { body: index, headers: { "content-type": MediaType.imageIndex } })
@@ -29,7 +29,7 @@ describe("every response below /v2/", () => {
       assert.strictEqual(headers["content-security-policy"], "default-src 'none'; sandbox")
     }))
 
-  it.live("has these headers if it is refused, too", () =>
+  it.live("has these headers also if it is refused", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory({
         allowedHosts: [],
@@ -69,14 +69,14 @@ describe("a manifest of a type that browsers execute", () => {
       assert.strictEqual((yield* ask("GET /v2/team/app/manifests/1")).status, 404)
     }))
 
-  it.live("is refused if only the manifest itself says so", () =>
+  it.live("is refused if only the manifest itself has the type", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const { status } = yield* ask("PUT /v2/team/app/manifests/1", { body: { mediaType: "image/svg+xml" } })
       assert.strictEqual(status, 400)
     }))
 
-  it("is none of those that registries have", () => {
+  it("does not exist in registries", () => {
     for (const type of [...MediaType.manifests, "application/json", "application/vnd.cncf.helm.config.v1+json"]) {
       assert.isFalse(isExecutable(type), type)
     }

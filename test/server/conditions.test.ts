@@ -2,9 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber } from "effect"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import { digestOf } from "../utils/digests.ts"
 import { bytesOf, pushBlob, pushManifest, repository, tag } from "../utils/images.ts"
 import { listReferrers, override } from "../utils/registries.ts"
-import { connect, digestOf } from "../utils/ScriptedServer.ts"
+import { connect } from "../utils/ScriptedServer.ts"
 import { memory, send, type Sent, serve } from "../utils/Served.ts"
 
 const app = repository("team/app")
@@ -17,7 +18,7 @@ const put = (name: string, headers: Readonly<Record<string, string>> = {}): Sent
   headers: { "content-type": MediaType.imageIndex, ...headers }
 })
 
-/** A manifest by tag and by digest, and a blob; with the entity tag of each. */
+/** Paths of a manifest by tag and by digest, and of a blob, with the entity tag of each. */
 const setup = Effect.gen(function*() {
   const served = yield* memory()
   const { digest } = yield* pushManifest(served.registry, app, indexOf("one"), [tag("1")])
@@ -34,7 +35,7 @@ const setup = Effect.gen(function*() {
 
 describe("a conditional read", () => {
   for (const method of ["GET", "HEAD"]) {
-    it.live(`says that content is known already: ${method}`, () =>
+    it.live(`answers 304 for content that the client has: ${method}`, () =>
       Effect.gen(function*() {
         const { ask, places } = yield* setup
         for (const [path, etag] of places) {
@@ -49,7 +50,7 @@ describe("a conditional read", () => {
         }
       }))
 
-    it.live(`fails if content is not what it expects: ${method}`, () =>
+    it.live(`fails if the content does not match: ${method}`, () =>
       Effect.gen(function*() {
         const { ask, places } = yield* setup
         for (const [path, etag] of places) {
@@ -66,7 +67,7 @@ describe("a conditional read", () => {
       }))
   }
 
-  it.live("is 404 if there is nothing to compare", () =>
+  it.live("is 404 if the content is absent", () =>
     Effect.gen(function*() {
       const { ask } = yield* setup
       for (
@@ -78,7 +79,7 @@ describe("a conditional read", () => {
       }
     }))
 
-  it.live("of a range comes before the range", () =>
+  it.live("is evaluated before a range", () =>
     Effect.gen(function*() {
       const { ask, places: [, , [path, etag]] } = yield* setup
       const range = { range: "bytes=2-3" }
@@ -89,7 +90,7 @@ describe("a conditional read", () => {
 })
 
 describe("a conditional push", () => {
-  it.live("of a tag happens only if the tag is not there", () =>
+  it.live("of a new tag succeeds only if the tag is absent", () =>
     Effect.gen(function*() {
       const { ask, places: [[path, etag]] } = yield* setup
       const none = { "if-none-match": "*" }
@@ -99,7 +100,7 @@ describe("a conditional push", () => {
       assert.strictEqual((yield* ask(`HEAD ${path}`)).headers.etag, etag)
     }))
 
-  it.live("of a tag happens only if the tag is what it is expected to be", () =>
+  it.live("of a tag succeeds only if the tag has the expected digest", () =>
     Effect.gen(function*() {
       const { ask, places: [[path, etag]] } = yield* setup
       for (
@@ -112,10 +113,10 @@ describe("a conditional push", () => {
       assert.strictEqual(headers["docker-content-digest"], digestOfIndex("two"))
     }))
 
-  it.live("of several clients at once succeeds for one of them", () =>
+  it.live("of several clients at once succeeds for exactly one", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
-      // a registry that takes its time between what it finds and what it stores
+      // a registry that is slow between its read and its write
       const { host } = yield* serve(override(registry, {
         pushManifest: (...call) =>
           Effect.andThen(Effect.replicateEffect(Effect.yieldNow, 20), registry.pushManifest(...call))
@@ -132,7 +133,7 @@ describe("a conditional push", () => {
       assert.strictEqual(headers["docker-content-digest"], created[0]?.headers["docker-content-digest"])
     }))
 
-  it.live("waits for one without conditions that was there before, by whatever way it sets the tag", () =>
+  it.live("waits for an earlier push without conditions, however that sets the tag", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const [began, done] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
@@ -157,7 +158,7 @@ describe("a conditional push", () => {
 })
 
 describe("a conditional deletion", () => {
-  it.live("happens only if the content is what it is expected to be", () =>
+  it.live("succeeds only if the content has the expected digest", () =>
     Effect.gen(function*() {
       const { ask, places } = yield* setup
       for (const [path, etag] of places) {
@@ -172,7 +173,7 @@ describe("a conditional deletion", () => {
 })
 
 describe("the list of referrers that clients keep under a tag", () => {
-  it.live("loses none when many clients add to it at once", () =>
+  it.live("loses none if many clients add to it concurrently", () =>
     Effect.gen(function*() {
       const { host, registry } = yield* memory({ quirks: ["noReferrers"] })
       const subject = yield* pushManifest(registry, app, indexOf("subject"), [tag("1")])

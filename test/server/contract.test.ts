@@ -17,7 +17,7 @@ describe("a registry in memory that is served over HTTP meets the contract:", ()
 })
 
 describe("over HTTP, the contract is met by", () => {
-  // each of them shows little that the server does, and takes a second or two
+  // variants take a second or two each, and test the view more than the server
   const subjects = views.filter(({ isVariant = false }) => !isVariant || process.env["EFFECT_OCI_LONG"] !== undefined)
   for (const { lacks = [], make, name } of [folder, ...subjects]) {
     it.live(name, () =>
@@ -32,7 +32,7 @@ describe("over HTTP, the contract is met by", () => {
       }), 60_000)
   }
 
-  it.live("what is served again from there", () =>
+  it.live("a server of a client of a server", () =>
     Effect.gen(function*() {
       const behind = yield* serve(yield* MemoryRegistry.make())
       const { host } = yield* serve(yield* connect(behind))

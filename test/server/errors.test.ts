@@ -4,10 +4,11 @@ import * as Hasher from "effect-oci/Hasher"
 import * as MediaType from "effect-oci/MediaType"
 import * as Registry from "effect-oci/Registry"
 import * as RegistryError from "effect-oci/RegistryError"
+import { digestOf } from "../utils/digests.ts"
 import { bytesOf, repository } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
 import { failing } from "../utils/registries.ts"
-import { connect, digestOf } from "../utils/ScriptedServer.ts"
+import { connect } from "../utils/ScriptedServer.ts"
 import { memory, send, serve } from "../utils/Served.ts"
 
 const digest = digestOf("content")
@@ -18,7 +19,7 @@ const mismatch = {
   size: new Hasher.SizeMismatch({ expected: 1, actual: 2 })
 }
 
-/** A registry of which every operation fails for this reason, behind HTTP. */
+/** Serves a registry all of whose operations fail for this reason. */
 const failingWith = (reason: RegistryError.Reason) =>
   Effect.map(
     serve(Registry.make({
@@ -32,7 +33,7 @@ const failingWith = (reason: RegistryError.Reason) =>
     })
   )
 
-describe("what a registry fails for", () => {
+describe("a failure of the registry", () => {
   const both: ReadonlyArray<readonly [RegistryError.Reason, status: number, code: string]> = [
     [new RegistryError.BlobUnknown({ detail }), 404, "BLOB_UNKNOWN"],
     [new RegistryError.BlobUploadInvalid({ detail }), 416, "BLOB_UPLOAD_INVALID"],
@@ -68,14 +69,14 @@ describe("what a registry fails for", () => {
     ["write", mismatch.size, 400, "SIZE_INVALID"],
     ["write", new Hasher.UnsupportedAlgorithm({ algorithm: "md5" }), 400, "DIGEST_INVALID"],
     ["write", new RegistryError.ContentTooLarge({ limit: 1 }), 413, "SIZE_INVALID"],
-    // what it has is no fault of the client's
+    // bad content in a read is not the fault of the client
     ["read", mismatch.digest, 502, "UNKNOWN"],
     ["read", mismatch.size, 502, "UNKNOWN"],
     ["read", new Hasher.UnsupportedAlgorithm({ algorithm: "md5" }), 502, "UNKNOWN"],
     ["read", new RegistryError.ContentTooLarge({ limit: 1 }), 502, "UNKNOWN"]
   ]
   for (const [kind, reason, status, code] of cases) {
-    it.live(`is told to who wants to ${kind}: ${reason._tag} as ${status} ${code}`, () =>
+    it.live(`becomes a response to a ${kind}: ${reason._tag} as ${status} ${code}`, () =>
       Effect.gen(function*() {
         const answer = yield* (yield* failingWith(reason))[kind]
         assert.strictEqual(answer.status, status)
@@ -87,7 +88,7 @@ describe("what a registry fails for", () => {
       }))
   }
 
-  it.live("is told in the words of the registry behind where the client can mend it", () =>
+  it.live("keeps the message of the registry if the client can fix the problem", () =>
     Effect.gen(function*() {
       const { write } = yield* failingWith(new RegistryError.ManifestInvalid({ detail }))
       assert.include((yield* write).text, detail)
@@ -99,13 +100,13 @@ describe("what a registry fails for", () => {
     new RegistryError.Storage({ path: detail, problem: detail }),
     new RegistryError.CredentialsUnavailable({ source: detail, problem: detail }),
     new RegistryError.TokenUnavailable({ service: detail, problem: detail, isTemporary: true })
-  ])("is not told in detail where it is ours: $_tag", (reason) =>
+  ])("has no details if the server is at fault: $_tag", (reason) =>
     Effect.gen(function*() {
       const { read } = yield* failingWith(reason)
       assert.notInclude((yield* read).text, detail)
     }))
 
-  it.live("for a while says for how long, in whole seconds", () =>
+  it.live("that is temporary says for how long, in whole seconds", () =>
     Effect.gen(function*() {
       const retryAfter = Duration.millis(1_200)
       for (
@@ -120,13 +121,13 @@ describe("what a registry fails for", () => {
       }
     }))
 
-  it.live("as 401 comes with a challenge", () =>
+  it.live("as 401 has a challenge", () =>
     Effect.gen(function*() {
       const { read } = yield* failingWith(new RegistryError.Unauthorized({}))
       assert.strictEqual((yield* read).headers["www-authenticate"], `Basic realm="registry", charset="UTF-8"`)
     }))
 
-  it.live("is told by HEAD without a body", () =>
+  it.live("has no body in a response to HEAD", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const { bytes, status } = yield* ask("HEAD /v2/team/app/manifests/1")
@@ -134,7 +135,7 @@ describe("what a registry fails for", () => {
     }))
 
   it.live.each(["ManifestUnknown", "NameUnknown", "Denied", "TooManyRequests"] as const)(
-    "is the same for a client of ours: %s",
+    "has the same reason in our client: %s",
     (tag) =>
       Effect.gen(function*() {
         const { host } = yield* serve(Registry.make({
@@ -148,8 +149,8 @@ describe("what a registry fails for", () => {
   )
 })
 
-describe("what nobody expected", () => {
-  it.live("is 500, told in the log and not to the client", () =>
+describe("an unexpected failure", () => {
+  it.live("is 500, with details in the log and not in the response", () =>
     Effect.gen(function*() {
       const logged: Array<unknown> = []
       const logger = Logger.make(({ cause, message }) => void logged.push([message, `${cause}`]))
@@ -176,7 +177,7 @@ describe("what nobody expected", () => {
       503
     ]
   ])(
-    "is logged with its cause under an id that the client gets: %s",
+    "is logged with its cause under an id that the client receives: %s",
     ([, getManifest, status]) =>
       Effect.gen(function*() {
         const logged: Array<string> = []
@@ -202,7 +203,7 @@ describe("what nobody expected", () => {
       })
   )
 
-  it.live("is not logged if it is what the client did", () =>
+  it.live("is not logged if the client caused it", () =>
     Effect.gen(function*() {
       const logged: Array<unknown> = []
       const { host } = yield* serve(Registry.make({ name: "faulty" })).pipe(
@@ -212,7 +213,7 @@ describe("what nobody expected", () => {
       assert.deepStrictEqual([status, headers["x-request-id"], logged], [405, undefined, []])
     }))
 
-  it.live("of one request is no matter of the next", () =>
+  it.live("of one request does not affect the next", () =>
     Effect.gen(function*() {
       let asked = 0
       const { host } = yield* serve(Registry.make({
@@ -230,7 +231,7 @@ describe("what nobody expected", () => {
     }))
 })
 
-describe("what is no endpoint", () => {
+describe("an unknown endpoint", () => {
   it.live.each(["GET /v2/nonsense", "GET /v2/team/app", "GET /v2/team/app/tags", "GET /v1/", "GET /", "GET /token"])(
     "is 404: %s",
     (line) =>

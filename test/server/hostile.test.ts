@@ -5,16 +5,16 @@ import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as RegistryServer from "effect-oci/RegistryServer"
 import { TestClock } from "effect/testing"
 import * as Http from "node:http"
+import { digestOf } from "../utils/digests.ts"
 import { pushBlob, repository } from "../utils/images.ts"
 import { override } from "../utils/registries.ts"
-import { digestOf } from "../utils/ScriptedServer.ts"
 import { connect, memory, send, serve } from "../utils/Served.ts"
 
 const app = repository("team/app")
 const content = "0123456789"
 const digest = digestOf(content)
 
-/** Sends bytes as they are, and tells the status of the first answer. */
+/** Sends bytes unchanged, and returns the status of the first response. */
 const raw = Effect.fnUntraced(function*(host: string, text: string) {
   const { read, write } = yield* connect(host)
   yield* write(text)
@@ -23,7 +23,7 @@ const raw = Effect.fnUntraced(function*(host: string, text: string) {
 
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nhost: registry.test\r\n\r\n`
 
-describe("a name that is none", () => {
+describe("an invalid name", () => {
   const paths: ReadonlyArray<readonly [path: string, status: number]> = [
     ["/v2/../../etc/passwd/manifests/1", 400],
     ["/v2/%2e%2e/%2E%2E/etc/manifests/1", 400],
@@ -63,7 +63,7 @@ describe("a name that is none", () => {
       }))
   }
 
-  it.live("may look like an endpoint, and is still a name", () =>
+  it.live("that looks like an endpoint is valid", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory()
       for (const name of ["blobs/uploads", "tags/list", "manifests", "team/blobs", "referrers/x", "v2/a"]) {
@@ -74,7 +74,7 @@ describe("a name that is none", () => {
     }))
 })
 
-describe("a length that lies", () => {
+describe("a wrong length", () => {
   const begin = Effect.gen(function*() {
     const served = yield* memory()
     const { headers } = yield* served.ask("POST /v2/team/app/blobs/uploads/")
@@ -91,28 +91,28 @@ describe("a length that lies", () => {
     ["content-length: 99999999999999999999999999"],
     ["content-length: 0x10"],
     ["transfer-encoding: gzip"]
-  ])("is refused before anything is read: %s", (headers) =>
+  ])("is refused before the body is read: %s", (headers) =>
     Effect.gen(function*() {
       const { host, location } = yield* begin
       const all = Array.isArray(headers) ? headers : [headers]
       assert.strictEqual(yield* raw(host, head(`PATCH ${location}`, ...all) + content), 400)
     }))
 
-  it.live("leaves nothing behind where more comes than was said", () =>
+  it.live("stores nothing if more bytes arrive than announced", () =>
     Effect.gen(function*() {
       const { ask, host, location } = yield* begin
       yield* raw(host, head(`PATCH ${location}`, "content-length: 5") + content)
       assert.strictEqual((yield* ask(`GET ${location}`)).headers.range, "0-4")
     }))
 
-  it.live("of a chunk in HTTP's own chunks is refused", () =>
+  it.live("of a chunk with transfer-encoding chunked is refused", () =>
     Effect.gen(function*() {
       const { host, location } = yield* begin
       const headers = head(`PATCH ${location}`, "transfer-encoding: chunked")
       assert.strictEqual(yield* raw(host, `${headers}zz\r\n${content}\r\n`), 400)
     }))
 
-  it.live("of more than anybody has is refused where there is a limit, before it comes", () =>
+  it.live("of an impossible size is refused before the body arrives", () =>
     Effect.gen(function*() {
       const { ask, host } = yield* memory({ uploadLimit: 1000 })
       const { headers } = yield* ask("POST /v2/team/app/blobs/uploads/")
@@ -120,20 +120,20 @@ describe("a length that lies", () => {
       assert.strictEqual(yield* raw(host, head(line, "content-length: 9007199254740993")), 413)
     }))
 
-  it.live("of a blob in a single POST is refused before it comes", () =>
+  it.live("of a blob in a single POST is refused before the body arrives", () =>
     Effect.gen(function*() {
       const { host } = yield* memory({ uploadLimit: 1000 })
       const line = `POST /v2/team/app/blobs/uploads/?digest=${digest}`
       assert.strictEqual(yield* raw(host, head(line, "content-length: 1001")), 413)
     }))
 
-  it.live("does not matter where the digest is of no use: the blob is refused before it comes", () =>
+  it.live("is not read if the digest cannot be computed: the blob is refused before it arrives", () =>
     Effect.gen(function*() {
       const { host, location } = yield* begin
       assert.strictEqual(yield* raw(host, head(`PUT ${location}?digest=md5:12`, "content-length: 1000")), 400)
     }))
 
-  it.live("of a manifest is refused before it comes", () =>
+  it.live("of a manifest is refused before the body arrives", () =>
     Effect.gen(function*() {
       const { host } = yield* memory()
       assert.strictEqual(yield* raw(host, head("PUT /v2/team/app/manifests/1", "content-length: 100000000000")), 413)
@@ -141,7 +141,7 @@ describe("a length that lies", () => {
 })
 
 describe("a connection", () => {
-  it.live("serves on after a request that was refused without its body being read", () =>
+  it.live("serves further requests after a refusal that left the body unread", () =>
     Effect.gen(function*() {
       const { host } = yield* memory()
       const { read, write } = yield* connect(host)
@@ -151,7 +151,7 @@ describe("a connection", () => {
       assert.match(received, /^HTTP\/1\.1 400 [^]*HTTP\/1\.1 200 /)
     }))
 
-  it.live("is closed, and the refusal told, where the body would be too long to be thrown away", () =>
+  it.live("is closed after the refusal if the unread body is too long to discard", () =>
     Effect.gen(function*() {
       const { host } = yield* memory({ manifestLimit: 1000 })
       const { closed, write } = yield* connect(host)
@@ -162,7 +162,7 @@ describe("a connection", () => {
       assert.match(received, /connection: close/i)
     }))
 
-  it.live("that waits to be told to go on is told so only if the body is wanted", () =>
+  it.live("gets 100 Continue only if the server wants the body", () =>
     Effect.gen(function*() {
       const { ask, host } = yield* memory()
       const { headers } = yield* ask("POST /v2/team/app/blobs/uploads/")
@@ -179,7 +179,7 @@ describe("a connection", () => {
     }))
 })
 
-describe("a body that stands still", () => {
+describe("an idle body", () => {
   const stalled = Effect.fnUntraced(function*(line: (location: string) => string) {
     const { ask, host } = yield* memory()
     const { headers } = yield* ask("POST /v2/team/app/blobs/uploads/")
@@ -194,7 +194,7 @@ describe("a body that stands still", () => {
   it.effect.each([
     (location: string) => `PATCH ${location}`,
     (location: string) => `PUT ${location}?digest=${digest}`
-  ])("is given up after a minute, and what came of it is kept", (line) =>
+  ])("is aborted after a minute, and the received bytes are kept", (line) =>
     Effect.gen(function*() {
       const { closed, held } = yield* stalled(line)
       yield* Effect.repeat(held, { until: (range) => range === "0-3" })
@@ -202,12 +202,12 @@ describe("a body that stands still", () => {
       const received = yield* closed
       assert.match(received, /^HTTP\/1\.1 408 /)
       assert.match(received, /connection: close/i)
-      // the specification has no code for that, and JSON would need one
+      // plain text, because the specification has no code for 408
       assert.match(received, /content-type: text\/plain/i)
       assert.strictEqual(yield* held, "0-3")
     }))
 
-  it.effect("is not given up earlier", () =>
+  it.effect("is not aborted earlier", () =>
     Effect.gen(function*() {
       const { held, read, write } = yield* stalled((location) => `PATCH ${location}`)
       yield* Effect.repeat(held, { until: (range) => range === "0-3" })
@@ -219,7 +219,7 @@ describe("a body that stands still", () => {
       assert.match(yield* read(/\r\n\r\n/), /^HTTP\/1\.1 202 /)
     }))
 
-  it.effect("because the registry takes its time is not given up", () =>
+  it.effect("is not aborted while the registry is slow", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const [began, done] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
@@ -235,18 +235,18 @@ describe("a body that stands still", () => {
             })
       }))
       const { headers } = yield* send(host, "POST /v2/team/app/blobs/uploads/")
-      // more than is received ahead
+      // more than the server receives ahead of the reader
       const body = new Uint8Array(16 * 1024 * 1024)
       const fiber = yield* Effect.forkChild(send(host, `PATCH ${headers.location}`, { body }))
       yield* Deferred.await(began)
-      // first the client takes its turns, and then it is the registry's for long
+      // the client sends everything first, and then the registry is busy for a long time
       const turns = Effect.repeat(send(host, "GET /v2/"), { times: 5 })
       yield* Effect.repeat(Effect.andThen(TestClock.adjust("30 seconds"), turns), { times: 20 })
       yield* Deferred.succeed(done, undefined)
       assert.strictEqual((yield* Fiber.join(fiber)).status, 202)
     }))
 
-  it.effect("is given up after another time where that is said", () =>
+  it.effect("is aborted after another configured time", () =>
     Effect.gen(function*() {
       const { closed, held } = yield* stalled((location) => `PATCH ${location}`)
       yield* Effect.repeat(held, { until: (range) => range === "0-3" })
@@ -254,7 +254,7 @@ describe("a body that stands still", () => {
       assert.match(yield* closed, /^HTTP\/1\.1 408 /)
     }).pipe(Effect.provideService(RegistryServer.IdleTimeout, Duration.seconds(1))))
 
-  it.effect("in an answer that nobody takes is given up", () =>
+  it.effect("of a response is aborted if the client does not take it", () =>
     Effect.gen(function*() {
       const { host, registry } = yield* memory()
       const { digest } = yield* pushBlob(registry, app, new Uint8Array(64 * 1024 * 1024))
@@ -275,7 +275,7 @@ describe("a body that stands still", () => {
     }))
 })
 
-describe("a manifest that is a bomb", () => {
+describe("a malicious manifest", () => {
   const bombs: Readonly<Record<string, string>> = {
     "nested a million times": `{"schemaVersion":2,"manifests":[],"x":${"[".repeat(1e6)}${"]".repeat(1e6)}}`,
     "nested and never closed": `{"x":`.repeat(5e5),
@@ -296,7 +296,7 @@ describe("a manifest that is a bomb", () => {
   }
 })
 
-describe("nonsense", () => {
+describe("random requests", () => {
   const words = Schema.Literals([
     "v2",
     "team",

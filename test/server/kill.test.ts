@@ -12,10 +12,11 @@ import * as Registry from "effect-oci/Registry"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { noise } from "../utils/BadNetwork.ts"
+import { digestOf } from "../utils/digests.ts"
 import { pushImage, repository, tag } from "../utils/images.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
 import { start } from "../utils/Program.ts"
-import { connect, digestOf } from "../utils/ScriptedServer.ts"
+import { connect } from "../utils/ScriptedServer.ts"
 
 const rounds = process.env["EFFECT_OCI_LONG"] === undefined ? 3 : 50
 const clients = 8
@@ -24,10 +25,10 @@ const app = repository("team/app")
 const half = 100_000
 const large = noise(2 * half)
 
-/** What the server has acknowledged. */
+/** Content that the server has acknowledged. */
 interface Acknowledged {
   readonly images: Map<string, Descriptor>
-  /** By tag that moves: the digest that was acknowledged last, and the one in flight. */
+  /** Per moving tag: the digest of the last acknowledged push, and the one in flight. */
   readonly moving: Map<string, { last: Digest.Digest | undefined; next: Digest.Digest }>
   readonly sessions: Array<string>
 }
@@ -104,7 +105,7 @@ const round = Effect.fnUntraced(function*(directory: string, prefix: string, ack
 const pull = (registry: Registry.Registry, digest: Digest.Digest) =>
   Effect.scoped(Effect.flatMap(registry.getBlob(app, digest), ({ stream }) => Stream.runDrain(stream)))
 
-/** What was acknowledged is there, and is what it was; the client verifies what it reads. */
+/** Verifies that all acknowledged content exists unchanged. The client verifies digests. */
 const assertComplete = Effect.fnUntraced(function*(registry: Registry.Registry, { images }: Acknowledged) {
   for (const [name, { digest }] of images) {
     const { bytes, descriptor } = yield* registry.getManifest(app, tag(name))
@@ -114,7 +115,7 @@ const assertComplete = Effect.fnUntraced(function*(registry: Registry.Registry, 
   }
 })
 
-/** Every tag points at the manifest that was acknowledged last for it, or at the one that was in flight. */
+/** Verifies that every tag points to the last acknowledged manifest or to the one in flight. */
 const assertNoRollback = Effect.fnUntraced(function*(registry: Registry.Registry, { moving }: Acknowledged) {
   for (const [name, { last, next }] of moving) {
     const found = yield* registry.resolveManifest(app, tag(name)).pipe(
@@ -133,7 +134,7 @@ const assertNoWrongBlob = (directory: string) => {
   }
 }
 
-/** A session that was open goes on where it was. */
+/** Continues an open session at its offset. */
 const assertResumable = Effect.fnUntraced(function*(registry: Registry.Registry, host: string, id: string) {
   const upload = yield* registry.resumeUpload(app, new URL(new URL(id).pathname, `http://${host}`).href)
   assert.strictEqual(yield* upload.status, half)
@@ -144,7 +145,7 @@ const assertResumable = Effect.fnUntraced(function*(registry: Registry.Registry,
 
 describe("effect-oci serve --dir", () => {
   it.live(
-    `has all that it acknowledged, with every tag where it was last, and nothing that is wrong, when it was killed, ${rounds} times`,
+    `has all acknowledged content, every tag as it was last set, and nothing invalid, after ${rounds} kills`,
     () =>
       Effect.gen(function*() {
         const directory = yield* temporaryFolder
@@ -164,7 +165,7 @@ describe("effect-oci serve --dir", () => {
             yield* Effect.forEach(acknowledged.sessions.slice(-3), (id) => assertResumable(registry, host, id))
           }))
         }
-        // it was not killed too early to say anything
+        // the server was killed late enough to acknowledge something
         assert(total.images > 0 && total.sessions > 0 && total.moved > 0)
       }).pipe(Effect.provide(NodeServices.layer)),
     60_000 * rounds

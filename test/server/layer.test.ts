@@ -1,6 +1,6 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
+import { Config, ConfigProvider, Effect, Layer, Redacted } from "effect"
 import * as Authentication from "effect-oci/Authentication"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as RegistryServer from "effect-oci/RegistryServer"
@@ -49,7 +49,7 @@ describe("the layer", () => {
       }
     }))
 
-  it.live("adds the token service where tokens are wanted", () =>
+  it.live("adds the token service if the server issues tokens", () =>
     Effect.gen(function*() {
       const authentication = Authentication.bearer({
         service: "registry.test",
@@ -66,8 +66,32 @@ describe("the layer", () => {
     }))
 })
 
+describe("the layer from the configuration", () => {
+  const served = (env: Readonly<Record<string, string>>) => {
+    const routes = RegistryServer.layerConfig({
+      changes: Config.Literals(["all", "no-deletes", "none"], "CHANGES"),
+      pageSize: Config.Int("PAGE_SIZE").pipe(Config.withDefault(10))
+    })
+    return hostOf(Layer.provide(HttpRouter.serve(routes, quiet), MemoryRegistry.layer())).pipe(
+      Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
+    )
+  }
+
+  it.live("serves as its variables say", () =>
+    Effect.gen(function*() {
+      const host = yield* served({ CHANGES: "none" })
+      assert.strictEqual((yield* send(host, "POST /v2/team/app/blobs/uploads/")).status, 405)
+    }))
+
+  it.live("fails if a variable is wrong", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(served({ CHANGES: "some" }))
+      assert.strictEqual(error._tag, "ConfigError")
+    }))
+})
+
 describe("a program", () => {
-  it.live("serves several registries at once, each by its own name", () =>
+  it.live("serves several registries at once, each under its own name", () =>
     Effect.gen(function*() {
       const [one, two] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
       yield* pushImage(one, repository("app"), ["one"], { tags: [tag("1")] })

@@ -6,6 +6,7 @@ import type * as RegistryServer from "effect-oci/RegistryServer"
 import { TestClock } from "effect/testing"
 import * as Net from "node:net"
 import { networkOf } from "../../src/server/Limits.ts"
+import { digestOf } from "../utils/digests.ts"
 import { pushBlob, repository, tag } from "../utils/images.ts"
 import { override } from "../utils/registries.ts"
 import { connect, memory, send, type Sent, serve } from "../utils/Served.ts"
@@ -23,7 +24,7 @@ const as = (user: string): Sent => ({
   headers: { authorization: `Basic ${Buffer.from(`${user}:s3cret`).toString("base64")}` }
 })
 
-/** A registry whose pings wait, and how to let them go on. */
+/** Serves a registry whose list of tags waits until it is released. */
 const waiting = Effect.fnUntraced(function*(options: RegistryServer.Options) {
   const registry = yield* MemoryRegistry.make()
   const opened = yield* Deferred.make<void>()
@@ -33,7 +34,7 @@ const waiting = Effect.fnUntraced(function*(options: RegistryServer.Options) {
     }),
     options
   )
-  /** Sends a request that stays in flight, and waits until it does. */
+  /** Sends a request that stays in flight until `end`. */
   const begin = Effect.fnUntraced(function*(sent?: Sent) {
     return yield* Effect.forkChild(send(host, "GET /v2/team/app/tags/list", sent), { startImmediately: true })
   })
@@ -41,7 +42,7 @@ const waiting = Effect.fnUntraced(function*(options: RegistryServer.Options) {
 })
 
 describe("open uploads", () => {
-  it.live("are limited for each client: 429 says when to come back", () =>
+  it.live("are limited for each client: 429 says when to retry", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory({ clientSessionLimit: 2 })
       const [first] = [yield* ask(open), yield* ask(open)]
@@ -53,7 +54,7 @@ describe("open uploads", () => {
       assert.strictEqual((yield* ask(open)).status, 429)
     }))
 
-  it.live("count for users, not for their address", () =>
+  it.live("count for users instead of their address", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory({ ...users, clientSessionLimit: 1 })
       assert.strictEqual((yield* ask(open, as("ada"))).status, 202)
@@ -69,7 +70,7 @@ describe("open uploads", () => {
       assert.strictEqual((yield* ask(open, as("bob"))).status, 429)
     }))
 
-  it.live("count no more when they are committed, and mounts do not count", () =>
+  it.live("no longer count after their commit, and mounts do not count", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory({ clientSessionLimit: 1 })
       const { digest } = yield* pushBlob(registry, app, "0123456789")
@@ -81,7 +82,35 @@ describe("open uploads", () => {
       }
     }))
 
-  it.effect("count no more when they expired", () =>
+  it.live.each(["clientSessionLimit", "sessionLimit"] as const)(
+    "include blobs of unknown length in a single POST until they are stored: %s",
+    (limit) =>
+      Effect.gen(function*() {
+        const registry = yield* MemoryRegistry.make()
+        const began = yield* Deferred.make<void>()
+        const { host } = yield* serve(
+          override(registry, {
+            startUpload: (...args) =>
+              Effect.tap(registry.startUpload(...args), () => Deferred.succeed(began, undefined))
+          }),
+          { [limit]: 1 }
+        )
+        const ask = (line: string, sent?: Sent) => send(host, line, sent)
+        const digest = digestOf("0123456789")
+        const { read, write } = yield* connect(host)
+        yield* write(`${open}?digest=${digest} HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n\r\n`)
+        yield* Deferred.await(began)
+        assert.strictEqual((yield* ask(open)).status, 429)
+        const chunked = { body: "0123456789", headers: { "transfer-encoding": "chunked" } }
+        assert.strictEqual((yield* ask(`${open}?digest=${digest}`, chunked)).code, "TOOMANYREQUESTS")
+        yield* write("a\r\n0123456789\r\n0\r\n\r\n")
+        assert.match(yield* read(/\r\n\r\n/), /^HTTP\/1.1 201/)
+        assert.strictEqual((yield* ask(`${open}?digest=${digest}`, chunked)).status, 201)
+        assert.strictEqual((yield* ask(open)).status, 202)
+      })
+  )
+
+  it.effect("no longer count after they expired", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory({ clientSessionLimit: 1 })
       yield* ask(open)
@@ -104,7 +133,7 @@ describe("requests in flight", () => {
       assert.strictEqual((yield* send(host, "GET /v2/")).status, 200)
     }))
 
-  it.live("count for users, not for their address", () =>
+  it.live("count for users instead of their address", () =>
     Effect.gen(function*() {
       const { begin, end, host } = yield* waiting({ ...users, clientRequestLimit: 1 })
       const fiber = yield* begin(as("ada"))
@@ -125,7 +154,7 @@ describe("requests in flight", () => {
       assert.strictEqual((yield* send(host, "GET /v2/", as("bob"))).status, 200)
     }))
 
-  it.live("are those that break off no more", () =>
+  it.live("no longer count after they broke off", () =>
     Effect.gen(function*() {
       const { host } = yield* memory({ clientRequestLimit: 1 })
       const { headers } = yield* send(host, open)
@@ -154,7 +183,7 @@ describe("the bytes of manifests and lists in flight", () => {
       assert.deepStrictEqual([status, code, headers["retry-after"]], [429, "TOOMANYREQUESTS", "1"])
     }))
 
-  it.live("count no more when a request broke off", () =>
+  it.live("no longer count after the request broke off", () =>
     Effect.gen(function*() {
       const { ask, host } = yield* memory({ memoryLimit: 1000 })
       const sent = { body: index(300), headers: json }
@@ -166,7 +195,7 @@ describe("the bytes of manifests and lists in flight", () => {
       yield* Effect.repeat(ask(put, sent), { until: ({ status }) => status === 201 })
     }))
 
-  it.effect("are limited while they are sent, and a client that takes none of them loses its connection", () =>
+  it.effect("are limited while they are sent, and the connection of a client that takes none is closed", () =>
     Effect.gen(function*() {
       const { ask, host, registry } = yield* memory({ clientMemoryLimit: 30 * 1024 * 1024 })
       const content = new TextEncoder().encode(index(20 * 1024 * 1024))
@@ -202,7 +231,7 @@ const deaf = (host: string, request: string) =>
   )
 
 describe("the rate of requests", () => {
-  it.effect("is limited for each client, and says when the next one may come", () =>
+  it.effect("is limited for each client, and says when the next one is accepted", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory({ clientRequestRate: 6 })
       for (let sent = 0; sent < 6; sent++) assert.strictEqual((yield* ask("GET /v2/")).status, 200)
@@ -216,7 +245,7 @@ describe("the rate of requests", () => {
       assert.strictEqual((yield* ask("GET /v2/")).status, 429)
     }))
 
-  it.effect("limits how many passwords can be tried from an address, and not its users", () =>
+  it.effect("limits how many passwords an address can try, and not the requests of its users", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory({ ...users, clientRequestRate: 3 })
       for (const [user, status] of [["ada", 200], ["eve", 401], ["ada", 200], ["eve", 401], ["ada", 200]] as const) {
@@ -236,13 +265,13 @@ describe("an address", () => {
     ["2001:db8:1:2:3::", "2001:db8:1:2::/64"],
     ["fe80::1%eth0", "fe80:0:0:0::/64"],
     ["::1", "0:0:0:0::/64"]
-  ])("counts as what one client has: %s", (address, network) => {
+  ])("counts as the network of one client: %s", (address, network) => {
     assert.strictEqual(networkOf(address), network)
   })
 })
 
 describe("the size of a blob", () => {
-  it.live("is limited, also if it is not told, or comes in chunks", () =>
+  it.live("is limited, also if it is not announced or arrives in chunks", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory({ uploadLimit: 9 })
       for (const headers of [{}, { "transfer-encoding": "chunked" }]) {
@@ -266,7 +295,7 @@ describe("a body that is slow", () => {
     return { read, write }
   })
 
-  it.effect("is aborted when it is slower than the minimum rate for two minutes", () =>
+  it.effect("is aborted if it is slower than the minimum rate for two minutes", () =>
     Effect.gen(function*() {
       const { ask, host } = yield* memory()
       const { headers } = yield* ask(open)
@@ -274,7 +303,7 @@ describe("a body that is slow", () => {
       assert.match(yield* read(/\r\n\r\n/), /^HTTP\/1\.1 408 /)
     }))
 
-  it.effect("goes on as long as it is fast enough", () =>
+  it.effect("continues while it is fast enough", () =>
     Effect.gen(function*() {
       const { ask, host } = yield* memory({ minimumBodyRate: 5 })
       const { headers } = yield* ask(open)

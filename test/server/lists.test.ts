@@ -3,9 +3,10 @@ import { Effect, Stream } from "effect"
 import * as MediaType from "effect-oci/MediaType"
 import * as Registry from "effect-oci/Registry"
 import { NameUnknown, type Reason, Unsupported } from "effect-oci/RegistryError"
+import { digestOf } from "../utils/digests.ts"
 import { pushImage, pushManifest, pushReferrer, repository, tag } from "../utils/images.ts"
 import { failing, override } from "../utils/registries.ts"
-import { connect, digestOf } from "../utils/ScriptedServer.ts"
+import { connect } from "../utils/ScriptedServer.ts"
 import { memory, type Response, send, serve } from "../utils/Served.ts"
 
 type Ask = (line: string) => Effect.Effect<Response>
@@ -16,7 +17,7 @@ const nowhere = digestOf("nowhere")
 const next = ({ headers: { link } }: Response): string | undefined =>
   /^<([^>]*)>; rel="next"$/.exec(typeof link === "string" ? link : "")?.[1]
 
-/** All pages of a list, from the one at a path on. */
+/** Returns all pages of a list, beginning with the one at a path. */
 const pagesFrom = (ask: Ask, path: string): Effect.Effect<ReadonlyArray<Response>> =>
   Effect.flatMap(ask(`GET ${path}`), (page) => {
     const following = next(page)
@@ -53,7 +54,7 @@ describe("a list of tags", () => {
       assert.deepStrictEqual(json(yield* ask("GET /v2/team/app/tags/list")).tags, [])
     }))
 
-  it.live("is not there in a repository that is not", () =>
+  it.live("of an absent repository is 404", () =>
     Effect.gen(function*() {
       const list = yield* withTags([])
       for (const query of ["", "?n=0", "?n=2", "?last=a"]) {
@@ -92,7 +93,7 @@ describe("a list of tags", () => {
       assert.deepStrictEqual([status, code], [400, "UNSUPPORTED"])
     }))
 
-  it.live("is in no more than a page, and goes on", () =>
+  it.live("has at most one page of entries, and a link to the next", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory({ pageSize: 2 })
       yield* pushImage(registry, app, ["layer"], { tags: tags.map(tag) })
@@ -102,7 +103,7 @@ describe("a list of tags", () => {
       }
     }))
 
-  it.live("has every tag once, whatever the pages are", () =>
+  it.live("has every tag once for every page size", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory()
       const names = Array.from({ length: 23 }, (_, index) => `v${index}`)
@@ -114,7 +115,7 @@ describe("a list of tags", () => {
       }
     }))
 
-  it.live("is told by HEAD without a body", () =>
+  it.live("has no body in a response to HEAD", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory()
       yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
@@ -139,7 +140,7 @@ describe("the catalog", () => {
       assert.deepStrictEqual(json(yield* ask("GET /v2/_catalog")).repositories, [])
     }))
 
-  it.live("that the registry does not have is not supported", () =>
+  it.live("is 405 if the registry has none", () =>
     Effect.gen(function*() {
       const { registry } = yield* memory()
       const { host } = yield* serve(override(registry, {
@@ -166,7 +167,7 @@ describe("a list of referrers", () => {
     return { ...served, image, path, digests: referrers.map(({ digest }) => digest).sort() }
   })
 
-  it.live("is an image index, of the digests that refer to one", () =>
+  it.live("is an image index of the manifests that refer to a digest", () =>
     Effect.gen(function*() {
       const { ask, digests, path } = yield* withReferrers(3)
       const page = yield* ask(`GET ${path}`)
@@ -175,7 +176,7 @@ describe("a list of referrers", () => {
       assert.deepStrictEqual(digestsIn(page), digests)
     }))
 
-  it.live("comes in the order of digests, page by page, however long it is and in whatever order", () =>
+  it.live("is in the order of digests over all pages, in whichever order the registry lists them", () =>
     Effect.gen(function*() {
       const digests = Array.from({ length: 5_000 }, (_, index) => digestOf(`${index}`))
       const listed = digests.map((digest) => ({ mediaType: MediaType.imageManifest, digest, size: 1 }))
@@ -191,7 +192,7 @@ describe("a list of referrers", () => {
       assert.deepStrictEqual(found, digests.toSorted())
     }))
 
-  it.live("has type, size, artifact type and annotations of each", () =>
+  it.live("has the type, size, artifact type and annotations of each", () =>
     Effect.gen(function*() {
       const { ask, digests, path, registry } = yield* withReferrers(1)
       const [digest] = digests
@@ -206,7 +207,7 @@ describe("a list of referrers", () => {
       }])
     }))
 
-  it.live("is empty where there are none, no such manifest, or no such repository", () =>
+  it.live("is empty without referrers, without the manifest, and without the repository", () =>
     Effect.gen(function*() {
       const { ask, digests } = yield* withReferrers(1)
       for (const path of [`app/referrers/${digests[0]}`, `app/referrers/${nowhere}`, `other/referrers/${nowhere}`]) {
@@ -216,7 +217,7 @@ describe("a list of referrers", () => {
       }
     }))
 
-  it.live("is empty where the registry knows no such repository", () =>
+  it.live("is empty if the registry reports an unknown repository", () =>
     Effect.gen(function*() {
       const { registry } = yield* memory()
       const { host } = yield* serve(override(registry, {
@@ -226,7 +227,7 @@ describe("a list of referrers", () => {
       assert.deepStrictEqual([status, JSON.parse(text).manifests], [200, []])
     }))
 
-  it.live("that the registry does not have is 404, which says that there are none of them", () =>
+  it.live("is 404 if the registry lists none, so that clients use the tag schema", () =>
     Effect.gen(function*() {
       const { registry } = yield* memory()
       const { host } = yield* serve(override(registry, {
@@ -246,7 +247,7 @@ describe("a list of referrers", () => {
       })
   )
 
-  it.live("is filtered by artifact type, and says so", () =>
+  it.live("is filtered by artifact type, and the response says so", () =>
     Effect.gen(function*() {
       const { ask, digests, image, path, registry } = yield* withReferrers(2)
       const { digest, mediaType, size } = image
@@ -268,13 +269,13 @@ describe("a list of referrers", () => {
       }
     }))
 
-  it.live("that is not filtered does not say so", () =>
+  it.live("has no header for a filter without one", () =>
     Effect.gen(function*() {
       const { ask, path } = yield* withReferrers(1)
       assert.isUndefined((yield* ask(`GET ${path}`)).headers["oci-filters-applied"])
     }))
 
-  it.live("comes in pages, each of them an index, filtered or not", () =>
+  it.live("has pages that are indexes, filtered or not", () =>
     Effect.gen(function*() {
       const { ask, digests, path } = yield* withReferrers(5, { pageSize: 2 })
       for (const query of ["", "?artifactType=application/vnd.example.sbom"]) {
@@ -288,7 +289,7 @@ describe("a list of referrers", () => {
       }
     }))
 
-  it.live("misses none and repeats none when it changes between pages", () =>
+  it.live("omits none and repeats none if it changes between pages", () =>
     Effect.gen(function*() {
       const { ask, digests, image, path, registry } = yield* withReferrers(5, { pageSize: 2 })
       const first = yield* ask(`GET ${path}`)
@@ -300,7 +301,7 @@ describe("a list of referrers", () => {
       yield* pushReferrer(registry, app, image, "one more")
     }))
 
-  it.live("comes in pages of a megabyte", () =>
+  it.live("has pages of at most a megabyte", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory()
       const { digest, mediaType, size } = yield* pushImage(registry, app, ["layer"])
@@ -317,7 +318,7 @@ describe("a list of referrers", () => {
       assert.deepStrictEqual(pages.map((page) => digestsIn(page).length), [1, 1, 1])
     }))
 
-  it.live("has what was pushed when nobody listed referrers but a tag", () =>
+  it.live("has referrers that were pushed to a registry with the tag schema only", () =>
     Effect.gen(function*() {
       const { registry } = yield* memory()
       const before = yield* serve(registry, { quirks: ["noReferrers"] })
@@ -332,14 +333,14 @@ describe("a list of referrers", () => {
     }))
 })
 
-describe("a list that the registry fails to give", () => {
+describe("a list that fails in the registry", () => {
   const lists: Readonly<Record<string, (reason: Reason) => Partial<Omit<Registry.Registry, "~effect-oci/Registry">>>> =
     {
       "/v2/team/app/tags/list": (reason) => ({ tags: () => Stream.fromEffect(failing("tags", reason)) }),
       "/v2/_catalog": (reason) => ({ repositories: () => Stream.fromEffect(failing("repositories", reason)) })
     }
   for (const [path, broken] of Object.entries(lists)) {
-    it.live(`fails as a whole: ${path}`, () =>
+    it.live(`fails without a part of it: ${path}`, () =>
       Effect.gen(function*() {
         const { registry } = yield* memory()
         const { host } = yield* serve(override(registry, broken(new NameUnknown({}))))

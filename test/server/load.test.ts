@@ -19,9 +19,9 @@ const serveUnderLoad = Effect.fnUntraced(function*(...args: ReadonlyArray<string
 })
 
 describe(`when ${load.clients} clients push and pull ${load.small} blobs, and ${load.large} large ones, effect-oci serve`, () => {
-  it.live("loses and spoils nothing in memory", () => serveUnderLoad(), 600_000)
+  it.live("loses and damages nothing in memory", () => serveUnderLoad(), 600_000)
 
-  it.live("loses and spoils nothing in a folder, in less than 300 MiB", () =>
+  it.live("loses and damages nothing in a folder, in less than 300 MiB", () =>
     Effect.gen(function*() {
       const memory = yield* serveUnderLoad("--dir", yield* temporaryFolder)
       assert.isBelow(memory / MiB, 300)

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as MediaType from "effect-oci/MediaType"
+import { digestOf } from "../utils/digests.ts"
 import { bytesOf, pushBlob, pushImage, repository } from "../utils/images.ts"
-import { digestOf } from "../utils/ScriptedServer.ts"
 import { memory, type Sent } from "../utils/Served.ts"
 
 const app = repository("team/app")
@@ -15,8 +15,8 @@ const manifest = (body: string | object | Uint8Array, type: string = MediaType.i
   headers: { "content-type": type, ...headers }
 })
 
-describe("a manifest that is pushed", () => {
-  it.live("by tag is there by tag and by digest, at the place that is told", () =>
+describe("a pushed manifest", () => {
+  it.live("by tag is readable by tag, by digest and at its Location", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const { headers, status } = yield* ask("PUT /v2/team/app/manifests/1.0", manifest(index))
@@ -27,7 +27,7 @@ describe("a manifest that is pushed", () => {
       }
     }))
 
-  it.live("by digest is there by digest", () =>
+  it.live("by digest is readable by digest", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const { headers, status } = yield* ask(`PUT /v2/team/app/manifests/${digest}`, manifest(index))
@@ -35,7 +35,7 @@ describe("a manifest that is pushed", () => {
       assert.deepStrictEqual((yield* ask(`GET ${headers.location}`)).bytes, index)
     }))
 
-  it.live("by a digest of sha512 is told by that digest", () =>
+  it.live("by a sha512 digest has that digest in responses", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const sha512 = digestOf(index, "sha512")
@@ -44,7 +44,7 @@ describe("a manifest that is pushed", () => {
       assert.strictEqual((yield* ask(`HEAD ${headers.location}`)).headers["docker-content-digest"], sha512)
     }))
 
-  it.live("need not say its length", () =>
+  it.live("may have an unknown length", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const sent = manifest(index, MediaType.imageIndex, { "transfer-encoding": "chunked" })
@@ -59,7 +59,7 @@ describe("a manifest that is pushed", () => {
       assert.strictEqual(headers["content-type"], MediaType.imageIndex)
     }))
 
-  it.live("may say its type itself", () =>
+  it.live("may state its media type itself", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const body = { schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [] }
@@ -79,7 +79,7 @@ describe("a manifest that is pushed", () => {
       })
   )
 
-  it.live("by another digest than its own is refused, in JSON, and is not there", () =>
+  it.live("by a wrong digest is refused with JSON, and is absent", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       for (const other of [nowhere, digestOf("nowhere", "sha512")]) {
@@ -100,7 +100,7 @@ describe("a manifest that is pushed", () => {
   )
 
   it.live.each([".hidden", "-", "a".repeat(129), "a%20b", "%F0%9F%8F%B7"])(
-    "by %s, which is no tag, is refused",
+    "by the invalid tag %s is refused",
     (tag) =>
       Effect.gen(function*() {
         const { ask } = yield* memory()
@@ -124,7 +124,7 @@ describe("a manifest that is pushed", () => {
       assert.deepStrictEqual([status, code], [400, "MANIFEST_INVALID"])
     }))
 
-  it.live("with a layer that is not there is refused", () =>
+  it.live("with an absent layer is refused", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory()
       const config = yield* pushBlob(registry, app, "{}", MediaType.imageConfig)
@@ -142,7 +142,7 @@ describe("a manifest that is pushed", () => {
       [`${MediaType.imageIndex}; charset=utf-8`, 201],
       [MediaType.imageIndex.toUpperCase(), 201]
     ] as const
-  )("that says to be an index is none of the type %s: %i", ([type, status]) =>
+  )("with the mediaType of an index and the Content-Type %s: %i", ([type, status]) =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const body = { schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [] }
@@ -153,11 +153,26 @@ describe("a manifest that is pushed", () => {
       assert.strictEqual(headers["content-type"], MediaType.imageIndex)
     }))
 
-  it.live("may say nothing of its type, and is what the request says", () =>
+  it.live("without a mediaType has the type of the request", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const body = { schemaVersion: 2, mediaType: "", manifests: [] }
       assert.strictEqual((yield* ask("PUT /v2/team/app/manifests/1.0", manifest(body))).status, 201)
+    }))
+
+  it.live.each<readonly [form: string, body: string, mediaType: string, asText: 201 | 400, subject?: string]>([
+    ["twice", `{"mediaType":"text/plain","mediaType":"${MediaType.imageIndex}"}`, MediaType.imageIndex, 400],
+    ["with escapes", `{ "x" : ["]", {}], "media\\u0054ype"\n:\t"a\\/b", "y": 1e3}`, "a/b", 400],
+    ["in another object", `{"x":{"mediaType":"c/d"}}`, "a/b", 201],
+    ["as a number", `{"mediaType":5,"subject":7}`, "a/b", 201],
+    ["with a subject", `{"subject":{"digest":"${nowhere}","x":[{"digest":1}]},"mediaType":"a/b"}`, "a/b", 400, nowhere]
+  ])("states its media type in any JSON spelling: %s", ([, body, type, asText, subject]) =>
+    Effect.gen(function*() {
+      const { ask } = yield* memory()
+      const path = "/v2/team/app/manifests/1.0"
+      const { headers, status } = yield* ask(`PUT ${path}`, manifest(body, type))
+      assert.deepStrictEqual([status, headers["oci-subject"]], [201, subject])
+      assert.strictEqual((yield* ask(`PUT ${path}`, manifest(body, "text/plain"))).status, asText)
     }))
 
   it.live.each<readonly [string, string]>([
@@ -173,7 +188,7 @@ describe("a manifest that is pushed", () => {
       assert.include(text, "too complex")
     }))
 
-  it.live("may have brackets in its texts, and 28 000 layers", () =>
+  it.live("may have brackets in strings, and 28 000 layers", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory()
       const config = yield* pushBlob(registry, app, "{}", MediaType.imageConfig)
@@ -206,13 +221,13 @@ describe("a manifest that is pushed", () => {
       }
     }))
 
-  it.live("is taken at the limit", () =>
+  it.live("is accepted at the limit", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory({ manifestLimit: index.length })
       assert.strictEqual((yield* ask("PUT /v2/team/app/manifests/1.0", manifest(index))).status, 201)
     }))
 
-  it.live("again by another tag is there by both", () =>
+  it.live("pushed again by another tag has both tags", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       for (const tag of ["1", "2"]) yield* ask(`PUT /v2/team/app/manifests/${tag}`, manifest(index))
@@ -221,7 +236,7 @@ describe("a manifest that is pushed", () => {
 })
 
 describe("tags of a manifest that is pushed by digest", () => {
-  it.live("are set and told", () =>
+  it.live("are set and acknowledged", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const tags = Array.from({ length: 12 }, (_, index) => `v${index}`)
@@ -234,7 +249,7 @@ describe("tags of a manifest that is pushed by digest", () => {
       }
     }))
 
-  it.live("may be of sha512", () =>
+  it.live("may belong to a sha512 digest", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const sha512 = digestOf(index, "sha512")
@@ -243,7 +258,7 @@ describe("tags of a manifest that is pushed by digest", () => {
       assert.strictEqual(headers["docker-content-digest"], sha512)
     }))
 
-  it.live("are none that are not tags: nothing is stored then", () =>
+  it.live("must all be valid, otherwise nothing is stored", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const { code, status } = yield* ask(`PUT /v2/team/app/manifests/${digest}?tag=1&tag=.no`, manifest(index))
@@ -251,7 +266,7 @@ describe("tags of a manifest that is pushed by digest", () => {
       assert.strictEqual((yield* ask(`HEAD /v2/team/app/manifests/${digest}`)).status, 404)
     }))
 
-  it.live("are not told where there are none", () =>
+  it.live("are not acknowledged if there are none", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const { headers } = yield* ask(`PUT /v2/team/app/manifests/${digest}`, manifest(index))
@@ -262,7 +277,7 @@ describe("tags of a manifest that is pushed by digest", () => {
 describe("the subject of a manifest", () => {
   const subject = { mediaType: MediaType.imageManifest, digest: nowhere, size: 1 }
 
-  it.live("is told, and need not be there, for images and indexes, by tag and by digest", () =>
+  it.live("is acknowledged and may be absent, for images and indexes, by tag and by digest", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory()
       const config = yield* pushBlob(registry, app, "{}", MediaType.empty)
@@ -276,7 +291,7 @@ describe("the subject of a manifest", () => {
       }
     }))
 
-  it.live("is not told where there is none", () =>
+  it.live("is not acknowledged if there is none", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const { headers } = yield* ask("PUT /v2/team/app/manifests/1", manifest(index))
@@ -284,7 +299,7 @@ describe("the subject of a manifest", () => {
     }))
 })
 
-describe("what is deleted", () => {
+describe("deleted content", () => {
   const withImage = Effect.gen(function*() {
     const served = yield* memory()
     const image = yield* pushImage(served.registry, app, ["layer"])
@@ -295,7 +310,7 @@ describe("what is deleted", () => {
     return { ...served, image, layer: digestOf("layer") }
   })
 
-  it.live("by tag is gone by that tag alone", () =>
+  it.live("by tag is absent under that tag only", () =>
     Effect.gen(function*() {
       const { ask, image } = yield* withImage
       assert.strictEqual((yield* ask("DELETE /v2/team/app/manifests/1")).status, 202)
@@ -304,7 +319,7 @@ describe("what is deleted", () => {
       assert.strictEqual((yield* ask(`GET /v2/team/app/manifests/${image.digest}`)).status, 200)
     }))
 
-  it.live("by digest is gone with all its tags", () =>
+  it.live("by digest is absent with all its tags", () =>
     Effect.gen(function*() {
       const { ask, image } = yield* withImage
       assert.strictEqual((yield* ask(`DELETE /v2/team/app/manifests/${image.digest}`)).status, 202)
@@ -314,14 +329,14 @@ describe("what is deleted", () => {
       assert.deepStrictEqual(JSON.parse((yield* ask("GET /v2/team/app/tags/list")).text).tags, [])
     }))
 
-  it.live("as a blob is gone", () =>
+  it.live("is absent if it was a blob", () =>
     Effect.gen(function*() {
       const { ask, layer } = yield* withImage
       assert.strictEqual((yield* ask(`DELETE /v2/team/app/blobs/${layer}`)).status, 202)
       assert.strictEqual((yield* ask(`HEAD /v2/team/app/blobs/${layer}`)).status, 404)
     }))
 
-  it.live("must be there", () =>
+  it.live("must have existed", () =>
     Effect.gen(function*() {
       const { ask } = yield* withImage
       for (
@@ -338,7 +353,7 @@ describe("what is deleted", () => {
       }
     }))
 
-  it.live("is not, where that is not allowed", () =>
+  it.live("is kept if deletion is not allowed", () =>
     Effect.gen(function*() {
       for (const changes of ["no-deletes", "none"] as const) {
         const { ask, registry } = yield* memory({ changes })
@@ -353,8 +368,8 @@ describe("what is deleted", () => {
     }))
 })
 
-describe("a registry that can only be read", () => {
-  it.live("is read, and refuses whatever would change it", () =>
+describe("a read-only registry", () => {
+  it.live("is read, and refuses every change", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory({ changes: "none" })
       const image = yield* pushImage(registry, app, ["layer"])
@@ -373,7 +388,7 @@ describe("a registry that can only be read", () => {
       }
     }))
 
-  it.live("that lets nothing be deleted lets uploads be cancelled", () =>
+  it.live("that allows no deletion allows clients to cancel uploads", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory({ changes: "no-deletes" })
       const { headers } = yield* ask("POST /v2/team/app/blobs/uploads/")

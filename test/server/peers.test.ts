@@ -1,5 +1,5 @@
 /**
- * Clients that others wrote, each where it is on PATH.
+ * Clients of other projects, each if it is on PATH.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
@@ -16,7 +16,7 @@ const has = (...commands: ReadonlyArray<string>): boolean =>
     (process.env["PATH"] ?? "").split(Path.delimiter).some((directory) => Fs.existsSync(Path.join(directory, command)))
   )
 
-/** A served registry, and commands that are run in a folder of their own, with their configuration in it. */
+/** Serves a registry, and runs commands in their own folder with their own configuration. */
 const world = Effect.fnUntraced(function*(options?: RegistryServer.Options) {
   const { host } = yield* memory(options)
   const directory = yield* Effect.acquireRelease(
@@ -52,7 +52,7 @@ const check = Authentication.passwords({ [user.name]: Redacted.make(user.passwor
 
 describe("a served registry", () => {
   it.live.skipIf(!has("crane"))(
-    "takes and gives, lists, copies and deletes images for crane",
+    "works with crane: push, pull, list, copy and delete",
     () =>
       Effect.gen(function*() {
         const { fails, host, run } = yield* world()
@@ -71,7 +71,7 @@ describe("a served registry", () => {
   )
 
   it.live.skipIf(!has("oras"))(
-    "takes and gives artifacts, attaches, discovers and copies them for oras",
+    "works with oras: push, pull, attach, discover and copy",
     () =>
       Effect.gen(function*() {
         const { fails, host, read, run } = yield* world()
@@ -101,7 +101,7 @@ describe("a served registry", () => {
   )
 
   it.live.skipIf(!has("skopeo", "umoci"))(
-    "takes and gives images of umoci for skopeo, inspects and deletes them",
+    "works with skopeo and umoci: copy, inspect and delete",
     () =>
       Effect.gen(function*() {
         const { fails, host, read, run } = yield* world()
@@ -125,7 +125,7 @@ describe("a served registry", () => {
   )
 
   it.live.skipIf(!has("crane", "cosign"))(
-    "takes signatures of cosign, which verifies them",
+    "works with cosign: sign and verify",
     () =>
       Effect.gen(function*() {
         const { fails, host, run } = yield* world()
@@ -159,7 +159,7 @@ describe("a served registry", () => {
     const credentials = ["-u", user.name, "-p", user.password] as const
     const scheme = authentication._tag
 
-    it.live.skipIf(!has("crane"))(`lets crane in by ${scheme} when it has logged in`, () =>
+    it.live.skipIf(!has("crane"))(`accepts crane by ${scheme} after its login`, () =>
       Effect.gen(function*() {
         const { fails, host, run } = yield* world({ authentication })
         const push = ["append", "-f", "layer.tar", "-t", `${host}/app:1`] as const
@@ -170,18 +170,19 @@ describe("a served registry", () => {
         assert.strictEqual(yield* run("crane", "catalog", host), "app\nteam/app")
       }))
 
-    it.live.skipIf(!has("oras"))(`lets oras in by ${scheme} when it has logged in`, () =>
+    it.live.skipIf(!has("oras"))(`accepts oras by ${scheme} after its login`, () =>
       Effect.gen(function*() {
-        const { fails, host, run } = yield* world({ authentication })
+        const { fails, host, read, run } = yield* world({ authentication })
         const push = ["push", "--plain-http", `${host}/art:1`, "hello.txt:text/plain"] as const
         yield* fails("oras", ...push)
         yield* run("oras", "login", "--plain-http", host, ...credentials)
         yield* run("oras", ...push)
         yield* run("oras", "pull", "--plain-http", `${host}/art:1`, "-o", "pulled")
+        assert.strictEqual(read("pulled/hello.txt"), "hello\n")
       }))
 
     it.live.skipIf(!has("skopeo", "umoci"))(
-      `lets skopeo in by ${scheme} when it has logged in`,
+      `accepts skopeo by ${scheme} after its login`,
       () =>
         Effect.gen(function*() {
           const { fails, host, run } = yield* world({ authentication })
@@ -191,6 +192,8 @@ describe("a served registry", () => {
           yield* fails("skopeo", ...copy)
           yield* run("skopeo", "login", "--tls-verify=false", host, ...credentials)
           yield* run("skopeo", ...copy)
+          const inspected = yield* run("skopeo", "inspect", "--tls-verify=false", `docker://${host}/app:1`)
+          assert.deepStrictEqual(JSON.parse(inspected).RepoTags, ["1"])
         })
     )
   }

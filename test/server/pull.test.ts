@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import * as MediaType from "effect-oci/MediaType"
+import { digestOf } from "../utils/digests.ts"
 import { pushBlob, pushImage, pushManifest, repository, tag } from "../utils/images.ts"
 import { override } from "../utils/registries.ts"
-import { digestOf } from "../utils/ScriptedServer.ts"
 import { memory, send, serve } from "../utils/Served.ts"
 
 const app = repository("team/app")
@@ -11,27 +11,27 @@ const content = Uint8Array.from({ length: 2048 }, (_, index) => index * 7)
 const digest = digestOf(content)
 const nowhere = digestOf("nowhere")
 
-/** A served registry that has one blob of 2048 bytes. */
+/** Serves a registry with one blob of 2048 bytes. */
 const withBlob = Effect.gen(function*() {
   const served = yield* memory()
   yield* pushBlob(served.registry, app, content)
   return served
 })
 
-describe("the base", () => {
-  it.live("says that there is a registry", () =>
+describe("the path /v2/", () => {
+  it.live("answers 200", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       assert.strictEqual((yield* ask("GET /v2/")).status, 200)
     }))
 
-  it.live("is there without its slash too", () =>
+  it.live("works without its slash too", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       assert.strictEqual((yield* ask("GET /v2")).status, 200)
     }))
 
-  it.live("tells old clients which API it is", () =>
+  it.live("names the version of the API for old clients", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       assert.strictEqual((yield* ask("GET /v2/")).headers["docker-distribution-api-version"], "registry/2.0")
@@ -39,7 +39,7 @@ describe("the base", () => {
 })
 
 describe("a blob", () => {
-  it.live("comes as it was pushed, with its length and digest", () =>
+  it.live("is sent as it was pushed, with its length and digest", () =>
     Effect.gen(function*() {
       const { ask } = yield* withBlob
       const { bytes, headers, status } = yield* ask(`GET /v2/team/app/blobs/${digest}`)
@@ -54,7 +54,7 @@ describe("a blob", () => {
       })
     }))
 
-  it.live("is told by HEAD as by GET, without a body", () =>
+  it.live("has the same headers by HEAD as by GET, without a body", () =>
     Effect.gen(function*() {
       const { ask } = yield* withBlob
       const got = yield* ask(`GET /v2/team/app/blobs/${digest}`)
@@ -64,13 +64,13 @@ describe("a blob", () => {
       assert.deepStrictEqual({ ...told.headers, date: "" }, { ...got.headers, date: "" })
     }))
 
-  it.live("is found where the colon of its digest is encoded", () =>
+  it.live("is found if the colon of its digest is encoded", () =>
     Effect.gen(function*() {
       const { ask } = yield* withBlob
       assert.strictEqual((yield* ask(`GET /v2/team/app/blobs/${digest.replace(":", "%3A")}`)).status, 200)
     }))
 
-  it.live("of no bytes comes with length 0", () =>
+  it.live("without bytes has the length 0", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory()
       yield* pushBlob(registry, app, "")
@@ -80,7 +80,7 @@ describe("a blob", () => {
       }
     }))
 
-  it.live("of sha512 is told by that digest", () =>
+  it.live("under a sha512 digest has that digest in responses", () =>
     Effect.gen(function*() {
       const { ask } = yield* memory()
       const sha512 = digestOf(content, "sha512")
@@ -90,7 +90,7 @@ describe("a blob", () => {
       assert.deepStrictEqual(bytes, content)
     }))
 
-  it.live("comes unchanged to a client that would have it compressed", () =>
+  it.live("is sent unchanged to a client that accepts compression", () =>
     Effect.gen(function*() {
       const { ask } = yield* withBlob
       const { bytes, headers } = yield* ask(`GET /v2/team/app/blobs/${digest}`, {
@@ -101,26 +101,26 @@ describe("a blob", () => {
     }))
 
   for (const method of ["GET", "HEAD"]) {
-    it.live(`that is not in the repository is 404 to ${method}`, () =>
+    it.live(`that is absent is 404 to ${method}`, () =>
       Effect.gen(function*() {
         const { ask } = yield* withBlob
         assert.strictEqual((yield* ask(`${method} /v2/team/app/blobs/${nowhere}`)).status, 404)
       }))
 
-    it.live(`that is in another repository is 404 to ${method}`, () =>
+    it.live(`of another repository is 404 to ${method}`, () =>
       Effect.gen(function*() {
         const { ask, registry } = yield* withBlob
         yield* pushBlob(registry, repository("other"), "something else")
         assert.strictEqual((yield* ask(`${method} /v2/other/blobs/${digest}`)).status, 404)
       }))
 
-    it.live(`of a repository that is not there is 404 to ${method}`, () =>
+    it.live(`of an absent repository is 404 to ${method}`, () =>
       Effect.gen(function*() {
         const { ask } = yield* withBlob
         assert.strictEqual((yield* ask(`${method} /v2/no/such/blobs/${digest}`)).status, 404)
       }))
 
-    it.live(`that is elsewhere leads ${method} there`, () =>
+    it.live(`with a URL elsewhere redirects ${method} there`, () =>
       Effect.gen(function*() {
         const { registry } = yield* withBlob
         const urls = ["oci://nonsense", "https://cdn.example.com/blob?sig=a%2Bb"]
@@ -135,7 +135,7 @@ describe("a blob", () => {
       }))
   }
 
-  it.live("is not sent anywhere that could not stand in a header", () =>
+  it.live("is not redirected to a URL that a header cannot contain", () =>
     Effect.gen(function*() {
       const { registry } = yield* withBlob
       const urls = ["https://cdn.example.com/\r\nset-cookie: a=b", "javascript:alert(1)", "/elsewhere", "https://["]
@@ -146,7 +146,7 @@ describe("a blob", () => {
       assert.deepStrictEqual((yield* send(host, `GET /v2/team/app/blobs/${digest}`)).bytes, content)
     }))
 
-  it.live("that breaks off on our side breaks the connection, and does not seem complete", () =>
+  it.live("that breaks off in the registry breaks the connection, so that it does not seem complete", () =>
     Effect.gen(function*() {
       const { registry } = yield* withBlob
       const { host } = yield* serve(override(registry, {
@@ -188,16 +188,16 @@ describe("a range of a blob", () => {
     }))
 
   const unsatisfiable = ["bytes=500-0", "bytes=5000-10000", "bytes=2048-", "bytes=-0", "bytes=99999999999999999999999-"]
-  it.live.each(unsatisfiable)("%s is none of 2048 bytes", (range) =>
+  it.live.each(unsatisfiable)("%s is unsatisfiable for 2048 bytes", (range) =>
     Effect.gen(function*() {
       const { ask } = yield* withBlob
       const { headers, status } = yield* ask(`GET /v2/team/app/blobs/${digest}`, { headers: { range } })
       assert.deepStrictEqual([status, headers["content-range"]], [416, "bytes */2048"])
     }))
 
-  // RFC 9110, 14.2: what is not understood may be ignored
+  // RFC 9110, 14.2: a server may ignore ranges that it does not support
   const ignored = ["bytes=1-2,4-5", "bytes=0-9,5-14", "items=1-2", "bytes=", "bytes=-", "bytes=a-b", "bytes=--5", "1-2"]
-  it.live.each(ignored)("%s is not understood: all comes", (range) =>
+  it.live.each(ignored)("%s is ignored: the whole blob is sent", (range) =>
     Effect.gen(function*() {
       const { ask } = yield* withBlob
       const { bytes, headers, status } = yield* ask(`GET /v2/team/app/blobs/${digest}`, { headers: { range } })
@@ -205,7 +205,7 @@ describe("a range of a blob", () => {
       assert.deepStrictEqual(bytes, content)
     }))
 
-  it.live("is none of an empty blob", () =>
+  it.live("is unsatisfiable for an empty blob", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory()
       yield* pushBlob(registry, app, "")
@@ -215,28 +215,28 @@ describe("a range of a blob", () => {
       }
     }))
 
-  it.live("does not concern HEAD", () =>
+  it.live("does not affect HEAD", () =>
     Effect.gen(function*() {
       const { ask } = yield* withBlob
       const { headers, status } = yield* ask(`HEAD /v2/team/app/blobs/${digest}`, { headers: { range: "bytes=1-2" } })
       assert.deepStrictEqual([status, headers["content-length"]], [200, "2048"])
     }))
 
-  it.live("comes if the blob is still the one that it was asked of", () =>
+  it.live("is sent if the blob matches If-Range", () =>
     Effect.gen(function*() {
       const { ask } = yield* withBlob
       const headers = { range: "bytes=1-2", "if-range": `"${digest}"` }
       assert.strictEqual((yield* ask(`GET /v2/team/app/blobs/${digest}`, { headers })).status, 206)
     }))
 
-  it.live("does not come if it was asked of another: all comes", () =>
+  it.live("is ignored if If-Range names another blob", () =>
     Effect.gen(function*() {
       const { ask } = yield* withBlob
       const headers = { range: "bytes=1-2", "if-range": `"${nowhere}"` }
       assert.strictEqual((yield* ask(`GET /v2/team/app/blobs/${digest}`, { headers })).status, 200)
     }))
 
-  it.live("of a blob that is not there is 404", () =>
+  it.live("of an absent blob is 404", () =>
     Effect.gen(function*() {
       const { ask } = yield* withBlob
       for (const range of ["bytes=1-2", "bytes=-2", "bytes=2-1"]) {
@@ -253,7 +253,7 @@ describe("a manifest", () => {
     return { ...served, image, bytes }
   })
 
-  it.live("comes by tag and by digest, to the byte, with its type, length and digest", () =>
+  it.live("is sent by tag and by digest, to the byte, with its type, length and digest", () =>
     Effect.gen(function*() {
       const { ask, bytes, image } = yield* withImage
       for (const reference of ["1.0", image.digest]) {
@@ -268,7 +268,7 @@ describe("a manifest", () => {
       }
     }))
 
-  it.live("is told by HEAD as by GET, without a body", () =>
+  it.live("has the same headers by HEAD as by GET, without a body", () =>
     Effect.gen(function*() {
       const { ask } = yield* withImage
       const got = yield* ask("GET /v2/team/app/manifests/1.0")
@@ -277,14 +277,14 @@ describe("a manifest", () => {
       assert.deepStrictEqual({ ...told.headers, date: "" }, { ...got.headers, date: "" })
     }))
 
-  it.live("comes as it is, whatever a client accepts", () =>
+  it.live("is sent unchanged, whatever a client accepts", () =>
     Effect.gen(function*() {
       const { ask, bytes } = yield* withImage
       const headers = { accept: [MediaType.dockerManifest, MediaType.imageIndex] }
       assert.deepStrictEqual((yield* ask("GET /v2/team/app/manifests/1.0", { headers })).bytes, bytes)
     }))
 
-  it.live("of sha512 is told by that digest, by tag too", () =>
+  it.live("under a sha512 digest has that digest in responses, also by tag", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory()
       const bytes = new TextEncoder().encode(`{"schemaVersion":2,"manifests":[]}`)
@@ -305,7 +305,7 @@ describe("a manifest", () => {
     }))
 
   for (const method of ["GET", "HEAD"]) {
-    it.live(`that is not there is 404 to ${method}`, () =>
+    it.live(`that is absent is 404 to ${method}`, () =>
       Effect.gen(function*() {
         const { ask } = yield* withImage
         for (const path of [`app/manifests/2.0`, `app/manifests/${nowhere}`, `other/manifests/1.0`]) {
@@ -313,7 +313,7 @@ describe("a manifest", () => {
         }
       }))
 
-    it.live(`is not there under what is no tag, to ${method}`, () =>
+    it.live(`under an invalid tag is 404 to ${method}`, () =>
       Effect.gen(function*() {
         const { ask } = yield* withImage
         for (const reference of [".hidden", "-", "a".repeat(129), "a%20b"]) {
@@ -322,7 +322,7 @@ describe("a manifest", () => {
       }))
   }
 
-  it.live("under what is no digest is 400", () =>
+  it.live("under an invalid digest is 400", () =>
     Effect.gen(function*() {
       const { ask } = yield* withImage
       for (const reference of ["sha256:baddigeststring", `sha256:${"A".repeat(64)}`, "sha512:00", ":", "a:b:c"]) {
@@ -331,7 +331,7 @@ describe("a manifest", () => {
       }
     }))
 
-  it.live("under a digest of an algorithm that nobody knows is 404", () =>
+  it.live("under a digest of an unknown algorithm is 404", () =>
     Effect.gen(function*() {
       const { ask } = yield* withImage
       assert.strictEqual((yield* ask("GET /v2/team/app/manifests/blake3:abc123")).status, 404)

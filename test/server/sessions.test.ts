@@ -6,15 +6,15 @@ import { Denied } from "effect-oci/RegistryError"
 import * as RegistryServer from "effect-oci/RegistryServer"
 import type { Upload } from "effect-oci/Upload"
 import { TestClock } from "effect/testing"
+import { digestOf } from "../utils/digests.ts"
 import { repository } from "../utils/images.ts"
 import { failing, override } from "../utils/registries.ts"
-import { digestOf } from "../utils/ScriptedServer.ts"
 import { memory, send, serve } from "../utils/Served.ts"
 
 const content = "0123456789"
 const digest = digestOf(content)
 
-/** A registry whose sessions have UUIDs, as those have that outlive a server, and which of them were cancelled. */
+/** Creates a registry whose sessions have UUIDs, so that they outlive a server, and records the cancelled ones. */
 const keeping = Effect.gen(function*() {
   const registry = yield* MemoryRegistry.make()
   const cancelled: Array<string> = []
@@ -40,7 +40,7 @@ const begin = (host: string) =>
 
 const patch = (host: string, location: string, body: string) => send(host, `PATCH ${location}`, { body })
 
-describe("an upload session that nobody asks for", () => {
+describe("an upload session without requests", () => {
   it.effect("is cancelled after an hour", () =>
     Effect.gen(function*() {
       const { cancelled, kept } = yield* keeping
@@ -52,7 +52,7 @@ describe("an upload session that nobody asks for", () => {
       assert.strictEqual(cancelled.length, 1)
     }))
 
-  it.effect("is there for an hour after it was asked for last, however that was", () =>
+  it.effect("is kept for an hour after its last request of any kind", () =>
     Effect.gen(function*() {
       const { host } = yield* memory()
       const location = yield* begin(host)
@@ -64,7 +64,7 @@ describe("an upload session that nobody asks for", () => {
       assert.strictEqual((yield* send(host, `GET ${location}`)).headers.range, "0-3")
     }))
 
-  it.effect("is cancelled after another time where that is said", () =>
+  it.effect("is cancelled after another configured time", () =>
     Effect.gen(function*() {
       const { host } = yield* memory()
       const location = yield* begin(host)
@@ -73,7 +73,7 @@ describe("an upload session that nobody asks for", () => {
     }).pipe(Effect.provideService(RegistryServer.UploadTimeout, Duration.minutes(1))))
 
   it.effect.each(["append", "commit"] as const)(
-    "is not cancelled while the registry is at work on it: %s",
+    "is not cancelled while the registry works on it: %s",
     (operation) =>
       Effect.gen(function*() {
         const registry = yield* MemoryRegistry.make()
@@ -101,11 +101,11 @@ describe("an upload session that nobody asks for", () => {
       })
   )
 
-  it.effect("is there for ever where that is said", () =>
+  it.effect("is kept for ever if the timeout is infinite", () =>
     Effect.gen(function*() {
       const { host } = yield* memory()
       const location = yield* begin(host)
-      yield* TestClock.adjust("1000 days")
+      yield* TestClock.adjust("30 days")
       assert.strictEqual((yield* send(host, `GET ${location}`)).status, 204)
     }).pipe(
       Effect.provideService(RegistryServer.UploadTimeout, Duration.infinity),
@@ -113,12 +113,15 @@ describe("an upload session that nobody asks for", () => {
     ))
 })
 
-describe("an upload session, when the server ends,", () => {
-  /** Serves a registry until what is done with it is done. */
-  const during = <A>(registry: Registry.Registry, use: (host: string) => Effect.Effect<A>) =>
-    Effect.scoped(Effect.flatMap(serve(registry), ({ host }) => use(host)))
+describe("an upload session, after the server has ended,", () => {
+  /** Serves a registry while an effect uses it. */
+  const during = <A>(
+    registry: Registry.Registry,
+    use: (host: string) => Effect.Effect<A>,
+    options?: RegistryServer.Options
+  ) => Effect.scoped(Effect.flatMap(serve(registry, options), ({ host }) => use(host)))
 
-  it.live("is kept by a registry that names it by a UUID, and goes on at the same place in the next one", () =>
+  it.live("is kept by a registry that gives it a UUID, and continues at its offset in the next one", () =>
     Effect.gen(function*() {
       const { cancelled, kept } = yield* keeping
       const location = yield* during(kept, (host) => Effect.tap(begin(host), (place) => patch(host, place, "0123")))
@@ -132,7 +135,39 @@ describe("an upload session, when the server ends,", () => {
         }))
     }))
 
-  it.live("is kept, and unknown to another repository in the next one", () =>
+  it.live.each(["clientSessionLimit", "sessionLimit"] as const)(
+    "counts in the next one after its first use: %s",
+    (limit) =>
+      Effect.gen(function*() {
+        const { kept } = yield* keeping
+        const [first, second] = yield* during(kept, (host) => Effect.all([begin(host), begin(host)]))
+        yield* during(kept, (host) =>
+          Effect.gen(function*() {
+            assert.strictEqual((yield* send(host, `GET ${first}`)).status, 204)
+            assert.strictEqual((yield* send(host, `GET ${first}`)).status, 204)
+            assert.strictEqual((yield* send(host, `GET ${second}`)).code, "TOOMANYREQUESTS")
+            assert.strictEqual((yield* patch(host, second, "0123")).status, 429)
+            assert.strictEqual((yield* send(host, "POST /v2/team/app/blobs/uploads/")).status, 429)
+            yield* send(host, `PUT ${first}?digest=${digest}`, { body: content })
+            assert.strictEqual((yield* patch(host, second, "0123")).status, 202)
+          }), { [limit]: 1 })
+      })
+  )
+
+  it.live("can be cancelled in the next one also beyond the limit of sessions", () =>
+    Effect.gen(function*() {
+      const { kept } = yield* keeping
+      const location = yield* during(kept, begin)
+      yield* during(kept, (host) =>
+        Effect.gen(function*() {
+          const other = yield* begin(host)
+          assert.strictEqual((yield* send(host, `DELETE ${location}`)).status, 204)
+          yield* send(host, `DELETE ${other}`)
+          assert.strictEqual((yield* send(host, `GET ${location}`)).status, 404)
+        }), { sessionLimit: 1 })
+    }))
+
+  it.live("is kept, and is unknown to another repository in the next one", () =>
     Effect.gen(function*() {
       const { kept } = yield* keeping
       const location = yield* during(kept, begin)
@@ -144,7 +179,7 @@ describe("an upload session, when the server ends,", () => {
         }))
     }))
 
-  it.live("is taken up once by several that ask for it at a time", () =>
+  it.live("is resumed once for several concurrent requests", () =>
     Effect.gen(function*() {
       const { kept } = yield* keeping
       const location = yield* during(kept, begin)
@@ -163,7 +198,7 @@ describe("an upload session, when the server ends,", () => {
       assert.strictEqual(taken, 1)
     }))
 
-  it.live("is cancelled where nobody could find it again", () =>
+  it.live("is cancelled if no client could find it again", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       let cancelled = 0
@@ -179,21 +214,21 @@ describe("an upload session, when the server ends,", () => {
     }))
 })
 
-describe("an upload session that became a blob", () => {
-  it.live("holds nothing any more", () =>
+describe("a committed upload session", () => {
+  it.live("holds no resources", () =>
     Effect.gen(function*() {
       const { cancelled, kept } = yield* keeping
       const { host } = yield* serve(kept)
       for (const path of [yield* begin(host), yield* begin(host)]) {
         yield* send(host, `PUT ${path}?digest=${digest}`, { body: content })
       }
-      // its scope is closed, whatever that does then
+      // its scope is closed
       assert.strictEqual(cancelled.length, 2)
     }))
 })
 
-describe("an upload session whose offset is known", () => {
-  it.live("is not asked for it again", () =>
+describe("an upload session with a known offset", () => {
+  it.live("is not asked for its status again", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       let asked = 0
@@ -215,7 +250,7 @@ describe("an upload session whose offset is known", () => {
 })
 
 describe("an upload session of a registry that does not look at repositories", () => {
-  it.live("is unknown to another repository all the same", () =>
+  it.live("is unknown to another repository as well", () =>
     Effect.gen(function*() {
       const { kept } = yield* keeping
       const { host } = yield* serve(override(kept, {
@@ -227,7 +262,7 @@ describe("an upload session of a registry that does not look at repositories", (
 })
 
 describe("an upload session that cannot be opened", () => {
-  it.live("leaves nothing open", () =>
+  it.live("leaves no resources open", () =>
     Effect.gen(function*() {
       const { registry } = yield* memory()
       let open = 0
@@ -251,7 +286,7 @@ describe("several servers", () => {
       assert.strictEqual((yield* send(one.host, `GET ${location}`)).status, 204)
     }))
 
-  it.live("end without each other", () =>
+  it.live("end independently", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const scope = yield* Scope.make()

@@ -3,7 +3,7 @@ import { Effect, Stream } from "effect"
 import * as Registry from "effect-oci/Registry"
 import type { Upload } from "effect-oci/Upload"
 import * as Http from "node:http"
-import { digestOf } from "../utils/ScriptedServer.ts"
+import { digestOf } from "../utils/digests.ts"
 import { memory, send, serve } from "../utils/Served.ts"
 
 const MiB = 1024 * 1024
@@ -11,11 +11,11 @@ const total = 512 * MiB
 const chunk = new Uint8Array(64 * 1024)
 const digest = digestOf("never asked for")
 
-/** Lets a server do all that it can do by itself: it answers many requests one after another. */
+/** Waits until a server has no more to do by itself: it answers many requests one after another. */
 const idle = (host: string) => Effect.repeat(send(host, "GET /v2/"), { times: 200 })
 
 describe("a blob streams", () => {
-  it.live("to a client no faster than that takes it", () =>
+  it.live("to a client no faster than the client takes it", () =>
     Effect.gen(function*() {
       let given = 0
       const { host } = yield* serve(Registry.make({
@@ -92,7 +92,7 @@ describe("a blob streams", () => {
       assert.isBelow(sent, 32 * MiB)
     }))
 
-  it.live("through, while it is still coming", () =>
+  it.live("through the server while it still arrives", () =>
     Effect.gen(function*() {
       const { ask, host } = yield* memory()
       const { headers } = yield* ask("POST /v2/app/blobs/uploads/")

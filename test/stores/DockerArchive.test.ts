@@ -35,7 +35,7 @@ const config = JSON.stringify({ architecture: "amd64", os: "linux", rootfs: { ty
 
 const json = (name: string, content: unknown): Member => ({ name, content: JSON.stringify(content) })
 
-/** What docker before 25 wrote. */
+/** Creates an archive as docker wrote it before version 25. */
 const saved = (options: {
   readonly tags?: ReadonlyArray<string> | null
   readonly layers?: ReadonlyArray<Uint8Array>
@@ -54,7 +54,7 @@ const saved = (options: {
   ]
 }
 
-/** The manifest of a tag, and everything below it. */
+/** Returns the manifest of a tag, with all content that it refers to. */
 const readAll = Effect.fnUntraced(function*(archive: DockerArchive.DockerArchive, name = "1") {
   const { bytes, descriptor } = yield* archive.getManifest(app, tag(name))
   const manifest = Result.getOrThrow(Manifest.decode(descriptor.mediaType, bytes))
@@ -69,7 +69,7 @@ const readAll = Effect.fnUntraced(function*(archive: DockerArchive.DockerArchive
 })
 
 describe("DockerArchive", () => {
-  it.effect("makes an OCI manifest of config and layers as they are", () =>
+  it.effect("creates an OCI manifest of the unchanged config and layers", () =>
     Effect.gen(function*() {
       const all = yield* readAll(yield* open(...saved()))
       assert.deepStrictEqual(all.manifest.config.mediaType, MediaType.imageConfig)
@@ -81,7 +81,7 @@ describe("DockerArchive", () => {
       assert.deepStrictEqual([all.config, all.layers], [config, layers])
     }).pipe(withNode))
 
-  it.effect("gives the same image the same digest, however its files are called", () =>
+  it.effect("gives the same image the same digest, whatever the names of its files", () =>
     Effect.gen(function*() {
       const renamed = [
         { name: "other", content: config },
@@ -96,7 +96,7 @@ describe("DockerArchive", () => {
       assert.deepStrictEqual(digests[0], ["sha256:67b3b448c93aaf27fe97eed5b96b9482bfce6db4d6f2543479da2010a7df625a"])
     }).pipe(withNode))
 
-  it.effect("takes compressed layers as what they are", () =>
+  it.effect("keeps compressed layers compressed", () =>
     Effect.gen(function*() {
       const zipped = layers.map((layer) => new Uint8Array(Zlib.gzipSync(layer)))
       const all = yield* readAll(yield* open(...saved({ layers: zipped })))
@@ -107,7 +107,7 @@ describe("DockerArchive", () => {
       ])
     }).pipe(withNode))
 
-  it.effect("knows zstd by its first bytes", () =>
+  it.effect("detects zstd by its first bytes", () =>
     Effect.gen(function*() {
       const zstd = new Uint8Array([0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3])
       const [layer = new Uint8Array()] = layers
@@ -116,7 +116,7 @@ describe("DockerArchive", () => {
       assert.deepStrictEqual(all.layers, [layer, zstd])
     }).pipe(withNode))
 
-  it.effect("does not believe what a config says of its layers", () =>
+  it.effect("verifies the digests of layers in a config when they are read", () =>
     Effect.gen(function*() {
       const archive = yield* open(...saved({ layers: [...layers].reverse() }))
       const error = yield* Effect.flip(readAll(archive))
@@ -141,7 +141,7 @@ describe("DockerArchive", () => {
         assert.strictEqual(found.digest, image?.descriptor.digest)
       }).pipe(withNode))
 
-    it.effect("by all of their names, and by no others", () =>
+    it.effect("by all of their names, and by no other", () =>
       Effect.gen(function*() {
         const archive = yield* open(...saved({ tags: ["app:1", "app:2", "other:1", "not a name", "app"] }))
         assert.deepStrictEqual(yield* Stream.runCollect(archive.tags(app)), ["1", "2"].map(tag))
@@ -151,7 +151,7 @@ describe("DockerArchive", () => {
         assert.strictEqual(error.reason._tag, "NameUnknown")
       }).pipe(withNode))
 
-    it.effect("without a name by their digests, in any repository", () =>
+    it.effect("without a name by digest, in any repository", () =>
       Effect.gen(function*() {
         const archive = yield* open(...saved({ tags: null }))
         const digest = archive.images[0]?.descriptor.digest
@@ -178,7 +178,7 @@ describe("DockerArchive", () => {
       assert.strictEqual((yield* readAll(archive, "b")).config, other)
     }).pipe(withNode))
 
-  it.effect("reads the layout that newer dockers put in too, with its own manifests", () =>
+  it.effect("reads the layout of newer versions of docker, with its own manifests", () =>
     Effect.gen(function*() {
       const folder = yield* temporaryFolder
       const file = Path.join(folder, "saved.tar")
@@ -203,14 +203,14 @@ describe("DockerArchive", () => {
       assert.strictEqual(root.digest, index.digest)
     }).pipe(withNode))
 
-  it.effect("is only read", () =>
+  it.effect("is read-only", () =>
     Effect.gen(function*() {
       const archive = yield* open(...saved())
       const error = yield* Effect.flip(archive.deleteTag(app, tag("1")))
       assert.strictEqual(error.reason._tag, "Unsupported")
     }).pipe(withNode))
 
-  describe("refuses what is broken:", () => {
+  describe("refuses a broken archive:", () => {
     const without = (name: RegExp) => saved().filter((member) => !name.test(member.name))
     const table: ReadonlyArray<readonly [what: string, members: ReadonlyArray<Member>, says: string]> = [
       ["no manifest.json", without(/manifest/), "manifest.json: it is missing"],
@@ -218,20 +218,20 @@ describe("DockerArchive", () => {
       ["a manifest.json that is no list", [{ name: "manifest.json", content: "{}" }], "manifest.json: "],
       ["no config", without(/json$/).concat(json("manifest.json", [{ Config: "c" }])), "c: it is missing"],
       ["a config without layers", saved({ config: "{}" }), "rootfs"],
-      ["a config of other layers", saved({ layers: [] }), "it has 2 layers, of which the archive has 0"],
+      ["a config of other layers", saved({ layers: [] }), "it lists 2 layers, but the archive has 0"],
       ["no layer", without(/^1\//), "1/layer.tar: it is missing"],
       [
-        "a layer that is compressed as no layer is",
+        "a layer with a compression that layers do not have",
         saved({ layers: [layers[0] ?? new Uint8Array(), new Uint8Array(Buffer.from("BZh91AY"))] }),
-        "1/layer.tar: it is compressed with bzip2, for which there is no type of layer"
+        "1/layer.tar: it is compressed with bzip2, for which layers have no media type"
       ],
       [
-        "a layer that leads out",
+        "a layer that leads out of the archive",
         [...without(/^1\//), { name: "1/layer.tar", type: "2", link: "../../x" }],
         "leads out"
       ],
       [
-        "a digest that is none",
+        "an invalid digest",
         saved({ config: config.replace(/sha256:./, "sha256:X") }),
         "lower-case hexadecimal"
       ]
@@ -246,7 +246,7 @@ describe("DockerArchive", () => {
 
   const skopeo = "skopeo"
   it.effect.skipIf(!has(skopeo))(
-    "reads what skopeo writes, and gives back what it was",
+    "reads an archive of skopeo, with the original digests",
     () =>
       Effect.gen(function*() {
         const folder = yield* temporaryFolder

@@ -4,6 +4,7 @@ import type * as Descriptor from "effect-oci/Descriptor"
 import * as Digest from "effect-oci/Digest"
 import * as MediaType from "effect-oci/MediaType"
 import * as LayoutIndex from "../../src/stores/LayoutIndex.ts"
+import * as LayoutIndexText from "../../src/stores/LayoutIndexText.ts"
 import * as SortedMap from "../../src/stores/SortedMap.ts"
 import { tag } from "../utils/images.ts"
 
@@ -14,19 +15,19 @@ const manifest = (byte: number): Descriptor.Descriptor => ({
 })
 const [a, b, c] = [manifest(0xaa), manifest(0xbb), manifest(0xcc)]
 
-const parse = (text: string): LayoutIndex.LayoutIndex => Result.getOrThrow(LayoutIndex.parse(text))
+const parse = (text: string): LayoutIndex.LayoutIndex => Result.getOrThrow(LayoutIndexText.parse(text))
 
 const named = (descriptor: Descriptor.Descriptor, name: string, more: object = {}) => ({
   ...descriptor,
   annotations: { "org.opencontainers.image.ref.name": name, ...more }
 })
 
-/** An index as crane writes it. */
+/** Returns an index as crane writes it. */
 const pretty = (...manifests: ReadonlyArray<object>) =>
   parse(JSON.stringify({ schemaVersion: 2, manifests, "com.example.more": [1] }, undefined, 3))
 
 const entries = (index: LayoutIndex.LayoutIndex): ReadonlyArray<object> =>
-  JSON.parse(LayoutIndex.format(index)).manifests
+  JSON.parse(LayoutIndexText.format(index)).manifests
 
 const tagsOf = (index: LayoutIndex.LayoutIndex, after?: string) => Array.from(LayoutIndex.tags(index, after))
 
@@ -44,7 +45,7 @@ describe("LayoutIndex", () => {
       [`{"manifests":"[]"}`, "its manifests are not a list"]
     ]
     it.each(broken)("no index in %s", (text, problem) => {
-      assert.deepStrictEqual(LayoutIndex.parse(text), Result.fail(problem))
+      assert.deepStrictEqual(LayoutIndexText.parse(text), Result.fail(problem))
     })
 
     it.each([`{"manifests":null}`, `{"schemaVersion":2}`, "{}", `{"manifests": [ ]}`])(
@@ -55,13 +56,13 @@ describe("LayoutIndex", () => {
       }
     )
 
-    it("the last of two fields with the same name, as JSON.parse does", () => {
+    it("the last of two fields with the same name, like JSON.parse", () => {
       const text = `{"manifests":[${JSON.stringify(b)}],"manifests":[${JSON.stringify(named(a, "1"))}]}`
       assert.deepStrictEqual(resolve(parse(text), "1"), a)
-      assert.strictEqual(LayoutIndex.format(parse(text)), text)
+      assert.strictEqual(LayoutIndexText.format(parse(text)), text)
     })
 
-    it("an entry that makes no sense as an error to who asks for its tag alone", () => {
+    it("an invalid entry, which is an error only if its tag is requested", () => {
       const index = pretty({ ...named(a, "bad"), digest: "sha256:12" }, named(b, "good"))
       assert.deepStrictEqual(resolve(index, "good"), b)
       assert.include(Result.getOrThrow(Result.flip(LayoutIndex.resolve(index, tag("bad")))), "digest")
@@ -75,7 +76,7 @@ describe("LayoutIndex", () => {
     })
 
     it.each(["docker.io/library/app:1", "127.0.0.1:5000/team/app:1", "app:1"])(
-      "by the tag in a whole reference: %s",
+      "by the tag in a full reference: %s",
       (name) => {
         assert.deepStrictEqual(resolve(pretty(named(a, name)), "1"), a)
       }
@@ -85,15 +86,15 @@ describe("LayoutIndex", () => {
       assert.deepStrictEqual(tagsOf(pretty(named(a, name))), [])
     })
 
-    it("by what is called exactly that, wherever it stands", () => {
+    it("preferring a name that is the tag alone, in any position", () => {
       assert.deepStrictEqual(resolve(pretty(named(a, "docker.io/library/app:1"), named(b, "1")), "1"), b)
     })
 
-    it("by what stands first, of several entries of one manifest", () => {
+    it("by the first of several entries of one manifest", () => {
       assert.deepStrictEqual(resolve(pretty(named(a, "1"), named(a, "1")), "1"), a)
     })
 
-    it.each([["1", "1"], ["x.io/app:1", "y.io/app:1"]])("by no tag that several have: %s and %s", (one, other) => {
+    it.each([["1", "1"], ["x.io/app:1", "y.io/app:1"]])("by no tag that is ambiguous: %s and %s", (one, other) => {
       const error = Result.getOrThrow(
         Result.flip(LayoutIndex.resolve(pretty(named(a, one), named(b, other)), tag("1")))
       )
@@ -105,17 +106,17 @@ describe("LayoutIndex", () => {
       )
     })
 
-    it("not by anything else", () => {
+    it("not by other fields", () => {
       assert.isUndefined(resolve(pretty(named(a, "1"), b), "2"))
     })
   })
 
   describe("points a tag", () => {
-    it("at what is new", () => {
+    it("at a new manifest", () => {
       assert.deepStrictEqual(entries(LayoutIndex.point(pretty(b), tag("1"), a)), [b, named(a, "1")])
     })
 
-    it("at what was listed without one, and keeps what else is said of it", () => {
+    it("at a manifest that was listed without a tag, and keeps its other fields", () => {
       const described = { ...a, platform: { os: "linux" }, annotations: { "com.example": "x" } }
       assert.deepStrictEqual(entries(LayoutIndex.point(pretty(described, b), tag("1"), a)), [
         {
@@ -127,25 +128,25 @@ describe("LayoutIndex", () => {
       ])
     })
 
-    it("at what has another one, which stays", () => {
+    it("at a manifest with another tag, which stays", () => {
       assert.deepStrictEqual(entries(LayoutIndex.point(pretty(named(a, "1")), tag("2"), a)), [
         named(a, "1"),
         named(a, "2")
       ])
     })
 
-    it("elsewhere, and what it named stays listed", () => {
+    it("at another manifest, and the previous one stays listed", () => {
       assert.deepStrictEqual(entries(LayoutIndex.point(pretty(named(a, "1")), tag("1"), b)), [named(b, "1"), a])
     })
 
-    it("elsewhere, and what it named is not listed twice", () => {
+    it("at another manifest, and the previous one is not listed twice", () => {
       assert.deepStrictEqual(entries(LayoutIndex.point(pretty(named(a, "1"), named(a, "2")), tag("1"), b)), [
         named(b, "1"),
         named(a, "2")
       ])
     })
 
-    it("elsewhere with the whole name that it was part of, and no other annotation", () => {
+    it("at another manifest together with its full name, but no other annotation", () => {
       const name = "docker.io/library/app:1"
       const more = { "io.containerd.image.name": name, "org.opencontainers.image.created": "2026-01-01T00:00:00Z" }
       assert.deepStrictEqual(entries(LayoutIndex.point(pretty(named(a, name, more)), tag("1"), b)), [
@@ -154,19 +155,19 @@ describe("LayoutIndex", () => {
       ])
     })
 
-    it("where it points already, without a change", () => {
+    it("at the same manifest without a change", () => {
       const index = pretty(named(a, "1"))
       assert.strictEqual(LayoutIndex.point(index, tag("1"), a), index)
     })
   })
 
-  describe("takes away", () => {
-    it("a tag, from everything that answers to it", () => {
+  describe("removes", () => {
+    it("a tag from all entries that it names", () => {
       const index = LayoutIndex.withoutTag(pretty(named(a, "1"), named(b, "x.io/app:1"), named(c, "2")), tag("1"))
       assert.deepStrictEqual(entries(index), [a, b, named(c, "2")])
     })
 
-    it("a tag, and lists what it named once", () => {
+    it("a tag, and lists its manifest once", () => {
       assert.deepStrictEqual(entries(LayoutIndex.withoutTag(pretty(named(a, "1"), named(a, "1")), tag("1"))), [a])
     })
 
@@ -174,24 +175,24 @@ describe("LayoutIndex", () => {
       assert.deepStrictEqual(entries(LayoutIndex.without(pretty(named(a, "1"), b, named(a, "2")), a.digest)), [b])
     })
 
-    it("of what others contain only entries that say nothing else", () => {
+    it("entries of contained manifests only if they have no other fields", () => {
       const index = pretty(a, named(b, "1"), { ...c, platform: { os: "linux" } })
       const left = LayoutIndex.withoutChildren(index, new Set([a.digest, b.digest, c.digest]))
       assert.deepStrictEqual(entries(left), [named(b, "1"), { ...c, platform: { os: "linux" } }])
     })
   })
 
-  it("lists a manifest once, under the type that it had last", () => {
+  it("lists a manifest once, with its latest type", () => {
     const index = LayoutIndex.add(LayoutIndex.add(pretty(named(a, "1")), a), { ...a, mediaType: "text/plain" })
     assert.deepStrictEqual(entries(index), [{ ...named(a, "1"), mediaType: "text/plain" }])
   })
 
-  it("keeps every other byte as it was", () => {
+  it("preserves every other byte", () => {
     const foreign = `{"digest" : "${b.digest}", "mediaType":"application/x", "size": 1e2 ,"x":{"\\u0041":[1.0, "]}"]}}`
     const text = `{ "manifests":\t[\n  ${foreign} ,\n  {"broken": true}\n], "schemaVersion": 2.0, "z": "é" }\n`
     const index = LayoutIndex.point(LayoutIndex.add(parse(text), a), tag("1"), c)
     assert.strictEqual(
-      LayoutIndex.format(index),
+      LayoutIndexText.format(index),
       text.replace("true}", `true},\n  ${JSON.stringify(a)},\n  ${JSON.stringify(named(c, "1"))}`)
     )
   })
@@ -201,7 +202,7 @@ describe("LayoutIndex", () => {
   const Value = Schema.Json
   const Space = Schema.Literals(["", " ", "\n", "\t", "\r\n  "])
 
-  /** JSON with space wherever it may be. */
+  /** Formats JSON with random space. */
   const write = (value: Schema.Json, space: string): string => {
     const list = (open: string, items: ReadonlyArray<string>, close: string) =>
       open + space + items.join(`${space},${space}`) + space + close
@@ -217,12 +218,12 @@ describe("LayoutIndex", () => {
   }
 
   it.prop(
-    "gives back any index that it read, to the byte",
+    "preserves any index to the byte",
     [Schema.Record(Schema.String, Value), Schema.Array(Value), Space],
     ([fields, manifests, space]) => {
       const text = space + write({ ...fields, manifests }, space) + space
       const index = parse(text)
-      assert.strictEqual(LayoutIndex.format(index), text)
+      assert.strictEqual(LayoutIndexText.format(index), text)
       assert.deepStrictEqual(
         Array.from(SortedMap.entries(index.entries), ([, { text }]): unknown => JSON.parse(text)),
         JSON.parse(text).manifests
@@ -230,8 +231,8 @@ describe("LayoutIndex", () => {
     }
   )
 
-  it.prop("reads any string, or says what is wrong with it", [Schema.String], ([text]) => {
-    assert.isTrue(Result.isResult(LayoutIndex.parse(text)))
+  it.prop("reads any string, or fails with a description of the problem", [Schema.String], ([text]) => {
+    assert.isTrue(Result.isResult(LayoutIndexText.parse(text)))
   })
 
   const Step = Schema.Struct({
@@ -241,7 +242,7 @@ describe("LayoutIndex", () => {
   })
 
   it.prop(
-    "answers as a map of tags and a set of manifests would",
+    "behaves like a map of tags and a set of manifests",
     [Schema.Array(Step), Space],
     ([steps, space]) => {
       const manifests = [a, b, c]
@@ -271,7 +272,7 @@ describe("LayoutIndex", () => {
             for (const [tag, named] of tags) if (named === manifest) tags.delete(tag)
         }
       }
-      const read = parse(LayoutIndex.format(index))
+      const read = parse(LayoutIndexText.format(index))
       assert.deepStrictEqual(tagsOf(read), [...tags.keys()].sort().map(tag))
       for (const [name, manifest] of tags) assert.deepStrictEqual(resolve(read, name), manifest)
       assert.sameDeepMembers([...LayoutIndex.roots(read)], [...listed])

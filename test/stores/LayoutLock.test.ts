@@ -13,7 +13,7 @@ import { temporaryFolder } from "../utils/layouts.ts"
 
 const temporary = (folder: string) => Effect.sync(() => Path.join(folder, crypto.randomUUID()))
 
-/** A folder for a lock, who takes it, and how often it was looked at and touched. */
+/** Creates a folder for a lock, and counts how often its folder is listed and its claim is touched. */
 const setUp = Effect.gen(function*() {
   const root = yield* temporaryFolder
   const fs = yield* FileSystem.FileSystem
@@ -44,7 +44,7 @@ const setUp = Effect.gen(function*() {
   }
 })
 
-/** Lets time pass, a tenth of a second for each turn of what deals with files; tells how much of it did. */
+/** Advances the time in steps of 0.1 s, with a turn of the event loop after each. Returns the time at the end. */
 const pass = Effect.fnUntraced(function*(until: (now: number) => boolean, eachTime: () => void = () => {}) {
   let now = yield* Clock.currentTimeMillis
   while (!until(now)) {
@@ -56,19 +56,19 @@ const pass = Effect.fnUntraced(function*(until: (now: number) => boolean, eachTi
   return now
 })
 
-/** Somebody holds the lock: a process of this name. */
+/** Creates a claim of a process of this name. */
 const claim = (folder: string, name: string, number = 1) => {
   Fs.mkdirSync(folder, { recursive: true })
   Fs.writeFileSync(Path.join(folder, `${number}`), name)
 }
 
-/** The name of a process, as it says itself. */
+/** Starts a process, which prints its own name. */
 const nameOf = (command: string) => {
   const script = `
     import { NodeServices } from "@effect/platform-node"
     import { Effect } from "effect"
-    import * as Owner from "./src/stores/Owner.ts"
-    Effect.runPromise(Effect.provide(Owner.make, NodeServices.layer)).then(({ name }) => {
+    import * as ProcessIdentity from "./src/stores/ProcessIdentity.ts"
+    Effect.runPromise(Effect.provide(ProcessIdentity.make, NodeServices.layer)).then(({ name }) => {
       console.log(name)
       ${command}
     })`
@@ -90,7 +90,7 @@ const ended = (child: ChildProcess.ChildProcess) =>
   })
 
 describe("a lock", () => {
-  it.live("is held by one at a time", () =>
+  it.live("is held by one fiber at a time", () =>
     Effect.gen(function*() {
       const { acquire } = yield* setUp
       let inside = 0
@@ -105,7 +105,7 @@ describe("a lock", () => {
       assert.deepStrictEqual([most, inside], [1, 0])
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("is never there without the name of who holds it", () =>
+  it.effect("never has a claim without the name of its process", () =>
     Effect.gen(function*() {
       const { folder, owner } = yield* setUp
       const fs = yield* FileSystem.FileSystem
@@ -122,7 +122,7 @@ describe("a lock", () => {
       assert.deepStrictEqual(names, new Set([owner.name]))
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("is taken without links too", () =>
+  it.effect("is taken on file systems without links as well", () =>
     Effect.gen(function*() {
       const { claims, folder } = yield* setUp
       const fs = yield* FileSystem.FileSystem
@@ -147,7 +147,7 @@ describe("a lock", () => {
       assert.deepStrictEqual(claims(), ["2.free"])
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("of a process that has not ended is waited for", () =>
+  it.effect("waits for a process that has not ended", () =>
     Effect.gen(function*() {
       const { counts, folder, owner, waiting } = yield* setUp
       claim(folder, owner.name)
@@ -160,7 +160,7 @@ describe("a lock", () => {
     }).pipe(Effect.provide(NodeServices.layer)))
 
   it.effect.skipIf(!Fs.existsSync("/proc/self/stat"))(
-    "of a process that was killed is taken without waiting",
+    "of a killed process is taken without waiting",
     () =>
       Effect.gen(function*() {
         const { acquire, claims, folder } = yield* setUp
@@ -173,7 +173,7 @@ describe("a lock", () => {
   )
 
   for (const name of ["", "another machine"]) {
-    it.effect(`of somebody who gives no sign of life is taken after 10 seconds: ${JSON.stringify(name)}`, () =>
+    it.effect(`of a process without a sign of life is taken after 10 seconds: ${JSON.stringify(name)}`, () =>
       Effect.gen(function*() {
         const { folder, waiting } = yield* setUp
         claim(folder, name)
@@ -183,13 +183,13 @@ describe("a lock", () => {
       }).pipe(Effect.provide(NodeServices.layer)))
   }
 
-  /** Somebody elsewhere gives signs of life. */
+  /** Touches the claim of another machine. */
   const touch = (folder: string) => {
     let second = 0
     return () => Fs.utimesSync(Path.join(folder, "1"), ++second, second)
   }
 
-  it.effect("of somebody who gives signs of life is not taken", () =>
+  it.effect("of a process with signs of life is not taken", () =>
     Effect.gen(function*() {
       const { folder, waiting } = yield* setUp
       claim(folder, "another machine")
@@ -198,18 +198,18 @@ describe("a lock", () => {
       assert.isUndefined(fiber.pollUnsafe())
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("is given up after a minute", () =>
+  it.effect("fails after a minute of waiting", () =>
     Effect.gen(function*() {
       const { acquire, folder } = yield* setUp
       claim(folder, "another machine")
       const fiber = yield* Effect.forkChild(Effect.flip(Effect.scoped(acquire)))
       assert.isAtLeast(yield* pass(() => fiber.pollUnsafe() !== undefined, touch(folder)), 60_000)
       const error = yield* Fiber.join(fiber)
-      assert.strictEqual(error.message, `${folder}: others have been writing for 1m`)
+      assert.strictEqual(error.message, `${folder}: other processes have been writing for 1m`)
       assert.isTrue("isRetryable" in error && error.isRetryable)
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("says so while it is held", () =>
+  it.effect("reports that it is held", () =>
     Effect.gen(function*() {
       const { acquire, counts, folder } = yield* setUp
       yield* acquire
@@ -217,7 +217,7 @@ describe("a lock", () => {
       assert.isAtLeast(Fs.statSync(Path.join(folder, "1")).mtimeMs, 5000)
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.live("is known to be lost when another took over", () =>
+  it.live("reports that it is lost after another process took over", () =>
     Effect.gen(function*() {
       const { acquire, folder } = yield* setUp
       const scope = yield* Scope.make()
@@ -229,9 +229,9 @@ describe("a lock", () => {
       assert.isTrue(Fs.existsSync(Path.join(folder, "2")))
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  // what is there when somebody who looked, and was stopped for long, goes on
+  // claims that a process finds when it continues after a long suspension
   for (const later of ["7", "6.free", "7.free"]) {
-    it.effect(`is not taken on old knowledge, with ${later} there by then`, () =>
+    it.effect(`is not taken by a process that was suspended, if there is a claim ${later}`, () =>
       Effect.gen(function*() {
         const root = yield* temporaryFolder
         const folder = Path.join(root, "lock")
@@ -277,7 +277,7 @@ describe("a lock", () => {
 })
 
 describe.skipIf(!Fs.existsSync("/proc/self/stat"))("a process", () => {
-  it.live("is not gone while it runs, and is once it was killed", () =>
+  it.live("is alive while it runs, and gone after it was killed", () =>
     Effect.gen(function*() {
       const owner = yield* ProcessIdentity.make
       const { child, name } = yield* nameOf("setInterval(() => {}, 1000)")
@@ -286,14 +286,14 @@ describe.skipIf(!Fs.existsSync("/proc/self/stat"))("a process", () => {
       assert.isTrue(yield* owner.isGone(name))
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.live("whose number another one has now is gone", () =>
+  it.live("whose number belongs to another process now is gone", () =>
     Effect.gen(function*() {
       const owner = yield* ProcessIdentity.make
       assert.isFalse(yield* owner.isGone(owner.name))
       assert.isTrue(yield* owner.isGone(owner.name.replace(/\d+$/, (start) => `${Number(start) - 1}`)))
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.live("of another machine, container or user is never known to be gone", () =>
+  it.live("of another machine, container or user never counts as gone", () =>
     Effect.gen(function*() {
       const owner = yield* ProcessIdentity.make
       const gone = owner.name.replace(/ \d+ \d+$/, " 4194305 1")

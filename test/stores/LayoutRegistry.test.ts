@@ -31,13 +31,13 @@ const app = repository("team/app")
 
 type Form = "registry" | "layout"
 
-/** A registry in a folder of its own. */
+/** Creates a registry in a new folder. */
 const make = Effect.fnUntraced(function*(form: Form, options: Partial<LayoutRegistry.Options> = {}) {
   const directory = Path.join(yield* temporaryFolder, "here")
   return { directory, registry: yield* LayoutRegistry.make({ directory, form, ...options }) }
 })
 
-/** A registry that asks before each operation on files. */
+/** Creates a registry that runs an effect before each operation on files. */
 const asking = (directory: string, ask: Parameters<typeof Files.asking>[1], form: Form = "registry") =>
   Effect.flatMap(
     FileSystem.FileSystem,
@@ -106,14 +106,14 @@ describe("LayoutRegistry", () => {
         assert.deepStrictEqual(entriesOf(layout).map(({ digest }) => digest), [digest])
       })))
 
-    it.effect("is called like its folder", () =>
+    it.effect("has the name of its folder", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         const error = yield* Effect.flip(registry.resolveManifest(app, tag("1")))
         assert.strictEqual(error.message, `${directory}/team/app: there is no such repository (resolveManifest)`)
       })))
 
-    it.effect("writes nothing when it is only read", () =>
+    it.effect("writes nothing when it is read", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         yield* registry.ping
@@ -123,7 +123,7 @@ describe("LayoutRegistry", () => {
         assert.isFalse(Fs.existsSync(directory))
       })))
 
-    it.effect("answers with what it has after a restart", () =>
+    it.effect("has the same content after a restart", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         const { arm64, index, onChild, onIndex } = yield* pushSample(registry, app, [tag("1")])
@@ -135,7 +135,7 @@ describe("LayoutRegistry", () => {
       })))
 
     const inTheWay = ["blobs", "index.json", "oci-layout", "nul", "con.d", "blobs/sha256", "b/blobs/c"]
-    it.effect("keeps repositories apart that are within each other, whatever they are called", () =>
+    it.effect("keeps nested repositories apart, whatever their names", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         const names = ["a", ...inTheWay, ...inTheWay.map((name) => `a/${name}`)].map(repository)
@@ -150,7 +150,7 @@ describe("LayoutRegistry", () => {
         }
       })))
 
-    it.effect("lists repositories by their characters' codes", () =>
+    it.effect("lists repositories in the order of their character codes", () =>
       withNode(Effect.gen(function*() {
         const { registry } = yield* make("registry")
         const names = ["a", "a-b", "a-b/c", "a.b", "a/b", "a/b/c", "a0", "a_b", "b/a"].map(repository)
@@ -159,7 +159,7 @@ describe("LayoutRegistry", () => {
       })))
 
     it.effect.prop(
-      "lists the repositories behind any name",
+      "lists the repositories after any name",
       [Reference.Repository, Reference.Repository, Reference.Repository],
       ([one, two, after]) =>
         withNode(Effect.gen(function*() {
@@ -176,7 +176,7 @@ describe("LayoutRegistry", () => {
       { arbitrary: { runs: 10 } }
     )
 
-    it.effect("does not list folders that are no layouts", () =>
+    it.effect("does not list folders that are not layouts", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         yield* pushBlob(registry, app, "content")
@@ -187,7 +187,7 @@ describe("LayoutRegistry", () => {
         assert.deepStrictEqual(yield* Stream.runCollect(registry.repositories()), [app])
       })))
 
-    it.effect("mounts a blob as another name of the same file", () =>
+    it.effect("mounts a blob as a link to the same file", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         const other = repository("other")
@@ -205,7 +205,7 @@ describe("LayoutRegistry", () => {
       })))
 
     for (const code of ["EPERM", "EMLINK", "EXDEV"]) {
-      it.effect(`copies a blob that is to be mounted where a file cannot have another name: ${code}`, () =>
+      it.effect(`mounts a blob as a copy if the file system refuses a link: ${code}`, () =>
         withNode(Effect.gen(function*() {
           const registry = yield* asking(
             yield* temporaryFolder,
@@ -218,7 +218,7 @@ describe("LayoutRegistry", () => {
         })))
     }
 
-    it.effect("mounts nothing from a repository that is not there, or is not there yet", () =>
+    it.effect("mounts nothing from a repository that does not exist, or lacks the blob", () =>
       withNode(Effect.gen(function*() {
         const { registry } = yield* make("registry")
         const { digest } = yield* pushBlob(registry, app, "content")
@@ -229,14 +229,14 @@ describe("LayoutRegistry", () => {
         assert.strictEqual((yield* mount)._tag, "Upload")
       })))
 
-    it.effect("does not mount from where it is not told", () =>
+    it.effect("does not mount without a source repository", () =>
       withNode(Effect.gen(function*() {
         const { registry } = yield* make("registry")
         const { digest } = yield* pushBlob(registry, app, "content")
         assert.strictEqual((yield* registry.startUpload(repository("other"), { mount: { digest } }))._tag, "Upload")
       })))
 
-    it.effect("is none where the folder is a single layout", () =>
+    it.effect("cannot be opened in a folder that is a single layout", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("layout")
         yield* pushBlob(registry, app, "content")
@@ -251,7 +251,7 @@ describe("LayoutRegistry", () => {
   })
 
   describe("a single layout", () => {
-    it.effect("answers to any repository", () =>
+    it.effect("serves every repository name", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("layout")
         const { digest } = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
@@ -260,7 +260,7 @@ describe("LayoutRegistry", () => {
         assert.deepStrictEqual(yield* Stream.runCollect(registry.tags(repository("any"))), [tag("1")])
       })))
 
-    it.effect("mounts what it has from wherever it is asked to", () =>
+    it.effect("mounts its blobs from any repository name", () =>
       withNode(Effect.gen(function*() {
         const { registry } = yield* make("layout")
         const { digest } = yield* pushBlob(registry, app, "content")
@@ -275,18 +275,18 @@ describe("LayoutRegistry", () => {
         assert.strictEqual(yield* reason(Stream.runCollect(registry.repositories())), "Unsupported")
       })))
 
-    it.effect("that is not there is an unknown repository, and which", () =>
+    it.effect("that does not exist fails with NameUnknown and its path", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("layout")
         const error = yield* Effect.flip(registry.resolveManifest(app, tag("1")))
         assert.strictEqual(error.reason._tag, "NameUnknown")
         assert.include(
           error.message,
-          `oci:${directory}/team/app: there is no such repository: ${directory} is no image`
+          `oci:${directory}/team/app: there is no such repository: ${directory} is not an image`
         )
       })))
 
-    it.effect("is none where the folder is a registry", () =>
+    it.effect("cannot be opened in a folder that is a registry", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         yield* pushBlob(registry, app, "content")
@@ -298,7 +298,7 @@ describe("LayoutRegistry", () => {
         assert.isFalse(Fs.existsSync(Path.join(directory, "oci-layout")))
       })))
 
-    it.effect("is at the same time one of a registry", () =>
+    it.effect("can also be a repository of a registry", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
@@ -315,7 +315,7 @@ describe("LayoutRegistry", () => {
       return entriesOf(directory).map((entry) => [entry.digest, tagOf(entry)])
     })
 
-    it.effect("an image of several platforms once", () =>
+    it.effect("an image index without its children", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("layout")
         const images = [yield* pushImage(registry, app, ["one"]), yield* pushImage(registry, app, ["two"])]
@@ -340,7 +340,7 @@ describe("LayoutRegistry", () => {
         assert.deepStrictEqual(found.map(([, tag]) => tag), tags)
       })))
 
-    it.effect("again what an index contained that is deleted", () =>
+    it.effect("the children of an index that was deleted", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("layout")
         const { amd64, arm64, index } = yield* pushSample(registry, app, [tag("1")])
@@ -352,7 +352,7 @@ describe("LayoutRegistry", () => {
         assert.isFalse(Fs.existsSync(blobPath(directory, index.digest)))
       })))
 
-    it.effect("again what an index contained that is deleted from within another", () =>
+    it.effect("the children of an index that was deleted from another index", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("layout")
         const image = yield* pushImage(registry, app, ["layer"])
@@ -364,7 +364,7 @@ describe("LayoutRegistry", () => {
         assert.strictEqual(yield* reason(restarted.resolveManifest(app, inner.digest)), "ManifestUnknown")
       })))
 
-    it.effect("what another index contains not again when one is deleted", () =>
+    it.effect("no children of a deleted index that another index contains", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("layout")
         const image = yield* pushImage(registry, app, ["layer"])
@@ -379,7 +379,7 @@ describe("LayoutRegistry", () => {
   })
 
   describe("finds", () => {
-    /** A layout that somebody else wrote. */
+    /** Writes a layout as another tool would. */
     const foreign = Effect.gen(function*() {
       const { directory, registry } = yield* make("layout")
       const sample = yield* pushSample(registry, app, [tag("1")])
@@ -393,7 +393,7 @@ describe("LayoutRegistry", () => {
       }
     })
 
-    it.effect("what others write meanwhile", () =>
+    it.effect("content that other tools write meanwhile", () =>
       withNode(Effect.gen(function*() {
         const { index, registry, write } = yield* foreign
         const [entry] = index.manifests
@@ -401,7 +401,7 @@ describe("LayoutRegistry", () => {
         assert.deepStrictEqual(yield* Stream.runCollect(registry.tags(app)), [tag("2")])
       })))
 
-    it.effect("the referrers that a tag lists, as the tag schema has it", () =>
+    it.effect("the referrers in the tag of a referrers tag schema", () =>
       withNode(Effect.gen(function*() {
         const { directory, index, onIndex, registry, write } = yield* foreign
         const bytes = bytesOf({
@@ -431,7 +431,7 @@ describe("LayoutRegistry", () => {
         assert.strictEqual((yield* restarted.resolveManifest(app, image.digest)).digest, image.digest)
       })))
 
-    it.effect("an index that lists what is not there, if that is accepted, and that when it comes later", () =>
+    it.effect("a sparse index if it is accepted, and its children when they arrive later", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("layout")
         const elsewhere = yield* Effect.map(make("layout"), ({ registry }) => registry)
@@ -449,7 +449,7 @@ describe("LayoutRegistry", () => {
         assertValid(directory)
       })))
 
-    it.effect("what an index lacked when it comes later", () =>
+    it.effect("a child of an index that arrives later", () =>
       withNode(Effect.gen(function*() {
         const { arm64, directory, index: sample, onChild, registry } = yield* foreign
         const { bytes } = yield* registry.getManifest(app, arm64.digest)
@@ -461,7 +461,7 @@ describe("LayoutRegistry", () => {
         assert.lengthOf(entriesOf(directory), sample.manifests.length)
       })))
 
-    it.effect("what an index lacked, and what that contains and refers to, when it comes later", () =>
+    it.effect("the descendants and the subject of a child that arrives later", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("layout")
         const image = yield* pushImage(registry, app, ["layer"])
@@ -504,7 +504,7 @@ describe("LayoutRegistry", () => {
         assert.deepStrictEqual(yield* listReferrers(other, app, image.digest), [])
       })))
 
-    it.effect("the size that a manifest has, whatever the index says", () =>
+    it.effect("the actual size of a manifest, whatever the index contains", () =>
       withNode(Effect.gen(function*() {
         const { index, registry, write } = yield* foreign
         const [entry] = index.manifests
@@ -513,7 +513,7 @@ describe("LayoutRegistry", () => {
         assert.strictEqual((yield* registry.getManifest(app, tag("1"))).descriptor.size, entry.size)
       })))
 
-    it.effect("the manifests that are part of no other as its roots", () =>
+    it.effect("manifests that no other manifest contains as its roots", () =>
       withNode(Effect.gen(function*() {
         const { directory, index, onChild, onIndex } = yield* foreign
         const layout = yield* LayoutRegistry.make({ directory, form: "layout" })
@@ -526,7 +526,7 @@ describe("LayoutRegistry", () => {
   })
 
   describe("an upload session", () => {
-    it.effect("goes on after a restart", () =>
+    it.effect("is resumed after a restart", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         const { digest } = yield* Descriptor.fromBytes(bytesOf("0123456789"))
@@ -541,10 +541,10 @@ describe("LayoutRegistry", () => {
         assert.deepStrictEqual(leftovers(directory), [])
       })))
 
-    it.effect("that another took up is over for who had it, and what is written there cannot harm", () =>
+    it.effect("that another process resumed has ended for the first one, whose writes do no harm", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
-        // too much to be held back until there is more
+        // more than the write buffer
         const beginning = "0123".repeat(100_000)
         const { digest } = yield* Descriptor.fromBytes(bytesOf(beginning + "456789"))
         const upload = yield* startUpload(registry)
@@ -566,7 +566,7 @@ describe("LayoutRegistry", () => {
         assertValid(Path.join(directory, app))
       })))
 
-    it.effect("keeps pieces that are gathered as they were, also when their buffer is used again", () =>
+    it.effect("keeps buffered pieces unchanged when the source reuses its buffer", () =>
       withNode(Effect.gen(function*() {
         const { registry } = yield* make("registry")
         const { digest } = yield* Descriptor.fromBytes(bytesOf("0123456789"))
@@ -582,7 +582,7 @@ describe("LayoutRegistry", () => {
       })))
 
     it.effect.prop(
-      "or a push has every byte, in whichever pieces they come",
+      "or a push has every byte, whatever the size of its pieces",
       [Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 400_000 })))],
       ([sizes]) =>
         withNode(Effect.gen(function*() {
@@ -602,7 +602,7 @@ describe("LayoutRegistry", () => {
       { arbitrary: { runs: 15 } }
     )
 
-    it.effect("keeps what came of a chunk that is interrupted", () =>
+    it.effect("keeps the received bytes of an interrupted chunk", () =>
       withNode(Effect.gen(function*() {
         const { registry } = yield* make("registry")
         const upload = yield* startUpload(registry)
@@ -617,7 +617,7 @@ describe("LayoutRegistry", () => {
         assert.strictEqual(yield* upload.status, 4)
       })))
 
-    it.effect("keeps what came of a last chunk that breaks", () =>
+    it.effect("keeps the received bytes of a last chunk that fails", () =>
       withNode(Effect.gen(function*() {
         const { registry } = yield* make("registry")
         const { digest } = yield* Descriptor.fromBytes(bytesOf("0123456789"))
@@ -628,7 +628,7 @@ describe("LayoutRegistry", () => {
         assert.strictEqual(yield* read(registry, digest), "0123456789")
       })))
 
-    it.effect("of another digest goes on after it was refused", () =>
+    it.effect("continues after a commit with a wrong digest", () =>
       withNode(Effect.gen(function*() {
         const { registry } = yield* make("registry")
         const [wrong, right] = yield* Effect.forEach(["x", "0123"], (content) => Descriptor.fromBytes(bytesOf(content)))
@@ -640,7 +640,7 @@ describe("LayoutRegistry", () => {
         assert.strictEqual(yield* read(registry, right.digest), "0123")
       })))
 
-    it.effect("may be committed under another algorithm than was announced", () =>
+    it.effect("may be committed with another algorithm than announced", () =>
       withNode(Effect.gen(function*() {
         const { registry } = yield* make("registry")
         const { digest } = yield* Descriptor.fromBytes(bytesOf("0123"), { algorithm: "sha512" })
@@ -650,7 +650,7 @@ describe("LayoutRegistry", () => {
         assert.strictEqual(yield* read(registry, digest), "0123")
       })))
 
-    it.effect("is known in its own repository alone", () =>
+    it.effect("is known in its own repository only", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         const id = yield* (yield* startUpload(registry)).id
@@ -661,7 +661,7 @@ describe("LayoutRegistry", () => {
         assert.strictEqual(yield* (yield* registry.resumeUpload(app, id)).status, 0)
       })))
 
-    it.effect("has an id that is a UUID, and no other is looked for", () =>
+    it.effect("has a UUID as its id, and other ids are unknown without a lookup", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         const id = yield* (yield* startUpload(registry)).id
@@ -674,7 +674,7 @@ describe("LayoutRegistry", () => {
         }
       })))
 
-    it.effect("is removed with its scope, also when it was taken up from another process", () =>
+    it.effect("is removed with its scope, even if it was resumed from another process", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         const id = yield* (yield* startUpload(registry)).id
@@ -687,7 +687,7 @@ describe("LayoutRegistry", () => {
         assert.deepStrictEqual(leftovers(directory), [])
       })))
 
-    it.effect("that nobody took up is swept after a day, and not before", () =>
+    it.effect("that was not resumed is removed after a day, and not before", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         const uploads = Path.join(directory, ".effect-oci", "uploads")
@@ -701,7 +701,7 @@ describe("LayoutRegistry", () => {
         assert.deepStrictEqual(Fs.readdirSync(uploads), ["young"])
       })))
 
-    it.effect("that is open is not swept", () =>
+    it.effect("that is open is not removed", () =>
       withNode(Effect.gen(function*() {
         const { directory, registry } = yield* make("registry")
         const upload = yield* startUpload(registry)

@@ -14,19 +14,19 @@ describe("MemoryRegistry", () => {
     it.effect.each(Contract.cases)("$name", ({ effect }) => Effect.flatMap(MemoryRegistry.make(), effect))
   })
 
-  it.effect("is called memory", () =>
+  it.effect("is named memory by default", () =>
     Effect.gen(function*() {
       assert.strictEqual((yield* MemoryRegistry.make()).name, "memory")
     }))
 
-  it.effect("says in its errors what it is called", () =>
+  it.effect("has its name in errors", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make({ name: "mem.local" })
       const error = yield* Effect.flip(registry.resolveManifest(app, tag("1")))
       assert.strictEqual(error.message, "mem.local/team/app: there is no such repository (resolveManifest)")
     }))
 
-  it.effect("knows all that it can do", () =>
+  it.effect("reports its capabilities", () =>
     Effect.gen(function*() {
       const { capabilities } = yield* MemoryRegistry.make()
       assert.deepStrictEqual(yield* capabilities, {
@@ -39,7 +39,7 @@ describe("MemoryRegistry", () => {
       })
     }))
 
-  it.effect("takes an index that lists manifests which are not there, if that is accepted", () =>
+  it.effect("takes an index with missing children if sparse indexes are accepted", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const there = yield* pushImage(registry, app, ["there"])
@@ -52,7 +52,7 @@ describe("MemoryRegistry", () => {
       assert.strictEqual(missing.reason._tag, "ManifestUnknown")
     }))
 
-  it.effect("lacks no blob of an image, whatever is accepted of an index", () =>
+  it.effect("refuses an image with missing blobs even if sparse indexes are accepted", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const image = yield* pushImage(registry, app, ["layer"])
@@ -62,21 +62,21 @@ describe("MemoryRegistry", () => {
       assert.strictEqual(error.reason._tag, "ManifestBlobUnknown")
     }))
 
-  it.effect("lists tags by their characters' codes", () =>
+  it.effect("lists tags in the order of their character codes", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       yield* pushImage(registry, app, ["layer"], { tags: ["b", "_", "B", "a", "1"].map(tag) })
       assert.deepStrictEqual(yield* Stream.runCollect(registry.tags(app)), ["1", "B", "_", "a", "b"].map(tag))
     }))
 
-  it.effect("mounts from any repository when none is named", () =>
+  it.effect("mounts from any repository if none is named", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const { digest } = yield* pushBlob(registry, repository("elsewhere"), "content")
       assert.deepStrictEqual(yield* registry.startUpload(app, { mount: { digest } }), { _tag: "Mounted", digest })
     }))
 
-  it.effect("mounts from no other repository when one is named", () =>
+  it.effect("mounts from no other repository if one is named", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const { digest } = yield* pushBlob(registry, repository("elsewhere"), "content")
@@ -84,7 +84,7 @@ describe("MemoryRegistry", () => {
       assert.strictEqual(started._tag, "Upload")
     }))
 
-  it.effect("knows a session in its own repository alone", () =>
+  it.effect("knows a session in its own repository only", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const upload = yield* registry.startUpload(app)
@@ -104,7 +104,7 @@ describe("MemoryRegistry", () => {
       assert.deepStrictEqual([Result.isSuccess(one), Result.isSuccess(two)], [true, false])
     }))
 
-  it.effect("takes a manifest of a type that it does not know", () =>
+  it.effect("takes a manifest of an unknown type", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const manifest = { mediaType: "application/vnd.example+text", bytes: bytesOf("not even JSON") }
@@ -123,7 +123,7 @@ describe("MemoryRegistry", () => {
       assert.include(error.message, layer.digest)
     }))
 
-  it.effect("keeps a manifest as it was when the bytes that were pushed are changed", () =>
+  it.effect("keeps a manifest unchanged when the pushed bytes are changed", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const bytes = bytesOf("manifest")
@@ -132,7 +132,7 @@ describe("MemoryRegistry", () => {
       assert.deepStrictEqual((yield* registry.getManifest(app, digest)).bytes, bytesOf("manifest"))
     }))
 
-  it.effect("keeps a manifest as it was when the bytes that were read are changed", () =>
+  it.effect("keeps a manifest unchanged when the returned bytes are changed", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const mediaType = "application/vnd.example+text"
@@ -142,7 +142,7 @@ describe("MemoryRegistry", () => {
       assert.deepStrictEqual((yield* registry.getManifest(app, digest)).bytes, bytesOf("manifest"))
     }))
 
-  it.effect("keeps a chunk as it was when its source uses the buffer again", () =>
+  it.effect("keeps a chunk unchanged when its source reuses the buffer", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const { digest } = yield* Descriptor.fromBytes(bytesOf("0123"))
@@ -156,7 +156,7 @@ describe("MemoryRegistry", () => {
       assert.strictEqual((yield* registry.resolveBlob(app, digest)).size, 4)
     }))
 
-  it.effect("keeps a blob as it was when the bytes that were read are changed", () =>
+  it.effect("keeps a blob unchanged when the returned bytes are changed", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const { digest } = yield* pushBlob(registry, app, "content")
@@ -166,7 +166,7 @@ describe("MemoryRegistry", () => {
       assert.deepStrictEqual(yield* Stream.mkUint8Array(again.stream), bytesOf("content"))
     }))
 
-  it.effect("of one layer knows nothing of another's content", () =>
+  it.effect("of one layer does not share content with another", () =>
     Effect.gen(function*() {
       const repositories = Effect.flatMap(Registry.Registry, (registry) => Stream.runCollect(registry.repositories()))
       const push = Effect.flatMap(Registry.Registry, (registry) => pushImage(registry, app, ["layer"]))

@@ -23,10 +23,10 @@ const app = repository("team/app")
 
 const withNode = Effect.provide(NodeServices.layer)
 
-/** Where an archive may be. */
+/** Returns a path for an archive. */
 const makeFile = Effect.map(temporaryFolder, (folder) => ({ folder, file: Path.join(folder, "image.tar") }))
 
-/** An archive of one image. */
+/** Writes an archive of one image. */
 const written = Effect.gen(function*() {
   const { file, folder } = yield* makeFile
   const image = yield* OciArchive.update(
@@ -36,7 +36,7 @@ const written = Effect.gen(function*() {
   return { file, folder, image, bytes: () => Fs.readFileSync(file) }
 })
 
-/** What an archive unpacks to. */
+/** Unpacks an archive, and returns its files. */
 const unpacked = Effect.fnUntraced(function*(file: string) {
   const folder = yield* temporaryFolder
   ChildProcess.execFileSync("tar", ["-C", folder, "-xf", file])
@@ -55,7 +55,7 @@ describe("OciArchive", () => {
       }).pipe(withNode))
   })
 
-  it.effect("has what was pushed to it, with tags, platforms and referrers", () =>
+  it.effect("has the content that was pushed to it, with tags, platforms and referrers", () =>
     Effect.gen(function*() {
       const { file } = yield* makeFile
       const { arm64, index, onChild } = yield* OciArchive.update({ file }, (registry) =>
@@ -91,7 +91,7 @@ describe("OciArchive", () => {
       assert.strictEqual(digest, image.digest)
     }).pipe(withNode))
 
-  it.effect("that is read is not written to", () =>
+  it.effect("is read-only when it is opened for reading", () =>
     Effect.gen(function*() {
       const { bytes, file } = yield* written
       const before = bytes()
@@ -107,7 +107,7 @@ describe("OciArchive", () => {
       assert.deepStrictEqual(one.bytes(), two.bytes())
     }).pipe(withNode))
 
-  it.effect("keeps what was in it when more is added", () =>
+  it.effect("keeps its content when more is added", () =>
     Effect.gen(function*() {
       const { file, image } = yield* written
       const other = yield* OciArchive.update({ file }, (registry) =>
@@ -118,7 +118,7 @@ describe("OciArchive", () => {
       assertValid(yield* unpacked(file))
     }).pipe(withNode))
 
-  it.effect("keeps entries of others to the byte when more is added", () =>
+  it.effect("preserves entries of other tools to the byte when more is added", () =>
     Effect.gen(function*() {
       const { file, folder } = yield* written
       const layout = yield* unpacked(file)
@@ -135,7 +135,7 @@ describe("OciArchive", () => {
       assert.deepStrictEqual(Fs.readdirSync(folder), ["image.tar"])
     }).pipe(withNode))
 
-  it.effect("takes the place of a file without content", () =>
+  it.effect("replaces an empty file", () =>
     Effect.gen(function*() {
       const { file } = yield* makeFile
       Fs.writeFileSync(file, "")
@@ -143,7 +143,7 @@ describe("OciArchive", () => {
       assertValid(yield* unpacked(file))
     }).pipe(withNode))
 
-  it.effect("is not written anew when nothing has changed", () =>
+  it.effect("is not written again if nothing has changed", () =>
     Effect.gen(function*() {
       const { file } = yield* written
       const before = Fs.statSync(file)
@@ -151,7 +151,7 @@ describe("OciArchive", () => {
       assert.strictEqual(Fs.statSync(file).ino, before.ino)
     }).pipe(withNode))
 
-  it.effect("is written where a link leads", () =>
+  it.effect("is written to the target of a link", () =>
     Effect.gen(function*() {
       const { file, folder } = yield* written
       const link = Path.join(yield* temporaryFolder, "link.tar")
@@ -162,8 +162,8 @@ describe("OciArchive", () => {
       assert.lengthOf(entriesOf(yield* unpacked(file)), 2)
     }).pipe(withNode))
 
-  describe("is left as it was", () => {
-    it.effect("when what is to be done fails, with nothing beside it", () =>
+  describe("is unchanged", () => {
+    it.effect("if the update fails, and no file is left beside it", () =>
       Effect.gen(function*() {
         const { bytes, file, folder } = yield* written
         const before = bytes()
@@ -174,7 +174,7 @@ describe("OciArchive", () => {
         assert.deepStrictEqual(Fs.readdirSync(folder), ["image.tar"])
       }).pipe(withNode))
 
-    it.effect("when it is interrupted, with nothing beside it", () =>
+    it.effect("if the update is interrupted, and no file is left beside it", () =>
       Effect.gen(function*() {
         const { file, folder } = yield* makeFile
         const pushed = yield* Deferred.make<void>()
@@ -190,7 +190,7 @@ describe("OciArchive", () => {
 
     const broken: ReadonlyArray<readonly [what: string, bytes: (valid: Buffer) => Uint8Array, says: string]> = [
       ["compressed", (valid) => Zlib.gzipSync(valid), "it is compressed with gzip"],
-      ["no archive", () => Buffer.alloc(1024, "text"), "it is no tar archive that can be read"],
+      ["no archive", () => Buffer.alloc(1024, "text"), "it is not a readable tar archive"],
       ["no layout", () => tar({ name: "a", content: "a" }), "oci-layout: it is missing"],
       [
         "without an index",
@@ -198,23 +198,23 @@ describe("OciArchive", () => {
         "index.json: it is missing"
       ],
       [
-        "broken in its index",
+        "with a broken index",
         () =>
           tar({ name: "oci-layout", content: `{"imageLayoutVersion":"1.0.0"}` }, { name: "index.json", content: "{" }),
         "index.json: it is not JSON"
       ],
       [
-        "broken in a blob",
+        "with a broken blob",
         () =>
           tar(
             { name: "oci-layout", content: `{"imageLayoutVersion":"1.0.0"}` },
             { name: "index.json", content: "{}" },
             { name: `blobs/sha256/${"0".repeat(64)}`, content: "other" }
           ),
-        "the content is not what its digest says"
+        "the content does not match its digest"
       ]
     ]
-    it.effect.each(broken)("when it is %s", ([, make, says]) =>
+    it.effect.each(broken)("if it is %s", ([, make, says]) =>
       Effect.gen(function*() {
         const { bytes, file, folder } = yield* written
         Fs.writeFileSync(file, make(bytes()))
@@ -225,7 +225,7 @@ describe("OciArchive", () => {
         assert.deepStrictEqual(Fs.readdirSync(folder), ["image.tar"])
       }).pipe(withNode))
 
-    it.effect("or is whole, at whichever operation on files something fails", () =>
+    it.effect("or complete, whichever operation on files fails", () =>
       Effect.gen(function*() {
         const { bytes, file, folder } = yield* written
         const before = bytes()
@@ -248,7 +248,7 @@ describe("OciArchive", () => {
             assert(isRegistryError(error))
             assert.strictEqual(error.reason._tag, "Storage")
           }
-          // a folder that is not synced is of no consequence here, and one that is not removed stays
+          // a folder that is not synced does no harm here, and one that is not removed stays
           const isOld = bytes().equals(before)
           assert.strictEqual(isOld, Exit.isFailure(exit), JSON.stringify(failed))
           assertValid(yield* unpacked(file))
@@ -273,7 +273,7 @@ describe("OciArchive", () => {
   })
 
   describe("refuses to be read", () => {
-    it.effect("where there is none", () =>
+    it.effect("if it does not exist", () =>
       Effect.gen(function*() {
         const { file } = yield* makeFile
         const error = yield* Effect.flip(OciArchive.make({ file }))

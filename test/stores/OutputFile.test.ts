@@ -24,7 +24,7 @@ const setUp = Effect.gen(function*() {
   return { folder, at, read, names: () => Fs.readdirSync(folder).sort() }
 })
 
-/** Makes a device of our own that swallows everything, if this user may. */
+/** Creates a device that discards its input, if this user is permitted to. */
 const makeNull = (path: string): boolean =>
   ChildProcess.spawnSync("mknod", ["-m", "666", path, "c", "1", "3"]).status === 0
 
@@ -48,7 +48,7 @@ describe("A result", () => {
       assert.deepStrictEqual([names(), read("new")], [["new"], "new"])
     }).pipe(withNode))
 
-  it.effect("takes the place of a file when all of it is there, and not before", () =>
+  it.effect("replaces a file after it is complete, and not before", () =>
     Effect.gen(function*() {
       const { at, names, read } = yield* setUp
       Fs.writeFileSync(at("file"), "old")
@@ -69,7 +69,7 @@ describe("A result", () => {
       assert.deepStrictEqual([names(), read("file")], [["file"], "new content"])
     }).pipe(withNode))
 
-  it.effect("that fails or is interrupted leaves everything as it was", () =>
+  it.effect("that fails or is interrupted changes nothing", () =>
     Effect.gen(function*() {
       const { at, names, read } = yield* setUp
       Fs.writeFileSync(at("file"), "old")
@@ -97,7 +97,7 @@ describe("A result", () => {
       }).pipe(withNode))
   }
 
-  it.effect("follows links, which stay", () =>
+  it.effect("follows links, which are preserved", () =>
     Effect.gen(function*() {
       const { at, names, read } = yield* setUp
       Fs.mkdirSync(at("real"))
@@ -113,7 +113,7 @@ describe("A result", () => {
       assert.deepStrictEqual(names(), ["folder", "other", "real"])
     }).pipe(withNode))
 
-  it.effect("is created where a link leads that leads to nothing", () =>
+  it.effect("is created at the target of a dangling link", () =>
     Effect.gen(function*() {
       const { at, names, read } = yield* setUp
       Fs.symlinkSync("target", at("link"))
@@ -122,7 +122,7 @@ describe("A result", () => {
       assert.isTrue(Fs.lstatSync(at("link")).isSymbolicLink())
     }).pipe(withNode))
 
-  it.effect("is an error where links lead in a circle, and for a folder", () =>
+  it.effect("is an error for links in a circle, and for a folder", () =>
     Effect.gen(function*() {
       const { at, names } = yield* setUp
       Fs.symlinkSync("b", at("a"))
@@ -169,7 +169,7 @@ describe("A result", () => {
     }).pipe(withNode))
 
   it.effect.skipIf(process.platform === "win32")(
-    "waits for the reader of a pipe in a way that can be interrupted",
+    "can be interrupted while it waits for the reader of a pipe",
     () =>
       Effect.gen(function*() {
         const { at } = yield* setUp
@@ -199,7 +199,7 @@ describe("A result", () => {
     }).pipe(withNode))
 
   it.effect.skipIf(process.platform !== "linux")(
-    "is written to an open descriptor, whatever file that is of",
+    "is written to an open descriptor, whatever its file is",
     () =>
       Effect.gen(function*() {
         const { at, names, read } = yield* setUp
@@ -250,7 +250,7 @@ describe("An archive", () => {
 })
 
 describe("The index of a layout", () => {
-  it.effect("keeps its permissions, and a link that leads to it, when it changes", () =>
+  it.effect("keeps its permissions, and links to it, when it changes", () =>
     Effect.gen(function*() {
       const { at } = yield* setUp
       const registry = yield* LayoutRegistry.make({ directory: at("layout"), form: "layout" })

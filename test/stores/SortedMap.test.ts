@@ -8,7 +8,7 @@ const Step = Schema.Struct({
   value: Schema.Literals([0, 1])
 })
 
-/** Applies the same changes to a map of ours and to one of the language. */
+/** Applies the same changes to a SortedMap and to a Map. */
 const apply = (
   start: SortedMap.SortedMap<number, number>,
   expected: Map<number, number>,
@@ -23,7 +23,7 @@ const apply = (
 const sorted = (map: ReadonlyMap<number, number>) => Array.from(map).sort(([a], [b]) => a - b)
 
 describe("SortedMap", () => {
-  it.prop("answers as a map would, in order", [Schema.Array(Step)], ([steps]) => {
+  it.prop("behaves like a Map in the order of its keys", [Schema.Array(Step)], ([steps]) => {
     const expected = new Map<number, number>()
     const map = apply(SortedMap.empty<number, number>(), expected, steps)
     assert.deepStrictEqual(Array.from(SortedMap.entries(map)), sorted(expected))
@@ -36,7 +36,7 @@ describe("SortedMap", () => {
     }
   })
 
-  it("has no limit of its size, in any order of keys", () => {
+  it("can have any size, with keys added in any order", () => {
     const keys = Array.from({ length: 5000 }, (_, index) => (index * 7919) % 5000)
     const builder = SortedMap.builder<number, number>()
     let map = SortedMap.empty<number, number>()
@@ -51,7 +51,7 @@ describe("SortedMap", () => {
     assert.deepStrictEqual(Array.from(SortedMap.entries(map)), [[0, 0]])
   })
 
-  it("tells what was added to a large map", () => {
+  it("returns the entries that were added to a large map", () => {
     let before = SortedMap.empty<number, number>()
     for (let key = 0; key < 5000; key++) before = SortedMap.set(before, key * 2, 0)
     const after = SortedMap.set(SortedMap.set(SortedMap.remove(before, 4000), 2001, 1), 6000, 2)

@@ -53,7 +53,7 @@ describe("TarFile", () => {
       }).pipe(withNode))
   }
 
-  it.effect("reads files in any order, in parts, and at once", () =>
+  it.effect("reads files in any order, in parts, and at the same time", () =>
     Effect.gen(function*() {
       const archive = yield* open(tar({ name: "a", content: "0123456789" }, { name: "b", content: "b" }))
       const part = (offset: number, to: number) =>
@@ -62,7 +62,7 @@ describe("TarFile", () => {
       assert.deepStrictEqual(yield* parts, ["56789", "b", "01234", ""])
     }).pipe(withNode))
 
-  it.effect("reads no content to find out where it is", () =>
+  it.effect("reads no content when it is opened", () =>
     Effect.gen(function*() {
       const path = Path.join(yield* temporaryFolder, "archive.tar")
       const size = 2 ** 36
@@ -77,7 +77,7 @@ describe("TarFile", () => {
       assert.strictEqual(yield* text(archive, "last"), "last")
     }).pipe(withNode))
 
-  it.effect("has the last one of several files with the same name, as unpacking leaves it", () =>
+  it.effect("has the last of several files with the same name, like an unpacked archive", () =>
     Effect.gen(function*() {
       const archive = yield* open(tar({ name: "a", content: "first" }, { name: "./a", content: "last" }))
       assert.deepStrictEqual(archive.names, ["a"])
@@ -107,19 +107,19 @@ describe("TarFile", () => {
       assert.deepStrictEqual(archive.names, ["a"])
     }).pipe(withNode))
 
-  it.effect("ends at two blocks of zeros, whatever comes behind them", () =>
+  it.effect("ends at two blocks of zeros, whatever follows them", () =>
     Effect.gen(function*() {
       const bytes = Buffer.concat([tar({ name: "a" }), Buffer.alloc(4096, "garbage")])
       assert.deepStrictEqual((yield* open(bytes)).names, ["a"])
     }).pipe(withNode))
 
-  it.effect("may end without any", () =>
+  it.effect("may end without zeros", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual((yield* open(tar({ name: "a", content: "a" }).subarray(0, 1024))).names, ["a"])
       assert.deepStrictEqual((yield* open(new Uint8Array())).names, [])
     }).pipe(withNode))
 
-  it.effect("says how much of a file may be read at once", () =>
+  it.effect("limits the size of a file that is read at once", () =>
     Effect.gen(function*() {
       const archive = yield* open(tar({ name: "a", content: "01234" }))
       const error = yield* Effect.flip(archive.read("a", 4))
@@ -131,8 +131,8 @@ describe("TarFile", () => {
     const table: ReadonlyArray<readonly [what: string, bytes: Uint8Array, says: string]> = [
       ["bzip2", Buffer.from("BZh91AY"), "it is compressed with bzip2, and has to be unpacked first"],
       ["xz", Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0]), "it is compressed with xz"],
-      ["what is no archive", Buffer.alloc(2048, "text"), "it is no tar archive that can be read"],
-      ["what is cut off in a header", tar(member).subarray(0, 300), "it is no tar archive that can be read"],
+      ["what is no archive", Buffer.alloc(2048, "text"), "it is not a readable tar archive"],
+      ["what is cut off in a header", tar(member).subarray(0, 300), "it is not a readable tar archive"],
       ["what is cut off in a file", tar({ ...member, size: 2000 }).subarray(0, 1024), "it is cut off"],
       ["a header that was changed", tar(member).fill("b", 0, 1), "checksum"],
       ["a file of more than the archive", Buffer.concat([header({ name: "a", size: 2 ** 52 }), end]), "it is cut off"],
@@ -156,7 +156,7 @@ describe("TarFile", () => {
       }).pipe(withNode))
 
     it.effect.skipIf(process.platform === "win32")(
-      "a pipe, whether or not it has a writer, which does not wait",
+      "a pipe, with or without a writer, without waiting",
       () =>
         Effect.gen(function*() {
           const pipe = Path.join(yield* temporaryFolder, "pipe")
@@ -171,7 +171,7 @@ describe("TarFile", () => {
         }).pipe(withNode)
     )
 
-    it.effect("what is not there", () =>
+    it.effect("an archive that does not exist", () =>
       Effect.gen(function*() {
         const path = Path.join(yield* temporaryFolder, "none.tar")
         const error = yield* problemOf(TarFile.open(path))
@@ -188,7 +188,7 @@ describe("TarFile", () => {
   const Name = Schema.String.check(Schema.isPattern(/^[a-zé]{1,60}(\/[a-z.]{1,150}[a-z]){0,2}$/))
 
   it.effect.prop(
-    "has every file that was put into an archive, with its content",
+    "has every file of a generated archive, with its content",
     [Schema.Array(Schema.Tuple([Name, Schema.String]))],
     ([members]) =>
       Effect.gen(function*() {
@@ -218,7 +218,7 @@ describe("TarFile", () => {
   ])
 
   it.effect.prop(
-    "reads or refuses an archive with any bytes changed, and never dies of it",
+    "reads or refuses an archive with any bytes changed, and never dies",
     [Schema.Array(Change), Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: sample.length }))],
     ([changes, length]) =>
       Effect.gen(function*() {

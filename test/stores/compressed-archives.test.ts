@@ -18,7 +18,7 @@ const withNode = Effect.provide(NodeServices.layer)
 
 const app = repository("app")
 
-// more than is read, or unpacked, at a time
+// more than one read returns, before and after unpacking
 const noise = Buffer.concat(Array.from({ length: 40_000 }, (_, index) => Buffer.from(digestOf(`${index}`))))
 const archive = tar({ name: "small", content: "content" }, { name: "large", content: noise })
 const half = archive.length / 2
@@ -36,7 +36,7 @@ const setUp = Effect.gen(function*() {
   return { path, open }
 })
 
-/** A file system that remembers the temporary folders that were made. */
+/** Returns a file system that records the temporary folders that are created. */
 const remembering = Effect.map(FileSystem.FileSystem, (fs) => {
   const folders: Array<string> = []
   const made = FileSystem.FileSystem.of({
@@ -51,7 +51,7 @@ const remembering = Effect.map(FileSystem.FileSystem, (fs) => {
   return { assertGone, provide: Effect.provideService(FileSystem.FileSystem, made) }
 })
 
-describe("An archive is read that is compressed with", () => {
+describe("An archive is read if it is compressed with", () => {
   const table: ReadonlyArray<readonly [how: string, bytes: Uint8Array]> = [
     ["gzip", Zlib.gzipSync(archive)],
     ["gzip, in several members", Buffer.concat(halves.map((part) => Zlib.gzipSync(part)))],
@@ -59,7 +59,7 @@ describe("An archive is read that is compressed with", () => {
     ["zstd", Zlib.zstdCompressSync(archive)],
     ["zstd, in several frames", Buffer.concat(halves.map((part) => Zlib.zstdCompressSync(part)))],
     [
-      "zstd, with frames to skip",
+      "zstd, with skippable frames",
       Buffer.concat([skipped, ...halves.flatMap((part) => [Zlib.zstdCompressSync(part), skipped])])
     ],
     ["zstd, and padded with zeros", Buffer.concat([Zlib.zstdCompressSync(archive), zeros])]
@@ -72,7 +72,7 @@ describe("An archive is read that is compressed with", () => {
       assert.deepStrictEqual(found.names, ["small", "large"])
       assert.strictEqual(new TextDecoder().decode(yield* found.read("small", 100)), "content")
       assert.isTrue(noise.equals((yield* found.read("large", 1e8)) ?? new Uint8Array()))
-      // the file has no name any more while it is open, so that not even a process that is killed leaves it behind
+      // the file has no name while it is open, so that it disappears even if the process is killed
       assertGone()
     }).pipe(withNode))
 
@@ -87,7 +87,7 @@ describe("An archive is read that is compressed with", () => {
   }
 })
 
-describe("An archive that is compressed is refused", () => {
+describe("A compressed archive is refused", () => {
   const gzip = Zlib.gzipSync(archive)
   const checksum = { params: { [Zlib.constants.ZSTD_c_checksumFlag]: 1 } }
   const zstd = Zlib.zstdCompressSync(archive, checksum)
@@ -99,11 +99,11 @@ describe("An archive that is compressed is refused", () => {
     ["changed, as zstd", Buffer.from(zstd).fill(0, 100_000, 100_100), "its compressed data are broken"],
     ["not all of the file", Buffer.concat([zstd, Buffer.from("more")]), "its compressed data are broken"],
     [
-      "followed by something after zeros",
+      "followed by zeros and other data",
       Buffer.concat([gzip, zeros, Buffer.from("more")]),
-      "there is something else after the compressed data"
+      "other data follow the compressed data"
     ],
-    ["no archive", Zlib.gzipSync(Buffer.alloc(2048, "text")), "it is no tar archive that can be read"]
+    ["no archive", Zlib.gzipSync(Buffer.alloc(2048, "text")), "it is not a readable tar archive"]
   ]
   it.effect.each(table)("if it is %s", ([, bytes, says]) =>
     Effect.gen(function*() {
@@ -146,7 +146,7 @@ describe("An archive that is compressed is refused", () => {
       assert.strictEqual(error.message, `${path}: ${problem}`)
     }).pipe(withNode))
 
-  it.effect("and leaves nothing behind when it is interrupted", () =>
+  it.effect("and leaves nothing behind if it is interrupted", () =>
     Effect.gen(function*() {
       const { open } = yield* setUp
       const { assertGone, provide } = yield* remembering
@@ -167,7 +167,7 @@ describe("An archive that is compressed is refused", () => {
     }).pipe(withNode))
 })
 
-describe("Images are read from an archive that is compressed", () => {
+describe("Images are read from a compressed archive", () => {
   const compressed = Effect.gen(function*() {
     const folder = yield* temporaryFolder
     const [file, zipped] = [Path.join(folder, "image.tar"), Path.join(folder, "image.tgz")]

@@ -1,5 +1,5 @@
 /**
- * A folder whose `index.json` has as many entries as it may have, or more.
+ * Folders whose `index.json` is at its size limit, or exceeds it.
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
@@ -22,7 +22,7 @@ describe("a folder", () => {
   const annotated = (name: string, digest: string, mediaType = MediaType.imageIndex) =>
     JSON.stringify({ mediaType, digest, size: 2, annotations: { "org.opencontainers.image.ref.name": name } })
 
-  /** A folder whose `index.json` has about a size, in bytes, and lists an image first. */
+  /** Creates a folder whose `index.json` has about this size, in bytes, and lists an image first. */
   const filled = Effect.fnUntraced(function*(
     size: number,
     entry: (number: number) => string,
@@ -48,7 +48,7 @@ describe("a folder", () => {
 
   // each change of a folder with the largest index takes seconds
   it.live.each(process.env["EFFECT_OCI_LONG"] === undefined ? [1] : [1, 64])(
-    "whose index has all of its %i MiB is read and emptied, also after a restart, and takes no push beyond its limit",
+    "with a full index of %i MiB is read and emptied, also after a restart, and takes no push beyond its limit",
     (limit) =>
       Effect.gen(function*() {
         const { directory, image, restart } = yield* filled(limit * MiB, usual, limit * MiB)

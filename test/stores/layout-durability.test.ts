@@ -13,7 +13,7 @@ import { temporaryFolder } from "../utils/layouts.ts"
 
 const app = repository("team/app")
 
-/** A registry, and every operation on files so far, by paths within its folder. */
+/** Creates a registry that records every operation on files, by paths within its folder. */
 const recorded = Effect.fnUntraced(function*(options: Partial<LayoutRegistry.Options> = {}) {
   const directory = Path.join(yield* temporaryFolder, "here")
   const fs = yield* FileSystem.FileSystem
@@ -42,7 +42,7 @@ const uploadInChunks = Effect.fnUntraced(function*(registry: Registry) {
   yield* upload.commit(digest, { offset: 2, stream: Stream.succeed(bytesOf("23")) })
 }, Effect.scoped)
 
-/** Writes all that can be written. */
+/** Writes every kind of content. */
 const work = Effect.fnUntraced(function*(registry: Registry) {
   yield* uploadInChunks(registry)
   const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
@@ -56,8 +56,8 @@ const work = Effect.fnUntraced(function*(registry: Registry) {
 
 const withNode = Effect.provide(NodeServices.layer)
 
-describe("LayoutRegistry, so that a loss of power does no harm,", () => {
-  it.effect("renames nothing into a layout that is not safe on disk", () =>
+describe("LayoutRegistry protects from a loss of power:", () => {
+  it.effect("it renames nothing into a layout that is not on disk", () =>
     Effect.gen(function*() {
       const { calls, registry } = yield* recorded()
       yield* work(registry)
@@ -73,7 +73,7 @@ describe("LayoutRegistry, so that a loss of power does no harm,", () => {
       }
     }).pipe(withNode))
 
-  it.effect("lists a manifest once the names of what it refers to are safe, and answers once the list is", () =>
+  it.effect("it lists a manifest after its blobs are on disk, and returns after the index is", () =>
     Effect.gen(function*() {
       const { calls, registry } = yield* recorded()
       yield* work(registry)
@@ -95,7 +95,7 @@ describe("LayoutRegistry, so that a loss of power does no harm,", () => {
       }
     }).pipe(withNode))
 
-  it.effect("makes sure of the folders that it makes", () =>
+  it.effect("it syncs the folders that it creates", () =>
     Effect.gen(function*() {
       const { calls, registry } = yield* recorded()
       yield* work(registry)
@@ -112,7 +112,7 @@ describe("LayoutRegistry, so that a loss of power does no harm,", () => {
       }
     }).pipe(withNode))
 
-  it.effect("removes a manifest once it is not listed any more", () =>
+  it.effect("it removes the file of a manifest after the entry", () =>
     Effect.gen(function*() {
       const { calls, registry } = yield* recorded()
       const { digest } = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
@@ -125,14 +125,14 @@ describe("LayoutRegistry, so that a loss of power does no harm,", () => {
       assert.isBelow(listed, removed)
     }).pipe(withNode))
 
-  it.effect("does not wait for the disk where only the process may end", () =>
+  it.effect("it does not wait for the disk if only the end of the process is to be survived", () =>
     Effect.gen(function*() {
       const { calls, registry } = yield* recorded({ durability: "process-end" })
       yield* work(registry)
       assert.deepStrictEqual(calls.filter(({ operation }) => operation === "sync"), [])
     }).pipe(withNode))
 
-  it.effect("goes on where folders cannot be synced", () =>
+  it.effect("it continues if folders cannot be synced", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryFolder
       const fs = yield* FileSystem.FileSystem
@@ -152,8 +152,8 @@ describe("LayoutRegistry, so that a loss of power does no harm,", () => {
     }).pipe(withNode))
 })
 
-describe("LayoutRegistry, so that many manifests take little time,", () => {
-  it.effect("writes changes that come at once together", () =>
+describe("LayoutRegistry takes many manifests in little time:", () => {
+  it.effect("it writes concurrent changes together", () =>
     Effect.gen(function*() {
       const { calls, registry } = yield* recorded()
       yield* pushImage(registry, app, ["layer"])
@@ -168,7 +168,7 @@ describe("LayoutRegistry, so that many manifests take little time,", () => {
       assert.sameMembers(yield* Stream.runCollect(registry.tags(app)), tags)
     }).pipe(withNode))
 
-  it.effect("of changes that come at once lets the others be made when one is refused", () =>
+  it.effect("it makes the other concurrent changes if one is refused", () =>
     Effect.gen(function*() {
       const { registry } = yield* recorded()
       yield* pushImage(registry, app, ["layer"])
@@ -183,7 +183,7 @@ describe("LayoutRegistry, so that many manifests take little time,", () => {
       assert.deepStrictEqual(yield* Stream.runCollect(registry.tags(app)), ["1", "3"].map(tag))
     }).pipe(withNode))
 
-  it.effect("does not lose a change whose neighbour is interrupted", () =>
+  it.effect("it makes a change whose neighbour is interrupted", () =>
     Effect.gen(function*() {
       const { registry } = yield* recorded()
       yield* pushImage(registry, app, ["layer"])

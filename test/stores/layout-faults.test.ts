@@ -15,10 +15,10 @@ import { assertComplete, assertValid, leftovers, temporaryFolder } from "../util
 const app = repository("team/app")
 const other = repository("other")
 
-/** What was answered for: a manifest, and the tags that it has since. */
+/** A manifest whose push succeeded, with the tags that were set. */
 type Acknowledged = Map<string, Descriptor>
 
-/** Does one thing after the other, whatever fails, and notes what was answered for. */
+/** Runs one write after another, even after failures, and records the successful ones. */
 const work = Effect.fnUntraced(function*(registry: Registry, acknowledged: Acknowledged) {
   const failures: Array<Cause.Cause<unknown>> = []
   const step = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
@@ -60,7 +60,7 @@ const make = (directory: string, ask: Parameters<typeof Files.asking>[1]) =>
     (fs) => Effect.provideService(LayoutRegistry.make({ directory }), FileSystem.FileSystem, Files.asking(fs, ask))
   )
 
-/** Everything that was answered for is there. */
+/** Checks that all content that was acknowledged exists. */
 const assertKept = Effect.fnUntraced(function*(directory: string, acknowledged: Acknowledged) {
   const registry = yield* LayoutRegistry.make({ directory })
   for (const [name, { digest, mediaType, size }] of acknowledged) {
@@ -86,13 +86,13 @@ const program = Effect.fnUntraced(function*(at: number) {
   for (const cause of failures) {
     const error = Option.getOrUndefined(Cause.findErrorOption(cause)) ?? Cause.squash(cause)
     assert(isRegistryError(error), Cause.pretty(cause))
-    // what comes after the fault may lack what it had to make
+    // writes after the fault may lack the content of the failed one
     assert.include(["Storage", "ManifestUnknown", "ManifestBlobUnknown", "NameUnknown"], error.reason._tag)
   }
   yield* assertKept(directory, acknowledged)
   if (failed.operation !== "remove") assert.deepStrictEqual(leftovers(directory), [], JSON.stringify(failed))
 
-  // and all is well once the fault has passed
+  // all writes succeed after the fault
   assert.deepStrictEqual(yield* Effect.flatMap(LayoutRegistry.make({ directory }), (r) => work(r, acknowledged)), [])
   yield* assertKept(directory, acknowledged)
   return { count: calls.length }
@@ -101,7 +101,7 @@ const program = Effect.fnUntraced(function*(at: number) {
 const isLong = process.env["EFFECT_OCI_LONG"] !== undefined
 
 describe("a file system that fails once, at any operation", () => {
-  it.live("does no harm to a layout, and is told what it was", () =>
+  it.live("does no harm to a layout, and its error is returned", () =>
     Effect.gen(function*() {
       const { count } = yield* Effect.scoped(program(Infinity))
       assert.isAbove(count, 300)
@@ -112,7 +112,7 @@ describe("a file system that fails once, at any operation", () => {
 })
 
 describe("another process that takes the lock over while an index is written", () => {
-  it.effect("keeps what it writes: the change fails, and may be tried again", () =>
+  it.effect("keeps what it writes: the change fails, and can be retried", () =>
     Effect.gen(function*() {
       const directory = Path.join(yield* temporaryFolder, "here")
       const lock = Path.join(directory, app, ".effect-oci", "lock")

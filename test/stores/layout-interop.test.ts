@@ -18,7 +18,7 @@ import { listReferrers } from "../utils/registries.ts"
 
 const app = repository("app")
 
-/** Runs a tool in a folder, and gives what it prints. */
+/** Runs a tool in a folder, and returns its output. */
 const run = (cwd: string, command: string, ...args: ReadonlyArray<string>) =>
   Effect.callback<string>((resume) => {
     ChildProcess.execFile(command, args, { cwd }, (error, stdout, stderr) =>
@@ -27,7 +27,7 @@ const run = (cwd: string, command: string, ...args: ReadonlyArray<string>) =>
       ))
   })
 
-/** A layer that is a tar, as tools that look into layers expect. */
+/** A layer that is a tar archive, because some tools unpack layers. */
 const layer = (folder: string, content: string) =>
   Effect.gen(function*() {
     Fs.writeFileSync(Path.join(folder, "content.txt"), content)
@@ -70,7 +70,7 @@ const pushIndex = Effect.fnUntraced(function*(registry: Registry, folder: string
   )
 })
 
-/** A layout of ours in `ours`, with an image and one of several platforms. */
+/** Creates a layout in `ours`, with an image and an image index. */
 const setUp = Effect.gen(function*() {
   const folder = yield* temporaryFolder
   const registry = yield* LayoutRegistry.make({ directory: Path.join(folder, "ours"), form: "layout" })
@@ -81,7 +81,7 @@ const setUp = Effect.gen(function*() {
 const theirs = (folder: string, name = "theirs") =>
   LayoutRegistry.make({ directory: Path.join(folder, name), form: "layout" })
 
-/** All of an image is there, and verifies. */
+/** Checks that an image is complete, and verifies its content. */
 const assertReadable = Effect.fnUntraced(function*(registry: Registry, reference: Tag | Digest.Digest) {
   const copy = yield* MemoryRegistry.make()
   const { root } = yield* Copy.copyManifest({
@@ -138,7 +138,7 @@ describe.skipIf(!has("skopeo"))("skopeo", () => {
       }).pipe(withNode))
   }
 
-  it.live("writes into a layout of ours, and we go on in it", () =>
+  it.live("writes into a layout of ours, and we continue in it", () =>
     Effect.gen(function*() {
       const { folder, image, registry } = yield* setUp
       yield* run(folder, "skopeo", "copy", "--preserve-digests", "oci:ours:1", "oci:ours:2")
@@ -173,7 +173,7 @@ describe.skipIf(!has("crane") || !DockerRegistry.available)("crane", () => {
       assert.strictEqual(yield* assertReadable(yield* theirs(folder, "named"), tag("1")), digest)
     }).pipe(withNode))
 
-  it.live("pulls into a layout of ours, and we go on in it", () =>
+  it.live("pulls into a layout of ours, and we continue in it", () =>
     Effect.gen(function*() {
       const { host } = yield* DockerRegistry.make()
       const { folder, image, registry } = yield* setUp
@@ -184,7 +184,7 @@ describe.skipIf(!has("crane") || !DockerRegistry.available)("crane", () => {
       const text = Fs.readFileSync(Path.join(folder, "ours", "index.json"), "utf8")
       yield* registry.deleteManifest(app, other.digest)
       const now = Fs.readFileSync(Path.join(folder, "ours", "index.json"), "utf8")
-      // what crane wrote stays, to the byte
+      // entries of crane are preserved to the byte
       assert.include(text, now.slice(now.indexOf("\n      {"), now.indexOf("\n      }")))
       assert.notInclude(now, other.digest)
     }).pipe(withNode))
@@ -246,7 +246,7 @@ describe.skipIf(!has("umoci"))("umoci", () => {
       assert.strictEqual(Fs.readFileSync(Path.join(folder, "out", "content.txt"), "utf8"), "hello")
     }).pipe(withNode))
 
-  it.live("collects nothing that we have, with a tag or without", () =>
+  it.live("does not collect our content as garbage, with a tag or without", () =>
     Effect.gen(function*() {
       const { folder, image, registry } = yield* setUp
       const index = yield* pushIndex(registry, folder)
@@ -258,12 +258,12 @@ describe.skipIf(!has("umoci"))("umoci", () => {
       assert.strictEqual((yield* Effect.flip(registry.resolveBlob(app, garbage.digest))).reason._tag, "BlobUnknown")
     }).pipe(withNode))
 
-  it.live("makes and changes images that we read", () =>
+  it.live("creates and changes images that we read", () =>
     Effect.gen(function*() {
       const folder = yield* temporaryFolder
       yield* run(folder, "umoci", "init", "--layout", "theirs")
       yield* run(folder, "umoci", "new", "--image", "theirs:a")
-      yield* run(folder, "umoci", "config", "--image", "theirs:a", "--tag", "b", "--author", "somebody")
+      yield* run(folder, "umoci", "config", "--image", "theirs:a", "--tag", "b", "--author", "author")
       const registry = yield* theirs(folder)
       assert.deepStrictEqual(yield* Stream.runCollect(registry.tags(app)), ["a", "b"].map(tag))
       const digest = yield* assertReadable(registry, tag("b"))

@@ -27,7 +27,7 @@ const read = (registry: Registry.Registry, digest: Descriptor.Descriptor["digest
   ))
 
 describe("LayoutRegistry never leaves its folder", () => {
-  /** A folder with a link in it to one that is none of its business. */
+  /** Creates a folder with a link to another folder. */
   const linked = Effect.fnUntraced(function*(link: string, target: (outside: string) => string) {
     const { directory, registry } = yield* make
     const outside = yield* temporaryFolder
@@ -49,7 +49,7 @@ describe("LayoutRegistry never leaves its folder", () => {
   })
 
   for (const link of ["team/app", "team", "team/app/blobs", "team/app/blobs/sha256"]) {
-    it.effect(`not to read or write, by way of a link for ${link}`, () =>
+    it.effect(`to read or write through a link for ${link}`, () =>
       withNode(Effect.gen(function*() {
         const { layer, outside, registry } = yield* linked(link, (outside) => Path.join(outside, "folder"))
         yield* Effect.flip(registry.resolveBlob(app, layer.digest))
@@ -67,7 +67,7 @@ describe("LayoutRegistry never leaves its folder", () => {
   }
 
   for (const link of ["layer", "team/app/index.json", "team/app/oci-layout"]) {
-    it.effect(`not to read, by way of a link for the file ${link}`, () =>
+    it.effect(`to read through a link for the file ${link}`, () =>
       withNode(Effect.gen(function*() {
         const { layer, registry } = yield* linked(link, (outside) => Path.join(outside, "secret"))
         const { message, reason } = yield* link === "layer"
@@ -78,7 +78,7 @@ describe("LayoutRegistry never leaves its folder", () => {
       })))
   }
 
-  it.effect("but reads a blob that is a link to another one inside", () =>
+  it.effect("but follows a link from a blob to another one inside", () =>
     withNode(Effect.gen(function*() {
       const { directory, registry } = yield* make
       const { digest } = yield* pushBlob(registry, app, "content")
@@ -92,7 +92,7 @@ describe("LayoutRegistry never leaves its folder", () => {
       assert.isTrue(Fs.lstatSync(blobPath(Path.join(directory, "other"), digest)).isFile())
     })))
 
-  /** No such repository or digest can be made, unless somebody forces it. */
+  /** Invalid names, cast to the type of repositories or digests. */
   const forced = (text: string): never => text as never
 
   const names = [
@@ -108,7 +108,7 @@ describe("LayoutRegistry never leaves its folder", () => {
     "team//app",
     ".effect-oci"
   ]
-  it.effect.each(names)("nor has it a repository that is none: %j", (name) =>
+  it.effect.each(names)("for an invalid repository: %j", (name) =>
     withNode(Effect.gen(function*() {
       const { directory, registry } = yield* make
       yield* pushBlob(registry, app, "content")
@@ -125,7 +125,7 @@ describe("LayoutRegistry never leaves its folder", () => {
     })))
 
   const digests = ["sha256:../../../../../outside", "sha256:/etc/passwd", "../../../x:y", "sha256:a\0"]
-  it.effect.each(digests)("nor a blob of a digest that is none: %j", (digest) =>
+  it.effect.each(digests)("for a blob with an invalid digest: %j", (digest) =>
     withNode(Effect.gen(function*() {
       const { directory, registry } = yield* make
       yield* pushBlob(registry, app, "content")
@@ -135,7 +135,7 @@ describe("LayoutRegistry never leaves its folder", () => {
       assert.isTrue(Fs.existsSync(Path.join(directory, "..", "outside")))
     })))
 
-  it.effect("nor follows links in a circle", () =>
+  it.effect("and does not follow links in a circle", () =>
     withNode(Effect.gen(function*() {
       const { directory, registry } = yield* make
       const { digest } = yield* pushBlob(registry, app, "content")
@@ -145,7 +145,7 @@ describe("LayoutRegistry never leaves its folder", () => {
       assert.strictEqual((yield* Effect.flip(registry.getBlob(app, digest))).reason._tag, "Storage")
     })))
 
-  it.effect("and does not take a folder for a blob", () =>
+  it.effect("and does not treat a folder as a blob", () =>
     withNode(Effect.gen(function*() {
       const { directory, registry } = yield* make
       const { digest } = yield* pushBlob(registry, app, "content")
@@ -157,7 +157,7 @@ describe("LayoutRegistry never leaves its folder", () => {
     })))
 })
 
-describe("LayoutRegistry leaves alone what is broken, and says what is:", () => {
+describe("LayoutRegistry leaves broken content unchanged, and reports it:", () => {
   const content = bytesOf({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [] })
   const entry = (digest: string) => ({
     mediaType: MediaType.imageIndex,
@@ -173,12 +173,12 @@ describe("LayoutRegistry leaves alone what is broken, and says what is:", () => 
     readonly [what: string, files: Readonly<Record<string, string>>, tag: string, says: string, blocks: boolean]
   > = [
     ["an index without oci-layout", { "index.json": index() }, "Storage", "oci-layout: it is missing", true],
-    ["an oci-layout that is empty", { "oci-layout": "", "index.json": index() }, "Storage", "does not say", true],
+    ["an oci-layout that is empty", { "oci-layout": "", "index.json": index() }, "Storage", "does not declare", true],
     [
       "an oci-layout of another version",
       { "oci-layout": `{"imageLayoutVersion":"2.0.0"}`, "index.json": index() },
       "Storage",
-      "does not say that this is an image layout, version 1",
+      "does not declare an image layout of version 1",
       true
     ],
     ["no index", { "oci-layout": marker }, "Storage", "index.json: it is missing", true],
@@ -204,7 +204,7 @@ describe("LayoutRegistry leaves alone what is broken, and says what is:", () => 
       true
     ],
     [
-      "an index whose manifests are no list",
+      "an index whose manifests are not a list",
       { "oci-layout": marker, "index.json": `{"manifests":1}` },
       "Storage",
       "index.json: its manifests are not a list",
@@ -232,18 +232,18 @@ describe("LayoutRegistry leaves alone what is broken, and says what is:", () => 
       false
     ],
     [
-      "a manifest that is not what its digest says",
+      "a manifest with another digest",
       {
         "oci-layout": marker,
         "index.json": index(entry(absent)),
         [`blobs/sha256/${"0".repeat(64)}`]: "other"
       },
       "DigestMismatch",
-      "the content is not what its digest says",
+      "the content does not match its digest",
       false
     ],
     [
-      "a manifest of a digest that nobody can compute",
+      "a manifest with a digest of an unknown algorithm",
       { "oci-layout": marker, "index.json": index(entry("blake3:abc")), "blobs/blake3/abc": "other" },
       "UnsupportedAlgorithm",
       "blake3",
@@ -272,13 +272,13 @@ describe("LayoutRegistry leaves alone what is broken, and says what is:", () => 
         for (const [name, text] of Object.entries(files)) {
           const now = Fs.readFileSync(Path.join(layout, name), "utf8")
           if (blocks && !what.endsWith("UTF-8")) assert.strictEqual(now, text)
-          // what is broken in the index stays in it, to the byte
+          // broken entries of the index are preserved to the byte
           if (!blocks) assert.include(now, name === "index.json" ? text.slice(1, -2).split("[")[1] ?? "" : text)
         }
       })))
   }
 
-  it.effect("a blob that is not what its digest says", () =>
+  it.effect("a blob with another digest", () =>
     withNode(Effect.gen(function*() {
       const { directory, registry } = yield* make
       const { digest } = yield* pushBlob(registry, app, "content")
@@ -301,7 +301,7 @@ describe("LayoutRegistry leaves alone what is broken, and says what is:", () => 
       }
     })))
 
-  it.effect("a manifest that is too long to be one", () =>
+  it.effect("a manifest that exceeds the size limit", () =>
     withNode(Effect.gen(function*() {
       const { directory, registry } = yield* make
       const { digest } = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
@@ -313,7 +313,7 @@ describe("LayoutRegistry leaves alone what is broken, and says what is:", () => 
       assert.strictEqual((yield* Effect.flip(push)).reason._tag, "ContentTooLarge")
     })))
 
-  it.effect("a layout that was taken away", () =>
+  it.effect("a layout that was removed", () =>
     withNode(Effect.gen(function*() {
       const { directory, registry } = yield* make
       yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
@@ -325,8 +325,8 @@ describe("LayoutRegistry leaves alone what is broken, and says what is:", () => 
     })))
 })
 
-describe("LayoutRegistry begins a layout", () => {
-  it.effect("again where a crash left half of one", () =>
+describe("LayoutRegistry creates a layout", () => {
+  it.effect("again after a crash left half of one", () =>
     withNode(Effect.gen(function*() {
       const { directory, registry } = yield* make
       yield* pushBlob(registry, app, "content")
@@ -337,7 +337,7 @@ describe("LayoutRegistry begins a layout", () => {
       assert.isTrue(Fs.existsSync(Path.join(directory, app, "oci-layout")))
     })))
 
-  it.effect("beside whatever else is in the folder", () =>
+  it.effect("beside other files in the folder", () =>
     withNode(Effect.gen(function*() {
       const { directory, registry } = yield* make
       Fs.mkdirSync(Path.join(directory, app), { recursive: true })

@@ -15,9 +15,9 @@ import { assertComplete, assertValid, filesOf, temporaryFolder } from "../utils/
 const program = fileURLToPath(new URL("../utils/layout-writer.ts", import.meta.url))
 
 interface Writer {
-  /** What it has said so far, by its first word. */
+  /** Lines that it has printed so far, by their first word. */
   readonly said: (word: string) => ReadonlyArray<ReadonlyArray<string>>
-  /** Waits until it has said that many lines. */
+  /** Waits until it has printed that many lines. */
   readonly lines: (count: number) => Effect.Effect<void>
   readonly kill: Effect.Effect<void>
   readonly ended: Effect.Effect<number | null>
@@ -44,7 +44,7 @@ const start = (directory: string, prefix: string, count: number): Effect.Effect<
         listener()
       })
       const ended = new Promise<number | null>((resolve) => child.once("close", resolve))
-      // a line that is cut off was not said
+      // a line that is cut off does not count
       const words = () => text.split("\n").slice(0, -1).map((line) => line.split(" "))
       return {
         said: (word) => words().filter(([first]) => first === word).map(([, ...rest]) => rest),
@@ -68,7 +68,7 @@ const assertAllValid = (directory: string): void => {
   }
 }
 
-/** Every manifest that was answered for is there, under its tag and complete. */
+/** Checks that every acknowledged manifest exists, under its tag and complete. */
 const assertKept = Effect.fnUntraced(function*(directory: string, manifests: ReadonlyArray<ReadonlyArray<string>>) {
   const registry = yield* LayoutRegistry.make({ directory })
   for (const [name = "", label = "", digest] of manifests) {
@@ -78,7 +78,7 @@ const assertKept = Effect.fnUntraced(function*(directory: string, manifests: Rea
   }
 })
 
-/** Every session that was not ended goes on with what it had, and becomes the blob that it was to be. */
+/** Resumes every open session, and checks that it becomes the intended blob. */
 const assertResumable = Effect.fnUntraced(
   function*(
     directory: string,
@@ -130,7 +130,7 @@ describe("processes that share a registry of layouts", () => {
       let locked = 0
       for (let round = 0; round < rounds; round++) {
         const writer = yield* start(directory, `round-${round}`, 1000)
-        // from before the first layout is there to well into the work
+        // from before the first layout exists to well into the work
         yield* writer.lines(round * 7 % 40)
         yield* Effect.sleep(round * 13 % 50)
         yield* writer.kill
@@ -139,7 +139,7 @@ describe("processes that share a registry of layouts", () => {
         assertAllValid(directory)
         yield* assertKept(directory, manifests)
         yield* assertResumable(directory, writer.said("session"), writer.said("ended"))
-        // others go on without waiting for the dead, where the system can tell
+        // other processes continue without waiting for the killed one if the system can detect that
         if (Fs.existsSync("/proc/self/stat")) yield* Effect.timeout(writeToAll(directory), "5 seconds")
       }
       assert.isAbove(manifests.length, rounds)

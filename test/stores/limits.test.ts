@@ -1,15 +1,18 @@
 /**
- * What registries in memory and in folders refuse, so that they can always be read and emptied.
+ * Limits of registries in memory and in folders, which ensure that they can always be read and emptied.
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type FileSystem, type Path as EffectPath, type Scope, Stream } from "effect"
+import { Deferred, Effect, type FileSystem, type Path as EffectPath, type Scope, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as Descriptor from "effect-oci/Descriptor"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { longestStretch } from "../utils/EventLoop.ts"
 import { bytesOf, pushBlob, pushImage, pushManifest, repository, tag } from "../utils/images.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
 import { index, refusal, tags } from "../utils/limits.ts"
@@ -17,6 +20,11 @@ import { index, refusal, tags } from "../utils/limits.ts"
 const app = repository("team/app")
 const other = repository("team/other")
 const MiB = 1024 * 1024
+
+/** Sizes of content in tests of full registries, in bytes. What a registry in memory counts besides is less. */
+const unit = 1000
+const much = (letter: string, units: number) => letter.repeat(units * unit)
+const limit = (units: number) => (units + 50) * unit
 
 interface Kind {
   readonly name: string
@@ -107,7 +115,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "refuses JSON that would take long to read, at once",
+      "refuses JSON that would take long to read, without reading it",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make()
         const push = (json: string) =>
@@ -142,7 +150,36 @@ describe("a registry", () => {
     )
 
     it_(
-      "names the content whose size is another than a manifest says",
+      "lets other fibers run while it checks a large manifest",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make()
+        const annotations = Object.fromEntries(Array.from({ length: 5000 }, (_, number) => [`${number}`, ""]))
+        const config = yield* pushBlob(registry, app, "{}", MediaType.imageConfig)
+        const layer = { ...yield* pushBlob(registry, app, "layer"), annotations }
+        const layers = Array.from({ length: 55 }, () => layer)
+        const content = { mediaType: MediaType.imageManifest, config: { ...config, annotations }, layers }
+        const stretch = yield* longestStretch(pushManifest(registry, app, content, [tag("1")]))
+        assert.lengthOf(yield* Stream.runCollect(registry.tags(app)), 1)
+        // more than a second without a pause
+        assert.isBelow(stretch, 300)
+      })
+    )
+
+    it_(
+      "refuses a manifest with more than 5000 annotations",
+      Effect.fnUntraced(function*(make) {
+        const registry = yield* make()
+        const push = (count: number) => {
+          const annotations = Object.fromEntries(Array.from({ length: count }, (_, number) => [`${number}`, ""]))
+          return pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [], annotations })
+        }
+        yield* push(5000)
+        assert.include(yield* refusal(push(5001)), "an object in its JSON may have 5000 fields, and one has more")
+      })
+    )
+
+    it_(
+      "names the content whose size differs from that in a manifest",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make()
         const config = yield* pushBlob(registry, app, "{}", MediaType.imageConfig)
@@ -153,7 +190,8 @@ describe("a registry", () => {
         })
         assert.strictEqual(
           yield* refusal(push),
-          `ManifestInvalid: the registry does not accept the manifest: it says that ${config.digest} has 3 bytes, but that has 2`
+          "ManifestInvalid: the registry does not accept the manifest: " +
+            `it states a size of 3 bytes for ${config.digest}, which has 2`
         )
       })
     )
@@ -171,7 +209,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "refuses a blob of more than it may have, however it comes",
+      "refuses a blob that exceeds the limit, however it is uploaded",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make({ maximumBlobSize: 10 })
         yield* pushBlob(registry, app, "0123456789")
@@ -189,7 +227,7 @@ describe("a registry", () => {
     )
 
     it_(
-      "refuses more upload sessions than may be open",
+      "refuses more open upload sessions than the limit",
       Effect.fnUntraced(function*(make) {
         const registry = yield* make({ maximumUploads: 2 })
         yield* startUpload(registry)
@@ -197,7 +235,7 @@ describe("a registry", () => {
           yield* startUpload(registry, other)
           assert.strictEqual(
             yield* refusal(startUpload(registry)),
-            "TooManyRequests: the registry asks for a pause: 2 upload sessions may be open, and are"
+            "TooManyRequests: the registry asks for a pause: it has 2 open upload sessions, which is the limit"
           )
           yield* pushBlob(registry, app, "without a session")
         }))
@@ -206,81 +244,167 @@ describe("a registry", () => {
     )
 
     it_(
-      "has room again for what was deleted or cancelled",
+      "has room again after deletes and cancelled uploads",
       Effect.fnUntraced(function*(make) {
-        const registry = yield* make({ maximumSize: 1000 })
-        const full = "Denied: access is denied: the registry may have 1000 bytes, and is full"
-        const twice = yield* pushBlob(registry, app, "x".repeat(400))
-        yield* pushBlob(registry, app, "x".repeat(400))
+        const registry = yield* make({ maximumSize: limit(1000) })
+        const full = `Denied: access is denied: the registry is full: it may have ${limit(1000)} bytes`
+        const twice = yield* pushBlob(registry, app, much("x", 400))
+        yield* pushBlob(registry, app, much("x", 400))
         yield* registry.deleteBlob(app, twice.digest)
-        const { digest } = yield* pushBlob(registry, app, "a".repeat(600))
-        assert.strictEqual(yield* refusal(pushBlob(registry, app, "b".repeat(600))), full)
+        const { digest } = yield* pushBlob(registry, app, much("a", 600))
+        assert.strictEqual(yield* refusal(pushBlob(registry, app, much("b", 600))), full)
         yield* Effect.scoped(Effect.gen(function*() {
           const upload = yield* startUpload(registry)
-          yield* upload.append({ offset: 0, stream: Stream.succeed(bytesOf("c".repeat(300))) })
-          assert.strictEqual(yield* refusal(pushBlob(registry, app, "b".repeat(200))), full)
+          yield* upload.append({ offset: 0, stream: Stream.succeed(bytesOf(much("c", 300))) })
+          assert.strictEqual(yield* refusal(pushBlob(registry, app, much("b", 200))), full)
           assert.strictEqual(
-            yield* refusal(upload.append({ offset: 300, stream: Stream.succeed(bytesOf("c".repeat(200))) })),
+            yield* refusal(upload.append({ offset: 300 * unit, stream: Stream.succeed(bytesOf(much("c", 200))) })),
             full
           )
-          yield* Effect.exit(upload.commit(digest, { offset: 300, stream: Stream.succeed(bytesOf("d")) }))
+          yield* Effect.exit(upload.commit(digest, { offset: 300 * unit, stream: Stream.succeed(bytesOf("d")) }))
         }))
-        yield* pushBlob(registry, app, "b".repeat(400))
-        assert.strictEqual(
-          yield* refusal(registry.pushManifest(app, { mediaType: MediaType.imageIndex, bytes: index("") })),
-          full
-        )
+        yield* pushBlob(registry, app, much("b", 400))
+        const manifest = (size: number) => ({
+          mediaType: MediaType.imageIndex,
+          bytes: index("", { more: much("m", size) })
+        })
+        assert.strictEqual(yield* refusal(registry.pushManifest(app, manifest(100))), full)
         yield* registry.deleteBlob(app, digest)
-        const manifest = { mediaType: MediaType.imageIndex, bytes: index("", { more: "m".repeat(400) }) }
-        const pushed = yield* registry.pushManifest(app, manifest, [tag("1")])
-        yield* registry.pushManifest(app, manifest, [tag("2")])
-        assert.strictEqual(yield* refusal(pushBlob(registry, app, "a".repeat(600))), full)
+        const pushed = yield* registry.pushManifest(app, manifest(400), [tag("1")])
+        yield* registry.pushManifest(app, manifest(400), [tag("2")])
+        assert.strictEqual(yield* refusal(pushBlob(registry, app, much("a", 600))), full)
         yield* registry.deleteManifest(app, pushed.digest)
-        yield* pushBlob(registry, app, "a".repeat(600))
-        assert.strictEqual(yield* refusal(pushBlob(registry, app, "e")), full)
+        yield* pushBlob(registry, app, much("a", 600))
+        assert.strictEqual(yield* refusal(pushBlob(registry, app, much("e", 100))), full)
       })
     )
 
     it_(
-      "counts what an upload had when its commit is refused once",
+      "counts the bytes of an upload once if its commit is refused",
       Effect.fnUntraced(function*(make) {
-        const registry = yield* make({ maximumSize: 100 })
-        const bytes = bytesOf("a".repeat(80))
+        const registry = yield* make({ maximumSize: limit(1000) })
+        const bytes = bytesOf(much("a", 800))
         const { digest } = yield* Descriptor.fromBytes(bytes)
         const wrong = yield* Descriptor.fromBytes(bytesOf("b"))
-        const failing = registry.pushBlob(app, { digest: wrong.digest, size: 80 }, BlobSource.fromBytes(bytes))
+        const failing = registry.pushBlob(
+          app,
+          { digest: wrong.digest, size: bytes.length },
+          BlobSource.fromBytes(bytes)
+        )
         for (let count = 0; count < 3; count++) assert.include(yield* refusal(failing), "DigestMismatch")
-        yield* registry.pushBlob(app, { digest, size: 80 }, BlobSource.fromBytes(bytes))
-        assert.include(yield* refusal(pushBlob(registry, app, "c".repeat(30))), "Denied")
+        yield* registry.pushBlob(app, { digest, size: bytes.length }, BlobSource.fromBytes(bytes))
+        assert.include(yield* refusal(pushBlob(registry, app, much("c", 300))), "Denied")
       })
     )
   }
 
   for (const { make, name } of kinds.slice(0, 2)) {
-    it.effect(`${name} limits each repository, and counts what they share once for all of them`, () =>
+    it.effect(`${name} limits each repository, and counts shared content once for all of them`, () =>
       Effect.gen(function*() {
-        const registry = yield* make({ maximumRepositorySize: 700, maximumSize: 1000 })
-        const full = "Denied: access is denied: a repository may have 700 bytes, and this one is full"
-        const { digest } = yield* pushBlob(registry, app, "a".repeat(600))
-        assert.strictEqual(yield* refusal(pushBlob(registry, app, "b".repeat(200))), full)
+        const registry = yield* make({ maximumRepositorySize: limit(700), maximumSize: limit(1000) })
+        const full = `Denied: access is denied: the repository is full: it may have ${limit(700)} bytes`
+        const allFull = `the registry is full: it may have ${limit(1000)} bytes`
+        const { digest } = yield* pushBlob(registry, app, much("a", 600))
+        assert.strictEqual(yield* refusal(pushBlob(registry, app, much("b", 200))), full)
         yield* Effect.scoped(registry.startUpload(other, { mount: { digest, from: app } }))
         yield* Effect.scoped(registry.startUpload(other, { mount: { digest, from: app } }))
-        assert.strictEqual(yield* refusal(pushBlob(registry, other, "b".repeat(200))), full)
+        assert.strictEqual(yield* refusal(pushBlob(registry, other, much("b", 200))), full)
         const third = repository("team/third")
-        yield* pushBlob(registry, third, "c".repeat(400))
-        assert.include(yield* refusal(pushBlob(registry, third, "d")), "the registry may have 1000 bytes")
+        yield* pushBlob(registry, third, much("c", 400))
+        assert.include(yield* refusal(pushBlob(registry, third, much("d", 100))), allFull)
         assert.strictEqual(
           yield* refusal(Effect.scoped(registry.startUpload(third, { mount: { digest, from: app } }))),
           full
         )
         yield* registry.deleteBlob(app, digest)
-        assert.include(yield* refusal(pushBlob(registry, third, "d")), "the registry may have 1000 bytes")
+        assert.include(yield* refusal(pushBlob(registry, third, much("d", 100))), allFull)
         yield* registry.deleteBlob(other, digest)
-        yield* pushBlob(registry, app, "e".repeat(600))
+        yield* pushBlob(registry, app, much("e", 600))
       }).pipe(Effect.provide(NodeServices.layer)))
   }
 
-  it.effect("in a folder counts what is there when it is opened", () =>
+  describe("in memory", () => {
+    const KiB = 1024
+    const full = Effect.fnUntraced(function*<A, E>(push: (number: number) => Effect.Effect<A, E>, limit: number) {
+      let number = 0
+      const refused = yield* Effect.flip(Effect.forever(Effect.suspend(() => push(number++))))
+      assert.include(`${refused}`, "access is denied")
+      // with a repository, and what was there before
+      assert.isAtMost(number, limit)
+      return number
+    })
+    const repositories = (registry: Registry) => Stream.runCount(registry.repositories())
+
+    it.effect("counts repositories, though they share their content", () =>
+      Effect.gen(function*() {
+        const registry = yield* MemoryRegistry.make({ maximumSize: 100 * KiB })
+        const { digest } = yield* pushBlob(registry, app, "{}")
+        const mount = (number: number) =>
+          Effect.scoped(registry.startUpload(repository(`r${number}`), { mount: { digest, from: app } }))
+        yield* full(mount, 60)
+        assert.isAtMost(yield* repositories(registry), 60)
+      }))
+
+    it.effect("counts blobs that are empty or very small", () =>
+      Effect.gen(function*() {
+        const registry = yield* MemoryRegistry.make({ maximumRepositorySize: 100 * KiB })
+        yield* full((number) => pushBlob(registry, app, `${number}`), 101)
+        yield* registry.deleteBlob(app, yield* Effect.map(Descriptor.fromBytes(bytesOf("0")), ({ digest }) => digest))
+        yield* pushBlob(registry, app, "another")
+      }))
+
+    it.effect("counts tags, until they are deleted", () =>
+      Effect.gen(function*() {
+        const registry = yield* MemoryRegistry.make({ maximumRepositorySize: 100 * KiB })
+        const push = (number: number) =>
+          registry.pushManifest(app, { mediaType: MediaType.imageIndex, bytes: index("") }, [tag(`${number}`)])
+        yield* full(push, 101)
+        yield* push(0)
+        yield* registry.deleteTag(app, tag("0"))
+        yield* push(1000)
+        const { digest } = yield* registry.resolveManifest(app, tag("1"))
+        yield* registry.deleteManifest(app, digest)
+        for (let number = 0; number < 90; number++) yield* push(number)
+      }))
+
+    it.effect("counts the annotations of referrers twice", () =>
+      Effect.gen(function*() {
+        const registry = yield* MemoryRegistry.make({ maximumSize: 100 * KiB })
+        const image = yield* pushImage(registry, app, ["layer"])
+        const push = (number: number) =>
+          registry.pushManifest(app, {
+            mediaType: MediaType.imageIndex,
+            bytes: index(`${number}`, { subject: image, annotations: { much: "x".repeat(10 * KiB) } })
+          })
+        const count = yield* full(push, 6)
+        const referrers = yield* Stream.runCollect(registry.referrers(app, image.digest))
+        assert.lengthOf(referrers, count - 1)
+        for (const { digest } of referrers) yield* registry.deleteManifest(app, digest)
+        assert.strictEqual(yield* full(push, 6), count)
+      }))
+  })
+
+  it.live("in a folder buffers at most 32 MiB of idle uploads, and writes the rest", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryFolder
+      const registry = yield* LayoutRegistry.make({ directory, durability: "process-end" })
+      const [count, size] = [200, 250_000]
+      const piece = new Uint8Array(10_000)
+      const taken = yield* Effect.forEach(Array.from({ length: count }), () => Deferred.make<void>())
+      for (const arrived of taken) {
+        const pieces = Stream.fromIterable(Array.from({ length: size / piece.length }, () => piece), { chunkSize: 1 })
+        // pulled after the last piece was taken
+        const standing = Stream.fromEffectDrain(Effect.andThen(Deferred.succeed(arrived, undefined), Effect.never))
+        const upload = yield* startUpload(registry)
+        yield* Effect.forkScoped(upload.append({ offset: 0, stream: Stream.concat(pieces, standing) }))
+      }
+      yield* Effect.forEach(taken, Deferred.await)
+      const folder = Path.join(directory, ".effect-oci", "uploads")
+      const sizes = Fs.readdirSync(folder).map((name) => Fs.statSync(Path.join(folder, name)).size)
+      assert.isAtLeast(sizes.reduce((sum, size) => sum + size), count * size - 34 * MiB)
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
+
+  it.effect("in a folder counts existing content when it is opened", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryFolder
       const before = yield* LayoutRegistry.make({ directory })
@@ -295,7 +419,7 @@ describe("a registry", () => {
     }).pipe(Effect.provide(NodeServices.layer)))
 
   it.live(
-    "in memory holds a blob that comes in chunks of one byte in little more than its size",
+    "in memory holds a blob that arrives in chunks of one byte in little more than its size",
     () =>
       Effect.gen(function*() {
         const registry = yield* MemoryRegistry.make()

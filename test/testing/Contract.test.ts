@@ -70,21 +70,21 @@ const withTags = (
 })
 
 const blobBugs: ReadonlyArray<Bug> = [
-  bug("blobs are given back with a byte changed", "a blob that was pushed is read back", (registry) => ({
+  bug("a byte of blobs is changed", "a blob that was pushed is read back", (registry) => ({
     getBlob: (...args) =>
       Effect.map(registry.getBlob(...args), (blob) => ({
         ...blob,
         stream: Stream.map(blob.stream, (chunk) => chunk.map((byte, index) => index === 0 ? byte + 1 : byte))
       }))
   })),
-  bug("blobs end behind a megabyte", "a blob of more than a megabyte is read back as it was", (registry) => ({
+  bug("blobs end after a megabyte", "a blob of more than a megabyte is read back as it was", (registry) => ({
     getBlob: (...args) =>
       Effect.map(registry.getBlob(...args), (blob) => ({
         ...blob,
         stream: Stream.take(blob.stream, 16)
       }))
   })),
-  bug("a blob that is open is nobody else's", "readers of a blob who come at once each get the whole", (registry) => {
+  bug("a blob has one reader at a time", "concurrent readers of a blob each receive all of it", (registry) => {
     const open = new Set<Digest>()
     return {
       getBlob: Effect.fnUntraced(function*(repository, digest, options) {
@@ -96,9 +96,9 @@ const blobBugs: ReadonlyArray<Bug> = [
       })
     }
   }),
-  bug("connections are not given back", [
-    "a blob that was let go of in the middle is read again, as often as one likes",
-    "a blob that was opened and not read is let go of with its scope"
+  bug("connections are not released", [
+    "a blob whose reader stopped in the middle is read again, any number of times",
+    "a blob that was opened and not read is closed with its scope"
   ], (registry) => {
     let open = 0
     const refused = (operation: string, repository: Repository) =>
@@ -151,7 +151,7 @@ const blobBugs: ReadonlyArray<Bug> = [
         () => Effect.map(registry.getBlob(repository, digest), (blob) => ({ ...blob, stream: Stream.empty }))
       )
   })),
-  bug("a range has its own size", "a range tells the size of the whole blob", (registry) => ({
+  bug("a range has its own size", "a range has the size of the whole blob", (registry) => ({
     getBlob: (repository, digest, options) =>
       Effect.map(registry.getBlob(repository, digest, options), (blob) => ({
         ...blob,
@@ -164,17 +164,17 @@ const blobBugs: ReadonlyArray<Bug> = [
         ? failing("getBlob", repository, new RangeNotSatisfiable({}))
         : registry.getBlob(repository, digest, options)
   })),
-  bug("every blob is said to be there", [
-    "a blob that is not there is unknown to resolveBlob",
-    "a repository that is not there has no blobs"
+  bug("every blob is reported as present", [
+    "an absent blob is unknown to resolveBlob",
+    "an absent repository has no blobs"
   ], () => ({
     resolveBlob: (_, digest) => Effect.succeed({ mediaType: MediaType.octetStream, digest, size: 10 })
   })),
-  bug("sizes are rounded up", "resolving a blob tells its digest and size", (registry) => ({
+  bug("sizes are rounded up", "resolving a blob returns its digest and size", (registry) => ({
     resolveBlob: (...args) =>
       Effect.map(registry.resolveBlob(...args), (blob) => ({ ...blob, size: Math.ceil(blob.size / 512) * 512 }))
   })),
-  bug("what is anywhere is everywhere", "a blob of another repository is not in this one", (registry) => {
+  bug("blobs of one repository are in all", "a blob of another repository is not in this one", (registry) => {
     const home = new Map<Digest, Repository>()
     return {
       pushBlob: (repository, descriptor, source) => {
@@ -184,7 +184,7 @@ const blobBugs: ReadonlyArray<Bug> = [
       resolveBlob: (repository, digest) => registry.resolveBlob(home.get(digest) ?? repository, digest)
     }
   }),
-  bug("deleted blobs stay", "a blob that was deleted is not there", () => ({ deleteBlob: () => Effect.void })),
+  bug("deleted blobs stay", "a deleted blob is absent", () => ({ deleteBlob: () => Effect.void })),
   bug(
     "a blob is deleted from everywhere",
     "a blob that is deleted from one repository stays in another",
@@ -196,13 +196,13 @@ const blobBugs: ReadonlyArray<Bug> = [
         )
     })
   ),
-  bug("what is not there is deleted", "a blob that is not there cannot be deleted", (registry) => ({
+  bug("absent blobs are deleted without an error", "an absent blob cannot be deleted", (registry) => ({
     deleteBlob: (...args) => Effect.ignore(registry.deleteBlob(...args))
   }))
 ]
 
 const pushBugs: ReadonlyArray<Bug> = [
-  bug("wrong content is taken", [
+  bug("wrong content is accepted", [
     "a push under a wrong digest fails, and stores nothing under either",
     "a push of 10 bytes as 9 fails, and stores nothing",
     "a push of 10 bytes as 11 fails, and stores nothing"
@@ -215,7 +215,7 @@ const pushBugs: ReadonlyArray<Bug> = [
       )
   })),
   bug(
-    "wrong content is stored under its own digest, and refused",
+    "wrong content is refused, but stored under its own digest",
     "a push under a wrong digest fails, and stores nothing under either",
     (
       registry
@@ -236,7 +236,7 @@ const pushBugs: ReadonlyArray<Bug> = [
       Effect.andThen(Stream.runDrain(source.open(0)), registry.pushBlob(repository, descriptor, source))
   })),
   bug(
-    "a source that fails is a broken connection",
+    "a failed source is reported as a broken connection",
     "a source of 10 bytes that fails fails the push with its own error, and nothing is stored",
     (
       registry
@@ -248,7 +248,7 @@ const pushBugs: ReadonlyArray<Bug> = [
         )
     })
   ),
-  bug("a blob is there when its push begins", "a blob of 100000 bytes is not there before its source has ended", (
+  bug("a blob exists when its push begins", "a blob of 100000 bytes is absent until its source ends", (
     registry
   ) => {
     const begun = new Set<Digest>()
@@ -264,8 +264,8 @@ const pushBugs: ReadonlyArray<Bug> = [
     }
   }),
   bug(
-    "who is interrupted goes on reading",
-    "a push of 10 bytes that is interrupted stores nothing, and lets go of its source",
+    "an interrupted push continues to read",
+    "a push of 10 bytes that is interrupted stores nothing, and closes its source",
     (
       registry
     ) => ({
@@ -276,7 +276,7 @@ const pushBugs: ReadonlyArray<Bug> = [
         )
     })
   ),
-  bug("a source is read on and on", "a source that does not end is given up soon behind the 10 bytes it said", (
+  bug("a source is read beyond its size", "an endless source is aborted soon after the 10 bytes that it announced", (
     registry
   ) => ({
     pushBlob: (repository, descriptor, source) =>
@@ -285,9 +285,9 @@ const pushBugs: ReadonlyArray<Bug> = [
         () => Effect.ignore(Stream.runDrain(Stream.take(source.open(0), 100)))
       )
   })),
-  bug("the same blob is not pushed twice", [
-    "a blob that is there is pushed again",
-    "a blob that is pushed by several at once is there"
+  bug("a second push of a blob fails", [
+    "a blob that exists is pushed again",
+    "a blob that is pushed several times at once is stored"
   ], (registry) => {
     const begun = new Set<string>()
     return {
@@ -303,28 +303,28 @@ const pushBugs: ReadonlyArray<Bug> = [
 ]
 
 const uploadBugs: ReadonlyArray<Bug> = [
-  bug("chunks are taken at any offset", [
+  bug("chunks are accepted at any offset", [
     "a chunk at a wrong offset is refused",
-    "a chunk that comes again is refused"
+    "a chunk that is sent again is refused"
   ], (registry) =>
     withUpload(registry, (upload) => ({
       append: (chunk) => Effect.flatMap(upload.status, (offset) => upload.append({ ...chunk, offset }))
     }))),
   bug(
-    "appending tells the size of the chunk",
-    "appending tells how many bytes there are now",
+    "append returns the size of the chunk",
+    "append returns the number of bytes so far",
     (registry) =>
       withUpload(registry, (upload) => ({
         append: (chunk) => Effect.map(upload.append(chunk), (size) => size - chunk.offset)
       }))
   ),
-  bug("the status is that of the last byte", [
-    "the status tells how many bytes there are",
+  bug("the status is the offset of the last byte", [
+    "the status is the number of bytes so far",
     "a session begins with no bytes"
   ], (registry) => withUpload(registry, (upload) => ({ status: Effect.map(upload.status, (size) => size - 1) }))),
-  bug("a chunk is taken whole or not at all", [
-    "what came of a chunk before it broke is kept",
-    "what came of a chunk before it was interrupted is kept"
+  bug("a chunk is stored whole or not at all", [
+    "the received bytes of a chunk that broke are kept",
+    "the received bytes of an interrupted chunk are kept"
   ], (registry) =>
     withUpload(registry, (upload) => ({
       append: (chunk) =>
@@ -334,8 +334,8 @@ const uploadBugs: ReadonlyArray<Bug> = [
         )
     }))),
   bug(
-    "what was interrupted is lost",
-    "an upload goes on where it is after a chunk was interrupted",
+    "the bytes of an interrupted chunk are lost",
+    "an upload continues at its offset after a chunk was interrupted",
     (registry) =>
       withUpload(registry, (upload) => {
         let isLost = false
@@ -346,7 +346,7 @@ const uploadBugs: ReadonlyArray<Bug> = [
       })
   ),
   bug(
-    "a chunk that breaks is a broken connection",
+    "a chunk that breaks is reported as a broken connection",
     "a chunk that breaks fails with its own error",
     (registry) =>
       withUpload(registry, (upload) => ({
@@ -368,7 +368,7 @@ const uploadBugs: ReadonlyArray<Bug> = [
       }))
   ),
   bug(
-    "a commit tells the size of the last chunk",
+    "a commit returns the size of the last chunk",
     "a commit returns the digest and size of the whole blob",
     (registry) =>
       withUpload(registry, (upload) => ({
@@ -381,7 +381,7 @@ const uploadBugs: ReadonlyArray<Bug> = [
     "the last chunk may come with the commit",
     (registry) => withUpload(registry, (upload) => ({ commit: (digest) => upload.commit(digest) }))
   ),
-  bug("an unknown session is a new one", [
+  bug("an unknown id opens a new session", [
     "a session of another id is unknown",
     "a session ends with its commit"
   ], (registry) => ({
@@ -398,21 +398,21 @@ const uploadBugs: ReadonlyArray<Bug> = [
   bug("sessions outlive their scopes", [
     "a session ends with its scope",
     "a session that has bytes ends with its scope",
-    "the session of a mount that was declined ends with its scope"
+    "the session of a declined mount ends with its scope"
   ], (registry) => ({
     startUpload: (repository, options) =>
       Effect.provideService(registry.startUpload(repository, options), Scope.Scope, Scope.makeUnsafe())
   })),
-  bug("a session that is taken up outlives its scope", "a session that was taken up ends with the scope of that", (
+  bug("a resumed session outlives its scope", "a resumed session ends with its own scope", (
     registry
   ) => ({
     resumeUpload: (repository, id) =>
       Effect.provideService(registry.resumeUpload(repository, id), Scope.Scope, Scope.makeUnsafe())
   })),
-  bug("a session wants chunks that it does not take", "a session says of itself what its registry says of sessions", (
+  bug("the minimum chunk of a session exceeds the maximum", "a session has the chunk sizes that its registry reports", (
     registry
   ) => withUpload(registry, () => ({ minimumChunk: 10, maximumChunk: 5 }))),
-  bug("a registry says that it takes no chunks", "a session says of itself what its registry says of sessions", () => ({
+  bug("a registry denies that it accepts chunks", "a session has the chunk sizes that its registry reports", () => ({
     capabilities: Effect.succeed({ chunks: false })
   })),
   bug("all sessions are one", "two sessions at once do not mix", (registry) => {
@@ -434,7 +434,7 @@ const uploadBugs: ReadonlyArray<Bug> = [
         ? registry.startUpload(repository, options)
         : Effect.succeed({ _tag: "Mounted", digest: options.mount.digest })
   })),
-  bug("a mount moves the blob", "a blob that was mounted stays where it came from", (registry) => ({
+  bug("a mount moves the blob", "a mounted blob stays in its source repository", (registry) => ({
     startUpload: (repository, options) =>
       Effect.tap(
         registry.startUpload(repository, options),
@@ -444,9 +444,9 @@ const uploadBugs: ReadonlyArray<Bug> = [
             : Effect.void
       )
   })),
-  bug("a mount that cannot be is an error", [
-    "a mount that is declined is a session",
-    "a mount from a repository that is not there is a session"
+  bug("a declined mount fails", [
+    "a declined mount opens a session",
+    "a mount from an absent repository opens a session"
   ], (registry) => ({
     startUpload: (repository, options) =>
       Effect.flatMap(
@@ -458,15 +458,15 @@ const uploadBugs: ReadonlyArray<Bug> = [
       )
   })),
   bug(
-    "mounts from anywhere are denied by word, not by deed",
-    "a registry mounts without being told from where if it says so, and only then",
+    "a registry mounts from anywhere and denies that",
+    "a registry mounts without a source repository if its capabilities say so, and only then",
     () => ({
       capabilities: Effect.succeed({ anonymousMount: false })
     })
   ),
   bug(
-    "mounts from itself are denied by word, not by deed",
-    "a registry mounts what the repository itself has if it says so, and only then",
+    "a registry mounts from the same repository and denies that",
+    "a registry mounts from the same repository if its capabilities say so, and only then",
     () => ({
       capabilities: Effect.succeed({ selfMount: false })
     })
@@ -476,7 +476,7 @@ const uploadBugs: ReadonlyArray<Bug> = [
 const emptyIndex = Images.bytesOf({ schemaVersion: 2, mediaType: MediaType.imageIndex, manifests: [] })
 
 const manifestBugs: ReadonlyArray<Bug> = [
-  bug("manifests are written anew", [
+  bug("manifests are encoded again", [
     "a manifest without a tag is read by digest, to the byte",
     "a manifest with a tag is read by tag, to the byte"
   ], (registry) => ({
@@ -486,7 +486,7 @@ const manifestBugs: ReadonlyArray<Bug> = [
         bytes: Images.bytesOf(JSON.parse(new TextDecoder().decode(bytes)))
       }))
   })),
-  bug("every manifest is of the same type", `an index of type ${MediaType.dockerManifestList} keeps its type`, (
+  bug("every manifest has the same type", `an index of type ${MediaType.dockerManifestList} keeps its type`, (
     registry
   ) => ({
     getManifest: (...args) =>
@@ -496,11 +496,11 @@ const manifestBugs: ReadonlyArray<Bug> = [
       }))
   })),
   bug(
-    "the first tag is enough",
-    "a manifest with several tags is behind each of them",
+    "only the first tag is set",
+    "every tag of a manifest resolves to it",
     (registry) => withTags(registry, (tags) => tags.slice(0, 1))
   ),
-  bug("tags are in lower case", "tags are told apart by the case of their letters", (registry) => {
+  bug("tags are in lower case", "tags are case-sensitive", (registry) => {
     const lower = (reference: Tag | Digest) => reference.includes(":") ? reference : Images.tag(reference.toLowerCase())
     return {
       ...withTags(registry, (tags) => tags.map((tag) => Images.tag(tag.toLowerCase()))),
@@ -532,7 +532,7 @@ const manifestBugs: ReadonlyArray<Bug> = [
         ? failing("resolveManifest", repository, new ManifestUnknown({}))
         : registry.resolveManifest(repository, reference)
   })),
-  bug("a repository is what comes first", "a repository below another is one of its own", (registry) => {
+  bug("a repository is the beginning of its name", "a repository below another is separate from it", (registry) => {
     const top = (repository: Repository) => Images.repository(repository.split("/").slice(0, 2).join("/"))
     return {
       resolveManifest: (repository, reference) => registry.resolveManifest(top(repository), reference),
@@ -540,13 +540,16 @@ const manifestBugs: ReadonlyArray<Bug> = [
       pushManifest: (repository, ...args) => registry.pushManifest(top(repository), ...args)
     }
   }),
-  bug("names are not deep", "a repository's name may be deep, and have every separator", (registry) => ({
+  bug("deep names are refused", "a repository's name may be deep, and have every separator", (registry) => ({
     pushBlob: (repository, descriptor, source) =>
       repository.length > 100
         ? failing("pushBlob", repository, new Unsupported({}))
         : registry.pushBlob(repository, descriptor, source)
   })),
-  bug("tags stay", ["a tag moves to the manifest that is pushed with it", "a tag that was read moves all the same"], (
+  bug("tags do not move", [
+    "a tag moves to the manifest that is pushed with it",
+    "a tag that was read before moves as well"
+  ], (
     registry
   ) => ({
     pushManifest: Effect.fnUntraced(function*(repository, manifest, tags = []) {
@@ -554,7 +557,7 @@ const manifestBugs: ReadonlyArray<Bug> = [
       return yield* registry.pushManifest(repository, manifest, missing)
     })
   })),
-  bug("what loses its tag is gone", "a manifest that lost its tag stays", (registry) => ({
+  bug("a manifest without a tag is deleted", "a manifest that lost its tag stays", (registry) => ({
     pushManifest: Effect.fnUntraced(function*(repository, manifest, tags = []) {
       for (const tag of tags) {
         const before = yield* Effect.option(registry.resolveManifest(repository, tag))
@@ -563,18 +566,22 @@ const manifestBugs: ReadonlyArray<Bug> = [
       return yield* registry.pushManifest(repository, manifest, tags)
     })
   })),
-  bug("tags last for one push", "a manifest that is pushed again without a tag keeps those it has", (registry) => ({
-    pushManifest: Effect.fnUntraced(function*(repository, manifest, tags = []) {
-      const pushed = yield* registry.pushManifest(repository, manifest)
-      yield* registry.deleteManifest(repository, pushed.digest)
-      return yield* registry.pushManifest(repository, manifest, tags)
+  bug(
+    "a push deletes earlier tags",
+    "a manifest that is pushed again without a tag keeps those it has",
+    (registry) => ({
+      pushManifest: Effect.fnUntraced(function*(repository, manifest, tags = []) {
+        const pushed = yield* registry.pushManifest(repository, manifest)
+        yield* registry.deleteManifest(repository, pushed.digest)
+        return yield* registry.pushManifest(repository, manifest, tags)
+      })
     })
-  })),
-  bug("manifests that are refused are said to be stored", [
-    "a manifest whose layer is not there is refused, and not stored",
-    "an index whose manifest is not there is refused",
+  ),
+  bug("refused manifests are reported as stored", [
+    "a manifest whose layer is absent is refused, and not stored",
+    "an index whose manifest is absent is refused",
     "a manifest that is not JSON is refused",
-    "a manifest that says another type of itself is refused",
+    "a manifest that contradicts the media type of the push is refused",
     "a manifest under a wrong digest is refused, and not stored"
   ], (registry) => ({
     pushManifest: (repository, manifest, tags) =>
@@ -591,40 +598,44 @@ const manifestBugs: ReadonlyArray<Bug> = [
         ? failing("pushManifest", repository, new ContentTooLarge({}))
         : registry.pushManifest(repository, manifest, tags)
   })),
-  bug("only known manifests are taken", "a manifest of a type that nobody knows is kept as it is", (registry) => ({
+  bug("only known media types are accepted", "a manifest of an unknown media type is stored unchanged", (registry) => ({
     pushManifest: (repository, manifest, tags) =>
       MediaType.isManifest(manifest.mediaType)
         ? registry.pushManifest(repository, manifest, tags)
         : failing("pushManifest", repository, new Unsupported({}))
   })),
-  bug("manifests are read wherever they are", "a manifest of another repository is not in this one", (registry) => {
-    const home = new Map<Digest, Repository>()
-    return {
-      pushManifest: (repository, manifest, tags) =>
-        Effect.tap(
-          registry.pushManifest(repository, manifest, tags),
-          ({ digest }) => Effect.sync(() => home.set(digest, repository))
-        ),
-      resolveManifest: (repository, reference) =>
-        registry.resolveManifest(
-          reference.includes(":") ? home.get(reference as Digest) ?? repository : repository,
-          reference
-        )
+  bug(
+    "manifests are read from other repositories",
+    "a manifest of another repository is not in this one",
+    (registry) => {
+      const home = new Map<Digest, Repository>()
+      return {
+        pushManifest: (repository, manifest, tags) =>
+          Effect.tap(
+            registry.pushManifest(repository, manifest, tags),
+            ({ digest }) => Effect.sync(() => home.set(digest, repository))
+          ),
+        resolveManifest: (repository, reference) =>
+          registry.resolveManifest(
+            reference.includes(":") ? home.get(reference as Digest) ?? repository : repository,
+            reference
+          )
+      }
     }
-  }),
+  ),
   bug("deleted manifests stay", [
-    "a manifest that was deleted is not there",
-    "a manifest that is deleted takes its tags along",
-    "a referrer that was deleted is not listed"
+    "a deleted manifest is absent",
+    "deleting a manifest deletes its tags",
+    "a deleted referrer is not listed"
   ], () => ({ deleteManifest: () => Effect.void })),
-  bug("a tag is deleted with its manifest", "a tag that is deleted leaves its manifest", (registry) => ({
+  bug("a tag is deleted with its manifest", "deleting a tag keeps its manifest", (registry) => ({
     deleteTag: (repository, tag) =>
       Effect.flatMap(
         registry.resolveManifest(repository, tag),
         ({ digest }) => registry.deleteManifest(repository, digest)
       )
   })),
-  bug("a tag that is not there is deleted", "a tag that is not there cannot be deleted", (registry) => ({
+  bug("absent tags are deleted without an error", "an absent tag cannot be deleted", (registry) => ({
     deleteTag: (...args) => Effect.ignore(registry.deleteTag(...args))
   }))
 ]
@@ -657,10 +668,10 @@ const listBugs: ReadonlyArray<Bug> = [
     (registry) => withList(registry, (tags) => tags.slice(0, 100))
   ),
   bug("tags are listed from the beginning", [
-    "tags are listed from behind one of them",
-    "no tags are listed from behind the last one"
+    "tags are listed after one of them",
+    "no tags are listed after the last one"
   ], (registry) => ({ tags: (repository) => registry.tags(repository) })),
-  bug("a tag that is not there is no place to begin", "tags are listed from behind one that is not there", (
+  bug("a list after an absent tag begins anywhere", "tags are listed after an absent one", (
     registry
   ) => ({
     tags: (repository, options) =>
@@ -673,22 +684,22 @@ const listBugs: ReadonlyArray<Bug> = [
           )
         )))
   })),
-  bug("a repository that is not there has no tags", [
-    "tags of a repository that is not there are not listed",
-    "a session that was cancelled leaves no repository",
-    "an error of a list says which operation failed, in which repository"
+  bug("an absent repository has an empty list of tags", [
+    "listing the tags of an absent repository fails",
+    "a cancelled session leaves no repository",
+    "an error of a list names the operation and the repository"
   ], (registry) => ({
     tags: (repository, options) => Stream.catch(registry.tags(repository, options), () => Stream.empty)
   })),
   bug("repositories are listed twice", "repositories are listed, each once", (registry) => ({
     repositories: (options) => Stream.flatMap(registry.repositories(options), (name) => Stream.make(name, name))
   })),
-  bug("repositories are listed from the beginning", "repositories are listed from behind one of them", (registry) => ({
+  bug("repositories are listed from the beginning", "repositories are listed after one of them", (registry) => ({
     repositories: () => registry.repositories()
   })),
   bug("a filter does not filter", [
     "referrers are filtered by artifact type",
-    "a filter that no referrer fits gives none"
+    "a filter that matches no referrer lists none"
   ], (
     registry
   ) => ({ referrers: (repository, digest) => registry.referrers(repository, digest) })),
@@ -699,7 +710,7 @@ const listBugs: ReadonlyArray<Bug> = [
       Stream.map(registry.referrers(...args), (descriptor) => ({ ...descriptor, annotations: {} }))
   })),
   bug(
-    "referrers have their own artifact type alone",
+    "referrers do not have the type of their config",
     "a referrer without an artifact type is listed with the type of its config",
     (
       registry
@@ -711,10 +722,10 @@ const listBugs: ReadonlyArray<Bug> = [
         })
     })
   ),
-  bug("referrers of what is not there are unknown", [
-    "referrers of a manifest that is not there are listed",
-    "a repository that is not there has no referrers",
-    "referrers stay when what they refer to is deleted"
+  bug("a list of referrers needs the subject", [
+    "referrers of an absent manifest are listed",
+    "an absent repository has no referrers",
+    "referrers stay after their subject is deleted"
   ], (registry) => ({
     referrers: (repository, digest, options) =>
       Stream.concat(
@@ -723,7 +734,7 @@ const listBugs: ReadonlyArray<Bug> = [
       )
   })),
   bug("all referrers refer to all", [
-    "a referrer of one manifest is none of another",
+    "a referrer of one manifest is not listed for another",
     "a manifest without referrers has none"
   ], (registry) => {
     const pushed: Array<Digest> = []
@@ -734,7 +745,7 @@ const listBugs: ReadonlyArray<Bug> = [
         Stream.map(Stream.fromIterable(pushed), (digest) => ({ mediaType: repository, digest, size: 1 }))
     }
   }),
-  bug("a referrer needs its subject", "a manifest whose subject is not there is stored", (registry) => {
+  bug("a referrer needs its subject", "a manifest whose subject is absent is stored", (registry) => {
     const { registry: strict } = Effect.runSync(Faults.make(registry, [Faults.refuseSubjects()]))
     return { pushManifest: strict.pushManifest }
   })
@@ -750,33 +761,33 @@ const renamed =
   })
 
 const errorBugs: ReadonlyArray<Bug> = [
-  bug("it is gone", "a registry answers a ping", () => ({
+  bug("the ping fails", "a registry answers a ping", () => ({
     ping: failing("ping", Images.repository("none"), new Transport({}))
   })),
   bug(
     "errors name another operation",
-    "an error of resolveBlob says which operation failed, in which repository",
+    "an error of resolveBlob names the operation and the repository",
     renamed(
       ({ reason, registry, repository = "none" }) => ({ operation: "any", registry, repository, reason })
     )
   ),
   bug(
     "errors name no repository",
-    "an error of getManifest says which operation failed, in which repository",
+    "an error of getManifest names the operation and the repository",
     renamed(
       ({ operation, reason, registry }) => ({ operation, registry, reason })
     )
   ),
   bug(
     "errors name another registry",
-    "an error of getManifest says which registry failed",
+    "an error of getManifest names the registry",
     renamed(
       ({ operation, reason, repository = "none" }) => ({ operation, registry: "another", repository, reason })
     )
   ),
   bug(
-    "what is not there is an unexpected failure",
-    "a digest that is not there is unknown to getManifest",
+    "absent content has an unexpected reason",
+    "an absent digest is unknown to getManifest",
     renamed(
       ({ operation, registry, repository = "none" }) => ({
         operation,
@@ -796,7 +807,7 @@ describe("the contract", () => {
     assert.deepStrictEqual(names.filter((name, index) => names.indexOf(name) !== index), [])
   })
 
-  describe("finds out a registry where", () => {
+  describe("detects a registry in which", () => {
     it.effect.each(bugs)("$name", ({ found, operations }) =>
       Effect.gen(function*() {
         const cases = Contract.cases.filter(({ name }) => found.includes(name))
@@ -811,18 +822,18 @@ describe("the contract", () => {
       }))
   })
 
-  it.effect("tells what was expected, and what was found", () =>
+  it.effect("reports what was expected and what was found", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
       const wrong = Registry.make({ ...registry, ping: Effect.void, deleteBlob: () => Effect.void })
       const [violation] = yield* Contract.violations(wrong, {
-        cases: Contract.cases.filter(({ name }) => name === "a blob that was deleted is not there")
+        cases: Contract.cases.filter(({ name }) => name === "a deleted blob is absent")
       })
       assert.strictEqual(violation?.expected, "a failure with BlobUnknown or NameUnknown")
       assert.include(violation?.found, "sha256:")
     }))
 
-  it.effect("tells of a failure that nobody expected", () =>
+  it.effect("reports an unexpected failure", () =>
     Effect.gen(function*() {
       const wrong = Registry.make({ name: "empty" })
       const [violation] = yield* Contract.violations(wrong, { cases: Contract.cases.slice(0, 1) })
@@ -832,7 +843,7 @@ describe("the contract", () => {
       )
     }))
 
-  it.effect("leaves out what a registry lacks", () =>
+  it.effect("omits the cases that need what a registry lacks", () =>
     Effect.gen(function*() {
       const memory = yield* MemoryRegistry.make()
       const registry = Registry.make({
@@ -844,7 +855,7 @@ describe("the contract", () => {
       assert.deepStrictEqual(yield* Contract.violations(registry, { cases: Contract.without("repositories") }), [])
     }))
 
-  it.effect("does not ask for chunks where a registry wants a blob whole", () =>
+  it.effect("does not use chunks if a registry accepts none", () =>
     Effect.gen(function*() {
       const memory = yield* MemoryRegistry.make()
       const registry = Registry.make({
@@ -865,7 +876,7 @@ describe("the contract", () => {
       assert.deepStrictEqual(yield* Contract.violations(Registry.make(operations), { cases }), [])
     }))
 
-  it.effect("fills a registry that cannot be written to through another", () =>
+  it.effect("fills a read-only registry through another one", () =>
     Effect.gen(function*() {
       const origin = yield* MemoryRegistry.make()
       const { getBlob, getManifest, name, ping, referrers, resolveBlob, resolveManifest, tags } = origin

@@ -18,7 +18,7 @@ const setup = Effect.fnUntraced(function*(...faults: ReadonlyArray<Faults.Fault>
   return { memory, digest, ...yield* Faults.make(memory, faults) }
 })
 
-/** What comes of a blob, and how that ends. */
+/** Returns the text that was read from a blob, and how the reading ended. */
 const read = Effect.fnUntraced(
   function*(registry: Registry.Registry, digest: Digest, options?: Parameters<Registry.Registry["getBlob"]>[2]) {
     const { stream } = yield* registry.getBlob(app, digest, options)
@@ -43,7 +43,7 @@ describe("without faults", () => {
     ({ effect }) => Effect.flatMap(setup(), ({ registry }) => effect(registry))
   )
 
-  it.effect("the calls are noted, with what they are about", () =>
+  it.effect("the calls are recorded with their references", () =>
     Effect.gen(function*() {
       const { calls, digest, registry } = yield* setup()
       yield* read(registry, digest)
@@ -81,7 +81,7 @@ describe("which calls", () => {
       assert.deepStrictEqual(yield* read(registry, digest), ["0123456789", "ended"])
     }))
 
-  it.effect("those with some numbers", () =>
+  it.effect("those with given numbers", () =>
     Effect.gen(function*() {
       const { digest, registry } = yield* setup(Faults.fail(broken, { calls: [2, 4] }))
       assert.deepStrictEqual(yield* outcomes(registry, digest, 5), [true, false, true, false, true])
@@ -93,7 +93,7 @@ describe("which calls", () => {
       assert.deepStrictEqual(yield* outcomes(registry, digest, 4), [false, false, true, true])
     }))
 
-  it.effect("all from one on", () =>
+  it.effect("all from a number on", () =>
     Effect.gen(function*() {
       const { digest, registry } = yield* setup(Faults.fail(broken, { calls: { from: 3 } }))
       assert.deepStrictEqual(yield* outcomes(registry, digest, 4), [true, true, false, false])
@@ -112,7 +112,7 @@ describe("which calls", () => {
       assert.approximately(one.filter((isSuccess) => !isSuccess).length, 100, 30)
     }))
 
-  it.effect("those about some content", () =>
+  it.effect("those for some content", () =>
     Effect.gen(function*() {
       const { digest, memory } = yield* setup()
       const other = yield* Images.pushBlob(memory, app, "other")
@@ -131,7 +131,7 @@ describe("which calls", () => {
 })
 
 describe("a call", () => {
-  it.effect("fails with the reason that is given, and says which it was", () =>
+  it.effect("fails with the given reason, and names the operation", () =>
     Effect.gen(function*() {
       const { digest, registry } = yield* setup(Faults.fail(new Denied({ status: 403 }), { operation: "resolveBlob" }))
       const { operation, reason, repository } = yield* Effect.flip(registry.resolveBlob(app, digest))
@@ -145,14 +145,14 @@ describe("a call", () => {
       assert.strictEqual((yield* memory.resolveBlob(app, digest)).size, 10)
     }))
 
-  it.effect("whose answer is lost has been done", () =>
+  it.effect("whose response is lost has been executed", () =>
     Effect.gen(function*() {
       const { digest, memory, registry } = yield* setup(Faults.loseAnswer({ operation: "deleteBlob" }))
       assert.strictEqual((yield* Effect.flip(registry.deleteBlob(app, digest))).reason._tag, "Transport")
       assert.strictEqual((yield* Effect.flip(memory.resolveBlob(app, digest))).reason._tag, "BlobUnknown")
     }))
 
-  it.effect("is asked to wait as often as is said", () =>
+  it.effect("is throttled as often as configured", () =>
     Effect.gen(function*() {
       const { digest, registry } = yield* setup(Faults.throttle({ times: 2, retryAfter: "3 seconds" }))
       const error = yield* Effect.flip(registry.resolveBlob(app, digest))
@@ -160,7 +160,7 @@ describe("a call", () => {
       assert.deepStrictEqual(yield* outcomes(registry, digest, 2), [false, true])
     }))
 
-  it.effect("is held up until something happens", () =>
+  it.effect("waits until an effect has completed", () =>
     Effect.gen(function*() {
       const gate = yield* Deferred.make<void>()
       const { digest, registry } = yield* setup(Faults.wait(Deferred.await(gate)))
@@ -170,7 +170,7 @@ describe("a call", () => {
       assert.strictEqual((yield* Fiber.join(fiber)).size, 10)
     }))
 
-  it.effect("takes as long as is said", () =>
+  it.effect("is delayed", () =>
     Effect.gen(function*() {
       const { registry } = yield* setup(Faults.delay("5 seconds", { operation: "ping" }))
       const fiber = yield* Effect.forkChild(registry.ping, { startImmediately: true })
@@ -180,7 +180,7 @@ describe("a call", () => {
       yield* Fiber.join(fiber)
     }))
 
-  it.effect("that lists fails too", () =>
+  it.effect("of a list fails too", () =>
     Effect.gen(function*() {
       const { registry } = yield* setup(Faults.fail(broken, { operation: "repositories" }))
       assert.strictEqual((yield* Effect.flip(Stream.runCollect(registry.repositories()))).reason._tag, "Transport")
@@ -188,27 +188,27 @@ describe("a call", () => {
 })
 
 describe("a blob that is read", () => {
-  it.effect.each([0, 4, 10])("breaks off behind %i bytes", (at) =>
+  it.effect.each([0, 4, 10])("breaks off after %i bytes", (at) =>
     Effect.gen(function*() {
       const { digest, registry } = yield* setup(Faults.breakAt(at))
       assert.deepStrictEqual(yield* read(registry, digest), ["0123456789".slice(0, at), "Transport"])
     }))
 
-  it.effect("breaks off for the reason that is given", () =>
+  it.effect("breaks off with the given reason", () =>
     Effect.gen(function*() {
       const reason = new Timeout({ phase: "body", after: Duration.seconds(60) })
       const { digest, registry } = yield* setup(Faults.breakAt(4, {}, reason))
       assert.deepStrictEqual(yield* read(registry, digest), ["0123", "Timeout"])
     }))
 
-  it.effect("breaks off as often as is said", () =>
+  it.effect("breaks off as often as configured", () =>
     Effect.gen(function*() {
       const { digest, registry } = yield* setup(Faults.breakAt(4, { calls: { first: 1 } }))
       assert.deepStrictEqual(yield* read(registry, digest), ["0123", "Transport"])
       assert.deepStrictEqual(yield* read(registry, digest), ["0123456789", "ended"])
     }))
 
-  it.effect("counts the bytes of a range from where that begins", () =>
+  it.effect("counts the bytes of a range from its offset", () =>
     Effect.gen(function*() {
       const { digest, registry } = yield* setup(Faults.breakAt(2))
       assert.deepStrictEqual(yield* read(registry, digest, { range: { offset: 5 } }), ["56", "Transport"])
@@ -230,7 +230,7 @@ describe("a blob that is read", () => {
       assert.deepStrictEqual(yield* read(registry, digest), ["", "DigestMismatch"])
     }))
 
-  it.effect("with a bit flipped that nobody notices is other content", () =>
+  it.effect("with a bit flipped unnoticed is other content", () =>
     Effect.gen(function*() {
       const { digest, registry } = yield* setup(Faults.flipAt(3, {}, { isNoticed: false }))
       assert.deepStrictEqual(yield* read(registry, digest), ["0122456789", "ended"])
@@ -242,13 +242,13 @@ describe("a blob that is read", () => {
       assert.deepStrictEqual(yield* read(registry, digest), ["0123", "SizeMismatch"])
     }))
 
-  it.effect("that ends early without anybody noticing is a shorter one", () =>
+  it.effect("that ends early unnoticed is shorter", () =>
     Effect.gen(function*() {
       const { digest, registry } = yield* setup(Faults.truncateAt(4, {}, { isNoticed: false }))
       assert.deepStrictEqual(yield* read(registry, digest), ["0123", "ended"])
     }))
 
-  it.effect("is not there though it is said to be", () =>
+  it.effect("is absent although it is reported as present", () =>
     Effect.gen(function*() {
       const digest = (yield* Images.pushBlob(yield* MemoryRegistry.make(), app, "elsewhere")).digest
       const { registry } = yield* setup(Faults.claim({ mediaType: MediaType.octetStream, digest, size: 9 }))
@@ -258,7 +258,7 @@ describe("a blob that is read", () => {
 })
 
 describe("a blob that is written", () => {
-  it.effect("breaks off with the reason that is given, and is not stored", () =>
+  it.effect("breaks off with the given reason, and is not stored", () =>
     Effect.gen(function*() {
       const { memory, registry } = yield* setup(Faults.breakAt(4, { operation: "pushBlob" }))
       const error = yield* Effect.flip(Images.pushBlob(registry, app, "another"))
@@ -268,7 +268,7 @@ describe("a blob that is written", () => {
       assert.strictEqual((yield* Effect.flip(memory.resolveBlob(app, digest))).reason._tag, "BlobUnknown")
     }))
 
-  it.effect("breaks off in a session, which keeps what came", () =>
+  it.effect("breaks off in a session, which keeps the received bytes", () =>
     Effect.gen(function*() {
       const { registry } = yield* setup(Faults.breakAt(4, { operation: "append" }))
       const upload = yield* registry.startUpload(app)
@@ -278,7 +278,7 @@ describe("a blob that is written", () => {
       assert.strictEqual(yield* upload.status, 4)
     }))
 
-  it.effect("leaves the failure of its source what it is", () =>
+  it.effect("keeps the failure of its source", () =>
     Effect.gen(function*() {
       const { digest, registry } = yield* setup(Faults.breakAt(8, { operation: "pushBlob" }))
       const source = BlobSource.fromStream(10, Stream.fail("the disk is full"))
@@ -302,7 +302,7 @@ describe("a manifest", () => {
       assert.deepStrictEqual([error.operation, error.reason._tag], ["getManifest", "DigestMismatch"])
     }))
 
-  it.effect("with a bit flipped that nobody notices is another one", () =>
+  it.effect("with a bit flipped unnoticed is another one", () =>
     Effect.gen(function*() {
       const { memory, registry } = yield* setup(
         Faults.flipAt(0, { operation: "getManifest" }, { isNoticed: false })
@@ -312,7 +312,7 @@ describe("a manifest", () => {
       assert.strictEqual(bytes[0], "{".charCodeAt(0) ^ 1)
     }))
 
-  it.effect("is refused where its subject is not there, and only there", () =>
+  it.effect("is refused if its subject is absent, and only then", () =>
     Effect.gen(function*() {
       const { registry } = yield* setup(Faults.refuseSubjects())
       const elsewhere = yield* Images.pushImage(yield* MemoryRegistry.make(), app, ["elsewhere"])

@@ -1,5 +1,5 @@
 /**
- * The command in this process: all of it but the process.
+ * The command within this process.
  */
 import { NodeServices } from "@effect/platform-node"
 import { ConfigProvider, Console, Effect, Layer, Sink, Stdio, Stream, Terminal } from "effect"
@@ -13,9 +13,9 @@ export interface Ended {
 
 export interface Options {
   readonly stdin?: string | Uint8Array
-  /** The environment, which is empty unless given. */
+  /** The environment. Default: empty. */
   readonly env?: Readonly<Record<string, string>>
-  /** The width of the terminal that stderr and stdout are; without they are none. */
+  /** Width of the terminal that stdout and stderr are. Default: they are not terminals. */
   readonly columns?: number
 }
 

@@ -6,39 +6,60 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import { fileURLToPath } from "node:url"
 
-/** Its file. */
+/** The file of the command. */
 export const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url))
 
+const executable = process.env["EFFECT_OCI_COMMAND"]
+
+/**
+ * The command with its first arguments: the executable that `EFFECT_OCI_COMMAND` names, or else Node with the source.
+ */
+const command: readonly [program: string, ...args: ReadonlyArray<string>] = executable === undefined
+  ? [process.execPath, main]
+  : [executable]
+
+/** The command as a word of a shell. */
+export const shellCommand = command.map((word) => `"${word}"`).join(" ")
+
 export interface Ended {
-  /** The exit code. */
+  /** The exit code, or `null` after a signal. */
   readonly code: number | null
   readonly stdout: string
   readonly stderr: string
-  /** The most memory it held at any time, in bytes; 0 where the system does not tell. */
+  /** Peak memory of the process, in bytes; 0 on systems other than Linux. */
   readonly memory: number
 }
 
 export interface Running {
-  /** Its first line on stdout; empty if it ends without one. */
+  /** The first line on stdout; blank if the process ends without one. */
   readonly firstLine: Effect.Effect<string>
-  /** Stops listening to stderr. */
+  /** Closes the reading end of stderr. */
   readonly ignore: () => void
   readonly kill: (signal: NodeJS.Signals) => void
   readonly ended: Effect.Effect<Ended>
 }
 
-// Linux keeps the high-water mark for as long as the process lives
+// Linux reports the high-water mark while the process lives
 const peakMemory = (pid: number | undefined): number => {
   const status = `/proc/${pid}/status`
   if (pid === undefined || !Fs.existsSync(status)) return 0
   return Number(/VmHWM:\s+(\d+) kB/.exec(Fs.readFileSync(status, "utf8"))?.[1] ?? 0) * 1024
 }
 
-/** Starts Node. It is killed if it outlives the scope. */
-export const startNode = (...args: ReadonlyArray<string>) =>
+export interface Options {
+  /** Variables that are added to the environment. */
+  readonly env?: Readonly<Record<string, string>>
+}
+
+const spawn = (options: Options, program: string, ...args: ReadonlyArray<string>) =>
   Effect.map(
     Effect.acquireRelease(
-      Effect.sync(() => ChildProcess.spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] })),
+      Effect.sync(() =>
+        ChildProcess.spawn(program, args, {
+          stdio: ["ignore", "pipe", "pipe"],
+          env: { ...process.env, ...options.env }
+        })
+      ),
       (child) => Effect.sync(() => void child.kill("SIGKILL"))
     ),
     (child): Running => {
@@ -67,9 +88,16 @@ export const startNode = (...args: ReadonlyArray<string>) =>
     }
   )
 
-/** Starts the command. It is killed if it outlives the scope. */
-export const start = (...args: ReadonlyArray<string>) => startNode(main, ...args)
+/** Starts Node. The process is killed if it outlives the scope. */
+export const startNode = (...args: ReadonlyArray<string>) => spawn({}, process.execPath, ...args)
+
+/** Starts the command. The process is killed if it outlives the scope. */
+export const start = (...args: ReadonlyArray<string>) => spawn({}, ...command, ...args)
 
 /** Runs the command to its end. */
 export const run = (...args: ReadonlyArray<string>): Effect.Effect<Ended> =>
   Effect.scoped(Effect.flatMap(start(...args), ({ ended }) => ended))
+
+/** Runs the command to its end, with options. */
+export const runWith = (options: Options, ...args: ReadonlyArray<string>): Effect.Effect<Ended> =>
+  Effect.scoped(Effect.flatMap(spawn(options, ...command, ...args), ({ ended }) => ended))

@@ -3,16 +3,16 @@
  * interface for what shows only on the wire.
  */
 import { Effect, Fiber, Layer, Stream } from "effect"
-import * as Digest from "effect-oci/Digest"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as NodeHttp from "effect-oci/NodeHttp"
 import type { RegistryError } from "effect-oci/RegistryError"
 import { type Headers, HttpClient, HttpClientError, type HttpClientRequest, HttpClientResponse } from "effect/http"
 import { TestClock } from "effect/testing"
-import * as Crypto from "node:crypto"
 import * as Http from "node:http"
 import type * as Net from "node:net"
 import { bytesOf } from "./images.ts"
+
+export { digestOf } from "./digests.ts"
 
 /** The host that plays the registry. Its URLs stand in scripts and records as their path and query only. */
 export const host = "registry.test"
@@ -179,15 +179,6 @@ export const connect = Effect.fnUntraced(function*(
   const context = yield* Layer.build(NodeHttp.layer(http))
   return yield* Effect.provide(HttpRegistry.make({ plainHttp: true, ...options }), context)
 })
-
-/** The digest of some content. */
-export const digestOf = (
-  content: string | object | Uint8Array,
-  algorithm: "sha256" | "sha512" = "sha256"
-): Digest.Digest => {
-  const bytes = content instanceof Uint8Array ? content : bytesOf(content)
-  return Digest.fromHash(algorithm, Crypto.createHash(algorithm).update(bytes).digest())
-}
 
 /** Why an operation failed. */
 export const reasonOf = <A, R>(effect: Effect.Effect<A, RegistryError, R>) =>

@@ -6,6 +6,7 @@ import { Effect, Layer, type Scope } from "effect"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
 import * as RegistryServer from "effect-oci/RegistryServer"
+import { Quirks } from "effect-oci/testing"
 import { HttpServer } from "effect/http"
 import * as Http from "node:http"
 import * as Net from "node:net"
@@ -21,9 +22,14 @@ const serveApp = Effect.fnUntraced(function*(app: RegistryServer.App) {
   return { host: address._tag === "UnixPathAddress" ? "" : `127.0.0.1:${address.port}` }
 })
 
+/** Options of a server, and quirks of its registry. */
+export interface Options extends RegistryServer.Options {
+  readonly quirks?: ReadonlyArray<Quirks.Quirk>
+}
+
 /** Serves a registry while the scope is open. */
-export const serve = (registry: Registry, options?: RegistryServer.Options) =>
-  Effect.flatMap(RegistryServer.make(registry, options), serveApp)
+export const serve = (registry: Registry, { quirks = [], ...options }: Options = {}) =>
+  Effect.flatMap(RegistryServer.make(registry, options), (app) => serveApp(Quirks.apply(app, quirks)))
 
 export interface Sent {
   /** Sent as it is; with a `content-length`, unless `headers` has a `transfer-encoding`. */
@@ -83,7 +89,7 @@ export const send = (host: string, line: string, { body, headers = {} }: Sent = 
   })
 
 /** A registry in memory, served. */
-export const memory = Effect.fnUntraced(function*(options?: RegistryServer.Options) {
+export const memory = Effect.fnUntraced(function*(options?: Options) {
   const registry = yield* MemoryRegistry.make()
   const { host } = yield* serve(registry, options)
   return { host, registry, ask: (line: string, sent?: Sent) => send(host, line, sent) }

@@ -1,5 +1,5 @@
 /**
- * A real terminal, by `tmux`.
+ * Terminals of `tmux`.
  */
 import { Effect } from "effect"
 import * as ChildProcess from "node:child_process"
@@ -12,7 +12,7 @@ export const available = ChildProcess.spawnSync("tmux", ["-V"]).status === 0
 
 let terminals = 0
 
-/** A terminal of some size in which a line of shell runs, and which stays when that has ended. */
+/** Opens a terminal and runs a line of shell in it. The terminal stays open after the line has ended. */
 export const open = Effect.fnUntraced(function*(line: string, columns: number, rows: number) {
   const server = `effect-oci-${process.pid}-${terminals++}`
   const tmux = (...args: ReadonlyArray<string>) =>
@@ -30,9 +30,9 @@ export const open = Effect.fnUntraced(function*(line: string, columns: number, r
     (text) => text.trimEnd().split("\n").map((line) => line.trimEnd())
   )
   return {
-    /** The lines that can be seen, up to the last that is not empty. */
+    /** Visible lines, without blank lines at the end. */
     screen,
-    /** The lines that can be seen, as soon as one of them is like this. */
+    /** Waits until a visible line matches, and returns the visible lines. */
     when: (pattern: RegExp) => Effect.repeat(screen, { until: (lines) => lines.some((line) => pattern.test(line)) }),
     press: (key: string) => tmux("send-keys", key),
     resize: (columns: number) => tmux("resize-window", "-x", `${columns}`)

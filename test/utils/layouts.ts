@@ -19,7 +19,7 @@ export interface Entry {
   readonly mediaType: string
   readonly digest: string
   readonly size: number
-  readonly annotations?: Readonly<Record<string, string>>
+  readonly annotations?: Readonly<Record<string, string>> | undefined
 }
 
 /** The entries of `index.json`. */

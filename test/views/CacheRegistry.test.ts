@@ -52,11 +52,11 @@ const digestOf = (registry: Registry.Registry, name: Tag) =>
 const reasonOf = <A>(effect: Effect.Effect<A, RegistryError>) =>
   Effect.map(Effect.flip(effect), ({ reason }) => reason._tag)
 
-/** The assertion for values takes its time with large arrays. */
+/** Compares bytes, because the assertion for values is slow with large arrays. */
 const assertBytes = (found: Uint8Array, expected: Uint8Array) =>
   assert.isTrue(Equal.equals(found, expected), `${found.length} bytes are not the ${expected.length} expected`)
 
-/** Lets everything happen that can. */
+/** Yields until all fibers that can run have run. */
 const settle = Effect.replicateEffect(Effect.yieldNow, 100, { discard: true })
 
 /** A gate that is shut. */
@@ -66,7 +66,7 @@ const gate = Effect.map(Deferred.make<void>(), (deferred) => ({
 }))
 
 describe("a blob", () => {
-  it.effect("is kept when it was read, and then not asked for again", () =>
+  it.effect("is kept after it was read, and not requested again", () =>
     Effect.gen(function*() {
       const { cache, kept, origin, upstream } = yield* setup()
       const bytes = noise(300_000)
@@ -81,7 +81,7 @@ describe("a blob", () => {
       assert.strictEqual(upstream.calls.length, before)
     }))
 
-  it.effect("is asked for with one request", () =>
+  it.effect("needs one request", () =>
     Effect.gen(function*() {
       const { cache, origin, upstream } = yield* setup()
       const { digest } = yield* pushBlob(origin, app, "content")
@@ -109,7 +109,7 @@ describe("a blob", () => {
       assert.isTrue(yield* has(kept, digest))
     }))
 
-  it.effect("is fetched once for readers who come one after another while it comes", () =>
+  it.effect("is fetched once for readers that arrive one after another during the transfer", () =>
     Effect.gen(function*() {
       const { open, opened } = yield* gate
       const { asked, cache, origin } = yield* setup({ upstream: [Faults.stallAt(100_000, opened)] })
@@ -125,7 +125,7 @@ describe("a blob", () => {
       assert.strictEqual(asked("getBlob"), 1)
     }))
 
-  it.effect("is read as it comes, before it is there", () =>
+  it.effect("is read during the transfer", () =>
     Effect.gen(function*() {
       const { cache, kept, origin } = yield* setup({ upstream: [Faults.stallAt(100_000, Effect.never)] })
       const bytes = noise(200_000)
@@ -137,7 +137,7 @@ describe("a blob", () => {
       assert.isFalse(yield* has(kept, digest))
     }))
 
-  it.effect("comes on when a reader leaves, even the first", () =>
+  it.effect("continues when a reader leaves, even the first", () =>
     Effect.gen(function*() {
       const { open, opened } = yield* gate
       const { asked, cache, origin } = yield* setup({ upstream: [Faults.stallAt(100_000, opened)] })
@@ -157,7 +157,7 @@ describe("a blob", () => {
       assert.strictEqual(asked("getBlob"), 1)
     }))
 
-  it.effect("is kept though all of its readers leave", () =>
+  it.effect("is kept even if all of its readers leave", () =>
     Effect.gen(function*() {
       const { open, opened } = yield* gate
       const { cache, kept, origin } = yield* setup({ upstream: [Faults.stallAt(100_000, opened)] })
@@ -179,7 +179,7 @@ describe("a blob", () => {
       assert.isTrue(yield* has(kept, digest))
     }))
 
-  it.effect("that upstream does not have fails, and is asked for again", () =>
+  it.effect("that upstream does not have fails, and is requested again", () =>
     Effect.gen(function*() {
       const { cache, origin } = yield* setup()
       const { digest } = yield* pushBlob(yield* MemoryRegistry.make(), app, "content")
@@ -190,7 +190,7 @@ describe("a blob", () => {
       assertBytes(yield* read(cache, digest), bytesOf("content"))
     }))
 
-  it.effect("is mounted where the store has it in another repository, and not read again", () =>
+  it.effect("is mounted if the store has it in another repository, and not read again", () =>
     Effect.gen(function*() {
       const { asked, cache, kept, origin } = yield* setup()
       const { digest } = yield* pushBlob(origin, app, "content")
@@ -200,7 +200,7 @@ describe("a blob", () => {
       assert.isTrue(yield* has(kept, digest))
     }))
 
-  it.effect("that the store has elsewhere is not given out where upstream does not have it", () =>
+  it.effect("that the store has in another repository is not served if upstream does not have it", () =>
     Effect.gen(function*() {
       const { cache, kept, origin } = yield* setup()
       yield* pushBlob(origin, app, "another")
@@ -208,7 +208,7 @@ describe("a blob", () => {
       assert.strictEqual(yield* reasonOf(read(cache, digest)), "BlobUnknown")
     }))
 
-  it.effect("is kept in a store that does not mount without being told from where", () =>
+  it.effect("is kept in a store that does not mount without a source repository", () =>
     Effect.gen(function*() {
       const { kept, origin } = yield* setup()
       const store = Registry.make({ ...kept, capabilities: Effect.succeed({}) })
@@ -220,7 +220,7 @@ describe("a blob", () => {
     }))
 })
 
-describe("when upstream fails while a blob comes", () => {
+describe("when upstream fails during a transfer", () => {
   const failing = Effect.gen(function*() {
     const { open, opened } = yield* gate
     const rig = yield* setup({
@@ -238,7 +238,7 @@ describe("when upstream fails while a blob comes", () => {
     return { ...rig, bytes, digest, errors }
   })
 
-  it.effect("all its readers get the error", () =>
+  it.effect("all readers get the error", () =>
     Effect.gen(function*() {
       const { errors } = yield* failing
       assert.deepStrictEqual(
@@ -254,21 +254,21 @@ describe("when upstream fails while a blob comes", () => {
       assert.deepStrictEqual(yield* Stream.runCollect(kept.repositories()), [])
     }))
 
-  it.effect("the next reader begins anew", () =>
+  it.effect("the next reader starts a new transfer", () =>
     Effect.gen(function*() {
       const { bytes, cache, digest } = yield* failing
       assertBytes(yield* read(cache, digest), bytes)
     }))
 })
 
-describe("what is not what its digest says", () => {
+describe("content with another digest", () => {
   const wrong: ReadonlyArray<[string, Faults.Fault, string]> = [
     ["with a bit flipped", Faults.flipAt(150_000, {}, { isNoticed: false }), "DigestMismatch"],
     ["that ends early", Faults.truncateAt(150_000, {}, { isNoticed: false }), "SizeMismatch"]
   ]
 
   it.effect.each(wrong)(
-    "a blob %s fails its readers before it ends, and is not kept",
+    "a blob %s fails its readers before its end, and is not kept",
     ([, fault, reason]) =>
       Effect.gen(function*() {
         const { cache, kept, origin } = yield* setup({ upstream: [fault] })
@@ -295,7 +295,7 @@ describe("what is not what its digest says", () => {
       assert.deepStrictEqual(yield* Stream.runCollect(kept.repositories()), [])
     }))
 
-  it.effect("a blob that went bad in the store fails, is thrown away, and fetched again", () =>
+  it.effect("a blob that was corrupted in the store fails, is deleted, and fetched again", () =>
     Effect.gen(function*() {
       const { cache, kept, origin } = yield* setup({ store: [Faults.flipAt(0, { calls: [1] })] })
       const bytes = noise(1_000)
@@ -308,7 +308,7 @@ describe("what is not what its digest says", () => {
       assert.isTrue(yield* has(kept, digest))
     }))
 
-  it.effect("a manifest that went bad in the store is fetched again", () =>
+  it.effect("a manifest that was corrupted in the store is fetched again", () =>
     Effect.gen(function*() {
       const { asked, cache, kept, origin } = yield* setup({ store: [Faults.flipAt(0, { operation: "getManifest" })] })
       const { digest } = yield* pushManifest(origin, app, index)
@@ -339,7 +339,7 @@ describe("when the store fails", () => {
     }))
 
   it.effect.each([0, 100_000, 300_000])(
-    "behind %i bytes, those who follow a blob get the rest past it",
+    "after %i bytes, readers get the rest from upstream",
     (at) =>
       Effect.gen(function*() {
         const { open, opened } = yield* gate
@@ -375,7 +375,7 @@ describe("when the store takes nothing", () => {
     return { ...rig, events, observe }
   })
 
-  it.effect("a blob that is not kept is told of", () =>
+  it.effect("a blob that is not cached is reported", () =>
     Effect.gen(function*() {
       const { cache, events, origin } = yield* watching
       const { digest } = yield* pushBlob(origin, app, "content")
@@ -384,11 +384,11 @@ describe("when the store takes nothing", () => {
       assert.deepStrictEqual(events, [{
         _tag: "Warning",
         registry: "store",
-        text: `team/app@${digest} is not kept: access is denied: there is no room`
+        text: `team/app@${digest} is not cached: access is denied: there is no room`
       }])
     }))
 
-  it.effect("a manifest that is kept in memory is told of", () =>
+  it.effect("a manifest that is kept in memory is reported", () =>
     Effect.gen(function*() {
       const { cache, events, observe, origin } = yield* watching
       const { digest } = yield* pushManifest(origin, app, index)
@@ -401,8 +401,8 @@ describe("when the store takes nothing", () => {
     }))
 })
 
-describe("when the store breaks off for a while", () => {
-  it.effect("a blob goes on where it was", () =>
+describe("when the store fails temporarily", () => {
+  it.effect("a transfer continues where it was", () =>
     Effect.gen(function*() {
       const { cache, kept, origin } = yield* setup({
         store: [Faults.breakAt(100_000, { operation: "commit", calls: [1] })]
@@ -421,14 +421,14 @@ describe("when the store breaks off for a while", () => {
 describe("readers of different speed", () => {
   const bytes = noise(1_000_000)
 
-  /** A cache that keeps no more than 200 000 bytes for its readers. */
+  /** Creates a cache that keeps at most 200 000 bytes for its readers. */
   const small = Effect.fnUntraced(function*(options?: Options) {
     const rig = yield* Effect.provideService(setup(options), CacheRegistry.ReadAhead, 200_000)
     const { digest } = yield* pushBlob(rig.origin, app, bytes)
     return { ...rig, digest }
   })
 
-  /** A reader that reads some, and goes on when it is told to. */
+  /** Creates a reader that reads some bytes, and continues when its gate opens. */
   const pausing = Effect.fnUntraced(function*(registry: Registry.Registry, digest: Digest, at: number) {
     const { open, opened } = yield* gate
     let got = 0
@@ -451,7 +451,7 @@ describe("readers of different speed", () => {
     return { open, join: Fiber.join(fiber) }
   })
 
-  it.effect("a slow one gets the rest from the store, and is not waited for by others", () =>
+  it.effect("a slow one gets the rest from the store, and does not delay others", () =>
     Effect.gen(function*() {
       const { asked, cache, digest } = yield* small()
       const slow = yield* pausing(cache, digest, 100_000)
@@ -461,7 +461,7 @@ describe("readers of different speed", () => {
       assert.strictEqual(asked("getBlob"), 1)
     }))
 
-  it.effect("a late one gets all from the store", () =>
+  it.effect("a late one gets all bytes from the store", () =>
     Effect.gen(function*() {
       const { open, opened } = yield* gate
       const { asked, cache, digest } = yield* small({ upstream: [Faults.stallAt(800_000, opened)] })
@@ -475,7 +475,7 @@ describe("readers of different speed", () => {
       assert.strictEqual(asked("getBlob"), 1)
     }))
 
-  it.effect("the only one is waited for, and no more is read than it may be ahead", () =>
+  it.effect("the only one slows the transfer, which reads no more than the window", () =>
     Effect.gen(function*() {
       let pulled = 0
       const { digest, origin } = yield* small()
@@ -496,7 +496,7 @@ describe("readers of different speed", () => {
       assertBytes(yield* reader.join, bytes)
     }))
 
-  it.effect("one that stops is waited for no longer than there is patience", () =>
+  it.effect("one that stops delays the transfer no longer than the timeout", () =>
     Effect.gen(function*() {
       const { cache, digest, kept } = yield* small()
       const stopped = yield* pausing(cache, digest, 100_000)
@@ -510,7 +510,7 @@ describe("readers of different speed", () => {
       assertBytes(yield* stopped.join, bytes)
     }))
 
-  it.effect("one that fell behind fails where the store did not take the blob", () =>
+  it.effect("one that fell behind fails if the store did not take the blob", () =>
     Effect.gen(function*() {
       const { cache, digest } = yield* small({ store: [Faults.breakAt(900_000, { operation: "commit" }, full)] })
       const slow = yield* pausing(cache, digest, 100_000)
@@ -520,7 +520,7 @@ describe("readers of different speed", () => {
       assert.deepStrictEqual([error.registry, error.reason._tag], ["store", "Denied"])
     }))
 
-  it.effect("one that comes late reads from upstream where the store did not take the blob", () =>
+  it.effect("a late one reads from upstream if the store did not take the blob", () =>
     Effect.gen(function*() {
       const { open, opened } = yield* gate
       const { cache, digest } = yield* small({
@@ -538,7 +538,7 @@ describe("readers of different speed", () => {
 })
 
 describe("a range", () => {
-  it.effect("of what is not there brings in the whole blob, which is verified first", () =>
+  it.effect("of an absent blob transfers the whole blob, which is verified first", () =>
     Effect.gen(function*() {
       const { asked, cache, kept, origin } = yield* setup()
       const bytes = noise(300_000)
@@ -549,7 +549,7 @@ describe("a range", () => {
     }))
 
   it.effect.each([{ offset: 100, length: 50 }, { offset: 100 }, { offset: 0, length: 200_000 }])(
-    "%j of a blob that is not what its digest says is never complete",
+    "%j of a blob with another digest is never complete",
     (range) =>
       Effect.gen(function*() {
         const { cache, origin } = yield* setup({ upstream: [Faults.flipAt(150_000, {}, { isNoticed: false })] })
@@ -575,7 +575,7 @@ describe("a range", () => {
       assert.isTrue(yield* has(kept, digest))
     }))
 
-  it.effect("of what is on its way comes along if it reaches the end, and waits otherwise", () =>
+  it.effect("of a blob in transfer follows if it reaches the end, and waits otherwise", () =>
     Effect.gen(function*() {
       const { open, opened } = yield* gate
       const { asked, cache, origin } = yield* setup({ upstream: [Faults.stallAt(100_000, opened)] })
@@ -595,7 +595,7 @@ describe("a range", () => {
       assert.strictEqual(asked("getBlob"), 1)
     }))
 
-  it.effect("beyond the end of what is on its way is none", () =>
+  it.effect("beyond the end of a blob in transfer fails", () =>
     Effect.gen(function*() {
       const { cache, origin } = yield* setup({ upstream: [Faults.stallAt(0, Effect.never)] })
       const { digest } = yield* pushBlob(origin, app, "content")
@@ -606,7 +606,7 @@ describe("a range", () => {
 })
 
 describe("a manifest", () => {
-  it.effect("is fetched once, and then given out by digest", () =>
+  it.effect("is fetched once, and then served by digest", () =>
     Effect.gen(function*() {
       const { cache, origin, upstream } = yield* setup()
       const { digest } = yield* pushManifest(origin, app, index)
@@ -616,7 +616,7 @@ describe("a manifest", () => {
       assert.strictEqual(upstream.calls.length, 1)
     }))
 
-  it.effect("is everybody's own to change", () =>
+  it.effect("may be changed by a reader without affecting others", () =>
     Effect.gen(function*() {
       const { cache, origin } = yield* setup({ store: [Faults.fail(down)] })
       const { digest } = yield* pushManifest(origin, app, index)
@@ -655,6 +655,26 @@ describe("a manifest", () => {
       }
     }))
 
+  it.effect.each(["text/html", MediaType.octetStream])(
+    "that is a web page is not resolved even if an earlier version has kept it: %s",
+    (mediaType) =>
+      Effect.gen(function*() {
+        const bytes = new TextEncoder().encode("<html>gallery</html>")
+        const store = yield* MemoryRegistry.make()
+        const descriptor = yield* store.pushManifest(app, { mediaType, bytes }, [tag("1")])
+        const page = Registry.make({
+          name: "gallery",
+          getManifest: () => Effect.succeed({ descriptor, bytes }),
+          resolveManifest: () => Effect.succeed(descriptor)
+        })
+        const cache = yield* CacheRegistry.make(page, { store })
+        for (const reference of [tag("1"), descriptor.digest]) {
+          assert.strictEqual(yield* reasonOf(cache.resolveManifest(app, reference)), "UnexpectedResponse")
+          assert.strictEqual(yield* reasonOf(cache.getManifest(app, reference)), "UnexpectedResponse")
+        }
+      })
+  )
+
   it.effect("by digest fails if upstream has sent another one", () =>
     Effect.gen(function*() {
       const other = yield* Descriptor.fromBytes(new TextEncoder().encode("other"))
@@ -665,7 +685,7 @@ describe("a manifest", () => {
       assert.strictEqual(yield* reasonOf(cache.getManifest(app, other.digest)), "DigestMismatch")
     }))
 
-  it.effect("goes into a store that wants its parts first when they are there", () =>
+  it.effect("is stored after its parts if the store requires that", () =>
     Effect.gen(function*() {
       const { asked, cache, kept, origin } = yield* setup()
       const image = yield* pushImage(origin, app, ["one", "two"], { tags: [tag("1")] })
@@ -680,7 +700,7 @@ describe("a manifest", () => {
       assert.strictEqual(asked("getManifest"), 1)
     }))
 
-  it.effect("whose tag has moved before its parts came does not get it back", () =>
+  it.effect("whose tag has moved before its parts arrived does not get the tag back", () =>
     Effect.gen(function*() {
       const { cache, kept, origin } = yield* setup()
       const before = yield* pushImage(origin, app, ["before"], { tags: [tag("1")] })
@@ -696,7 +716,7 @@ describe("a manifest", () => {
       assert.strictEqual((yield* kept.resolveManifest(app, before.digest)).digest, before.digest)
     }))
 
-  it.effect("takes those along that waited for it", () =>
+  it.effect("causes manifests that waited for it to be stored", () =>
     Effect.gen(function*() {
       const { cache, kept, origin } = yield* setup()
       const inner = yield* pushManifest(origin, app, index)
@@ -718,7 +738,7 @@ describe("a tag", () => {
   const move = (origin: Registry.Registry) =>
     pushManifest(origin, app, { ...index, annotations: { new: "1" } }, [tag("1")])
 
-  it.effect("is asked for once by many", () =>
+  it.effect("is requested once for many readers", () =>
     Effect.gen(function*() {
       const { cache, digest, upstream } = yield* tagged()
       yield* Effect.replicateEffect(cache.getManifest(app, tag("1")), 100, { concurrency: "unbounded" })
@@ -726,7 +746,7 @@ describe("a tag", () => {
       assert.deepStrictEqual(upstream.calls.map(({ operation }) => operation), ["getManifest"])
     }))
 
-  it.effect("is believed for five minutes, unless said otherwise", () =>
+  it.effect("is cached for five minutes by default", () =>
     Effect.gen(function*() {
       const { cache, digest, origin } = yield* tagged()
       assert.strictEqual(yield* digestOf(cache, tag("1")), digest)
@@ -738,7 +758,7 @@ describe("a tag", () => {
       assert.strictEqual((yield* cache.getManifest(app, tag("1"))).descriptor.digest, moved.digest)
     }))
 
-  it.effect("is believed for as long as is said", () =>
+  it.effect("is cached for tagTimeToLive", () =>
     Effect.gen(function*() {
       const { cache, digest, origin } = yield* tagged({ tagTimeToLive: "1 minute" })
       assert.strictEqual(yield* digestOf(cache, tag("1")), digest)
@@ -747,7 +767,7 @@ describe("a tag", () => {
       assert.strictEqual(yield* digestOf(cache, tag("1")), moved.digest)
     }))
 
-  it.effect("that has not moved is asked for without its manifest", () =>
+  it.effect("that has not moved is checked without fetching its manifest", () =>
     Effect.gen(function*() {
       const { asked, cache } = yield* tagged()
       yield* cache.getManifest(app, tag("1"))
@@ -756,7 +776,7 @@ describe("a tag", () => {
       assert.deepStrictEqual([asked("getManifest"), asked("resolveManifest")], [1, 1])
     }))
 
-  it.effect("that is gone is unknown, and forgotten", () =>
+  it.effect("that was deleted is unknown, and forgotten", () =>
     Effect.gen(function*() {
       const { cache, kept, origin } = yield* tagged()
       yield* cache.getManifest(app, tag("1"))
@@ -766,7 +786,7 @@ describe("a tag", () => {
       assert.strictEqual(yield* reasonOf(kept.resolveManifest(app, tag("1"))), "ManifestUnknown")
     }))
 
-  it.effect("that is not there is asked for each time", () =>
+  it.effect("that does not exist is requested each time", () =>
     Effect.gen(function*() {
       const { cache, origin } = yield* tagged()
       assert.strictEqual(yield* reasonOf(cache.resolveManifest(app, tag("2"))), "ManifestUnknown")
@@ -777,7 +797,7 @@ describe("a tag", () => {
   const unreachable = [down, new TooManyRequests({ status: 429 })]
 
   it.effect.each(unreachable)(
-    "is what it was when upstream fails with %s, which is told",
+    "is served stale if upstream fails with %s, which is reported",
     (reason) =>
       Effect.gen(function*() {
         const { cache, digest, upstream } = yield* tagged({
@@ -795,12 +815,12 @@ describe("a tag", () => {
         assert.deepStrictEqual(events.map((event) => event._tag), ["Warning"])
         const [event] = events
         assert(event?._tag === "Warning")
-        assert.match(event.text, /^team\/app:1 is what it was/)
+        assert.match(event.text, /^team\/app:1 is served as last known:/)
         assert.strictEqual(upstream.calls.length, 2)
       })
   )
 
-  it.effect("is asked for again ten seconds after upstream could not be asked", () =>
+  it.effect("is requested again ten seconds after upstream failed", () =>
     Effect.gen(function*() {
       const { asked, cache, digest, origin } = yield* tagged({
         upstream: [Faults.fail(down, { operation: "resolveManifest", calls: { first: 2 } })]
@@ -818,7 +838,7 @@ describe("a tag", () => {
       assert.strictEqual(yield* digestOf(cache, tag("1")), moved.digest)
     }))
 
-  it.effect("is a failure when upstream cannot be asked, where that is wanted", () =>
+  it.effect("fails if upstream fails and stale tags are not wanted", () =>
     Effect.gen(function*() {
       const { cache } = yield* tagged({
         stale: "fail",
@@ -829,7 +849,7 @@ describe("a tag", () => {
       assert.strictEqual(yield* reasonOf(cache.getManifest(app, tag("1"))), "Transport")
     }))
 
-  it.effect("is not given out when upstream denies it", () =>
+  it.effect("is not served if upstream denies access", () =>
     Effect.gen(function*() {
       const { cache } = yield* tagged({
         upstream: [Faults.fail(new Denied({ status: 403 }), { operation: "resolveManifest" })]
@@ -839,13 +859,13 @@ describe("a tag", () => {
       assert.strictEqual(yield* reasonOf(cache.getManifest(app, tag("1"))), "Denied")
     }))
 
-  it.effect("that was never known is a failure when upstream cannot be asked", () =>
+  it.effect("that was never known fails if upstream fails", () =>
     Effect.gen(function*() {
       const { cache } = yield* tagged({ upstream: [Faults.fail(down)] })
       assert.strictEqual(yield* reasonOf(cache.getManifest(app, tag("1"))), "Transport")
     }))
 
-  it.effect("is what the store has of it, from before the program began, when upstream cannot be asked", () =>
+  it.effect("is served from the store of an earlier run if upstream fails", () =>
     Effect.gen(function*() {
       const { digest, kept, origin } = yield* tagged()
       yield* Effect.scoped(
@@ -856,7 +876,7 @@ describe("a tag", () => {
       assert.strictEqual((yield* cache.getManifest(app, tag("1"))).descriptor.digest, digest)
     }))
 
-  it.effect("whose new manifest does not come is what it was", () =>
+  it.effect("whose new manifest cannot be fetched is served stale", () =>
     Effect.gen(function*() {
       const { cache, digest, origin } = yield* tagged({
         upstream: [Faults.fail(down, { operation: "getManifest", calls: { from: 2 } })]
@@ -869,7 +889,7 @@ describe("a tag", () => {
 })
 
 describe("writing through a cache", () => {
-  it.effect("goes to upstream, and is not kept before it is read", () =>
+  it.effect("goes to upstream, and content is not kept before it is read", () =>
     Effect.gen(function*() {
       const { cache, kept, origin } = yield* setup()
       const { digest } = yield* pushImage(cache, app, ["layer"], { tags: [tag("1")] })
@@ -886,7 +906,7 @@ describe("writing through a cache", () => {
       assert.strictEqual(yield* digestOf(cache, tag("1")), moved.digest)
     }))
 
-  it.effect("a tag whose answer is lost is seen at once", () =>
+  it.effect("a tag whose response is lost is seen at once", () =>
     Effect.gen(function*() {
       const { cache, origin } = yield* setup({ upstream: [Faults.loseAnswer({ operation: "pushManifest" })] })
       yield* pushManifest(origin, app, index, [tag("1")])
@@ -895,7 +915,7 @@ describe("writing through a cache", () => {
       assert.strictEqual(yield* digestOf(cache, tag("1")), yield* digestOf(origin, tag("1")))
     }))
 
-  it.effect("what is deleted is forgotten", () =>
+  it.effect("deleted content is forgotten", () =>
     Effect.gen(function*() {
       const { cache, kept, origin } = yield* setup()
       const image = yield* pushManifest(origin, app, index, [tag("1")])
@@ -910,7 +930,7 @@ describe("writing through a cache", () => {
       assert.strictEqual(yield* reasonOf(cache.getManifest(app, tag("1"))), "ManifestUnknown")
     }))
 
-  it.effect("a blob that is deleted while it comes is not kept", () =>
+  it.effect("a blob that is deleted during its transfer is not kept", () =>
     Effect.gen(function*() {
       const { open, opened } = yield* gate
       const { cache, kept, origin } = yield* setup({ store: [Faults.stallAt(7, opened, { operation: "commit" })] })
@@ -923,7 +943,7 @@ describe("writing through a cache", () => {
       assert.isFalse(yield* has(kept, digest))
     }))
 
-  it.effect("a blob that is deleted while it comes, and pushed again, is fetched once more", () =>
+  it.effect("a blob that is deleted during its transfer and pushed again is fetched again", () =>
     Effect.gen(function*() {
       const [first, second] = [yield* gate, yield* gate]
       const { asked, cache, origin } = yield* setup({
@@ -944,7 +964,7 @@ describe("writing through a cache", () => {
       yield* second.open
     }))
 
-  it.effect("a manifest that is deleted on its way into the store is not kept", () =>
+  it.effect("a manifest that is deleted while it is stored is not kept", () =>
     Effect.gen(function*() {
       const { open, opened } = yield* gate
       const { cache, kept, origin } = yield* setup({
@@ -960,7 +980,7 @@ describe("writing through a cache", () => {
       assert.strictEqual(yield* reasonOf(kept.resolveManifest(app, image.digest)), "ManifestUnknown")
     }))
 
-  it.effect("what was deleted behind its back is forgotten when it is to be deleted", () =>
+  it.effect("content that another client deleted is forgotten after a delete", () =>
     Effect.gen(function*() {
       const { cache, kept, origin } = yield* setup()
       const { digest } = yield* pushBlob(origin, app, "content")
@@ -971,7 +991,7 @@ describe("writing through a cache", () => {
       assert.isFalse(yield* has(kept, digest))
     }))
 
-  it.effect("what could not be deleted stays", () =>
+  it.effect("content whose delete failed stays", () =>
     Effect.gen(function*() {
       const { cache, kept, origin } = yield* setup({ upstream: [Faults.fail(down, { operation: "deleteBlob" })] })
       const { digest } = yield* pushBlob(origin, app, "content")
@@ -983,14 +1003,14 @@ describe("writing through a cache", () => {
 })
 
 describe("a cache", () => {
-  it.effect("is called as its upstream, and does what that does", () =>
+  it.effect("has the name and the capabilities of its upstream", () =>
     Effect.gen(function*() {
       const { cache, origin } = yield* setup()
       assert.strictEqual(cache.name, "upstream.test")
       assert.deepStrictEqual(yield* cache.capabilities, yield* origin.capabilities)
     }))
 
-  it.effect("does not fetch with the permit of whoever asks, who may leave", () =>
+  it.effect("does not fetch with the permit of the first reader, which may leave", () =>
     Effect.gen(function*() {
       const { open, opened } = yield* gate
       const { origin } = yield* setup()
@@ -1014,7 +1034,7 @@ describe("a cache", () => {
       yield* open
     }))
 
-  it.effect("gives up what is on its way when its scope closes", () =>
+  it.effect("interrupts its transfers when its scope closes", () =>
     Effect.gen(function*() {
       let isOpen = false
       const { kept, origin } = yield* setup()
@@ -1051,7 +1071,7 @@ describe("a cache", () => {
       assert.strictEqual(yield* Effect.provide(program, layer), "upstream.test")
     }))
 
-  it.effect("knows nothing of a manifest that upstream does not have", () =>
+  it.effect("does not find a manifest that upstream does not have", () =>
     Effect.gen(function*() {
       const { cache } = yield* setup({ upstream: [Faults.fail(new ManifestUnknown({ status: 404 }))] })
       assert.strictEqual(yield* reasonOf(cache.getManifest(app, tag("1"))), "ManifestUnknown")

@@ -15,7 +15,7 @@ const app = repository("team/app")
 const down = new Transport({ code: "ECONNREFUSED" })
 const policies = ["sequential", "concurrent"] as const
 
-/** Two registries, which may have faults, and how many calls have come to them. */
+/** Creates two registries, which may have faults, and counts their calls. */
 const setup = Effect.fnUntraced(function*(options?: {
   readonly one?: ReadonlyArray<Faults.Fault>
   readonly two?: ReadonlyArray<Faults.Fault>
@@ -44,8 +44,8 @@ const hasBlob = (registry: Registry.Registry, digest: Digest) => Effect.isSucces
 const digestOf = (registry: Registry.Registry, name: Tag) =>
   Effect.map(registry.resolveManifest(app, name), ({ digest }) => digest)
 
-describe.each(policies)("what a digest names, in a %s union,", (policy) => {
-  it.effect("comes from the registry that has it", () =>
+describe.each(policies)("content of a digest, in a %s union,", (policy) => {
+  it.effect("is read from the registry that has it", () =>
     Effect.gen(function*() {
       const { two, union } = yield* setup()
       const { digest } = yield* pushBlob(two, app, "content")
@@ -58,7 +58,7 @@ describe.each(policies)("what a digest names, in a %s union,", (policy) => {
     }))
 
   it.effect.each([down, new Denied({}), new Unauthorized({}), new UnexpectedResponse({ status: 500 })])(
-    "comes from another registry when one fails with %s",
+    "is read from another registry if one fails with %s",
     (reason) =>
       Effect.gen(function*() {
         const { one, two, union } = yield* setup({ one: [Faults.fail(reason)] })
@@ -68,7 +68,7 @@ describe.each(policies)("what a digest names, in a %s union,", (policy) => {
       })
   )
 
-  it.effect("comes from another registry when one has a manifest that went bad", () =>
+  it.effect("is read from another registry if one has a corrupted manifest", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup({ one: [Faults.flipAt(0, { operation: "getManifest" })] })
       const image = yield* pushImage(one, app, ["layer"])
@@ -76,7 +76,7 @@ describe.each(policies)("what a digest names, in a %s union,", (policy) => {
       assert.strictEqual((yield* union({ policy }).getManifest(app, image.digest)).descriptor.digest, image.digest)
     }))
 
-  it.effect("is unknown where no registry has it", () =>
+  it.effect("is unknown if no registry has it", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup()
       const { digest } = yield* pushBlob(two, repository("other"), "content")
@@ -85,7 +85,7 @@ describe.each(policies)("what a digest names, in a %s union,", (policy) => {
       assert.deepStrictEqual([error.registry, error.reason._tag], ["one", "BlobUnknown"])
     }))
 
-  it.effect("is not said to be unknown while a registry could not be asked", () =>
+  it.effect("is not reported as unknown if a registry failed", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup({ two: [Faults.fail(down)] })
       const { digest } = yield* pushBlob(two, app, "content")
@@ -94,7 +94,7 @@ describe.each(policies)("what a digest names, in a %s union,", (policy) => {
       assert.deepStrictEqual([error.registry, error.reason._tag], ["two", "Transport"])
     }))
 
-  it.effect("has no such range where the registry that has it says so", () =>
+  it.effect("fails for a range that its registry cannot satisfy", () =>
     Effect.gen(function*() {
       const { one, union } = yield* setup()
       const { digest } = yield* pushBlob(one, app, "content")
@@ -104,7 +104,7 @@ describe.each(policies)("what a digest names, in a %s union,", (policy) => {
 })
 
 describe("a sequential union", () => {
-  it.effect("asks no further than to who has it", () =>
+  it.effect("asks no registry after the one that has the content", () =>
     Effect.gen(function*() {
       const { calls, one, union } = yield* setup()
       const { digest } = yield* pushBlob(one, app, "content")
@@ -114,7 +114,7 @@ describe("a sequential union", () => {
 })
 
 describe("a concurrent union", () => {
-  it.effect("takes a blob from whoever is fastest, and lets go of the others", () =>
+  it.effect("reads a blob from the fastest registry, and closes the others", () =>
     Effect.gen(function*() {
       const { one, two } = yield* setup()
       const { digest } = yield* pushBlob(one, app, "content")
@@ -135,7 +135,7 @@ describe("a concurrent union", () => {
       assert.strictEqual(yield* Stream.mkString(Stream.decodeText(stream)), "content")
     }))
 
-  it.effect("waits for the first registry to say where a tag points", () =>
+  it.effect("waits for the first registry to resolve a tag", () =>
     Effect.gen(function*() {
       const gate = yield* Deferred.make<void>()
       const { one, two, union } = yield* setup({ one: [Faults.wait(Deferred.await(gate))] })
@@ -159,7 +159,7 @@ describe("a concurrent union", () => {
 })
 
 describe.each(policies)("a tag, in a %s union,", (policy) => {
-  it.effect("is what the first registry says that knows it", () =>
+  it.effect("is resolved by the first registry that knows it", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup()
       const ours = yield* pushImage(one, app, ["ours"], { tags: [tag("1")] })
@@ -171,7 +171,7 @@ describe.each(policies)("a tag, in a %s union,", (policy) => {
     }))
 
   it.effect.each([down, new Denied({}), new Unauthorized({}), new UnexpectedResponse({ status: 500 })])(
-    "is not taken from another registry when the first fails with %s",
+    "is not resolved by another registry if the first fails with %s",
     (reason) =>
       Effect.gen(function*() {
         const { one, two, union } = yield* setup({ one: [Faults.fail(reason)] })
@@ -182,7 +182,7 @@ describe.each(policies)("a tag, in a %s union,", (policy) => {
       })
   )
 
-  it.effect("is taken from another registry when the first is none to be asked", () =>
+  it.effect("is resolved by another registry if the first does not support it", () =>
     Effect.gen(function*() {
       const { two, union } = yield* setup({ one: [Faults.fail(new Unsupported({}))] })
       const { digest } = yield* pushImage(two, app, ["theirs"], { tags: [tag("1")] })
@@ -191,7 +191,7 @@ describe.each(policies)("a tag, in a %s union,", (policy) => {
 })
 
 describe.each(policies)("lists of a %s union", (policy) => {
-  it.effect("are merged in order, nothing twice", () =>
+  it.effect("are merged in order without duplicates", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup()
       yield* pushImage(one, app, ["layer"], { tags: ["a", "c", "d", "f"].map(tag) })
@@ -199,7 +199,7 @@ describe.each(policies)("lists of a %s union", (policy) => {
       assert.deepStrictEqual(yield* listed(union({ policy }).tags(app)), ["a", "b", "c", "d", "e", "f", "g"].map(tag))
     }))
 
-  it.effect("begin behind a name, in each registry", () =>
+  it.effect("begin after a name, in each registry", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup()
       yield* pushImage(one, app, ["layer"], { tags: ["a", "c"].map(tag) })
@@ -207,7 +207,7 @@ describe.each(policies)("lists of a %s union", (policy) => {
       assert.deepStrictEqual(yield* listed(union({ policy }).tags(app, { after: "b" })), ["c", "d"].map(tag))
     }))
 
-  it.effect("have what one registry has of a repository that the other does not know", () =>
+  it.effect("contain the tags of a repository that one registry does not know", () =>
     Effect.gen(function*() {
       const { two, union } = yield* setup()
       yield* pushImage(two, app, ["layer"], { tags: [tag("1")] })
@@ -216,7 +216,7 @@ describe.each(policies)("lists of a %s union", (policy) => {
       assert.strictEqual(error.reason._tag, "NameUnknown")
     }))
 
-  it.effect("fail when a registry cannot be asked: one that lacks something looks like any other", () =>
+  it.effect("fail if a registry fails, because an incomplete list looks like a complete one", () =>
     Effect.gen(function*() {
       const { one, union } = yield* setup({ two: [Faults.fail(down)] })
       const image = yield* pushImage(one, app, ["layer"], { tags: [tag("1")] })
@@ -226,7 +226,7 @@ describe.each(policies)("lists of a %s union", (policy) => {
       assert.strictEqual((yield* Effect.flip(listed(registry.referrers(app, image.digest)))).registry, "two")
     }))
 
-  it.effect("are whole, and have nothing twice, where a registry lists out of order", () =>
+  it.effect("are complete and without duplicates if a registry lists out of order", () =>
     Effect.gen(function*() {
       const { one, two } = yield* setup()
       yield* pushImage(one, app, ["layer"], { tags: ["a", "b", "c"].map(tag) })
@@ -240,7 +240,7 @@ describe.each(policies)("lists of a %s union", (policy) => {
   const Size = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 4 }))
 
   it.effect.prop(
-    "are what one list of all would be, however they come",
+    "equal one sorted list, whatever the chunks",
     [Arbitrary.schema(Schema.Tuple([Names, Names, Names])), Arbitrary.schema(Schema.Tuple([Size, Size, Size]))],
     ([lists, sizes]) =>
       Effect.gen(function*() {
@@ -258,7 +258,7 @@ describe.each(policies)("lists of a %s union", (policy) => {
       })
   )
 
-  it.effect("are read as they are asked for", () =>
+  it.effect("are read on demand", () =>
     Effect.gen(function*() {
       let pulled = 0
       const endless = (letter: string) =>
@@ -278,7 +278,7 @@ describe.each(policies)("lists of a %s union", (policy) => {
       assert.isAtMost(pulled, 20_000)
     }))
 
-  it.effect("have the repositories of all", () =>
+  it.effect("contain the repositories of all registries", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup()
       for (const name of ["a", "c"]) yield* pushBlob(one, repository(name), "content")
@@ -286,7 +286,7 @@ describe.each(policies)("lists of a %s union", (policy) => {
       assert.deepStrictEqual(yield* listed(union({ policy }).repositories()), ["a", "b", "c"].map(repository))
     }))
 
-  it.effect("have the referrers of all, each once", () =>
+  it.effect("contain the referrers of all registries, each once", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup()
       const image = yield* pushImage(one, app, ["layer"])
@@ -300,7 +300,7 @@ describe.each(policies)("lists of a %s union", (policy) => {
 })
 
 describe("a union that writes to its first registry", () => {
-  it.effect("leaves the others alone", () =>
+  it.effect("does not write to the others", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup()
       const { digest } = yield* pushImage(union(), app, ["layer"], { tags: [tag("1")] })
@@ -308,7 +308,7 @@ describe("a union that writes to its first registry", () => {
       assert.deepStrictEqual(yield* listed(two.repositories()), [])
     }))
 
-  it.effect("puts a tag of its own over one of another registry", () =>
+  it.effect("overrides a tag of another registry", () =>
     Effect.gen(function*() {
       const { two, union } = yield* setup()
       const theirs = yield* pushImage(two, app, ["theirs"], { tags: [tag("1")] })
@@ -317,12 +317,12 @@ describe("a union that writes to its first registry", () => {
       assert.strictEqual(yield* digestOf(two, tag("1")), theirs.digest)
     }))
 
-  it.effect("copies over what a manifest needs, and another registry has", () =>
+  it.effect("copies content that a manifest needs from another registry", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup()
       const amd64 = yield* pushImage(two, app, ["shared", "amd64"])
       const arm64 = yield* pushImage(two, app, ["shared", "arm64"])
-      // whoever pushes has looked: all of it is there
+      // a client that checks first finds all of it
       const index = yield* Images.pushIndex(union(), app, [amd64, arm64], { tags: [tag("1")] })
       assert.strictEqual(yield* digestOf(one, tag("1")), index.digest)
       assert.strictEqual((yield* one.resolveManifest(app, arm64.digest)).digest, arm64.digest)
@@ -339,7 +339,7 @@ describe("a union that writes to its first registry", () => {
       assert.deepStrictEqual(yield* listed(one.repositories()), [])
     }))
 
-  it.effect("deletes what it wrote, so that what another registry has is seen again", () =>
+  it.effect("deletes its own content, so that content of another registry is visible again", () =>
     Effect.gen(function*() {
       const { two, union } = yield* setup()
       const theirs = yield* pushImage(two, app, ["theirs"], { tags: [tag("1")] })
@@ -348,7 +348,7 @@ describe("a union that writes to its first registry", () => {
       assert.strictEqual(yield* digestOf(union(), tag("1")), theirs.digest)
     }))
 
-  it.effect("does not delete what only another registry has, and says whose it is", () =>
+  it.effect("does not delete content that only another registry has, and names that registry", () =>
     Effect.gen(function*() {
       const { two, union } = yield* setup()
       const image = yield* pushImage(two, app, ["theirs"], { tags: [tag("1")] })
@@ -362,11 +362,11 @@ describe("a union that writes to its first registry", () => {
       ) {
         const error = yield* Effect.flip(removal)
         assert.strictEqual(error.reason._tag, "Unsupported")
-        assert.include(error.message, "it is in two, which is only read here")
+        assert.include(error.message, "it is in two, which this union only reads")
       }
     }))
 
-  it.effect("takes up its upload sessions by their ids", () =>
+  it.effect("resumes its upload sessions by their ids", () =>
     Effect.gen(function*() {
       const { one, union } = yield* setup()
       const upload = yield* union().startUpload(app)
@@ -382,7 +382,7 @@ describe("a union that writes to its first registry", () => {
 describe.each(policies)("a %s union that writes to all", (policy) => {
   const options = { policy, writes: "all" } as const
 
-  it.effect("has everything in each registry when a call returns", () =>
+  it.effect("has the content in each registry when a call returns", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup()
       const { digest } = yield* pushImage(union(options), app, ["layer"], { tags: [tag("1"), tag("2")] })
@@ -413,7 +413,7 @@ describe.each(policies)("a %s union that writes to all", (policy) => {
       assert.strictEqual(opened, 1)
     }))
 
-  it.effect("brings what was uploaded in a session to each registry", () =>
+  it.effect("copies a blob of an upload session to each registry", () =>
     Effect.gen(function*() {
       const { two, union } = yield* setup()
       const { digest } = yield* pushBlob(yield* MemoryRegistry.make(), app, "content")
@@ -423,7 +423,7 @@ describe.each(policies)("a %s union that writes to all", (policy) => {
       assert.isTrue(yield* hasBlob(two, digest))
     }))
 
-  it.effect("brings what was mounted to each registry", () =>
+  it.effect("copies a mounted blob to each registry", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup()
       const { digest } = yield* pushBlob(one, repository("from"), "content")
@@ -432,7 +432,7 @@ describe.each(policies)("a %s union that writes to all", (policy) => {
       assert.isTrue(yield* hasBlob(two, digest))
     }))
 
-  it.effect("names the registry that did not take a blob, and is finished by the same call", () =>
+  it.effect("names the registry that did not take a blob, and the same call completes the push", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup({ two: [Faults.breakAt(3, { operation: "pushBlob", calls: [1] })] })
       const registry = union(options)
@@ -445,7 +445,7 @@ describe.each(policies)("a %s union that writes to all", (policy) => {
       assert.isTrue(yield* hasBlob(two, digest))
     }))
 
-  it.effect("does not touch the others when the first registry refuses", () =>
+  it.effect("does not write to the others if the first registry refuses", () =>
     Effect.gen(function*() {
       const { calls, union } = yield* setup({ one: [Faults.fail(new Denied({}))] })
       const error = yield* Effect.flip(pushBlob(union(options), app, "content"))
@@ -456,7 +456,7 @@ describe.each(policies)("a %s union that writes to all", (policy) => {
       assert.deepStrictEqual(calls[1], [])
     }))
 
-  it.effect("leaves a tag where it was when another registry does not take it, and is finished by the same call", () =>
+  it.effect("leaves a tag unchanged if another registry refuses it, and the same call completes the push", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup()
       const before = yield* pushImage(union(options), app, ["before"], { tags: [tag("1")] })
@@ -473,7 +473,7 @@ describe.each(policies)("a %s union that writes to all", (policy) => {
       for (const each of [one, two]) assert.strictEqual(yield* digestOf(each, tag("1")), after.digest)
     }))
 
-  it.effect("tries all others though one of them fails", () =>
+  it.effect("tries all others even if one of them fails", () =>
     Effect.gen(function*() {
       const { one, two } = yield* setup()
       const three = yield* MemoryRegistry.make({ name: "three" })
@@ -486,7 +486,7 @@ describe.each(policies)("a %s union that writes to all", (policy) => {
       assert.isTrue(yield* hasBlob(three, digest))
     }))
 
-  it.effect("mends a registry that lacks what a manifest needs", () =>
+  it.effect("completes a registry that lacks content of a manifest", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup()
       const image = yield* pushImage(one, app, ["layer"])
@@ -504,7 +504,7 @@ describe.each(policies)("a %s union that writes to all", (policy) => {
       assert.strictEqual((yield* Effect.flip(union(options).deleteBlob(app, digest))).reason._tag, "BlobUnknown")
     }))
 
-  it.effect("deletes from all it can, and names the registry that failed", () =>
+  it.effect("deletes from all registries that it can, and names the one that failed", () =>
     Effect.gen(function*() {
       const { one, two, union } = yield* setup({ one: [Faults.fail(down, { operation: "deleteBlob", calls: [1] })] })
       const { digest } = yield* pushBlob(one, app, "content")
@@ -515,21 +515,21 @@ describe.each(policies)("a %s union that writes to all", (policy) => {
 })
 
 describe("a union", () => {
-  it.effect("is called after its registries, unless it has a name", () =>
+  it.effect("is named after its registries by default", () =>
     Effect.gen(function*() {
       const { union } = yield* setup()
       assert.strictEqual(union().name, "one+two")
       assert.strictEqual(union({ name: "both" }).name, "both")
     }))
 
-  it.effect("answers a ping when all do", () =>
+  it.effect("answers a ping if all registries do", () =>
     Effect.gen(function*() {
       yield* (yield* setup()).union().ping
       const { union } = yield* setup({ two: [Faults.fail(down)] })
       assert.strictEqual((yield* Effect.flip(union().ping)).registry, "two")
     }))
 
-  it.effect("writes as its first registry does, and lists as all do", () =>
+  it.effect("has the write capabilities of its first registry, and the list capabilities of all", () =>
     Effect.gen(function*() {
       const having = (capabilities: Registry.Capabilities) =>
         Registry.make({ name: "any", capabilities: Effect.succeed(capabilities) })
@@ -542,7 +542,7 @@ describe("a union", () => {
       })
     }))
 
-  it.effect("limits as all of its registries do", () =>
+  it.effect("has the limits of all of its registries", () =>
     Effect.gen(function*() {
       const limited = (limit: number) => ({ ...Registry.make({ name: "any" }), limiter: Limiter.fixed(limit) })
       const [one, two] = [limited(1), limited(3)]
@@ -557,7 +557,7 @@ describe("a union", () => {
       yield* Fiber.join(other)
     }))
 
-  it.effect("takes no second permit of a registry for what goes on under one of all", () =>
+  it.effect("takes no second permit of a registry within a permit of the union", () =>
     Effect.gen(function*() {
       const { one, two } = yield* setup()
       const limiter = Limiter.fixed(1)
@@ -571,12 +571,12 @@ describe("a union", () => {
       assert.strictEqual((yield* Limiter.withPermits(union.limiter)(union.resolveBlob(app, digest))).size, 7)
     }))
 
-  it.effect("has a limit only where one of its registries has one", () =>
+  it.effect("has a limit only if one of its registries has one", () =>
     Effect.gen(function*() {
       assert.notProperty((yield* setup()).union(), "limiter")
     }))
 
-  it.effect("is made of layers, each of which gives a registry of its own", () =>
+  it.effect("is created from layers, each of which provides a registry of its own", () =>
     Effect.gen(function*() {
       const memory: Layer.Layer<Registry.Registry> = MemoryRegistry.layer({ name: "mem" })
       const program = Registry.Registry.use((registry) => Effect.as(pushBlob(registry, app, "content"), registry.name))

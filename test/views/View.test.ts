@@ -20,7 +20,7 @@ const reasonOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 const listed = <A, E>(stream: Stream.Stream<A, E>) =>
   Effect.map(Stream.runCollect(stream), (items) => Array.from(items))
 
-/** A registry, and the calls that came to it. */
+/** Creates a registry that records its calls. */
 const watched = Effect.gen(function*() {
   const memory = yield* MemoryRegistry.make({ name: "mem.local" })
   return { memory, ...yield* Faults.make(memory) }
@@ -31,12 +31,12 @@ describe("a read-only view", () => {
     ["a push of a blob", (registry) => pushBlob(registry, app, "another")],
     ["an upload", (registry) => Effect.scoped(registry.startUpload(app))],
     ["a mount", (registry, digest) => Effect.scoped(registry.startUpload(app, { mount: { digest, from: app } }))],
-    ["a session to be taken up", (registry) => Effect.scoped(registry.resumeUpload(app, "1"))],
+    ["a resumed session", (registry) => Effect.scoped(registry.resumeUpload(app, "1"))],
     ["a push of a manifest", (registry) => pushManifest(registry, app, { mediaType: MediaType.imageIndex })],
     ["a deleted blob", (registry, digest) => registry.deleteBlob(app, digest)],
     ["a deleted manifest", (registry, digest) => registry.deleteManifest(app, digest)],
     ["a deleted tag", (registry) => registry.deleteTag(app, tag("1"))]
-  ])("refuses %s, and asks nobody", ([, run]) =>
+  ])("refuses %s, without a call", ([, run]) =>
     Effect.gen(function*() {
       const { calls, memory, registry } = yield* watched
       const { digest } = yield* pushBlob(memory, app, "content")
@@ -44,7 +44,7 @@ describe("a read-only view", () => {
       assert.deepStrictEqual(calls, [])
     }))
 
-  it.effect("knows that it takes nothing", () =>
+  it.effect("has no write capabilities", () =>
     Effect.gen(function*() {
       const { memory } = yield* watched
       assert.deepStrictEqual(yield* View.readOnly(memory).capabilities, {
@@ -61,7 +61,7 @@ describe("a read-only view", () => {
 describe("an immutable view", () => {
   const setup = Effect.map(watched, (watched) => ({ ...watched, view: View.immutable(watched.registry) }))
 
-  it.effect("keeps a tag where it is, and stores nothing of what would move it", () =>
+  it.effect("does not move a tag, and stores nothing of the push", () =>
     Effect.gen(function*() {
       const { memory, view } = yield* setup
       const before = yield* pushImage(view, app, ["before"], { tags: [tag("1")] })
@@ -71,7 +71,7 @@ describe("an immutable view", () => {
       assert.strictEqual((yield* memory.resolveManifest(app, tag("1"))).digest, before.digest)
     }))
 
-  it.effect("takes the same content again, and leaves the registry alone", () =>
+  it.effect("takes the same content again without a write", () =>
     Effect.gen(function*() {
       const { calls, memory, view } = yield* setup
       const image = yield* pushImage(memory, app, ["layer"], { tags: [tag("1")] })
@@ -81,7 +81,7 @@ describe("an immutable view", () => {
       assert.notInclude(calls.map(({ operation }) => operation), "pushManifest")
     }))
 
-  it.effect("gives content that is there another tag", () =>
+  it.effect("adds a tag to existing content", () =>
     Effect.gen(function*() {
       const { memory, view } = yield* setup
       yield* pushImage(view, app, ["layer"], { tags: [tag("1")] })
@@ -98,10 +98,10 @@ describe("an immutable view", () => {
       assert.strictEqual((yield* memory.resolveManifest(app, digest)).mediaType, "text/plain")
     }))
 
-  it.effect("lets one of several who set a tag at once win", () =>
+  it.effect("lets one of several concurrent pushes of a tag succeed", () =>
     Effect.gen(function*() {
       const { memory } = yield* setup
-      // as a registry across a network would: others come between a question and the answer
+      // other fibers run between a request and its response, as across a network
       const { registry } = yield* Faults.make(memory, [Faults.wait(Effect.yieldNow)])
       const view = View.immutable(registry)
       const pushes = yield* Effect.forEach(
@@ -113,7 +113,7 @@ describe("an immutable view", () => {
       assert.deepStrictEqual(winners, [(yield* memory.resolveManifest(app, tag("1"))).digest])
     }))
 
-  it.effect("deletes nothing", () =>
+  it.effect("refuses deletes", () =>
     Effect.gen(function*() {
       const { memory, view } = yield* setup
       const { digest } = yield* pushImage(memory, app, ["layer"], { tags: [tag("1")] })
@@ -124,7 +124,7 @@ describe("an immutable view", () => {
       assert.strictEqual((yield* memory.resolveManifest(app, tag("1"))).digest, digest)
     }))
 
-  it.effect("does not take a registry that cannot be asked for one without the tag", () =>
+  it.effect("does not treat a failing registry as one without the tag", () =>
     Effect.gen(function*() {
       const { memory } = yield* setup
       yield* pushImage(memory, app, ["before"], { tags: [tag("1")] })
@@ -135,25 +135,25 @@ describe("an immutable view", () => {
     }))
 })
 
-describe("a view of what is below a name", () => {
+describe("a view of the repositories below a prefix", () => {
   const setup = Effect.map(watched, (watched) => ({
     ...watched,
     view: View.sub(watched.registry, repository("team"))
   }))
 
-  it.effect("is called after both", () =>
+  it.effect("is named after the registry and the prefix", () =>
     Effect.gen(function*() {
       assert.strictEqual((yield* setup).view.name, "mem.local/team")
     }))
 
-  it.effect("leaves the name out", () =>
+  it.effect("removes the prefix from names", () =>
     Effect.gen(function*() {
       const { memory, view } = yield* setup
       const { digest } = yield* pushImage(view, repository("app"), ["layer"], { tags: [tag("1")] })
       assert.strictEqual((yield* memory.resolveManifest(repository("team/app"), tag("1"))).digest, digest)
     }))
 
-  it.effect("lists what is below the name, and nothing that is only called alike", () =>
+  it.effect("lists repositories below the prefix, and no others with a similar name", () =>
     Effect.gen(function*() {
       const { memory, view } = yield* setup
       for (const name of ["a", "team", "team-b/x", "team/b/c", "team/d", "teams/e", "x/team/f"]) {
@@ -162,7 +162,7 @@ describe("a view of what is below a name", () => {
       assert.deepStrictEqual(yield* listed(view.repositories()), ["b/c", "d"])
     }))
 
-  it.effect("lists from behind one of its own names", () =>
+  it.effect("lists the names after one of its own", () =>
     Effect.gen(function*() {
       const { memory, view } = yield* setup
       for (const name of ["b", "team/a", "team/b", "team/c", "z"]) {
@@ -172,7 +172,7 @@ describe("a view of what is below a name", () => {
       assert.deepStrictEqual(yield* listed(view.repositories({ after: "c" })), [])
     }))
 
-  it.effect("says in its errors the names that it was asked by", () =>
+  it.effect("has its own names in errors", () =>
     Effect.gen(function*() {
       const { view } = yield* setup
       const error = yield* Effect.flip(view.resolveManifest(repository("app"), tag("1")))
@@ -180,7 +180,7 @@ describe("a view of what is below a name", () => {
       assert.strictEqual(error.repository, "app")
     }))
 
-  it.effect("says so of uploads and streams too", () =>
+  it.effect("has its own names in errors of uploads and streams", () =>
     Effect.gen(function*() {
       const { memory } = yield* setup
       const { digest } = yield* pushBlob(memory, app, "0123456789")
@@ -203,7 +203,7 @@ describe("a view of what is below a name", () => {
       )
     }))
 
-  it.effect("leaves errors of a source what they are", () =>
+  it.effect("does not change errors of a source", () =>
     Effect.gen(function*() {
       const { memory, view } = yield* setup
       const elsewhere = yield* MemoryRegistry.make({ name: "elsewhere" })
@@ -213,7 +213,7 @@ describe("a view of what is below a name", () => {
       assert.deepStrictEqual([error.registry, error.repository], ["elsewhere", app])
     }))
 
-  it.effect("mounts from below the name", () =>
+  it.effect("mounts from a repository below the prefix", () =>
     Effect.gen(function*() {
       const { memory, view } = yield* setup
       const { digest } = yield* pushBlob(memory, repository("team/from"), "content")
@@ -230,7 +230,7 @@ describe("a view of what is below a name", () => {
       assert.strictEqual((yield* view.capabilities).anonymousMount, false)
     }))
 
-  it.effect("refuses a name that becomes too long", () =>
+  it.effect("refuses a name that is too long with the prefix", () =>
     Effect.gen(function*() {
       const { calls, view } = yield* setup
       const name = repository("a".repeat(251))
@@ -253,7 +253,7 @@ describe("a view of a selection", () => {
     return { calls, memory, registry, secret, image, layer, view: View.select(registry, mine) }
   })
 
-  it.effect("hides what may not be read, and does not ask for it", () =>
+  it.effect("hides a repository that may not be read, without a call", () =>
     Effect.gen(function*() {
       const { calls, layer, secret, view } = yield* setup
       assert.strictEqual(yield* reasonOf(view.getManifest(secret, tag("1"))), "NameUnknown")
@@ -263,7 +263,7 @@ describe("a view of a selection", () => {
       assert.deepStrictEqual(calls, [])
     }))
 
-  it.effect("hides what may not be listed, and does not ask for it", () =>
+  it.effect("hides a repository that may not be listed, without a call", () =>
     Effect.gen(function*() {
       const { calls, image, secret, view } = yield* setup
       assert.strictEqual(yield* reasonOf(Stream.runDrain(view.tags(secret))), "NameUnknown")
@@ -271,12 +271,12 @@ describe("a view of a selection", () => {
       assert.deepStrictEqual(calls, [])
     }))
 
-  it.effect("lists what may be listed", () =>
+  it.effect("lists repositories that may be listed", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* listed((yield* setup).view.repositories()), [app])
     }))
 
-  it.effect("denies what may not be written, and does not ask for it", () =>
+  it.effect("denies writes that are not allowed, without a call", () =>
     Effect.gen(function*() {
       const { calls, secret, view } = yield* setup
       assert.strictEqual(yield* reasonOf(pushBlob(view, secret, "content")), "Denied")
@@ -289,7 +289,7 @@ describe("a view of a selection", () => {
       assert.deepStrictEqual(calls, [])
     }))
 
-  it.effect("denies what may not be deleted, and does not ask for it", () =>
+  it.effect("denies deletes that are not allowed, without a call", () =>
     Effect.gen(function*() {
       const { calls, image, layer, secret, view } = yield* setup
       assert.strictEqual(yield* reasonOf(view.deleteBlob(secret, layer.digest)), "Denied")
@@ -298,7 +298,7 @@ describe("a view of a selection", () => {
       assert.deepStrictEqual(calls, [])
     }))
 
-  it.effect("says the same of what is not there", () =>
+  it.effect("fails in the same way for absent repositories", () =>
     Effect.gen(function*() {
       const { secret, view } = yield* setup
       const nowhere = repository("secret/nowhere")
@@ -308,7 +308,7 @@ describe("a view of a selection", () => {
       }
     }))
 
-  it.effect("tells kinds of access apart", () =>
+  it.effect("distinguishes kinds of access", () =>
     Effect.gen(function*() {
       const { registry } = yield* setup
       const view = View.select(registry, (_, access) => access === "read" || access === "write")
@@ -318,7 +318,7 @@ describe("a view of a selection", () => {
       assert.strictEqual(yield* reasonOf(Stream.runDrain(view.tags(app))), "NameUnknown")
     }))
 
-  it.effect("does not mount from where nobody may read", () =>
+  it.effect("does not mount from a repository that may not be read", () =>
     Effect.gen(function*() {
       const { calls, layer, secret, view } = yield* setup
       const started = yield* view.startUpload(app, { mount: { digest: layer.digest, from: secret } })
@@ -333,7 +333,7 @@ describe("a view of a selection", () => {
       assert.strictEqual((yield* view.capabilities).anonymousMount, false)
     }))
 
-  it.effect("mounts from where one may read", () =>
+  it.effect("mounts from a repository that may be read", () =>
     Effect.gen(function*() {
       const { memory, view } = yield* setup
       const { digest } = yield* pushBlob(memory, repository("team/other"), "content")
@@ -351,7 +351,7 @@ describe("a logged view", () => {
     return { memory, events, view: View.logged(registry, { onCall }) }
   })
 
-  it.effect("tells what was called, how it ended, and how long that took", () =>
+  it.effect("reports the call, its outcome, and its duration", () =>
     Effect.gen(function*() {
       const { events, memory, view } = yield* setup(Faults.delay("3 seconds"))
       const { digest } = yield* pushImage(memory, app, ["layer"], { tags: [tag("1")] })
@@ -365,7 +365,7 @@ describe("a logged view", () => {
       }])
     }))
 
-  it.effect("tells why a call failed, which fails all the same", () =>
+  it.effect("reports the reason of a failure, which is returned unchanged", () =>
     Effect.gen(function*() {
       const { events, view } = yield* setup()
       assert.strictEqual(yield* reasonOf(view.resolveManifest(app, tag("1"))), "NameUnknown")
@@ -374,7 +374,7 @@ describe("a logged view", () => {
       ])
     }))
 
-  it.effect("tells that a call was interrupted", () =>
+  it.effect("reports that a call was interrupted", () =>
     Effect.gen(function*() {
       const { events, view } = yield* setup(Faults.wait(Effect.never))
       const fiber = yield* Effect.forkChild(view.resolveManifest(app, tag("1")), { startImmediately: true })
@@ -382,7 +382,7 @@ describe("a logged view", () => {
       assert.deepStrictEqual(events.map(({ outcome }) => outcome), ["interrupted"])
     }))
 
-  it.effect("tells how much was read of a blob", () =>
+  it.effect("reports the number of bytes that were read of a blob", () =>
     Effect.gen(function*() {
       const { events, memory, view } = yield* setup(Faults.breakAt(4))
       const { digest } = yield* pushBlob(memory, app, "0123456789")
@@ -394,7 +394,7 @@ describe("a logged view", () => {
       )
     }))
 
-  it.effect("tells how many were listed", () =>
+  it.effect("reports the number of listed items", () =>
     Effect.gen(function*() {
       const { events, memory, view } = yield* setup()
       yield* pushImage(memory, app, ["layer"], { tags: ["1", "2", "3"].map(tag) })
@@ -402,7 +402,7 @@ describe("a logged view", () => {
       assert.deepStrictEqual(events.map(({ call, count }) => [call.operation, count]), [["tags", 3]])
     }))
 
-  it.effect("tells of each step of an upload", () =>
+  it.effect("reports each step of an upload", () =>
     Effect.gen(function*() {
       const { events, view } = yield* setup()
       const upload = yield* view.startUpload(app)
@@ -429,7 +429,7 @@ describe("a logged view", () => {
       assert.deepStrictEqual(lines, ["Debug resolveManifest team/app 1 failed: there is no such repository"])
     }))
 
-  it.effect("says nothing of the id of an upload", () =>
+  it.effect("does not log the id of an upload", () =>
     Effect.gen(function*() {
       const { events, view } = yield* setup()
       yield* Effect.ignore(Effect.scoped(view.resumeUpload(app, "https://example.com/?secret")))
@@ -446,7 +446,7 @@ describe("any view", () => {
     ["logged", View.logged]
   ]
 
-  it.effect.each(views)("%s reads no more of a blob than is asked for", ([, view]) =>
+  it.effect.each(views)("%s reads no more of a blob than is requested", ([, view]) =>
     Effect.gen(function*() {
       let pulled = 0
       const memory = yield* MemoryRegistry.make()
@@ -466,7 +466,7 @@ describe("any view", () => {
       assert.isAtMost(pulled, 131_072)
     }))
 
-  it.effect.each(views)("%s passes on the limit of its registry", ([, view]) =>
+  it.effect.each(views)("%s has the limiter of its registry", ([, view]) =>
     Effect.gen(function*() {
       const memory = yield* MemoryRegistry.make()
       const limiter = Limiter.fixed(3)
@@ -481,7 +481,7 @@ describe("any view", () => {
       assert.strictEqual(yield* reasonOf(Effect.provide(push, layer)), "Unsupported")
     }))
 
-  it.effect("can be laid over another", () =>
+  it.effect("can be combined with another", () =>
     Effect.gen(function*() {
       const memory = yield* MemoryRegistry.make({ name: "mem.local" })
       yield* pushImage(memory, app, ["layer"], { tags: [tag("1")] })

@@ -4,13 +4,13 @@ import { TestClock } from "effect/testing"
 import * as Window from "../../src/views/Window.ts"
 import { bytesOf } from "../utils/images.ts"
 
-const make = () => Window.make<string>({ capacity: 4, patience: Duration.seconds(5) })
+const make = () => Window.make<string>({ capacity: 4, readerTimeout: Duration.seconds(5) })
 
 type Of = Window.Window<string>
 
 const write = (window: Of, text: string) => window.write(window.position(), bytesOf(text))
 
-/** What a reader gets, and how that ends. */
+/** Returns the bytes that a reader gets, and how it ends. */
 const reader = Effect.fnUntraced(function*(window: Of, from: number, to: number) {
   const place = yield* window.join(from)
   const got: Array<string> = []
@@ -26,14 +26,14 @@ const reader = Effect.fnUntraced(function*(window: Of, from: number, to: number)
   return { got, end: Fiber.join(fiber) }
 })
 
-/** A writer that may have to wait. */
+/** Starts a writer that may have to wait. */
 const writer = (window: Of, ...texts: ReadonlyArray<string>): Effect.Effect<Fiber.Fiber<void>, never, Scope.Scope> =>
   Effect.forkScoped(Effect.forEach(texts, (text) => write(window, text), { discard: true }), {
     startImmediately: true
   })
 
 describe("readers of a window", () => {
-  it.effect("get what is written, as it comes", () =>
+  it.effect("get bytes as they are written", () =>
     Effect.gen(function*() {
       const window = make()
       const one = yield* reader(window, 0, 6)
@@ -45,7 +45,7 @@ describe("readers of a window", () => {
       assert.deepStrictEqual([yield* one.end, yield* two.end], ["done", "done"])
     }))
 
-  it.effect("may begin in the middle, and end there", () =>
+  it.effect("may begin and end in the middle", () =>
     Effect.gen(function*() {
       const window = make()
       const { end, got } = yield* reader(window, 2, 5)
@@ -55,7 +55,7 @@ describe("readers of a window", () => {
       assert.strictEqual(got.join(""), "234")
     }))
 
-  it.effect("may come while it is still there", () =>
+  it.effect("may join while their position is in the window", () =>
     Effect.gen(function*() {
       const window = make()
       yield* write(window, "0123")
@@ -64,7 +64,7 @@ describe("readers of a window", () => {
       assert.strictEqual(got.join(""), "0123")
     }))
 
-  it.effect("who come too late are told where they are", () =>
+  it.effect("that join too late fail with their position", () =>
     Effect.gen(function*() {
       const window = make()
       yield* write(window, "0123")
@@ -72,7 +72,7 @@ describe("readers of a window", () => {
       assert.strictEqual(yield* (yield* reader(window, 0, 8)).end, "behind at 0")
     }))
 
-  it.effect("fail as the writer did, behind what it wrote", () =>
+  it.effect("fail with the failure of the writer, after the bytes that it wrote", () =>
     Effect.gen(function*() {
       const window = make()
       const { end, got } = yield* reader(window, 0, 8)
@@ -82,7 +82,7 @@ describe("readers of a window", () => {
       assert.deepStrictEqual(got, ["0123"])
     }))
 
-  it.effect("have fallen behind where the writer is done, and has not written what they want", () =>
+  it.effect("have fallen behind if the writer has ended before their position", () =>
     Effect.gen(function*() {
       const window = make()
       const { end } = yield* reader(window, 0, 8)
@@ -91,7 +91,7 @@ describe("readers of a window", () => {
       assert.strictEqual(yield* end, "behind at 4")
     }))
 
-  it.effect("get bytes once that are written twice", () =>
+  it.effect("get bytes once that were written twice", () =>
     Effect.gen(function*() {
       const window = make()
       const { end, got } = yield* reader(window, 0, 6)
@@ -103,14 +103,14 @@ describe("readers of a window", () => {
 })
 
 describe("the writer of a window", () => {
-  it.effect("waits for nobody where nobody reads", () =>
+  it.effect("does not wait without readers", () =>
     Effect.gen(function*() {
       const window = make()
       yield* Fiber.join(yield* writer(window, "0123", "4567", "89ab"))
       assert.strictEqual(window.position(), 12)
     }))
 
-  it.effect("waits for the fastest reader when it is half a window ahead", () =>
+  it.effect("waits for the fastest reader if it is half a window ahead", () =>
     Effect.gen(function*() {
       const window = make()
       const place = yield* window.join(0)
@@ -123,7 +123,7 @@ describe("the writer of a window", () => {
       yield* Fiber.join(fiber)
     }))
 
-  it.effect("leaves half a window to readers who are slower", () =>
+  it.effect("leaves half a window to slower readers", () =>
     Effect.gen(function*() {
       const window = make()
       const slow = yield* window.join(0)
@@ -135,7 +135,7 @@ describe("the writer of a window", () => {
       yield* Fiber.interrupt(fiber)
     }))
 
-  it.effect("lets readers have their turn, so that none falls behind whom nothing keeps from reading", () =>
+  it.effect("yields to readers, so that no reader falls behind that is ready to read", () =>
     Effect.gen(function*() {
       const window = make()
       const readers = yield* Effect.forEach([1, 2, 3, 4, 5], () =>
@@ -148,7 +148,7 @@ describe("the writer of a window", () => {
       for (const reader of readers) assert.strictEqual(yield* Fiber.join(reader), "x".repeat(200))
     }))
 
-  it.effect("waits for a reader no longer than it has patience, and then for none", () =>
+  it.effect("waits for a reader no longer than the timeout, and then for none", () =>
     Effect.gen(function*() {
       const window = make()
       yield* window.join(0)
@@ -159,7 +159,7 @@ describe("the writer of a window", () => {
       yield* Fiber.join(fiber)
     }))
 
-  it.effect("goes on when the reader that it waits for leaves", () =>
+  it.effect("continues when the reader that it waits for leaves", () =>
     Effect.gen(function*() {
       const window = make()
       const scope = yield* Scope.make()
@@ -171,7 +171,7 @@ describe("the writer of a window", () => {
       yield* Fiber.join(fiber)
     }))
 
-  it.effect("waits for nobody while somebody waits for the end", () =>
+  it.effect("does not wait after a reader has asked for bytes outside of the window", () =>
     Effect.gen(function*() {
       const window = make()
       yield* write(window, "0123")
@@ -184,7 +184,7 @@ describe("the writer of a window", () => {
       yield* Fiber.join(fiber)
     }))
 
-  it.effect("does not wait for who wants no more", () =>
+  it.effect("does not wait for a reader that has read its last byte", () =>
     Effect.gen(function*() {
       const window = make()
       const { end } = yield* reader(window, 0, 2)

@@ -14,7 +14,7 @@ const runs = process.env["EFFECT_OCI_LONG"] === undefined ? 60 : 1500
 
 const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
-/** Somebody who comes after a while, reads at some pace, and may leave. */
+/** A reader that arrives after a delay, reads at some pace, and may leave. */
 const Reader = Schema.Struct({
   delay: between(0, 30),
   pace: between(0, 4),
@@ -51,7 +51,7 @@ const storeFault = ({ at, call, kind }: typeof Fault.Type): Faults.Fault => {
     : Faults.breakAt(at, { calls: [call], operation: "commit" }, reason)
 }
 
-/** How many bodies of a registry are being read, and how many were at most. */
+/** Counts the bodies of a registry that are being read, and their maximum. */
 const counted = (registry: Registry.Registry) => {
   const count = { open: 0, most: 0 }
   const counting = Registry.make({
@@ -71,7 +71,7 @@ const counted = (registry: Registry.Registry) => {
 
 const pause = (times: number) => Effect.replicateEffect(Effect.yieldNow, times, { discard: true })
 
-/** The bytes a reader got, if it stayed to the end. */
+/** Returns the bytes that a reader got if it stayed to the end. */
 const read = (registry: Registry.Registry, digest: Digest, { delay, leaves, offset, pace }: typeof Reader.Type) =>
   Effect.gen(function*() {
     yield* pause(delay)
@@ -90,7 +90,7 @@ const setup = Effect.fnUntraced(
     const { count, counting } = counted(origin)
     const faulty = yield* Faults.make(counting, [
       ...upstream.map(upstreamFault),
-      // as across a network: others come between a question and the answer
+      // other fibers run between a request and its response, as across a network
       Faults.wait(pause(3), { operation: "getBlob" })
     ])
     const cache = yield* CacheRegistry.make(faulty.registry, {
@@ -104,7 +104,7 @@ const setup = Effect.fnUntraced(
 
 describe("however readers come and go", () => {
   it.effect.prop(
-    "each gets the blob, which is fetched by one at a time, and is kept",
+    "each gets the blob, which has one transfer at a time, and is kept",
     [Arbitrary.schema(Readers), Arbitrary.schema(between(100_000, 500_000))],
     ([readers, size]) =>
       Effect.gen(function*() {
@@ -115,7 +115,7 @@ describe("however readers come and go", () => {
         })
         for (const each of found) assert.isTrue(each === undefined || Equal.equals(each, bytes))
         assert.strictEqual(count.most, 1)
-        // one who left before it was there may have been the only one
+        // a reader that left before the blob was stored may have been the only one
         yield* pause(200)
         assert.isTrue(yield* Effect.isSuccess(kept.resolveBlob(app, digest)))
         assert.strictEqual(count.open, 0)
@@ -144,7 +144,7 @@ describe("however readers come and go, and wherever upstream and the store fail"
             assert.isTrue(isRegistryError(failure))
           } else if (exit.value !== undefined) {
             const offset = readers[place]?.offset ?? 0
-            // a part that is read past the cache is no more verified than one that is read from a registry itself
+            // a range that is read from upstream is not verified, like any range of a registry
             if (offset === 0) assert.isTrue(Equal.equals(exit.value, bytes))
           }
         }
@@ -154,7 +154,7 @@ describe("however readers come and go, and wherever upstream and the store fail"
           const blob = yield* kept.getBlob(app, digest)
           assert.isTrue(Equal.equals(yield* Stream.mkUint8Array(blob.stream), bytes))
         }
-        // each fault has its turn, and then there is none left
+        // until all faults have occurred
         const last = yield* Effect.retry(
           read(cache, digest, { delay: 0, pace: 0, offset: 0 }),
           { times: 8 }

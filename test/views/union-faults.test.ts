@@ -30,7 +30,7 @@ const faultOf = ({ call, kind }: typeof Mishap.Type): Faults.Fault => {
   }
 }
 
-/** Everything behind a tag, down to the last blob. */
+/** Returns all content of a tag, down to the last blob. */
 const complete = Effect.fnUntraced(function*(registry: Registry) {
   const { bytes, descriptor } = yield* registry.getManifest(app, latest)
   const { manifests } = Result.getOrThrow(Manifest.digests(descriptor.mediaType, bytes))
@@ -50,7 +50,7 @@ const push = Effect.fnUntraced(function*(registry: Registry, content: string) {
 
 describe("a union that writes to all, wherever its registries fail,", () => {
   it.effect.prop(
-    "has in each what it said it has, has only whole images behind tags, and is finished by the same push",
+    "has all acknowledged content in each registry and only complete images under tags, and the same push completes it",
     [
       Arbitrary.schema(Schema.Tuple([Mishaps, Mishaps, Mishaps])),
       Arbitrary.schema(Schema.Literals(["sequential", "concurrent"]))
@@ -71,12 +71,12 @@ describe("a union that writes to all, wherever its registries fail,", () => {
 
         const union = UnionRegistry.make([one.registry, two.registry, three.registry], options)
         const first = yield* Effect.result(push(union, "after"))
-        // through the union, a tag never moves before it has moved everywhere
+        // readers of the union never see a tag before it was set everywhere
         const seen = yield* complete(one.memory)
         if (Result.isSuccess(first)) assert.strictEqual(seen, first.success)
         const others = [yield* complete(two.memory), yield* complete(three.memory)]
         if (seen !== before) assert.deepStrictEqual(others, [seen, seen])
-        // each fault has its turn, and then there is none left
+        // until all faults have occurred
         const after = yield* Effect.retry(push(union, "after"), { times: 20 })
         assert.include([before, after], seen)
         for (const { memory } of [one, two, three]) assert.strictEqual(yield* complete(memory), after)

@@ -1,5 +1,5 @@
 /**
- * What is promised of blobs.
+ * Promises of the contract about blobs.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -33,19 +33,19 @@ const reading: ReadonlyArray<Case> = [
     const { digest } = yield* pushBlob(origin, name, "")
     yield* Expect.equal(yield* read(registry, name, digest), "")
   }),
-  promise("an open blob tells its digest and size", [], function*(registry, origin) {
+  promise("an open blob has its digest and size", [], function*(registry, origin) {
     const name = yield* fresh
     const expected = yield* pushBlob(origin, name, digits)
     const { digest, size } = (yield* registry.getBlob(name, expected.digest)).descriptor
     yield* Expect.equal({ digest, size }, { digest: expected.digest, size: 10 })
   }),
-  promise("resolving a blob tells its digest and size", [], function*(registry, origin) {
+  promise("resolving a blob returns its digest and size", [], function*(registry, origin) {
     const name = yield* fresh
     const expected = yield* pushBlob(origin, name, digits)
     const { digest, size } = yield* registry.resolveBlob(name, expected.digest)
     yield* Expect.equal({ digest, size }, { digest: expected.digest, size: 10 })
   }),
-  promise("readers of a blob who come at once each get the whole", [], function*(registry, origin) {
+  promise("concurrent readers of a blob each receive all of it", [], function*(registry, origin) {
     const name = yield* fresh
     const bytes = noise(300_000)
     const { digest } = yield* pushBlob(origin, name, bytes)
@@ -55,14 +55,14 @@ const reading: ReadonlyArray<Case> = [
     const found = yield* Effect.replicateEffect(reader, 5, { concurrency: "unbounded" })
     yield* Expect.equal(found, [bytes, bytes, bytes, bytes, bytes])
   }),
-  promise("a blob that was let go of in the middle is read again, as often as one likes", [], function*(
+  promise("a blob whose reader stopped in the middle is read again, any number of times", [], function*(
     registry,
     origin
   ) {
     const name = yield* fresh
     const bytes = noise(1_000_000)
     const { digest } = yield* pushBlob(origin, name, bytes)
-    // more often than a registry is spoken to at once
+    // more often than a client has connections to one registry
     const glance = Effect.scoped(
       Effect.flatMap(registry.getBlob(name, digest), ({ stream }) => Stream.runHead(stream))
     )
@@ -70,18 +70,18 @@ const reading: ReadonlyArray<Case> = [
     const { stream } = yield* registry.getBlob(name, digest)
     yield* Expect.equal(yield* Stream.mkUint8Array(stream), bytes)
   }),
-  promise("a blob that was opened and not read is let go of with its scope", [], function*(registry, origin) {
+  promise("a blob that was opened and not read is closed with its scope", [], function*(registry, origin) {
     const name = yield* fresh
     const { digest } = yield* pushBlob(origin, name, noise(100_000))
     yield* Effect.replicateEffect(Effect.scoped(registry.getBlob(name, digest)), 20, { discard: true })
     yield* Expect.equal((yield* registry.resolveBlob(name, digest)).size, 100_000)
   }),
-  promise("a blob that is not there is unknown to getBlob", [], function*(registry, origin) {
+  promise("an absent blob is unknown to getBlob", [], function*(registry, origin) {
     const name = yield* fresh
     yield* pushBlob(origin, name, "another")
     yield* Expect.reason(registry.getBlob(name, nowhere), "BlobUnknown", "NameUnknown")
   }),
-  promise("a blob that is not there is unknown to resolveBlob", [], function*(registry, origin) {
+  promise("an absent blob is unknown to resolveBlob", [], function*(registry, origin) {
     const name = yield* fresh
     yield* pushBlob(origin, name, "another")
     yield* hasNoBlob(registry, name, nowhere)
@@ -92,12 +92,12 @@ const reading: ReadonlyArray<Case> = [
     const { digest } = yield* pushBlob(origin, elsewhere, `in ${elsewhere}`)
     yield* hasNoBlob(registry, here, digest)
   }),
-  promise("a repository that is not there has no blobs", [], function*(registry) {
+  promise("an absent repository has no blobs", [], function*(registry) {
     yield* hasNoBlob(registry, yield* fresh, nowhere)
   }),
-  promise("a blob under a digest that nobody can compute is not there", [], function*(registry) {
+  promise("a blob under a digest of an unknown algorithm is absent", [], function*(registry) {
     const digest = Digest.Digest.make("sha256+b64u:LCa0a2j_xo_5m0U8HTBBNBNCLXBkg7-g-YpeiGJm564")
-    // asked in full: a registry behind HTTP cannot say why it answers a HEAD so
+    // with GET, because the response to a HEAD has no body that gives the reason
     yield* Expect.reason(
       registry.getBlob(yield* fresh, digest),
       "BlobUnknown",
@@ -137,7 +137,7 @@ const ranges: ReadonlyArray<Case> = [
     const part = yield* registry.getBlob(name, descriptor.digest, { range: { offset: 2, length: 3 } })
     yield* Expect.equal(yield* text(part), "234")
   }),
-  promise("a range tells the size of the whole blob", [], function*(registry, origin) {
+  promise("a range has the size of the whole blob", [], function*(registry, origin) {
     const name = yield* fresh
     const { digest } = yield* pushBlob(origin, name, digits)
     const { descriptor } = yield* registry.getBlob(name, digest, { range: { offset: 2, length: 3 } })
@@ -153,7 +153,7 @@ const ranges: ReadonlyArray<Case> = [
     const { digest } = yield* pushBlob(origin, name, digits)
     yield* Expect.reason(registry.getBlob(name, digest, { range: { offset: 2, length: 0 } }), "RangeNotSatisfiable")
   }),
-  promise("a range of a blob that is not there is unknown", [], function*(registry, origin) {
+  promise("a range of an absent blob is unknown", [], function*(registry, origin) {
     const name = yield* fresh
     yield* pushBlob(origin, name, "another")
     yield* Expect.reason(registry.getBlob(name, nowhere, { range: { offset: 2 } }), "BlobUnknown", "NameUnknown")
@@ -172,13 +172,13 @@ const pushing: ReadonlyArray<Case> = [
     const { digest } = yield* pushBlob(registry, name, "")
     yield* Expect.equal((yield* registry.resolveBlob(name, digest)).size, 0)
   }),
-  promise("a blob that is there is pushed again", ["push"], function*(registry) {
+  promise("a blob that exists is pushed again", ["push"], function*(registry) {
     const name = yield* fresh
     yield* pushBlob(registry, name, digits)
     const { digest } = yield* pushBlob(registry, name, digits)
     yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
   }),
-  promise("a blob that is pushed by several at once is there", ["push"], function*(registry) {
+  promise("a blob that is pushed several times at once is stored", ["push"], function*(registry) {
     const name = yield* fresh
     const bytes = noise(200_000)
     const descriptor = yield* Descriptor.fromBytes(bytes)
@@ -204,7 +204,7 @@ const pushing: ReadonlyArray<Case> = [
     yield* hasNoBlob(registry, name, nowhere)
     yield* hasNoBlob(registry, name, digest)
   }),
-  promise("a push under a digest that nobody can compute fails, and stores nothing", ["push"], function*(registry) {
+  promise("a push under a digest of an unknown algorithm fails, and stores nothing", ["push"], function*(registry) {
     const name = yield* fresh
     const digest = Digest.Digest.make("multihash+base58:QmRZxt2b1FVZPNqd8hsiykDL3TdBDeTSPX9Kv46HmX4Gx8")
     const push = registry.pushBlob(name, { digest, size: 10 }, BlobSource.fromBytes(digits))
@@ -222,7 +222,7 @@ const pushing: ReadonlyArray<Case> = [
   )
 ]
 
-/** Small enough for one POST, and not. */
+/** Sizes of a blob that fits in one POST, and of one that does not, in bytes. */
 const sizes = [10, 100_000]
 
 const sources: ReadonlyArray<Case> = [
@@ -255,7 +255,7 @@ const sources: ReadonlyArray<Case> = [
     )
   ),
   ...sizes.map((size) =>
-    promise(`a blob of ${size} bytes is not there before its source has ended`, ["push"], function*(registry) {
+    promise(`a blob of ${size} bytes is absent until its source ends`, ["push"], function*(registry) {
       const name = yield* fresh
       const bytes = noise(size)
       const { digest } = yield* Descriptor.fromBytes(bytes)
@@ -278,7 +278,7 @@ const sources: ReadonlyArray<Case> = [
   ),
   ...sizes.map((size) =>
     promise(
-      `a push of ${size} bytes that is interrupted stores nothing, and lets go of its source`,
+      `a push of ${size} bytes that is interrupted stores nothing, and closes its source`,
       ["push"],
       function*(registry) {
         const name = yield* fresh
@@ -293,13 +293,13 @@ const sources: ReadonlyArray<Case> = [
         )
         yield* Effect.raceFirst(Deferred.await(reached), Fiber.join(push))
         yield* Fiber.interrupt(push)
-        yield* Expect.holds(!isOpen, "a source that was let go of", "one that is still read")
+        yield* Expect.holds(!isOpen, "a closed source", "one that is still open")
         yield* hasNoBlob(registry, name, digest)
       }
     )
   ),
   ...sizes.map((size) =>
-    promise(`a source that does not end is given up soon behind the ${size} bytes it said`, ["push"], function*(
+    promise(`an endless source is aborted soon after the ${size} bytes that it announced`, ["push"], function*(
       registry
     ) {
       const name = yield* fresh
@@ -314,27 +314,27 @@ const sources: ReadonlyArray<Case> = [
         "SizeInvalid",
         "SizeMismatch"
       )
-      yield* Expect.holds(pulled <= size + 4_194_304, "at most 4 MiB more than it said", `${pulled} bytes`)
+      yield* Expect.holds(pulled <= size + 4_194_304, "at most 4 MiB more than announced", `${pulled} bytes`)
       yield* hasNoBlob(registry, name, digest)
     })
   )
 ]
 
 const deleting: ReadonlyArray<Case> = [
-  promise("a blob that was deleted is not there", ["delete"], function*(registry, origin) {
+  promise("a deleted blob is absent", ["delete"], function*(registry, origin) {
     const name = yield* fresh
     const { digest } = yield* pushBlob(origin, name, "to be deleted")
     yield* registry.deleteBlob(name, digest)
     yield* hasNoBlob(registry, name, digest)
   }),
-  promise("a blob that was read and then deleted is not there", ["delete"], function*(registry, origin) {
+  promise("a blob that was read and then deleted is absent", ["delete"], function*(registry, origin) {
     const name = yield* fresh
     const { digest } = yield* pushBlob(origin, name, "to be deleted")
     yield* read(registry, name, digest)
     yield* registry.deleteBlob(name, digest)
     yield* Expect.reason(registry.getBlob(name, digest), "BlobUnknown", "NameUnknown")
   }),
-  promise("a blob that was deleted is pushed again", ["delete", "push"], function*(registry) {
+  promise("a deleted blob is pushed again", ["delete", "push"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* pushBlob(registry, name, "there again")
     yield* registry.deleteBlob(name, digest)
@@ -352,7 +352,7 @@ const deleting: ReadonlyArray<Case> = [
       yield* Expect.equal(yield* read(registry, two, digest), "in two places")
     }
   ),
-  promise("a blob that is not there cannot be deleted", ["delete"], function*(registry, origin) {
+  promise("an absent blob cannot be deleted", ["delete"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushBlob(origin, name, "another")
     yield* Expect.reason(registry.deleteBlob(name, nowhere), "BlobUnknown", "NameUnknown")

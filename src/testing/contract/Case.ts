@@ -1,5 +1,5 @@
 /**
- * One promise of the contract, and what may keep a registry from making it.
+ * One promise of the contract, and the features that a registry needs to keep it.
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -9,8 +9,8 @@ import { isRegistryError } from "../../RegistryError.ts"
 import { isMismatch } from "./Expect.ts"
 
 /**
- * What a promise takes that not every registry has: because it restricts what can be done, as views do, or because it
- * does less than the specification wants, as some registries in use are known to.
+ * Feature that a promise needs and some registries lack. A view may restrict its registry, and some registries in use
+ * do less than the specification demands.
  *
  * @category models
  * @since 0.1.0
@@ -24,9 +24,9 @@ export type Need =
   | "referrers"
   /** Blobs and manifests can be written. */
   | "push"
-  /** There are upload sessions. */
+  /** Blobs can be pushed through upload sessions. */
   | "sessions"
-  /** Upload sessions take chunks, of any size. */
+  /** Upload sessions accept chunks of any size. */
   | "chunks"
   /** A blob of one repository can be mounted in another. */
   | "mount"
@@ -36,31 +36,31 @@ export type Need =
   | "tagDelete"
   /** A tag can be moved to another manifest. */
   | "retag"
-  /** Repositories are apart, and are listed. A single image layout has one for all names. */
+  /** Repositories are separate and listed. A single image layout has one repository for all names. */
   | "repositories"
-  /** Errors name the registry itself, not one that it is made of. */
+  /** Errors name the registry itself instead of one that it is made of. */
   | "ownErrors"
-  /** Blobs have digests of sha512. */
+  /** Blobs can have sha512 digests. */
   | "sha512"
-  /** Manifests have digests of sha512. */
+  /** Manifests can have sha512 digests. */
   | "sha512Manifests"
-  /** A tag can point at a manifest by its digest of sha512. */
+  /** A tag can point to a manifest that was pushed under its sha512 digest. */
   | "sha512Tags"
-  /** A chunk that does not begin where the last one ended is refused. */
+  /** A chunk is refused unless it begins at the end of the last one. */
   | "offsets"
-  /** What came of a chunk that broke off, or was interrupted, is kept. */
+  /** The received bytes of an incomplete chunk are kept. */
   | "partialChunks"
-  /** A digest of a blob is not taken for one of a manifest. */
+  /** The digest of a blob is unknown as that of a manifest. */
   | "kinds"
-  /** A manifest may refer to layers that may not be distributed, and are not there. */
+  /** A manifest may refer to non-distributable layers that are absent. */
   | "nonDistributable"
-  /** A manifest may be of a type that nobody knows. */
+  /** A manifest may have an unknown media type. */
   | "mediaTypes"
-  /** A manifest may not say another size of content than it has. */
+  /** A manifest is refused if it has a wrong size of content that exists. */
   | "sizes"
   /** Tags are listed in order. */
   | "tagOrder"
-  /** The list of tags can begin behind one. */
+  /** The list of tags can begin after a given one. */
   | "tagsAfter"
 
 /**
@@ -70,11 +70,11 @@ export type Need =
  * @since 0.1.0
  */
 export class Violation extends Schema.TaggedError<Violation>("effect-oci/testing/Violation")("Violation", {
-  /** The name of the case. */
+  /** Name of the case. */
   promise: Schema.String,
   expected: Schema.String,
   found: Schema.String,
-  /** The error that was found, if it is one. */
+  /** Error that was found, if the failure was one. */
   cause: Schema.optionalKey(Schema.Defect())
 }) {
   override get message(): string {
@@ -83,19 +83,18 @@ export class Violation extends Schema.TaggedError<Violation>("effect-oci/testing
 }
 
 /**
- * One promise, and how to see whether it is kept.
+ * One promise, with an effect that verifies it.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Case {
-  /** What is promised, as a sentence. */
+  /** Promise as a sentence. */
   readonly name: string
   readonly needs: ReadonlyArray<Need>
   /**
-   * Fails where the promise is not kept. It works in repositories of its own. What is to be there beforehand is written
-   * through `origin`, for registries that cannot be written to, or that are to be filled from elsewhere: the same
-   * registry unless given.
+   * Fails if the registry does not keep the promise. The effect uses its own repositories. It writes existing content
+   * through `origin`, because some registries are read-only or are filled from another one. Default: the same registry.
    */
   readonly effect: (registry: Registry, origin?: Registry) => Effect.Effect<void, Violation>
 }
@@ -110,7 +109,7 @@ const violationOf = (promise: string) => (error: unknown): Violation =>
       cause: error
     })
 
-/** Makes a case of what fails with a mismatch, or an error that nobody expects. */
+/** Creates a case from a check that fails with a mismatch or an unexpected error. */
 export const promise = (
   name: string,
   needs: ReadonlyArray<Need>,

@@ -1,5 +1,5 @@
 /**
- * Saying what is expected, in effects that fail with what was found instead.
+ * Assertions as effects: they fail with what they found instead of the expected value.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -10,14 +10,14 @@ import { isRegistryError, type Reason, type RegistryError } from "../../Registry
 
 const TypeId = "~effect-oci/testing/Mismatch"
 
-/** What was found is not what was expected. */
+/** Difference between an expected and a found value. */
 export class Mismatch extends Data.TaggedError("Mismatch")<{ readonly expected: string; readonly found: string }> {
   readonly [TypeId] = TypeId
 }
 
 export const isMismatch = (u: unknown): u is Mismatch => hasProperty(u, TypeId)
 
-/** Fails with what was found instead of what was expected, in words. */
+/** Creates a mismatch from descriptions in words. */
 export const mismatch = (expected: string, found: string): Mismatch => new Mismatch({ expected, found })
 
 const format = (value: unknown): string =>
@@ -25,26 +25,26 @@ const format = (value: unknown): string =>
     ? `${value.length} bytes, which begin with ${Formatter.format(value.subarray(0, 16))}`
     : Formatter.format(value)
 
-/** The same value, down to its parts. */
+/** Fails unless both values are structurally equal. */
 export const equal = <A>(found: A, expected: A): Effect.Effect<void, Mismatch> =>
   Equal.equals(found, expected) ? Effect.void : Effect.fail(mismatch(format(expected), format(found)))
 
-/** The same values, in any order. */
+/** Fails unless both contain the same values, in any order. */
 export const members = (found: Iterable<string>, expected: Iterable<string>): Effect.Effect<void, Mismatch> =>
   equal(Array.from(found).sort(), Array.from(expected).sort())
 
-/** Something that holds. */
+/** Fails unless the condition is true. */
 export const holds = (condition: boolean, expected: string, found: string): Effect.Effect<void, Mismatch> =>
   condition ? Effect.void : Effect.fail(mismatch(expected, found))
 
-/** A failure, whatever it is. */
+/** Returns the error of an effect. Fails if the effect succeeds. */
 export const failure = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<E, Mismatch, R> =>
   Effect.matchEffect(effect, {
     onFailure: Effect.succeed,
     onSuccess: (found) => Effect.fail(mismatch("a failure", format(found)))
   })
 
-/** A failure of a registry, of one of some reasons. */
+/** Returns the error of an effect. Fails unless it is a `RegistryError` with one of the reasons. */
 export const reason = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   ...tags: ReadonlyArray<Reason["_tag"]>

@@ -1,5 +1,5 @@
 /**
- * What is promised of a registry as a whole, and of its errors.
+ * Promises of the contract about a registry as a whole, and about its errors.
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
@@ -13,7 +13,7 @@ import { fresh, nowhere } from "./Helpers.ts"
 
 type Failing = (registry: Registry, name: Repository) => Effect.Effect<unknown, RegistryError>
 
-/** How each operation fails in a repository that has neither tag `2` nor the digest `nowhere`. */
+/** Operations that fail in a repository that has neither the tag `2` nor the digest `nowhere`. */
 const failures: ReadonlyArray<readonly [operation: string, needs: ReadonlyArray<Need>, failing: Failing]> = [
   ["getBlob", [], (registry, name) => Effect.scoped(registry.getBlob(name, nowhere))],
   ["resolveBlob", [], (registry, name) => registry.resolveBlob(name, nowhere)],
@@ -26,7 +26,7 @@ const failures: ReadonlyArray<readonly [operation: string, needs: ReadonlyArray<
 
 const errors: ReadonlyArray<Case> = [
   ...failures.map(([operation, needs, failing]) =>
-    promise(`an error of ${operation} says which operation failed, in which repository`, needs, function*(
+    promise(`an error of ${operation} names the operation and the repository`, needs, function*(
       registry,
       origin
     ) {
@@ -37,7 +37,7 @@ const errors: ReadonlyArray<Case> = [
     })
   ),
   ...failures.map(([operation, needs, failing]) =>
-    promise(`an error of ${operation} says which registry failed`, [...needs, "ownErrors"], function*(
+    promise(`an error of ${operation} names the registry`, [...needs, "ownErrors"], function*(
       registry,
       origin
     ) {
@@ -47,7 +47,7 @@ const errors: ReadonlyArray<Case> = [
     })
   ),
   promise(
-    "an error of a list says which operation failed, in which repository",
+    "an error of a list names the operation and the repository",
     ["repositories", "tags"],
     function*(registry) {
       const name = yield* fresh

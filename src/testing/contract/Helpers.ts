@@ -1,6 +1,7 @@
 /**
- * What the cases of the contract share.
+ * Values and functions that several cases of the contract use.
  */
+import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -13,16 +14,16 @@ import type { Mounted, Upload } from "../../Upload.ts"
 import { bytesOf, repository } from "../Images.ts"
 import * as Expect from "./Expect.ts"
 
-/** How a source breaks. */
+/** Error of a source that breaks. */
 export class Broken extends Data.TaggedError("Broken") {}
 
-/** A repository that nobody else uses. */
-export const fresh: Effect.Effect<Repository> = Effect.sync(() => repository(`contract/${crypto.randomUUID()}`))
+/** Creates the name of a repository that no other case uses. */
+export const fresh: Effect.Effect<Repository> = Effect.sync(() => repository(`contract/${SecureRandom.uuidV4Unsafe()}`))
 
-/** A digest of nothing that anybody has. */
+/** Digest of content that no registry has. */
 export const nowhere = Digest.fromHash("sha256", new Uint8Array(32))
 
-/** Bytes that do not repeat soon. */
+/** Returns `size` bytes without a short period. */
 export const noise = (size: number): Uint8Array => {
   const words = new Uint32Array(Math.ceil(size / 4))
   let state = size + 1
@@ -56,14 +57,14 @@ export const hasNoManifest = (
 ): Effect.Effect<RegistryError, Expect.Mismatch> =>
   Expect.reason(registry.resolveManifest(name, reference), "ManifestUnknown", "NameUnknown")
 
-/** A session, from an answer that may be a mount. */
+/** Returns the opened session. Fails if the blob was mounted instead. */
 export const session = <E, R>(
   started: Effect.Effect<Mounted | Upload, E, R>
 ): Effect.Effect<Upload, E | Expect.Mismatch, R> =>
   Effect.flatMap(started, (started): Effect.Effect<Upload, Expect.Mismatch> =>
     started._tag === "Upload"
       ? Effect.succeed(started)
-      : Effect.fail(Expect.mismatch("an upload session", "that the blob was mounted")))
+      : Effect.fail(Expect.mismatch("an upload session", "a mounted blob")))
 
 export const startUpload = (
   registry: Registry,
@@ -75,10 +76,10 @@ export const chunk = (offset: number, content: string | Uint8Array) => {
   return { offset, size: bytes.length, stream: Stream.succeed(bytes) }
 }
 
-/** A stream that breaks behind some content. */
+/** Returns a stream of some content that ends with an error. */
 export const breaking = (content: string): Stream.Stream<Uint8Array, Broken> =>
   Stream.concat(Stream.succeed(bytesOf(content)), Stream.fail(new Broken()))
 
-/** A stream that stops behind some content, and says when it has come there. */
+/** Returns a stream of some content that runs `reached` at its end and never completes. */
 export const stalling = (content: string, reached: Effect.Effect<unknown>): Stream.Stream<Uint8Array> =>
   Stream.concat(Stream.succeed(bytesOf(content)), Stream.fromEffectDrain(Effect.andThen(reached, Effect.never)))

@@ -1,5 +1,5 @@
 /**
- * What is promised of lists: tags, repositories, referrers.
+ * Promises of the contract about lists of tags, repositories and referrers.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -31,22 +31,22 @@ const tags: ReadonlyArray<Case> = [
     yield* pushImage(origin, name, ["layer"], { tags })
     yield* Expect.members(yield* Stream.runCollect(registry.tags(name)), tags)
   }),
-  promise("tags are listed from behind one of them", ["tags", "tagsAfter"], function*(registry, origin) {
+  promise("tags are listed after one of them", ["tags", "tagsAfter"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: ["1", "2", "3"].map(tag) })
     yield* Expect.equal(yield* Stream.runCollect(registry.tags(name, { after: "1" })), ["2", "3"].map(tag))
   }),
-  promise("tags are listed from behind one that is not there", ["tags", "tagsAfter"], function*(registry, origin) {
+  promise("tags are listed after an absent one", ["tags", "tagsAfter"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: ["1", "3"].map(tag) })
     yield* Expect.equal(yield* Stream.runCollect(registry.tags(name, { after: "2" })), [tag("3")])
   }),
-  promise("no tags are listed from behind the last one", ["tags", "tagsAfter"], function*(registry, origin) {
+  promise("no tags are listed after the last one", ["tags", "tagsAfter"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: ["1", "3"].map(tag) })
     yield* Expect.equal(yield* Stream.runCollect(registry.tags(name, { after: "3" })), [])
   }),
-  promise("as many tags can be read as one likes", ["tags"], function*(registry, origin) {
+  promise("a reader may stop after any number of tags", ["tags"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: ["1", "2", "3"].map(tag) })
     const glance = Stream.runCollect(Stream.take(registry.tags(name), 1))
@@ -54,7 +54,7 @@ const tags: ReadonlyArray<Case> = [
     yield* Expect.equal(found.map(({ length }) => length), found.map(() => 1))
   }),
   promise(
-    "tags that were there before are listed while others are pushed, each once",
+    "existing tags are listed while others are pushed, each once",
     ["tags", "push"],
     function*(registry) {
       const name = yield* fresh
@@ -71,7 +71,7 @@ const tags: ReadonlyArray<Case> = [
       yield* Expect.members(yield* Stream.runCollect(registry.tags(name)), [...before, ...others])
     }
   ),
-  promise("tags of a repository that is not there are not listed", ["tags", "repositories"], function*(registry) {
+  promise("listing the tags of an absent repository fails", ["tags", "repositories"], function*(registry) {
     yield* Expect.reason(Stream.runCollect(registry.tags(yield* fresh)), "NameUnknown")
   })
 ]
@@ -84,7 +84,7 @@ const repositories: ReadonlyArray<Case> = [
     const listed = yield* Stream.runCollect(registry.repositories())
     yield* Expect.members(listed.filter((name) => name.startsWith(parent)), names)
   }),
-  promise("repositories are listed from behind one of them", ["repositories"], function*(registry, origin) {
+  promise("repositories are listed after one of them", ["repositories"], function*(registry, origin) {
     const parent = yield* fresh
     const [one, two] = [repository(`${parent}/1`), repository(`${parent}/2`)]
     yield* pushImage(origin, one, ["layer"])
@@ -140,7 +140,7 @@ const referrers: ReadonlyArray<Case> = [
     const index = yield* pushIndex(origin, name, [], { extra: { subject: { digest, mediaType, size } } })
     yield* Expect.equal(yield* referrersOf(registry, name, digest), [index])
   }),
-  promise("a referrer of a referrer is listed there", ["referrers"], function*(registry, origin) {
+  promise("a referrer of a referrer is listed for that one only", ["referrers"], function*(registry, origin) {
     const name = yield* fresh
     const image = yield* pushImage(origin, name, ["layer"])
     const sbom = yield* pushReferrer(origin, name, image, "an SBOM")
@@ -148,7 +148,7 @@ const referrers: ReadonlyArray<Case> = [
     yield* Expect.equal(digestsOf(yield* referrersOf(registry, name, sbom.digest)), [signature.digest])
     yield* Expect.equal(digestsOf(yield* referrersOf(registry, name, image.digest)), [sbom.digest])
   }),
-  promise("referrers of a manifest that is not there are listed", ["referrers"], function*(registry, origin) {
+  promise("referrers of an absent manifest are listed", ["referrers"], function*(registry, origin) {
     const name = yield* fresh
     const subject = { mediaType: MediaType.imageManifest, digest: nowhere, size: 1 }
     const { digest } = yield* pushReferrer(origin, name, subject, "about nothing")
@@ -159,14 +159,14 @@ const referrers: ReadonlyArray<Case> = [
     const { digest } = yield* pushImage(origin, name, ["layer"])
     yield* Expect.equal(yield* referrersOf(registry, name, digest), [])
   }),
-  promise("a referrer of one manifest is none of another", ["referrers"], function*(registry, origin) {
+  promise("a referrer of one manifest is not listed for another", ["referrers"], function*(registry, origin) {
     const name = yield* fresh
     const [one, two] = [yield* pushImage(origin, name, ["one"]), yield* pushImage(origin, name, ["two"])]
     yield* pushReferrer(origin, name, one, "about one")
     yield* Expect.equal(yield* referrersOf(registry, name, two.digest), [])
   }),
   promise(
-    "a referrer in one repository is none in another",
+    "a referrer in one repository is not listed in another",
     ["referrers", "repositories"],
     function*(registry, origin) {
       const [here, elsewhere] = [yield* fresh, yield* fresh]
@@ -176,7 +176,7 @@ const referrers: ReadonlyArray<Case> = [
       yield* Expect.equal(yield* referrersOf(registry, here, image.digest), [])
     }
   ),
-  promise("a repository that is not there has no referrers", ["referrers"], function*(registry) {
+  promise("an absent repository has no referrers", ["referrers"], function*(registry) {
     yield* Expect.equal(yield* referrersOf(registry, yield* fresh, nowhere), [])
   }),
   promise("referrers are filtered by artifact type", ["referrers"], function*(registry, origin) {
@@ -188,7 +188,7 @@ const referrers: ReadonlyArray<Case> = [
     const listed = yield* referrersOf(registry, name, digest, "application/vnd.example.sbom")
     yield* Expect.equal(digestsOf(listed), [sbom.digest])
   }),
-  promise("a filter that no referrer fits gives none", ["referrers"], function*(registry, origin) {
+  promise("a filter that matches no referrer lists none", ["referrers"], function*(registry, origin) {
     const name = yield* fresh
     const image = yield* pushImage(origin, name, ["layer"])
     yield* pushReferrer(origin, name, image, "an SBOM")
@@ -201,7 +201,7 @@ const referrers: ReadonlyArray<Case> = [
     yield* pushReferrer(registry, name, image, "one")
     yield* Expect.equal((yield* referrersOf(registry, name, image.digest)).length, 1)
   }),
-  promise("referrers that are pushed at once are all listed", ["referrers", "push"], function*(registry) {
+  promise("referrers that are pushed concurrently are all listed", ["referrers", "push"], function*(registry) {
     const name = yield* fresh
     const image = yield* pushImage(registry, name, ["layer"])
     const pushed = yield* Effect.forEach(
@@ -211,7 +211,7 @@ const referrers: ReadonlyArray<Case> = [
     )
     yield* Expect.members(digestsOf(yield* referrersOf(registry, name, image.digest)), digestsOf(pushed))
   }),
-  promise("a referrer that was deleted is not listed", ["referrers", "delete"], function*(registry, origin) {
+  promise("a deleted referrer is not listed", ["referrers", "delete"], function*(registry, origin) {
     const name = yield* fresh
     const image = yield* pushImage(origin, name, ["layer"])
     const one = yield* pushReferrer(origin, name, image, "one")
@@ -219,7 +219,7 @@ const referrers: ReadonlyArray<Case> = [
     yield* registry.deleteManifest(name, one.digest)
     yield* Expect.equal(digestsOf(yield* referrersOf(registry, name, image.digest)), [two.digest])
   }),
-  promise("referrers stay when what they refer to is deleted", ["referrers", "delete"], function*(registry, origin) {
+  promise("referrers stay after their subject is deleted", ["referrers", "delete"], function*(registry, origin) {
     const name = yield* fresh
     const image = yield* pushImage(origin, name, ["layer"])
     const sbom = yield* pushReferrer(origin, name, image, "an SBOM")

@@ -1,5 +1,5 @@
 /**
- * What is promised of manifests and their tags.
+ * Promises of the contract about manifests and their tags.
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
@@ -11,7 +11,7 @@ import { type Case, promise } from "./Case.ts"
 import * as Expect from "./Expect.ts"
 import { fresh, hasNoManifest, nowhere } from "./Helpers.ts"
 
-// white space that an encoder would not write
+// with white space that an encoder would not write
 const index = bytesOf(`{\n  "schemaVersion": 2,  "mediaType": "${MediaType.imageIndex}", "manifests": [ ] }\n`)
 
 const reading: ReadonlyArray<Case> = [
@@ -31,17 +31,17 @@ const reading: ReadonlyArray<Case> = [
     const { descriptor } = yield* registry.getManifest(name, tag("1"))
     yield* Expect.equal(descriptor, { digest, mediaType, size })
   }),
-  promise("resolving tells the descriptor behind a tag", [], function*(registry, origin) {
+  promise("resolving a tag returns the descriptor of its manifest", [], function*(registry, origin) {
     const name = yield* fresh
     const { digest, mediaType, size } = yield* pushImage(origin, name, ["layer"], { tags: [tag("1")] })
     yield* Expect.equal(yield* registry.resolveManifest(name, tag("1")), { digest, mediaType, size })
   }),
-  promise("resolving tells the descriptor of a digest", [], function*(registry, origin) {
+  promise("resolving a digest returns the descriptor of its manifest", [], function*(registry, origin) {
     const name = yield* fresh
     const { digest, mediaType, size } = yield* pushImage(origin, name, ["layer"])
     yield* Expect.equal(yield* registry.resolveManifest(name, digest), { digest, mediaType, size })
   }),
-  promise("a manifest with several tags is behind each of them", [], function*(registry, origin) {
+  promise("every tag of a manifest resolves to it", [], function*(registry, origin) {
     const name = yield* fresh
     const tags = ["1", "1.2", "1.2.3"].map(tag)
     const { digest } = yield* pushImage(origin, name, ["layer"], { tags })
@@ -64,7 +64,7 @@ const reading: ReadonlyArray<Case> = [
       yield* Expect.equal(found.descriptor, { mediaType, digest, size: found.bytes.length })
     })
   ),
-  promise("a manifest of a type that nobody knows is kept as it is", ["mediaTypes"], function*(registry, origin) {
+  promise("a manifest of an unknown media type is stored unchanged", ["mediaTypes"], function*(registry, origin) {
     const name = yield* fresh
     const manifest = { mediaType: "application/vnd.example.unheard-of.v1+json", bytes: bytesOf("{ \"any\":  1 }\r\n") }
     const { digest } = yield* origin.pushManifest(name, manifest, [tag("1")])
@@ -86,17 +86,17 @@ const reading: ReadonlyArray<Case> = [
     const { digest } = yield* pushIndex(origin, name, [inner, image], { tags: [tag("1")] })
     yield* Expect.equal((yield* registry.resolveManifest(name, tag("1"))).digest, digest)
   }),
-  promise("a tag that is not there is unknown to getManifest", [], function*(registry, origin) {
+  promise("an absent tag is unknown to getManifest", [], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: [tag("1")] })
     yield* Expect.reason(registry.getManifest(name, tag("2")), "ManifestUnknown")
   }),
-  promise("a digest that is not there is unknown to getManifest", [], function*(registry, origin) {
+  promise("an absent digest is unknown to getManifest", [], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"])
     yield* Expect.reason(registry.getManifest(name, nowhere), "ManifestUnknown")
   }),
-  promise("a tag that is not there is unknown to resolveManifest", [], function*(registry, origin) {
+  promise("an absent tag is unknown to resolveManifest", [], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: [tag("1")] })
     yield* hasNoManifest(registry, name, tag("2"))
@@ -107,7 +107,7 @@ const reading: ReadonlyArray<Case> = [
     const { digest } = yield* pushImage(origin, elsewhere, [`in ${elsewhere}`])
     yield* hasNoManifest(registry, here, digest)
   }),
-  promise("a repository that is not there has no manifests", [], function*(registry) {
+  promise("an absent repository has no manifests", [], function*(registry) {
     yield* hasNoManifest(registry, yield* fresh, tag("1"))
   }),
   promise("a blob is no manifest", ["kinds"], function*(registry, origin) {
@@ -128,7 +128,7 @@ const names: ReadonlyArray<Case> = [
       yield* Expect.equal((yield* registry.resolveManifest(repository, tag(name))).digest, digest)
     })
   ),
-  promise("tags are told apart by the case of their letters", [], function*(registry, origin) {
+  promise("tags are case-sensitive", [], function*(registry, origin) {
     const name = yield* fresh
     const lower = yield* pushImage(origin, name, ["lower"], { tags: [tag("rc")] })
     const upper = yield* pushImage(origin, name, ["upper"], { tags: [tag("RC")] })
@@ -140,7 +140,7 @@ const names: ReadonlyArray<Case> = [
     const { digest } = yield* pushImage(origin, name, ["layer"], { tags: [tag("1")] })
     yield* Expect.equal((yield* registry.resolveManifest(name, tag("1"))).digest, digest)
   }),
-  promise("a repository below another is one of its own", ["repositories"], function*(registry, origin) {
+  promise("a repository below another is separate from it", ["repositories"], function*(registry, origin) {
     const outer = yield* fresh
     const inner = repository(`${outer}/inner`)
     yield* pushImage(origin, outer, ["outer"], { tags: [tag("1")] })
@@ -148,7 +148,7 @@ const names: ReadonlyArray<Case> = [
     yield* hasNoManifest(registry, outer, tag("2"))
     yield* hasNoManifest(registry, inner, tag("1"))
   }),
-  promise("a repository may be called as parts of the protocol are", [], function*(registry, origin) {
+  promise("the name of a repository may contain the names of endpoints", [], function*(registry, origin) {
     const name = repository(`${yield* fresh}/blobs/uploads/tags/list/manifests/referrers`)
     const { digest } = yield* pushImage(origin, name, ["layer"], { tags: [tag("1")] })
     yield* Expect.equal((yield* registry.resolveManifest(name, tag("1"))).digest, digest)
@@ -160,7 +160,7 @@ const pushing: ReadonlyArray<Case> = [
     const pushed = yield* registry.pushManifest(yield* fresh, { mediaType: MediaType.imageIndex, bytes: index })
     yield* Expect.equal(pushed, yield* Descriptor.fromBytes(index, { mediaType: MediaType.imageIndex }))
   }),
-  promise("a manifest that is there is pushed again, and gets another tag", ["push"], function*(registry) {
+  promise("a manifest that exists is pushed again with another tag, and has both", ["push"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* pushImage(registry, name, ["layer"], { tags: [tag("1")] })
     yield* pushImage(registry, name, ["layer"], { tags: [tag("2")] })
@@ -173,7 +173,7 @@ const pushing: ReadonlyArray<Case> = [
     yield* pushImage(registry, name, ["layer"])
     yield* Expect.equal((yield* registry.resolveManifest(name, tag("1"))).digest, digest)
   }),
-  promise("manifests that are pushed at once are all there, and so are their tags", ["push"], function*(registry) {
+  promise("manifests that are pushed concurrently are all stored with their tags", ["push"], function*(registry) {
     const name = yield* fresh
     const tags = ["1", "2", "3", "4", "5", "6"].map(tag)
     const pushed = yield* Effect.forEach(tags, (tag) => pushImage(registry, name, [tag], { tags: [tag] }), {
@@ -188,7 +188,7 @@ const pushing: ReadonlyArray<Case> = [
     const { digest } = yield* pushImage(registry, name, ["after"], { tags: [tag("latest")] })
     yield* Expect.equal((yield* registry.resolveManifest(name, tag("latest"))).digest, digest)
   }),
-  promise("a tag that was read moves all the same", ["push", "retag"], function*(registry) {
+  promise("a tag that was read before moves as well", ["push", "retag"], function*(registry) {
     const name = yield* fresh
     yield* pushImage(registry, name, ["before"], { tags: [tag("latest")] })
     yield* registry.getManifest(name, tag("latest"))
@@ -212,14 +212,14 @@ const pushing: ReadonlyArray<Case> = [
     const manifest = { mediaType: MediaType.imageManifest, bytes: bytesOf("{") }
     yield* Expect.reason(registry.pushManifest(yield* fresh, manifest), "ManifestInvalid")
   }),
-  promise("a manifest that says another type of itself is refused", ["push"], function*(registry) {
+  promise("a manifest that contradicts the media type of the push is refused", ["push"], function*(registry) {
     const bytes = bytesOf({ schemaVersion: 2, mediaType: MediaType.imageManifest, manifests: [] })
     yield* Expect.reason(
       registry.pushManifest(yield* fresh, { mediaType: MediaType.imageIndex, bytes }),
       "ManifestInvalid"
     )
   }),
-  promise("a manifest whose layer is not there is refused, and not stored", ["push"], function*(registry) {
+  promise("a manifest whose layer is absent is refused, and not stored", ["push"], function*(registry) {
     const name = yield* fresh
     const config = yield* pushBlob(registry, name, "{}", MediaType.imageConfig)
     const layers = [{ mediaType: MediaType.imageLayer, digest: nowhere, size: 1 }]
@@ -227,17 +227,17 @@ const pushing: ReadonlyArray<Case> = [
     yield* Expect.reason(pushManifest(registry, name, content, [tag("1")]), "ManifestBlobUnknown")
     yield* hasNoManifest(registry, name, tag("1"))
   }),
-  promise("an index whose manifest is not there is refused", ["push"], function*(registry) {
+  promise("an index whose manifest is absent is refused", ["push"], function*(registry) {
     const push = pushIndex(registry, yield* fresh, [{ mediaType: MediaType.imageManifest, digest: nowhere, size: 1 }])
     yield* Expect.reason(push, "ManifestBlobUnknown")
   }),
-  promise("a manifest whose subject is not there is stored", ["push"], function*(registry) {
+  promise("a manifest whose subject is absent is stored", ["push"], function*(registry) {
     const name = yield* fresh
     const subject = { mediaType: MediaType.imageManifest, digest: nowhere, size: 1 }
     const { digest } = yield* pushReferrer(registry, name, subject, "about nothing")
     yield* Expect.equal((yield* registry.resolveManifest(name, digest)).digest, digest)
   }),
-  promise("a layer that may not be distributed need not be there", ["push", "nonDistributable"], function*(registry) {
+  promise("a non-distributable layer may be absent", ["push", "nonDistributable"], function*(registry) {
     const name = yield* fresh
     const config = yield* pushBlob(registry, name, "{}", MediaType.imageConfig)
     const layer = {
@@ -270,14 +270,14 @@ const pushing: ReadonlyArray<Case> = [
       yield* Expect.equal((yield* registry.resolveManifest(name, tag("1"))).digest, digest)
     }
   ),
-  promise("a manifest under a digest that nobody can compute is refused", ["push"], function*(registry) {
+  promise("a manifest under a digest of an unknown algorithm is refused", ["push"], function*(registry) {
     const digest = Digest.Digest.make("multihash+base58:QmRZxt2b1FVZPNqd8hsiykDL3TdBDeTSPX9Kv46HmX4Gx8")
     const push = registry.pushManifest(yield* fresh, { mediaType: MediaType.imageIndex, bytes: index, digest })
     yield* Expect.reason(push, "DigestInvalid", "Unsupported", "UnsupportedAlgorithm")
   })
 ]
 
-/** A digest of content that is there, with another size than it has. */
+/** Returns a descriptor with the digest of existing content and a wrong size. */
 const longer = <A extends { readonly size: number }>(descriptor: A): A => ({ ...descriptor, size: descriptor.size + 1 })
 
 const sizes: ReadonlyArray<Case> = [
@@ -324,13 +324,13 @@ const sizes: ReadonlyArray<Case> = [
 ]
 
 const deleting: ReadonlyArray<Case> = [
-  promise("a manifest that was deleted is not there", ["delete"], function*(registry, origin) {
+  promise("a deleted manifest is absent", ["delete"], function*(registry, origin) {
     const name = yield* fresh
     const { digest } = yield* pushImage(origin, name, ["layer"])
     yield* registry.deleteManifest(name, digest)
     yield* hasNoManifest(registry, name, digest)
   }),
-  promise("a manifest that was read and then deleted is not there", ["delete"], function*(registry, origin) {
+  promise("a manifest that was read and then deleted is absent", ["delete"], function*(registry, origin) {
     const name = yield* fresh
     const { digest } = yield* pushImage(origin, name, ["layer"], { tags: [tag("1")] })
     yield* registry.getManifest(name, tag("1"))
@@ -338,46 +338,46 @@ const deleting: ReadonlyArray<Case> = [
     yield* hasNoManifest(registry, name, tag("1"))
     yield* hasNoManifest(registry, name, digest)
   }),
-  promise("a manifest that is deleted takes its tags along", ["delete", "tags"], function*(registry, origin) {
+  promise("deleting a manifest deletes its tags", ["delete", "tags"], function*(registry, origin) {
     const name = yield* fresh
     const { digest } = yield* pushImage(origin, name, ["one"], { tags: [tag("1"), tag("1.1")] })
     yield* pushImage(origin, name, ["two"], { tags: [tag("2")] })
     yield* registry.deleteManifest(name, digest)
     yield* Expect.equal(yield* Stream.runCollect(registry.tags(name)), [tag("2")])
   }),
-  promise("a manifest that was deleted is pushed again", ["delete", "push"], function*(registry) {
+  promise("a deleted manifest is pushed again", ["delete", "push"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* pushImage(registry, name, ["layer"])
     yield* registry.deleteManifest(name, digest)
     yield* pushImage(registry, name, ["layer"])
     yield* Expect.equal((yield* registry.resolveManifest(name, digest)).digest, digest)
   }),
-  promise("a manifest that is not there cannot be deleted", ["delete"], function*(registry, origin) {
+  promise("an absent manifest cannot be deleted", ["delete"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"])
     yield* Expect.reason(registry.deleteManifest(name, nowhere), "ManifestUnknown")
   }),
-  promise("a tag that was deleted is not there", ["tagDelete", "tags"], function*(registry, origin) {
+  promise("a deleted tag is absent", ["tagDelete", "tags"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: [tag("1"), tag("2")] })
     yield* registry.deleteTag(name, tag("1"))
     yield* hasNoManifest(registry, name, tag("1"))
     yield* Expect.equal(yield* Stream.runCollect(registry.tags(name)), [tag("2")])
   }),
-  promise("a tag that was read and then deleted is not there", ["tagDelete"], function*(registry, origin) {
+  promise("a tag that was read and then deleted is absent", ["tagDelete"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: [tag("1")] })
     yield* registry.getManifest(name, tag("1"))
     yield* registry.deleteTag(name, tag("1"))
     yield* hasNoManifest(registry, name, tag("1"))
   }),
-  promise("a tag that is deleted leaves its manifest", ["tagDelete"], function*(registry, origin) {
+  promise("deleting a tag keeps its manifest", ["tagDelete"], function*(registry, origin) {
     const name = yield* fresh
     const { digest } = yield* pushImage(origin, name, ["layer"], { tags: [tag("1")] })
     yield* registry.deleteTag(name, tag("1"))
     yield* Expect.equal((yield* registry.resolveManifest(name, digest)).digest, digest)
   }),
-  promise("a tag that is not there cannot be deleted", ["tagDelete"], function*(registry, origin) {
+  promise("an absent tag cannot be deleted", ["tagDelete"], function*(registry, origin) {
     const name = yield* fresh
     yield* pushImage(origin, name, ["layer"], { tags: [tag("1")] })
     yield* Expect.reason(registry.deleteTag(name, tag("2")), "ManifestUnknown")

@@ -1,5 +1,5 @@
 /**
- * What is promised of mounts.
+ * Promises of the contract about mounts.
  */
 import * as Effect from "effect/Effect"
 import * as Descriptor from "../../Descriptor.ts"
@@ -16,20 +16,20 @@ export const mounts: ReadonlyArray<Case> = [
     yield* Expect.equal(started._tag, "Mounted")
     yield* Expect.equal(yield* read(registry, to, digest), "to be mounted")
   }),
-  promise("a mount tells the digest of what it mounted", ["sessions", "mount"], function*(registry, origin) {
+  promise("a mount returns the digest of the blob", ["sessions", "mount"], function*(registry, origin) {
     const [from, to] = [yield* fresh, yield* fresh]
     const { digest } = yield* pushBlob(origin, from, "to be mounted")
     const mounted = yield* registry.startUpload(to, { mount: { digest, from } })
     yield* Expect.equal("digest" in mounted ? mounted.digest : undefined, digest)
   }),
-  promise("a blob that was mounted stays where it came from", ["sessions", "mount"], function*(registry, origin) {
+  promise("a mounted blob stays in its source repository", ["sessions", "mount"], function*(registry, origin) {
     const [from, to] = [yield* fresh, yield* fresh]
     const { digest } = yield* pushBlob(origin, from, "in two places")
     yield* registry.startUpload(to, { mount: { digest, from } })
     yield* Expect.equal(yield* read(registry, from, digest), "in two places")
   }),
   promise(
-    "a blob that was mounted stays when it is deleted where it came from",
+    "a mounted blob stays after its source repository deletes it",
     ["sessions", "mount", "delete", "repositories"],
     function*(registry, origin) {
       const [from, to] = [yield* fresh, yield* fresh]
@@ -39,7 +39,7 @@ export const mounts: ReadonlyArray<Case> = [
       yield* Expect.equal(yield* read(registry, to, digest), "in one place")
     }
   ),
-  promise("a blob that was asked for from anywhere is mounted, or can be uploaded", ["sessions"], function*(
+  promise("a mount without a source repository succeeds or opens a session", ["sessions"], function*(
     registry,
     origin
   ) {
@@ -49,17 +49,17 @@ export const mounts: ReadonlyArray<Case> = [
     if (started._tag === "Upload") yield* started.commit(digest, chunk(0, "anywhere"))
     yield* Expect.equal(yield* read(registry, name, digest), "anywhere")
   }),
-  promise("a mount that is declined is a session", ["sessions"], function*(registry, origin) {
+  promise("a declined mount opens a session", ["sessions"], function*(registry, origin) {
     const [from, to] = [yield* fresh, yield* fresh]
     yield* pushBlob(origin, from, "another")
-    // a content of its own: some registries mount what any repository has
+    // content that no other repository has, because some registries mount from any repository
     const content = `not in ${from}`
     const { digest } = yield* Descriptor.fromBytes(bytesOf(content))
     const upload = yield* session(registry.startUpload(to, { mount: { digest, from } }))
     yield* upload.commit(digest, chunk(0, content))
     yield* Expect.equal(yield* read(registry, to, digest), content)
   }),
-  promise("a mount from a repository that is not there is a session", ["sessions"], function*(registry) {
+  promise("a mount from an absent repository opens a session", ["sessions"], function*(registry) {
     const [from, to] = [yield* fresh, yield* fresh]
     const content = `not in ${from}`
     const { digest } = yield* Descriptor.fromBytes(bytesOf(content))
@@ -67,7 +67,7 @@ export const mounts: ReadonlyArray<Case> = [
     yield* upload.commit(digest, chunk(0, content))
     yield* Expect.equal(yield* read(registry, to, digest), content)
   }),
-  promise("the session of a mount that was declined ends with its scope", ["sessions"], function*(registry) {
+  promise("the session of a declined mount ends with its scope", ["sessions"], function*(registry) {
     const [from, to] = [yield* fresh, yield* fresh]
     const { digest } = yield* Descriptor.fromBytes(bytesOf(`not in ${from}`))
     const started = session(registry.startUpload(to, { mount: { digest, from } }))
@@ -75,7 +75,7 @@ export const mounts: ReadonlyArray<Case> = [
     yield* Expect.reason(registry.resumeUpload(to, id), "BlobUploadUnknown")
   }),
   promise(
-    "a registry mounts without being told from where if it says so, and only then",
+    "a registry mounts without a source repository if its capabilities say so, and only then",
     ["sessions", "mount"],
     function*(
       registry,
@@ -89,7 +89,7 @@ export const mounts: ReadonlyArray<Case> = [
     }
   ),
   promise(
-    "a registry mounts what the repository itself has if it says so, and only then",
+    "a registry mounts from the same repository if its capabilities say so, and only then",
     ["sessions", "mount"],
     function*(
       registry,

@@ -1,5 +1,5 @@
 /**
- * What is promised of upload sessions.
+ * Promises of the contract about upload sessions.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -31,7 +31,7 @@ const digits = bytesOf("0123456789")
 const describeDigits = Descriptor.fromBytes(digits)
 
 const writing: ReadonlyArray<Case> = [
-  promise("chunks become the blob that is committed", ["sessions", "chunks"], function*(registry) {
+  promise("chunks are committed as one blob", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* describeDigits
     const upload = yield* startUpload(registry, name)
@@ -55,14 +55,14 @@ const writing: ReadonlyArray<Case> = [
     yield* upload.commit(digest, chunk(0, digits))
     yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
   }),
-  promise("a session without chunks becomes the empty blob", ["sessions"], function*(registry) {
+  promise("a session without chunks is committed as the empty blob", ["sessions"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* Descriptor.fromBytes(new Uint8Array(0))
     const upload = yield* startUpload(registry, name)
     yield* upload.commit(digest)
     yield* Expect.equal((yield* registry.resolveBlob(name, digest)).size, 0)
   }),
-  promise("a chunk need not say its size", ["sessions", "chunks"], function*(registry) {
+  promise("a chunk may have an unknown size", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* describeDigits
     const upload = yield* startUpload(registry, name)
@@ -70,7 +70,7 @@ const writing: ReadonlyArray<Case> = [
     yield* upload.commit(digest)
     yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
   }),
-  promise("large chunks become the blob that is committed", ["sessions", "chunks"], function*(registry) {
+  promise("large chunks are committed as one blob", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const bytes = noise(1_500_000)
     const { digest } = yield* Descriptor.fromBytes(bytes)
@@ -89,7 +89,7 @@ const writing: ReadonlyArray<Case> = [
     const { digest, size } = yield* upload.commit(expected.digest, chunk(4, "456789"))
     yield* Expect.equal({ digest, size }, { digest: expected.digest, size: 10 })
   }),
-  promise("a blob is not there before the commit", ["sessions", "chunks"], function*(registry) {
+  promise("a blob is absent until its commit", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* describeDigits
     const upload = yield* startUpload(registry, name)
@@ -104,7 +104,7 @@ const writing: ReadonlyArray<Case> = [
     yield* hasNoBlob(registry, name, nowhere)
   }),
   promise(
-    "a commit under the digest of a part of what came fails, and stores nothing",
+    "a commit under the digest of a part of the content fails, and stores nothing",
     ["sessions", "chunks"],
     function*(
       registry
@@ -156,12 +156,12 @@ const progress: ReadonlyArray<Case> = [
     const upload = yield* startUpload(registry, yield* fresh)
     yield* Expect.equal(yield* upload.status, 0)
   }),
-  promise("appending tells how many bytes there are now", ["sessions", "chunks"], function*(registry) {
+  promise("append returns the number of bytes so far", ["sessions", "chunks"], function*(registry) {
     const upload = yield* startUpload(registry, yield* fresh)
     const sizes = [yield* upload.append(chunk(0, "0123")), yield* upload.append(chunk(4, "456789"))]
     yield* Expect.equal(sizes, [4, 10])
   }),
-  promise("the status tells how many bytes there are", ["sessions", "chunks"], function*(registry) {
+  promise("the status is the number of bytes so far", ["sessions", "chunks"], function*(registry) {
     const upload = yield* startUpload(registry, yield* fresh)
     yield* upload.append(chunk(0, "0123"))
     yield* Expect.equal(yield* settled(upload, 4), 4)
@@ -171,7 +171,7 @@ const progress: ReadonlyArray<Case> = [
     yield* upload.append(chunk(0, "0123"))
     yield* Expect.reason(upload.append(chunk(5, "56789")), "BlobUploadInvalid")
   }),
-  promise("a chunk that comes again is refused", ["sessions", "chunks", "offsets"], function*(registry) {
+  promise("a chunk that is sent again is refused", ["sessions", "chunks", "offsets"], function*(registry) {
     const upload = yield* startUpload(registry, yield* fresh)
     yield* upload.append(chunk(0, "0123"))
     yield* Expect.reason(upload.append(chunk(0, "0123")), "BlobUploadInvalid")
@@ -183,7 +183,7 @@ const progress: ReadonlyArray<Case> = [
     yield* upload.append(chunk(0, "0123"))
     yield* Expect.reason(upload.commit(digest, chunk(5, "456789")), "BlobUploadInvalid")
   }),
-  promise("a session goes on after a chunk that was refused", ["sessions", "chunks", "offsets"], function*(registry) {
+  promise("a session continues after a refused chunk", ["sessions", "chunks", "offsets"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* describeDigits
     const upload = yield* startUpload(registry, name)
@@ -192,7 +192,7 @@ const progress: ReadonlyArray<Case> = [
     yield* upload.commit(digest, chunk(yield* upload.status, "456789"))
     yield* Expect.equal(yield* read(registry, name, digest), "0123456789")
   }),
-  promise("a session says of itself what its registry says of sessions", ["sessions"], function*(registry) {
+  promise("a session has the chunk sizes that its registry reports", ["sessions"], function*(registry) {
     const upload = yield* startUpload(registry, yield* fresh)
     if (upload.resumable) yield* upload.append(chunk(0, noise(Math.max(1, upload.minimumChunk))))
     const { maximumChunk, minimumChunk, resumable } = upload
@@ -213,23 +213,26 @@ const progress: ReadonlyArray<Case> = [
   })
 ]
 
-/** What was written is on its way: whatever is asked now arrives after it. */
-const askSomething = (registry: Registry) => Effect.repeat(Effect.ignore(registry.ping), { times: 2 })
+/** Pings the registry twice, so that the bytes sent before have arrived. */
+const pingTwice = (registry: Registry) => Effect.repeat(Effect.ignore(registry.ping), { times: 2 })
 
-/** Where an upload is once it has all that came, which may be later than it is known that no more comes. */
+/**
+ * Returns the status of an upload, after at most 100 requests for it. A registry may store the received bytes later
+ * than it notices that the connection broke.
+ */
 const settled = Effect.fnUntraced(function*(upload: Upload, expected: number) {
   let held = yield* upload.status
   for (let asked = 1; asked < 100 && held !== expected; asked++) held = yield* upload.status
   return held
 })
 
-/** Interrupts a chunk of ten bytes when four of them have come. */
+/** Appends a chunk of ten bytes, and interrupts that after four of them. */
 const interruptAppend = Effect.fnUntraced(function*(registry: Registry, upload: Upload) {
   const reached = yield* Deferred.make<void>()
   const stream = stalling("0123", Deferred.succeed(reached, undefined))
   const append = yield* Effect.forkScoped(upload.append({ offset: 0, size: 10, stream }))
   yield* Effect.raceFirst(Deferred.await(reached), Fiber.join(append))
-  yield* askSomething(registry)
+  yield* pingTwice(registry)
   yield* Fiber.interrupt(append)
 })
 
@@ -239,13 +242,17 @@ const interruptions: ReadonlyArray<Case> = [
     const error = yield* Expect.failure(upload.append({ offset: 0, size: 10, stream: breaking("0123") }))
     yield* Expect.holds(error instanceof Broken, "the error of the chunk", String(error))
   }),
-  promise("what came of a chunk before it broke is kept", ["sessions", "chunks", "partialChunks"], function*(registry) {
-    const upload = yield* startUpload(registry, yield* fresh)
-    yield* Expect.failure(upload.append({ offset: 0, size: 10, stream: breaking("0123") }))
-    yield* Expect.equal(yield* settled(upload, 4), 4)
-  }),
   promise(
-    "what came of a last chunk before it broke is kept",
+    "the received bytes of a chunk that broke are kept",
+    ["sessions", "chunks", "partialChunks"],
+    function*(registry) {
+      const upload = yield* startUpload(registry, yield* fresh)
+      yield* Expect.failure(upload.append({ offset: 0, size: 10, stream: breaking("0123") }))
+      yield* Expect.equal(yield* settled(upload, 4), 4)
+    }
+  ),
+  promise(
+    "the received bytes of a last chunk that broke are kept",
     ["sessions", "chunks", "partialChunks"],
     function*(registry) {
       const { digest } = yield* describeDigits
@@ -255,7 +262,7 @@ const interruptions: ReadonlyArray<Case> = [
       yield* Expect.equal(yield* settled(upload, 4), 4)
     }
   ),
-  promise("what came of a chunk before it was interrupted is kept", ["sessions", "chunks", "partialChunks"], function*(
+  promise("the received bytes of an interrupted chunk are kept", ["sessions", "chunks", "partialChunks"], function*(
     registry
   ) {
     const upload = yield* startUpload(registry, yield* fresh)
@@ -263,7 +270,7 @@ const interruptions: ReadonlyArray<Case> = [
     yield* Expect.equal(yield* settled(upload, 4), 4)
   }),
   promise(
-    "an upload goes on where it is after a chunk broke",
+    "an upload continues at its offset after a chunk broke",
     ["sessions", "chunks", "partialChunks"],
     function*(registry) {
       const name = yield* fresh
@@ -278,7 +285,7 @@ const interruptions: ReadonlyArray<Case> = [
     }
   ),
   promise(
-    "an upload goes on where it is after a chunk was interrupted",
+    "an upload continues at its offset after a chunk was interrupted",
     ["sessions", "chunks", "partialChunks"],
     function*(
       registry
@@ -294,7 +301,7 @@ const interruptions: ReadonlyArray<Case> = [
     }
   ),
   promise(
-    "an upload that broke goes on for whoever takes it up",
+    "an upload that broke is resumed by its id",
     ["sessions", "chunks", "partialChunks"],
     function*(registry) {
       const name = yield* fresh
@@ -310,7 +317,7 @@ const interruptions: ReadonlyArray<Case> = [
 ]
 
 const lives: ReadonlyArray<Case> = [
-  promise("a session is taken up by its id", ["sessions", "chunks"], function*(registry) {
+  promise("a session is resumed by its id", ["sessions", "chunks"], function*(registry) {
     const name = yield* fresh
     const { digest } = yield* describeDigits
     const upload = yield* startUpload(registry, name)
@@ -332,7 +339,7 @@ const lives: ReadonlyArray<Case> = [
     yield* Scope.close(scope, Exit.void)
     yield* Expect.reason(upload.append(chunk(4, "456789")), "BlobUploadUnknown")
   }),
-  promise("a session that was taken up ends with the scope of that", ["sessions"], function*(registry) {
+  promise("a resumed session ends with its own scope", ["sessions"], function*(registry) {
     const name = yield* fresh
     const upload = yield* startUpload(registry, name)
     yield* Effect.scoped(Effect.flatMap(upload.id, (id) => registry.resumeUpload(name, id)))
@@ -358,11 +365,11 @@ const lives: ReadonlyArray<Case> = [
     yield* pushBlob(origin, name, "something")
     yield* Expect.reason(registry.resumeUpload(name, "no-such-session"), "BlobUploadUnknown")
   }),
-  promise("a session of a repository that is not there is unknown", ["sessions"], function*(registry) {
+  promise("a session of an absent repository is unknown", ["sessions"], function*(registry) {
     yield* Expect.reason(registry.resumeUpload(yield* fresh, "no-such-session"), "BlobUploadUnknown")
   }),
   promise(
-    "a session that was cancelled leaves no repository",
+    "a cancelled session leaves no repository",
     ["sessions", "repositories", "tags"],
     function*(registry) {
       const name = yield* fresh

@@ -1,5 +1,5 @@
 /**
- * What goes wrong with the bytes of a blob on their way.
+ * Faults in the bytes of a stream.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -7,15 +7,15 @@ import * as Stream from "effect/Stream"
 import type { Reason } from "../../RegistryError.ts"
 import type { Kind } from "./Fault.ts"
 
-/** The connection broke here. */
+/** Failure of a stream that a fault cut off. */
 export class Cut extends Data.TaggedError("Cut")<{ readonly reason: Reason }> {}
 
 type OfBytes = Extract<Kind, { readonly at: number }>
 
 type Bytes<E> = Stream.Stream<Uint8Array, E>
 
-/** Runs something behind so many bytes, if there are so many. */
-const behind = <E, E2>(stream: Bytes<E>, at: number, effect: Effect.Effect<unknown, E2>): Bytes<E | E2> =>
+/** Runs an effect after `at` bytes, if the stream is that long. */
+const runAfter = <E, E2>(stream: Bytes<E>, at: number, effect: Effect.Effect<unknown, E2>): Bytes<E | E2> =>
   Stream.suspend(() => {
     let left: number | undefined = at
     return Stream.flatMap(stream, (chunk): Bytes<E2> => {
@@ -57,14 +57,14 @@ const flipped = <E>(stream: Bytes<E>, at: number): Bytes<E> =>
     })
   })
 
-/** The bytes, as one fault after another leaves them. */
+/** Applies faults to a stream, one after another. */
 export const spoil = <E>(stream: Bytes<E>, faults: ReadonlyArray<OfBytes>): Bytes<E | Cut> =>
   faults.reduce<Bytes<E | Cut>>((stream, fault) => {
     switch (fault._tag) {
       case "Break":
-        return behind(stream, fault.at, Effect.fail(new Cut({ reason: fault.reason })))
+        return runAfter(stream, fault.at, Effect.fail(new Cut({ reason: fault.reason })))
       case "Stall":
-        return behind(stream, fault.at, fault.until)
+        return runAfter(stream, fault.at, fault.until)
       case "Truncate":
         return cutAt(stream, fault.at)
       case "Flip":

@@ -1,5 +1,5 @@
 /**
- * What can go wrong, and in which calls.
+ * Faults, and the calls to which they happen.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -10,8 +10,9 @@ import { type Reason, TooManyRequests, Transport } from "../../RegistryError.ts"
 import type { Call, Operation } from "../../views/Intercept.ts"
 
 /**
- * Which of the calls that fit, counted from 1: those with these numbers; the first so many; all from one on; or a share
- * of them, from 0 to 1, that a seed decides.
+ * Selects among the matching calls, which are counted from 1. An array lists numbers of calls. `first` selects that
+ * many calls from the beginning, and `from` all calls from that number on. `share` selects a share of them, from 0 to
+ * 1, that depends on the seed only.
  *
  * @category models
  * @since 0.1.0
@@ -23,21 +24,21 @@ export type Calls =
   | { readonly share: number; readonly seed: number }
 
 /**
- * The calls to which a fault happens; all that its kind can happen to, as far as nothing else is said.
+ * Calls to which a fault happens. Default: every call to which a fault of its kind can happen.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Which {
-  readonly operation?: Operation | ReadonlyArray<Operation>
-  readonly repository?: Repository
-  /** The tag or digest that the call is about. */
-  readonly reference?: Tag | Digest
-  readonly calls?: Calls
+  readonly operation?: Operation | ReadonlyArray<Operation> | undefined
+  readonly repository?: Repository | undefined
+  /** Tag or digest of the call. */
+  readonly reference?: Tag | Digest | undefined
+  readonly calls?: Calls | undefined
 }
 
 /**
- * Something that goes wrong.
+ * Fault: its kind, and the calls to which it happens.
  *
  * @category models
  * @since 0.1.0
@@ -45,41 +46,46 @@ export interface Which {
 export type Fault = { readonly which: Which } & Kind
 
 /**
- * What goes wrong. `at` counts bytes from 0, from where the call begins to read or write.
+ * Kind of a fault. `at` is a number of bytes, counted from the offset at which the call begins to read or write.
  *
  * @category models
  * @since 0.1.0
  */
 export type Kind =
-  /** The call fails: before it reaches the registry, or after that did what was asked, so that only the answer is lost. */
+  /**
+   * The call fails before it reaches the registry, or after the registry has executed it, so that only the response is
+   * lost.
+   */
   | { readonly _tag: "Fail"; readonly reason: Reason; readonly when: "before" | "after" }
   /** The call waits. */
   | { readonly _tag: "Wait"; readonly until: Effect.Effect<unknown> }
-  /** What is read or written of a blob breaks off behind so many bytes, which have come through. */
+  /** The body of a blob fails after `at` bytes. Those bytes are delivered. */
   | { readonly _tag: "Break"; readonly at: number; readonly reason: Reason }
-  /** What is read or written of a blob stops behind so many bytes, and then goes on. */
+  /** The body of a blob stops after `at` bytes, and continues after `until` has completed. */
   | { readonly _tag: "Stall"; readonly at: number; readonly until: Effect.Effect<unknown> }
   /**
-   * One bit of what is read is another: of the byte `at`, if there is such a byte. A registry finds that out where it
-   * verifies, and fails with `DigestMismatch`, unless this goes through unnoticed.
+   * One bit of the byte `at` is flipped in what is read, if there is such a byte. The registry verifies content and
+   * fails with `DigestMismatch`, unless `isNoticed` is false.
    */
   | { readonly _tag: "Flip"; readonly at: number; readonly isNoticed: boolean }
   /**
-   * What is read ends behind so many bytes, as if that were all. A registry finds that out where it verifies, and fails
-   * with `SizeMismatch` or `DigestMismatch`, unless this goes through unnoticed.
+   * Reading ends after `at` bytes without an error. The registry verifies content and fails with `SizeMismatch` or
+   * `DigestMismatch`, unless `isNoticed` is false.
    */
   | { readonly _tag: "Truncate"; readonly at: number; readonly isNoticed: boolean }
-  /** A blob is said to be there that is not. */
+  /** An absent blob is reported as present. */
   | { readonly _tag: "Claim"; readonly descriptor: Descriptor }
-  /** A mount becomes an upload session. */
+  /** A mount is declined with an upload session. */
   | { readonly _tag: "DeclineMount" }
-  /** A manifest whose subject is not there is refused, with `ManifestBlobUnknown`. */
+  /** A manifest whose subject is absent is refused with `ManifestBlobUnknown`. */
   | { readonly _tag: "RefuseSubject" }
-  /** A manifest is stored, and its tags, or some of them, are not set. */
-  | { readonly _tag: "LoseTags"; readonly tags?: ReadonlyArray<Tag> }
+  /** A manifest is stored without its tags, or without those in `tags`. */
+  | { readonly _tag: "LoseTags"; readonly tags?: ReadonlyArray<Tag> | undefined }
+
+const on = (operation: Operation, which: Which): Which => ({ ...which, operation: which.operation ?? operation })
 
 /**
- * Calls fail instead of reaching the registry.
+ * Creates a fault: calls fail instead of reaching the registry.
  *
  * @category constructors
  * @since 0.1.0
@@ -87,7 +93,8 @@ export type Kind =
 export const fail = (reason: Reason, which: Which = {}): Fault => ({ _tag: "Fail", reason, when: "before", which })
 
 /**
- * Calls do what was asked, and fail then: only the answer is lost.
+ * Creates a fault: calls fail after the registry has executed them, so that only the response is lost. Default of the
+ * reason: a connection reset.
  *
  * @category constructors
  * @since 0.1.0
@@ -100,22 +107,23 @@ export const loseAnswer = (which: Which = {}, reason: Reason = new Transport({ c
 })
 
 /**
- * The first calls fail with `TooManyRequests`.
+ * Creates a fault: the first `times` calls fail with `TooManyRequests`.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const throttle = (
-  options: { readonly times: number; readonly retryAfter?: Duration.Input },
+  options: { readonly times: number; readonly retryAfter?: Duration.Input | undefined },
   which: Which = {}
 ): Fault => {
   const { retryAfter, times } = options
   const pause = retryAfter === undefined ? {} : { retryAfter: Duration.fromInputUnsafe(retryAfter) }
-  return fail(new TooManyRequests({ status: 429, ...pause }), { calls: { first: times }, ...which })
+  return fail(new TooManyRequests({ status: 429, ...pause }), { ...which, calls: which.calls ?? { first: times } })
 }
 
 /**
- * Calls wait for something before they reach the registry, such as `Deferred.await`, or `Effect.never`.
+ * Creates a fault: calls wait for an effect before they reach the registry, for example for `Deferred.await` or
+ * `Effect.never`.
  *
  * @category constructors
  * @since 0.1.0
@@ -123,7 +131,7 @@ export const throttle = (
 export const wait = (until: Effect.Effect<unknown>, which: Which = {}): Fault => ({ _tag: "Wait", until, which })
 
 /**
- * Calls take longer. In tests, time is that of the `TestClock`.
+ * Creates a fault: calls are delayed. Tests advance the time with `TestClock`.
  *
  * @category constructors
  * @since 0.1.0
@@ -131,8 +139,8 @@ export const wait = (until: Effect.Effect<unknown>, which: Which = {}): Fault =>
 export const delay = (duration: Duration.Input, which: Which = {}): Fault => wait(Effect.sleep(duration), which)
 
 /**
- * What is read of a blob breaks off behind so many bytes, or what is written, if `which` names `pushBlob`, `append` or
- * `commit`.
+ * Creates a fault: reading a blob fails after `at` bytes. It applies to writing if `which` names `pushBlob`, `append`
+ * or `commit`. Default of the reason: a connection reset.
  *
  * @category constructors
  * @since 0.1.0
@@ -141,11 +149,11 @@ export const breakAt = (
   at: number,
   which: Which = {},
   reason: Reason = new Transport({ code: "ECONNRESET" })
-): Fault => ({ _tag: "Break", at, reason, which: { operation: "read", ...which } })
+): Fault => ({ _tag: "Break", at, reason, which: on("read", which) })
 
 /**
- * What is read of a blob stops behind so many bytes until something happens, or what is written, if `which` names
- * `pushBlob`, `append` or `commit`.
+ * Creates a fault: reading a blob stops after `at` bytes until an effect has completed. It applies to writing if
+ * `which` names `pushBlob`, `append` or `commit`.
  *
  * @category constructors
  * @since 0.1.0
@@ -154,39 +162,47 @@ export const stallAt = (at: number, until: Effect.Effect<unknown>, which: Which 
   _tag: "Stall",
   at,
   until,
-  which: { operation: "read", ...which }
+  which: on("read", which)
 })
 
 /**
- * One bit of a blob that is read is another, or of a manifest, if `which` names `getManifest`. The registry notices,
- * unless it is told not to.
+ * Creates a fault: one bit of the byte `at` of a blob is flipped when it is read. It applies to manifests if `which`
+ * names `getManifest`. The registry notices the change unless `isNoticed` is false.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const flipAt = (at: number, which: Which = {}, options?: { readonly isNoticed?: boolean }): Fault => ({
+export const flipAt = (
+  at: number,
+  which: Which = {},
+  options?: { readonly isNoticed?: boolean | undefined }
+): Fault => ({
   _tag: "Flip",
   at,
   isNoticed: options?.isNoticed ?? true,
-  which: { operation: "read", ...which }
+  which: on("read", which)
 })
 
 /**
- * A blob that is read ends early, or a manifest, if `which` names `getManifest`. The registry notices, unless it is told
- * not to.
+ * Creates a fault: reading a blob ends after `at` bytes. It applies to manifests if `which` names `getManifest`. The
+ * registry notices the loss unless `isNoticed` is false.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const truncateAt = (at: number, which: Which = {}, options?: { readonly isNoticed?: boolean }): Fault => ({
+export const truncateAt = (
+  at: number,
+  which: Which = {},
+  options?: { readonly isNoticed?: boolean | undefined }
+): Fault => ({
   _tag: "Truncate",
   at,
   isNoticed: options?.isNoticed ?? true,
-  which: { operation: "read", ...which }
+  which: on("read", which)
 })
 
 /**
- * `resolveBlob` says that a blob is there, which is not.
+ * Creates a fault: `resolveBlob` reports an absent blob as present.
  *
  * @category constructors
  * @since 0.1.0
@@ -194,41 +210,41 @@ export const truncateAt = (at: number, which: Which = {}, options?: { readonly i
 export const claim = (descriptor: Descriptor, which: Which = {}): Fault => ({
   _tag: "Claim",
   descriptor,
-  which: { operation: "resolveBlob", reference: descriptor.digest, ...which }
+  which: { ...on("resolveBlob", which), reference: which.reference ?? descriptor.digest }
 })
 
 /**
- * Mounts become upload sessions.
+ * Creates a fault: mounts are declined with upload sessions.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const declineMounts = (which: Which = {}): Fault => ({
   _tag: "DeclineMount",
-  which: { operation: "startUpload", ...which }
+  which: on("startUpload", which)
 })
 
 /**
- * Manifests whose subject is not there are refused, with `ManifestBlobUnknown`.
+ * Creates a fault: manifests whose subject is absent are refused with `ManifestBlobUnknown`.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const refuseSubjects = (which: Which = {}): Fault => ({
   _tag: "RefuseSubject",
-  which: { operation: "pushManifest", ...which }
+  which: on("pushManifest", which)
 })
 
 /**
- * Manifests are stored, and their tags, or those named, are not set.
+ * Creates a fault: manifests are stored without their tags, or without those in `tags`.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const loseTags = (which: Which = {}, tags?: ReadonlyArray<Tag>): Fault => ({
   _tag: "LoseTags",
-  ...tags === undefined ? {} : { tags },
-  which: { operation: "pushManifest", ...which }
+  tags,
+  which: on("pushManifest", which)
 })
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -238,7 +254,7 @@ const fits = ({ operation, reference, repository }: Which, call: Call): boolean 
   (repository === undefined || repository === call.repository) &&
   (reference === undefined || reference === call.reference)
 
-/** A number from 0 to 1 that looks like chance, and is the same for the same seed and place. */
+/** Returns a pseudorandom number from 0 to 1 that depends on the seed and the place only. */
 const chance = (seed: number, place: number): number => {
   let state = Math.imul(seed ^ Math.imul(place, 0x9e3779b1), 0x85ebca6b)
   state = Math.imul(state ^ (state >>> 13), 0xc2b2ae35)
@@ -253,7 +269,7 @@ const isDue = (calls: Calls | undefined, count: number): boolean => {
   return calls.includes(count)
 }
 
-/** Tells what happens to a call, and counts it. */
+/** Creates a function that counts a call and returns the faults that happen to it. */
 export const scheduler = <K extends Kind["_tag"]>(faults: ReadonlyArray<Fault>, kinds: ReadonlyArray<K>) => {
   const counted = faults.flatMap((fault) => isOf(fault, kinds) ? [{ fault, seen: 0 }] : [])
   return (call: Call): ReadonlyArray<Extract<Kind, { readonly _tag: K }>> =>

@@ -4,13 +4,13 @@ import * as Digest from "effect-oci/Digest"
 import * as Reference from "effect-oci/Reference"
 import * as Endpoint from "../../src/server/Endpoint.ts"
 import * as Ranges from "../../src/server/Ranges.ts"
-import { digestOf } from "../utils/ScriptedServer.ts"
+import { digestOf } from "../utils/digests.ts"
 
 const names = Arbitrary.schema(Reference.Repository)
 const tags = Arbitrary.schema(Reference.Tag)
 const digests = Arbitrary.map(Arbitrary.schema(Schema.String), (text) => digestOf(text))
 
-/** What might stand in a request line, or not. */
+/** Targets of requests, valid and invalid. */
 const anything = Arbitrary.array(Arbitrary.schema(Schema.Union([
   Schema.Literals([
     "/",
@@ -37,7 +37,7 @@ const methods = Schema.Literals(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"
 const parse = (method: string, target: string) => Result.map(Endpoint.parse(method, target), ({ endpoint }) => endpoint)
 
 describe("the path of a request", () => {
-  it.prop("names each endpoint of any repository, and nothing else", [names, tags, digests], ([name, tag, digest]) => {
+  it.prop("names each endpoint of every valid repository", [names, tags, digests], ([name, tag, digest]) => {
     const repository = Reference.Repository.make(name)
     const at = (method: string, path: string) => Result.getOrThrow(parse(method, `/v2/${name}/${path}`))
     assert.deepStrictEqual(at("GET", "tags/list?n=1"), { _tag: "Tags", repository })
@@ -49,7 +49,7 @@ describe("the path of a request", () => {
     assert.deepStrictEqual(at("PATCH", `blobs/uploads/${tag}`), { _tag: "Upload", repository, id: tag })
   })
 
-  it.prop("is the same with everything in it encoded that may be", [names, digests], ([name, digest]) => {
+  it.prop("means the same if all characters are percent-encoded", [names, digests], ([name, digest]) => {
     const encoded = (text: string) =>
       text.replaceAll(/[^/]/g, (character) => `%${character.charCodeAt(0).toString(16).padStart(2, "0")}`)
     assert.deepStrictEqual(
@@ -58,7 +58,7 @@ describe("the path of a request", () => {
     )
   })
 
-  it.prop("names only what is valid, whatever it is", [methods, anything], ([method, target]) => {
+  it.prop("never yields an invalid repository, digest, tag or id", [methods, anything], ([method, target]) => {
     const parsed = parse(method, target)
     if (Result.isFailure(parsed)) return assert.oneOf(parsed.failure.status, [400, 404, 405])
     const endpoint = parsed.success
@@ -74,7 +74,7 @@ describe("the path of a request", () => {
 describe("a Range", () => {
   const numbers = Arbitrary.schema(Schema.Natural)
 
-  it.prop("is read as it is written", [numbers, numbers], ([first, length]) => {
+  it.prop("is parsed as it was formatted", [numbers, numbers], ([first, length]) => {
     const last = first + length
     assert.deepStrictEqual(Ranges.parse(`bytes=${first}-${last}`), { _tag: "From", offset: first, length: length + 1 })
     assert.deepStrictEqual(Ranges.parse(`bytes=${first}-`), { _tag: "From", offset: first })
@@ -85,7 +85,7 @@ describe("a Range", () => {
     if (length > 0) assert.deepStrictEqual(Ranges.parse(`bytes=${last}-${first}`), { _tag: "Unsatisfiable" })
   })
 
-  it.prop("never has a length below 1 or a number that is none, whatever it is", [anything], ([text]) => {
+  it.prop("never has a length below 1 or an unsafe integer", [anything], ([text]) => {
     for (const header of [text, `bytes=${text}`, `bytes=${text}-${text}`]) {
       const wanted = Ranges.parse(header)
       if (wanted?._tag === "From") assert.isTrue(Number.isSafeInteger(wanted.offset))
@@ -97,14 +97,18 @@ describe("a Range", () => {
 describe("a Content-Range", () => {
   const numbers = Arbitrary.schema(Schema.Natural)
 
-  it.prop("is read as it is written, and tells where an upload is", [numbers, numbers], ([offset, more]) => {
-    const length = more + 1
-    const header = `${offset}-${offset + length - 1}`
-    assert.deepStrictEqual(Ranges.parseContent(header), { offset, length })
-    assert.strictEqual(Ranges.format(offset + length), `0-${offset + length - 1}`)
-  })
+  it.prop(
+    "is parsed as it was formatted, and the Range of an upload is formatted",
+    [numbers, numbers],
+    ([offset, more]) => {
+      const length = more + 1
+      const header = `${offset}-${offset + length - 1}`
+      assert.deepStrictEqual(Ranges.parseContent(header), { offset, length })
+      assert.strictEqual(Ranges.format(offset + length), `0-${offset + length - 1}`)
+    }
+  )
 
-  it.prop("never has a length below 1, whatever it is", [anything], ([text]) => {
+  it.prop("never has a length below 1", [anything], ([text]) => {
     for (const header of [text, `${text}-${text}`, `9-${text}`]) {
       assert.isAtLeast(Ranges.parseContent(header)?.length ?? 1, 1)
     }

@@ -1,0 +1,8 @@
+/**
+ * Identifiers of upload sessions that our stores and our server create.
+ */
+
+const pattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+/** Returns true for a UUID in lower case (RFC 9562), as `SecureRandom` of Effect creates it. */
+export const isUuid = (text: string): boolean => pattern.test(text)

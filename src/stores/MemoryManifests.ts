@@ -1,0 +1,120 @@
+/**
+ * Writing of manifests into a registry in memory, and deleting from it.
+ */
+import * as Effect from "effect/Effect"
+import type { Descriptor } from "../Descriptor.ts"
+import * as Digest from "../Digest.ts"
+import * as Hasher from "../Hasher.ts"
+import type * as Manifest from "../Manifest.ts"
+import type { Repository, Tag } from "../Reference.ts"
+import type * as Registry from "../Registry.ts"
+import type * as RegistryError from "../RegistryError.ts"
+import * as ManifestCheck from "./ManifestCheck.ts"
+import * as MemoryContent from "./MemoryContent.ts"
+import * as MemoryStorage from "./MemoryStorage.ts"
+import * as SortedMap from "./SortedMap.ts"
+import * as Steps from "./Steps.ts"
+import * as Usage from "./Usage.ts"
+
+/** Number of tags that are removed without a pause. */
+const tagsAtATime = 1000
+
+/** Returns the cost of a manifest and its tags besides its content, less the cost of those that exist already. */
+const costOf = (
+  storage: MemoryStorage.MemoryStorage,
+  repository: Repository,
+  { digest }: Descriptor,
+  { bytes, manifest, tags }: {
+    readonly bytes: Uint8Array
+    readonly manifest: Manifest.Manifest | undefined
+    readonly tags: ReadonlyArray<Tag>
+  }
+): Usage.Amount => {
+  const content = MemoryStorage.contentOf(storage, repository)
+  const newTags = tags.filter((tag) => content === undefined || SortedMap.get(content.tags, tag) === undefined)
+  const subject = manifest?.content.subject?.digest
+  const before = MemoryContent.costOf(content?.manifests.get(digest))
+  const after = MemoryContent.costOf({ bytes, ...subject === undefined ? {} : { subject } })
+  return MemoryStorage.costOf(storage, repository, new Set(newTags).size * MemoryContent.entryCost + after - before)
+}
+
+/** Checks that the content that a manifest refers to exists, and has the size in the manifest. */
+const checkReferences = Effect.fnUntraced(
+  function*(storage: MemoryStorage.MemoryStorage, repository: Repository, manifest: Manifest.Manifest) {
+    const content = MemoryStorage.contentOf(storage, repository)
+    yield* ManifestCheck.checkReferences(
+      yield* ManifestCheck.references(manifest),
+      ({ descriptor: { digest }, kind }) => {
+        const blob = kind === "manifest" ? undefined : content?.blobs.get(digest)?.length
+        return Effect.succeed(kind === "blob" ? blob : content?.manifests.get(digest)?.descriptor.size ?? blob)
+      }
+    )
+  }
+)
+
+const push = Effect.fnUntraced(
+  function*(
+    storage: MemoryStorage.MemoryStorage,
+    ...[repository, { bytes: given, digest: expected, mediaType }, tags = []]: Parameters<
+      Registry.Registry["pushManifest"]
+    >
+  ): Effect.fn.Return<Descriptor, RegistryError.Reason> {
+    const bytes = given.slice()
+    const digest = yield* Hasher.digest(bytes, expected === undefined ? "sha256" : Digest.algorithm(expected))
+    if (expected !== undefined && expected !== digest) {
+      return yield* new Hasher.DigestMismatch({ expected, actual: digest })
+    }
+    const descriptor: Descriptor = { mediaType, digest, size: bytes.length }
+    const manifest = yield* ManifestCheck.check(descriptor, bytes, tags)
+    if (manifest !== undefined) yield* checkReferences(storage, repository, manifest)
+    const amount = Usage.plus(
+      MemoryStorage.amountOf(storage, repository, digest, bytes.length),
+      costOf(storage, repository, descriptor, { bytes, manifest, tags })
+    )
+    yield* Usage.orFail(() => storage.usage.add(repository, amount))
+    const content = MemoryStorage.created(storage, repository)
+    const known = content.manifests.get(digest)?.bytes
+    MemoryContent.putManifest(content, descriptor, known ?? MemoryStorage.hold(storage, digest, bytes), manifest)
+    for (const tag of tags) MemoryContent.point(content, tag, digest)
+    return descriptor
+  }
+)
+
+const removeTag = (storage: MemoryStorage.MemoryStorage, repository: Repository, tag: Tag) => {
+  MemoryContent.removeTag(MemoryStorage.created(storage, repository), tag)
+  storage.usage.remove(repository, Usage.unshared(MemoryContent.entryCost))
+}
+
+const deleteManifest = Effect.fnUntraced(
+  function*(storage: MemoryStorage.MemoryStorage, repository: Repository, digest: Digest.Digest) {
+    const manifest = yield* MemoryStorage.findManifest(storage, "deleteManifest", repository, digest)
+    const content = MemoryStorage.created(storage, repository)
+    const tags = MemoryContent.removeManifest(content, manifest)
+    MemoryStorage.release(storage, repository, digest, MemoryContent.costOf(manifest))
+    yield* Steps.forEach(tags, tagsAtATime, (tag) => {
+      if (SortedMap.get(content.tags, tag) === digest) removeTag(storage, repository, tag)
+    })
+  }
+)
+
+/** Creates the operations of a registry that push manifests and delete. */
+export const operations = (
+  storage: MemoryStorage.MemoryStorage
+): Pick<Registry.Registry, "pushManifest" | "deleteBlob" | "deleteManifest" | "deleteTag"> => ({
+  pushManifest: (repository, manifest, tags) =>
+    Effect.mapError(
+      push(storage, repository, manifest, tags),
+      (reason) => MemoryStorage.failure(storage, "pushManifest", repository, reason)
+    ),
+  deleteBlob: (repository, digest) =>
+    Effect.map(MemoryStorage.findBlob(storage, "deleteBlob", repository, digest), () => {
+      MemoryStorage.created(storage, repository).blobs.delete(digest)
+      MemoryStorage.release(storage, repository, digest, MemoryContent.entryCost)
+    }),
+  deleteManifest: (repository, digest) => deleteManifest(storage, repository, digest),
+  deleteTag: (repository, tag) =>
+    Effect.map(
+      MemoryStorage.findManifest(storage, "deleteTag", repository, tag),
+      () => removeTag(storage, repository, tag)
+    )
+})
