@@ -244,7 +244,10 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
       Effect.gen(function*() {
         const { files, installed } = yield* Package
         const command = files.filter((path) => path.startsWith("dist/cli/"))
-        assert.deepStrictEqual(command.sort(), ["dist/cli/LICENSES.txt", "dist/cli/main.js", "dist/cli/run.cjs"])
+        assert.deepStrictEqual(
+          command.sort(),
+          ["LICENSES.txt", "effect-oci.1", "main.js", "run.cjs"].map((name) => `dist/cli/${name}`)
+        )
         const imported = command.flatMap((path) =>
           Array.from(
             Fs.readFileSync(join(installed, path), "utf8").matchAll(
