@@ -34,7 +34,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "Reference",
     "TagFilter",
     "DockerHub",
-    "TokenScope"
+    "TokenScope",
+    "Tracing"
   ],
   ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
   ["Resolver"],

@@ -20,6 +20,7 @@ import * as Hasher from "./Hasher.ts"
 import type { Limiter } from "./Limiter.ts"
 import type { Repository, Tag } from "./Reference.ts"
 import { isRegistryError, type Reason, RegistryError, Unsupported } from "./RegistryError.ts"
+import * as Tracing from "./Tracing.ts"
 import type { Mounted, Upload } from "./Upload.ts"
 
 const TypeId = "~effect-oci/Registry"
@@ -358,18 +359,12 @@ export const make = (
     })
   const no = (operation: string) => (repository: Repository) => Effect.fail(unsupported(operation, repository))
   const noList = (operation: string) => (repository: Repository) => Stream.fail(unsupported(operation, repository))
-  const span = (operation: string, attributes: Attributes = {}) =>
-    Effect.withSpan(
-      `Registry.${operation}`,
-      { attributes: { "oci.registry": name, ...attributes } },
-      { captureStackTrace: false }
-    )
-  const listSpan = (operation: string, attributes: Attributes = {}) =>
-    Stream.withSpan(`Registry.${operation}`, {
-      attributes: { "oci.registry": name, ...attributes },
-      captureStackTrace: false
-    })
-  const of = (repository: Repository, attributes: Attributes = {}): Attributes => ({
+  const none = (): Attributes => ({})
+  const span = (operation: string, attributes: () => Attributes = none) =>
+    Tracing.withSpan(`Registry.${operation}`, () => ({ "oci.registry": name, ...attributes() }))
+  const listSpan = (operation: string, attributes: () => Attributes = none) =>
+    Tracing.withStreamSpan(`Registry.${operation}`, () => ({ "oci.registry": name, ...attributes() }))
+  const of = (repository: Repository, attributes: Attributes = {}) => (): Attributes => ({
     "oci.repository": repository,
     ...attributes
   })

@@ -8,8 +8,7 @@ import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
-import * as References from "effect/References"
-import * as Tracer from "effect/Tracer"
+import * as Tracing from "../Tracing.ts"
 
 const ports: Readonly<Record<string, number>> = { "http:": 80, "https:": 443 }
 
@@ -34,11 +33,9 @@ export const traced = (request: HttpClientRequest.HttpClientRequest) =>
 <E, R>(
   sending: Effect.Effect<HttpClientResponse.HttpClientResponse, E, R>
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, E, R> =>
-  Effect.withFiber<HttpClientResponse.HttpClientResponse, E, R>((fiber) => {
-    // the native tracer of Effect keeps spans in memory only
-    const isCollected = fiber.getRef(References.TracerEnabled) && fiber.getRef(Tracer.Tracer) !== Tracer.nativeTracer
-    return isCollected ? inSpan(request, sending) : sending
-  }).pipe(
+  Effect.withFiber<HttpClientResponse.HttpClientResponse, E, R>((fiber) =>
+    Tracing.isCollected(fiber) ? inSpan(request, sending) : sending
+  ).pipe(
     // the HTTP client makes no span of its own
     Effect.provideService(HttpClient.TracerDisabledWhen, () => true)
   )

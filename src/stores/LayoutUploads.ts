@@ -25,6 +25,7 @@ import {
   type Storage
 } from "../RegistryError.ts"
 import type { Chunk, Upload } from "../Upload.ts"
+import { isUuid } from "../Uuid.ts"
 import * as BlobWriter from "./BlobWriter.ts"
 import type { Files } from "./Files.ts"
 import type { LayoutTarget } from "./LayoutTarget.ts"
@@ -69,8 +70,6 @@ interface State {
   /** Time of the last sweep, in milliseconds. */
   swept: number | undefined
 }
-
-const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 const randomId = Effect.sync(() => SecureRandom.uuidV4Unsafe())
 
@@ -275,7 +274,7 @@ const takeOver = Effect.fnUntraced(
 
 const resume = Effect.fnUntraced(function*(state: State, target: LayoutTarget, id: string) {
   const fail = target.failed("resumeUpload")
-  if (!uuid.test(id)) return yield* fail(new BlobUploadUnknown({}))
+  if (!isUuid(id)) return yield* fail(new BlobUploadUnknown({}))
   const session = state.takingOver.withPermit(Effect.mapError(takeOver(state, target, id), fail))
   return uploadOf(state, yield* Effect.acquireRelease(session, cancel(state)))
 })

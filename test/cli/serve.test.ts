@@ -134,7 +134,7 @@ describe("effect-oci serve", () => {
       assert.strictEqual((yield* send(host, `PATCH ${headers.location}`, { body: "x".repeat(1025) })).status, 413)
     }))
 
-  for (const [flag, where] of [["--max-repository", "a repository"], ["--max-total", "the registry"]] as const) {
+  for (const [flag, where] of [["--max-repository", "the repository"], ["--max-total", "the registry"]] as const) {
     for (const place of ["memory", "a folder"]) {
       it.live(`refuses content beyond ${flag}, in ${place}`, () =>
         Effect.gen(function*() {
@@ -149,7 +149,7 @@ describe("effect-oci serve", () => {
             { body: large }
           )
           assert.deepStrictEqual([status, code], [403, "DENIED"])
-          assert.include(text, `${where} may have 10240 bytes`)
+          assert.include(text, `${where} is full: it may have 10240 bytes`)
         }))
     }
   }

@@ -8,6 +8,7 @@ import * as MediaType from "effect-oci/MediaType"
 import * as Registry from "effect-oci/Registry"
 import { DigestInvalid, ManifestBlobUnknown, Transport } from "effect-oci/RegistryError"
 import { TestClock } from "effect/testing"
+import { from, setup, to } from "../utils/copies.ts"
 import {
   bytesOf,
   pushBlob,
@@ -16,25 +17,9 @@ import {
   pushManifest,
   pushReferrer,
   pushSample,
-  repository,
   tag
 } from "../utils/images.ts"
 import { failing, override, recorded } from "../utils/registries.ts"
-
-const from = repository("team/app")
-const to = repository("mirror/app")
-
-const setup = Effect.gen(function*() {
-  const source = yield* recorded("source.test")
-  const destination = yield* recorded("destination.test")
-  const ends = (
-    registries: { readonly source?: Registry.Registry; readonly destination?: Registry.Registry } = {}
-  ) => ({
-    source: { registry: registries.source ?? source.registry, repository: from, tag: tag("1") },
-    destination: { registry: registries.destination ?? destination.registry, repository: to, tag: tag("1") }
-  })
-  return { source, destination, ends }
-})
 
 const foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 

@@ -73,7 +73,7 @@ describe("inline content", () => {
         layers: []
       })
       const { bytes } = yield* source.registry.getManifest(app, child.digest)
-      source.calls.length = 0
+      source.forget()
       const index = { mediaType: MediaType.imageIndex, manifests: [{ ...child, data: base64(bytes) }] }
       const root = yield* pushManifest(source.registry, app, index, [tag("1")])
       yield* copy({ verify: "deep" })

@@ -7,6 +7,7 @@ import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Platform } from "effect-oci/Platform"
 import { type Registry, SparseIndex } from "effect-oci/Registry"
 import { Faults } from "effect-oci/testing"
+import { from, setup, to } from "../utils/copies.ts"
 import {
   bytesOf,
   pushBlob,
@@ -15,25 +16,9 @@ import {
   pushManifest,
   pushReferrer,
   pushSample,
-  repository,
   tag
 } from "../utils/images.ts"
-import { listReferrers, override, recorded } from "../utils/registries.ts"
-
-const from = repository("team/app")
-const to = repository("mirror/app")
-
-const setup = Effect.gen(function*() {
-  const source = yield* recorded("source.test")
-  const destination = yield* recorded("destination.test")
-  const copy = (options: Copy.Options & { readonly tag?: string; readonly into?: Registry } = {}) =>
-    Copy.copyManifest({
-      ...options,
-      source: { registry: source.registry, repository: from, tag: tag(options.tag ?? "1") },
-      destination: { registry: options.into ?? destination.registry, repository: to, tag: tag("1") }
-    })
-  return { source, destination, copy }
-})
+import { listReferrers, override } from "../utils/registries.ts"
 
 const isThere = (registry: Registry, digest: Descriptor.Descriptor["digest"]) =>
   Effect.map(Effect.exit(registry.resolveManifest(to, digest)), Exit.isSuccess)
@@ -277,7 +262,7 @@ describe("several tags", () => {
       const image = yield* pushImage(source.registry, from, ["one"], { tags: [tag("1")] })
       yield* copy({ tags: [tag("1.2"), tag("latest"), tag("1")] })
       assert.strictEqual(destination.calls.at(-1), `pushManifest ${image.digest} 1 1.2 latest`)
-      destination.calls.length = 0
+      destination.forget()
       yield* copy({ tags: [tag("latest"), tag("2")], referrers: "skip" })
       assert.deepStrictEqual(destination.calls.filter((call) => call.startsWith("push")), [
         `pushManifest ${image.digest} 2`
@@ -422,7 +407,7 @@ describe("tags that are made of digests", () => {
       const { name, signature } = yield* push(source.registry)
       yield* copy({ digestTags: "copy" })
       assert.strictEqual((yield* destination.registry.resolveManifest(to, name)).digest, signature.digest)
-      destination.calls.length = 0
+      destination.forget()
       yield* copy({ digestTags: "copy" })
       assert.deepStrictEqual(destination.calls.filter((call) => call.startsWith("push")), [])
     }))

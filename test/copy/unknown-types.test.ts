@@ -98,7 +98,7 @@ describe("children of unknown types", () => {
       const [source, destination] = [yield* MemoryRegistry.make(), yield* recorded("destination.test")]
       yield* pushOdd(source)
       yield* copy(source, destination.registry)
-      destination.calls.length = 0
+      destination.forget()
       yield* copy(source, destination.registry)
       assert.deepStrictEqual(destination.calls.filter((call) => /^push|^start/.test(call)), [])
     }))

@@ -371,8 +371,8 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
   it.effect("runs", () =>
     Effect.gen(function*() {
       const { consumer } = yield* Package
-      const example = examples().find(({ code }) => code.includes("Effect.runSync(program) // => 39"))
-      Fs.writeFileSync(join(consumer, "program.ts"), `${example?.code}\nconsole.log(Effect.runSync(program))`)
+      const example = examples().find(({ code }) => code.includes("Effect.runSync(program).size // => 39"))
+      Fs.writeFileSync(join(consumer, "program.ts"), `${example?.code}\nconsole.log(Effect.runSync(program).size)`)
       assert.strictEqual(yield* succeed(consumer, "node", "program.ts"), "39\n")
     }), patience)
 

@@ -5,6 +5,7 @@ import { Effect, Stream } from "effect"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Registry from "effect-oci/Registry"
 import { type Reason, RegistryError } from "effect-oci/RegistryError"
+import { Faults } from "effect-oci/testing"
 
 /** A registry that answers some operations in its own way, and the others as another one does. */
 export const override = (
@@ -12,43 +13,32 @@ export const override = (
   operations: Partial<Omit<Registry.Registry, "~effect-oci/Registry">>
 ): Registry.Registry => Registry.make({ ...registry, ...operations })
 
-/** A memory registry, and the calls that reach it: `operation digest-or-tag …`. */
+/** Operations in the record of {@link recorded}: those of manifests and blobs, without reads of a stream. */
+const recordable: ReadonlySet<Faults.Operation> = new Set([
+  "getBlob",
+  "resolveBlob",
+  "getManifest",
+  "resolveManifest",
+  "pushBlob",
+  "startUpload",
+  "pushManifest"
+])
+
+const lineOf = ({ from, operation, reference, tags }: Faults.Call): string =>
+  [operation, reference ?? "", ...from === undefined ? [] : [from], ...tags ?? []].join(" ")
+
+/** A registry in memory, and the calls that reach it since the last `forget`: `operation digest-or-tag …`. */
 export const recorded = Effect.fnUntraced(function*(name: string) {
-  const registry = yield* MemoryRegistry.make({ name })
-  const calls: Array<string> = []
-  const call = (...words: ReadonlyArray<string>) => void calls.push(words.join(" "))
+  const { calls, registry } = yield* Faults.make(yield* MemoryRegistry.make({ name }))
+  let forgotten = 0
   return {
-    calls,
-    registry: override(registry, {
-      getBlob: (repository, digest, options) => {
-        call("getBlob", digest)
-        return registry.getBlob(repository, digest, options)
-      },
-      resolveBlob: (repository, digest) => {
-        call("resolveBlob", digest)
-        return registry.resolveBlob(repository, digest)
-      },
-      getManifest: (repository, reference) => {
-        call("getManifest", reference)
-        return registry.getManifest(repository, reference)
-      },
-      resolveManifest: (repository, reference) => {
-        call("resolveManifest", reference)
-        return registry.resolveManifest(repository, reference)
-      },
-      pushBlob: (repository, descriptor, source) => {
-        call("pushBlob", descriptor.digest)
-        return registry.pushBlob(repository, descriptor, source)
-      },
-      startUpload: (repository, options) => {
-        call("startUpload", options?.mount?.digest ?? "", options?.mount?.from ?? "")
-        return registry.startUpload(repository, options)
-      },
-      pushManifest: (repository, manifest, tags = []) => {
-        call("pushManifest", manifest.digest ?? "", ...tags)
-        return registry.pushManifest(repository, manifest, tags)
-      }
-    })
+    registry,
+    get calls(): ReadonlyArray<string> {
+      return calls.slice(forgotten).filter(({ operation }) => recordable.has(operation)).map(lineOf)
+    },
+    forget: () => {
+      forgotten = calls.length
+    }
   }
 })
 
