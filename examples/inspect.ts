@@ -3,11 +3,12 @@
  *
  *     node examples/inspect.ts 127.0.0.1:5001/team/app:1
  */
-import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
+import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Stream } from "effect"
 import type { Descriptor } from "effect-oci/Descriptor"
 import * as HttpResolver from "effect-oci/HttpResolver"
 import * as Manifest from "effect-oci/Manifest"
+import * as NodeHttp from "effect-oci/NodeHttp"
 import * as Platform from "effect-oci/Platform"
 import * as Reference from "effect-oci/Reference"
 import type { Registry } from "effect-oci/Registry"
@@ -49,4 +50,4 @@ const program = Effect.gen(function*() {
   yield* inspect(registry, reference, String(reference), 0)
 })
 
-NodeRuntime.runMain(Effect.provide(program, HttpResolver.layer().pipe(Layer.provide(NodeHttpClient.layerUndici))))
+NodeRuntime.runMain(Effect.provide(program, HttpResolver.layer().pipe(Layer.provide(NodeHttp.layer()))))

@@ -3,11 +3,12 @@
  *
  *     node examples/resolver.ts 127.0.0.1:5001/team/app:1
  */
-import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
+import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer } from "effect"
 import * as HttpResolver from "effect-oci/HttpResolver"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Namespace from "effect-oci/Namespace"
+import * as NodeHttp from "effect-oci/NodeHttp"
 import * as Resolver from "effect-oci/Resolver"
 
 const ResolverLayer = Layer.effect(
@@ -16,7 +17,7 @@ const ResolverLayer = Layer.effect(
     const memory = yield* MemoryRegistry.make({ name: "mem.local" })
     return Resolver.firstOf(Resolver.static({ "mem.local": memory }), yield* HttpResolver.make())
   })
-).pipe(Layer.provide(NodeHttpClient.layerUndici))
+).pipe(Layer.provide(NodeHttp.layer()))
 
 const program = Effect.gen(function*() {
   const namespace = yield* Namespace.Namespace

@@ -308,7 +308,8 @@ export class TooManyRequests
 
 /**
  * The connection could not be established, or was lost. `code` is that of the system, such as `ENOTFOUND` or
- * `ECONNRESET`. It is not retryable if a certificate was refused.
+ * `ECONNRESET`. It is not retryable if a certificate was refused, if the proxy cannot be used, or if the registry speaks
+ * only HTTP/2.
  *
  * @category errors
  * @since 0.1.0
@@ -320,16 +321,20 @@ export class Transport extends Schema.TaggedError<Transport>("effect-oci/Registr
 }) {
   get isRetryable(): boolean {
     const { code = "" } = this
-    return code !== "ERR_INVALID_PROXY" && !isBadCertificate(code) && !refusedHandshake.test(code)
+    return !unchangingCodes.has(code) && !isBadCertificate(code) && !refusedHandshake.test(code)
   }
   override get message(): string {
     return afterAll(transportSentence(this), this)
   }
 }
 
+/** Codes of failures that only a change of the configuration mends. */
+const unchangingCodes: ReadonlySet<string> = new Set(["ERR_INVALID_PROXY", "ERR_HTTP2_UNSUPPORTED_PROTOCOL"])
+
 const transportSentence = (reason: Transport): string => {
   const { code = "" } = reason
   if (code === "ERR_INVALID_PROXY") return say("the proxy cannot be used", reason)
+  if (code === "ERR_PROXY_TUNNEL") return say("the proxy does not connect to the registry", reason)
   // codes of the HTTP parser
   if (code.startsWith("HPE_")) return "what answered does not speak HTTP"
   if (isBadCertificate(code)) return say(certificateSentences.get(code) ?? "the certificate is not trusted", reason)
@@ -372,6 +377,8 @@ const transportSentences: ReadonlyMap<string, string> = new Map([
   ["ECONNRESET", "the connection was reset"],
   ["EHOSTUNREACH", "the host cannot be reached"],
   ["ENETUNREACH", "the network cannot be reached"],
+  ["ERR_HTTP2_UNSUPPORTED_PROTOCOL", "the registry speaks only HTTP/2, which is not supported"],
+  ["ETIMEDOUT", "the connection could not be made in time"],
   ["UND_ERR_CONNECT_TIMEOUT", "the connection could not be made in time"],
   ["UND_ERR_SOCKET", "the connection was closed in the middle"]
 ])

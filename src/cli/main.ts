@@ -10,19 +10,18 @@ import { version } from "./version.ts"
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
 const [first, second] = process.argv.slice(2)
 
-streams.watch()
 if (major < 22 || major === 22 && minor < 19) {
   // checked here, because the static imports of the other modules fail on an old Node
   streams.complain(`cannot run on Node ${process.versions.node}: Node 22.19 or newer is required`)
   process.exitCode = 1
 } else if (second === undefined && (first === "--version" || first === "-v")) {
+  streams.watch()
   process.stdout.write(`effect-oci v${version}\n`, () => streams.end(0, process.exit))
 } else {
   // otherwise the chunks of blobs accumulate in a growing young generation of V8; a small one frees them soon
   setFlagsFromString("--semi-space-growth-factor=1")
-  // otherwise V8 lets garbage grow to several times the memory in use, for example while a registry sends long lists,
-  // or while clients send chunks of one byte to a server
-  setFlagsFromString(`--heap-growing-percent=${first === "serve" ? 20 : 50}`)
+  // otherwise V8 lets garbage grow to several times the memory in use, for example while clients send chunks of one byte
+  if (first === "serve") setFlagsFromString("--heap-growing-percent=20")
   // Deno has no compile cache
   module.enableCompileCache?.()
   void import("./run.ts")

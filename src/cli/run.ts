@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Runtime from "effect/Runtime"
 import * as Terminal from "effect/Terminal"
+import * as Heap from "./Heap.ts"
 import * as Program from "./Program.ts"
 import * as Signals from "./Signals.ts"
 import * as streams from "./streams.ts"
@@ -40,8 +41,15 @@ const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
   )
 })
 
+streams.watch()
+
+const args = process.argv.slice(2)
+
+// the heap of a server is limited from the start
+const limitHeap = args[0] === "serve" ? Effect.void : Effect.forkChild(Heap.limitGrowth(50))
+
 // stderr may be a terminal even if stdout is not
-const command = Program.run(process.argv.slice(2)).pipe(
+const command = Effect.andThen(limitHeap, Program.run(args)).pipe(
   Effect.updateService(Terminal.Terminal, (terminal) =>
     Terminal.make({
       ...terminal,

@@ -14,6 +14,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import type * as Headers from "effect/http/Headers"
 import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientError from "effect/http/HttpClientError"
@@ -32,6 +33,7 @@ import * as ErrorBody from "../http/ErrorBody.ts"
 import * as Redirects from "../http/Redirects.ts"
 import * as ResponseBody from "../http/ResponseBody.ts"
 import * as Spans from "../http/Spans.ts"
+import { keepsTime } from "../http/TimedOut.ts"
 import * as TransportFailure from "../http/TransportFailure.ts"
 import * as Urls from "../http/Urls.ts"
 import * as Limiter from "../Limiter.ts"
@@ -246,7 +248,10 @@ const exchange = Effect.fnUntraced(function*<R>(
   const arrived = yield* depart(state, request)
   const response = yield* by.execute(request).pipe(
     Effect.catch(unanswered(state, call, request)),
-    Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(state, call, duration)) }),
+    // a client that keeps time itself needs no fiber for that
+    keepsTime(state.client) && Duration.Equivalence(duration, yield* HeadersTimeout)
+      ? identity
+      : Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(tooLate(state, call, duration)) }),
     Spans.traced(request)
   )
   yield* arrived(response)

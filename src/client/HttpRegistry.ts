@@ -2,7 +2,7 @@
  * A registry over HTTP: the client of the OCI distribution specification.
  *
  * It works over any `HttpClient` that returns redirects and bodies as they are, and keeps the `Content-Length` of a
- * streamed body. On Node that is `NodeHttpClient.layerUndici`. The client over `fetch` works for reading, not for
+ * streamed body. On Node that is `NodeHttp.layer`. The client over `fetch` works for reading, not for
  * pushing.
  *
  * The client authenticates when the registry requires it, and with every request from then on: with user name and
@@ -113,9 +113,9 @@ export interface Options {
  * **Example** (Listing tags)
  *
  * ```ts import.meta.vitest
- * import { NodeHttpClient } from "@effect/platform-node"
  * import { Effect, Stream } from "effect"
  * import * as HttpRegistry from "effect-oci/HttpRegistry"
+ * import * as NodeHttp from "effect-oci/NodeHttp"
  * import * as Reference from "effect-oci/Reference"
  *
  * const program = Effect.gen(function*() {
@@ -123,7 +123,7 @@ export interface Options {
  *   return yield* Stream.runCollect(registry.tags(Reference.Repository.make("team/app")))
  * })
  *
- * await Effect.runPromise(Effect.provide(program, NodeHttpClient.layerUndici)) // => ["1"]
+ * await Effect.runPromise(Effect.provide(program, NodeHttp.layer())) // => ["1"]
  * ```
  *
  * @category constructors
@@ -168,9 +168,9 @@ export const make = Effect.fnUntraced(function*(
  * **Example** (A program for any registry, run with one over HTTP)
  *
  * ```ts import.meta.vitest
- * import { NodeHttpClient } from "@effect/platform-node"
  * import { Effect, Layer } from "effect"
  * import * as HttpRegistry from "effect-oci/HttpRegistry"
+ * import * as NodeHttp from "effect-oci/NodeHttp"
  * import * as Reference from "effect-oci/Reference"
  * import * as Registry from "effect-oci/Registry"
  *
@@ -178,7 +178,7 @@ export const make = Effect.fnUntraced(function*(
  *   registry.resolveManifest(Reference.Repository.make("team/app"), Reference.Tag.make("1"))
  * )
  *
- * const layer = HttpRegistry.layer({ host: "ghcr.io" }).pipe(Layer.provide(NodeHttpClient.layerUndici))
+ * const layer = HttpRegistry.layer({ host: "ghcr.io" }).pipe(Layer.provide(NodeHttp.layer()))
  *
  * const { mediaType } = await Effect.runPromise(Effect.provide(program, layer))
  * mediaType // => "application/vnd.oci.image.index.v1+json"

@@ -69,9 +69,9 @@ const apiHost = (host: string): string => DockerHub.isHost(host) ? DockerHub.api
  * **Example** (One client for each host)
  *
  * ```ts import.meta.vitest
- * import { NodeHttpClient } from "@effect/platform-node"
  * import { Effect } from "effect"
  * import * as HttpResolver from "effect-oci/HttpResolver"
+ * import * as NodeHttp from "effect-oci/NodeHttp"
  * import * as Reference from "effect-oci/Reference"
  *
  * const host = Reference.Host.make("ghcr.io")
@@ -81,7 +81,7 @@ const apiHost = (host: string): string => DockerHub.isHost(host) ? DockerHub.api
  *   return (yield* resolver.resolve(host)) === (yield* resolver.resolve(host))
  * })
  *
- * await Effect.runPromise(Effect.provide(program, NodeHttpClient.layerUndici)) // => true
+ * await Effect.runPromise(Effect.provide(program, NodeHttp.layer())) // => true
  * ```
  *
  * @category constructors
@@ -146,14 +146,14 @@ export const make = Effect.fnUntraced(function*(
  * **Example** (References to any registry)
  *
  * ```ts import.meta.vitest
- * import { NodeHttpClient } from "@effect/platform-node"
  * import { Effect, Layer } from "effect"
  * import * as HttpResolver from "effect-oci/HttpResolver"
  * import * as Namespace from "effect-oci/Namespace"
+ * import * as NodeHttp from "effect-oci/NodeHttp"
  *
  * const layer = Namespace.layer.pipe(
  *   Layer.provide(HttpResolver.layer({ plainHttp: ["registry.internal:5000"] })),
- *   Layer.provide(NodeHttpClient.layerUndici)
+ *   Layer.provide(NodeHttp.layer())
  * )
  *
  * const program = Namespace.Namespace.use((namespace) =>
@@ -175,14 +175,14 @@ export const layer = (options?: Options): Layer.Layer<Resolver.Resolver, never, 
  * **Example** (Settings from the environment)
  *
  * ```ts import.meta.vitest
- * import { NodeHttpClient } from "@effect/platform-node"
  * import { Config, ConfigProvider, Effect, Layer, Schema } from "effect"
  * import * as HttpResolver from "effect-oci/HttpResolver"
  * import * as Namespace from "effect-oci/Namespace"
+ * import * as NodeHttp from "effect-oci/NodeHttp"
  *
  * const layer = Namespace.layer.pipe(
  *   Layer.provide(HttpResolver.layerConfig({ plainHttp: Config.Array(Schema.String, "PLAIN_HTTP") })),
- *   Layer.provide(NodeHttpClient.layerUndici)
+ *   Layer.provide(NodeHttp.layer())
  * )
  *
  * const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("one.local/team/app:1")).pipe(
@@ -209,14 +209,14 @@ export const layerConfig = (
  * **Example** (With another resolver)
  *
  * ```ts import.meta.vitest
- * import { NodeHttpClient } from "@effect/platform-node"
  * import { Effect, Layer } from "effect"
  * import { ExternalBlobs } from "effect-oci/ExternalBlobs"
  * import * as HttpResolver from "effect-oci/HttpResolver"
  * import * as Namespace from "effect-oci/Namespace"
+ * import * as NodeHttp from "effect-oci/NodeHttp"
  * import * as Resolver from "effect-oci/Resolver"
  *
- * const external = HttpResolver.layerExternalBlobs().pipe(Layer.provide(NodeHttpClient.layerUndici))
+ * const external = HttpResolver.layerExternalBlobs().pipe(Layer.provide(NodeHttp.layer()))
  * const resolver = Layer.succeed(Resolver.Resolver, Resolver.static({}))
  *
  * const layer = Namespace.layer.pipe(Layer.provide(resolver), Layer.provideMerge(external))

@@ -5,6 +5,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import type * as Headers from "effect/http/Headers"
 import type * as HttpClientError from "effect/http/HttpClientError"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
@@ -12,6 +13,7 @@ import * as Stream from "effect/Stream"
 import * as RegistryError from "../RegistryError.ts"
 import * as Retries from "../Retries.ts"
 import { overdue } from "./Deadline.ts"
+import { keepsTime } from "./TimedOut.ts"
 import * as TransportFailure from "./TransportFailure.ts"
 
 /**
@@ -78,14 +80,15 @@ const readUpTo = Effect.fnUntraced(function*(
     }),
     Stream.mkUint8Array
   )
-  const bytes = yield* reading.pipe(
+  const whole = reading.pipe(
     Effect.catchIf(isBodiless, () => Effect.succeed(new Uint8Array())),
-    Effect.mapError(TransportFailure.transport),
-    Effect.raceFirst(overdue(
-      () => since + Duration.toMillis(duration) - clock.currentTimeMillisUnsafe(),
-      () => new RegistryError.Timeout({ phase: "body", after: duration })
-    ))
+    Effect.mapError(TransportFailure.transport)
   )
+  const late = overdue(
+    () => since + Duration.toMillis(duration) - clock.currentTimeMillisUnsafe(),
+    () => new RegistryError.Timeout({ phase: "body", after: duration })
+  )
+  const bytes = yield* isProgress && keepsTime(response.request) ? whole : Effect.raceFirst(whole, late)
   yield* freed
   return { bytes, isComplete: size <= limit }
 })
@@ -109,10 +112,12 @@ export const chunks = (
     response.stream.pipe(
       Stream.catchIf(isBodiless, () => Stream.empty),
       Stream.mapError(TransportFailure.transport),
-      Stream.timeoutOrElse({
-        duration,
-        orElse: () => Stream.fail(new RegistryError.Timeout({ phase: "body", after: duration }))
-      })
+      keepsTime(response.request)
+        ? identity
+        : Stream.timeoutOrElse({
+          duration,
+          orElse: () => Stream.fail(new RegistryError.Timeout({ phase: "body", after: duration }))
+        })
     )))
 
 /** Streams a body. A small one is read first and comes in one piece, which is far less work than a stream. */

@@ -8,6 +8,7 @@ import * as RegistryError from "../RegistryError.ts"
 import { excerpt } from "../Text.ts"
 import { AddressRefused } from "./AddressPolicy.ts"
 import { RedirectHidden } from "./Redirects.ts"
+import { TimedOut } from "./TimedOut.ts"
 
 const codeOf = (cause: unknown): string | undefined => {
   if (!Predicate.isObject(cause)) return undefined
@@ -32,6 +33,7 @@ export const transport = (error: HttpClientError.HttpClientError): RegistryError
   const cause = error.reason.cause
   const useless = uselessAnswer(cause)
   if (useless !== undefined) return new RegistryError.UnexpectedResponse({ detail: excerpt(useless.message) })
+  if (cause instanceof TimedOut) return new RegistryError.Timeout(cause)
   const code = codeOf(cause)
   if (notTls.has(code ?? "")) return new RegistryError.SchemeMismatch({ used: "https" })
   const detail = cause instanceof Error ? excerpt(cause.message) : error.reason._tag

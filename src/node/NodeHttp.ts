@@ -1,28 +1,26 @@
 /**
- * HTTP as registries need it, on Node and Deno: by `undici`, through the proxies that the environment names, with
- * certificates of one's own. What Bun has under that name lacks what is needed here: use `FetchHttp` there.
+ * HTTP as registries need it, on Node, Bun and Deno: by `node:http` and `node:https`, through the proxies that the
+ * environment names, with certificates of one's own.
  *
  * @since 0.1.0
  */
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import type * as Undici from "@effect/platform-node/Undici"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
-import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
-import * as HttpClientError from "effect/http/HttpClientError"
-import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Scope from "effect/Scope"
-import type * as Net from "node:net"
 import * as Tls from "node:tls"
+import { HeadersTimeout } from "../client/Connection.ts"
 import * as AddressPolicy from "../http/AddressPolicy.ts"
+import { IdleTimeout } from "../http/ResponseBody.ts"
+import type * as Agents from "./Agents.ts"
 import * as Lookup from "./Lookup.ts"
 import * as ProxyChoice from "./ProxyChoice.ts"
+import * as Routes from "./Routes.ts"
+import * as Transport from "./Transport.ts"
 
 /**
  * How long making a connection may take.
@@ -49,6 +47,8 @@ export interface Options {
   readonly certificate?: { readonly cert: string; readonly key: string } | undefined
   /** Hosts, with their port where a reference has one, whose certificates are not checked. */
   readonly insecure?: ReadonlyArray<string> | undefined
+  /** Maximum number of connections to one host. Default: no limit, because requests are limited already. */
+  readonly maxConnections?: number | undefined
 }
 
 const variable = (name: string): Config.Config<ProxyChoice.Variable | undefined> =>
@@ -68,132 +68,69 @@ const environment: Config.Config<ProxyChoice.Environment> = Config.all({
   noProxy: Config.map(eitherCase("NO_PROXY"), (list) => list === undefined ? "" : Redacted.value(list.value))
 })
 
-const hostOf = (origin: string | URL): string => new URL(origin).host
-
-// Behind every HEAD, undici closes the connection, in case a server sends a body, and the next request would have to
-// connect anew. As to other clients, what such a server sends is the next answer, or none, which is asked for again.
-const keepAfterHead: Undici.Dispatcher.DispatcherComposeInterceptor = (dispatch) => (request, handler) =>
-  dispatch(request.method === "HEAD" ? { ...request, reset: false } : request, handler)
-
-/** The runtime has no `undici` that could be used here. */
-class UndiciUnavailable extends Data.Error {
-  override get message(): string {
-    return "this runtime, such as Bun, lacks what NodeNamespace and NodeHttp need of undici: " +
-      "use FetchNamespace or FetchHttp instead"
-  }
-}
-
-const undici = Effect.map(
-  Effect.promise(() => import("@effect/platform-node/Undici")),
-  // a bundler cannot tell the others from the outside
-  (module) => module.default
-).pipe(
-  Effect.tap(({ Agent }) => "compose" in Agent.prototype ? Effect.void : Effect.die(new UndiciUnavailable()))
-)
-
-/** The dispatchers for one way to check certificates: a direct one, and one for each proxy. */
-const makeDispatchers = Effect.fnUntraced(function*(
-  options: Options,
-  { choose, proxies }: ProxyChoice.Chooser,
-  lookup: Net.LookupFunction,
-  tls: { readonly rejectUnauthorized?: boolean | undefined }
-) {
-  const { Agent, ProxyAgent } = yield* undici
-  const timeout = Duration.toMillis(yield* ConnectTimeout)
-  const ca = options.ca === undefined ? {} : { ca: [...Tls.getCACertificates(), ...options.ca] }
-  const connect = { timeout, lookup, ...ca, ...options.certificate, ...tls }
-  const scoped = (make: () => Undici.Dispatcher) =>
-    Effect.acquireRelease(Effect.sync(make), (dispatcher) => Effect.promise(() => dispatcher.destroy()))
-
-  const direct = (yield* scoped(() => new Agent({ connect }))).compose(keepAfterHead)
-  if (proxies.length === 0) return direct
-  const through = new Map<ProxyChoice.Choice, Undici.Dispatcher>()
-  for (const proxy of proxies) {
-    const { authorization, url } = proxy
-    const agent = yield* scoped(() =>
-      new ProxyAgent({
-        uri: url.href,
-        ...authorization === undefined ? {} : { token: Redacted.value(authorization) },
-        requestTls: connect,
-        proxyTls: { timeout, ...ca }
-      })
-    )
-    through.set(proxy, agent.compose(keepAfterHead))
-  }
-  return direct.compose((dispatch) => (request, handler) => {
-    const proxy = request.origin === undefined ? undefined : through.get(choose(new URL(request.origin)))
-    return proxy === undefined ? dispatch(request, handler) : proxy.dispatch(request, handler)
-  })
-})
-
-const makeDispatcher = Effect.fnUntraced(function*(
-  options: Options,
-  chooser: ProxyChoice.Chooser,
-  lookup: Net.LookupFunction
-) {
-  const insecure = new Set((options.insecure ?? []).map((host) => hostOf(`https://${host}`)))
-  const checking = yield* makeDispatchers(options, chooser, lookup, {})
-  if (insecure.size === 0) return checking
-  const trusting = yield* makeDispatchers(options, chooser, lookup, { rejectUnauthorized: false })
-  return checking.compose((dispatch) => (request, handler) =>
-    request.origin !== undefined && insecure.has(hostOf(request.origin))
-      ? trusting.dispatch(request, handler)
-      : dispatch(request, handler)
-  )
-})
-
-/** The proxy of a request cannot be used. */
-class ProxyUnusable extends Data.Error<{ readonly code: "ERR_INVALID_PROXY"; readonly message: string }> {}
-
-/** Fails requests whose proxy cannot be used, rather than to send them directly. */
-const refuseWithoutProxy = ({ choose }: ProxyChoice.Chooser) =>
-  HttpClient.mapRequestEffect((request: HttpClientRequest.HttpClientRequest) => {
-    const choice = URL.canParse(request.url) ? choose(new URL(request.url)) : undefined
-    if (choice?._tag !== "Unusable") return Effect.succeed(request)
-    const cause = new ProxyUnusable({ code: "ERR_INVALID_PROXY", message: choice.problem })
-    return Effect.fail(
-      new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request, cause }) })
-    )
-  })
+// size of the memory that connections are read into, in bytes
+const bufferSize = 1024 * 1024
 
 /**
- * Makes a client that resolves the names of registries as they are, and those that a registry has led to as its policy
+ * Makes the settings of all connections. What is costly is made once: with authorities of one's own, a context for TLS
+ * takes 15 ms.
+ */
+const makeSettings = Effect.fnUntraced(function*({ ca, certificate, maxConnections = Infinity }: Options) {
+  const trusted = ca === undefined ? {} : { ca: [...Tls.getCACertificates(), ...ca] }
+  const settings = {
+    buffer: Buffer.allocUnsafeSlow(bufferSize),
+    connectTimeout: yield* ConnectTimeout,
+    maxSockets: maxConnections
+  }
+  return {
+    ...settings,
+    tls: { secureContext: Tls.createSecureContext({ ...trusted, ...certificate }) },
+    // our own certificate is for registries
+    proxyTls: { secureContext: Tls.createSecureContext(trusted) }
+  }
+})
+
+/**
+ * Creates a client that resolves the names of registries as they are, and those that a registry has led to as its policy
  * allows. Each registry has connections of its own to where it leads, because a connection that is open is not looked
  * up again.
  */
-const makeClient = Effect.fnUntraced(function*(options: Options) {
-  const scope = yield* Effect.scope
+const make = Effect.fnUntraced(function*(options: Options) {
   const lookups = Lookup.make(yield* Lookup.SystemLookup)
-  const chooser = ProxyChoice.make(yield* Effect.orDie(environment))
-  // not the layer of NodeHttpClient, which copies its whole context for each request
-  const clientBy = (lookup: Net.LookupFunction) =>
-    Effect.flatMap(
-      makeDispatcher(options, chooser, lookup),
-      (dispatcher) => Effect.provideService(NodeHttpClient.makeUndici, NodeHttpClient.Dispatcher, dispatcher)
-    )
-  const own = yield* clientBy(lookups.own)
-  const led = new Map<AddressPolicy.Lead["mayLead"], Map<string, Effect.Effect<HttpClient.HttpClient>>>()
+  const { choose } = ProxyChoice.make(yield* Effect.orDie(environment))
+  const { proxyTls, ...settings } = yield* makeSettings(options)
+  const insecure = new Set((options.insecure ?? []).map((host) => new URL(`https://${host}`).host))
+  const isInsecure = ({ host }: URL) => insecure.has(host)
 
-  const clientFor = Effect.fnUntraced(function*(lead: AddressPolicy.Lead) {
-    const ofPolicy = led.get(lead.mayLead) ?? new Map<string, Effect.Effect<HttpClient.HttpClient>>()
+  const opened = new Set<Routes.Routes>()
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      for (const routes of opened) routes.close()
+    })
+  )
+  const routesBy = (lookup: Agents.Settings["lookup"]): Routes.Routes => {
+    const routes = Routes.make({ settings: { ...settings, lookup }, proxyTls, choose, isInsecure })
+    opened.add(routes)
+    return routes
+  }
+  const own = routesBy(lookups.own)
+  const led = new Map<AddressPolicy.Lead["mayLead"], Map<string, Routes.Routes>>()
+  const routesFor = (lead: AddressPolicy.Lead): Routes.Routes => {
+    const ofPolicy = led.get(lead.mayLead) ?? new Map<string, Routes.Routes>()
     led.set(lead.mayLead, ofPolicy)
     const { origin } = lead.registry
-    const made = ofPolicy.get(origin) ?? (yield* Effect.cached(
-      Effect.uninterruptible(Scope.provide(clientBy(lookups.led(lead)), scope))
-    ))
-    ofPolicy.set(origin, made)
-    return yield* made
+    const routes = ofPolicy.get(origin) ?? routesBy(lookups.led(lead))
+    ofPolicy.set(origin, routes)
+    return routes
+  }
+  return Transport.make({
+    route: (url, fiber) => {
+      const lead = fiber.getRef(AddressPolicy.LedBy)
+      return (lead === undefined ? own : routesFor(lead)).find(url)
+    },
+    headersTimeout: (fiber) => fiber.getRef(HeadersTimeout),
+    idleTimeout: (fiber) => fiber.getRef(IdleTimeout)
   })
-
-  const client = HttpClient.transform(
-    own,
-    (sending, request) =>
-      Effect.flatMap(
-        AddressPolicy.LedBy,
-        (lead) => lead === undefined ? sending : Effect.flatMap(clientFor(lead), (client) => client.execute(request))
-      )
-  )
-  return refuseWithoutProxy(chooser)(client)
 })
 
 /**
@@ -236,4 +173,4 @@ const makeClient = Effect.fnUntraced(function*(options: Options) {
  * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient> =>
-  Layer.effect(HttpClient.HttpClient, makeClient(options))
+  Layer.effect(HttpClient.HttpClient, make(options))

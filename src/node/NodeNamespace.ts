@@ -15,7 +15,7 @@ import * as Resolver from "../Resolver.ts"
 import * as NodeHttp from "./NodeHttp.ts"
 
 /**
- * Provides a namespace over HTTP, by `undici`. Connections are closed with the layer.
+ * Provides a namespace over HTTP. Connections are closed with the layer.
  *
  * Without `credentials` it has those of docker and podman, as `DockerConfig` finds them; `Credentials.anonymous` keeps
  * it from looking.
@@ -60,7 +60,7 @@ export const layerOptions = (options: HttpResolver.Options & NodeHttp.Options = 
   )
 
 /**
- * Provides a namespace over HTTP, by `undici`, with options from the configuration.
+ * Provides a namespace over HTTP with options from the configuration.
  *
  * **Example** (Settings from the environment)
  *
@@ -94,7 +94,7 @@ export const layerConfig = (
 ): Layer.Layer<Namespace.Namespace, Config.ConfigError> => Layer.unwrap(Effect.map(Config.unwrap(config), layerOptions))
 
 /**
- * Provides a namespace over HTTP, by `undici`, with the defaults: HTTPS, loopback in plain HTTP, the credentials of
+ * Provides a namespace over HTTP with the defaults: HTTPS, loopback in plain HTTP, the credentials of
  * docker and podman.
  *
  * **Example** (Copying an image)

@@ -1,8 +1,8 @@
-import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Schema, Stream } from "effect"
 import { CopyReport } from "effect-oci/CopyReport"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
+import * as NodeHttp from "effect-oci/NodeHttp"
 import type { Registry } from "effect-oci/Registry"
 import { randomBytes } from "node:crypto"
 import * as DockerRegistry from "../utils/DockerRegistry.ts"
@@ -46,7 +46,7 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
       )
       assert.deepStrictEqual(yield* listReferrers(destination, there, index.digest), [onIndex.digest])
       assert.deepStrictEqual(yield* listReferrers(destination, there, arm64.digest), [onChild.digest])
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+    }).pipe(Effect.provide(NodeHttp.layer())))
 
   it.live("prints a report with --json, and accepts flags before, between and after its arguments", () =>
     Effect.gen(function*() {
@@ -66,7 +66,7 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
       const report = yield* Schema.decodeEffect(Schema.fromJsonString(CopyReport))(stdout)
       assert.strictEqual(report.root.digest, arm64.digest)
       assert.deepStrictEqual(new Set(report.entries.map(({ role }) => role)), new Set(["blob", "root"]))
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+    }).pipe(Effect.provide(NodeHttp.layer())))
 
   it.live("mounts blobs that the destination has in another repository", () =>
     Effect.gen(function*() {
@@ -76,7 +76,7 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
       assert.strictEqual(code, 0, stderr)
       assert.include(stderr, "copied 0 blobs and 5 manifests")
       assert.include(stderr, "9 mounted")
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+    }).pipe(Effect.provide(NodeHttp.layer())))
 
   it.live("fails for a blob that does not match its digest, and pushes neither the blob nor the manifest", () =>
     Effect.gen(function*() {
@@ -105,7 +105,7 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
       assert.strictEqual(blob.reason._tag, "BlobUnknown")
       const manifest = yield* Effect.flip(destination.resolveManifest(repository("mirror/app"), image.digest))
       assert.strictEqual(manifest.reason._tag, "ManifestUnknown")
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+    }).pipe(Effect.provide(NodeHttp.layer())))
 
   it.live("copies 1 GiB with less than 250 MiB of memory", () =>
     Effect.gen(function*() {
@@ -115,7 +115,7 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
       assert.strictEqual(code, 0, stderr)
       assert.strictEqual(stdout, `${to}/mirror/big@${image.digest}\n`)
       assert.isBelow(memory / MiB, 250)
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)), 120_000)
+    }).pipe(Effect.provide(NodeHttp.layer())), 120_000)
 
   it.live("continues after the reader of stderr has gone", () =>
     Effect.gen(function*() {
@@ -126,7 +126,7 @@ describe.skipIf(!DockerRegistry.available)("effect-oci copy between two docker-r
       const { code, stdout } = yield* running.ended
       assert.strictEqual(code, 0)
       assert.strictEqual(stdout, `${to}/mirror/app@${index.digest}\n`)
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+    }).pipe(Effect.provide(NodeHttp.layer())))
 })
 
 describe.skipIf(!DockerRegistry.available)("a signal", () => {
@@ -165,7 +165,7 @@ describe.skipIf(!DockerRegistry.available)("a signal", () => {
         assert.isBelow(Duration.toMillis(elapsed), 2000)
         assert.strictEqual(counts.DELETE, counts.POST)
         assert.deepStrictEqual(yield* tagsOf(destination, "mirror/big"), [])
-      }).pipe(Effect.provide(NodeHttpClient.layerUndici))
+      }).pipe(Effect.provide(NodeHttp.layer()))
   )
 
   it.live("ends a copy within two seconds even if the registry no longer answers", () =>
@@ -175,7 +175,7 @@ describe.skipIf(!DockerRegistry.available)("a signal", () => {
       const [elapsed, { code }] = yield* Effect.timed(running.ended)
       assert.strictEqual(code, 130)
       assert.isBelow(Duration.toMillis(elapsed), 2000)
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+    }).pipe(Effect.provide(NodeHttp.layer())))
 
   it.live("ends the copy immediately if it is the second one", () =>
     Effect.gen(function*() {
@@ -186,5 +186,5 @@ describe.skipIf(!DockerRegistry.available)("a signal", () => {
       const [elapsed, { code }] = yield* Effect.timed(running.ended)
       assert.strictEqual(code, 130)
       assert.isBelow(Duration.toMillis(elapsed), 900)
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+    }).pipe(Effect.provide(NodeHttp.layer())))
 })

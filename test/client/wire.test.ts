@@ -26,7 +26,7 @@ const serve = Effect.fnUntraced(function*(handlers: Handlers) {
     if (handler === undefined) response.writeHead(404).end()
     else handler(request, response)
   })
-  const registry = yield* connect({ host }, { connections: 1 })
+  const registry = yield* connect({ host }, { maxConnections: 1 })
   return { host, registry, requests, sent: () => requests.map(({ method, url }) => `${method} ${url}`) }
 })
 

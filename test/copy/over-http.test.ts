@@ -66,7 +66,7 @@ describe("a copy over an unreliable network", () => {
 describe("with one concurrent request per registry", () => {
   const layers = (seed: string) => Array.from({ length: 100 }, (_, index) => `${seed} ${index}`)
   const client = ({ host }: { readonly host: string }) =>
-    Effect.provide(connect({ host }, { connections: 1 }), Limiter.layerFixed(1))
+    Effect.provide(connect({ host }, { maxConnections: 1 }), Limiter.layerFixed(1))
 
   it.live.each([[], ["noMount"]] as const)(
     "an image of 100 layers is copied within a registry (%j)",

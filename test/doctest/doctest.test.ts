@@ -7,15 +7,14 @@ import { vi } from "vitest"
 import { type Example, examples, examplesIn, read, run, sources } from "./examples.ts"
 
 vi.mock("@effect/platform-node", async (original) => {
-  const { httpClient, httpServer, runMain } = await import("./world.ts")
+  const { httpServer, runMain } = await import("./world.ts")
   return {
     ...await original<object>(),
-    NodeHttpClient: httpClient,
     NodeHttpServer: httpServer,
     NodeRuntime: { runMain }
   }
 })
-vi.mock("@effect/platform-node/NodeHttpClient", async () => (await import("./world.ts")).httpClient)
+vi.mock("../../src/node/NodeHttp.ts", async (original) => (await import("./world.ts")).nodeHttp(await original()))
 
 const { end, fetch, files, settled } = await import("./world.ts")
 vi.stubGlobal("fetch", fetch)

@@ -10,11 +10,12 @@ import { Images } from "effect-oci/testing"
 import { HttpClient, HttpClientRequest, HttpServer } from "effect/http"
 import { createHash } from "node:crypto"
 import { vi } from "vitest"
+import type * as NodeHttp from "../../src/node/NodeHttp.ts"
 import { authority } from "../utils/certificates.ts"
 import { serve } from "../utils/Served.ts"
 import { tar } from "../utils/tars.ts"
 
-const { NodeHttpClient, NodeHttpServer } = await vi.importActual<typeof PlatformNode>("@effect/platform-node")
+const { NodeHttpServer } = await vi.importActual<typeof PlatformNode>("@effect/platform-node")
 
 const scope = Scope.makeUnsafe()
 
@@ -47,20 +48,21 @@ const redirect = Effect.fnUntraced(function*(request: HttpClientRequest.HttpClie
 
 const redirected = HttpClient.mapRequestInputEffect(redirect)
 
+/** Returns the transport with every request sent to this machine. */
+export const nodeHttp = (original: typeof NodeHttp): typeof NodeHttp => ({
+  ...original,
+  layer: (options) =>
+    Layer.effect(HttpClient.HttpClient, Effect.map(HttpClient.HttpClient, redirected)).pipe(
+      Layer.provide(original.layer(options))
+    )
+})
+
 const systemFetch = globalThis.fetch
 
 /** Stands in for `fetch`. */
 export const fetch: typeof systemFetch = async (input, init) => {
   const url = new URL(input instanceof Request ? input.url : input)
   return systemFetch(`http://${await Effect.runPromise(addressOf(url.host))}${url.pathname}${url.search}`, init)
-}
-
-export const httpClient: typeof NodeHttpClient = {
-  ...NodeHttpClient,
-  makeUndici: Effect.map(NodeHttpClient.makeUndici, redirected),
-  layerUndici: Layer.effect(HttpClient.HttpClient, Effect.map(HttpClient.HttpClient, redirected)).pipe(
-    Layer.provide(NodeHttpClient.layerUndici)
-  )
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

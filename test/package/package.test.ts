@@ -7,7 +7,7 @@ import { Context, Effect, Layer } from "effect"
 import { Images } from "effect-oci/testing"
 import { execFile } from "node:child_process"
 import * as Fs from "node:fs"
-import { SourceMap } from "node:module"
+import { isBuiltin, SourceMap } from "node:module"
 import { tmpdir } from "node:os"
 import { dirname, join, relative, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -141,8 +141,9 @@ const bundle = Effect.fnUntraced(function*(name: string, program: string) {
   }
 })
 
-/** Other runtimes than Node, and what speaks HTTP there. What Bun has for undici lacks what `NodeHttp` needs. */
+/** Other runtimes than Node, and what speaks HTTP there. */
 const runtimes = [
+  { command: ["bun"], http: "NodeHttp.layer()" },
   { command: ["bun"], http: "FetchHttp.layer()" },
   { command: ["deno", "run", "--allow-all"], http: "NodeHttp.layer()" }
 ] as const
@@ -212,17 +213,6 @@ const strictProgram = `
   export const blob = artifact.blob
 `
 
-/** Asks a namespace of Node, which Bun cannot have. */
-const nodeProgram = `
-  import { Cause, Effect, Exit } from "effect"
-  import * as Namespace from "effect-oci/Namespace"
-  import * as NodeNamespace from "effect-oci/NodeNamespace"
-
-  const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("127.0.0.1:1/app:1"))
-  const exit = await Effect.runPromiseExit(Effect.provide(program, NodeNamespace.layer))
-  console.log(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "found")
-`
-
 const kindOf = (path: string) => path.replace(/^(src|dist)\/.*?((?:\.d)?\.[a-z]+(?:\.map)?)$/, "$1/*$2")
 
 layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: true })("the package", (it) => {
@@ -249,30 +239,33 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
     }), patience)
 
   it.effect(
-    "has the command in few files, with all that it uses, and the licenses of that",
+    "has the command in two files, with all that it uses, and the licenses of that",
     () =>
       Effect.gen(function*() {
         const { files, installed } = yield* Package
         const command = files.filter((path) => path.startsWith("dist/cli/"))
-        assert.deepStrictEqual(command.filter((path) => !path.endsWith(".js")), [
-          "dist/cli/LICENSES.txt",
-          "dist/cli/effect-oci.1"
-        ])
-        assert.isBelow(command.length, 80)
+        assert.deepStrictEqual(
+          command.sort(),
+          ["LICENSES.txt", "effect-oci.1", "main.js", "run.cjs"].map((name) => `dist/cli/${name}`)
+        )
         const imported = command.flatMap((path) =>
           Array.from(
             Fs.readFileSync(join(installed, path), "utf8").matchAll(
-              /(?:^|;)import(?:[^"';]*from)?["']([^."'][^"']*)["']/g
+              /(?:(?:^|;)import(?:[^"';]*from)?|\b(?:require|import)\()["'`]([^."'`][^"'`]*)["'`]/g
             ),
             ([, name]) => name ?? ""
           )
         )
         assert.include(imported, "node:module")
-        assert.deepStrictEqual(imported.filter((name) => !name.startsWith("node:")), [])
+        assert.include(imported, "node:http")
+        // what `ws` uses if it is installed
+        const optional = ["bufferutil", "utf-8-validate"]
+        assert.deepStrictEqual(imported.filter((name) => !isBuiltin(name) && !optional.includes(name)), [])
         const licenses = Fs.readFileSync(join(installed, "dist/cli/LICENSES.txt"), "utf8")
-        for (const name of ["effect", "@effect/platform-node", "undici"]) {
+        for (const name of ["effect", "@effect/platform-node"]) {
           assert.match(licenses, new RegExp(`^${name} \\d`, "m"))
         }
+        assert.notMatch(licenses, /^undici \d/m)
       }),
     patience
   )
@@ -396,32 +389,28 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
       assert.strictEqual(copied.digest, index.digest)
     }), patience)
 
-  it.effect.skipIf(!has("bun"))("says on bun what to use instead of NodeNamespace", () =>
-    Effect.gen(function*() {
-      const { consumer } = yield* Package
-      Fs.writeFileSync(join(consumer, "node.mjs"), nodeProgram)
-      const output = yield* succeed(consumer, "bun", "node.mjs")
-      assert.include(output, "use FetchNamespace or FetchHttp instead")
-    }), patience)
-
   for (const { command, http } of runtimes) {
-    it.effect.skipIf(!has(command[0]))(`copies over HTTP, and serves, on ${command[0]}`, () =>
-      Effect.gen(function*() {
-        const { consumer } = yield* Package
-        const [from, to] = [yield* Served.memory(), yield* Served.memory()]
-        const { index } = yield* Images.pushSample(from.registry, Images.repository("app"), [Images.tag("1")])
-        Fs.writeFileSync(join(consumer, `${command[0]}.mjs`), programOver(http))
-        const [file, ...args] = command
-        const output = yield* succeed(
-          consumer,
-          file,
-          ...args,
-          `${file}.mjs`,
-          `${from.host}/app:1`,
-          `${to.host}/app:1`
-        )
-        assert.include(output, `${to.host}/app:1@${index.digest}`)
-        assert.include(output, `127.0.0.1 answers 200 for ${index.digest}`)
-      }), patience)
+    it.effect.skipIf(!has(command[0]))(
+      `copies over HTTP, and serves, on ${command[0]} by ${http}`,
+      () =>
+        Effect.gen(function*() {
+          const { consumer } = yield* Package
+          const [from, to] = [yield* Served.memory(), yield* Served.memory()]
+          const { index } = yield* Images.pushSample(from.registry, Images.repository("app"), [Images.tag("1")])
+          Fs.writeFileSync(join(consumer, `${command[0]}.mjs`), programOver(http))
+          const [file, ...args] = command
+          const output = yield* succeed(
+            consumer,
+            file,
+            ...args,
+            `${file}.mjs`,
+            `${from.host}/app:1`,
+            `${to.host}/app:1`
+          )
+          assert.include(output, `${to.host}/app:1@${index.digest}`)
+          assert.include(output, `127.0.0.1 answers 200 for ${index.digest}`)
+        }),
+      patience
+    )
   }
 })

@@ -1,10 +1,10 @@
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Logger, Redacted, Schema, Stream } from "effect"
 import * as Authentication from "effect-oci/Authentication"
 import * as Credentials from "effect-oci/Credentials"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import * as NodeHttp from "effect-oci/NodeHttp"
 import { Contract } from "effect-oci/testing"
 import { TestClock } from "effect/testing"
 import { digestOf } from "../utils/digests.ts"
@@ -147,7 +147,7 @@ describe("a registry with basic authentication", () => {
       })
       const client = yield* HttpRegistry.make({ host, plainHttp: true, credentials })
       yield* Effect.forEach(Contract.cases.slice(0, 20), ({ effect }) => Effect.scoped(effect(client)))
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+    }).pipe(Effect.provide(NodeHttp.layer())))
 })
 
 describe("malformed credentials", () => {
@@ -516,7 +516,7 @@ describe("a registry with token authentication", () => {
       assert.strictEqual((yield* reasonOf(reader.startUpload(app)))._tag, "Denied")
       const stranger = yield* clientOf({ _tag: "Basic", username: "eve", password: Redacted.make("guess") })
       assert.oneOf((yield* reasonOf(Stream.runDrain(stranger.tags(app))))._tag, ["Denied", "Unauthorized"])
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+    }).pipe(Effect.provide(NodeHttp.layer())))
 
   it.live("accepts an identity token of our client", () =>
     Effect.gen(function*() {
@@ -527,5 +527,5 @@ describe("a registry with token authentication", () => {
       })
       const client = yield* HttpRegistry.make({ host, plainHttp: true, credentials })
       assert.deepStrictEqual(yield* Stream.runCollect(client.tags(app)), [tag("1")])
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+    }).pipe(Effect.provide(NodeHttp.layer())))
 })

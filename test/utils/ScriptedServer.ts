@@ -2,10 +2,9 @@
  * Registries of a test's own making: one that answers from a script, without any network, and servers on the loopback
  * interface for what shows only on the wire.
  */
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import type * as Undici from "@effect/platform-node/Undici"
 import { Effect, Fiber, Layer, Stream } from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
+import * as NodeHttp from "effect-oci/NodeHttp"
 import type { RegistryError } from "effect-oci/RegistryError"
 import { type Headers, HttpClient, HttpClientError, type HttpClientRequest, HttpClientResponse } from "effect/http"
 import { TestClock } from "effect/testing"
@@ -175,9 +174,9 @@ export const listen = (handler: Http.RequestListener) => listening(() => Http.cr
 /** A client of a registry in plain HTTP, over real connections, which are closed with the scope. */
 export const connect = Effect.fnUntraced(function*(
   options: Omit<HttpRegistry.Options, "plainHttp">,
-  agent?: Undici.Agent.Options
+  http?: NodeHttp.Options
 ) {
-  const context = yield* Layer.build(NodeHttpClient.layerUndiciOptions(agent))
+  const context = yield* Layer.build(NodeHttp.layer(http))
   return yield* Effect.provide(HttpRegistry.make({ plainHttp: true, ...options }), context)
 })
 

@@ -50,7 +50,7 @@ const digestOf = (source: BlobSource.BlobSource): Effect.Effect<Digest.Digest> =
 export const run = Effect.fnUntraced(function*(host: string, { clients, large, largeSize, small }: Load) {
   const connections = yield* Effect.forEach(
     Array.from({ length: clients }),
-    () => connect({ host }, { connections: 1 })
+    () => connect({ host }, { maxConnections: 1 })
   )
   const work = [
     ...Array.from({ length: large }, (_, index) => ({ seed: 1_000_000 * (index + 1), size: largeSize })),

@@ -1,0 +1,106 @@
+/**
+ * The body of a request, in the form in which `node:http` sends it: as bytes, if it is in memory, or as a stream.
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import type * as HttpBody from "effect/http/HttpBody"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Stream from "effect/Stream"
+import type * as Http from "node:http"
+
+/** A body, with the headers that say where it ends, by turns a name and a value. */
+export interface RequestBody {
+  readonly content: Uint8Array | Stream.Stream<Uint8Array, unknown> | undefined
+  readonly length: number | undefined
+  readonly headers: ReadonlyArray<string>
+}
+
+/** A streamed body has another length than its headers say. */
+class WrongLength extends Data.Error<{ readonly code: "ERR_HTTP_CONTENT_LENGTH_MISMATCH"; readonly message: string }> {}
+
+const none: RequestBody = { content: undefined, length: 0, headers: [] }
+const empty: RequestBody = { ...none, headers: ["content-length", "0"] }
+
+const ofBytes = (content: Uint8Array): RequestBody => ({
+  content,
+  length: content.length,
+  headers: ["content-length", `${content.length}`]
+})
+
+const ofStream = ({ contentLength, stream }: HttpBody.Stream): RequestBody => ({
+  content: stream,
+  length: contentLength,
+  headers: contentLength === undefined ? ["transfer-encoding", "chunked"] : ["content-length", `${contentLength}`]
+})
+
+/** Returns the body of a request, unless it has to be encoded first. */
+export const make = (
+  { body, method }: HttpClientRequest.HttpClientRequest
+): RequestBody | HttpBody.FormData | HttpBody.Raw => {
+  switch (body._tag) {
+    case "Empty":
+      return method === "POST" || method === "PUT" || method === "PATCH" ? empty : none
+    case "Uint8Array":
+      return ofBytes(body.body)
+    case "Stream":
+      return ofStream(body)
+    default:
+      return body
+  }
+}
+
+/** Encodes a form, or what `fetch` takes as a body. */
+export const encode = (body: HttpBody.FormData | HttpBody.Raw): Effect.Effect<RequestBody, unknown> =>
+  Effect.tryPromise(() => {
+    const isForm = body._tag === "FormData"
+    // what is none of these fails
+    const encoded = new Response((isForm ? body.formData : body.body) as FormData)
+    const type = isForm ? ["content-type", encoded.headers.get("content-type") ?? ""] : []
+    return encoded.arrayBuffer().then((buffer): RequestBody => {
+      const bytes = ofBytes(new Uint8Array(buffer))
+      return { ...bytes, headers: [...bytes.headers, ...type] }
+    })
+  })
+
+/** Waits until the connection takes more. */
+const drained = (request: Http.ClientRequest): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    const onDrain = () => resume(Effect.void)
+    request.once("drain", onDrain)
+    return Effect.sync(() => request.off("drain", onDrain))
+  })
+
+/** Writes a streamed body, no faster than it is sent, and ends the request. */
+export const write = (
+  request: Http.ClientRequest,
+  stream: Stream.Stream<Uint8Array, unknown>,
+  length: number | undefined
+): Effect.Effect<void, unknown> =>
+  Effect.suspend(() => {
+    let sent = 0
+    const wrong = (actual: string) =>
+      new WrongLength({
+        code: "ERR_HTTP_CONTENT_LENGTH_MISMATCH",
+        message: `the body was announced with ${length} bytes, and has ${actual}`
+      })
+    const send = (pieces: ReadonlyArray<Uint8Array>): Effect.Effect<void, unknown> => {
+      let isFull = false
+      for (const piece of pieces) {
+        // an empty piece would end a chunked body
+        if (piece.length === 0) continue
+        sent += piece.length
+        if (length !== undefined && sent > length) return Effect.fail(wrong("more"))
+        isFull = !request.write(piece)
+      }
+      // what was the last may be answered before it has left
+      return isFull && sent !== length ? drained(request) : Effect.void
+    }
+    return Effect.andThen(
+      Stream.runForEachArray(stream, send),
+      Effect.suspend(() => {
+        if (length !== undefined && sent !== length) return Effect.fail(wrong(`${sent}`))
+        request.end()
+        return Effect.void
+      })
+    )
+  })

@@ -1,0 +1,151 @@
+/**
+ * The body of a response, as its reader takes it: in the pieces in which it arrives, or, if it is small, as one. A piece
+ * belongs to the reader. No more is received than a little ahead of the reader.
+ */
+import type * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Channel from "effect/Channel"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as EffectScope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type * as Http from "node:http"
+import * as Timers from "node:timers"
+
+/** The connection was closed before the end of the body. */
+class Incomplete extends Data.Error<{ readonly code: "ECONNRESET"; readonly message: string }> {}
+
+/** Waits of a body that has a limit. */
+export interface Idle {
+  /** Milliseconds for which nothing may arrive while the reader waits. */
+  readonly limit: number
+  /** Creates the error of a body that stands still for longer. */
+  readonly late: () => Error
+}
+
+/** A body. It can be read once. */
+export interface ResponseBody {
+  /** The pieces. The rest is discarded if the stream ends before. */
+  readonly stream: Stream.Stream<Uint8Array, unknown>
+  /** All of it. */
+  readonly bytes: Effect.Effect<Uint8Array<ArrayBuffer>, unknown>
+  /** Ends a body that is not complete, after an error of the connection. */
+  readonly fail: (error: Error) => void
+}
+
+// maximum size of a body that is read as one piece, in bytes
+const smallBody = 64 * 1024
+
+// number of bytes that are received ahead of the reader, beyond which no further piece is
+const ahead = 256 * 1024
+
+const join = (pieces: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
+  const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const piece of pieces) {
+    bytes.set(piece, at)
+    at += piece.length
+  }
+  return bytes
+}
+
+const emptyBody: ResponseBody = { stream: Stream.empty, bytes: Effect.sync(() => new Uint8Array()), fail: () => {} }
+
+/** Creates the body of a response, which begins to arrive. `onEnd` runs after its last byte, or after it broke off. */
+export const make = (
+  message: Http.IncomingMessage,
+  hasBody: boolean,
+  idle: Idle,
+  onEnd: () => void
+): ResponseBody => {
+  const length = Number(message.headers["content-length"] ?? NaN)
+  if (!hasBody || length === 0) {
+    // the connection is free without a reader
+    message.on("error", onEnd).on("end", onEnd).resume()
+    return emptyBody
+  }
+  let isWhole = length <= smallBody
+  let pieces: Array<Uint8Array> = []
+  let size = 0
+  let outcome: "complete" | Error | undefined
+  let waiting: { readonly timer: NodeJS.Timeout; readonly resume: () => void } | undefined
+
+  const notify = () => {
+    const { resume, timer } = waiting ?? {}
+    waiting = undefined
+    Timers.clearTimeout(timer)
+    resume?.()
+  }
+  const finish = (end: "complete" | Error) => {
+    if (outcome !== undefined) return
+    outcome = end
+    onEnd()
+    notify()
+  }
+  message.on("data", (piece: Uint8Array) => {
+    pieces.push(piece)
+    size += piece.length
+    if (isWhole) return waiting?.timer.refresh()
+    notify()
+    // unless the reader has taken it already, and waits for more
+    if (waiting === undefined && size >= ahead) message.pause()
+  })
+  message.on("end", () => finish("complete"))
+  message.on("error", finish)
+  message.on(
+    "close",
+    () => finish(new Incomplete({ code: "ECONNRESET", message: "the connection was closed in the middle" }))
+  )
+
+  /** Waits for the next piece, or for the end. */
+  const arrival = Effect.callback<void>((resume) => {
+    const timer = Timers.setTimeout(() => {
+      finish(idle.late())
+      message.destroy()
+    }, idle.limit)
+    waiting = { timer, resume: () => resume(Effect.void) }
+    if (message.isPaused()) message.resume()
+    return Effect.sync(() => {
+      Timers.clearTimeout(timer)
+      waiting = undefined
+    })
+  })
+
+  const take = (): Arr.NonEmptyReadonlyArray<Uint8Array> | undefined => {
+    if (pieces.length === 0 || isWhole && outcome === undefined) return undefined
+    const [first = new Uint8Array(), ...others] = pieces
+    pieces = []
+    size = 0
+    return isWhole && others.length > 0 ? [join([first, ...others])] : [first, ...others]
+  }
+  const pull: Effect.Effect<Arr.NonEmptyReadonlyArray<Uint8Array>, unknown> = Effect.suspend(() => {
+    const taken = take()
+    if (taken !== undefined) return Effect.succeed(taken)
+    if (outcome === undefined) return Effect.andThen(arrival, pull)
+    return outcome === "complete" ? Cause.done() : Effect.fail(outcome)
+  })
+  const discard = () => {
+    if (message.complete) message.resume()
+    else message.destroy()
+  }
+  const all: Effect.Effect<void, unknown> = Effect.suspend(() => {
+    isWhole = true
+    if (outcome === undefined) return Effect.andThen(arrival, all)
+    return outcome === "complete" ? Effect.void : Effect.fail(outcome)
+  })
+  return {
+    stream: Stream.fromChannel(Channel.fromTransform((_: unknown, scope) =>
+      Effect.as(
+        EffectScope.addFinalizer(
+          scope,
+          Effect.sync(() => {
+            if (outcome === undefined) discard()
+          })
+        ),
+        pull
+      )
+    )),
+    bytes: Effect.map(all, () => join(pieces)),
+    fail: finish
+  }
+}
