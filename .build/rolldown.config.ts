@@ -1,6 +1,6 @@
 /**
- * The command in two files, with all that it uses of other packages: what starts it, and the rest, which `--version` does
- * without.
+ * The command in two files, with all that it uses of other packages: what starts it, and the rest, which `--version`
+ * does without.
  */
 import { defineConfig } from "rolldown"
 import { licenses, treeshake } from "./licenses.ts"

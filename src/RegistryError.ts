@@ -308,8 +308,8 @@ export class TooManyRequests
 
 /**
  * The connection could not be established, or was lost. `code` is that of the system, such as `ENOTFOUND` or
- * `ECONNRESET`. It is not retryable if a certificate was refused, if the proxy cannot be used, or if the registry speaks
- * only HTTP/2.
+ * `ECONNRESET`. It is not retryable if a certificate was refused, if the proxy cannot be used, or if the registry
+ * speaks only HTTP/2.
  *
  * @category errors
  * @since 0.1.0

@@ -9,8 +9,8 @@ const largeHeap = 64 * 1024 * 1024
 
 /**
  * Limits the growth of the heap to a percentage once it is large. V8 would let garbage grow to several times what is in
- * use, for example while a registry lists very much. A small heap grows as V8 likes, because frequent collections take a
- * fifth of the time of a copy.
+ * use, for example while a registry lists very much. A small heap grows as V8 likes, because frequent collections take
+ * a fifth of the time of a copy.
  */
 export const limitGrowth = (percent: number): Effect.Effect<void> =>
   Effect.suspend(() => {

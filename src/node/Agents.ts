@@ -1,10 +1,10 @@
 /**
- * Agents of `node:http` and `node:https`: how connections are made, and the pools that keep them.
+ * Agents of `node:http` and `node:https`, which open connections and keep them in pools.
  *
- * - Connections are read into one buffer, which they share, instead of into fresh memory at each read. Node's HTTP
- *   parser copies what it hands on, so that the buffer is free again as soon as a read was parsed.
- * - A connection that is not made in time fails. An idle one is closed after some seconds, or earlier if the server says
- *   so, or at once if something arrives on it, because that could be taken for the next answer.
+ * - All connections are read into one shared buffer instead of fresh memory. The HTTP parser of Node copies what it
+ *   emits, so that the buffer can be reused after each read.
+ * - A connection that is not made in time fails. An idle one is closed after some seconds, or earlier if the server
+ *   says so, or at once if something arrives on it, because that could be taken for the next answer.
  * - HTTPS through a proxy goes through a tunnel, which the proxy makes for `CONNECT`.
  */
 import * as Data from "effect/Data"
@@ -18,9 +18,9 @@ import type { Duplex } from "node:stream"
 import type * as Tls from "node:tls"
 import type { Proxy } from "./ProxyChoice.ts"
 
-/** How connections are made. */
+/** Settings of connections. */
 export interface Settings {
-  /** Memory that connections are read into. */
+  /** Buffer into which connections are read. */
   readonly buffer: Uint8Array
   readonly connectTimeout: Duration.Duration
   /** Maximum number of connections to one host. */
@@ -30,21 +30,21 @@ export interface Settings {
   readonly tls: Pick<Tls.ConnectionOptions, "rejectUnauthorized" | "secureContext">
 }
 
-/** The connection could not be made in time. */
+/** The connection was not established in time. */
 class ConnectTimeout extends Data.Error<{ readonly code: "ETIMEDOUT"; readonly message: string }> {}
 
-/** The proxy did not make a tunnel. The code says whether it may do so later. */
+/** The proxy refused a tunnel. `ERR_PROXY_TUNNEL` may be temporary, `ERR_INVALID_PROXY` is not. */
 class TunnelRefused
   extends Data.Error<{ readonly code: "ERR_INVALID_PROXY" | "ERR_PROXY_TUNNEL"; readonly message: string }>
 {}
 
-// how long a connection is kept that no request uses, in milliseconds, if the server does not ask for less
+// time after which an unused connection is closed, in milliseconds, unless the server announces less
 const idleTimeout = 4000
 
 const connectTimeout = (duration: Duration.Duration): ConnectTimeout =>
   new ConnectTimeout({ code: "ETIMEDOUT", message: `no connection within ${Duration.format(duration)}` })
 
-/** Fails what takes too long. The returned function ends the wait. */
+/** Calls `fail` after a duration. The returned function cancels that. */
 const failAfter = (duration: Duration.Duration, fail: (error: Error) => void): () => void => {
   const fiber = Effect.runFork(Effect.delay(Effect.sync(() => fail(connectTimeout(duration))), duration))
   return () => fiber.interruptUnsafe()
@@ -61,7 +61,7 @@ const readingInto = (buffer: Uint8Array, socket: () => Duplex | null | undefined
   onread: {
     buffer,
     callback: (size) => {
-      // what the parser listens to
+      // the parser listens to this event
       socket()?.emit("data", buffer.subarray(0, size))
       return true
     }

@@ -35,7 +35,7 @@ export const ConnectTimeout: Context.Reference<Duration.Duration> = Context.Refe
 )
 
 /**
- * How connections are made.
+ * Settings of connections.
  *
  * @category models
  * @since 0.1.0
@@ -45,7 +45,7 @@ export interface Options {
   readonly ca?: ReadonlyArray<string> | undefined
   /** Our own certificate and its key, in PEM, for registries that ask for one. */
   readonly certificate?: { readonly cert: string; readonly key: string } | undefined
-  /** Hosts, with their port where a reference has one, whose certificates are not checked. */
+  /** Hosts whose certificates are not checked, with their port if references have one. */
   readonly insecure?: ReadonlyArray<string> | undefined
   /** Maximum number of connections to one host. Default: no limit, because requests are limited already. */
   readonly maxConnections?: number | undefined
@@ -71,10 +71,7 @@ const environment: Config.Config<ProxyChoice.Environment> = Config.all({
 // size of the memory that connections are read into, in bytes
 const bufferSize = 1024 * 1024
 
-/**
- * Makes the settings of all connections. What is costly is made once: with authorities of one's own, a context for TLS
- * takes 15 ms.
- */
+/** Creates the settings of all connections once, because a TLS context with further authorities takes 15 ms. */
 const makeSettings = Effect.fnUntraced(function*({ ca, certificate, maxConnections = Infinity }: Options) {
   const trusted = ca === undefined ? {} : { ca: [...Tls.getCACertificates(), ...ca] }
   const settings = {
@@ -91,9 +88,9 @@ const makeSettings = Effect.fnUntraced(function*({ ca, certificate, maxConnectio
 })
 
 /**
- * Creates a client that resolves the names of registries as they are, and those that a registry has led to as its policy
- * allows. Each registry has connections of its own to where it leads, because a connection that is open is not looked
- * up again.
+ * Creates a client that resolves the names of registries as they are, and those that a registry has led to as its
+ * policy allows. Each registry has connections of its own to where it leads, because a connection that is open is not
+ * looked up again.
  */
 const make = Effect.fnUntraced(function*(options: Options) {
   const lookups = Lookup.make(yield* Lookup.SystemLookup)
@@ -147,7 +144,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
  * `AddressPolicy` is applied to the addresses that a name stands for if a registry gave that name. A host that is asked
  * for through a proxy is resolved by the proxy, which is not checked.
  *
- * **Example** (Trusting the certificates of one's own authority)
+ * **Example** (Trusting the certificates of another authority)
  *
  * ```ts import.meta.vitest
  * import { NodeServices } from "@effect/platform-node"
@@ -165,7 +162,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
  *
  * const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("registry.internal/team/app:1"))
  *
- * const { mediaType } = await Effect.runPromise(program.pipe(Effect.provide(layer), Effect.provide(NodeServices.layer)))
+ * const { mediaType } = await Effect.runPromise(Effect.provide(program, Layer.provide(layer, NodeServices.layer)))
  * mediaType // => "application/vnd.oci.image.index.v1+json"
  * ```
  *

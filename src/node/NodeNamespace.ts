@@ -45,7 +45,8 @@ import * as NodeHttp from "./NodeHttp.ts"
  * @since 0.1.0
  */
 export const layerOptions = (options: HttpResolver.Options & NodeHttp.Options = {}): Layer.Layer<Namespace.Namespace> =>
-  // a namespace of its own: the layer is the same one for all, and would be built once, with whichever resolver comes first
+  // a namespace of its own: the layer is the same one for all, and would be built once, with whichever resolver comes
+  // first
   Layer.fresh(Namespace.layer).pipe(
     Layer.provide(Layer.effect(
       Resolver.Resolver,
@@ -75,7 +76,8 @@ export const layerOptions = (options: HttpResolver.Options & NodeHttp.Options = 
  *   plainHttp: Config.Array(Schema.String, "PLAIN_HTTP")
  * })
  *
- * const env = { OCI_USERNAME: "ada", OCI_PASSWORD: "secret", OCI_REGISTRY: "ghcr.io", PLAIN_HTTP: "one.local,two.local" }
+ * const credentials = { OCI_USERNAME: "ada", OCI_PASSWORD: "secret", OCI_REGISTRY: "ghcr.io" }
+ * const env = { ...credentials, PLAIN_HTTP: "one.local,two.local" }
  *
  * const program = Namespace.Namespace.use((namespace) => namespace.resolveManifest("one.local/team/app:1")).pipe(
  *   Effect.provide(layer),
@@ -94,8 +96,8 @@ export const layerConfig = (
 ): Layer.Layer<Namespace.Namespace, Config.ConfigError> => Layer.unwrap(Effect.map(Config.unwrap(config), layerOptions))
 
 /**
- * Provides a namespace over HTTP with the defaults: HTTPS, loopback in plain HTTP, the credentials of
- * docker and podman.
+ * Provides a namespace over HTTP with the defaults: HTTPS, plain HTTP to loopback, and the credentials of docker and
+ * podman.
  *
  * **Example** (Copying an image)
  *

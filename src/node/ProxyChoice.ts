@@ -20,7 +20,7 @@ export interface Variable {
   readonly value: Redacted.Redacted
 }
 
-/** What the environment says. */
+/** Proxies of the environment. */
 export interface Environment {
   readonly httpProxy: Variable | undefined
   readonly httpsProxy: Variable | undefined

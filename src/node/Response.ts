@@ -1,5 +1,5 @@
 /**
- * What `node:http` receives, as an `HttpClientResponse`. Its headers are read once.
+ * Responses of `node:http` as values of `HttpClientResponse`. Their headers are read once.
  */
 import * as Effect from "effect/Effect"
 import * as Cookies from "effect/http/Cookies"

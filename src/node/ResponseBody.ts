@@ -1,6 +1,6 @@
 /**
- * The body of a response, as its reader takes it: in the pieces in which it arrives, or, if it is small, as one. A piece
- * belongs to the reader. No more is received than a little ahead of the reader.
+ * The body of a response. Its reader gets the pieces in which it arrives, or one piece if it is small. A piece belongs
+ * to the reader. At most 256 KiB are received before the reader asks for more.
  */
 import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -15,19 +15,19 @@ import * as Timers from "node:timers"
 /** The connection was closed before the end of the body. */
 class Incomplete extends Data.Error<{ readonly code: "ECONNRESET"; readonly message: string }> {}
 
-/** Waits of a body that has a limit. */
+/** The idle timeout of a body. */
 export interface Idle {
-  /** Milliseconds for which nothing may arrive while the reader waits. */
+  /** Maximum time without a byte while the reader waits, in milliseconds. */
   readonly limit: number
-  /** Creates the error of a body that stands still for longer. */
+  /** Creates the error of a body that exceeds it. */
   readonly late: () => Error
 }
 
-/** A body. It can be read once. */
+/** A body that can be read once. */
 export interface ResponseBody {
-  /** The pieces. The rest is discarded if the stream ends before. */
+  /** The pieces. If the stream is closed early, the rest is discarded. */
   readonly stream: Stream.Stream<Uint8Array, unknown>
-  /** All of it. */
+  /** The whole body in memory. */
   readonly bytes: Effect.Effect<Uint8Array<ArrayBuffer>, unknown>
   /** Ends a body that is not complete, after an error of the connection. */
   readonly fail: (error: Error) => void
@@ -36,7 +36,7 @@ export interface ResponseBody {
 // maximum size of a body that is read as one piece, in bytes
 const smallBody = 64 * 1024
 
-// number of bytes that are received ahead of the reader, beyond which no further piece is
+// number of bytes before the reader after which the connection is paused
 const ahead = 256 * 1024
 
 const join = (pieces: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
@@ -51,7 +51,7 @@ const join = (pieces: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
 
 const emptyBody: ResponseBody = { stream: Stream.empty, bytes: Effect.sync(() => new Uint8Array()), fail: () => {} }
 
-/** Creates the body of a response, which begins to arrive. `onEnd` runs after its last byte, or after it broke off. */
+/** Creates the body of a response, and starts to receive it. `onEnd` runs after its last byte, or after a failure. */
 export const make = (
   message: Http.IncomingMessage,
   hasBody: boolean,

@@ -1,6 +1,6 @@
 /**
- * The ways to hosts: directly, through a proxy in plain HTTP, or through a tunnel; with certificates checked or not. Each
- * way has its own connections.
+ * The ways to hosts: directly, through a proxy in plain HTTP, or through a tunnel; with certificates checked or not.
+ * Each way has its own connections.
  */
 import * as Redacted from "effect/Redacted"
 import type * as Http from "node:http"
@@ -16,7 +16,7 @@ export interface Route {
   /** Host of the connection: that of the URL, or a proxy. */
   readonly host: string
   readonly port: number
-  /** What is requested there: a path, or the whole URL. */
+  /** Target of the request: a path, or the whole URL if a proxy gets it. */
   readonly target: string
   /** Headers for the proxy, by turns a name and a value. */
   readonly headers: ReadonlyArray<string>

@@ -1,7 +1,8 @@
 /**
- * An `HttpClient` over `node:http` and `node:https`: one request, one answer. Redirects and statuses are left to others.
+ * An `HttpClient` over `node:http` and `node:https`. It sends one request and returns its response; callers follow
+ * redirects and check statuses.
  *
- * Nothing here runs in a fiber of its own except a body that is streamed. What waits has a timer.
+ * Only a body that is streamed runs in a fiber of its own. Timeouts are timers of Node.
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
@@ -23,18 +24,18 @@ import * as ResponseBody from "./ResponseBody.ts"
 import type { Route } from "./Routes.ts"
 
 export interface Options {
-  /** Returns the way to a host, for a request that a fiber sends. */
+  /** Returns the route to a host, for a request that a fiber sends. */
   readonly route: (url: URL, fiber: AnyFiber) => Route | Unusable
-  /** How long to wait for the headers of an answer. A body that is streamed is not limited by it. */
+  /** Maximum wait for the headers of a response. It does not apply to a request whose body is streamed. */
   readonly headersTimeout: (fiber: AnyFiber) => Duration.Duration
-  /** How long a body of an answer may stand still while it is read. */
+  /** Maximum time without progress of a response body that is read. */
   readonly idleTimeout: (fiber: AnyFiber) => Duration.Duration
 }
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 type Failure = HttpClientError.HttpClientError
 
-/** What is known of a request before it is sent. */
+/** A request that is sent, with its route and its timeouts. */
 interface Sending {
   readonly request: HttpClientRequest.HttpClientRequest
   readonly url: URL
@@ -44,10 +45,10 @@ interface Sending {
   readonly idleTimeout: Duration.Duration
 }
 
-// maximum size of all headers of an answer, in bytes
+// maximum size of all headers of a response, in bytes
 const maxHeaderSize = 64 * 1024
 
-/** There is no usable answer. */
+/** A request without a usable response. */
 class Unanswered extends Data.Error<{ readonly code: string; readonly message: string }> {}
 
 const failed = (request: HttpClientRequest.HttpClientRequest, cause: unknown): Failure =>
@@ -61,10 +62,10 @@ const isHttp2 = (bytes: Uint8Array | undefined): boolean =>
   bytes !== undefined && bytes.length >= 9 && bytes[0] === 0 && bytes[3] === 4 &&
   bytes.subarray(5, 9).every((byte) => byte === 0)
 
-// how a failed handshake is reported if it fails while something is written
+// message of OpenSSL for a handshake that fails during a write
 const handshakeError = /:SSL routines:[^:]*:([^:]+):/
 
-/** Gives an error the code that says what is wrong, and leaves out what it has of the answer. */
+/** Replaces the code of an error by that of its cause, and removes bytes of the response from it. */
 const explain = (error: NodeJS.ErrnoException & { readonly rawPacket?: Uint8Array | undefined }): Error => {
   const [, handshake] = error.code === "EPROTO" ? handshakeError.exec(error.message) ?? [] : []
   const { code = "", message } = handshake === undefined
@@ -76,12 +77,14 @@ const explain = (error: NodeJS.ErrnoException & { readonly rawPacket?: Uint8Arra
   return handshake !== undefined || code.startsWith("HPE_") ? new Unanswered({ code, message }) : error
 }
 
-/** Returns true if a request may be repeated: it was sent on a connection that was kept, and that was closed instead. */
+/**
+ * Returns true if a request may be repeated: it was sent on a connection that was kept, and that was closed instead.
+ */
 const isStale = (outgoing: Http.ClientRequest, { code }: NodeJS.ErrnoException): boolean =>
   outgoing.reusedSocket && (code === "ECONNRESET" || code === "EPIPE") &&
   (outgoing.method === "GET" || outgoing.method === "HEAD")
 
-/** Returns the headers of a request, by turns a name and a value. Where the body ends is for us to say. */
+/** Returns the headers of a request, names and values in turn. The framing of the body is that of `body`. */
 const headersOf = ({ request, route, url }: Sending, body: RequestBody.RequestBody): ReadonlyArray<string> => {
   const headers = request.headers["host"] === undefined ? ["host", url.host] : []
   for (const name of Object.keys(request.headers)) {
@@ -108,7 +111,7 @@ const begin = (sending: Sending, body: RequestBody.RequestBody): Http.ClientRequ
   })
 }
 
-/** Sends a request, and waits for the headers of the answer. */
+/** Sends a request, and waits for the headers of the response. */
 const exchange = (
   sending: Sending,
   body: RequestBody.RequestBody
@@ -127,7 +130,7 @@ const exchange = (
     return Effect.raceFirst(answer, Effect.andThen(writing, Effect.never))
   })
 
-/** Waits for the headers of the answer to a request. A body in memory is sent at once. */
+/** Waits for the headers of the response to a request. Sends a body in memory immediately. */
 const answerTo = (
   sending: Sending,
   body: RequestBody.RequestBody,
@@ -171,7 +174,7 @@ const answerTo = (
         late: () => timedOut("body", idleTimeout)
       }, () => {
         release()
-        // a connection on which a body was given up is of no more use
+        // a connection cannot be used again if the body of the request was aborted
         if (!outgoing.writableEnded) outgoing.destroy()
       })
       settle(Effect.succeed(Response.make(request, url.href, message, received)))

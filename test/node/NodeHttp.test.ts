@@ -205,7 +205,7 @@ describe("a connection", () => {
       assert.strictEqual(connections(), 1)
     }))
 
-  it.live("is given up where a body comes late after HEAD, and what was asked there is asked on another", () =>
+  it.live("is closed if a body arrives late after HEAD, and the next request uses another connection", () =>
     Effect.gen(function*() {
       let isLate = true
       const { connections, registry } = yield* serving((method) => {
@@ -219,7 +219,7 @@ describe("a connection", () => {
       assert.strictEqual(connections(), 2)
     }))
 
-  it.live("is given up after HEAD when a body comes, which is no answer to anything", () =>
+  it.live("is closed if a body arrives after HEAD", () =>
     Effect.gen(function*() {
       const { connections, registry } = yield* serving(() => `${head}content`)
       for (let count = 0; count < 3; count++) {
@@ -231,7 +231,7 @@ describe("a connection", () => {
 })
 
 describe("a proxy of the environment", () => {
-  /** A proxy that takes everybody to one place, and who was asked for. */
+  /** A proxy that forwards all requests to one server, and records the hosts that were requested. */
   const proxy = Effect.fnUntraced(function*(target: string) {
     const asked: Array<string> = []
     const host = yield* listening(() =>

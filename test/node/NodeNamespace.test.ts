@@ -58,13 +58,13 @@ describe("NodeNamespace", () => {
       assert.strictEqual(yield* read(login), digest)
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("is somebody else in each namespace of a program", () =>
+  it.effect("uses other credentials in each namespace of a program", () =>
     Effect.gen(function*() {
       const outer = NodeNamespace.layerOptions({ credentials: Credentials.anonymous })
       assert.strictEqual(yield* Effect.provide(read(login), outer), digest)
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("is nobody where docker knows nobody", () =>
+  it.effect("has no credentials if docker has none", () =>
     Effect.gen(function*() {
       assert.include(yield* read(() => undefined), "the registry asks for credentials")
       assert.include(yield* read(() => login("other.io")), "the registry asks for credentials")
@@ -75,7 +75,7 @@ describe("NodeNamespace", () => {
       assert.match(yield* read(() => "rubbish"), /no credentials from .*config\.json: it is not JSON/)
     }).pipe(Effect.provide(NodeServices.layer)))
 
-  it.effect("is who it is told to be", () =>
+  it.effect("uses the credentials of the options", () =>
     Effect.gen(function*() {
       const credentials = Credentials.basic("ada", Redacted.make("pass"))
       assert.strictEqual(yield* read(() => "rubbish", { credentials }), digest)

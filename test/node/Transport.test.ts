@@ -45,8 +45,8 @@ const codeOf = <A>(effect: Effect.Effect<A, HttpClientError.HttpClientError>) =>
   })
 
 /**
- * A server of bytes. For each request it writes what `answer` returns, which knows how many connections there have been,
- * and how many requests on this one.
+ * A server of bytes. For each request it writes what `answer` returns, which knows how many connections there have
+ * been, and how many requests on this one.
  */
 const raw = Effect.fnUntraced(function*(
   answer: (head: string, socket: Net.Socket, request: number) => string | undefined
