@@ -70,7 +70,10 @@ const drained = (request: Http.ClientRequest): Effect.Effect<void> =>
     return Effect.sync(() => request.off("drain", onDrain))
   })
 
-/** Writes a streamed body, no faster than it is sent, and ends the request. */
+/**
+ * Writes a streamed body, no faster than it is sent, and ends the request. If the stream fails, its failure is returned
+ * after the pieces before it have left, because a registry keeps those of an upload.
+ */
 export const write = (
   request: Http.ClientRequest,
   stream: Stream.Stream<Uint8Array, unknown>,
@@ -78,6 +81,18 @@ export const write = (
 ): Effect.Effect<void, unknown> =>
   Effect.suspend(() => {
     let sent = 0
+    let unsent = 0
+    let onSent: () => void = () => {}
+    const written = () => {
+      if (--unsent === 0) onSent()
+    }
+    const flushed = Effect.callback<void>((resume) => {
+      const done = () => resume(Effect.void)
+      if (unsent === 0 || request.destroyed) return done()
+      onSent = done
+      request.once("close", done)
+      return Effect.sync(() => request.off("close", done))
+    })
     const wrong = (actual: string) =>
       new WrongLength({
         code: "ERR_HTTP_CONTENT_LENGTH_MISMATCH",
@@ -90,13 +105,14 @@ export const write = (
         if (piece.length === 0) continue
         sent += piece.length
         if (length !== undefined && sent > length) return Effect.fail(wrong("more"))
-        isFull = !request.write(piece)
+        unsent++
+        isFull = !request.write(piece, written)
       }
       // what was the last may be answered before it has left
       return isFull && sent !== length ? drained(request) : Effect.void
     }
     return Effect.andThen(
-      Stream.runForEachArray(stream, send),
+      Effect.catch(Stream.runForEachArray(stream, send), (error) => Effect.andThen(flushed, Effect.fail(error))),
       Effect.suspend(() => {
         if (length !== undefined && sent !== length) return Effect.fail(wrong(`${sent}`))
         request.end()
