@@ -8,11 +8,10 @@
  * - `NO_PROXY` lists hosts that are requested directly, separated by commas: `example.com` (with the names below it),
  *   `.example.com` and `*.example.com` (the names below it only), an IP address, a network such as `10.0.0.0/8`, each
  *   of them but a network with a port if it is for this port only; or `*`, which is all hosts.
- * - `localhost`, `127.0.0.0/8` and `::1` are always requested directly.
+ * - `localhost`, `127.0.0.1` and `::1` are always requested directly.
  */
 import * as Base64 from "effect/encoding/Base64"
 import * as Redacted from "effect/Redacted"
-import { isLoopback } from "../http/AddressPolicy.ts"
 
 /** A variable of the environment that is set: its name as it is written there, and its value. */
 export interface Variable {
@@ -136,6 +135,12 @@ const readEntry = (entry: string): Matches | undefined => {
   return (host) => (host.name === name || host.name.endsWith(suffix)) && isForPort(host)
 }
 
+/**
+ * Returns true for the names of this machine. Other addresses of `127.0.0.0/8` may be requested through a proxy, which
+ * differs from Go.
+ */
+const isThisMachine = (name: string): boolean => name === "localhost" || name === "127.0.0.1" || name === "::1"
+
 const hostOf = (url: URL): Host => {
   const name = url.hostname.replace(/^\[(.*)\]$/, "$1")
   const port = url.port === "" ? url.protocol === "https:" ? "443" : "80" : url.port
@@ -162,7 +167,7 @@ export const make = ({ httpProxy, httpsProxy, noProxy }: Environment): Chooser =
       const choice = url.protocol === "https:" ? forHttps : forHttp
       if (choice === undefined) return undefined
       const host = hostOf(url)
-      return isLoopback(host.name) || without.some((matches) => matches(host)) ? undefined : choice
+      return isThisMachine(host.name) || without.some((matches) => matches(host)) ? undefined : choice
     }
   }
 }
