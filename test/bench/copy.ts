@@ -3,6 +3,7 @@
  * Needs `docker-registry` and GNU `time` there, too.
  *
  * Each scenario prints a table: medians of runs in turn, and the ratio of ours to theirs in wall time, pair by pair.
+ * `BENCH_RUNS` sets the number of runs. `BENCH_BASE` names `dist/cli/main.js` of another build, to compare with it.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer } from "effect"
@@ -25,6 +26,8 @@ import { compare, type Competitor, isInstalled, type Row, run, table } from "./R
 
 const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url))
 const runs = Number(process.env["BENCH_RUNS"] ?? 5)
+
+const base = process.env["BENCH_BASE"]
 
 const caches = Fs.mkdtempSync(Path.join(Os.tmpdir(), "bench-caches-"))
 
@@ -173,6 +176,11 @@ const show = (title: string, rows: ReadonlyArray<Row>, counts: ReadonlyMap<strin
 
 const all = (image: string, tuned = false) => (source: string, destination: string) => [
   ours(`${source}/${image}:1`, destination),
+  ...base === undefined ? [] : [{
+    name: "the other build",
+    command: process.execPath,
+    args: (place: string) => [base, "copy", `${source}/${image}:1`, `${destination}/${place}:1`]
+  }],
   ...peers(`${source}/${image}:1`, destination, tuned)
 ]
 
