@@ -82,6 +82,8 @@ export const write = (
   Effect.suspend(() => {
     let sent = 0
     let unsent = 0
+    // the piece that completes the body is sent after the end of the stream, which may still fail
+    let last: Uint8Array | undefined
     let onSent: () => void = () => {}
     const written = () => {
       if (--unsent === 0) onSent()
@@ -105,17 +107,20 @@ export const write = (
         if (piece.length === 0) continue
         sent += piece.length
         if (length !== undefined && sent > length) return Effect.fail(wrong("more"))
+        if (sent === length) {
+          last = piece
+          continue
+        }
         unsent++
         isFull = !request.write(piece, written)
       }
-      // what was the last may be answered before it has left
-      return isFull && sent !== length ? drained(request) : Effect.void
+      return isFull ? drained(request) : Effect.void
     }
     return Effect.andThen(
       Effect.catch(Stream.runForEachArray(stream, send), (error) => Effect.andThen(flushed, Effect.fail(error))),
       Effect.suspend(() => {
         if (length !== undefined && sent !== length) return Effect.fail(wrong(`${sent}`))
-        request.end()
+        request.end(last)
         return Effect.void
       })
     )
