@@ -88,6 +88,7 @@ interface Engine extends AsyncIterable<Uint8Array> {
   readonly write: (chunk: Uint8Array, done: () => void) => unknown
   readonly end: () => unknown
   readonly destroy: () => unknown
+  readonly on: (event: "error", listener: () => void) => unknown
 }
 
 /** The part of `node:zlib` that is used here. */
@@ -113,7 +114,12 @@ const unpackWith = (create: () => Engine): Unpack => (content, broken) => {
   let used = 0
   const stream = Stream.unwrap(Effect.gen(function*() {
     const engine = yield* Effect.acquireRelease(
-      Effect.sync(create),
+      Effect.sync(() => {
+        const engine = create()
+        // the reader gets the error, but without a listener the process ends if it comes before the reader or after it
+        engine.on("error", () => {})
+        return engine
+      }),
       (engine) => Effect.sync(() => void engine.destroy())
     )
     // a write completes when its output has been read, or fits the buffer
