@@ -65,6 +65,8 @@ export const encode = (body: HttpBody.FormData | HttpBody.Raw): Effect.Effect<Re
 /** Waits until the connection takes more. */
 const drained = (request: Http.ClientRequest): Effect.Effect<void> =>
   Effect.callback((resume) => {
+    // the connection may have drained while the fiber had yielded
+    if (!request.writableNeedDrain) return resume(Effect.void)
     const onDrain = () => resume(Effect.void)
     request.once("drain", onDrain)
     return Effect.sync(() => request.off("drain", onDrain))

@@ -99,6 +99,8 @@ export const make = (
 
   /** Waits for the next piece, or for the end. */
   const arrival = Effect.callback<void>((resume) => {
+    // something may have arrived while the fiber had yielded
+    if (outcome !== undefined || !isWhole && pieces.length > 0) return resume(Effect.void)
     const timer = Timers.setTimeout(() => {
       finish(idle.late())
       message.destroy()

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, ConfigProvider, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Schedule, Stream } from "effect"
+import { Cause, ConfigProvider, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Schedule, Scheduler, Stream } from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as NodeHttp from "effect-oci/NodeHttp"
 import { HttpClient, type HttpClientError, HttpClientRequest } from "effect/http"
@@ -11,6 +11,7 @@ import * as Net from "node:net"
 import * as Tls from "node:tls"
 import { TimedOut } from "../../src/http/TimedOut.ts"
 import { SystemLookup } from "../../src/node/Lookup.ts"
+import * as ResponseBody from "../../src/node/ResponseBody.ts"
 import * as Routes from "../../src/node/Routes.ts"
 import * as Transport from "../../src/node/Transport.ts"
 import * as certificates from "../utils/certificates.ts"
@@ -666,5 +667,57 @@ describe("a proxy", () => {
         )
         assert.strictEqual(yield* codeOf(client.get("https://registry.test/")), code)
       }
+    }))
+})
+
+describe("a fiber that yields between any two steps", () => {
+  // the smallest number with which a fiber proceeds
+  const yielding = Effect.provideService(Scheduler.MaxOpsBeforeYield, 3)
+
+  it.live("gets all of a body, though it ends while the fiber has yielded", () =>
+    Effect.gen(function*() {
+      const turn = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+      // one of these ends comes between the check for an end and the wait for it
+      for (let turns = 0; turns < 30; turns++) {
+        for (const read of ["stream", "bytes"] as const) {
+          const message = new Http.IncomingMessage(new Net.Socket())
+          const idle = { limit: 1000, late: () => new Error("late") }
+          const body = ResponseBody.make(message, true, idle, () => {})
+          const reader = read === "bytes" ? body.bytes : Stream.mkUint8Array(body.stream)
+          const fiber = yield* Effect.forkChild(yielding(reader))
+          yield* Effect.replicateEffect(turn, turns)
+          message.push(new Uint8Array(3))
+          message.push(null)
+          assert.strictEqual((yield* Fiber.join(fiber)).length, 3)
+        }
+      }
+    }))
+
+  it.live("sends all of a body, though the connection drains while the fiber has yielded", () =>
+    Effect.gen(function*() {
+      const host = yield* listen((request, response) => {
+        let size = 0
+        request.on("data", (bytes: Uint8Array) => {
+          size += bytes.length
+        })
+        request.on("end", () => response.end(`${size}`))
+      })
+      const client = yield* makeClient()
+      const pieces = Array.from({ length: 50 }, () => new Uint8Array(100_000))
+      const request = HttpClientRequest.put(`http://${host}/`).pipe(
+        HttpClientRequest.bodyStream(Stream.fromIterable(pieces).pipe(Stream.rechunk(1)))
+      )
+      assert.strictEqual((yield* yielding(ask(client, request))).text, "5000000")
+    }))
+
+  it.live("gets the error of a connection that fails while the fiber has yielded", () =>
+    Effect.gen(function*() {
+      const lookup: Net.LookupFunction = (_host, _options, callback) =>
+        void callback(Object.assign(new Error("no such host"), { code: "ENOTFOUND" }), [])
+      const client = yield* Effect.provideService(makeClient(), SystemLookup, lookup)
+      assert.strictEqual(yield* yielding(codeOf(client.execute(HttpClientRequest.get("http://nowhere.test/")))), "ENOTFOUND")
+      const body = HttpClientRequest.bodyStream(Stream.make(new Uint8Array(1)))
+      const request = body(HttpClientRequest.put("http://nowhere.test/"))
+      assert.strictEqual(yield* yielding(codeOf(client.execute(request))), "ENOTFOUND")
     }))
 })
