@@ -1,5 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, ConfigProvider, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Schedule, Scheduler, Stream } from "effect"
+import {
+  Cause,
+  ConfigProvider,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Option,
+  Schedule,
+  Scheduler,
+  Stream
+} from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as NodeHttp from "effect-oci/NodeHttp"
 import { HttpClient, type HttpClientError, HttpClientRequest } from "effect/http"
@@ -715,7 +728,10 @@ describe("a fiber that yields between any two steps", () => {
       const lookup: Net.LookupFunction = (_host, _options, callback) =>
         void callback(Object.assign(new Error("no such host"), { code: "ENOTFOUND" }), [])
       const client = yield* Effect.provideService(makeClient(), SystemLookup, lookup)
-      assert.strictEqual(yield* yielding(codeOf(client.execute(HttpClientRequest.get("http://nowhere.test/")))), "ENOTFOUND")
+      assert.strictEqual(
+        yield* yielding(codeOf(client.execute(HttpClientRequest.get("http://nowhere.test/")))),
+        "ENOTFOUND"
+      )
       const body = HttpClientRequest.bodyStream(Stream.make(new Uint8Array(1)))
       const request = body(HttpClientRequest.put("http://nowhere.test/"))
       assert.strictEqual(yield* yielding(codeOf(client.execute(request))), "ENOTFOUND")
