@@ -127,8 +127,10 @@ export const make = (
     return outcome === "complete" ? Cause.done() : Effect.fail(outcome)
   })
   const discard = () => {
-    if (message.complete) message.resume()
-    else message.destroy()
+    if (!message.complete) return message.destroy()
+    // not paused again
+    isWhole = true
+    message.resume()
   }
   const all: Effect.Effect<void, unknown> = Effect.suspend(() => {
     isWhole = true

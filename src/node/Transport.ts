@@ -161,7 +161,7 @@ const answerTo = (
     let received: ResponseBody.ResponseBody | undefined
     outgoing.on("error", (error) => {
       if (received !== undefined) return received.fail(explain(error))
-      if (!isStale(outgoing, error)) return fail(explain(error))
+      if (signal.aborted || !isStale(outgoing, error)) return fail(explain(error))
       release()
       settle(exchange(sending, body))
     })

@@ -11,6 +11,7 @@ import {
   Option,
   Schedule,
   Scheduler,
+  Scope,
   Stream
 } from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
@@ -187,6 +188,21 @@ describe("a body", () => {
       assert.instanceOf(cause, TimedOut)
       assert.strictEqual(cause.phase, "body")
       yield* Deferred.await(closed)
+    }))
+
+  it.live("that has arrived frees its connection, though its reader stops early", () =>
+    Effect.gen(function*() {
+      const message = new Http.IncomingMessage(new Net.Socket())
+      const ended = yield* Deferred.make<void>()
+      const idle = { limit: 1000, late: () => new Error("late") }
+      const body = ResponseBody.make(message, true, idle, () => Deferred.doneUnsafe(ended, Effect.void))
+      yield* Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+      // more than is received before the reader asks
+      for (let i = 0; i < 16; i++) message.push(new Uint8Array(64 * 1024))
+      message.complete = true
+      message.push(null)
+      yield* Stream.runHead(body.stream)
+      yield* Deferred.await(ended)
     }))
 
   it.live("may take as long as its reader likes", () =>
@@ -522,6 +538,26 @@ describe("a connection", () => {
       yield* Deferred.await(asked)
       yield* Fiber.interrupt(fiber)
       yield* Deferred.await(closed)
+    }))
+
+  it.live("is closed with the scope of its request, which is not sent again", () =>
+    Effect.gen(function*() {
+      const asked = yield* Deferred.make<void>()
+      const { heads, url } = yield* raw((_, __, request) => {
+        if (request === 1) return `${ok}content-length: 2\r\n\r\nok`
+        Deferred.doneUnsafe(asked, Effect.void)
+        return undefined
+      })
+      const client = yield* makeClient()
+      yield* ask(client, HttpClientRequest.get(url))
+      // the connection is free after this turn
+      yield* Effect.yieldNow
+      const scope = yield* Scope.make()
+      const fiber = yield* Effect.forkChild(codeOf(Scope.provide(HttpClient.withScope(client).get(url), scope)))
+      yield* Deferred.await(asked)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual(yield* Fiber.join(fiber), "ECONNRESET")
+      assert.lengthOf(heads, 2)
     }))
 
   it.live("that cannot be made in time is an error", () =>
