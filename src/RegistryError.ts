@@ -2,7 +2,7 @@
  * The error of operations on a registry, and its reasons.
  *
  * {@link RegistryError} names the operation and the registry, and has one reason. The reasons are the fourteen error
- * codes of the distribution specification ("Error Codes") and our own, for failures of the network, timeouts, invalid
+ * codes of the distribution specification ("Error Codes") and others, for failures of the network, timeouts, invalid
  * answers, files, and content that does not match its digest.
  *
  * Catch one reason with `Effect.catchReason("RegistryError", "ManifestUnknown", …)`. Errors are Schemas, so they can be
@@ -357,7 +357,7 @@ const otherCertificateCodes: ReadonlySet<string> = new Set([
   "SELF_SIGNED_CERT_IN_CHAIN"
 ])
 
-/** Codes of the alerts with which a registry refuses our certificate, its absence, or our version of TLS. */
+/** Codes of the alerts with which a registry refuses the client certificate, its absence, or the version of TLS. */
 const refusedHandshake =
   /^ERR_SSL_\w*ALERT_\w*(?:CERTIFICATE|HANDSHAKE_FAILURE|UNKNOWN_CA|PROTOCOL_VERSION|ACCESS_DENIED)/
 

@@ -177,7 +177,7 @@ const fill = Effect.fnUntraced(
     // offset and length of what was sent last
     let offset = 0
     let length = 0
-    // true after the registry contradicted our offset once: the second time is an error
+    // true after the registry contradicted the offset of the client once: the second time is an error
     let isDisputed = false
 
     const send = Effect.fnUntraced(function*(start: number) {

@@ -1,5 +1,5 @@
 /**
- * Identifiers of upload sessions that our stores and our server create.
+ * Identifiers of upload sessions that the stores and the server create.
  */
 
 const pattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/

@@ -1,5 +1,5 @@
 /**
- * How V8 collects the garbage of the command.
+ * Settings with which V8 collects the garbage of the command.
  */
 import * as Effect from "effect/Effect"
 import { getHeapStatistics, setFlagsFromString } from "node:v8"

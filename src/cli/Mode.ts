@@ -1,9 +1,9 @@
 /**
- * How the command reports on stderr. The mode is read from the arguments before they are parsed, so that errors of the
- * parser are reported in it as well. This module has no imports, because it is loaded at the very start.
+ * Mode in which the command reports on stderr. It is read from the arguments before they are parsed, so that errors of
+ * the parser are reported in it as well. This module has no imports, because it is loaded at the very start.
  */
 
-/** How the command reports on stderr. */
+/** Mode in which the command reports on stderr. */
 export interface Mode {
   /** `json`: one JSON object per line. */
   readonly format: "text" | "json"

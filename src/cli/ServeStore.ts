@@ -88,6 +88,6 @@ export const inFrontOf = Effect.fnUntraced(function*(proxied: Option.Option<Host
   const [CacheRegistry, View] = yield* Effect.promise(() =>
     Promise.all([import("../views/CacheRegistry.ts"), import("../views/View.ts")])
   )
-  // upstream requests use our credentials, so clients must not write through the cache
+  // upstream requests use the credentials of this machine, so clients must not write through the cache
   return View.readOnly(yield* CacheRegistry.make(yield* namespace.registry(proxied.value), { store }))
 })

@@ -96,7 +96,7 @@ export const watch = Effect.fnUntraced(function*<E>(
         Effect.sync(() => {
           since = clock.currentTimeMillisUnsafe()
           if (progress !== undefined) progress.since = since
-          if (exit._tag === "Failure") phase = "commit"
+          if (exit._tag === "Failure" && Pull.isDoneCause(exit.cause)) phase = "commit"
         }))
     })))
 

@@ -1,5 +1,5 @@
 /**
- * How far a copy is: a fold over its events.
+ * Progress of a copy, folded from its events.
  *
  * @since 0.1.0
  */
@@ -9,7 +9,7 @@ import type { CopyEvent } from "./CopyEvent.ts"
 import type { Role } from "./CopyReport.ts"
 
 /**
- * How much is done, and how much there is in total so far. The total grows while the copy discovers more.
+ * Amount that is done, and the total so far. The total grows while the copy discovers more.
  *
  * @category models
  * @since 0.1.0
@@ -20,7 +20,7 @@ export interface Count {
 }
 
 /**
- * How far a copy is.
+ * Progress of a copy.
  *
  * @category models
  * @since 0.1.0

@@ -1,13 +1,13 @@
 /**
  * Time limits that a transport keeps itself, with timers instead of fibers: `HttpRegistry.HeadersTimeout` and
- * `HttpRegistry.IdleTimeout`, as the fiber that sends a request has them.
+ * `HttpRegistry.IdleTimeout` with the values of the fiber that sends a request.
  */
 import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import type * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 
-/** Nothing came in time: no answer, or no more of a body. */
+/** The headers of a response, or more of its body, did not arrive in time. */
 export class TimedOut extends Data.Error<
   { readonly phase: "headers" | "body"; readonly after: Duration.Duration; readonly message: string }
 > {}

@@ -13,7 +13,7 @@ import { TimedOut } from "./TimedOut.ts"
 const codeOf = (cause: unknown): string | undefined => {
   if (!Predicate.isObject(cause)) return undefined
   if (Predicate.hasProperty(cause, "code") && typeof cause.code === "string") return cause.code
-  // undici's errors of the HTTP parser have no code
+  // errors of the HTTP parser of undici, which `fetch` of Node uses, have no code
   if (Predicate.hasProperty(cause, "name") && cause.name === "HTTPParserError") return "HPE_INVALID"
   return Predicate.hasProperty(cause, "cause") ? codeOf(cause.cause) : undefined
 }

@@ -25,7 +25,7 @@ export interface Settings {
   readonly connectTimeout: Duration.Duration
   /** Maximum number of connections to one host. */
   readonly maxSockets: number
-  /** Resolves the names of hosts. `undefined` stands for that of Node. */
+  /** Resolves the names of hosts. Default: the lookup of Node. */
   readonly lookup: Net.LookupFunction | undefined
   readonly tls: Pick<Tls.ConnectionOptions, "rejectUnauthorized" | "secureContext">
 }

@@ -1,9 +1,9 @@
 /**
- * Resolving the names of hosts so that a registry cannot lead to an address that it must not lead to.
+ * Resolves the names of hosts so that a registry cannot lead to an address that the policy forbids.
  *
- * A registry's own name is resolved as it is, and the reach of its addresses is remembered. A name that it gave is
- * resolved to those of its addresses that the policy allows. What was checked is what is connected to, so that a name
- * that means something else a moment later does not help.
+ * The name of a registry itself is resolved to all its addresses, and their reach is remembered. A name that it leads
+ * to is resolved to those of its addresses that the policy allows. Connections are made to the addresses that were
+ * checked, so that a name cannot resolve to another address after the check.
  */
 import * as Context from "effect/Context"
 import * as Dns from "node:dns"
@@ -22,16 +22,16 @@ export const SystemLookup: Context.Reference<Net.LookupFunction> = Context.Refer
 
 /** Lookups that share what they learn about the names of registries. */
 export interface Lookups {
-  /** For requests to registries themselves. */
+  /** Lookup for requests to registries themselves. */
   readonly own: Net.LookupFunction
-  /** For requests to where a registry has led. */
+  /** Lookup for requests to hosts that a registry leads to. */
   readonly led: (lead: AddressPolicy.Lead) => Net.LookupFunction
 }
 
-// number of names of which the reach is remembered
+// maximum number of names whose reach is remembered
 const capacity = 10_000
 
-/** Answers as the caller of a lookup wants it: with all addresses, or with the first. */
+/** Calls back with all addresses or with the first, as the options of the lookup require. */
 const answer = (
   addresses: ReadonlyArray<Dns.LookupAddress>,
   { all }: Dns.LookupOptions,

@@ -1,6 +1,6 @@
 /**
- * HTTP as registries need it, on Node, Bun and Deno: by `node:http` and `node:https`, through the proxies that the
- * environment names, with certificates of one's own.
+ * HTTP for registries over `node:http` and `node:https`, on Node, Bun and Deno. It uses the proxies of the environment,
+ * and further certificates.
  *
  * @since 0.1.0
  */
@@ -23,7 +23,7 @@ import * as Routes from "./Routes.ts"
 import * as Transport from "./Transport.ts"
 
 /**
- * How long making a connection may take.
+ * Maximum time to establish a connection.
  *
  * @default 10 seconds
  * @category references
@@ -41,9 +41,9 @@ export const ConnectTimeout: Context.Reference<Duration.Duration> = Context.Refe
  * @since 0.1.0
  */
 export interface Options {
-  /** Certificates of authorities, in PEM, that are trusted besides those that Node trusts. */
+  /** Certificates of authorities, in PEM, to trust in addition to those that Node trusts. */
   readonly ca?: ReadonlyArray<string> | undefined
-  /** Our own certificate and its key, in PEM, for registries that ask for one. */
+  /** Client certificate and its private key, in PEM, for registries that require one. */
   readonly certificate?: { readonly cert: string; readonly key: string } | undefined
   /** Hosts whose certificates are not checked, with their port if references have one. */
   readonly insecure?: ReadonlyArray<string> | undefined
@@ -58,7 +58,7 @@ const variable = (name: string): Config.Config<ProxyChoice.Variable | undefined>
     )
   )
 
-/** A variable in lower case or, if it is not set so, in upper case. */
+/** Variable in lower case, or in upper case if that one is not set. */
 const eitherCase = (name: string) =>
   Config.all([variable(name.toLowerCase()), variable(name)]).pipe(Config.map(([lower, upper]) => lower ?? upper))
 
@@ -82,15 +82,15 @@ const makeSettings = Effect.fnUntraced(function*({ ca, certificate, maxConnectio
   return {
     ...settings,
     tls: { secureContext: Tls.createSecureContext({ ...trusted, ...certificate }) },
-    // our own certificate is for registries
+    // without the client certificate, which is for registries
     proxyTls: { secureContext: Tls.createSecureContext(trusted) }
   }
 })
 
 /**
- * Creates a client that resolves the names of registries as they are, and those that a registry has led to as its
- * policy allows. Each registry has connections of its own to where it leads, because a connection that is open is not
- * looked up again.
+ * Creates a client. It resolves the names of registries to all their addresses, and names that a registry leads to only
+ * to the addresses that the policy allows. Each registry has separate connections to the hosts that it leads to,
+ * because the address of an open connection is not checked again.
  */
 const make = Effect.fnUntraced(function*(options: Options) {
   const lookups = Lookup.make(yield* Lookup.SystemLookup)
@@ -137,12 +137,11 @@ const make = Effect.fnUntraced(function*(options: Options) {
  *
  * Requests go through the proxies that `HTTP_PROXY` and `HTTPS_PROXY` name, in lower or upper case, except to hosts
  * that `NO_PROXY` names and to loopback. A proxy is `http://host:port`, `https://host:port` or `host:port`. `NO_PROXY`
- * lists names (`example.com` with all below it, `.example.com`), IP addresses, networks (`10.0.0.0/8`), each but a
- * network with a port or without, or is `*`. If a variable names no proxy that can be used, the requests that are meant
- * for it fail.
+ * lists names (`example.com` with all below it, `.example.com`), IP addresses and networks (`10.0.0.0/8`), or is `*`.
+ * A name or an IP address may have a port. If a variable names no usable proxy, its requests fail.
  *
- * `AddressPolicy` is applied to the addresses that a name stands for if a registry gave that name. A host that is asked
- * for through a proxy is resolved by the proxy, which is not checked.
+ * `AddressPolicy` is applied to the addresses that a name resolves to if a registry led to that name. A proxy resolves
+ * the names of its requests itself, so that their addresses are not checked.
  *
  * **Example** (Trusting the certificates of another authority)
  *

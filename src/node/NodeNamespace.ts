@@ -1,6 +1,6 @@
 /**
- * The namespace of the world as Node sees it: every host is a registry behind HTTPS, loopback in plain HTTP, and we are
- * who docker and podman have logged in as.
+ * The namespace on Node: every host is a registry over HTTPS, loopback is a registry in plain HTTP, and the credentials
+ * are those of docker and podman.
  *
  * @since 0.1.0
  */
@@ -17,8 +17,8 @@ import * as NodeHttp from "./NodeHttp.ts"
 /**
  * Provides a namespace over HTTP. Connections are closed with the layer.
  *
- * Without `credentials` it has those of docker and podman, as `DockerConfig` finds them; `Credentials.anonymous` keeps
- * it from looking.
+ * Default of `credentials`: those of docker and podman, which `DockerConfig` reads. With `Credentials.anonymous`, no
+ * files are read.
  *
  * **Example** (With a password, and a mirror)
  *
@@ -45,8 +45,7 @@ import * as NodeHttp from "./NodeHttp.ts"
  * @since 0.1.0
  */
 export const layerOptions = (options: HttpResolver.Options & NodeHttp.Options = {}): Layer.Layer<Namespace.Namespace> =>
-  // a namespace of its own: the layer is the same one for all, and would be built once, with whichever resolver comes
-  // first
+  // fresh, because the shared layer is memoized and would keep the first resolver
   Layer.fresh(Namespace.layer).pipe(
     Layer.provide(Layer.effect(
       Resolver.Resolver,
@@ -55,7 +54,7 @@ export const layerOptions = (options: HttpResolver.Options & NodeHttp.Options = 
         return yield* HttpResolver.make({ ...options, credentials })
       })
     )),
-    // for those who make a namespace of their own, too
+    // also for programs that make a namespace of their own
     Layer.provideMerge(HttpResolver.layerExternalBlobs(options)),
     Layer.provide([NodeHttp.layer(options), NodeServices.layer])
   )

@@ -1,19 +1,18 @@
 /**
- * Which proxy a URL is requested through, as the environment says: by the rules of Go
- * (golang.org/x/net/http/httpproxy), which crane, oras, regctl, skopeo and docker follow. Nothing here knows the
- * transport.
+ * Selects the proxy for a URL from the environment, by the rules of Go (golang.org/x/net/http/httpproxy), which crane,
+ * oras, regctl, skopeo and docker follow. It does not depend on the transport.
  *
  * - `HTTP_PROXY` is for URLs in plain HTTP, `HTTPS_PROXY` for those in HTTPS. A proxy is `http://host:port`,
- *   `https://host:port` or `host:port`, with a name and a password before the host if it wants them.
+ *   `https://host:port` or `host:port`, with a name and a password before the host if it requires them.
  * - `NO_PROXY` lists hosts that are requested directly, separated by commas: `example.com` (with the names below it),
- *   `.example.com` and `*.example.com` (the names below it only), an IP address, a network such as `10.0.0.0/8`, each
- *   of them but a network with a port if it is for this port only; or `*`, which is all hosts.
+ *   `.example.com` and `*.example.com` (the names below it only), an IP address, or a network such as `10.0.0.0/8`. A
+ *   name or an IP address with a port is for this port only. `*` is for all hosts.
  * - `localhost`, `127.0.0.1` and `::1` are always requested directly.
  */
 import * as Base64 from "effect/encoding/Base64"
 import * as Redacted from "effect/Redacted"
 
-/** A variable of the environment that is set: its name as it is written there, and its value. */
+/** A variable of the environment that is set: its name in the case that is set, and its value. */
 export interface Variable {
   readonly name: string
   readonly value: Redacted.Redacted
@@ -26,30 +25,30 @@ export interface Environment {
   readonly noProxy: string
 }
 
-/** A proxy. Both variables may name the same one: then there are two. */
+/** A proxy. If both variables name the same one, it has two values. */
 export interface Proxy {
   readonly _tag: "Proxy"
-  /** Its URL, without a name and a password. */
+  /** URL without a name and a password. */
   readonly url: URL
-  /** The value of `Proxy-Authorization`, if it wants one. */
+  /** Value of `Proxy-Authorization`, if the URL has a name and a password. */
   readonly authorization: Redacted.Redacted | undefined
 }
 
-/** A variable that names no proxy, or one of a kind that is not supported. */
+/** A variable that names no proxy, or an unsupported one. */
 export interface Unusable {
   readonly _tag: "Unusable"
-  /** Says so in a sentence, which names the variable and does not repeat its value. */
+  /** Sentence that names the variable and does not repeat its value. */
   readonly problem: string
 }
 
-/** How a URL is requested: through a proxy, directly (`undefined`), or not at all. */
+/** Choice for a URL: a proxy, a direct request (`undefined`), or a variable that is not usable. */
 export type Choice = Proxy | Unusable | undefined
 
 // ---------------------------------------------------------------------------------------------------------------------
 // proxies
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Decodes `%XX`. What is malformed stays as it is. */
+/** Decodes `%XX`, and keeps malformed escapes. */
 const percentDecoded = (text: string): string =>
   text.replace(
     /(?:%[0-9a-f]{2})+/gi,
@@ -78,10 +77,10 @@ const readProxy = (variable: Variable | undefined): Choice => {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// hosts without
+// hosts without a proxy
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** The 16 bytes of an IP address in its usual form, one of IPv4 as mapped to IPv6; `undefined` of anything else. */
+/** Returns the 16 bytes of an IP address, with IPv4 mapped to IPv6, or `undefined` for anything else. */
 const bytesOf = (text: string): ReadonlyArray<number> | undefined => {
   if (/^\d{1,3}(?:\.\d{1,3}){3}$/.test(text)) {
     const bytes = text.split(".").map(Number)
@@ -95,7 +94,7 @@ const bytesOf = (text: string): ReadonlyArray<number> | undefined => {
   return [...front, ...gap, ...back].flatMap((group) => [group >> 8, group & 255])
 }
 
-/** The host of a URL: its name in lower case, or its address, and its port. */
+/** Host of a URL: its name in lower case, or its address, and its port. */
 interface Host {
   readonly name: string
   readonly address: ReadonlyArray<number> | undefined
@@ -118,7 +117,7 @@ const readNetwork = (entry: string): Matches | undefined => {
   return offset + Number(length) > 128 ? undefined : isWithin(network, offset + Number(length))
 }
 
-/** Reads an entry of `NO_PROXY`, in lower case. One that makes no sense is ignored, as in Go. */
+/** Reads an entry of `NO_PROXY`, in lower case. A malformed entry is ignored, as in Go. */
 const readEntry = (entry: string): Matches | undefined => {
   if (entry === "*") return () => true
   const network = readNetwork(entry)
@@ -151,13 +150,13 @@ const hostOf = (url: URL): Host => {
 // the choice
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** The choice, and the proxies that it is among. */
+/** Choice of proxies, and the proxies of the environment. */
 export interface Chooser {
   readonly proxies: ReadonlyArray<Proxy>
   readonly choose: (url: URL) => Choice
 }
 
-/** Reads the environment. A variable that makes no sense is reported for the URLs that it is for. */
+/** Reads the environment. A malformed variable is reported for each URL that it applies to. */
 export const make = ({ httpProxy, httpsProxy, noProxy }: Environment): Chooser => {
   const [forHttp, forHttps] = [readProxy(httpProxy), readProxy(httpsProxy)]
   const without = noProxy.toLowerCase().split(",").flatMap((entry) => readEntry(entry.trim()) ?? [])

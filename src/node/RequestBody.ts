@@ -8,7 +8,7 @@ import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Stream from "effect/Stream"
 import type * as Http from "node:http"
 
-/** A body, with the headers that say where it ends, by turns a name and a value. */
+/** A body, with the headers that determine its end, names and values in turn. */
 export interface RequestBody {
   readonly content: Uint8Array | Stream.Stream<Uint8Array, unknown> | undefined
   readonly length: number | undefined
@@ -49,11 +49,11 @@ export const make = (
   }
 }
 
-/** Encodes a form, or what `fetch` takes as a body. */
+/** Encodes a form, or any other body of `fetch`. */
 export const encode = (body: HttpBody.FormData | HttpBody.Raw): Effect.Effect<RequestBody, unknown> =>
   Effect.tryPromise(() => {
     const isForm = body._tag === "FormData"
-    // what is none of these fails
+    // any other value fails
     const encoded = new Response((isForm ? body.formData : body.body) as FormData)
     const type = isForm ? ["content-type", encoded.headers.get("content-type") ?? ""] : []
     return encoded.arrayBuffer().then((buffer): RequestBody => {
@@ -62,9 +62,11 @@ export const encode = (body: HttpBody.FormData | HttpBody.Raw): Effect.Effect<Re
     })
   })
 
-/** Waits until the connection takes more. */
+/** Waits until the connection accepts more. */
 const drained = (request: Http.ClientRequest): Effect.Effect<void> =>
   Effect.callback((resume) => {
+    // the connection may have drained while the fiber had yielded
+    if (!request.writableNeedDrain) return resume(Effect.void)
     const onDrain = () => resume(Effect.void)
     request.once("drain", onDrain)
     return Effect.sync(() => request.off("drain", onDrain))

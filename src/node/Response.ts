@@ -97,7 +97,7 @@ class Response extends Inspectable.Class implements HttpClientResponse.HttpClien
   }
 }
 
-/** Creates the response to a request, of which the URL was parsed. */
+/** Creates the response to a request, whose URL is parsed. */
 export const make = (
   request: HttpClientRequest.HttpClientRequest,
   url: string,

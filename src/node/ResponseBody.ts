@@ -99,6 +99,8 @@ export const make = (
 
   /** Waits for the next piece, or for the end. */
   const arrival = Effect.callback<void>((resume) => {
+    // something may have arrived while the fiber had yielded
+    if (outcome !== undefined || !isWhole && pieces.length > 0) return resume(Effect.void)
     const timer = Timers.setTimeout(() => {
       finish(idle.late())
       message.destroy()
@@ -125,8 +127,10 @@ export const make = (
     return outcome === "complete" ? Cause.done() : Effect.fail(outcome)
   })
   const discard = () => {
-    if (message.complete) message.resume()
-    else message.destroy()
+    if (!message.complete) return message.destroy()
+    // not paused again
+    isWhole = true
+    message.resume()
   }
   const all: Effect.Effect<void, unknown> = Effect.suspend(() => {
     isWhole = true

@@ -1,13 +1,13 @@
 /**
- * The ways to hosts: directly, through a proxy in plain HTTP, or through a tunnel; with certificates checked or not.
- * Each way has its own connections.
+ * Routes to hosts: directly, through a proxy in plain HTTP, or through a tunnel; with certificates checked or not.
+ * Each route has its own connections.
  */
 import * as Redacted from "effect/Redacted"
 import type * as Http from "node:http"
 import * as Agents from "./Agents.ts"
 import type * as ProxyChoice from "./ProxyChoice.ts"
 
-/** How a URL is requested. */
+/** Route of a request: its connection, its target and its headers for a proxy. */
 export interface Route {
   readonly _tag: "Route"
   readonly agent: Http.Agent
@@ -18,12 +18,12 @@ export interface Route {
   readonly port: number
   /** Target of the request: a path, or the whole URL if a proxy gets it. */
   readonly target: string
-  /** Headers for the proxy, by turns a name and a value. */
+  /** Headers for the proxy, names and values in turn. */
   readonly headers: ReadonlyArray<string>
 }
 
 export interface Options {
-  /** How connections are made. Certificates are checked unless a host is insecure. */
+  /** Settings of connections. Certificates are checked unless a host is insecure. */
   readonly settings: Agents.Settings
   /** TLS to proxies. */
   readonly proxyTls: Agents.Settings["tls"]
@@ -31,7 +31,7 @@ export interface Options {
   readonly isInsecure: (url: URL) => boolean
 }
 
-/** The ways to hosts, which share connections. */
+/** Routes to hosts, which share connections. */
 export interface Routes {
   readonly find: (url: URL) => Route | ProxyChoice.Unusable
   /** Closes all connections. */

@@ -5,6 +5,7 @@
  * Only a body that is streamed runs in a fiber of its own. Timeouts are timers of Node.
  */
 import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -117,26 +118,28 @@ const exchange = (
   body: RequestBody.RequestBody
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, Failure> =>
   Effect.suspend(() => {
-    const begun = Result.try(() => begin(sending, body))
-    if (Result.isFailure(begun)) return Effect.fail(failed(sending.request, begun.failure))
-    const outgoing = begun.success
     const { content, length } = body
-    const answer = answerTo(sending, body, outgoing)
-    if (!Stream.isStream(content)) return answer
+    if (!Stream.isStream(content)) return answerTo(sending, body, () => {})
+    const begun = Deferred.makeUnsafe<Http.ClientRequest>()
+    const answer = answerTo(sending, body, (outgoing) => Deferred.doneUnsafe(begun, Effect.succeed(outgoing)))
     const writing = Effect.mapError(
-      RequestBody.write(outgoing, content, length),
+      Effect.flatMap(Deferred.await(begun), (outgoing) => RequestBody.write(outgoing, content, length)),
       (cause) => failed(sending.request, cause)
     )
     return Effect.raceFirst(answer, Effect.andThen(writing, Effect.never))
   })
 
-/** Waits for the headers of the response to a request. Sends a body in memory immediately. */
+/** Begins a request, and waits for the headers of the response. Sends a body in memory immediately. */
 const answerTo = (
   sending: Sending,
   body: RequestBody.RequestBody,
-  outgoing: Http.ClientRequest
+  onBegun: (outgoing: Http.ClientRequest) => void
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, Failure> =>
   Effect.callback((resume) => {
+    // begun here, because an event before a listener is added would be lost, and an error would end the process
+    const begun = Result.try(() => begin(sending, body))
+    if (Result.isFailure(begun)) return resume(Effect.fail(failed(sending.request, begun.failure)))
+    const outgoing = begun.success
     const { headersTimeout, idleTimeout, request, signal, url } = sending
     const abort = () => outgoing.destroy()
     signal.addEventListener("abort", abort, { once: true })
@@ -158,7 +161,7 @@ const answerTo = (
     let received: ResponseBody.ResponseBody | undefined
     outgoing.on("error", (error) => {
       if (received !== undefined) return received.fail(explain(error))
-      if (!isStale(outgoing, error)) return fail(explain(error))
+      if (signal.aborted || !isStale(outgoing, error)) return fail(explain(error))
       release()
       settle(exchange(sending, body))
     })
@@ -179,7 +182,8 @@ const answerTo = (
       })
       settle(Effect.succeed(Response.make(request, url.href, message, received)))
     })
-    if (!isStreamed) outgoing.end(body.content)
+    if (isStreamed) onBegun(outgoing)
+    else outgoing.end(body.content)
     return Effect.sync(() => {
       Timers.clearTimeout(timer)
       release()

@@ -32,8 +32,8 @@ import type { LayoutTarget } from "./LayoutTarget.ts"
 import * as Usage from "./Usage.ts"
 
 /**
- * How long an upload session is kept after its last byte, if its scope does not end it. Sessions of processes that
- * ended can be resumed until then.
+ * Time to keep an upload session after its last byte, if its scope does not end it. Sessions of processes that ended
+ * can be resumed until then.
  *
  * @default 1 day
  * @category references

@@ -28,7 +28,7 @@ export const make: Effect.Effect<ProcessIdentity, never, FileSystem.FileSystem> 
     const { start } = statusOf(yield* fs.readFileString("/proc/self/stat"))
     const boot = (yield* fs.readFileString("/proc/sys/kernel/random/boot_id")).trim()
     const namespace = yield* fs.readLink("/proc/self/ns/pid")
-    // with the user, because processes of other users may be hidden from us without having ended
+    // with the user, because processes of other users may be hidden without having ended
     const user = Option.getOrElse((yield* fs.stat("/proc/self")).uid, () => "")
     return { world: `${boot} ${namespace} ${user}`, pid, start }
   })

@@ -54,7 +54,7 @@ export const ReadAhead: Context.Reference<number> = Context.Reference("effect-oc
 })
 
 /**
- * How long a transfer waits for its fastest reader to continue. After that, it no longer waits for any reader.
+ * Maximum time that a transfer waits for its fastest reader to continue. After that, it no longer waits for any reader.
  *
  * @default 5 seconds
  * @category references

@@ -54,7 +54,7 @@ export interface Options {
   readonly store: Registry
   /** Number of bytes of a blob that are kept in memory for its readers. */
   readonly capacity: number
-  /** How long a transfer waits for its fastest reader. */
+  /** Maximum time that a transfer waits for its fastest reader. */
   readonly readerTimeout: Duration.Duration
   /** Runs for each blob after it was stored. */
   readonly stored: (repository: Repository, digest: Digest.Digest) => Effect.Effect<void>

@@ -50,7 +50,7 @@ export {
 } from "./ReadStrategy.ts"
 
 /**
- * How registries are combined.
+ * Options of a union.
  *
  * @category models
  * @since 0.1.0

@@ -46,7 +46,7 @@ interface Piece {
 export const make = <E>(options: {
   /** Maximum number of bytes that are kept. */
   readonly capacity: number
-  /** How long the writer waits for the fastest reader. After that, it waits for no reader any more. */
+  /** Maximum time that the writer waits for the fastest reader. After that, it waits for no reader any more. */
   readonly readerTimeout: Duration.Duration
 }): Window<E> => {
   const pieces: Array<Piece> = []

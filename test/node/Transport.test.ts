@@ -1,5 +1,19 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, ConfigProvider, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Schedule, Stream } from "effect"
+import {
+  Cause,
+  ConfigProvider,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Option,
+  Schedule,
+  Scheduler,
+  Scope,
+  Stream
+} from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as NodeHttp from "effect-oci/NodeHttp"
 import { HttpClient, type HttpClientError, HttpClientRequest } from "effect/http"
@@ -11,6 +25,7 @@ import * as Net from "node:net"
 import * as Tls from "node:tls"
 import { TimedOut } from "../../src/http/TimedOut.ts"
 import { SystemLookup } from "../../src/node/Lookup.ts"
+import * as ResponseBody from "../../src/node/ResponseBody.ts"
 import * as Routes from "../../src/node/Routes.ts"
 import * as Transport from "../../src/node/Transport.ts"
 import * as certificates from "../utils/certificates.ts"
@@ -173,6 +188,21 @@ describe("a body", () => {
       assert.instanceOf(cause, TimedOut)
       assert.strictEqual(cause.phase, "body")
       yield* Deferred.await(closed)
+    }))
+
+  it.live("that has arrived frees its connection, though its reader stops early", () =>
+    Effect.gen(function*() {
+      const message = new Http.IncomingMessage(new Net.Socket())
+      const ended = yield* Deferred.make<void>()
+      const idle = { limit: 1000, late: () => new Error("late") }
+      const body = ResponseBody.make(message, true, idle, () => Deferred.doneUnsafe(ended, Effect.void))
+      yield* Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+      // more than is received before the reader asks
+      for (let i = 0; i < 16; i++) message.push(new Uint8Array(64 * 1024))
+      message.complete = true
+      message.push(null)
+      yield* Stream.runHead(body.stream)
+      yield* Deferred.await(ended)
     }))
 
   it.live("may take as long as its reader likes", () =>
@@ -510,6 +540,26 @@ describe("a connection", () => {
       yield* Deferred.await(closed)
     }))
 
+  it.live("is closed with the scope of its request, which is not sent again", () =>
+    Effect.gen(function*() {
+      const asked = yield* Deferred.make<void>()
+      const { heads, url } = yield* raw((_, __, request) => {
+        if (request === 1) return `${ok}content-length: 2\r\n\r\nok`
+        Deferred.doneUnsafe(asked, Effect.void)
+        return undefined
+      })
+      const client = yield* makeClient()
+      yield* ask(client, HttpClientRequest.get(url))
+      // the connection is free after this turn
+      yield* Effect.yieldNow
+      const scope = yield* Scope.make()
+      const fiber = yield* Effect.forkChild(codeOf(Scope.provide(HttpClient.withScope(client).get(url), scope)))
+      yield* Deferred.await(asked)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual(yield* Fiber.join(fiber), "ECONNRESET")
+      assert.lengthOf(heads, 2)
+    }))
+
   it.live("that cannot be made in time is an error", () =>
     Effect.gen(function*() {
       const silent = yield* listening(() =>
@@ -666,5 +716,60 @@ describe("a proxy", () => {
         )
         assert.strictEqual(yield* codeOf(client.get("https://registry.test/")), code)
       }
+    }))
+})
+
+describe("a fiber that yields between any two steps", () => {
+  // the smallest number with which a fiber proceeds
+  const yielding = Effect.provideService(Scheduler.MaxOpsBeforeYield, 3)
+
+  it.live("gets all of a body, though it ends while the fiber has yielded", () =>
+    Effect.gen(function*() {
+      const turn = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+      // one of these ends comes between the check for an end and the wait for it
+      for (let turns = 0; turns < 30; turns++) {
+        for (const read of ["stream", "bytes"] as const) {
+          const message = new Http.IncomingMessage(new Net.Socket())
+          const idle = { limit: 1000, late: () => new Error("late") }
+          const body = ResponseBody.make(message, true, idle, () => {})
+          const reader = read === "bytes" ? body.bytes : Stream.mkUint8Array(body.stream)
+          const fiber = yield* Effect.forkChild(yielding(reader))
+          yield* Effect.replicateEffect(turn, turns)
+          message.push(new Uint8Array(3))
+          message.push(null)
+          assert.strictEqual((yield* Fiber.join(fiber)).length, 3)
+        }
+      }
+    }))
+
+  it.live("sends all of a body, though the connection drains while the fiber has yielded", () =>
+    Effect.gen(function*() {
+      const host = yield* listen((request, response) => {
+        let size = 0
+        request.on("data", (bytes: Uint8Array) => {
+          size += bytes.length
+        })
+        request.on("end", () => response.end(`${size}`))
+      })
+      const client = yield* makeClient()
+      const pieces = Array.from({ length: 50 }, () => new Uint8Array(100_000))
+      const request = HttpClientRequest.put(`http://${host}/`).pipe(
+        HttpClientRequest.bodyStream(Stream.fromIterable(pieces).pipe(Stream.rechunk(1)))
+      )
+      assert.strictEqual((yield* yielding(ask(client, request))).text, "5000000")
+    }))
+
+  it.live("gets the error of a connection that fails while the fiber has yielded", () =>
+    Effect.gen(function*() {
+      const lookup: Net.LookupFunction = (_host, _options, callback) =>
+        void callback(Object.assign(new Error("no such host"), { code: "ENOTFOUND" }), [])
+      const client = yield* Effect.provideService(makeClient(), SystemLookup, lookup)
+      assert.strictEqual(
+        yield* yielding(codeOf(client.execute(HttpClientRequest.get("http://nowhere.test/")))),
+        "ENOTFOUND"
+      )
+      const body = HttpClientRequest.bodyStream(Stream.make(new Uint8Array(1)))
+      const request = body(HttpClientRequest.put("http://nowhere.test/"))
+      assert.strictEqual(yield* yielding(codeOf(client.execute(request))), "ENOTFOUND")
     }))
 })
