@@ -1,5 +1,5 @@
 /**
- * HTTP with `fetch`, for browsers, Bun and other runtimes that are not Node.
+ * HTTP with `fetch`, for browsers and other runtimes without `node:http`.
  *
  * **Gotchas**
  *

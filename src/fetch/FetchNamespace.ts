@@ -1,6 +1,6 @@
 /**
  * The namespace over `fetch`: every host is a registry behind HTTPS, and loopback in plain HTTP. It needs no files and
- * no Node, so that it works in browsers and on Bun. See `FetchHttp` for the limits of `fetch`.
+ * no Node, so that it works in browsers. See `FetchHttp` for the limits of `fetch`.
  *
  * @since 0.1.0
  */
