@@ -16,15 +16,15 @@ describe("Descriptor", () => {
   it("does not compile if a field is misspelled", () => {
     const platform: Platform.Platform = { os: "linux", architecture: "arm64" }
     const descriptor: Descriptor.Descriptor = { ...hello, platform }
-    // @ts-expect-error
+    // @ts-expect-error the field is misspelled
     assert.isUndefined(descriptor.mediatype)
-    // @ts-expect-error
+    // @ts-expect-error the field is misspelled
     assert.isUndefined(platform.Variant)
-    // @ts-expect-error
+    // @ts-expect-error the field is misspelled
     const misspelled: Descriptor.Descriptor = { ...hello, anotations: {} }
     assert.isUndefined(misspelled.annotations)
     const index: Manifest.ImageIndex = { manifests: [descriptor] }
-    // @ts-expect-error
+    // @ts-expect-error an index has no layers
     assert.isUndefined(index.layers)
   })
 

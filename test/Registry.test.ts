@@ -1,11 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Result, type Scope, Stream, Tracer } from "effect"
+import { Effect, Result, type Scope, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as Digest from "effect-oci/Digest"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Registry from "effect-oci/Registry"
 import type { RegistryError } from "effect-oci/RegistryError"
 import { pushBlob, repository, tag } from "./utils/images.ts"
+import { recordingTracer } from "./utils/spans.ts"
 
 const app = repository("team/app")
 const digest = Result.getOrThrow(
@@ -56,14 +57,7 @@ const cases = Object.entries(calls).map(([operation, call]) => {
 
 /** The spans that an effect makes. */
 const spansOf = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
-  const spans: Array<Tracer.NativeSpan> = []
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
-  })
+  const { spans, tracer } = recordingTracer()
   yield* Effect.withTracer(Effect.exit(effect), tracer)
   return spans.map(({ attributes, name }) => ({ name, attributes: Object.fromEntries(attributes) }))
 })

@@ -173,15 +173,15 @@ export const make = Effect.fnUntraced(function*(
   const root = path.resolve(folder)
 
   const refused = <A, R>(at: string, effect: Effect.Effect<A, PlatformError, R>) => Effect.mapError(effect, refusal(at))
-  const ifThere = <A, R>(at: string, effect: Effect.Effect<A, PlatformError, R>) => orAbsent(at, effect, isImpossible)
+  const existing = <A, R>(at: string, effect: Effect.Effect<A, PlatformError, R>) => orAbsent(at, effect, isImpossible)
 
   // -- staying inside -------------------------------------------------------------------------------------------------
 
   const insideFolders = new Set<string>()
 
   const checkInside = Effect.fnUntraced(function*(at: string) {
-    const real = yield* ifThere(at, fs.realPath(at))
-    const realRoot = yield* ifThere(root, fs.realPath(root))
+    const real = yield* existing(at, fs.realPath(at))
+    const realRoot = yield* existing(root, fs.realPath(root))
     if (real === undefined || realRoot === undefined) return false
     const relative = path.relative(realRoot, real)
     if (relative.split(path.sep)[0] === ".." || path.isAbsolute(relative)) {
@@ -198,9 +198,9 @@ export const make = Effect.fnUntraced(function*(
 
   const stat: Files["stat"] = Effect.fnUntraced(function*(at) {
     if (!(yield* checkFolder(path.dirname(at)))) return undefined
-    const info = yield* ifThere(at, fs.lstat(at))
+    const info = yield* existing(at, fs.lstat(at))
     if (info?.type !== "SymbolicLink") return info
-    return (yield* checkInside(at)) ? yield* ifThere(at, fs.stat(at)) : undefined
+    return (yield* checkInside(at)) ? yield* existing(at, fs.stat(at)) : undefined
   })
 
   const writable = Effect.fnUntraced(function*(at: string) {
@@ -216,7 +216,7 @@ export const make = Effect.fnUntraced(function*(
     const info = yield* stat(at)
     if (info === undefined) return undefined
     if (info.type !== "File") return yield* new Storage({ path: at, problem: "it is not a file" })
-    const file = yield* ifThere(at, fs.open(at))
+    const file = yield* existing(at, fs.open(at))
     if (file === undefined) return undefined
     const { size } = yield* refused(at, file.stat)
     return { size: ByteSize.toNumberUnsafe(size), read: readFrom(at, file) }
@@ -232,7 +232,7 @@ export const make = Effect.fnUntraced(function*(
 
   const list: Files["list"] = Effect.fnUntraced(function*(at, type) {
     if (!(yield* checkFolder(at))) return []
-    const entries = (yield* ifThere(at, fs.readDirectoryEntries(at))) ?? []
+    const entries = (yield* existing(at, fs.readDirectoryEntries(at))) ?? []
     return entries.filter((entry) => type === undefined || entry.type === type).map(({ name }) => name)
   })
 
@@ -245,7 +245,7 @@ export const make = Effect.fnUntraced(function*(
 
   const remove: Files["remove"] = (at) =>
     Effect.map(
-      Effect.andThen(checkFolder(path.dirname(at)), ifThere(at, Effect.as(fs.remove(at), true))),
+      Effect.andThen(checkFolder(path.dirname(at)), existing(at, Effect.as(fs.remove(at), true))),
       (isRemoved) => isRemoved ?? false
     )
 

@@ -2,7 +2,7 @@
  * Metrics and spans of requests, and what registries learn from them.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Metric, Option, Redacted, Stream, Tracer } from "effect"
+import { Effect, Metric, Option, Redacted, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as Copy from "effect-oci/Copy"
 import * as Credentials from "effect-oci/Credentials"
@@ -10,6 +10,7 @@ import * as MediaType from "effect-oci/MediaType"
 import { ResumptionThreshold } from "effect-oci/Upload"
 import { bytesOf, repository, tag } from "../utils/images.ts"
 import { digestOf, host, make, transportError, whileTimeFlies } from "../utils/ScriptedServer.ts"
+import { recordingTracer } from "../utils/spans.ts"
 
 const name = repository("team/app")
 const content = bytesOf("0123456789")
@@ -144,14 +145,7 @@ describe("metrics", () => {
 
 it.effect("each request has a span below that of its operation, with its address and its outcome", () =>
   Effect.gen(function*() {
-    const spans: Array<Tracer.NativeSpan> = []
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = recordingTracer()
     const { registry } = yield* make({
       [`GET ${blob}`]: { status: 307, headers: { location: "https://storage.test:8443/one?sig=secret" } },
       "GET https://storage.test:8443/one": { status: 404 }

@@ -2,7 +2,7 @@
  * Every kind of failure, with a secret wherever one may be. No error, log, span or event contains it.
  */
 import { assert, describe } from "@effect/vitest"
-import { Cause, Duration, Effect, Exit, Fiber, Logger, Redacted, Result, Schema, Stream, Tracer } from "effect"
+import { Cause, Duration, Effect, Exit, Fiber, Logger, Redacted, Result, Schema, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
 import * as Copy from "effect-oci/Copy"
 import { CopyError } from "effect-oci/CopyError"
@@ -20,6 +20,7 @@ import { inspect } from "node:util"
 import { bytesOf, repository, tag } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
 import { type Answer, digestOf, make, type Script, type Seen, transportError } from "../utils/ScriptedServer.ts"
+import { recordingTracer } from "../utils/spans.ts"
 
 const marker = "s3cret-marker"
 const name = repository("team/app")
@@ -296,14 +297,7 @@ const seen = Effect.fnUntraced(function*<E>(effect: Effect.Effect<unknown, E>) {
   const show = (value: unknown) =>
     texts.push(inspect(value, { depth: 12, showHidden: true, getters: true }), JSON.stringify(value) ?? "")
   const logger = Logger.make((entry) => void show([entry.message, entry.cause]))
-  const spans: Array<Tracer.NativeSpan> = []
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
-  })
+  const { spans, tracer } = recordingTracer()
   const exit = yield* effect.pipe(
     Effect.tapCause(Effect.logError),
     Effect.exit,

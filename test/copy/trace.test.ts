@@ -2,7 +2,7 @@
  * Spans of a copy, as a program with a tracer records them.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Option, Stream, Tracer } from "effect"
+import { Effect, Option, Stream, type Tracer } from "effect"
 import * as Copy from "effect-oci/Copy"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
@@ -12,6 +12,7 @@ import { pushImage, repository, tag } from "../utils/images.ts"
 import { override } from "../utils/registries.ts"
 import { connect } from "../utils/ScriptedServer.ts"
 import { serve } from "../utils/Served.ts"
+import { recordingTracer } from "../utils/spans.ts"
 
 const from = repository("team/app")
 const KiB = 1024
@@ -21,14 +22,7 @@ const end = (registry: Registry, name: typeof from) => ({ registry, repository: 
 
 /** Runs an effect, and returns its spans. */
 const spansOf = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
-  const spans: Array<Tracer.NativeSpan> = []
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
-  })
+  const { spans, tracer } = recordingTracer()
   yield* Effect.withTracer(effect, tracer)
   return spans
 })

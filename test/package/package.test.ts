@@ -60,7 +60,7 @@ const make = Effect.gen(function*() {
   const [stage, consumer] = [join(folder, "effect-oci"), join(folder, "consumer")]
 
   // built apart, so that what is in dist by chance is of no matter
-  for (const name of ["package.json", "README.md", "LICENSE", ".build", "src", "tsconfig.json"]) {
+  for (const name of ["package.json", "README.md", "LICENSE", ".build", "examples", "src", "tsconfig.json"]) {
     Fs.cpSync(join(root, name), join(stage, name), { recursive: true })
   }
   Fs.symlinkSync(join(root, "node_modules"), join(stage, "node_modules"))
@@ -199,21 +199,21 @@ const strictProgram = `
     Schema.decodeUnknownEffect(Manifest.ImageIndex)({})
   export const others: Readonly<Record<string, Schema.Json>> = Descriptor.otherFields(descriptor)
 
-  // @ts-expect-error
+  // @ts-expect-error the field does not exist
   export const mediatype = descriptor.mediatype
-  // @ts-expect-error
+  // @ts-expect-error the field does not exist
   export const misspelled: Descriptor.Descriptor = { ...descriptor, anotations: {} }
-  // @ts-expect-error
+  // @ts-expect-error the field does not exist
   export const versioned: Platform.Platform = { ...platform, osVersion: "10" }
-  // @ts-expect-error
+  // @ts-expect-error an index has no layers
   export const layers = index.layers
-  // @ts-expect-error
+  // @ts-expect-error the field does not exist
   export const listed: Manifest.ImageManifest = { ...image, layer: [] }
-  // @ts-expect-error
+  // @ts-expect-error the field does not exist
   export const blob = artifact.blob
 `
 
-const kindOf = (path: string) => path.replace(/^(src|dist)\/.*?((?:\.d)?\.[a-z]+(?:\.map)?)$/, "$1/*$2")
+const kindOf = (path: string) => path.replace(/^(examples|src|dist)\/.*?((?:\.d)?\.[a-z]+(?:\.map)?)$/, "$1/*$2")
 
 layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: true })("the package", (it) => {
   it.effect("has modules, their types, their sources, and what belongs to them", () =>
@@ -227,6 +227,7 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
         "dist/*.d.ts.map",
         "dist/*.js",
         "dist/*.js.map",
+        "examples/*.ts",
         "package.json",
         "src/*.ts"
       ])
@@ -270,11 +271,20 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
     patience
   )
 
+  it.effect("has the examples and the sources that its README links to", () =>
+    Effect.gen(function*() {
+      const { files, installed } = yield* Package
+      const readme = Fs.readFileSync(join(installed, "README.md"), "utf8")
+      const linked = Array.from(readme.matchAll(/\]\(((?:examples|src)\/[^)#]+)/g), ([, path = ""]) => path)
+      assert.isAbove(linked.length, 10)
+      assert.deepStrictEqual(linked.filter((path) => !files.includes(path)), [])
+    }), patience)
+
   it.effect("has nothing that is of this machine, or of its tests", () =>
     Effect.gen(function*() {
       const { files, installed } = yield* Package
       const odd = files.filter((path) =>
-        /\.(?:test|bench)\.|(?:^|\/)(?:test|bench)\//.test(path) ||
+        !path.startsWith("examples/") && /\.(?:test|bench)\.|(?:^|\/)(?:test|bench)\//.test(path) ||
         Fs.readFileSync(join(installed, path), "utf8").includes(root)
       )
       assert.deepStrictEqual(odd, [])
