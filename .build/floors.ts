@@ -24,6 +24,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "JsonArray",
     "OtherFields",
     "Digest",
+    "ChunkMemory",
     "Hasher",
     "NobleHasher",
     "MediaType",

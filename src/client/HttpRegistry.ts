@@ -17,12 +17,13 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type * as HttpClient from "effect/http/HttpClient"
+import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
 import * as Credentials from "../auth/Credentials.ts"
 import type { TokenRealms } from "../auth/TokenRealms.ts"
+import * as ChunkMemory from "../ChunkMemory.ts"
 import * as Reference from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import * as Blobs from "./Blobs.ts"
@@ -143,7 +144,7 @@ export const make = Effect.fnUntraced(function*(
   )
   const requests = ManifestRequests.make(connection)
   const referrers = Referrers.make(connection, requests)
-  return Registry.make({
+  const registry = Registry.make({
     name: host,
     limiter: connection.limiter,
     capabilities: Ref.get(connection.capabilities),
@@ -160,6 +161,10 @@ export const make = Effect.fnUntraced(function*(
     ...Lists.make(connection),
     referrers: referrers.list
   })
+  if (options.transformClient === undefined && ChunkMemory.isPassing(yield* HttpClient.HttpClient)) {
+    ChunkMemory.markPassing(registry)
+  }
+  return registry
 })
 
 /**

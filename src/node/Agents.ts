@@ -39,7 +39,7 @@ class TunnelRefused
 {}
 
 // time after which an unused connection is closed, in milliseconds, unless the server announces less
-const idleTimeout = 4000
+export const idleTimeout: number = 4000
 
 const connectTimeout = (duration: Duration.Duration): ConnectTimeout =>
   new ConnectTimeout({ code: "ETIMEDOUT", message: `no connection within ${Duration.format(duration)}` })
@@ -56,17 +56,40 @@ const limit = (socket: Duplex, duration: Duration.Duration, ready: "connect" | "
   socket.once(ready, stop).once("close", stop)
 }
 
-/** Returns the option of a connection that makes it read into memory that is reused. */
-const readingInto = (buffer: Uint8Array, socket: () => Duplex | null | undefined): { onread: Net.OnReadOpts } => ({
-  onread: {
-    buffer,
-    callback: (size) => {
-      // the parser listens to this event
-      socket()?.emit("data", buffer.subarray(0, size))
-      return true
+/** A reader that gets the bytes of a connection instead of the HTTP parser. */
+export interface Reader {
+  /** Receives bytes, which are valid until it returns, unless they are in its own memory. Returns false to pause. */
+  readonly read: (bytes: Uint8Array) => boolean
+  /** Returns the memory for the next bytes, or `undefined` for the shared buffer. */
+  readonly memory: () => Uint8Array | undefined
+}
+
+/** Readers of connections. */
+export const readers: WeakMap<Duplex, Reader> = new WeakMap()
+
+/** Opens a connection that is read into memory that is reused. */
+const openReadingInto = (
+  buffer: Uint8Array,
+  open: (options: { readonly onread: Net.OnReadOpts }) => Duplex | null | undefined
+): Duplex | null | undefined => {
+  let connection: Duplex | undefined
+  const readerOf = () => connection === undefined ? undefined : readers.get(connection)
+  const opened = open({
+    onread: {
+      buffer: () => readerOf()?.memory() ?? buffer,
+      callback: (size, memory) => {
+        const bytes = memory.subarray(0, size)
+        const reader = readerOf()
+        if (reader !== undefined) return reader.read(bytes)
+        // the parser listens to this event
+        connection?.emit("data", bytes)
+        return true
+      }
     }
-  }
-})
+  })
+  connection = opened ?? undefined
+  return opened
+}
 
 /** Closes an idle connection on which something arrives. */
 function closeOnData(this: Duplex): void {
@@ -89,7 +112,7 @@ class PlainAgent extends Http.Agent {
   }
   override createConnection(options: Http.ClientRequestArgs): Duplex | null | undefined {
     const { buffer, connectTimeout } = this.settings
-    const socket = super.createConnection({ ...options, ...readingInto(buffer, () => socket) })
+    const socket = openReadingInto(buffer, (reading) => super.createConnection({ ...options, ...reading }))
     if (socket instanceof Net.Socket) limit(socket, connectTimeout, "connect")
     return socket
   }
@@ -103,11 +126,18 @@ class PlainAgent extends Http.Agent {
   }
 }
 
+/** Returns the options of an agent for HTTPS. */
+export const secureOptions = (settings: Settings): Https.AgentOptions => ({
+  ...agentOptions(settings),
+  ...settings.tls,
+  ALPNProtocols: ["http/1.1"]
+})
+
 /** Connections in HTTPS. Sessions of TLS are resumed. */
 class SecureAgent extends Https.Agent {
   readonly settings: Settings
   constructor(settings: Settings) {
-    super({ ...agentOptions(settings), ...settings.tls, ALPNProtocols: ["http/1.1"] })
+    super(secureOptions(settings))
     this.settings = settings
   }
   override createConnection(
@@ -115,7 +145,7 @@ class SecureAgent extends Https.Agent {
     _callback?: (error: Error | null, socket: Duplex) => void
   ): Duplex | null | undefined {
     const { buffer, connectTimeout } = this.settings
-    const socket = super.createConnection({ ...options, ...readingInto(buffer, () => socket) })
+    const socket = openReadingInto(buffer, (reading) => super.createConnection({ ...options, ...reading }))
     if (socket instanceof Net.Socket) limit(socket, connectTimeout, "secureConnect")
     return socket
   }

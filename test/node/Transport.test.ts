@@ -27,6 +27,7 @@ import { TimedOut } from "../../src/http/TimedOut.ts"
 import { SystemLookup } from "../../src/node/Lookup.ts"
 import * as ResponseBody from "../../src/node/ResponseBody.ts"
 import * as Routes from "../../src/node/Routes.ts"
+import * as Slabs from "../../src/node/Slabs.ts"
 import * as Transport from "../../src/node/Transport.ts"
 import * as certificates from "../utils/certificates.ts"
 import { bytesOf } from "../utils/images.ts"
@@ -106,10 +107,11 @@ describe("a body", () => {
         return subarray.apply(buffer, range)
       }
       const settings = { buffer, connectTimeout: Duration.seconds(1), maxSockets: 4, lookup: undefined, tls: {} }
-      const routes = Routes.make({ settings, proxyTls: {}, choose: () => undefined, isInsecure: () => false })
+      const slabs = Slabs.make({ size: 1024, capacity: 1, onUnused: () => {} })
+      const routes = Routes.make({ settings, proxyTls: {}, slabs, choose: () => undefined, isInsecure: () => false })
       yield* Effect.addFinalizer(() => Effect.sync(routes.close))
       const client = Transport.make({
-        route: routes.find,
+        route: (url) => routes.find(url),
         headersTimeout: () => Duration.seconds(5),
         idleTimeout: () => Duration.seconds(5)
       })
