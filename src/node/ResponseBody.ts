@@ -61,8 +61,9 @@ export const make = (
 ): ResponseBody => {
   const length = Number(message.headers["content-length"] ?? NaN)
   if (!hasBody || length === 0) {
-    // the connection is free without a reader
-    message.on("error", onEnd).on("end", onEnd).resume()
+    // the connection is free without a reader, also if the request is aborted before the next turn
+    message.on("error", () => {}).resume()
+    onEnd()
     return emptyBody
   }
   let isWhole = length <= smallBody

@@ -507,6 +507,18 @@ describe("a connection", () => {
       assert.strictEqual(sockets.size, 2)
     }))
 
+  it.live("is used again after the error of HEAD was read", () =>
+    Effect.gen(function*() {
+      const { connections, url } = yield* raw(() => "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n")
+      const client = yield* makeClient()
+      for (let count = 0; count < 3; count++) {
+        const { body, status } = yield* ask(client, HttpClientRequest.head(url))
+        assert.deepStrictEqual([status, body.length], [404, 0])
+        yield* Effect.sleep("5 millis")
+      }
+      assert.strictEqual(connections(), 1)
+    }))
+
   it.live("is closed with the scope, idle or not", () =>
     Effect.gen(function*() {
       const sockets = new Set<Net.Socket>()
