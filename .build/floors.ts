@@ -25,6 +25,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "OtherFields",
     "Digest",
     "ChunkMemory",
+    "Preparation",
     "Hasher",
     "NobleHasher",
     "MediaType",

@@ -24,6 +24,7 @@ import * as Ref from "effect/Ref"
 import * as Credentials from "../auth/Credentials.ts"
 import type { TokenRealms } from "../auth/TokenRealms.ts"
 import * as ChunkMemory from "../ChunkMemory.ts"
+import * as Preparation from "../Preparation.ts"
 import * as Reference from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import * as Blobs from "./Blobs.ts"
@@ -134,11 +135,12 @@ export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<Registry.Registry, Reference.InvalidReference, HttpClient.HttpClient> {
   const host = yield* Effect.fromResult(Reference.parseHost(options.host))
+  const origin = `${options.plainHttp === true ? "http" : "https"}://${host}`
   const connection = retrying(
     yield* Connection.make({
       ...options,
       name: host,
-      origin: `${options.plainHttp === true ? "http" : "https"}://${host}`,
+      origin,
       credentials: options.credentials ?? Credentials.anonymous
     })
   )
@@ -161,8 +163,10 @@ export const make = Effect.fnUntraced(function*(
     ...Lists.make(connection),
     referrers: referrers.list
   })
-  if (options.transformClient === undefined && ChunkMemory.isPassing(yield* HttpClient.HttpClient)) {
-    ChunkMemory.markPassing(registry)
+  const client = yield* HttpClient.HttpClient
+  if (options.transformClient === undefined) {
+    if (ChunkMemory.isPassing(client)) ChunkMemory.markPassing(registry)
+    Preparation.registerRegistry(registry, client, new URL(origin))
   }
   return registry
 })

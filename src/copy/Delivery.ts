@@ -14,6 +14,7 @@ import * as ChunkMemory from "../ChunkMemory.ts"
 import { inlineContent } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Limiter from "../Limiter.ts"
+import * as Preparation from "../Preparation.ts"
 import type { Repository } from "../Reference.ts"
 import * as Upload from "../Upload.ts"
 import type { CopyError } from "./CopyError.ts"
@@ -310,6 +311,7 @@ const tryOrWait = Effect.fnUntraced(
     }
     // a trial does not wait for another trial, so that no two wait for each other
     if (tried.length === 0) {
+      if (trials.length > 0) [job.source, ...destinations].forEach(({ registry }) => Preparation.prepare(registry))
       yield* Effect.forEach(trials, (trial) => Effect.timeoutOption(Deferred.await(trial), trialTimeout))
     }
     return tried

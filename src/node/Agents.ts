@@ -91,9 +91,20 @@ const openReadingInto = (
   return opened
 }
 
+/** Closes a connection after one of its events. */
+function close(this: Duplex): void {
+  this.destroy()
+}
+
 /** Closes an idle connection on which something arrives. */
 function closeOnData(this: Duplex): void {
   this.destroy()
+}
+
+/** Host and port of connections. */
+interface Place {
+  readonly host: string
+  readonly port: number
 }
 
 const agentOptions = ({ lookup, maxSockets }: Settings): Http.AgentOptions => ({
@@ -103,14 +114,64 @@ const agentOptions = ({ lookup, maxSockets }: Settings): Http.AgentOptions => ({
   ...lookup === undefined ? {} : { lookup }
 })
 
+// maximum number of connections to one host that no request has needed yet
+const mostEarly = 32
+
+/** Connections that are opened before requests need them. */
+class EarlyConnections {
+  /** Options of the last connection to each place. */
+  readonly #known = new Map<string, Http.ClientRequestArgs>()
+  readonly #opened = new Map<string, Array<Net.Socket>>()
+
+  /** Returns a connection that was opened, and no longer keeps it. Otherwise remembers the options for others. */
+  take(options: Http.ClientRequestArgs): Duplex | undefined {
+    const place = `${options.host}:${options.port}`
+    // without what belongs to the request, such as its credentials
+    this.#known.set(place, { ...options, headers: undefined })
+    const connection = this.#opened.get(place)?.shift()
+    connection?.off("timeout", close).off("close", this.#forget).off("data", closeOnData).ref()
+    return connection
+  }
+  /** Opens a connection with the options of the last one to the same place. Does nothing if there was none. */
+  add({ host, port }: Place, open: (options: Http.ClientRequestArgs) => Duplex | null | undefined): void {
+    const place = `${host}:${port}`
+    const opened = this.#opened.get(place) ?? []
+    const options = opened.length < mostEarly ? this.#known.get(place) : undefined
+    const connection = options === undefined ? undefined : open(options)
+    if (!(connection instanceof Net.Socket)) return
+    // a request that needs a connection opens another one, and fails with the error of that
+    connection.unref().on("timeout", close).on("close", this.#forget).on("data", closeOnData).on("error", close)
+    this.#opened.set(place, [...opened, connection])
+  }
+  readonly #forget = () => {
+    for (const [place, connections] of this.#opened) {
+      this.#opened.set(place, connections.filter(({ destroyed }) => !destroyed))
+    }
+  }
+  destroy(): void {
+    for (const connection of Array.from(this.#opened.values()).flat()) connection.destroy()
+  }
+}
+
 /** Connections in plain HTTP. */
 class PlainAgent extends Http.Agent {
   readonly settings: Settings
+  readonly early: EarlyConnections = new EarlyConnections()
   constructor(settings: Settings) {
     super(agentOptions(settings))
     this.settings = settings
   }
   override createConnection(options: Http.ClientRequestArgs): Duplex | null | undefined {
+    return this.early.take(options) ?? this.open(options)
+  }
+  prepare(place: Place): void {
+    this.early.add(place, (options) => this.open(options))
+  }
+  override destroy(): void {
+    super.destroy()
+    this.early.destroy()
+  }
+  open(options: Http.ClientRequestArgs): Duplex | null | undefined {
     const { buffer, connectTimeout } = this.settings
     const socket = openReadingInto(buffer, (reading) => super.createConnection({ ...options, ...reading }))
     if (socket instanceof Net.Socket) limit(socket, connectTimeout, "connect")
@@ -136,6 +197,7 @@ export const secureOptions = (settings: Settings): Https.AgentOptions => ({
 /** Connections in HTTPS. Sessions of TLS are resumed. */
 class SecureAgent extends Https.Agent {
   readonly settings: Settings
+  readonly early: EarlyConnections = new EarlyConnections()
   constructor(settings: Settings) {
     super(secureOptions(settings))
     this.settings = settings
@@ -144,6 +206,16 @@ class SecureAgent extends Https.Agent {
     options: Https.RequestOptions,
     _callback?: (error: Error | null, socket: Duplex) => void
   ): Duplex | null | undefined {
+    return this.early.take(options) ?? this.open(options)
+  }
+  prepare(place: Place): void {
+    this.early.add(place, (options) => this.open(options))
+  }
+  override destroy(): void {
+    super.destroy()
+    this.early.destroy()
+  }
+  open(options: Https.RequestOptions): Duplex | null | undefined {
     const { buffer, connectTimeout } = this.settings
     const socket = openReadingInto(buffer, (reading) => super.createConnection({ ...options, ...reading }))
     if (socket instanceof Net.Socket) limit(socket, connectTimeout, "secureConnect")
@@ -185,10 +257,13 @@ class TunnelAgent extends SecureAgent {
       this.opening.delete(opening)
       if (result instanceof Error) return fail(result)
       const through: Tls.ConnectionOptions = { socket: result }
-      const socket = super.createConnection({ ...options, ...through })
+      const socket = this.open({ ...options, ...through })
       if (socket instanceof Net.Socket) callback(null, socket)
     })
     this.opening.add(opening)
+  }
+  override prepare(): void {
+    // a tunnel is made for the request that needs it
   }
   override destroy() {
     for (const opening of this.opening) opening.destroy()
@@ -233,6 +308,11 @@ export const bareHost = ({ hostname }: URL): string => hostname.replace(/^\[(.*)
 
 /** Returns the port of a URL. */
 export const portOf = ({ port, protocol }: URL): number => port === "" ? protocol === "https:" ? 443 : 80 : Number(port)
+
+/** Opens another connection to a place, if there was one before. It is closed if no request needs it soon. */
+export const prepare = (agent: Http.Agent, place: Place): void => {
+  if (agent instanceof PlainAgent || agent instanceof SecureAgent) agent.prepare(place)
+}
 
 /** Makes the agent for a scheme. */
 export const direct = (protocol: string, settings: Settings): Http.Agent =>

@@ -16,6 +16,7 @@ import * as Tls from "node:tls"
 import { HeadersTimeout } from "../client/Connection.ts"
 import * as AddressPolicy from "../http/AddressPolicy.ts"
 import { ExpectedSize, IdleTimeout, LargeSize } from "../http/ResponseBody.ts"
+import * as Preparation from "../Preparation.ts"
 import type * as Agents from "./Agents.ts"
 import * as Lookup from "./Lookup.ts"
 import * as ProxyChoice from "./ProxyChoice.ts"
@@ -122,7 +123,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
     ofPolicy.set(origin, routes)
     return routes
   }
-  return Transport.make({
+  const client = Transport.make({
     route: (url, fiber) => {
       const isLarge = fiber.getRef(ExpectedSize) >= fiber.getRef(LargeSize)
       const lead = fiber.getRef(AddressPolicy.LedBy)
@@ -131,6 +132,8 @@ const make = Effect.fnUntraced(function*(options: Options) {
     headersTimeout: (fiber) => fiber.getRef(HeadersTimeout),
     idleTimeout: (fiber) => fiber.getRef(IdleTimeout)
   })
+  Preparation.registerClient(client, own.prepare)
+  return client
 })
 
 /**

@@ -39,6 +39,8 @@ export interface Options {
 export interface Routes {
   /** Returns the route of a request. `isLarge` is true if its response is expected to have a large body. */
   readonly find: (url: URL, isLarge?: boolean) => Route | ProxyChoice.Unusable
+  /** Opens a connection to a host in advance, if there was one before. */
+  readonly prepare: (url: URL) => void
   /** Closes all connections. */
   readonly close: () => void
 }
@@ -80,26 +82,31 @@ export const make = ({ choose, isInsecure, proxyTls, settings, slabs }: Options)
     }
   }
 
+  const find: Routes["find"] = (url, isLarge = false) => {
+    // exchanges have connections of their own, which would exceed a limit
+    const isExchanged = isLarge && settings.maxSockets === Infinity
+    const proxy = choose(url)
+    if (proxy?._tag === "Unusable") return proxy
+    if (proxy !== undefined && url.protocol === "http:") return through(proxy, url, isExchanged)
+    const used = url.protocol === "https:" && isInsecure(url) ? trusting : settings
+    const kind = `${url.protocol} ${used === trusting ? "trusting" : "checking"}`
+    return {
+      _tag: "Route",
+      agent: proxy === undefined
+        ? openerOr(isExchanged, kind, used, () => Agents.direct(url.protocol, used))
+        : openerOr(isExchanged, `tunnel ${kind}`, used, () => Agents.tunnel(used, proxy, proxyTls)),
+      protocol: isExchanged ? Exchange.protocol : url.protocol,
+      host: Agents.bareHost(url),
+      port: Agents.portOf(url),
+      target: url.pathname + url.search,
+      headers: []
+    }
+  }
   return {
-    find: (url, isLarge = false) => {
-      // exchanges have connections of their own, which would exceed a limit
-      const isExchanged = isLarge && settings.maxSockets === Infinity
-      const proxy = choose(url)
-      if (proxy?._tag === "Unusable") return proxy
-      if (proxy !== undefined && url.protocol === "http:") return through(proxy, url, isExchanged)
-      const used = url.protocol === "https:" && isInsecure(url) ? trusting : settings
-      const kind = `${url.protocol} ${used === trusting ? "trusting" : "checking"}`
-      return {
-        _tag: "Route",
-        agent: proxy === undefined
-          ? openerOr(isExchanged, kind, used, () => Agents.direct(url.protocol, used))
-          : openerOr(isExchanged, `tunnel ${kind}`, used, () => Agents.tunnel(used, proxy, proxyTls)),
-        protocol: isExchanged ? Exchange.protocol : url.protocol,
-        host: Agents.bareHost(url),
-        port: Agents.portOf(url),
-        target: url.pathname + url.search,
-        headers: []
-      }
+    find,
+    prepare: (url) => {
+      const route = find(url)
+      if (route._tag === "Route" && settings.maxSockets === Infinity) Agents.prepare(route.agent, route)
     },
     close: () => {
       for (const agent of agents.values()) agent.destroy()
