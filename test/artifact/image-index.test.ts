@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as ImageIndex from "effect-oci/ImageIndex"
-import * as Manifest from "effect-oci/Manifest"
+import type * as Manifest from "effect-oci/Manifest"
 import * as MediaType from "effect-oci/MediaType"
 import * as Platform from "effect-oci/Platform"
 import { Images } from "effect-oci/testing"
