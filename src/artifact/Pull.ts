@@ -351,10 +351,13 @@ const merge = Effect.fnUntraced(function*(
       : { _tag: "File", draft }
     return { type: entry.type, parts: [...parts, ...entry.parts], content }
   })
-  for (const { content, parts, type } of onFileExists === "fail" ? ready : []) {
+  for (const { content, parts, type } of ready) {
     const info = yield* folder.stat(parts)
-    if (info === undefined || type === "Directory" || (yield* folder.isSame(parts, content))) continue
-    return yield* new ArtifactError.FileExists({ path: folder.path(parts) })
+    const isFine = info === undefined ||
+      (type === "Directory"
+        ? info.type === "Directory"
+        : onFileExists === "replace" || (yield* folder.isSame(parts, content)))
+    if (!isFine) return yield* new ArtifactError.FileExists({ path: folder.path(parts) })
   }
   let isChanged = false
   for (const { content, parts, type } of ready) {
