@@ -5,6 +5,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Semaphore from "effect/Semaphore"
@@ -13,6 +14,7 @@ import * as BlobSource from "../BlobSource.ts"
 import { inlineContent } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Limiter from "../Limiter.ts"
+import * as OnePiece from "../OnePiece.ts"
 import type { Repository } from "../Reference.ts"
 import * as Upload from "../Upload.ts"
 import type { CopyError } from "./CopyError.ts"
@@ -234,13 +236,13 @@ export const sourceOf = Effect.fnUntraced(function*(job: Job.Job, node: ContentP
   if (content !== undefined) return BlobSource.fromBytes(content)
   const source = yield* External.blobSource(job, node).pipe(Job.atSource(job, node))
   const failure = failureOf(job.source, "source", node)
-  return BlobSource.make(source.size, (offset) => Stream.mapError(source.open(offset), failure))
+  return BlobSource.make(source.size, (offset) => OnePiece.mapError(source.open(offset), failure))
 })
 
 // interval between two `Progressed` events of a blob
 const progressInterval = Duration.millis(100)
 
-/** Emits a `Progressed` event from time to time while a source is read. */
+/** Emits a `Progressed` event from time to time while a source is read, unless it comes in one piece. */
 const withProgress = <E>(
   job: Job.Job,
   { descriptor }: ContentNode,
@@ -248,20 +250,21 @@ const withProgress = <E>(
 ): BlobSource.BlobSource<E> => ({
   ...source,
   open: (offset) =>
-    Stream.unwrap(Effect.gen(function*() {
-      let bytes = offset
-      let reported = offset
-      const report = Effect.suspend(() => {
-        if (bytes === reported) return Effect.void
-        reported = bytes
-        return job.emit({ _tag: "Progressed", descriptor, bytes })
-      })
-      yield* Effect.forkScoped(Effect.repeat(report, Schedule.spaced(progressInterval)))
-      return Stream.mapArray(source.open(offset), (chunks) => {
-        for (const { length } of chunks) bytes += length
-        return chunks
-      })
-    }))
+    OnePiece.transform(source.open(offset), identity, (stream) =>
+      Stream.unwrap(Effect.gen(function*() {
+        let bytes = offset
+        let reported = offset
+        const report = Effect.suspend(() => {
+          if (bytes === reported) return Effect.void
+          reported = bytes
+          return job.emit({ _tag: "Progressed", descriptor, bytes })
+        })
+        yield* Effect.forkScoped(Effect.repeat(report, Schedule.spaced(progressInterval)))
+        return Stream.mapArray(stream, (chunks) => {
+          for (const { length } of chunks) bytes += length
+          return chunks
+        })
+      })))
 })
 
 // ---------------------------------------------------------------------------------------------------------------------

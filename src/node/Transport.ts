@@ -12,11 +12,13 @@ import type * as Fiber from "effect/Fiber"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"
-import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as Url from "effect/http/Url"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Http from "node:http"
 import * as Timers from "node:timers"
+import * as Direct from "../http/Direct.ts"
 import { keepTime, TimedOut } from "../http/TimedOut.ts"
 import type { Unusable } from "./ProxyChoice.ts"
 import * as RequestBody from "./RequestBody.ts"
@@ -41,7 +43,8 @@ interface Sending {
   readonly request: HttpClientRequest.HttpClientRequest
   readonly url: URL
   readonly route: Route
-  readonly signal: AbortSignal
+  /** Aborts the request. `undefined` if only an interruption does. */
+  readonly signal: AbortSignal | undefined
   readonly headersTimeout: Duration.Duration
   readonly idleTimeout: Duration.Duration
 }
@@ -116,7 +119,7 @@ const begin = (sending: Sending, body: RequestBody.RequestBody): Http.ClientRequ
 const exchange = (
   sending: Sending,
   body: RequestBody.RequestBody
-): Effect.Effect<HttpClientResponse.HttpClientResponse, Failure> =>
+): Effect.Effect<Direct.Response, Failure> =>
   Effect.suspend(() => {
     const { content, length } = body
     if (!Stream.isStream(content)) return answerTo(sending, body, () => {})
@@ -134,7 +137,7 @@ const answerTo = (
   sending: Sending,
   body: RequestBody.RequestBody,
   onBegun: (outgoing: Http.ClientRequest) => void
-): Effect.Effect<HttpClientResponse.HttpClientResponse, Failure> =>
+): Effect.Effect<Direct.Response, Failure> =>
   Effect.callback((resume) => {
     // begun here, because an event before a listener is added would be lost, and an error would end the process
     const begun = Result.try(() => begin(sending, body))
@@ -142,9 +145,9 @@ const answerTo = (
     const outgoing = begun.success
     const { headersTimeout, idleTimeout, request, signal, url } = sending
     const abort = () => outgoing.destroy()
-    signal.addEventListener("abort", abort, { once: true })
-    const release = () => signal.removeEventListener("abort", abort)
-    const settle = (result: Effect.Effect<HttpClientResponse.HttpClientResponse, Failure>) => {
+    signal?.addEventListener("abort", abort, { once: true })
+    const release = () => signal?.removeEventListener("abort", abort)
+    const settle = (result: Effect.Effect<Direct.Response, Failure>) => {
       Timers.clearTimeout(timer)
       resume(result)
     }
@@ -161,7 +164,7 @@ const answerTo = (
     let received: ResponseBody.ResponseBody | undefined
     outgoing.on("error", (error) => {
       if (received !== undefined) return received.fail(explain(error))
-      if (signal.aborted || !isStale(outgoing, error)) return fail(explain(error))
+      if (signal?.aborted === true || !isStale(outgoing, error)) return fail(explain(error))
       release()
       settle(exchange(sending, body))
     })
@@ -180,7 +183,11 @@ const answerTo = (
         // a connection cannot be used again if the body of the request was aborted
         if (!outgoing.writableEnded) outgoing.destroy()
       })
-      settle(Effect.succeed(Response.make(request, url.href, message, received)))
+      const answer = Effect.succeed(Response.make(request, url.href, message, received))
+      if (hasBody && message.headers["content-length"] !== "0") return settle(answer)
+      // the connection is free for the next request in the tick after the end
+      const settleFree = () => process.nextTick(settle, answer)
+      message.once("end", settleFree).once("close", settleFree)
     })
     if (isStreamed) onBegun(outgoing)
     else outgoing.end(body.content)
@@ -193,12 +200,16 @@ const answerTo = (
 
 /** Creates a client. */
 export const make = ({ headersTimeout, idleTimeout, route }: Options): HttpClient.HttpClient => {
-  const client = HttpClient.make((request, url, signal, fiber) => {
+  const send = (
+    request: HttpClientRequest.HttpClientRequest,
+    url: URL,
+    signal: AbortSignal | undefined,
+    fiber: AnyFiber
+  ): Effect.Effect<Direct.Response, Failure> => {
     const found = route(url, fiber)
     if (found._tag === "Unusable") {
       return Effect.fail(failed(request, new Unanswered({ code: "ERR_INVALID_PROXY", message: found.problem })))
     }
-    keepTime(request)
     const sending: Sending = {
       request,
       url,
@@ -213,7 +224,22 @@ export const make = ({ headersTimeout, idleTimeout, route }: Options): HttpClien
       Effect.mapError((cause) => failed(request, cause)),
       Effect.flatMap((encoded) => exchange(sending, encoded))
     )
+  }
+  const client = HttpClient.make((request, url, signal, fiber) => {
+    keepTime(request)
+    return send(request, url, signal, fiber)
   })
   keepTime(client)
+  Direct.register(client, (request) =>
+    Effect.withFiber((fiber) => {
+      const url = Url.make(request.url, request.urlParams, Option.getOrUndefined(request.hash))
+      return Result.isSuccess(url)
+        ? send(request, url.success, undefined, fiber)
+        : Effect.fail(
+          new HttpClientError.HttpClientError({
+            reason: new HttpClientError.InvalidUrlError({ request, cause: url.failure })
+          })
+        )
+    }))
   return client
 }
