@@ -213,10 +213,16 @@ export const verifier = Effect.fnUntraced(function*(
   const hash = yield* hasher.make(Digest.algorithm(expected.digest))
   let hashed = 0
 
-  const verdict: Effect.Effect<void, DigestMismatch> = yield* Effect.cached(Effect.gen(function*() {
-    const actual = yield* hash.digest
-    if (actual !== expected.digest) return yield* new DigestMismatch({ expected: expected.digest, actual })
-  }))
+  // the digest is read once
+  let read: Digest.Digest | undefined
+  const verdict: Effect.Effect<void, DigestMismatch> = Effect.suspend(() =>
+    Effect.flatMap(read === undefined ? hash.digest : Effect.succeed(read), (actual) => {
+      read = actual
+      return actual === expected.digest
+        ? Effect.void
+        : Effect.fail(new DigestMismatch({ expected: expected.digest, actual }))
+    })
+  )
 
   const attempt = (offset: number) => {
     let position = offset

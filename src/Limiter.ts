@@ -95,8 +95,9 @@ export const adaptive = (options?: {
 
   const become = (next: number) =>
     Effect.suspend(() => {
+      const before = Math.floor(limit)
       limit = Math.min(maximum, Math.max(1, next))
-      return permits.resize(Math.floor(limit))
+      return Math.floor(limit) === before ? Effect.void : permits.resize(Math.floor(limit))
     })
   return {
     id: created++,

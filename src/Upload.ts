@@ -211,7 +211,7 @@ const fill = Effect.fnUntraced(
     // a refused token has been replaced, and the refused request has left nothing in the session
     const sendFrom = (start: number): Effect.Effect<Descriptor, RegistryError | SourceFailure<E>> => {
       offset = start
-      return Effect.retry(Effect.suspend(() => send(offset)), { times: 1, while: isReason("Unauthorized") }).pipe(
+      return Effect.catchIf(send(start), isReason("Unauthorized"), () => Effect.suspend(() => send(offset))).pipe(
         Effect.catchIf(isReason("ContentTooLarge"), (error) => {
           const smaller = self.resumable ? smallerChunk(length) : undefined
           if (smaller === undefined) return Effect.fail(error)

@@ -68,7 +68,7 @@ const move = (
         leaders,
         (destination) =>
           Job.attempt(destination, locate(job, destination, node, isNew, tried.includes(destination.state))),
-        { concurrency: "unbounded" }
+        { concurrency: leaders.length }
       )
       const needed = sinks.filter((sink) => sink !== undefined)
       if (needed.length > 0) yield* transfer(job, node, needed)
@@ -182,7 +182,9 @@ const intoNewSession = (destination: Job.Destination, node: ContentNode): Sink =
         ...anonymousMount === undefined ? { mount: { digest } } : {},
         algorithm: Digest.algorithm(digest)
       })
-      const [primed, started] = yield* Effect.all([BlobSource.primed(source), start], { concurrency: 2 })
+      // the source is fetched in a fiber of its own meanwhile
+      const primed = yield* BlobSource.primed(source)
+      const started = yield* start
       if (started._tag === "Mounted") return "mounted"
       yield* Upload.write(started, digest, primed, reopen(destination, node))
       return "copied"
@@ -211,7 +213,7 @@ const transfer = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, si
         Effect.flatMap((outcome) => arrived(job, destination, node, outcome))
       )
     ).pipe(Effect.ensuring(leave))
-  }, { concurrency: "unbounded", discard: true })
+  }, { concurrency: sinks.length, discard: true })
 })
 
 const isLarge = ({ descriptor }: ContentNode) =>
