@@ -27,7 +27,7 @@ export interface Settings {
   readonly maxSockets: number
   /** Resolves the names of hosts. Default: the lookup of Node. */
   readonly lookup: Net.LookupFunction | undefined
-  readonly tls: Pick<Tls.ConnectionOptions, "rejectUnauthorized" | "secureContext">
+  readonly tls: () => Pick<Tls.ConnectionOptions, "rejectUnauthorized" | "secureContext">
 }
 
 /** The connection was not established in time. */
@@ -107,7 +107,7 @@ class PlainAgent extends Http.Agent {
 class SecureAgent extends Https.Agent {
   readonly settings: Settings
   constructor(settings: Settings) {
-    super({ ...agentOptions(settings), ...settings.tls, ALPNProtocols: ["http/1.1"] })
+    super({ ...agentOptions(settings), ...settings.tls(), ALPNProtocols: ["http/1.1"] })
     this.settings = settings
   }
   override createConnection(
@@ -185,7 +185,7 @@ const openTunnel = (
     headers,
     agent: false
   } as const
-  const request = url.protocol === "https:" ? Https.request({ ...to, ...proxyTls }) : Http.request(to)
+  const request = url.protocol === "https:" ? Https.request({ ...to, ...proxyTls() }) : Http.request(to)
   request.once("close", failAfter(duration, (error) => request.destroy(error)))
   request.on("error", onResult)
   request.once("connect", ({ statusCode = 0 }, socket, head) => {
