@@ -4,8 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope, Stream } from "effect"
 import * as BlobSource from "effect-oci/BlobSource"
-import type * as Http from "node:http"
-import * as HttpServer from "node:http"
+import * as Http from "node:http"
 import type * as Net from "node:net"
 import { bytesOf, repository } from "../utils/images.ts"
 import { connect, digestOf, listening } from "../utils/ScriptedServer.ts"
@@ -17,7 +16,7 @@ const digest = digestOf(content)
 /** A registry that counts its connections. */
 const counting = Effect.fnUntraced(function*(answer: Http.RequestListener) {
   const sockets = new Set<Net.Socket>()
-  const host = yield* listening(() => HttpServer.createServer(answer).on("connection", (socket) => sockets.add(socket)))
+  const host = yield* listening(() => Http.createServer(answer).on("connection", (socket) => sockets.add(socket)))
   return { registry: yield* connect({ host }), sockets }
 })
 

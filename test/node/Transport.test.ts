@@ -105,8 +105,14 @@ describe("a body", () => {
         queueMicrotask(() => buffer.fill(0xff))
         return subarray.apply(buffer, range)
       }
-      const settings = { buffer, connectTimeout: Duration.seconds(1), maxSockets: 4, lookup: undefined, tls: () => ({}) }
-      const routes = Routes.make({ settings, proxyTls: {}, choose: () => undefined, isInsecure: () => false })
+      const settings = {
+        buffer,
+        connectTimeout: Duration.seconds(1),
+        maxSockets: 4,
+        lookup: undefined,
+        tls: () => ({})
+      }
+      const routes = Routes.make({ settings, proxyTls: () => ({}), choose: () => undefined, isInsecure: () => false })
       yield* Effect.addFinalizer(() => Effect.sync(routes.close))
       const client = Transport.make({
         route: routes.find,
