@@ -26,6 +26,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "JsonArray",
     "OtherFields",
     "Digest",
+    "ChunkMemory",
+    "Preparation",
     "Hasher",
     "NobleHasher",
     "MediaType",
