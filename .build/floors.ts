@@ -44,10 +44,15 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["http"],
   ["auth"],
   ["client"],
+  ["web"],
   ["server"],
   ["copy"],
   ["Namespace"],
   ["fetch"],
+  ["artifact"],
+  ["mirror"],
+  ["mirror-web"],
+  ["mirror-sql"],
   ["index"],
   ["testing"],
   ["node"],
@@ -60,7 +65,19 @@ const strangers = ["stores", "views", "client", "server"]
 const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<string>]> = [
   [/^@?effect(\/[a-z-]+)*$/, []],
   [/^effect-oci(\/|$)/, []],
-  [/^effect\/(cli|http|http-api|process)\//, ["http", "auth", "client", "server", "testing", "fetch", "node", "cli"]],
+  [/^effect\/(cli|http|http-api|process)\//, [
+    "http",
+    "auth",
+    "client",
+    "web",
+    "server",
+    "testing",
+    "fetch",
+    "mirror-web",
+    "node",
+    "cli"
+  ]],
+  [/^effect\/(sql|persistence)\//, ["mirror-sql", "node"]],
   [/^@effect\/platform-node/, ["node", "cli"]],
   [/^@noble\/hashes/, ["NobleHasher"]]
 ]
