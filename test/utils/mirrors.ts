@@ -1,0 +1,167 @@
+/**
+ * Mirrors whose runs copy nothing: a state in memory, rules, and a runner that does what a test says.
+ */
+import { type DateTime, Deferred, Duration, Effect, Layer } from "effect"
+import type * as MirrorRunner from "effect-oci/MirrorRunner"
+import * as Reference from "effect-oci/Reference"
+import type { MirrorConfig } from "../../src/mirror/MirrorConfig.ts"
+import type { MirrorRule } from "../../src/mirror/MirrorRule.ts"
+import { MirrorState, type RunState, type TagState } from "../../src/mirror/MirrorState.ts"
+import { repository, tag } from "./images.ts"
+
+/** A rule that is run by hand, with these settings. */
+export const rule = (name: string, settings: Partial<MirrorRule> = {}): MirrorRule => ({
+  name,
+  from: [{
+    registry: Reference.Host.make("source.test"),
+    repositories: { _tag: "Named", repositories: [{ name: repository(`team/${name}`), captures: [] }] }
+  }],
+  to: [{ registry: Reference.Host.make("mirror.test"), repository: `copies/${name}`, tag: "{tag}" }],
+  tags: {
+    names: undefined,
+    match: [],
+    exclude: [],
+    include: [],
+    semver: undefined,
+    newest: undefined,
+    per: "all",
+    pushedWithin: undefined,
+    digestTags: "exclude",
+    atLeast: 0
+  },
+  platforms: "all",
+  referrers: { _tag: "Skip" },
+  digestTags: "skip",
+  onTagMoved: "replace",
+  immutable: [],
+  trust: Duration.zero,
+  foreignTags: "refuse",
+  prune: { _tag: "None" },
+  timing: { _tag: "Manual" },
+  atStart: "nothing",
+  onError: "continue",
+  ...settings
+})
+
+/** A rule that runs at regular intervals. */
+export const every = (name: string, interval: Duration.Input, settings: Partial<MirrorRule> = {}): MirrorRule =>
+  rule(name, {
+    timing: { _tag: "Every", interval: Duration.fromInputUnsafe(interval), jitter: Duration.zero },
+    ...settings
+  })
+
+export const config = (rules: ReadonlyArray<MirrorRule>, settings: Partial<MirrorConfig> = {}): MirrorConfig => ({
+  registries: [],
+  rules,
+  store: undefined,
+  notify: [],
+  onRepositoryMissing: undefined,
+  ...settings
+})
+
+/** A failed tag of a rule. */
+export const failed = (rule: string, name: string, settings: Partial<TagState> = {}): TagState => ({
+  destination: `mirror.test/copies/${rule}`,
+  tag: tag(name),
+  rule,
+  source: `source.test/team/${rule}`,
+  sourceTag: tag(name),
+  sourceDigest: undefined,
+  destinationDigest: undefined,
+  filterKey: "",
+  generation: 1,
+  status: "failed",
+  error: "the registry is away",
+  attempts: 3,
+  retryAt: undefined,
+  checkedAt: undefined,
+  copiedAt: undefined,
+  referrersAt: undefined,
+  missing: 0,
+  ...settings
+})
+
+/** A state that holds these tags and runs. */
+export const state = (tags: ReadonlyArray<TagState> = [], runs: ReadonlyArray<RunState> = []) => {
+  const known = { tags: [...tags], runs: [...runs] }
+  const layer = Layer.mock(MirrorState, {
+    tags: (destination) => Effect.sync(() => known.tags.filter((row) => row.destination === destination)),
+    find: ({ limit = 1000, rule, status }) =>
+      Effect.sync(() =>
+        known.tags.filter((row) =>
+          (rule === undefined || row.rule === rule) && (status === undefined || row.status === status)
+        ).slice(0, limit)
+      ),
+    counts: Effect.sync(() => known.tags.map(({ rule, status }) => ({ rule, status, tags: 1 }))),
+    record: (rows) =>
+      Effect.sync(() => {
+        const isSame = (a: TagState, b: TagState) => a.destination === b.destination && a.tag === b.tag
+        known.tags = [...known.tags.filter((row) => !rows.some((other) => isSame(row, other))), ...rows]
+        return []
+      }),
+    recordRun: (run) => Effect.sync(() => void known.runs.unshift(run)),
+    runs: ({ limit, rule }) =>
+      Effect.sync(() => known.runs.filter((run) => rule === undefined || run.rule === rule).slice(0, limit))
+  })
+  return { known, layer }
+}
+
+/** A run that copied nothing. */
+export const runState = (rule: string, startedAt: DateTime.Utc, settings: Partial<RunState> = {}): RunState => ({
+  id: `${rule} ${startedAt.epochMilliseconds}`,
+  rule,
+  slot: undefined,
+  startedAt,
+  endedAt: startedAt,
+  by: "test",
+  planned: 0,
+  copied: 0,
+  failed: 0,
+  pruned: 0,
+  bytes: 0,
+  requests: 0,
+  error: undefined,
+  ...settings
+})
+
+/** Run that a runner was asked for. */
+export interface Asked extends MirrorRunner.RunRequest {
+  readonly rule: MirrorRule
+  readonly watch: (activity: MirrorRunner.Activity) => Effect.Effect<void>
+  /** Ends the run. Until then, it goes on. */
+  readonly end: (result: Effect.Effect<RunState, { readonly message: string }>) => Effect.Effect<void>
+  readonly isInterrupted: () => boolean
+}
+
+/** A runner whose runs go on until the test ends them. */
+export const runner = (hosts: ReadonlyArray<MirrorRunner.HostStatus> = []) => {
+  const asked: Array<Asked> = []
+  const made: Array<MirrorConfig> = []
+  let closed = 0
+  const make = (config: MirrorConfig) =>
+    Effect.acquireRelease(
+      Effect.sync((): MirrorRunner.MirrorRunner => {
+        made.push(config)
+        return {
+          hosts: Effect.succeed(hosts),
+          run: (rule, request, watch) =>
+            Effect.gen(function*() {
+              const result = yield* Deferred.make<RunState, { readonly message: string }>()
+              let isInterrupted = false
+              asked.push({
+                ...request,
+                rule,
+                watch,
+                end: (effect) => Effect.asVoid(Deferred.complete(result, effect)),
+                isInterrupted: () => isInterrupted
+              })
+              return yield* Deferred.await(result).pipe(
+                Effect.onInterrupt(() => Effect.sync(() => void (isInterrupted = true)))
+              )
+            })
+        }
+      }),
+      () => Effect.sync(() => void closed++)
+    )
+  return { make, asked, made, closed: () => closed }
+}
