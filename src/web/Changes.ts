@@ -39,7 +39,7 @@ const presented = ({ authorization }: RequestHeaders): string | undefined => {
 /** Compares texts in a time that does not depend on their contents. */
 const equals = Effect.fnUntraced(function*(a: string, b: string) {
   const [first, second] = yield* Effect.orDie(
-    Effect.all([a, b].map((text) => Hasher.digest("sha256", new TextEncoder().encode(text))))
+    Effect.all([a, b].map((text) => Hasher.digest(new TextEncoder().encode(text))))
   )
   return Mac.timingSafeEqual(new TextEncoder().encode(first), new TextEncoder().encode(second))
 })

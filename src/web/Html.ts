@@ -6,10 +6,10 @@ import { printable } from "../Text.ts"
 /** Markup. Only {@link html} creates it. */
 export class Html {
   readonly #markup: string
-  constructor(markup: TemplateStringsArray | ReadonlyArray<string>, values: ReadonlyArray<Value>) {
+  constructor(markup: TemplateStringsArray, values: ReadonlyArray<Value>) {
     this.#markup = markup.map((part, index) => part + render(values[index])).join("")
   }
-  override toString(): string {
+  toString(): string {
     return this.#markup
   }
 }
