@@ -29,7 +29,7 @@ import * as RuleLoop from "./RuleLoop.ts"
  * @category errors
  * @since 0.1.0
  */
-export class UnknownRule extends Schema.TaggedError<UnknownRule>("effect-oci/mirror/MirrorService/UnknownRule")(
+export class UnknownRule extends Schema.TaggedError<UnknownRule>("effect-oci/MirrorService/UnknownRule")(
   "UnknownRule",
   { rule: Schema.String }
 ) {
@@ -102,7 +102,7 @@ export class MirrorService extends Context.Service<MirrorService, {
   readonly reload: (config: MirrorConfig) => Effect.Effect<Reloaded>
   /** Records the problem of a new configuration that cannot be used, for the status. */
   readonly reportProblem: (problem: string) => Effect.Effect<void>
-}>()("effect-oci/mirror/MirrorService") {}
+}>()("effect-oci/MirrorService") {}
 
 /**
  * Options of a service.

@@ -10,6 +10,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import { hasProperty } from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
+import * as MirrorMetrics from "./MirrorMetrics.ts"
 import * as MirrorNotification from "./MirrorNotification.ts"
 import type { MirrorRule } from "./MirrorRule.ts"
 import type { Activity, MirrorRunner, RunRequest, Selection } from "./MirrorRunner.ts"
@@ -189,6 +190,7 @@ const conclude = Effect.fnUntraced(function*(shared: Shared, rule: MirrorRule, p
   for (const event of MirrorNotification.eventsOf(run, progress.lastRun)) {
     yield* shared.notify(MirrorNotification.make(event, run, failures))
   }
+  yield* MirrorMetrics.record(run)
   progress.lastRun = run
   if (!MirrorNotification.isFailed(run)) progress.completeAt = run.startedAt
   progress.failures = run.error === undefined ? 0 : progress.failures + 1

@@ -34,8 +34,8 @@ const document = ({ body, refresh, title }: Page): Html =>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 ${refresh !== undefined && html`<meta http-equiv="refresh" content="${refresh}">`}
-<link rel="stylesheet" href="style.css">
-<link rel="icon" href="icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/style.css">
+<link rel="icon" href="/icon.svg" type="image/svg+xml">
 </head>
 <body>
 ${body}
@@ -88,7 +88,8 @@ h2 { font-size: 1.15rem; font-weight: 600; margin: 2.5rem 0 .5rem }
 p { margin: .5rem 0; max-width: 70ch }
 a { color: var(--link) }
 header p, .quiet, small { color: var(--quiet) }
-small { font-size: .875rem; display: block }
+header p { max-width: none }
+small { font-size: .875rem; font-weight: 400; display: block }
 .skip { position: absolute; left: -100vw }
 .skip:focus { left: 1rem; top: .25rem; background: var(--panel); padding: .25rem .5rem }
 .scroll { overflow-x: auto; background: var(--panel); border: 1px solid var(--line); border-radius: .5rem }
@@ -104,7 +105,8 @@ tbody th { font-weight: 600 }
 .text { overflow-wrap: anywhere; min-width: 16rem; max-width: 40rem }
 .nowrap { white-space: nowrap }
 .good { color: var(--good) }
-.bad { color: var(--bad); font-weight: 600 }
+.bad { color: var(--bad) }
+span.bad { font-weight: 600 }
 .notice { border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .75rem; background: var(--note-back) }
 .notice.problem { background: var(--bad-back); border-color: var(--bad) }
 form { display: inline }

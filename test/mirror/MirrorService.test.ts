@@ -1,11 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, Exit, References, Scope } from "effect"
+import type { MirrorConfig } from "effect-oci/MirrorConfig"
 import type { MirrorNotification } from "effect-oci/MirrorNotification"
 import * as MirrorService from "effect-oci/MirrorService"
+import { MirrorState, type RunState, type TagState } from "effect-oci/MirrorState"
 import * as Reference from "effect-oci/Reference"
 import { TestClock } from "effect/testing"
-import type { MirrorConfig } from "../../src/mirror/MirrorConfig.ts"
-import type { RunState, TagState } from "../../src/mirror/MirrorState.ts"
 import { tag } from "../utils/images.ts"
 import * as mirrors from "../utils/mirrors.ts"
 
@@ -18,7 +18,7 @@ const start = Effect.fnUntraced(function*(config: MirrorConfig, options: {
 } = {}) {
   yield* TestClock.setTime(DateTime.toEpochMillis(DateTime.makeUnsafe(options.at ?? "2026-11-27T10:20:00Z")))
   const { asked, closed, made, make } = mirrors.runner()
-  const { known, layer } = mirrors.state(options.tags, options.runs)
+  const state = yield* mirrors.state(options.tags, options.runs)
   const notifications: Array<MirrorNotification> = []
   const scope = yield* Scope.fork(yield* Effect.scope)
   const service = yield* MirrorService.make(config, {
@@ -26,7 +26,7 @@ const start = Effect.fnUntraced(function*(config: MirrorConfig, options: {
     notify: (notification) => Effect.sync(() => void notifications.push(notification)),
     concurrency: options.concurrency
   }).pipe(
-    Effect.provide(layer),
+    Effect.provideService(MirrorState, state),
     Scope.provide(scope),
     Effect.provideService(References.MinimumLogLevel, "None")
   )
@@ -51,7 +51,7 @@ const start = Effect.fnUntraced(function*(config: MirrorConfig, options: {
     asked,
     made,
     closed,
-    known,
+    state,
     notifications,
     seen,
     slots,
@@ -239,15 +239,15 @@ describe("a service", () => {
   it.effect("tries failed tags of a destination again on request", () =>
     Effect.gen(function*() {
       const retryAt = time("2026-11-29T00:00:00Z")
-      const { known, seen, service } = yield* start(mirrors.config([mirrors.rule("a")]), {
+      const { seen, service, state } = yield* start(mirrors.config([mirrors.rule("a")]), {
         tags: ["1", "2", "3"].map((name) => mirrors.failed("a", name, { retryAt }))
       })
       assert.strictEqual(yield* service.retry("mirror.test/copies/a", tag("2")), 1)
       yield* TestClock.adjust(0)
       assert.deepStrictEqual(seen(), ["a failed"])
       assert.deepStrictEqual(
-        known.tags.map(({ attempts, retryAt, tag }) => [tag, attempts, retryAt !== undefined]),
-        [["1", 3, true], ["3", 3, true], ["2", 0, false]]
+        (yield* state.find({})).map(({ attempts, retryAt, tag }) => [tag, attempts, retryAt !== undefined]),
+        [["1", 3, true], ["2", 0, false], ["3", 3, true]]
       )
       assert.strictEqual(yield* service.retry("mirror.test/copies/a", "all"), 3)
       assert.strictEqual(yield* service.retry("mirror.test/copies/other", "all"), 0)

@@ -1,12 +1,12 @@
 /**
  * Mirrors whose runs copy nothing: a state in memory, rules, and a runner that does what a test says.
  */
-import { type DateTime, Deferred, Duration, Effect, Layer } from "effect"
+import { type DateTime, Deferred, Duration, Effect } from "effect"
+import type { MirrorConfig } from "effect-oci/MirrorConfig"
 import type * as MirrorRunner from "effect-oci/MirrorRunner"
+import { layerMemory, MirrorState, type RunState, type TagState } from "effect-oci/MirrorState"
 import * as Reference from "effect-oci/Reference"
-import type { MirrorConfig } from "../../src/mirror/MirrorConfig.ts"
 import type { MirrorRule } from "../../src/mirror/MirrorRule.ts"
-import { MirrorState, type RunState, type TagState } from "../../src/mirror/MirrorState.ts"
 import { repository, tag } from "./images.ts"
 
 /** A rule that is run by hand, with these settings. */
@@ -81,30 +81,15 @@ export const failed = (rule: string, name: string, settings: Partial<TagState> =
   ...settings
 })
 
-/** A state that holds these tags and runs. */
-export const state = (tags: ReadonlyArray<TagState> = [], runs: ReadonlyArray<RunState> = []) => {
-  const known = { tags: [...tags], runs: [...runs] }
-  const layer = Layer.mock(MirrorState, {
-    tags: (destination) => Effect.sync(() => known.tags.filter((row) => row.destination === destination)),
-    find: ({ limit = 1000, rule, status }) =>
-      Effect.sync(() =>
-        known.tags.filter((row) =>
-          (rule === undefined || row.rule === rule) && (status === undefined || row.status === status)
-        ).slice(0, limit)
-      ),
-    counts: Effect.sync(() => known.tags.map(({ rule, status }) => ({ rule, status, tags: 1 }))),
-    record: (rows) =>
-      Effect.sync(() => {
-        const isSame = (a: TagState, b: TagState) => a.destination === b.destination && a.tag === b.tag
-        known.tags = [...known.tags.filter((row) => !rows.some((other) => isSame(row, other))), ...rows]
-        return []
-      }),
-    recordRun: (run) => Effect.sync(() => void known.runs.unshift(run)),
-    runs: ({ limit, rule }) =>
-      Effect.sync(() => known.runs.filter((run) => rule === undefined || run.rule === rule).slice(0, limit))
-  })
-  return { known, layer }
-}
+/** A state in memory that holds these tags and runs. */
+export const state = (tags: ReadonlyArray<TagState> = [], runs: ReadonlyArray<RunState> = []) =>
+  Effect.gen(function*() {
+    const state = yield* MirrorState
+    const begun = yield* state.begin(tags)
+    yield* state.record(tags.map((row, index) => ({ ...row, generation: begun[index]?.generation ?? 0 })))
+    for (const run of runs) yield* state.recordRun(run)
+    return state
+  }).pipe(Effect.provide(layerMemory), Effect.orDie)
 
 /** A run that copied nothing. */
 export const runState = (rule: string, startedAt: DateTime.Utc, settings: Partial<RunState> = {}): RunState => ({
