@@ -1,5 +1,5 @@
 /**
- * What a mirror knows: the tags that it has put at destinations, its runs, and the budgets of registries.
+ * State of a mirror: the tags that it has put at destinations, its runs, and the budgets of registries.
  *
  * One row per destination tag is at once the memory between runs, the status, the list of failures, and the fence: each
  * job that changes a tag gets the next `generation` of the row, and may change the tag only while it has the latest.
