@@ -30,8 +30,8 @@ export interface Source {
 }
 
 /**
- * Place that a rule copies to. `repository` is a template with the captures `$1`, `$2`, … of the source, and `$0` for
- * the whole repository of the source. `tag` is a template in which `{tag}` stands for the tag of the source.
+ * Repositories that a rule copies to. `repository` is a template with the captures `$1`, `$2`, … of the source, and
+ * `$0` for the whole repository of the source. `tag` is a template in which `{tag}` stands for the tag of the source.
  *
  * @category models
  * @since 0.1.0
@@ -46,6 +46,9 @@ export interface Destination {
  * The tags that a rule selects. The steps apply in this order: `names` or the list of the registry, `match` and
  * `exclude`, `semver`, `newest` per `per`, `pushedWithin`, `include`, `digestTags`, `atLeast`.
  *
+ * A tag that one of the `alternatives` selects is selected as well. `atLeast` is about all selected tags together, and
+ * counts only here, not in the alternatives. `TagRule.decide` applies the steps.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -59,6 +62,16 @@ export interface TagRule {
   /** Patterns of tags that are selected whatever the other steps say. */
   readonly include: ReadonlyArray<RegExp>
   readonly semver: SemVerRange.SemVerRange | undefined
+  /**
+   * Tags that are versions. `full`: `1.2.3` only. `partial`: also `1.2` and `1`, whose missing numbers count as 0. Both
+   * may have a leading `v`, a pre-release and build metadata.
+   */
+  readonly versions: "full" | "partial"
+  /**
+   * Pre-releases that `semver` contains. `named`: only those of a version that the range names with a pre-release.
+   * `all`: all that are between the bounds.
+   */
+  readonly preReleases: "named" | "all"
   /** Number of the highest versions that are selected in each group of `per`. */
   readonly newest: number | undefined
   readonly per: "all" | "major" | "minor"
@@ -67,6 +80,7 @@ export interface TagRule {
   readonly digestTags: "include" | "exclude"
   /** The rule fails if it selects fewer tags of a repository. */
   readonly atLeast: number
+  readonly alternatives: ReadonlyArray<TagRule>
 }
 
 /**
@@ -154,7 +168,7 @@ export interface MirrorRule {
   readonly foreignTags: "refuse" | "adopt"
   readonly prune: Prune
   readonly timing: Timing
-  /** Runs of the rule that a service makes when it starts. */
+  /** Work of a service with the rule when it starts. */
   readonly atStart: "missing" | "all" | "nothing"
   readonly onError: "continue" | "stop"
 }

@@ -27,7 +27,10 @@ export const rule = (name: string, settings: Partial<MirrorRule> = {}): MirrorRu
     per: "all",
     pushedWithin: undefined,
     digestTags: "exclude",
-    atLeast: 0
+    atLeast: 0,
+    versions: "full",
+    preReleases: "named",
+    alternatives: []
   },
   platforms: "all",
   referrers: { _tag: "Skip" },
