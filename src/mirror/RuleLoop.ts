@@ -101,12 +101,17 @@ const earliest = (times: ReadonlyArray<DateTime.Utc | undefined>): DateTime.Utc 
 const failuresOf = (state: MirrorState["Service"], { name }: MirrorRule) =>
   persistently(state.find({ rule: name, status: "failed", limit: 1000 }))
 
+/** Returns true if a run did not get to its end: the process ended, or a signal interrupted it. */
+const isInterrupted = ({ endedAt }: RunState): boolean => endedAt === undefined
+
+const isComplete = (run: RunState): boolean => !MirrorNotification.isFailed(run) && !isInterrupted(run)
+
 /** Reads the former runs of a rule, and decides what to do at the start. */
 const recall = Effect.fnUntraced(function*({ state }: Shared, rule: MirrorRule, progress: Progress) {
   const now = yield* DateTime.now
   const runs = yield* persistently(state.runs({ rule: rule.name, limit: 100 }))
   progress.lastRun = runs[0]
-  progress.completeAt = runs.find((run) => run.endedAt !== undefined && !MirrorNotification.isFailed(run))?.startedAt
+  progress.completeAt = runs.find(isComplete)?.startedAt
   const lastSlot = runs.find(({ slot }) => slot !== undefined)?.slot
   const missed = lastSlot === undefined
     ? undefined
@@ -114,9 +119,16 @@ const recall = Effect.fnUntraced(function*({ state }: Shared, rule: MirrorRule, 
       MirrorSchedule.upcoming(rule, lastSlot, now),
       ({ at }) => DateTime.isLessThanOrEqualTo(at, now)
     ))?.at
-  progress.since = missed ?? now
+  progress.since = missed ?? lastSlot ?? now
   progress.retryAt = earliest((yield* failuresOf(state, rule)).map(({ retryAt }) => retryAt))
-  if (rule.atStart === "nothing") return
+  if (progress.lastRun !== undefined && isInterrupted(progress.lastRun)) {
+    progress.pending = { selection: "all", slot: missed ?? progress.lastRun.slot }
+    return
+  }
+  if (rule.atStart === "nothing") {
+    progress.since = now
+    return
+  }
   const selection = missed !== undefined || rule.atStart === "all" ? "all" : "missing"
   progress.pending = merge(progress.pending, { selection, slot: missed })
 })
@@ -192,7 +204,7 @@ const conclude = Effect.fnUntraced(function*(shared: Shared, rule: MirrorRule, p
   }
   yield* MirrorMetrics.record(run)
   progress.lastRun = run
-  if (!MirrorNotification.isFailed(run)) progress.completeAt = run.startedAt
+  if (isComplete(run)) progress.completeAt = run.startedAt
   progress.failures = run.error === undefined ? 0 : progress.failures + 1
   const minutes = Math.min(longestRetry, shortestRetry * 2 ** (progress.failures - 1))
   const now = yield* DateTime.now

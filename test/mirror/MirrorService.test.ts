@@ -113,6 +113,16 @@ describe("a service runs a rule", () => {
       assert.strictEqual(seen().length, 1)
     }))
 
+  it.effect("at the start, if its last run did not end", () =>
+    Effect.gen(function*() {
+      const slot = time("2026-11-27T10:00:00Z")
+      const { seen, slots, viewOf } = yield* start(mirrors.config([mirrors.every("a", "1 hour")]), {
+        runs: [mirrors.runState("a", slot, { slot, endedAt: undefined })]
+      })
+      assert.deepStrictEqual([seen(), slots()], [["a all"], ["2026-11-27T10:00:00.000Z"]])
+      assert.isUndefined((yield* viewOf("a")).completeAt)
+    }))
+
   it.effect("on request, and once more if it is requested during a run", () =>
     Effect.gen(function*() {
       const { end, seen, service } = yield* start(mirrors.config([mirrors.rule("a")]))
