@@ -5,7 +5,7 @@ import * as MirrorNotification from "effect-oci/MirrorNotification"
 import { HttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import * as Webhooks from "../../src/mirror-web/Webhooks.ts"
-import * as mirrors from "../utils/mirrors.ts"
+import * as mirrors from "../utils/mirror-services.ts"
 import { client, type Script, transportError } from "../utils/ScriptedServer.ts"
 
 const hook = "https://hooks.test/T0/s3cret-marker"

@@ -7,7 +7,7 @@ import { MirrorState, type RunState, type TagState } from "effect-oci/MirrorStat
 import * as Reference from "effect-oci/Reference"
 import { TestClock } from "effect/testing"
 import { tag } from "../utils/images.ts"
-import * as mirrors from "../utils/mirrors.ts"
+import * as mirrors from "../utils/mirror-services.ts"
 
 /** Starts a service at a time, and lists the runs that it asked for. */
 const start = Effect.fnUntraced(function*(config: MirrorConfig, options: {

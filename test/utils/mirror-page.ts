@@ -5,7 +5,7 @@ import { DateTime, Effect } from "effect"
 import * as MirrorService from "effect-oci/MirrorService"
 import { MirrorState } from "effect-oci/MirrorState"
 import * as MirrorWeb from "effect-oci/MirrorWeb"
-import * as mirrors from "./mirrors.ts"
+import * as mirrors from "./mirror-services.ts"
 import { send, type Sent, serveApp } from "./Served.ts"
 
 /** Text that would run a script, close an attribute or an element, or reverse the page, if it was not escaped. */
