@@ -114,7 +114,7 @@ export interface Options {
   /** Creates the runner of a configuration. Its scope closes after a new configuration has replaced it. */
   readonly runner: (config: MirrorConfig) => Effect.Effect<MirrorRunner, never, Scope.Scope>
   /** Receives the notifications. It must not wait. Default: they are discarded. */
-  readonly notify?: ((notification: MirrorNotification) => Effect.Effect<void>) | undefined
+  readonly notify?: ((notification: MirrorNotification) => Effect.Effect<unknown>) | undefined
   /** Largest number of rules that run at the same time. Default: 4. */
   readonly concurrency?: number | undefined
 }
@@ -168,7 +168,7 @@ export const make = Effect.fnUntraced(function*(
     state,
     withRunner: (use) => Effect.scoped(Effect.flatMap(Effect.suspend(() => RcRef.get(current.runner)), use)),
     limited: Semaphore.withPermit(permits),
-    notify: options.notify ?? (() => Effect.void)
+    notify: (notification) => Effect.asVoid(options.notify?.(notification) ?? Effect.void)
   }
   const start = Effect.fnUntraced(function*(name: string, entry: Entry) {
     entries.set(name, entry)
