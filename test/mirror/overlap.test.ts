@@ -20,7 +20,11 @@ describe("an overlap that is certain without a list is an error of the configura
       [app, copy],
       "rules[1].to: tags of m.test/app would come from a.test/app (rule a.test-app) and from b.test/app (rule b.test-app)"
     ],
-    ["all tags, and some", [app, { ...copy, tags: { match: "^v" } }], "rules[1].to: tags of m.test/app would come from"],
+    [
+      "all tags, and some",
+      [app, { ...copy, tags: { match: "^v" } }],
+      "rules[1].to: tags of m.test/app would come from"
+    ],
     [
       "the same selection",
       [{ ...app, tags: { semver: "^1", newest: 2 } }, { ...copy, tags: { semver: "^1", newest: 2 } }],
@@ -51,7 +55,7 @@ describe("an overlap that is certain without a list is an error of the configura
       [{ from: "a.test/app", to: ["m.test/app", "m.test/$0"] }],
       "rules[0].to: tags of m.test/app would come from a.test/app and from a.test/app"
     ]
-  ])("%s", ([, rules, message]) => {
+  ])("%s", (_, rules, message) => {
     const found = lines(rules)
     assert.strictEqual(found.length, 1, found.join("\n"))
     assert.isTrue(found[0]?.startsWith(message), found[0])
@@ -66,8 +70,12 @@ describe("rules that may be disjoint are accepted", () => {
     ["other ranges", [{ ...app, tags: { semver: "1.x" } }, { ...copy, tags: { semver: "2.x" } }]],
     ["an exact tag that the other rule does not select", [{ ...app, tags: ["x"] }, { ...copy, tags: { match: "^v" } }]],
     ["other templates", [app, { ...copy, to: "m.test/app:{tag}-b" }]],
-    ["repositories of a catalog", [{ ...app, from: "a.test/*", to: "m.test/$1" }, { ...copy, from: "b.test/*", to: "m.test/$1" }]]
-  ])("%s", ([, rules]) => {
+    ["repositories of a catalog", [{ ...app, from: "a.test/*", to: "m.test/$1" }, {
+      ...copy,
+      from: "b.test/*",
+      to: "m.test/$1"
+    }]]
+  ])("%s", (_, rules) => {
     assert.deepStrictEqual(lines(rules), [])
   })
 })
