@@ -9,7 +9,7 @@ const shortest = 1
 const longest = 6 * 60
 
 /** Returns the delay after some failures in a row: one minute, then twice as long each time, up to 6 hours. */
-export const delayAfter = (failures: number): Duration.Duration =>
+const delayAfter = (failures: number): Duration.Duration =>
   Duration.minutes(Math.min(longest, shortest * 2 ** Math.max(0, Math.min(failures, 20) - 1)))
 
 /** Returns when the next attempt is due, which is not before the time that the registry asks for. */

@@ -184,7 +184,7 @@ const transfer = Effect.fnUntraced(function*(
 const recordFailure = Effect.fnUntraced(function*(
   { emit, hooks, state }: Session,
   { row, sent, target }: Pick<Held, "row" | "sent" | "target">,
-  error: { readonly message: string; readonly retryAfter?: CopyError["retryAfter"] }
+  error: { readonly message: string; readonly retryAfter?: CopyError["retryAfter"] | undefined }
 ): Effect.fn.Return<boolean, MirrorStateError> {
   const now = yield* DateTime.now
   const failed = TagRecord.failed(row, error.message, now, { retryAfter: error.retryAfter, sent })

@@ -12,7 +12,7 @@ import { Tag } from "../Reference.ts"
 import { printable } from "../Text.ts"
 
 /**
- * Schema of what a run does with a tag of a destination.
+ * Schema of the work of a run on a tag of a destination.
  *
  * - `copy`: the destination lacks the tag.
  * - `replace`: the tag points at another image than it should.
@@ -48,7 +48,7 @@ export const Action = Schema.Literals([
 ])
 
 /**
- * What a run does with a tag of a destination.
+ * Work of a run on a tag of a destination.
  *
  * @category models
  * @since 0.1.0

@@ -30,8 +30,8 @@ export interface Source {
 }
 
 /**
- * Repositories that a rule copies to. `repository` is a template with the captures `$1`, `$2`, … of the source, and
- * `$0` for the whole repository of the source. `tag` is a template in which `{tag}` stands for the tag of the source.
+ * Place that a rule copies to. `repository` is a template with the captures `$1`, `$2`, … of the source, and `$0` for
+ * the whole repository of the source. `tag` is a template in which `{tag}` stands for the tag of the source.
  *
  * @category models
  * @since 0.1.0
@@ -168,7 +168,7 @@ export interface MirrorRule {
   readonly foreignTags: "refuse" | "adopt"
   readonly prune: Prune
   readonly timing: Timing
-  /** Work of a service with the rule when it starts. */
+  /** Runs of the rule that a service makes when it starts. */
   readonly atStart: "missing" | "all" | "nothing"
   readonly onError: "continue" | "stop"
 }

@@ -43,7 +43,7 @@ export interface Decision {
 const always = 5
 
 /** Returns the number of tags, of `count`, that may go at once. */
-export const allowance = ({ most }: Pick<Facts["prune"], "most">, count: number): number =>
+const allowance = ({ most }: Pick<Facts["prune"], "most">, count: number): number =>
   Math.max(always, Math.floor(most * count))
 
 /** Returns true if a list has lost more tags than may go at once. */

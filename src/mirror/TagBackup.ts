@@ -13,7 +13,7 @@ import { type Destination, reference } from "./Unit.ts"
 const digits = 12
 
 /** Returns the tag that a template stands for. */
-export const tagOf = (template: string, tag: string, digest: Digest, now: DateTime.Utc): string =>
+const tagOf = (template: string, tag: string, digest: Digest, now: DateTime.Utc): string =>
   template
     .replaceAll("{tag}", tag)
     .replaceAll("{date}", DateTime.formatIsoDateUtc(now))

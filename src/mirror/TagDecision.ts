@@ -25,8 +25,8 @@ export interface Facts {
 }
 
 /**
- * Returns true if this mirror has put a tag at the destination, or was about to: a pending row is that of a job that has
- * begun, after it was clear that the tag was absent or its own.
+ * Returns true if this mirror has put a tag at the destination, or was about to: a pending row is that of a job that
+ * has begun, after it was clear that the tag was absent or its own.
  */
 export const isOurs = (row: TagState | undefined): row is TagState =>
   row !== undefined && (row.destinationDigest !== undefined || row.status === "pending")
@@ -46,7 +46,7 @@ export const isImmutable = ({ immutable }: Pick<MirrorRule, "immutable">, tag: s
   immutable.some((pattern) => tag.search(pattern) >= 0)
 
 /** Returns true if the referrers of an image are due. */
-export const areReferrersDue = ({ referrers }: MirrorRule, row: TagState, now: DateTime.Utc): boolean =>
+const areReferrersDue = ({ referrers }: MirrorRule, row: TagState, now: DateTime.Utc): boolean =>
   referrers._tag === "Copy" &&
   (row.referrersAt === undefined ||
     DateTime.isLessThanOrEqualTo(DateTime.addDuration(row.referrersAt, referrers.every), now))
@@ -59,7 +59,7 @@ const moved = ({ onTagMoved }: MirrorRule, why: string): Decision => {
 }
 
 /** Decides on a tag that this mirror has not put there. */
-const foreign = ({ filterKey: _, found, rule, source }: Facts & { readonly found: Digest }): Decision => {
+const foreign = ({ found, rule, source }: Facts & { readonly found: Digest }): Decision => {
   const isSame = rule.platforms === "all" && found === source
   if (rule.foreignTags === "adopt") {
     return isSame
@@ -77,7 +77,7 @@ const recorded = (facts: Facts, row: TagState): Decision => {
   if (row.sourceDigest !== source) return moved(rule, "the tag of the source moved")
   if (row.filterKey !== filterKey) return { action: "replace", why: "the settings of the rule changed" }
   if (areReferrersDue(rule, row, now)) {
-    return { action: "referrers", why: "the referrers have not been seen for a while" }
+    return { action: "referrers", why: "it is time to look at the referrers again" }
   }
   return { action: "unchanged", why: "the destination has the image" }
 }

@@ -1,7 +1,7 @@
 /**
  * Rows of the state for tags that a job changes.
  */
-import * as DateTime from "effect/DateTime"
+import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Digest } from "../Digest.ts"

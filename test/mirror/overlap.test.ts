@@ -55,7 +55,7 @@ describe("an overlap that is certain without a list is an error of the configura
       [{ from: "a.test/app", to: ["m.test/app", "m.test/$0"] }],
       "rules[0].to: tags of m.test/app would come from a.test/app and from a.test/app"
     ]
-  ])("%s", ([, rules, message]) => {
+  ])("%s", (_, rules, message) => {
     const found = lines(rules)
     assert.strictEqual(found.length, 1, found.join("\n"))
     assert.isTrue(found[0]?.startsWith(message), found[0])
@@ -75,7 +75,7 @@ describe("rules that may be disjoint are accepted", () => {
       from: "b.test/*",
       to: "m.test/$1"
     }]]
-  ])("%s", ([, rules]) => {
+  ])("%s", (_, rules) => {
     assert.deepStrictEqual(lines(rules), [])
   })
 })

@@ -18,7 +18,7 @@ export const configOf = (...rules: ReadonlyArray<unknown>): MirrorConfig.MirrorC
   Result.getOrThrow(MirrorConfig.decode({ version: 1, rules }))
 
 /** Returns the last event of a run, which contains the report. */
-export const reportOf = Effect.fnUntraced(
+const reportOf = Effect.fnUntraced(
   function*(config: Pick<MirrorConfig.MirrorConfig, "rules">, options?: Mirror.RunOptions) {
     const events = yield* Stream.runCollect(Mirror.run(config, options))
     const last = events[events.length - 1]
