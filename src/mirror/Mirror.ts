@@ -49,6 +49,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
+import type * as EffectScope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { Namespace } from "../Namespace.ts"
@@ -59,6 +60,8 @@ import type { MirrorEvent } from "./MirrorEvent.ts"
 import { MirrorPlan, type RepositoryPlan } from "./MirrorPlan.ts"
 import { MirrorReport } from "./MirrorReport.ts"
 import type { MirrorRule } from "./MirrorRule.ts"
+import * as MirrorRunner from "./MirrorRunner.ts"
+import * as MirrorService from "./MirrorService.ts"
 import { MirrorState, type MirrorStateError } from "./MirrorState.ts"
 import * as PlanDocument from "./PlanDocument.ts"
 import * as PruneDecision from "./PruneDecision.ts"
@@ -303,3 +306,94 @@ export const run = (
     yield* Effect.forkScoped(running)
     return Stream.fromQueue(queue)
   }))
+
+// ---------------------------------------------------------------------------------------------------------------------
+// serving
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * Options of a service.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ServeOptions extends Omit<MirrorService.Options, "runner"> {
+  /** Number of tags of a rule that are copied at the same time. Default: 16. */
+  readonly copies?: number | undefined
+  /** Name of the process in the state. */
+  readonly by?: string | undefined
+  /**
+   * Creates the namespace of a configuration, when the service starts and when the configuration is replaced. Its scope
+   * closes when the last run that needs it has ended. Default: `Namespace`.
+   */
+  readonly connect?:
+    | ((config: MirrorConfig) => Effect.Effect<
+      {
+        readonly namespace: Namespace["Service"]
+        /** Registries with which it has made contact, for the status. */
+        readonly hosts?: MirrorRunner.MirrorRunner["hosts"] | undefined
+      },
+      never,
+      EffectScope.Scope
+    >)
+    | undefined
+}
+
+/**
+ * Keeps a mirror: runs each rule when its schedule says so, for as long as the scope is open.
+ *
+ * **Example** (A rule that runs every hour)
+ *
+ * ```ts import.meta.vitest
+ * import { Deferred, Effect, Result } from "effect"
+ * import { TestClock } from "effect/testing"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as Mirror from "effect-oci/Mirror"
+ * import * as MirrorConfig from "effect-oci/MirrorConfig"
+ * import * as MirrorState from "effect-oci/MirrorState"
+ * import * as Namespace from "effect-oci/Namespace"
+ * import * as Resolver from "effect-oci/Resolver"
+ * import { Images } from "effect-oci/testing"
+ *
+ * const config = Result.getOrThrow(MirrorConfig.decode({
+ *   version: 1,
+ *   rules: [{ from: "one.local/app", to: "two.local/mirror", schedule: { every: "1h" }, atStart: "nothing" }]
+ * }))
+ *
+ * const program = Effect.gen(function*() {
+ *   const [one, two] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
+ *   yield* Images.pushImage(one, Images.repository("app"), ["1.0"], { tags: [Images.tag("1.0")] })
+ *   const ended = yield* Deferred.make<number>()
+ *   yield* Mirror.serve(config, { notify: ({ run }) => Deferred.succeed(ended, run.copied) }).pipe(
+ *     Effect.provideService(Namespace.Namespace, Namespace.make({
+ *       resolver: Resolver.static({ "one.local": one, "two.local": two })
+ *     }))
+ *   )
+ *   yield* TestClock.adjust("1 hour")
+ *   return yield* Deferred.await(ended)
+ * })
+ *
+ * const scoped = Effect.scoped(Effect.provide(program, [MirrorState.layerMemory, TestClock.layer()]))
+ * await Effect.runPromise(scoped) // => 1
+ * ```
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const serve = Effect.fnUntraced(function*(
+  config: MirrorConfig,
+  { by, connect, copies, ...options }: ServeOptions = {}
+): Effect.fn.Return<MirrorService.MirrorService["Service"], never, Namespace | MirrorState | EffectScope.Scope> {
+  const state = yield* MirrorState
+  const namespace = yield* Namespace
+  return yield* MirrorService.make(config, {
+    ...options,
+    runner: Effect.fnUntraced(function*(config) {
+      const connected = yield* connect?.(config) ?? Effect.succeed({ namespace, hosts: undefined })
+      return yield* MirrorRunner.make(run, config, { by, copies, hosts: connected.hosts }).pipe(
+        Effect.provideService(Namespace, connected.namespace),
+        Effect.provideService(MirrorState, state)
+      )
+    })
+  })
+})
