@@ -33,6 +33,8 @@ interface Held {
   readonly target: Target
   readonly row: TagState
   readonly registry: Registry
+  /** True if the destination is not expected to have the tag, so that one that appears is not replaced. */
+  readonly isNew: boolean
   /** Digest that the tag was about to get when its generation was checked. */
   sent: Digest | undefined
   /** True if another job has the tag. */
@@ -77,9 +79,6 @@ export const optionsOf = (rule: MirrorRule): Copy.Options => ({
     ? { referrers: "skip" }
     : { referrers: rule.referrers.required ? "require" : "copy", referrerFilter: rule.referrers.filter }
 })
-
-/** Returns true if the destination is not expected to have the tag, so that one that appears is not replaced. */
-const isNew = ({ found, row }: Target): boolean => !TagDecision.isOurs(row) && found === "absent"
 
 type Outcome = readonly [held: Held, exit: Exit.Exit<CopyReport, CopyError>]
 
@@ -156,7 +155,7 @@ const transfer = Effect.fnUntraced(function*(
   const common = { ...optionsOf(rule), beforeTag: fence(session, held) }
   const run = (digest: Digest, held: ReadonlyArray<Held>) => {
     const from = reference(source, { tag: sourceTag, digest })
-    const fresh = held.filter(({ target }) => isNew(target))
+    const fresh = held.filter(({ isNew }) => isNew)
     return Effect.map(
       Effect.all([
         toMany(session, fresh, from, { ...common, onTagExists: "fail" }),
@@ -302,7 +301,7 @@ const copyTag: (
   const current = yield* Effect.orElseSucceed(Selection.resolve(namespace, unit.source, sourceTag), () => undefined)
   const again = (yield* TagRecord.begin(state, lost)).flatMap(([target, row]) => {
     const before = held.find((each) => each.target === target)
-    return before === undefined ? [] : [{ ...before, row, sent: undefined, isSuperseded: false }]
+    return before === undefined ? [] : [{ ...before, row, isNew: false, sent: undefined, isSuperseded: false }]
   })
   yield* current === undefined || repairs >= maximumRepairs
     ? Effect.forEach(again, (each) => recordFailure(session, each, { message: "another run has changed the tag" }))
@@ -320,6 +319,7 @@ const begin = Effect.fnUntraced(function*(session: Session, targets: ReadonlyArr
           target,
           row,
           registry,
+          isNew: !TagDecision.isOurs(target.row) && target.found === "absent",
           sent: undefined,
           isSuperseded: false
         }]),

@@ -18,8 +18,8 @@ import * as TagRecord from "./TagRecord.ts"
 import type { RuleUnits, Unit } from "./Unit.ts"
 import * as UnitPlanner from "./UnitPlanner.ts"
 
-/** Locks of the repositories of destinations: each has one job at a time in a process. */
-const Locks = Context.Reference("effect-oci/mirror/RuleRun/Locks", { defaultValue: KeyedLock.make })
+/** Locks of the repositories of destinations: each has one job at a time in a process. Tests stand for several. */
+export const Locks = Context.Reference("effect-oci/mirror/RuleRun/Locks", { defaultValue: KeyedLock.make })
 
 // maximum number of source tags of a job
 const maximumTags = 50
