@@ -1,3 +1,4 @@
+import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { type Duration, Effect, Schedule, Schema, Stream } from "effect"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
@@ -8,6 +9,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { pushImage, repository, tag } from "../utils/images.ts"
+import { validatorOf } from "../utils/JsonSchemas.ts"
 import { runWith, start, startWith } from "../utils/Program.ts"
 import { listen } from "../utils/ScriptedServer.ts"
 import { send, serveApp } from "../utils/Served.ts"
@@ -100,6 +102,8 @@ describe("effect-oci mirror serve", () => {
       const next = yield* pushImage(source.registry, app, ["other"], { tags: [tag("2")] })
       assert.strictEqual((yield* post("/runs/app")).status, 202)
       yield* eventually(status, ({ rules }) => rules[0]?.tags.copied === 2)
+      const check = yield* Effect.provide(validatorOf("mirror-service"), NodeServices.layer)
+      check(JSON.parse((yield* send(host, "GET /status.json")).text))
       assert.strictEqual((yield* destination.registry.resolveManifest(copies, tag("1"))).digest, digest)
       assert.strictEqual((yield* destination.registry.resolveManifest(copies, tag("2"))).digest, next.digest)
       assert.isTrue(Fs.existsSync(Path.join(folder, "mirror.db")))
@@ -189,7 +193,10 @@ describe("effect-oci mirror serve", () => {
       yield* pushImage(source.registry, app, ["layer"], { tags: [tag("1")] })
       yield* serve
       yield* eventually(Effect.sync(() => bodies.length), (count) => count > 0)
-      assert.deepInclude(JSON.parse(bodies[0] ?? ""), { event: "finished", rule: "app" })
+      const notification = JSON.parse(bodies[0] ?? "")
+      assert.deepInclude(notification, { event: "finished", rule: "app" })
+      const check = yield* Effect.provide(validatorOf("mirror-notification"), NodeServices.layer)
+      check(notification)
       assert.strictEqual(Fs.readFileSync(created, "utf8"), `copies/app ${destination.host} copies/app`)
     }))
 
@@ -233,7 +240,10 @@ describe("effect-oci mirror serve", () => {
         "0.0.0.0",
         "--json"
       )
-      const { address } = JSON.parse(yield* running.firstLine)
+      const listening = JSON.parse(yield* running.firstLine)
+      const check = yield* Effect.provide(validatorOf("mirror-serve"), NodeServices.layer)
+      check(listening)
+      const { address } = listening
       const host = String(address).replace("http://0.0.0.0", "127.0.0.1")
       assert.notInclude((yield* send(host, "GET /")).text, "<button")
       running.kill("SIGTERM")

@@ -211,6 +211,8 @@ describe("help", () => {
     "",
     "copy",
     "plan",
+    "mirror",
+    "mirror serve",
     "resolve",
     "tags",
     "catalog",
