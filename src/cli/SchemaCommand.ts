@@ -70,6 +70,26 @@ const documents: Readonly<Record<string, Document>> = {
   ),
   "manifest-put": descriptor("manifest put"),
   message: known("One line on stderr with --json.", Message),
+  "mirror-changes": loaded(
+    "The differences that mirror plan --compare --json prints.",
+    () => import("./MirrorPlanCommand.ts").then((_) => _.MirrorChanges)
+  ),
+  "mirror-plan": loaded(
+    "The plan that mirror plan --json prints.",
+    () => import("../mirror/MirrorPlan.ts").then((_) => _.MirrorPlan)
+  ),
+  "mirror-report": loaded(
+    "The report that mirror run --json prints.",
+    () => import("../mirror/MirrorReport.ts").then((_) => _.MirrorReport)
+  ),
+  "mirror-retry": loaded(
+    "The result of mirror retry --json.",
+    () => import("./MirrorRetryCommand.ts").then((_) => _.MirrorRetried)
+  ),
+  "mirror-status": loaded(
+    "The state that mirror status --json prints.",
+    () => import("./MirrorStatusCommand.ts").then((_) => _.MirrorStatus)
+  ),
   plan: loaded(
     "The plan that plan --json, or copy --dry-run --json, prints for one destination.",
     () => import("../copy/CopyPlan.ts").then((_) => _.CopyPlan)

@@ -1,0 +1,28 @@
+/**
+ * `effect-oci mirror …`
+ */
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+
+// each verb is loaded when it is needed
+const verbs = {
+  plan: Effect.map(Effect.promise(() => import("./MirrorPlanCommand.ts")), (_) => _.MirrorPlanCommand),
+  run: Effect.map(Effect.promise(() => import("./MirrorRunCommand.ts")), (_) => _.MirrorRunCommand),
+  status: Effect.map(Effect.promise(() => import("./MirrorStatusCommand.ts")), (_) => _.MirrorStatusCommand),
+  retry: Effect.map(Effect.promise(() => import("./MirrorRetryCommand.ts")), (_) => _.MirrorRetryCommand)
+}
+
+const parent = Command.make("mirror").pipe(
+  Command.withShortDescription("Copies what a file says belongs where"),
+  Command.withDescription("Keeps repositories as a file declares them.")
+)
+
+const isVerb = (word: string | undefined): word is keyof typeof verbs =>
+  word !== undefined && Object.hasOwn(verbs, word)
+
+/** Loads the command with one of its verbs, or with all of them. */
+export const make = Effect.fnUntraced(function*(verb: string | undefined) {
+  if (isVerb(verb)) return parent.pipe(Command.withSubcommands([yield* verbs[verb]]))
+  const all = yield* Effect.all(verbs)
+  return parent.pipe(Command.withSubcommands([all.plan, all.run, all.status, all.retry]))
+})
