@@ -8,7 +8,7 @@ import * as Result from "effect/Result"
 import { excerpt } from "../Text.ts"
 
 /** Maximum size of a file, in UTF-16 code units. */
-const maximumSize: number = 1024 * 1024
+export const maximumSize: number = 1024 * 1024
 
 const maximumDepth = 64
 

@@ -1,0 +1,29 @@
+/**
+ * `effect-oci mirror …`
+ */
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+
+// each verb is loaded when it is needed
+const verbs = {
+  check: Effect.map(Effect.promise(() => import("./MirrorCheckCommand.ts")), (_) => _.MirrorCheckCommand),
+  convert: Effect.map(Effect.promise(() => import("./MirrorConvertCommand.ts")), (_) => _.MirrorConvertCommand)
+}
+
+const parent = Command.make("mirror").pipe(
+  Command.withShortDescription("Copies what a file says belongs where"),
+  Command.withDescription(
+    "Keeps repositories as a file declares them. Also reads the files of regsync, skopeo sync, image-syncer and ocync. " +
+      "examples/mirror.yml shows every field of the file; effect-oci schema mirror prints its JSON Schema."
+  )
+)
+
+const isVerb = (word: string | undefined): word is keyof typeof verbs =>
+  word !== undefined && Object.hasOwn(verbs, word)
+
+/** Loads the command with one of its verbs, or with all of them. */
+export const make = Effect.fnUntraced(function*(verb: string | undefined) {
+  if (isVerb(verb)) return parent.pipe(Command.withSubcommands([yield* verbs[verb]]))
+  const all = yield* Effect.all(verbs)
+  return parent.pipe(Command.withSubcommands([all.check, all.convert]))
+})
