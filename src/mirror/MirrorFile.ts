@@ -327,7 +327,11 @@ export const MirrorFile = Schema.Struct({
   rules: Schema.Array(Rule).annotateKey({ description: "Rules: which tags of which repositories belong where" }),
   notify: described(Schema.Array(Notification), "Webhooks"),
   onRepositoryMissing: described(
-    Schema.Struct({ exec: Schema.NonEmptyArray(Schema.String).annotateKey({ description: "Command and arguments" }) }),
+    Schema.Struct({
+      exec: Schema.Array(Schema.String).check(Schema.isMinLength(1)).annotateKey({
+        description: "Command and arguments"
+      })
+    }),
     "Command and arguments that run before the first push to a repository that the destination lacks. {registry} and " +
       "{repository} are replaced"
   )

@@ -6,7 +6,7 @@ import * as Pattern from "../Pattern.ts"
 import type { Spelled } from "../Spelling.ts"
 
 /** Returns true if a pattern matches only itself. */
-export const isLiteral = (glob: string): boolean => !/[*?[]/.test(glob)
+export const isLiteral = (glob: string): boolean => !/[*?[{]/.test(glob)
 
 const tokens = /\\([\s\S])|\*+|\?|\[([!^]?)(\]?[^\]]*)\]|[{},]|[\s\S]/g
 

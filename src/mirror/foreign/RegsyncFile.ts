@@ -227,8 +227,10 @@ const isFilter = ({ allow, deny, semverRange }: TagAllowDeny): boolean =>
 
 const tagsOf = ({ tagSets, tags }: Sync): Spelled<Rule["tags"]> => {
   const sets = [...tagSets ?? [], ...tags !== undefined && tags !== null && isFilter(tags) ? [tags] : []]
+  // one set without a filter stands for all tags
+  const filters = sets.every(isFilter) ? sets : []
   return Result.map(
-    Result.all(sets.map(selectionOf)),
+    Result.all(filters.map(selectionOf)),
     ([first = { digestTags: true }, ...others]) => others.length === 0 ? first : [first, ...others]
   )
 }
