@@ -3,22 +3,20 @@
  */
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import type { MirrorConfig } from "../mirror/MirrorConfig.ts"
 import type { MirrorRule } from "../mirror/MirrorRule.ts"
 import { MirrorState } from "../mirror/MirrorState.ts"
 import * as Namespace from "../Namespace.ts"
 import * as Flags from "./Flags.ts"
+import * as MirrorFlags from "./MirrorFlags.ts"
 import * as MirrorServices from "./MirrorServices.ts"
 import { misuse } from "./ReferenceInput.ts"
 
 /** Flags of the verbs that use the state. */
 export const flags = {
-  config: Flag.String("config").pipe(
-    Flag.withAlias("c"),
-    Flag.withMetavar("FILE"),
-    Flag.withDescription("File of the mirror: YAML, JSON or TOML")
-  ),
+  config: MirrorFlags.config,
+  ...MirrorFlags.foreign,
   store: Flag.String("store").pipe(
     Flag.withMetavar("URL"),
     Flag.withDescription(
@@ -35,8 +33,8 @@ export const flags = {
 }
 
 /** Values of these flags. */
-export interface Values {
-  readonly config: string
+export interface Values extends MirrorFlags.ForeignValues {
+  readonly config: Option.Option<string>
   readonly store: Option.Option<string>
   readonly rule: ReadonlyArray<string>
   readonly json: boolean
@@ -44,6 +42,8 @@ export interface Values {
 
 /** The file of a mirror, with its chosen rules and its state. */
 export interface Opened {
+  /** Name of the file. */
+  readonly file: string
   readonly config: MirrorConfig
   /** Returns true if the flags choose a rule. */
   readonly isChosen: (rule: Pick<MirrorRule, "name">) => boolean
@@ -51,14 +51,16 @@ export interface Opened {
 }
 
 /** Loads the file, and opens the state until the scope closes. */
-export const open = Effect.fnUntraced(function*({ config: file, rule: names, store }: Values) {
-  const config = yield* MirrorServices.loadFile(file)
+export const open = Effect.fnUntraced(function*({ config: flag, rule: names, store, ...foreign }: Values) {
+  const file = yield* MirrorFlags.nameOf(Option.none(), flag)
+  const { config } = yield* MirrorFlags.load(file, foreign)
   const unknown = names.find((name) => !config.rules.some((rule) => rule.name === name))
   if (unknown !== undefined) {
     const known = config.rules.map(({ name }) => name).join(", ")
     return yield* misuse(`--rule: there is no rule ${JSON.stringify(unknown)}; the file has: ${known}`)
   }
   const opened: Opened = {
+    file,
     config,
     isChosen: ({ name }) => names.length === 0 || names.includes(name),
     state: yield* MirrorServices.openState(MirrorServices.storeOf(store, config, file))

@@ -48,7 +48,7 @@ export const MirrorRunCommand = Command.make(
     yield* json
       ? Output.json(MirrorReport.MirrorReport, report)
       : Output.text(MirrorReport.format(report).split("\n"))
-    yield* adviseOn(report, input.config)
+    yield* adviseOn(report, opened.file)
     if (report.hasFailures) return yield* new Output.Reported({ exitCode: 1 })
   }, Effect.scoped)
 ).pipe(
