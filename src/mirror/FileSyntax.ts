@@ -8,7 +8,7 @@ import * as Result from "effect/Result"
 import { excerpt } from "../Text.ts"
 
 /** Maximum size of a file, in UTF-16 code units. */
-const maximumSize: number = 1024 * 1024
+export const maximumSize: number = 1024 * 1024
 
 const maximumDepth = 64
 
@@ -59,9 +59,11 @@ const attempt = (text: string): string | undefined =>
 const lineOfYaml = (text: string, message: string): number | undefined => {
   const own = / at line (\d+)$/.exec(message)?.[1]
   if (own !== undefined) return Number(own)
-  const lines = text.split("\n")
+  // the end of the file is where its text ends
+  const lines = text.trimEnd().split("\n")
   if (lines.length > searchedLines) return undefined
-  const index = lines.findIndex((_, index) => attempt(lines.slice(0, index + 1).join("\n")) === message)
+  const whole = attempt(lines.join("\n"))
+  const index = lines.findIndex((_, index) => attempt(lines.slice(0, index + 1).join("\n")) === whole)
   return index < 0 ? undefined : index + 1
 }
 

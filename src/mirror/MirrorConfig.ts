@@ -11,6 +11,12 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import type { PlatformError } from "effect/PlatformError"
 import { isObject } from "effect/Predicate"
 import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
@@ -20,6 +26,8 @@ import * as Reference from "../Reference.ts"
 import { printable } from "../Text.ts"
 import * as FieldDecoder from "./FieldDecoder.ts"
 import * as FileSyntax from "./FileSyntax.ts"
+import type * as Foreign from "./foreign/Foreign.ts"
+import * as ForeignFile from "./foreign/ForeignFile.ts"
 import * as Encoded from "./MirrorFile.ts"
 import type { MirrorRule } from "./MirrorRule.ts"
 import * as Overlap from "./Overlap.ts"
@@ -255,16 +263,8 @@ const decodeRules = (
   return { rules, problems }
 }
 
-const withoutDoubles = (problems: Problems): Problems => {
-  const seen = new Set<string>()
-  return problems.filter((problem) => {
-    const line = Problem.format(problem)
-    return seen.has(line) ? false : (seen.add(line), true)
-  })
-}
-
 const errorOf = (problems: Problems, file: string | undefined): MirrorConfigError => {
-  const all = withoutDoubles(problems)
+  const all = Problem.withoutDoubles(problems)
   const shown = all.slice(0, maximumProblems).map(({ message, path }) => ({ path: Problem.formatPath(path), message }))
   const more = all.length - shown.length
   return new MirrorConfigError({
@@ -335,3 +335,187 @@ export const parse = (file: string, text: string): Result.Result<MirrorConfig, M
     Result.mapError((problem) => syntaxError(file, problem)),
     Result.flatMap((value) => decode(value, { file }))
   )
+
+// ---------------------------------------------------------------------------------------------------------------------
+// files
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * Options for the files of other tools, which do not contain everything.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface LoadOptions {
+  /** Destination of a file of skopeo sync: `HOST` or `HOST/PREFIX`. */
+  readonly to?: string | undefined
+  /**
+   * Repositories of the destination for a file of skopeo sync. Default: `base`.
+   *
+   * - `base`: the last part of the repository of the source.
+   * - `scoped`: the host and the repository of the source.
+   */
+  readonly names?: "base" | "scoped" | undefined
+  /** File with the credentials for a file of image-syncer. */
+  readonly auth?: string | undefined
+}
+
+/**
+ * A configuration, and the file that it is made of.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Loaded {
+  readonly config: MirrorConfig
+  readonly format: "native" | "regsync" | "skopeo" | "image-syncer" | "ocync"
+  /** The file of a mirror that stands for the file of another tool. It contains no passwords. */
+  readonly file: MirrorFile
+  /** Parts of the file of another tool without a counterpart. */
+  readonly omissions: ReadonlyArray<{ readonly path: string; readonly message: string }>
+}
+
+const variable = (name: string) => Effect.orElseSucceed(Config.option(Config.String(name)), Option.none)
+
+const unreadable = (file: string, { reason }: PlatformError): MirrorConfigError =>
+  new MirrorConfigError({
+    file,
+    problems: [{
+      path: "",
+      message: `cannot be read: ${reason._tag === "NotFound" ? "there is no such file" : reason._tag}`
+    }]
+  })
+
+const readText = Effect.fnUntraced(function*(file: string) {
+  const fs = yield* FileSystem.FileSystem
+  const { size } = yield* fs.stat(file)
+  // a character has at most four bytes
+  if (Number(size) > 4 * FileSyntax.maximumSize) return " ".repeat(FileSyntax.maximumSize + 1)
+  return yield* fs.readFileString(file)
+})
+
+const readFile = (file: string) => Effect.mapError(readText(file), (error) => unreadable(file, error))
+
+const parseValue = (file: string, text: string) =>
+  Effect.mapError(Effect.fromResult(FileSyntax.parse(file, text)), (problem) => syntaxError(file, problem))
+
+/** Replaces the place of a rule in the file of a mirror by its place in the file of another tool. */
+const moved = (error: MirrorConfigError, places: ReadonlyArray<Problem.FilePath>): MirrorConfigError =>
+  new MirrorConfigError({
+    ...error.file === undefined ? {} : { file: error.file },
+    problems: error.problems.map((problem) => {
+      const index = /^rules\[(\d+)\]/.exec(problem.path)?.[1]
+      const place = index === undefined ? undefined : places[Number(index)]
+      return place === undefined ? problem : { ...problem, path: Problem.formatPath(place) }
+    })
+  })
+
+const withPasswords = (
+  config: MirrorConfig,
+  file: MirrorFile,
+  passwords: ReadonlyMap<string, Foreign.Password>
+): MirrorConfig => {
+  const byHost = new Map(Array.from(passwords, ([key, password]) => [file.registries?.[key]?.host ?? key, password]))
+  return {
+    ...config,
+    registries: config.registries.map((settings) => {
+      const password = byHost.get(settings.host)
+      return password === undefined ? settings : { ...settings, credentials: { _tag: "Password", ...password } }
+    })
+  }
+}
+
+const readForeign = Effect.fnUntraced(function*(
+  format: Foreign.Format,
+  name: string,
+  text: string,
+  value: unknown,
+  { auth, names = "base", to }: LoadOptions
+) {
+  const fs = yield* FileSystem.FileSystem
+  const separate = auth === undefined ? undefined : yield* parseValue(auth, yield* readFile(auth))
+  const context: Foreign.Context = {
+    lookups: {
+      env: (name) => Effect.map(variable(name), Option.getOrUndefined),
+      file: (path) =>
+        readText(path).pipe(
+          Effect.provideService(FileSystem.FileSystem, fs),
+          Effect.match({ onSuccess: (text) => text, onFailure: () => undefined })
+        )
+    },
+    to,
+    names,
+    auth: separate
+  }
+  const { file, omissions, passwords, places } = yield* Effect.mapError(
+    ForeignFile.read(format, name, text, value, context),
+    (problem) => "message" in problem ? syntaxError(name, problem) : errorOf(problem, name)
+  )
+  const config = yield* Effect.mapError(
+    Effect.fromResult(decode(file, { file: name })),
+    (error) => moved(error, places)
+  )
+  return {
+    config: withPasswords(config, file, passwords),
+    format,
+    file: ForeignFile.withDefaults(file),
+    omissions: omissions.map(({ message, path }) => ({ path: Problem.formatPath(path), message }))
+  } satisfies Loaded
+})
+
+/** Resolves the paths of a file against its folder. */
+const resolved = Effect.fnUntraced(function*(config: MirrorConfig, file: string) {
+  const path = yield* Path.Path
+  const at = (name: string): string => path.resolve(path.dirname(file), name)
+  return {
+    ...config,
+    store: config.store?.replace(/^sqlite:(.+)$/, (_, name: string) => `sqlite:${at(name)}`),
+    registries: config.registries.map((settings) =>
+      settings.credentials._tag === "File"
+        ? { ...settings, credentials: { ...settings.credentials, path: at(settings.credentials.path) } }
+        : settings
+    )
+  } satisfies MirrorConfig
+})
+
+/**
+ * Makes a configuration of the text of a file: one of a mirror, or one of regsync, skopeo sync, image-syncer or ocync,
+ * which are recognised by their shape. Environment variables and files that such a file refers to are read.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const read: (
+  file: string,
+  text: string,
+  options?: LoadOptions
+) => Effect.Effect<Loaded, MirrorConfigError, FileSystem.FileSystem | Path.Path> = Effect.fn("MirrorConfig.read")(
+  function*(file, text, options = {}) {
+    const value = yield* parseValue(file, text)
+    const format = ForeignFile.formatOf(value)
+    if (format !== undefined) return yield* readForeign(format, file, text, value, options)
+    const config = yield* Effect.fromResult(decode(value, { file }))
+    return {
+      config: yield* resolved(config, file),
+      format: "native",
+      // decode has checked the value
+      file: value as MirrorFile,
+      omissions: []
+    } satisfies Loaded
+  }
+)
+
+/**
+ * Loads a configuration from a file. Relative paths in the file of a mirror are relative to its folder.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const load: (
+  file: string,
+  options?: LoadOptions
+) => Effect.Effect<Loaded, MirrorConfigError, FileSystem.FileSystem | Path.Path> = Effect.fn("MirrorConfig.load")(
+  function*(file, options) {
+    return yield* read(file, yield* readFile(file), options)
+  }
+)

@@ -87,15 +87,15 @@ export const credentials = (text: string): Spelling.Spelled<{ readonly kind: str
 const oneOrMore = <S extends Schema.Constraint>(schema: S) => Schema.Union([schema, Schema.Array(schema)])
 
 const positive = Schema.Int.annotate({ expected: "a whole number of at least 1" }).check(
-  Schema.makeFilter<number>((number) => number >= 1 ? undefined : "write a whole number of at least 1")
+  Schema.isGreaterThanOrEqualTo(1)
 )
 
-const natural = Schema.Int.annotate({ expected: "a whole number" }).check(
-  Schema.makeFilter<number>((number) => number >= 0 ? undefined : "write a whole number of at least 0")
+const natural = Schema.Int.annotate({ expected: "a whole number of at least 0" }).check(
+  Schema.isGreaterThanOrEqualTo(0)
 )
 
 const described = <S extends Schema.Top>(schema: S, description: string) =>
-  Schema.optionalKey(schema.annotate({ description }))
+  Schema.optionalKey(schema).annotateKey({ description })
 
 // ---------------------------------------------------------------------------------------------------------------------
 // registries
@@ -111,7 +111,7 @@ export const RegistryEntry = Schema.Struct({
   ),
   rate: described(text("a rate, such as 20/s", Spelling.rate), "Largest number of requests: 20/s, 100/m, 5000/h"),
   budget: described(
-    Schema.Struct({ keep: natural }),
+    Schema.Struct({ keep: natural.annotateKey({ description: "Number of requests that are left" }) }),
     "Requests pause if the registry says in its RateLimit headers that only so many are left"
   ),
   concurrency: described(positive, "Largest number of requests at the same time. Default: adapts to the registry"),
@@ -188,13 +188,19 @@ export const tagTemplate = (placeholders: ReadonlyArray<string>) => (text: strin
 
 const OnTagMoved = Schema.Union([
   Schema.Literals(["replace", "keep", "fail"]),
-  Schema.Struct({ backup: text("the template of a tag", tagTemplate(backupPlaceholders)) })
+  Schema.Struct({
+    backup: text("the template of a tag", tagTemplate(backupPlaceholders)).annotateKey({
+      description: "Template with {tag}, {date} or {digest}"
+    })
+  })
 ])
 
 const Prune = Schema.Union([
   Schema.Literals(["none", "gone", "unmatched"]),
   Schema.Struct({
-    policy: Schema.Literals(["none", "gone", "unmatched"]),
+    policy: Schema.Literals(["none", "gone", "unmatched"]).annotateKey({
+      description: "gone: tags that the source no longer has. unmatched: also those that the rule no longer selects"
+    }),
     keep: described(oneOrMore(pattern), "Patterns of tags that are never deleted"),
     max: described(
       text("a share, such as 10%", Spelling.share),
@@ -273,8 +279,8 @@ const settings = {
 const source = Schema.Union([
   Schema.NonEmptyString,
   Schema.Struct({
-    registry: Schema.NonEmptyString.annotate({ description: "Host or alias" }),
-    match: pattern.annotate({ description: "Pattern of repositories in the catalog. Its groups are captures" })
+    registry: Schema.NonEmptyString.annotateKey({ description: "Host or alias" }),
+    match: pattern.annotateKey({ description: "Pattern of repositories in the catalog. Its groups are captures" })
   })
 ])
 
@@ -284,7 +290,7 @@ export const Defaults = Schema.Struct(settings)
 /** Schema of a rule. */
 export const Rule = Schema.Struct({
   name: described(Schema.NonEmptyString, "Unique name. Default: made of the source"),
-  from: oneOrMore(source).annotate({
+  from: oneOrMore(source).annotateKey({
     description: "Source: HOST/REPOSITORY or ALIAS/REPOSITORY, with {a,b} for alternatives, and * or ** for " +
       "repositories of the catalog; a list; or a registry and a pattern. Alternatives and stars are captures"
   }),
@@ -305,7 +311,7 @@ const webhook = text("a URL", (text) => {
 })
 
 const Notification = Schema.Struct({
-  webhook: webhook.annotate({ description: "URL that gets a POST with a JSON document" }),
+  webhook: webhook.annotateKey({ description: "URL that gets a POST with a JSON document" }),
   on: described(
     Schema.Array(Schema.Literals(["failed", "recovered", "pruned", "finished"])),
     "Events. Default: failed and recovered"
@@ -314,14 +320,18 @@ const Notification = Schema.Struct({
 
 /** Schema of a file. */
 export const MirrorFile = Schema.Struct({
-  version: Schema.Literal(1),
+  version: Schema.Literal(1).annotateKey({ description: "Version of the format" }),
   store: described(Schema.NonEmptyString, "Store of the state: sqlite:FILE or memory. Default: a file beside this one"),
   registries: described(Schema.Record(Schema.String, RegistryEntry), "Settings of registries, by host or alias"),
   defaults: described(Defaults, "Settings for all rules"),
-  rules: Schema.Array(Rule).annotate({ description: "Rules: which tags of which repositories belong where" }),
+  rules: Schema.Array(Rule).annotateKey({ description: "Rules: which tags of which repositories belong where" }),
   notify: described(Schema.Array(Notification), "Webhooks"),
   onRepositoryMissing: described(
-    Schema.Struct({ exec: Schema.Array(Schema.String) }),
+    Schema.Struct({
+      exec: Schema.Array(Schema.String).check(Schema.isMinLength(1)).annotateKey({
+        description: "Command and arguments"
+      })
+    }),
     "Command and arguments that run before the first push to a repository that the destination lacks. {registry} and " +
       "{repository} are replaced"
   )

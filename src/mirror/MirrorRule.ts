@@ -77,6 +77,7 @@ export interface TagRule {
   readonly per: "all" | "major" | "minor"
   /** Largest age of the image, by its annotation or config. */
   readonly pushedWithin: Duration.Duration | undefined
+  /** Policy for tags that are made of a digest, such as `sha256-<hex>.sig`. Exact tags of `names` are kept. */
   readonly digestTags: "include" | "exclude"
   /** The rule fails if it selects fewer tags of a repository. */
   readonly atLeast: number

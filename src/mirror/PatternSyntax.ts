@@ -170,9 +170,8 @@ const read = (source: string, ignoresCase: boolean): Automaton => {
       : sign === "?"
       ? 1
       : Number(most === "" ? least : most)
-    const isNew = highest === 1 || connect(automaton, part.last, part.first)
-    // few repetitions take time with a power of the length, not exponential time
-    if (!isNew && highest > 3) automaton.problem ??= ambiguous
+    // a part that is repeated a few times counts as a loop: nested ones take time with a high power of the length
+    if (highest > 1 && !connect(automaton, part.last, part.first)) automaton.problem ??= ambiguous
     const isOptional = sign === "*" || sign === "?" || least !== "" && Number(least) === 0
     return { ...part, isOptional: part.isOptional || isOptional }
   }

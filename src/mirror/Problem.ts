@@ -30,8 +30,15 @@ export const formatPath = (path: FilePath): string =>
   ).join("")
 
 /** Formats a problem as one line. */
-export const format = ({ message, path }: Problem): string =>
+const format = ({ message, path }: Problem): string =>
   printable(path.length === 0 ? message : `${formatPath(path)}: ${message}`)
+
+/** Removes problems that have been reported before. */
+export const withoutDoubles = (problems: ReadonlyArray<Problem>): ReadonlyArray<Problem> => {
+  const lines = problems.map(format)
+  const first = new Map(lines.toReversed().map((line, index) => [line, lines.length - 1 - index]))
+  return problems.filter((_, index) => first.get(lines[index] ?? "") === index)
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // spelling

@@ -274,7 +274,9 @@ export const decode = (written: Written, name: string): Found<MirrorRule> => {
       rule.index ?? defaults.index,
       rule.index !== undefined
     ),
-    at("platforms")
+    rule.index === undefined || Arr.isArray(rule.platforms ?? defaults.platforms)
+      ? at("platforms")
+      : [...path, "index"]
   )
   const timing = placed(timingOf(rule.schedule ?? defaults.schedule), at("schedule"))
   const tagProblems = rule.tags === undefined

@@ -178,7 +178,8 @@ const decideAlone = (rule: TagRule, tags: ReadonlyArray<Tag>): ReadonlyArray<Dec
   return tags.map((tag) => {
     const include = found(rule.include, tag)
     const why = dropped.get(tag)
-    const isDigestTag = TagFilter.isDigestTag(tag) && rule.digestTags === "exclude"
+    const isDigestTag = TagFilter.isDigestTag(tag) && rule.digestTags === "exclude" &&
+      rule.names?.includes(tag) !== true
     if (include === undefined && why !== undefined) return { tag, selected: false, why, within: undefined }
     if (isDigestTag) return { tag, selected: false, why: "is made of a digest", within: undefined }
     if (include !== undefined && (why !== undefined || rule.pushedWithin !== undefined)) {

@@ -213,6 +213,8 @@ describe("help", () => {
     "plan",
     "mirror",
     "mirror serve",
+    "mirror check",
+    "mirror convert",
     "resolve",
     "tags",
     "catalog",
