@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 const verbs = {
   plan: Effect.map(Effect.promise(() => import("./MirrorPlanCommand.ts")), (_) => _.MirrorPlanCommand),
   run: Effect.map(Effect.promise(() => import("./MirrorRunCommand.ts")), (_) => _.MirrorRunCommand),
+  serve: Effect.map(Effect.promise(() => import("./MirrorServeCommand.ts")), (_) => _.MirrorServeCommand),
   status: Effect.map(Effect.promise(() => import("./MirrorStatusCommand.ts")), (_) => _.MirrorStatusCommand),
   retry: Effect.map(Effect.promise(() => import("./MirrorRetryCommand.ts")), (_) => _.MirrorRetryCommand),
   check: Effect.map(Effect.promise(() => import("./MirrorCheckCommand.ts")), (_) => _.MirrorCheckCommand),
@@ -30,6 +31,6 @@ export const make = Effect.fnUntraced(function*(verb: string | undefined) {
   if (isVerb(verb)) return parent.pipe(Command.withSubcommands([yield* verbs[verb]]))
   const all = yield* Effect.all(verbs)
   return parent.pipe(
-    Command.withSubcommands([all.plan, all.run, all.status, all.retry, all.check, all.convert])
+    Command.withSubcommands([all.plan, all.run, all.serve, all.status, all.retry, all.check, all.convert])
   )
 })
