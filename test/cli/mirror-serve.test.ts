@@ -200,6 +200,18 @@ describe("effect-oci mirror serve", () => {
       assert.strictEqual(Fs.readFileSync(created, "utf8"), `copies/app ${destination.host} copies/app`)
     }))
 
+  it.live("shows why the command did not create a repository", () =>
+    Effect.gen(function*() {
+      const { rule, serve, source, write } = yield* setUp
+      const script = "console.error('no <permission>'); process.exit(3)"
+      write({ rules: [rule("app")], onRepositoryMissing: { exec: [process.execPath, "-e", script] } })
+      yield* pushImage(source.registry, app, ["layer"], { tags: [tag("1")] })
+      const { host, status } = yield* serve
+      const { failures } = yield* eventually(status, ({ failures }) => failures.length > 0)
+      assert.match(failures[0]?.error ?? "", /onRepositoryMissing: .* has exited with 3: no <permission>/)
+      assert.include((yield* send(host, "GET /")).text, "no &lt;permission&gt;")
+    }))
+
   it.live(
     "reports a file that is not valid, an address in use, and flags that do not fit",
     () =>
