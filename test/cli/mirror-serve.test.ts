@@ -55,7 +55,7 @@ const temporary = Effect.acquireRelease(
 const eventually = <A, E, R>(effect: Effect.Effect<A, E, R>, isEnough: (value: A) => boolean) =>
   Effect.repeat(effect, { until: isEnough, schedule: Schedule.spaced("50 millis") }).pipe(
     Effect.andThen(effect),
-    Effect.timeout("30 seconds")
+    Effect.timeout("60 seconds")
   )
 
 const decode = Schema.decodeUnknownSync(Schema.fromJsonString(MirrorStatus))
@@ -92,30 +92,37 @@ const setUp = Effect.gen(function*() {
 
 const limit: Duration.Input = "10 seconds"
 
+// each test starts processes, which takes seconds on a busy machine
+const timeout = 120_000
+
 describe("effect-oci mirror serve", () => {
-  it.live("runs a rule on request, and keeps its state in a file beside the configuration", () =>
-    Effect.gen(function*() {
-      const { destination, folder, serve, source } = yield* setUp
-      const { digest } = yield* pushImage(source.registry, app, ["layer"], { tags: [tag("1")] })
-      const { host, kill, ended, post, status } = yield* serve
-      yield* eventually(status, ({ rules }) => rules[0]?.lastRun?.endedAt !== undefined)
-      const next = yield* pushImage(source.registry, app, ["other"], { tags: [tag("2")] })
-      assert.strictEqual((yield* post("/runs/app")).status, 202)
-      yield* eventually(status, ({ rules }) => rules[0]?.tags.copied === 2)
-      const check = yield* Effect.provide(validatorOf("mirror-service"), NodeServices.layer)
-      check(JSON.parse((yield* send(host, "GET /status.json")).text))
-      assert.strictEqual((yield* destination.registry.resolveManifest(copies, tag("1"))).digest, digest)
-      assert.strictEqual((yield* destination.registry.resolveManifest(copies, tag("2"))).digest, next.digest)
-      assert.isTrue(Fs.existsSync(Path.join(folder, "mirror.db")))
-      assert.strictEqual((yield* send(host, "POST /runs/app")).status, 401)
-      assert.include((yield* send(host, "GET /")).text, "<h1>Mirror</h1>")
-      kill("SIGTERM")
-      const { code, stderr, stdout } = yield* ended
-      assert.strictEqual(code, 0, stderr)
-      assert.strictEqual(stdout, `listening on http://${host}\n`)
-      assert.include(stderr, "app: 1 copied, 0 failed, 0 deleted")
-      assert.notInclude(stderr, secret)
-    }))
+  it.live(
+    "runs a rule on request, and keeps its state in a file beside the configuration",
+    () =>
+      Effect.gen(function*() {
+        const { destination, folder, serve, source } = yield* setUp
+        const { digest } = yield* pushImage(source.registry, app, ["layer"], { tags: [tag("1")] })
+        const { host, kill, ended, post, status } = yield* serve
+        yield* eventually(status, ({ rules }) => rules[0]?.lastRun?.endedAt !== undefined)
+        const next = yield* pushImage(source.registry, app, ["other"], { tags: [tag("2")] })
+        assert.strictEqual((yield* post("/runs/app")).status, 202)
+        yield* eventually(status, ({ rules }) => rules[0]?.tags.copied === 2)
+        const check = yield* Effect.provide(validatorOf("mirror-service"), NodeServices.layer)
+        check(JSON.parse((yield* send(host, "GET /status.json")).text))
+        assert.strictEqual((yield* destination.registry.resolveManifest(copies, tag("1"))).digest, digest)
+        assert.strictEqual((yield* destination.registry.resolveManifest(copies, tag("2"))).digest, next.digest)
+        assert.isTrue(Fs.existsSync(Path.join(folder, "mirror.db")))
+        assert.strictEqual((yield* send(host, "POST /runs/app")).status, 401)
+        assert.include((yield* send(host, "GET /")).text, "<h1>Mirror</h1>")
+        kill("SIGTERM")
+        const { code, stderr, stdout } = yield* ended
+        assert.strictEqual(code, 0, stderr)
+        assert.strictEqual(stdout, `listening on http://${host}\n`)
+        assert.include(stderr, "app: 1 copied, 0 failed, 0 deleted")
+        assert.notInclude(stderr, secret)
+      }),
+    timeout
+  )
 
   it.live(
     "ends within ten seconds of SIGTERM during a copy, cancels its uploads, and continues at the next start",
@@ -145,30 +152,34 @@ describe("effect-oci mirror serve", () => {
         yield* eventually(second.status, ({ rules }) => rules[0]?.tags.copied === 1)
         assert.strictEqual((yield* destination.registry.resolveManifest(copies, tag("1"))).digest, digest)
       }),
-    60_000
+    timeout
   )
 
-  it.live("reads the file again after SIGHUP, and keeps the former one if it is not valid", () =>
-    Effect.gen(function*() {
-      const { file, rule, serve, write } = yield* setUp
-      const { ended, host, kill, status } = yield* serve
-      write({ rules: [rule("app"), rule("tools")] })
-      kill("SIGHUP")
-      yield* eventually(status, ({ rules }) => rules.length === 2)
-      Fs.writeFileSync(file, "{ \"version\": 1, \"rules\": [{ \"from\": \"nothing\" }] }")
-      kill("SIGHUP")
-      const { problem, rules } = yield* eventually(status, ({ problem }) => problem !== undefined)
-      assert.include(problem, "rules[0]")
-      assert.deepStrictEqual(rules.map(({ name }) => name), ["app", "tools"])
-      assert.include((yield* send(host, "GET /")).text, "The new configuration cannot be used")
-      write({ rules: [rule("tools")] })
-      kill("SIGHUP")
-      yield* eventually(status, ({ problem, rules }) => problem === undefined && rules.length === 1)
-      kill("SIGTERM")
-      const { stderr } = yield* ended
-      assert.include(stderr, "the configuration was read again: 1 added, 0 changed, 0 removed, 1 rule unchanged")
-      assert.include(stderr, "the former configuration stays")
-    }))
+  it.live(
+    "reads the file again after SIGHUP, and keeps the former one if it is not valid",
+    () =>
+      Effect.gen(function*() {
+        const { file, rule, serve, write } = yield* setUp
+        const { ended, host, kill, status } = yield* serve
+        write({ rules: [rule("app"), rule("tools")] })
+        kill("SIGHUP")
+        yield* eventually(status, ({ rules }) => rules.length === 2)
+        Fs.writeFileSync(file, "{ \"version\": 1, \"rules\": [{ \"from\": \"nothing\" }] }")
+        kill("SIGHUP")
+        const { problem, rules } = yield* eventually(status, ({ problem }) => problem !== undefined)
+        assert.include(problem, "rules[0]")
+        assert.deepStrictEqual(rules.map(({ name }) => name), ["app", "tools"])
+        assert.include((yield* send(host, "GET /")).text, "The new configuration cannot be used")
+        write({ rules: [rule("tools")] })
+        kill("SIGHUP")
+        yield* eventually(status, ({ problem, rules }) => problem === undefined && rules.length === 1)
+        kill("SIGTERM")
+        const { stderr } = yield* ended
+        assert.include(stderr, "the configuration was read again: 1 added, 0 changed, 0 removed, 1 rule unchanged")
+        assert.include(stderr, "the former configuration stays")
+      }),
+    timeout
+  )
 
   it.live("notifies webhooks, and asks a command to create a repository", () =>
     Effect.gen(function*() {
@@ -198,7 +209,7 @@ describe("effect-oci mirror serve", () => {
       const check = yield* Effect.provide(validatorOf("mirror-notification"), NodeServices.layer)
       check(notification)
       assert.strictEqual(Fs.readFileSync(created, "utf8"), `copies/app ${destination.host} copies/app`)
-    }))
+    }), timeout)
 
   it.live("shows why the command did not create a repository", () =>
     Effect.gen(function*() {
@@ -210,7 +221,7 @@ describe("effect-oci mirror serve", () => {
       const { failures } = yield* eventually(status, ({ failures }) => failures.length > 0)
       assert.match(failures[0]?.error ?? "", /onRepositoryMissing: .* has exited with 3: no <permission>/)
       assert.include((yield* send(host, "GET /")).text, "no &lt;permission&gt;")
-    }))
+    }), timeout)
 
   it.live(
     "reports a file that is not valid, an address in use, and flags that do not fit",
@@ -234,7 +245,7 @@ describe("effect-oci mirror serve", () => {
         write({ rules: [{ from: "a.test/b", to: "c.test/d", tags: { semver: "nonsense" } }] })
         assert.match((yield* failing("--port", "0"))[1], /rules\[0\]\.tags\.semver/)
       }),
-    60_000
+    timeout
   )
 
   it.live("refuses changes to other machines without a token, and says so", () =>
@@ -261,5 +272,5 @@ describe("effect-oci mirror serve", () => {
       running.kill("SIGTERM")
       const { stderr } = yield* running.ended
       assert.include(stderr, "use --token-file")
-    }))
+    }), timeout)
 })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect } from "effect"
+import * as Command from "../utils/Command.ts"
 import { pushImage, repository, tag } from "../utils/images.ts"
 import { run } from "../utils/Program.ts"
 import * as Served from "../utils/Served.ts"
@@ -16,10 +17,10 @@ describe("--rate", () => {
       assert.isAtLeast((yield* Clock.currentTimeMillis) - began, 2500)
     }))
 
-  it.live("must be a number of requests in a second, a minute or an hour", () =>
+  it.effect("must be a number of requests in a second, a minute or an hour", () =>
     Effect.gen(function*() {
       for (const rate of ["0", "fast", "10/day"]) {
-        const { code, stderr } = yield* run("tags", "a.test/b", "--rate", rate)
+        const { code, stderr } = yield* Command.run("tags", "a.test/b", "--rate", rate)
         assert.deepStrictEqual([code, stderr.includes("is not a rate, such as 20/s")], [2, true])
       }
     }))
