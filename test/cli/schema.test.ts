@@ -107,8 +107,20 @@ const wrong = {
   size: ""
 }
 
-/** The names whose documents other tests validate: `message` is in messages.test.ts, `mirror` in mirror.test.ts. */
-const elsewhere = ["message", "mirror", "serve"]
+/**
+ * The names whose documents other tests validate: `message` is in messages.test.ts, `mirror` in mirror.test.ts, and
+ * those of the runs of a mirror are in mirror-run.test.ts.
+ */
+const elsewhere = [
+  "message",
+  "mirror",
+  "mirror-changes",
+  "mirror-plan",
+  "mirror-report",
+  "mirror-retry",
+  "mirror-status",
+  "serve"
+]
 
 describe("schema", () => {
   it.live("lists a name for the output of every verb", () =>
