@@ -109,9 +109,21 @@ const wrong = {
 
 /**
  * The names whose documents other tests validate: `message` is in messages.test.ts, `mirror` in mirror.test.ts, and
- * those of the service in mirror-serve.test.ts.
+ * those of the runs and of the service of a mirror are in mirror-run.test.ts and mirror-serve.test.ts.
  */
-const elsewhere = ["message", "mirror", "mirror-notification", "mirror-serve", "mirror-service", "serve"]
+const elsewhere = [
+  "message",
+  "mirror",
+  "mirror-changes",
+  "mirror-notification",
+  "mirror-plan",
+  "mirror-report",
+  "mirror-retry",
+  "mirror-serve",
+  "mirror-service",
+  "mirror-status",
+  "serve"
+]
 
 describe("schema", () => {
   it.live("lists a name for the output of every verb", () =>

@@ -146,10 +146,5 @@ describe("a mirror over many days", () => {
       yield* run(config)
       const { system, user } = process.cpuUsage(before)
       assert.isBelow((system + user) / 1_000_000, 60)
-      yield* Effect.logInfo(
-        `${total()} tags: ${Math.round(live / 1024 / 1024)} MiB live, ${
-          Math.round(process.memoryUsage().rss / 1024 / 1024)
-        } MiB resident, ${((system + user) / 1_000_000).toFixed(1)} s of CPU for an unchanged run`
-      )
     }).pipe(Effect.provide(MirrorState.layerMemory)), isLong ? 7_200_000 : 120_000)
 })
