@@ -153,7 +153,8 @@ const withPermit = <A, E, R>(
   operation: () => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | RegistryError.RegistryError, R> =>
   Effect.withFiber<A, E | RegistryError.RegistryError, R>((fiber) =>
-    isHeld(fiber, state.limiter) && !state.pauses.isPaused(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+    isHeld(fiber, state.limiter) && state.limiter.turn === undefined &&
+      !state.pauses.isPaused(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
       ? operation()
       : Effect.scoped(Effect.andThen(permit(state, call), Effect.suspend(operation)))
   )
@@ -381,7 +382,7 @@ const makeState = Effect.fnUntraced(function*(
     mirrorOf,
     client,
     direct: Direct.of(client),
-    limiter: (yield* Limiter.PerRegistry)(),
+    limiter: (yield* Limiter.PerRegistry)(name),
     pauses: RetryAfterPauses.make(name),
     plainHttp: PlainHttp.make(client, registry),
     secrets,

@@ -133,7 +133,9 @@ export const recorded = <E, R>(
         if (!isOwn(state, request)) return Effect.succeed(response)
         state.plainHttp.answered(status)
         // a registry that is overloaded says 503 as well
-        return Effect.as(note(status === 429 || status === 503 ? "refused" : "answered"), response)
+        const noted = note(status === 429 || status === 503 ? "refused" : "answered")
+        const { heed } = state.limiter
+        return Effect.as(heed === undefined ? noted : Effect.andThen(noted, heed(status, response.headers)), response)
       }))
   )
 
