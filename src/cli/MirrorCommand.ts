@@ -6,6 +6,11 @@ import * as Effect from "effect/Effect"
 
 // each verb is loaded when it is needed
 const verbs = {
+  plan: Effect.map(Effect.promise(() => import("./MirrorPlanCommand.ts")), (_) => _.MirrorPlanCommand),
+  run: Effect.map(Effect.promise(() => import("./MirrorRunCommand.ts")), (_) => _.MirrorRunCommand),
+  serve: Effect.map(Effect.promise(() => import("./MirrorServeCommand.ts")), (_) => _.MirrorServeCommand),
+  status: Effect.map(Effect.promise(() => import("./MirrorStatusCommand.ts")), (_) => _.MirrorStatusCommand),
+  retry: Effect.map(Effect.promise(() => import("./MirrorRetryCommand.ts")), (_) => _.MirrorRetryCommand),
   check: Effect.map(Effect.promise(() => import("./MirrorCheckCommand.ts")), (_) => _.MirrorCheckCommand),
   convert: Effect.map(Effect.promise(() => import("./MirrorConvertCommand.ts")), (_) => _.MirrorConvertCommand)
 }
@@ -25,5 +30,7 @@ const isVerb = (word: string | undefined): word is keyof typeof verbs =>
 export const make = Effect.fnUntraced(function*(verb: string | undefined) {
   if (isVerb(verb)) return parent.pipe(Command.withSubcommands([yield* verbs[verb]]))
   const all = yield* Effect.all(verbs)
-  return parent.pipe(Command.withSubcommands([all.check, all.convert]))
+  return parent.pipe(
+    Command.withSubcommands([all.plan, all.run, all.serve, all.status, all.retry, all.check, all.convert])
+  )
 })

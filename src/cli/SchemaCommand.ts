@@ -79,6 +79,10 @@ const documents: Readonly<Record<string, Document>> = {
     ),
     isStrict: true
   },
+  "mirror-changes": loaded(
+    "The differences that mirror plan --compare --json prints.",
+    () => import("./MirrorPlanCommand.ts").then((_) => _.MirrorChanges)
+  ),
   "mirror-check": loaded(
     "The rules that mirror check --json prints.",
     () => import("./MirrorCheckCommand.ts").then((_) => _.CheckedMirror)
@@ -86,6 +90,22 @@ const documents: Readonly<Record<string, Document>> = {
   "mirror-convert": loaded(
     "The file and the omissions that mirror convert --json prints.",
     () => import("./MirrorConvertCommand.ts").then((_) => _.ConvertedMirror)
+  ),
+  "mirror-plan": loaded(
+    "The plan that mirror plan --json prints.",
+    () => import("../mirror/MirrorPlan.ts").then((_) => _.MirrorPlan)
+  ),
+  "mirror-report": loaded(
+    "The report that mirror run --json prints.",
+    () => import("../mirror/MirrorReport.ts").then((_) => _.MirrorReport)
+  ),
+  "mirror-retry": loaded(
+    "The result of mirror retry --json.",
+    () => import("./MirrorRetryCommand.ts").then((_) => _.MirrorRetried)
+  ),
+  "mirror-status": loaded(
+    "The state that mirror status --json prints.",
+    () => import("./MirrorStatusCommand.ts").then((_) => _.MirrorStatus)
   ),
   plan: loaded(
     "The plan that plan --json, or copy --dry-run --json, prints for one destination.",

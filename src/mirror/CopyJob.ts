@@ -183,14 +183,15 @@ const transfer = Effect.fnUntraced(function*(
 const recordFailure = Effect.fnUntraced(function*(
   { emit, hooks, state }: Session,
   { row, sent, target }: Pick<Held, "row" | "sent" | "target">,
-  error: { readonly message: string; readonly retryAfter?: CopyError["retryAfter"] | undefined }
+  error: { readonly message: string }
 ): Effect.fn.Return<boolean, MirrorStateError> {
   const now = yield* DateTime.now
-  const failed = TagRecord.failed(row, error.message, now, { retryAfter: error.retryAfter, sent })
+  const cause = isCopyError(error) ? error : undefined
+  const failed = TagRecord.failed(row, error.message, now, { retryAfter: cause?.retryAfter, sent })
   const lost = yield* state.record([failed])
   if (lost.length > 0 && sent !== undefined) return true
   const subject = TagRecord.subjectOf(target)
-  yield* emit({ ...subject, _tag: "Failed", error: failed.error ?? error.message, retryAt: failed.retryAt })
+  yield* emit({ ...subject, _tag: "Failed", error: failed.error ?? error.message, cause, retryAt: failed.retryAt })
   yield* hooks.onFailure({ ...subject, error: error.message })
   return false
 })

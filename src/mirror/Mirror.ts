@@ -322,21 +322,6 @@ export interface ServeOptions extends Omit<MirrorService.Options, "runner"> {
   readonly copies?: number | undefined
   /** Name of the process in the state. */
   readonly by?: string | undefined
-  /**
-   * Creates the namespace of a configuration, when the service starts and when the configuration is replaced. Its scope
-   * closes when the last run that needs it has ended. Default: `Namespace`.
-   */
-  readonly connect?:
-    | ((config: MirrorConfig) => Effect.Effect<
-      {
-        readonly namespace: Namespace["Service"]
-        /** Registries with which it has made contact, for the status. */
-        readonly hosts?: MirrorRunner.MirrorRunner["hosts"] | undefined
-      },
-      never,
-      EffectScope.Scope
-    >)
-    | undefined
 }
 
 /**
@@ -380,18 +365,37 @@ export interface ServeOptions extends Omit<MirrorService.Options, "runner"> {
  * @category running
  * @since 0.1.0
  */
-export const serve = Effect.fnUntraced(function*(
+export const serve = (
   config: MirrorConfig,
-  { by, connect, copies, ...options }: ServeOptions = {}
-): Effect.fn.Return<MirrorService.MirrorService["Service"], never, Namespace | MirrorState | EffectScope.Scope> {
+  options: ServeOptions = {}
+): Effect.Effect<
+  MirrorService.MirrorService["Service"],
+  never,
+  Namespace | MirrorState | EffectScope.Scope
+> => Effect.flatMap(Namespace, (namespace) => serveWith(config, () => Effect.succeed({ namespace }), options))
+
+/**
+ * Like {@link serve}, for a configuration that names registries and webhooks: `connect` creates the namespace of a
+ * configuration, its hooks and its notifications, when the service starts and when the configuration is replaced. Its
+ * scope closes when the last run that needs it has ended.
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const serveWith = Effect.fnUntraced(function*(
+  config: MirrorConfig,
+  connect: (
+    config: MirrorConfig
+  ) => Effect.Effect<MirrorRunner.Parts & { readonly namespace: Namespace["Service"] }, never, EffectScope.Scope>,
+  { by, copies, ...options }: ServeOptions = {}
+): Effect.fn.Return<MirrorService.MirrorService["Service"], never, MirrorState | EffectScope.Scope> {
   const state = yield* MirrorState
-  const namespace = yield* Namespace
   return yield* MirrorService.make(config, {
     ...options,
     runner: Effect.fnUntraced(function*(config) {
-      const connected = yield* connect?.(config) ?? Effect.succeed({ namespace, hosts: undefined })
-      return yield* MirrorRunner.make(run, config, { by, copies, hosts: connected.hosts }).pipe(
-        Effect.provideService(Namespace, connected.namespace),
+      const parts = yield* connect(config)
+      return yield* MirrorRunner.make(run, config, { ...parts, by, copies }).pipe(
+        Effect.provideService(Namespace, parts.namespace),
         Effect.provideService(MirrorState, state)
       )
     })

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import type * as DateTime from "effect/DateTime"
+import type { CopyError } from "../copy/CopyError.ts"
 import type { Digest } from "../Digest.ts"
 import type { Tag } from "../Reference.ts"
 import type { RepositoryPlan } from "./MirrorPlan.ts"
@@ -50,7 +51,14 @@ export type MirrorEvent =
   | ({ readonly _tag: "Copying" } & Subject)
   | ({ readonly _tag: "Progressed"; readonly bytes: number } & Subject)
   | ({ readonly _tag: "Copied"; readonly digest: Digest; readonly bytes: number } & Subject)
-  | ({ readonly _tag: "Failed"; readonly error: string; readonly retryAt: DateTime.Utc | undefined } & Subject)
+  | ({
+    readonly _tag: "Failed"
+    readonly error: string
+    /** Error of the copy, if one has failed. */
+    readonly cause?: CopyError | undefined
+    /** When the next attempt is due. Absent if a person has to change something first. */
+    readonly retryAt: DateTime.Utc | undefined
+  } & Subject)
   | ({ readonly _tag: "Superseded" } & Subject)
   | ({ readonly _tag: "Pruned"; readonly digest: Digest } & Subject)
   | { readonly _tag: "Problem"; readonly rule: string; readonly problem: string }

@@ -9,8 +9,10 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Budget } from "../Limiter.ts"
 import { Namespace } from "../Namespace.ts"
+import { Hooks } from "./Hooks.ts"
 import type { MirrorConfig } from "./MirrorConfig.ts"
 import type { MirrorEvent, Subject } from "./MirrorEvent.ts"
+import type { MirrorNotification } from "./MirrorNotification.ts"
 import type { MirrorRule } from "./MirrorRule.ts"
 import { MirrorState, type MirrorStateError, type RunState } from "./MirrorState.ts"
 
@@ -95,6 +97,19 @@ export interface MirrorRunner {
   ) => Effect.Effect<RunState, { readonly message: string }>
   /** Registries with which the runner has made contact, by host. */
   readonly hosts: Effect.Effect<ReadonlyArray<HostStatus>>
+  /** Receives the notifications of the rules. It must not wait. */
+  readonly notify?: ((notification: MirrorNotification) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * Parts of a runner that belong to its configuration.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Parts extends Partial<Pick<MirrorRunner, "hosts" | "notify">> {
+  /** Hooks of the runs. Default: those of the program. */
+  readonly hooks?: Hooks | undefined
 }
 
 /** The function `Mirror.run`, as far as a runner needs it. */
@@ -178,19 +193,20 @@ const follow = () => {
 export const make = Effect.fnUntraced(function*(
   run: Run,
   config: MirrorConfig,
-  options: {
+  options: Parts & {
     readonly by?: string | undefined
     readonly copies?: number | undefined
-    readonly hosts?: MirrorRunner["hosts"] | undefined
   } = {}
 ): Effect.fn.Return<MirrorRunner, never, Namespace | MirrorState> {
   const namespace = yield* Namespace
   const state = yield* MirrorState
+  const hooks = options.hooks ?? (yield* Hooks)
   const recordOf = Effect.fnUntraced(function*(rule: string, id: string | undefined) {
     return (yield* state.runs({ rule, limit: 20 })).find((run) => run.id === id)
   })
   return {
     hosts: options.hosts ?? Effect.succeed([]),
+    notify: options.notify,
     run: Effect.fnUntraced(function*(rule, { selection, slot }, watch) {
       const progress = follow()
       const { by, copies } = options
@@ -207,6 +223,7 @@ export const make = Effect.fnUntraced(function*(
         ),
         Effect.provideService(Namespace, namespace),
         Effect.provideService(MirrorState, state),
+        Effect.provideService(Hooks, hooks),
         Effect.onInterrupt(() => Effect.ignore(unfinished))
       )
       return (yield* recordOf(rule.name, progress.run())) ?? (yield* new RunVanished({ rule: rule.name }))

@@ -168,7 +168,11 @@ export const make = Effect.fnUntraced(function*(
     state,
     withRunner: (use) => Effect.scoped(Effect.flatMap(Effect.suspend(() => RcRef.get(current.runner)), use)),
     limited: Semaphore.withPermit(permits),
-    notify: (notification) => Effect.asVoid(options.notify?.(notification) ?? Effect.void)
+    notify: (notification) =>
+      Effect.andThen(
+        options.notify?.(notification) ?? Effect.void,
+        shared.withRunner(({ notify }) => notify?.(notification) ?? Effect.void)
+      )
   }
   const start = Effect.fnUntraced(function*(name: string, entry: Entry) {
     entries.set(name, entry)

@@ -1,5 +1,5 @@
 /**
- * Mirrors between registries in memory that record their calls: `one.local`, and the destinations `two.local` and
+ * Mirrors between registries in memory that count their calls: `one.local`, and the destinations `two.local` and
  * `three.local`.
  */
 import { Effect, Result, Stream } from "effect"
@@ -10,8 +10,8 @@ import * as MirrorState from "effect-oci/MirrorState"
 import * as Namespace from "effect-oci/Namespace"
 import type { Registry } from "effect-oci/Registry"
 import * as Resolver from "effect-oci/Resolver"
-import { Faults } from "effect-oci/testing"
 import { pushImage, repository, tag } from "./images.ts"
+import { override } from "./registries.ts"
 
 /** Decodes rules as a file has them. */
 export const configOf = (...rules: ReadonlyArray<unknown>): MirrorConfig.MirrorConfig =>
@@ -27,22 +27,51 @@ const reportOf = Effect.fnUntraced(
   }
 )
 
-/** A registry that records its calls. */
-const recorded = Effect.fnUntraced(function*(name: string) {
+/** A registry that counts its calls. */
+const counted = Effect.fnUntraced(function*(name: string) {
   const memory = yield* MemoryRegistry.make({ name })
-  const { calls, registry } = yield* Faults.make(memory)
-  let forgotten = 0
+  let counts: Record<string, number> = {}
+  const add = (operation: string) => {
+    counts[operation] = (counts[operation] ?? 0) + 1
+  }
+  const effect = <Args extends ReadonlyArray<unknown>, A, E, R>(
+    operation: string,
+    run: (...args: Args) => Effect.Effect<A, E, R>
+  ) =>
+  (...args: Args) =>
+    Effect.suspend(() => {
+      add(operation)
+      return run(...args)
+    })
+  const list = <Args extends ReadonlyArray<unknown>, A, E, R>(
+    operation: string,
+    run: (...args: Args) => Stream.Stream<A, E, R>
+  ) =>
+  (...args: Args) =>
+    Stream.suspend(() => {
+      add(operation)
+      return run(...args)
+    })
+  const registry = override(memory, {
+    getBlob: effect("getBlob", memory.getBlob),
+    resolveBlob: effect("resolveBlob", memory.resolveBlob),
+    getManifest: effect("getManifest", memory.getManifest),
+    resolveManifest: effect("resolveManifest", memory.resolveManifest),
+    pushManifest: effect("pushManifest", memory.pushManifest),
+    startUpload: effect("startUpload", memory.startUpload),
+    deleteTag: effect("deleteTag", memory.deleteTag),
+    deleteManifest: effect("deleteManifest", memory.deleteManifest),
+    repositories: list("repositories", memory.repositories),
+    tags: list("tags", memory.tags),
+    referrers: list("referrers", memory.referrers)
+  })
   return {
     memory,
     registry,
     /** Returns the operations since the last `forget`, with their numbers. */
-    counts: () => {
-      const counts: Record<string, number> = {}
-      for (const { operation } of calls.slice(forgotten)) counts[operation] = (counts[operation] ?? 0) + 1
-      return counts
-    },
+    counts: () => counts,
     forget: () => {
-      forgotten = calls.length
+      counts = {}
     }
   }
 })
@@ -55,9 +84,9 @@ export interface Options {
 
 /** Creates the registries, and functions that plan and run rules. */
 export const setup = Effect.fnUntraced(function*(options: Options = {}) {
-  const source = yield* recorded("one.local")
-  const destination = yield* recorded("two.local")
-  const other = yield* recorded("three.local")
+  const source = yield* counted("one.local")
+  const destination = yield* counted("two.local")
+  const other = yield* counted("three.local")
   const same = (registry: Registry) => registry
   const namespace = Namespace.make({
     resolver: Resolver.static({
