@@ -25,6 +25,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "JsonArray",
     "OtherFields",
     "Digest",
+    "ChunkMemory",
+    "Preparation",
     "Hasher",
     "NobleHasher",
     "MediaType",

@@ -19,7 +19,14 @@ const gracePeriod = Duration.seconds(1)
 
 // requests have no total limit, because bodies may take long; idle connections stay open for 75 seconds, longer than
 // clients keep them
-const nodeServer = () => Http.createServer({ requestTimeout: 0, headersTimeout: 60_000, keepAliveTimeout: 75_000 })
+const nodeServer = () =>
+  Http.createServer({
+    requestTimeout: 0,
+    headersTimeout: 60_000,
+    keepAliveTimeout: 75_000,
+    // the server waits until a connection has sent a piece of this size or more, as stores that lend pieces need
+    highWaterMark: 64 * 1024
+  })
 
 const problems: Readonly<Record<string, string>> = {
   EADDRINUSE: "the address is in use",

@@ -65,8 +65,8 @@ const reported = ({ lines }: MirrorConfig.MirrorConfigError) =>
     Effect.fail(new Reported({ exitCode: 2 }))
   )
 
-/** Loads the file of a mirror. Its omissions become warnings. */
-export const load = Effect.fnUntraced(function*(file: string, { auth, scoped, to }: ForeignValues) {
+/** Reads the file of a mirror. Its omissions become warnings. */
+export const read = Effect.fnUntraced(function*(file: string, { auth, scoped, to }: ForeignValues) {
   const options: MirrorConfig.LoadOptions = {
     to: Option.getOrUndefined(to),
     names: scoped ? "scoped" : "base",
@@ -78,9 +78,13 @@ export const load = Effect.fnUntraced(function*(file: string, { auth, scoped, to
       (bytes) => MirrorConfig.read("stdin", new TextDecoder().decode(bytes), options)
     )
     : MirrorConfig.load(file, options)
-  const loaded = yield* Effect.catchTag(loading, "MirrorConfigError", reported)
+  const loaded = yield* loading
   for (const { message, path } of loaded.omissions) {
     yield* Messages.warn(`${file === "-" ? "stdin" : file}: ${path}${path === "" ? "" : ": "}${message}`)
   }
   return loaded
 })
+
+/** Reads the file of a mirror when the command starts: each of its problems is reported, as misuse. */
+export const load = (file: string, values: ForeignValues) =>
+  Effect.catchTag(read(file, values), "MirrorConfigError", reported)

@@ -4,6 +4,7 @@
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { Hooks } from "../mirror/Mirror.ts"
 import type { MirrorConfig } from "../mirror/MirrorConfig.ts"
 import type { MirrorRule } from "../mirror/MirrorRule.ts"
 import { MirrorState } from "../mirror/MirrorState.ts"
@@ -70,8 +71,9 @@ export const open = Effect.fnUntraced(function*({ config: flag, rule: names, sto
 
 /** Provides an effect with the state and with the registries of the file. */
 export const connected = ({ config, state }: Opened) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.flatMap(MirrorServices.connect(config), ({ namespace }) =>
+  Effect.flatMap(MirrorServices.connect(config), ({ hooks, namespace }) =>
     effect.pipe(
+      Effect.provideService(Hooks, hooks),
       Effect.provideService(MirrorState, state),
       Effect.provideService(Namespace.Namespace, namespace)
     ))

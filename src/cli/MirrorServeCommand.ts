@@ -28,10 +28,11 @@ import * as Flags from "./Flags.ts"
 import * as Format from "./Format.ts"
 import * as Listener from "./Listener.ts"
 import * as Messages from "./Messages.ts"
+import * as MirrorFlags from "./MirrorFlags.ts"
+import * as MirrorInput from "./MirrorInput.ts"
 import * as MirrorServices from "./MirrorServices.ts"
 import * as Output from "./Output.ts"
 import { misuse } from "./ReferenceInput.ts"
-import * as RepositoryCommand from "./RepositoryCommand.ts"
 import * as Signals from "./Signals.ts"
 
 // time after SIGTERM in which copies are interrupted and uploads are cancelled
@@ -56,14 +57,7 @@ const readToken = Effect.fnUntraced(function*(file: Option.Option<string>) {
 
 /** Connects to the registries and webhooks of a configuration. */
 const connect = Effect.fnUntraced(function*(config: MirrorConfig) {
-  const { hosts, namespace } = yield* MirrorServices.connect(config)
-  const { onRepositoryMissing } = config
-  return {
-    namespace,
-    hosts,
-    notify: yield* Webhooks.make(config.notify),
-    hooks: onRepositoryMissing === undefined ? Mirror.noHooks : yield* RepositoryCommand.make(onRepositoryMissing)
-  }
+  return { ...yield* MirrorServices.connect(config), notify: yield* Webhooks.make(config.notify) }
 })
 
 type ConnectServices = Exclude<Effect.Services<ReturnType<typeof connect>>, Scope.Scope | HttpClient.HttpClient>
@@ -80,14 +74,14 @@ const logged = ({ event, rule, run }: MirrorNotification): Effect.Effect<void> =
 
 /** Reads the file again. If it cannot be used, the former configuration stays. */
 const reload = Effect.fnUntraced(
-  function*(service: MirrorService["Service"], load: ReturnType<typeof MirrorServices.loadFile>) {
+  function*(service: MirrorService["Service"], load: ReturnType<typeof MirrorFlags.read>) {
     const loaded = yield* Effect.result(load)
     if (loaded._tag === "Failure") {
       const problem = loaded.failure.message
       yield* Effect.logError(`the former configuration stays: ${Format.oneLine(problem)}`)
       return yield* service.reportProblem(problem)
     }
-    const { added, changed, kept, removed } = yield* service.reload(loaded.success)
+    const { added, changed, kept, removed } = yield* service.reload(loaded.success.config)
     yield* Effect.logInfo(
       `the configuration was read again: ${added.length} added, ${changed.length} changed, ${removed.length} removed, ` +
         `${Format.plural(kept.length, "rule")} unchanged`
@@ -98,16 +92,9 @@ const reload = Effect.fnUntraced(
 export const MirrorServeCommand = Command.make(
   "serve",
   {
-    config: Flag.String("config").pipe(
-      Flag.withAlias("c"),
-      Flag.withMetavar("FILE"),
-      Flag.withDescription("File of the mirror: YAML, JSON or TOML")
-    ),
-    store: Flag.String("store").pipe(
-      Flag.withMetavar("URL"),
-      Flag.withDescription("Store of the state: sqlite:FILE or memory. Default: that of the file, or a file beside it"),
-      Flag.optional
-    ),
+    config: MirrorFlags.config,
+    ...MirrorFlags.foreign,
+    store: MirrorInput.flags.store,
     host: Flag.String("host").pipe(
       Flag.withMetavar("ADDRESS"),
       Flag.withDescription("Listen on this address. Default: 127.0.0.1, which only this machine can reach"),
@@ -143,7 +130,7 @@ export const MirrorServeCommand = Command.make(
     json: Flags.onOff("json", "Print the address as JSON, and the messages on stderr as one JSON object per line")
   },
   Effect.fnUntraced(function*(flags) {
-    const { allowedHost, config: file, copies, host, json, port, rules, store, tokenFile } = flags
+    const { allowedHost, copies, host, json, port, rules, tokenFile } = flags
     if (port < 0 || port > 65_535) return yield* misuse("--port must be a number from 0 to 65535")
     const terminated = yield* Signals.handle("SIGTERM", endTime)
     const reloads = yield* Signals.handle("SIGHUP")
@@ -153,8 +140,7 @@ export const MirrorServeCommand = Command.make(
     if (!isLocal && secret === undefined) {
       yield* Messages.warn("without a token, nothing can be changed by the page or by requests: use --token-file")
     }
-    const config = yield* MirrorServices.loadFile(file)
-    const state = yield* MirrorServices.openState(MirrorServices.storeOf(store, config, file))
+    const { config, file, state } = yield* MirrorInput.open({ ...flags, rule: [] })
     const http = yield* Layer.build(NodeHttp.layer())
     const services = Context.merge(yield* Effect.context<ConnectServices>(), http)
     const service = yield* Mirror.serveWith(
@@ -174,7 +160,7 @@ export const MirrorServeCommand = Command.make(
     const { address } = yield* Listener.listen(app, { host, port })
     yield* json ? Output.json(ServedMirror, { address }) : Output.line(`listening on ${address}`)
     yield* Queue.take(reloads).pipe(
-      Effect.andThen(reload(service, MirrorServices.loadFile(file))),
+      Effect.andThen(reload(service, MirrorFlags.read(file, flags))),
       Effect.forever,
       Effect.forkScoped
     )

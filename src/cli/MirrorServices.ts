@@ -15,7 +15,7 @@ import * as DockerConfig from "../auth/DockerConfig.ts"
 import * as ExternalBlobs from "../ExternalBlobs.ts"
 import * as Limiter from "../Limiter.ts"
 import * as HostLimits from "../mirror/HostLimits.ts"
-import * as MirrorConfig from "../mirror/MirrorConfig.ts"
+import type * as MirrorConfig from "../mirror/MirrorConfig.ts"
 import * as MirrorState from "../mirror/MirrorState.ts"
 import * as Namespace from "../Namespace.ts"
 import * as NodeNamespace from "../node/NodeNamespace.ts"
@@ -23,17 +23,8 @@ import * as RegistryError from "../RegistryError.ts"
 import * as Resolver from "../Resolver.ts"
 import { Failure } from "./Output.ts"
 import { misuse } from "./ReferenceInput.ts"
+import * as RepositoryCommand from "./RepositoryCommand.ts"
 import { withoutWarning } from "./SqliteWarning.ts"
-
-/** Loads the file of a mirror. */
-export const loadFile = Effect.fnUntraced(function*(file: string) {
-  const fs = yield* FileSystem.FileSystem
-  const text = yield* Effect.mapError(
-    fs.readFileString(file),
-    ({ reason }) => new Failure({ message: `cannot read ${file} (${reason._tag})` })
-  )
-  return yield* Effect.fromResult(MirrorConfig.parse(file, text))
-})
 
 // ---------------------------------------------------------------------------------------------------------------------
 // state
@@ -123,7 +114,7 @@ const credentialsOf = Effect.fnUntraced(function*({ registries }: MirrorConfig.M
   })
 })
 
-/** Makes the namespace of a configuration, with the limits of its registries. */
+/** Makes the namespace of a configuration, with the limits of its registries, and its hooks. */
 export const connect = Effect.fnUntraced(function*(config: MirrorConfig.MirrorConfig) {
   const { hosts, perRegistry } = HostLimits.make(config)
   const withScheme = (scheme: MirrorConfig.RegistrySettings["scheme"]) =>
@@ -140,6 +131,7 @@ export const connect = Effect.fnUntraced(function*(config: MirrorConfig.MirrorCo
   })
   return {
     namespace: Namespace.make({ resolver, externalBlobs: Context.get(context, ExternalBlobs.ExternalBlobs) }),
-    hosts
+    hosts,
+    hooks: yield* RepositoryCommand.hooks(config.onRepositoryMissing)
   }
 })

@@ -16,11 +16,13 @@ const timeout = Duration.seconds(60)
 const maximumText = 4096
 
 /**
- * Makes the hook that runs a command, without a shell. `{registry}` and `{repository}` in its arguments are replaced;
- * the environment has them as `MIRROR_REGISTRY` and `MIRROR_REPOSITORY`. The copy is refused unless the command exits
- * with 0 within a minute.
+ * Makes the hooks of a mirror: one that runs a command, without a shell. `{registry}` and `{repository}` in its
+ * arguments are replaced; the environment has them as `MIRROR_REGISTRY` and `MIRROR_REPOSITORY`. The copy is refused
+ * unless the command exits with 0 within a minute.
  */
-export const make = Effect.fnUntraced(function*([program = "", ...args]: ReadonlyArray<string>) {
+export const hooks = Effect.fnUntraced(function*(command: ReadonlyArray<string> | undefined) {
+  if (command === undefined) return yield* Mirror.Hooks
+  const [program = "", ...args] = command
   const spawner = yield* ChildProcessSpawner
   const run = Effect.fnUntraced(function*(registry: string, repository: string) {
     const replaced = args.map((arg) =>
@@ -56,5 +58,5 @@ export const make = Effect.fnUntraced(function*([program = "", ...args]: Readonl
         code === 0 ? Effect.void : Effect.fail(refused(`has exited with ${code}${text === "" ? "" : `: ${text}`}`))
       )
     )
-  return { ...Mirror.noHooks, onRepositoryMissing } satisfies Mirror.Hooks
+  return { ...yield* Mirror.Hooks, onRepositoryMissing } satisfies Mirror.Hooks
 })

@@ -121,6 +121,18 @@ const documents: Readonly<Record<string, Document>> = {
   ),
   resolve: descriptor("resolve"),
   schema: known("The names that schema --json prints.", Names),
+  "mirror-serve": loaded(
+    "The address that mirror serve --json prints.",
+    () => import("./MirrorServeCommand.ts").then((_) => _.ServedMirror)
+  ),
+  "mirror-service": loaded(
+    "The status of a mirror at /status.json of mirror serve.",
+    () => import("../mirror-web/MirrorStatus.ts").then((_) => _.MirrorStatus)
+  ),
+  "mirror-notification": loaded(
+    "The notification that webhooks of mirror serve receive.",
+    () => import("../mirror/MirrorNotification.ts").then((_) => _.MirrorNotification)
+  ),
   serve: loaded("The address that serve --json prints.", () => import("./ServeCommand.ts").then((_) => _.Listening)),
   tag: loaded("The references that tag --json prints.", () => import("./TagCommand.ts").then((_) => _.Tagged)),
   tags: loaded("The tags that tags --json prints.", () => import("./TagsCommand.ts").then((_) => _.Tags)),

@@ -2,15 +2,14 @@
  * The page of a mirror.
  */
 import * as DateTime from "effect/DateTime"
-import * as MirrorNotification from "../mirror/MirrorNotification.ts"
 import type { RunningCopy } from "../mirror/MirrorRunner.ts"
 import type { RuleStatus, Status } from "../mirror/MirrorService.ts"
 import type { RunState, TagState } from "../mirror/MirrorState.ts"
+import * as RunEvents from "../mirror/RunEvents.ts"
 import * as Chart from "../web/Chart.ts"
 import * as Format from "../web/Format.ts"
 import { type Html, html, joined, type Value } from "../web/Html.ts"
 import type { Page } from "../web/Page.ts"
-import { lagOf } from "./MirrorStatus.ts"
 import * as RuleText from "./RuleText.ts"
 
 /** Parts of the page beside the status. */
@@ -69,7 +68,7 @@ const stateOf = ({ lastRun, work }: RuleStatus, now: DateTime.Utc): Html => {
       return html`waiting for other rules`
     case "Idle":
       if (lastRun === undefined) return html`<span class="quiet">has not run yet</span>`
-      return MirrorNotification.isFailed(lastRun)
+      return RunEvents.isFailed(lastRun)
         ? html`<span class="bad">failed</span>`
         : html`<span class="good">complete</span>`
   }
@@ -95,7 +94,7 @@ const tagsOf = ({ tags }: RuleStatus): Html =>
 const ruleRow = (status: RuleStatus, now: DateTime.Utc, { formToken }: Options): Html => {
   const { lastRun, nextRun, rule } = status
   const { from, to } = RuleText.route(rule)
-  const lag = lagOf(status, now)
+  const lag = RuleText.lag(status, now)
   return html`<tr>
 <th scope="row" class="name">${rule.name}<small>${from}<br>→ ${to}</small></th>
 <td>${stateOf(status, now)}</td>
@@ -303,7 +302,7 @@ const runRow = (run: RunState, now: DateTime.Utc): Html =>
 <th scope="row" class="nowrap">${timeOf(run.startedAt, now)}<small>${Format.time(run.startedAt)}</small></th>
 <td class="name">${run.rule}</td>
 <td class="text">${
-    MirrorNotification.isFailed(run) ? html`<span class="bad">failed</span>` : html`<span class="good">complete</span>`
+    RunEvents.isFailed(run) ? html`<span class="bad">failed</span>` : html`<span class="good">complete</span>`
   }${run.error !== undefined && html`<small class="bad">${run.error}</small>`}</td>
 <td class="nowrap">${resultOf(run)}<small>${tookOf(run)}</small></td>
 <td class="number">${Format.size(run.bytes)}</td>

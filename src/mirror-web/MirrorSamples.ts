@@ -3,7 +3,7 @@
  */
 import type { Status } from "../mirror/MirrorService.ts"
 import type { Sample } from "../web/Probes.ts"
-import { lagOf } from "./MirrorStatus.ts"
+import * as RuleText from "./RuleText.ts"
 
 const descriptions = {
   mirror_tags: "Tags of the destinations, by rule and status",
@@ -23,7 +23,7 @@ export const make = (status: Status): ReadonlyArray<Sample> => {
   for (const rule of status.rules) {
     const { name } = rule.rule
     for (const [tags, count] of Object.entries(rule.tags)) add("mirror_tags", { rule: name, status: tags }, count)
-    add("mirror_lag_seconds", { rule: name }, lagOf(rule, status.at))
+    add("mirror_lag_seconds", { rule: name }, RuleText.lag(rule, status.at))
     add("mirror_running", { rule: name }, rule.work._tag === "Running" ? 1 : 0)
   }
   for (const { budget, host } of status.hosts) {

@@ -127,17 +127,11 @@ const progressOf = (activity: Activity): typeof Progress.Type => ({
   copies: activity.copies.map((copy) => ({ ...copy, startedAt: iso(copy.startedAt) }))
 })
 
-/** Returns the seconds since the last complete run of a rule. `undefined` if there was none. */
-export const lagOf = ({ completeAt }: RuleStatus, at: DateTime.Utc): number | undefined =>
-  completeAt === undefined
-    ? undefined
-    : Math.max(0, Math.round((DateTime.toEpochMillis(at) - DateTime.toEpochMillis(completeAt)) / 1000))
-
 const states = { Idle: "idle", Waiting: "waiting", Running: "running" } as const
 
 const ruleOf = (status: RuleStatus, at: DateTime.Utc): typeof Rule.Type => {
   const { completeAt, lastRun, nextRun, rule, tags, work } = status
-  const lagSeconds = lagOf(status, at)
+  const lagSeconds = RuleText.lag(status, at)
   return {
     name: rule.name,
     ...RuleText.route(rule),
@@ -180,6 +174,18 @@ const failureOf = (
 
 /**
  * Creates the document.
+ *
+ * **Example** (The status of a service)
+ *
+ * ```ts import.meta.vitest
+ * import { DateTime } from "effect"
+ * import * as MirrorStatus from "effect-oci/MirrorStatus"
+ *
+ * const at = DateTime.makeUnsafe("2026-11-27T12:00:00Z")
+ * const status = { at, startedAt: at, rules: [], hosts: [], failures: [], runs: [], problem: undefined }
+ *
+ * MirrorStatus.make(status).startedAt // => "2026-11-27T12:00:00.000Z"
+ * ```
  *
  * @category constructors
  * @since 0.1.0

@@ -220,6 +220,35 @@ const read = Effect.fnUntraced(function*(
 /**
  * Creates an effect that answers `HttpServerRequest`.
  *
+ * **Example** (A mirror with its page)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+ * import { Effect, Layer, Result } from "effect"
+ * import * as Mirror from "effect-oci/Mirror"
+ * import * as MirrorConfig from "effect-oci/MirrorConfig"
+ * import * as MirrorState from "effect-oci/MirrorState"
+ * import * as MirrorWeb from "effect-oci/MirrorWeb"
+ * import * as NodeNamespace from "effect-oci/NodeNamespace"
+ * import { HttpServer } from "effect/http"
+ * import { createServer } from "node:http"
+ *
+ * const config = Result.getOrThrow(MirrorConfig.decode({
+ *   version: 1,
+ *   rules: [{ from: "ghcr.io/team/app", to: "127.0.0.1:5000/app", schedule: { every: "1h" }, atStart: "nothing" }]
+ * }))
+ *
+ * const Server = Layer.unwrap(Effect.gen(function*() {
+ *   const service = yield* Mirror.serve(config)
+ *   return HttpServer.serve(yield* MirrorWeb.make(service, { isLocal: true }))
+ * })).pipe(
+ *   Layer.provide([MirrorState.layerMemory, NodeNamespace.layer]),
+ *   Layer.provide(NodeHttpServer.layer(() => createServer(), { host: "127.0.0.1", port: 8080 }))
+ * )
+ *
+ * NodeRuntime.runMain(Layer.launch(Server))
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */

@@ -6,6 +6,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import type { Destination, MirrorRule, Source, Timing } from "../mirror/MirrorRule.ts"
+import type { RuleStatus } from "../mirror/MirrorService.ts"
 import * as Format from "../web/Format.ts"
 
 /** Formats the schedule of a rule: `by hand`, `every 6 h`, `15 3 * * * Europe/Berlin`. */
@@ -41,3 +42,9 @@ export const route = ({ from, to }: MirrorRule): { readonly from: string; readon
   from: from.map(source).join("; "),
   to: to.map(destination).join("; ")
 })
+
+/** Returns the seconds since the last complete run of a rule. `undefined` if there was none. */
+export const lag = ({ completeAt }: RuleStatus, at: DateTime.Utc): number | undefined =>
+  completeAt === undefined
+    ? undefined
+    : Math.max(0, Math.round((DateTime.toEpochMillis(at) - DateTime.toEpochMillis(completeAt)) / 1000))

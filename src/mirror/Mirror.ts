@@ -60,13 +60,14 @@ import type { MirrorEvent } from "./MirrorEvent.ts"
 import { MirrorPlan, type RepositoryPlan } from "./MirrorPlan.ts"
 import { MirrorReport } from "./MirrorReport.ts"
 import type { MirrorRule } from "./MirrorRule.ts"
-import * as MirrorRunner from "./MirrorRunner.ts"
+import type * as MirrorRunner from "./MirrorRunner.ts"
 import * as MirrorService from "./MirrorService.ts"
 import { MirrorState, type MirrorStateError } from "./MirrorState.ts"
 import * as PlanDocument from "./PlanDocument.ts"
 import * as PruneDecision from "./PruneDecision.ts"
 import * as RuleRun from "./RuleRun.ts"
 import { makeSelect, type Scope, type Session } from "./Session.ts"
+import * as StreamRunner from "./StreamRunner.ts"
 import * as Unit from "./Unit.ts"
 import * as UnitPlanner from "./UnitPlanner.ts"
 
@@ -394,7 +395,7 @@ export const serveWith = Effect.fnUntraced(function*(
     ...options,
     runner: Effect.fnUntraced(function*(config) {
       const parts = yield* connect(config)
-      return yield* MirrorRunner.make(run, config, { ...parts, by, copies }).pipe(
+      return yield* StreamRunner.make(run, config, { ...parts, by, copies }).pipe(
         Effect.provideService(Namespace, parts.namespace),
         Effect.provideService(MirrorState, state)
       )

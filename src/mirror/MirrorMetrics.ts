@@ -3,8 +3,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
-import { isFailed } from "./MirrorNotification.ts"
 import type { RunState } from "./MirrorState.ts"
+import { isFailed } from "./RunEvents.ts"
 
 const counter = (name: string, description: string, attributes: Readonly<Record<string, string>>) =>
   Metric.counter(name, { description, incremental: true, attributes })

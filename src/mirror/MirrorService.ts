@@ -138,7 +138,29 @@ const maximumFailures = 200
 const maximumRuns = 500
 
 /**
- * Starts a service, which runs until the scope closes.
+ * Starts a service, which runs until the scope closes. `Mirror.serve` does so with `Mirror.run`.
+ *
+ * **Example** (A runner that does nothing)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Result } from "effect"
+ * import * as MirrorConfig from "effect-oci/MirrorConfig"
+ * import * as MirrorService from "effect-oci/MirrorService"
+ * import * as MirrorState from "effect-oci/MirrorState"
+ *
+ * const config = Result.getOrThrow(MirrorConfig.decode({
+ *   version: 1,
+ *   rules: [{ name: "apps", from: "one.local/app", to: "two.local/mirror", atStart: "nothing" }]
+ * }))
+ *
+ * const program = Effect.gen(function*() {
+ *   const runner = { run: () => Effect.never, hosts: Effect.succeed([]) }
+ *   const service = yield* MirrorService.make(config, { runner: () => Effect.succeed(runner) })
+ *   return yield* service.runNow("apps")
+ * })
+ *
+ * await Effect.runPromise(Effect.scoped(Effect.provide(program, MirrorState.layerMemory))) // => "started"
+ * ```
  *
  * @category constructors
  * @since 0.1.0

@@ -11,11 +11,12 @@ import * as Option from "effect/Option"
 import { hasProperty } from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import * as MirrorMetrics from "./MirrorMetrics.ts"
-import * as MirrorNotification from "./MirrorNotification.ts"
+import type { MirrorNotification } from "./MirrorNotification.ts"
 import type { MirrorRule } from "./MirrorRule.ts"
 import type { Activity, MirrorRunner, RunRequest, Selection } from "./MirrorRunner.ts"
 import * as MirrorSchedule from "./MirrorSchedule.ts"
 import type { MirrorState, MirrorStateError, RunState } from "./MirrorState.ts"
+import * as RunEvents from "./RunEvents.ts"
 
 /** Work of a rule at this moment: none, a run that waits for others to end, or a run. */
 export type Work =
@@ -40,7 +41,7 @@ export interface Shared {
   readonly withRunner: <A, E>(use: (runner: MirrorRunner) => Effect.Effect<A, E>) => Effect.Effect<A, E>
   /** Waits until fewer runs than the limit are running. */
   readonly limited: <A, E>(run: Effect.Effect<A, E>) => Effect.Effect<A, E>
-  readonly notify: (notification: MirrorNotification.MirrorNotification) => Effect.Effect<void>
+  readonly notify: (notification: MirrorNotification) => Effect.Effect<void>
 }
 
 /** The runs of one rule. */
@@ -104,7 +105,7 @@ const failuresOf = (state: MirrorState["Service"], { name }: MirrorRule) =>
 /** Returns true if a run did not get to its end: the process ended, or a signal interrupted it. */
 const isInterrupted = ({ endedAt }: RunState): boolean => endedAt === undefined
 
-const isComplete = (run: RunState): boolean => !MirrorNotification.isFailed(run) && !isInterrupted(run)
+const isComplete = (run: RunState): boolean => !RunEvents.isFailed(run) && !isInterrupted(run)
 
 /** Reads the former runs of a rule, and decides what to do at the start. */
 const recall = Effect.fnUntraced(function*({ state }: Shared, rule: MirrorRule, progress: Progress) {
@@ -199,8 +200,8 @@ const runOnce = Effect.fnUntraced(function*(shared: Shared, rule: MirrorRule, pr
 /** Records the result of a run, and notifies of it. */
 const conclude = Effect.fnUntraced(function*(shared: Shared, rule: MirrorRule, progress: Progress, run: RunState) {
   const failures = yield* failuresOf(shared.state, rule)
-  for (const event of MirrorNotification.eventsOf(run, progress.lastRun)) {
-    yield* shared.notify(MirrorNotification.make(event, run, failures))
+  for (const event of RunEvents.eventsOf(run, progress.lastRun)) {
+    yield* shared.notify(RunEvents.make(event, run, failures))
   }
   yield* MirrorMetrics.record(run)
   progress.lastRun = run

@@ -1,3 +1,4 @@
+import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { type Duration, Effect, Schedule, Schema, Stream } from "effect"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
@@ -8,6 +9,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { pushImage, repository, tag } from "../utils/images.ts"
+import { validatorOf } from "../utils/JsonSchemas.ts"
 import { runWith, start, startWith } from "../utils/Program.ts"
 import { listen } from "../utils/ScriptedServer.ts"
 import { send, serveApp } from "../utils/Served.ts"
@@ -100,6 +102,8 @@ describe("effect-oci mirror serve", () => {
       const next = yield* pushImage(source.registry, app, ["other"], { tags: [tag("2")] })
       assert.strictEqual((yield* post("/runs/app")).status, 202)
       yield* eventually(status, ({ rules }) => rules[0]?.tags.copied === 2)
+      const check = yield* Effect.provide(validatorOf("mirror-service"), NodeServices.layer)
+      check(JSON.parse((yield* send(host, "GET /status.json")).text))
       assert.strictEqual((yield* destination.registry.resolveManifest(copies, tag("1"))).digest, digest)
       assert.strictEqual((yield* destination.registry.resolveManifest(copies, tag("2"))).digest, next.digest)
       assert.isTrue(Fs.existsSync(Path.join(folder, "mirror.db")))
@@ -189,8 +193,23 @@ describe("effect-oci mirror serve", () => {
       yield* pushImage(source.registry, app, ["layer"], { tags: [tag("1")] })
       yield* serve
       yield* eventually(Effect.sync(() => bodies.length), (count) => count > 0)
-      assert.deepInclude(JSON.parse(bodies[0] ?? ""), { event: "finished", rule: "app" })
+      const notification = JSON.parse(bodies[0] ?? "")
+      assert.deepInclude(notification, { event: "finished", rule: "app" })
+      const check = yield* Effect.provide(validatorOf("mirror-notification"), NodeServices.layer)
+      check(notification)
       assert.strictEqual(Fs.readFileSync(created, "utf8"), `copies/app ${destination.host} copies/app`)
+    }))
+
+  it.live("shows why the command did not create a repository", () =>
+    Effect.gen(function*() {
+      const { rule, serve, source, write } = yield* setUp
+      const script = "console.error('no <permission>'); process.exit(3)"
+      write({ rules: [rule("app")], onRepositoryMissing: { exec: [process.execPath, "-e", script] } })
+      yield* pushImage(source.registry, app, ["layer"], { tags: [tag("1")] })
+      const { host, status } = yield* serve
+      const { failures } = yield* eventually(status, ({ failures }) => failures.length > 0)
+      assert.match(failures[0]?.error ?? "", /onRepositoryMissing: .* has exited with 3: no <permission>/)
+      assert.include((yield* send(host, "GET /")).text, "no &lt;permission&gt;")
     }))
 
   it.live(
@@ -233,7 +252,10 @@ describe("effect-oci mirror serve", () => {
         "0.0.0.0",
         "--json"
       )
-      const { address } = JSON.parse(yield* running.firstLine)
+      const listening = JSON.parse(yield* running.firstLine)
+      const check = yield* Effect.provide(validatorOf("mirror-serve"), NodeServices.layer)
+      check(listening)
+      const { address } = listening
       const host = String(address).replace("http://0.0.0.0", "127.0.0.1")
       assert.notInclude((yield* send(host, "GET /")).text, "<button")
       running.kill("SIGTERM")

@@ -109,15 +109,18 @@ const wrong = {
 
 /**
  * The names whose documents other tests validate: `message` is in messages.test.ts, `mirror` in mirror.test.ts, and
- * those of the runs of a mirror are in mirror-run.test.ts.
+ * those of the runs and of the service of a mirror are in mirror-run.test.ts and mirror-serve.test.ts.
  */
 const elsewhere = [
   "message",
   "mirror",
   "mirror-changes",
+  "mirror-notification",
   "mirror-plan",
   "mirror-report",
   "mirror-retry",
+  "mirror-serve",
+  "mirror-service",
   "mirror-status",
   "serve"
 ]

@@ -1,17 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, DateTime, Effect, References } from "effect"
 import type { Notification } from "effect-oci/MirrorConfig"
-import * as MirrorNotification from "effect-oci/MirrorNotification"
+import type { MirrorNotification } from "effect-oci/MirrorNotification"
 import { HttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import * as Webhooks from "../../src/mirror-web/Webhooks.ts"
+import * as RunEvents from "../../src/mirror/RunEvents.ts"
 import * as mirrors from "../utils/mirror-services.ts"
 import { client, type Script, transportError } from "../utils/ScriptedServer.ts"
 
 const hook = "https://hooks.test/T0/s3cret-marker"
 
-const notification = (event: MirrorNotification.MirrorNotification["event"]) =>
-  MirrorNotification.make(event, mirrors.runState("bases", DateTime.makeUnsafe("2026-11-27T12:00:00Z")), [
+const notification = (event: MirrorNotification["event"]) =>
+  RunEvents.make(event, mirrors.runState("bases", DateTime.makeUnsafe("2026-11-27T12:00:00Z")), [
     mirrors.failed("bases", "3.20")
   ])
 
