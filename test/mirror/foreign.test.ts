@@ -245,25 +245,39 @@ sync:
       assert.deepStrictEqual(
         omissionsOf(loaded).map((line) => line.replace(/: .*$/, "")).sort(),
         [
-          ...[
-            "api",
-            "apiOpts",
-            "blobChunk",
-            "blobMax",
-            "clientCert",
-            "clientKey",
-            "credExpire",
-            "credHelper",
-            "credHost"
-          ],
-          ...["mirrors", "pathPrefix", "priority", "regcert", "repoAuth", "token"]
+          "api",
+          "apiOpts",
+          "blobChunk",
+          "blobMax",
+          "clientCert",
+          "clientKey",
+          "credExpire",
+          "credHelper",
+          "credHost",
+          "mirrors",
+          "pathPrefix",
+          "priority",
+          "regcert",
+          "repoAuth",
+          "token"
         ].map((key) => `creds[0].${key}`).concat(
           ["blobLimit", "cacheCount", "cacheTime", "hooks", "parallel", "schedule", "skipDockerConfig", "userAgent"]
             .map((key) => `defaults.${key}`),
           ["other"],
           [
-            ...["backup", "fastCheck", "forceRecursive", "hooks", "includeExternal", "mediaTypes", "platforms"],
-            ...["ratelimit.retry", "referrerFilters", "referrerSlow", "referrerSource", "referrerTarget", "unheard"]
+            "backup",
+            "fastCheck",
+            "forceRecursive",
+            "hooks",
+            "includeExternal",
+            "mediaTypes",
+            "platforms",
+            "ratelimit.retry",
+            "referrerFilters",
+            "referrerSlow",
+            "referrerSource",
+            "referrerTarget",
+            "unheard"
           ].map((key) => `sync[0].${key}`),
           ["sync[1].source", "sync[2]"]
         )
@@ -558,19 +572,20 @@ mappings:
     }))
 
   const tags = [
-    ...[
-      "latest",
-      "edge",
-      "1.25.5",
-      "1.25.5-r0",
-      "1.25.4-RC1",
-      "1.25.3-alpine",
-      "1.24.0",
-      "1.25",
-      "2.0.0",
-      "2.0-alpine"
-    ],
-    ...["1.25.1-perl", "nightly", "1-nightly", "1.25.2-dev"]
+    "latest",
+    "edge",
+    "1.25.5",
+    "1.25.5-r0",
+    "1.25.4-RC1",
+    "1.25.3-alpine",
+    "1.24.0",
+    "1.25",
+    "2.0.0",
+    "2.0-alpine",
+    "1.25.1-perl",
+    "nightly",
+    "1-nightly",
+    "1.25.2-dev"
   ]
 
   it.effect.each<readonly [mapping: string, defaults: string, expected: ReadonlyArray<string>]>([
