@@ -197,8 +197,14 @@ const runOnce = Effect.fnUntraced(function*(shared: Shared, rule: MirrorRule, pr
   return run
 })
 
-/** Records the result of a run, and notifies of it. */
-const conclude = Effect.fnUntraced(function*(shared: Shared, rule: MirrorRule, progress: Progress, run: RunState) {
+/** Records the result of a run that began at `startedAt`, and notifies of it. */
+const conclude = Effect.fnUntraced(function*(
+  shared: Shared,
+  rule: MirrorRule,
+  progress: Progress,
+  run: RunState,
+  startedAt: DateTime.Utc
+) {
   const failures = yield* failuresOf(shared.state, rule)
   for (const event of RunEvents.eventsOf(run, progress.lastRun)) {
     yield* shared.notify(RunEvents.make(event, run, failures))
@@ -211,7 +217,12 @@ const conclude = Effect.fnUntraced(function*(shared: Shared, rule: MirrorRule, p
   const now = yield* DateTime.now
   progress.retryAt = progress.failures > 0
     ? DateTime.addDuration(now, Duration.minutes(minutes))
-    : earliest(failures.map(({ retryAt }) => retryAt))
+    // a tag that was due already is one that the run has left alone, and the next one would do so as well
+    : earliest(
+      failures.map(({ retryAt }) => retryAt).filter((time) =>
+        time !== undefined && DateTime.isGreaterThan(time, startedAt)
+      )
+    )
 })
 
 /** Creates the runs of a rule. With `continues`, it takes the place of a run that was interrupted. */
@@ -232,13 +243,14 @@ export const make = Effect.fnUntraced(function*(shared: Shared, rule: MirrorRule
     if (request === undefined) return yield* sleep(progress)
     progress.pending = undefined
     if (request.slot !== undefined) progress.since = request.slot
+    const startedAt = yield* DateTime.now
     const run = yield* Effect.ensuring(
       runOnce(shared, rule, progress, request),
       Effect.sync(() => {
         progress.work = { _tag: "Idle" }
       })
     )
-    yield* conclude(shared, rule, progress, run)
+    yield* conclude(shared, rule, progress, run, startedAt)
   })
   const loop: RuleLoop = {
     view: () => ({ rule, ...progress }),

@@ -161,6 +161,32 @@ describe("a service runs a rule", () => {
       assert.deepStrictEqual(seen(), ["a failed"])
     }))
 
+  it.effect("not again and again for a failed tag that its runs leave alone", () =>
+    Effect.gen(function*() {
+      const retryAt = time("2026-11-27T10:25:00Z")
+      const { end, seen } = yield* start(mirrors.config([mirrors.every("a", "1 hour")]), {
+        tags: [mirrors.failed("a", "1", { retryAt })]
+      })
+      yield* TestClock.adjust("5 minutes")
+      yield* end()
+      yield* TestClock.adjust("30 minutes")
+      assert.deepStrictEqual(seen(), ["a failed"])
+      yield* TestClock.adjust("5 minutes")
+      assert.deepStrictEqual(seen(), ["a failed", "a all"])
+    }))
+
+  it.effect("again for a failed tag that became due during its run", () =>
+    Effect.gen(function*() {
+      const { end, seen, service } = yield* start(mirrors.config([mirrors.rule("a")]), {
+        tags: [mirrors.failed("a", "1", { retryAt: time("2026-11-27T10:25:00Z") })]
+      })
+      yield* service.runNow("a")
+      yield* TestClock.adjust("10 minutes")
+      assert.deepStrictEqual(seen(), ["a all"])
+      yield* end()
+      assert.deepStrictEqual(seen(), ["a all", "a failed"])
+    }))
+
   it.effect("again after a run that failed as a whole, with growing delays", () =>
     Effect.gen(function*() {
       const { asked, seen, service, viewOf } = yield* start(mirrors.config([mirrors.rule("a")]))
