@@ -1,9 +1,9 @@
 /**
  * Deletes tags that a rule does not mean any more.
  *
- * Before each deletion, the source is asked again for a tag that its list lacked, the destination still has to have the
- * image that this mirror has put there, and the generation is checked. Only tags are deleted. If a registry deletes the
- * manifest with them, the other tags of that image are set again, and nothing else is deleted there.
+ * First, the source is asked again for each tag that its list lacked. Before each deletion, the destination still has
+ * to have the image that this mirror has put there, and the generation is checked. Only tags are deleted. If a registry
+ * deletes the manifest with them, the other tags of that image are set again, and nothing else is deleted there.
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -58,14 +58,17 @@ const objection = Effect.fnUntraced(function*(
   return "the source has the tag, although its list lacks it"
 })
 
-/** Returns another tag that this mirror has put there, and that points at the same image. */
-const siblingOf = Effect.fnUntraced(function*({ state }: Session, { deletions }: Input, row: TagState) {
+/** Returns the other tags, of `rows`, that point at the same image and are not deleted. */
+const siblingsOf = (rows: ReadonlyArray<TagState>, { deletions }: Input, row: TagState): ReadonlyArray<Tag> => {
   const going = new Set(deletions.map(({ row: { tag } }) => tag))
-  const siblings = (yield* state.tags(row.destination)).filter((other) =>
-    !going.has(other.tag) && other.destinationDigest === row.destinationDigest
+  return rows.flatMap(({ destinationDigest, tag }) =>
+    !going.has(tag) && destinationDigest === row.destinationDigest ? [tag] : []
   )
-  return siblings.map(({ tag }) => tag)
-})
+}
+
+/** Returns true if the row of a tag is as it was when the deletion was planned. */
+const isAsPlanned = (rows: ReadonlyArray<TagState>, { generation, missing, tag }: TagState): boolean =>
+  rows.some((row) => row.tag === tag && row.generation === generation && row.missing >= missing)
 
 /** Deletes a tag. Sets the other tags of its image again if the registry has deleted the image with it. */
 const deleteTag = Effect.fnUntraced(function*(
@@ -95,9 +98,9 @@ const deleteOne = Effect.fnUntraced(function*(
   const { namespace, state } = session
   const { destination } = input
   const { generation: _, ...row } = deletion.row
-  const why = yield* objection(session, input, deletion)
-  if (why !== undefined) return kept(why)
-  const siblings = yield* siblingOf(session, input, deletion.row)
+  const rows = yield* state.tags(row.destination)
+  if (!isAsPlanned(rows, deletion.row)) return kept("another run has taken the tag over")
+  const siblings = siblingsOf(rows, input, deletion.row)
   const [held] = yield* state.begin([row])
   if (held === undefined) return kept("its row is gone")
   const release = state.record([{ ...deletion.row, generation: held.generation }])
@@ -126,30 +129,37 @@ export const run = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void, MirrorStateError> {
   const { emit } = session
   const { destination, unit: { rule, source } } = input
-  let isStopped = false
+  const problem = (problem: string) => emit({ _tag: "Problem", rule: rule.name, problem })
+  const subjectOf = ({ row: { sourceTag, tag } }: PruneDecision.Deletion): Subject => ({
+    rule: rule.name,
+    source: source.name,
+    sourceTag,
+    destination: destination.name,
+    tag
+  })
+  const keep = ({ row: { tag } }: PruneDecision.Deletion, why: string) =>
+    problem(`${destination.name}:${tag} was not deleted: ${why}`)
+  const fail = (deletion: PruneDecision.Deletion, { message }: { readonly message: string }) =>
+    emit({ ...subjectOf(deletion), _tag: "Failed", error: `the tag was not deleted: ${message}`, retryAt: undefined })
+
+  const going: Array<PruneDecision.Deletion> = []
   for (const deletion of input.deletions) {
-    const { destinationDigest, sourceTag, tag } = deletion.row
-    if (isStopped || destinationDigest === undefined) continue
-    const subject: Subject = { rule: rule.name, source: source.name, sourceTag, destination: destination.name, tag }
-    yield* deleteOne(session, input, deletion).pipe(
+    yield* Effect.matchEffect(objection(session, input, deletion), {
+      onFailure: (error) => fail(deletion, error),
+      onSuccess: (why) => why === undefined ? Effect.sync(() => void going.push(deletion)) : keep(deletion, why)
+    })
+  }
+  let isStopped = false
+  for (const deletion of going) {
+    const { destinationDigest: digest } = deletion.row
+    if (isStopped || digest === undefined) continue
+    yield* deleteOne(session, { ...input, deletions: going }, deletion).pipe(
       Effect.flatMap((verdict) =>
-        emit(
-          verdict.isDeleted
-            ? { ...subject, _tag: "Pruned", digest: destinationDigest }
-            : {
-              _tag: "Problem",
-              rule: rule.name,
-              problem: `${destination.name}:${tag} was not deleted: ${verdict.why}`
-            }
-        )
+        verdict.isDeleted ? emit({ ...subjectOf(deletion), _tag: "Pruned", digest }) : keep(deletion, verdict.why)
       ),
       Effect.catchIf((error) => error._tag !== "MirrorStateError", (error) => {
         isStopped = error._tag === "ManifestDeleted"
-        return emit(
-          isStopped
-            ? { _tag: "Problem", rule: rule.name, problem: `${destination.name}: ${error.message}` }
-            : { ...subject, _tag: "Failed", error: `the tag was not deleted: ${error.message}`, retryAt: undefined }
-        )
+        return isStopped ? problem(`${destination.name}: ${error.message}`) : fail(deletion, error)
       })
     )
   }

@@ -204,6 +204,59 @@ describe("prune", () => {
   )
 })
 
+describe("prune beside other runs", () => {
+  pruned(
+    "keeps a tag that its source has, also if the registry deletes images with their tags",
+    Effect.gen(function*() {
+      const { drop, names, push, run, setList } = yield* withLists({
+        destination: (registry) =>
+          override(registry, {
+            deleteTag: (name, tag) =>
+              Effect.flatMap(
+                registry.resolveManifest(name, tag),
+                ({ digest }) => registry.deleteManifest(name, digest)
+              )
+          })
+      })
+      for (const name of ["1", "2"]) yield* push(name, "same")
+      yield* push("3", "other")
+      const config = rule({ policy: "gone", after: 1 })
+      yield* run(config, { prune: true })
+      yield* drop("1")
+      setList({ hidden: new Set(["2"]) })
+      yield* run(config)
+      assert.deepStrictEqual(yield* names, ["2", "3"])
+    })
+  )
+
+  pruned(
+    "keeps a tag that another run has found again since the deletion was planned",
+    Effect.gen(function*() {
+      let before: Effect.Effect<unknown> = Effect.void
+      const { destination, push, run, source, state } = yield* setup({
+        source: (registry) =>
+          override(registry, {
+            resolveManifest: (name, reference) =>
+              Effect.andThen(Effect.suspend(() => before), registry.resolveManifest(name, reference))
+          })
+      })
+      for (const name of ["1", "2"]) yield* push(name, name)
+      const config = rule({ policy: "gone", after: 2 })
+      yield* run(config, { prune: true })
+      yield* source.memory.deleteTag(app, tag("1"))
+      yield* run(config)
+      // the source has the tag again, another run sees that, and it is gone once more when this run asks for it
+      before = Effect.gen(function*() {
+        const rows = yield* state.tags("two.local/app")
+        yield* state.record(rows.map((row) => ({ ...row, missing: 0 })))
+      }).pipe(Effect.orDie)
+      const { rule: report } = yield* run(config)
+      assert.hasAllKeys(yield* imagesOf(destination.memory, "app"), ["1", "2"])
+      assert.match(report.problems.join(), /another run has taken the tag over/)
+    })
+  )
+})
+
 describe("prune with broken lists", () => {
   /** A number from 0 to 1 that depends on the seed and the index only. */
   const random = (seed: number) => {
