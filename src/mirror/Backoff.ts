@@ -22,3 +22,8 @@ export const nextAttempt = (
   const asked = Duration.min(retryAfter ?? Duration.zero, Duration.minutes(longest))
   return DateTime.addDuration(now, Duration.max(delayAfter(failures), asked))
 }
+
+/** Returns true if the time of an attempt is still to come. A time that no delay leads to is not believed. */
+export const isWaiting = (attempt: DateTime.Utc, now: DateTime.Utc): boolean =>
+  DateTime.isGreaterThan(attempt, now) &&
+  DateTime.isLessThanOrEqualTo(attempt, DateTime.addDuration(now, Duration.minutes(longest)))

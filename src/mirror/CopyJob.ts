@@ -217,6 +217,13 @@ const warningsOf = (
   )
 ]
 
+/**
+ * Returns true if another job was about to set the tag. If it was killed, a request of it may arrive late, and nothing
+ * but the next run can repair that.
+ */
+const isTakenOver = ({ row, target }: Held): boolean =>
+  target.row !== undefined && (target.row.status === "pending" || row.generation > target.row.generation + 1)
+
 /** Records the outcome of a copy. Returns true if another job has the tag, and this one may have set it. */
 const record = Effect.fnUntraced(function*(
   session: Session,
@@ -228,9 +235,8 @@ const record = Effect.fnUntraced(function*(
   const subject = TagRecord.subjectOf(target)
   if (Exit.isSuccess(exit)) {
     const { bytes, root } = exit.value
-    const lost = yield* state.record([
-      TagRecord.copied(row, target, copy.digest, root.digest, yield* DateTime.now)
-    ])
+    const copied = TagRecord.copied(row, target, copy.digest, root.digest, yield* DateTime.now)
+    const lost = yield* state.record([isTakenOver(held) ? { ...copied, checkedAt: undefined } : copied])
     if (lost.length > 0 && held.sent !== undefined) return true
     for (const text of warningsOf(exit.value, target)) {
       yield* emit({ _tag: "Warned", rule: subject.rule, text })

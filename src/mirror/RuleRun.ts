@@ -155,7 +155,9 @@ const reportPlan = Effect.fnUntraced(function*(session: Session, plan: UnitPlann
   const { rule, source } = plan.unit
   for (const document of PlanDocument.make(plan)) yield* emit({ _tag: "Planned", plan: document })
   const problem = (problem: string) => emit({ _tag: "Problem", rule: rule.name, problem })
-  if (plan.problem !== undefined) yield* problem(`${source.name}: ${plan.problem}`)
+  // texts of registries begin with the name of the repository
+  const place = plan.problem?.startsWith(`${source.name}:`) === true ? "" : `${source.name}: `
+  if (plan.problem !== undefined) yield* problem(`${place}${plan.problem}`)
   for (const { destination, problems, targets } of plan.destinations) {
     yield* Effect.forEach(problems, (text) => problem(`${destination.name}: ${text}`), { discard: true })
     for (const target of targets) {
@@ -201,6 +203,7 @@ const runUnit = Effect.fnUntraced(function*(
   const wanted = yield* Effect.forEach(plan.destinations, (destination) => prepareRepositories(session, destination))
   yield* adopt(session, plan.destinations.flatMap(({ targets }) => targets))
   yield* session.state.record(plan.destinations.flatMap(({ updates }) => updates))
+  yield* Effect.forEach(plan.destinations.flatMap(({ forgotten }) => forgotten), session.state.remove)
   yield* copyAll(session, unit, wanted.flat(), mayStart)
   yield* recordList(session, plan)
   return plan.destinations.flatMap(({ deletions, destination }): ReadonlyArray<PruneJob.Input> => {

@@ -31,9 +31,10 @@ export interface Facts {
 export const isOurs = (row: TagState | undefined): row is TagState =>
   row !== undefined && (row.destinationDigest !== undefined || row.status === "pending")
 
-/** Returns true if a destination need not be asked whether it still has a tag. */
+/** Returns true if a destination need not be asked whether it still has a tag. A time in the future is not believed. */
 export const isTrusted = ({ trust }: MirrorRule, row: TagState, now: DateTime.Utc): boolean =>
   row.checkedAt !== undefined && (row.status === "copied" || row.status === "kept") &&
+  DateTime.isLessThanOrEqualTo(row.checkedAt, now) &&
   DateTime.isLessThan(now, DateTime.addDuration(row.checkedAt, trust))
 
 /** Returns true if a tag is not looked at again, because the destination has it. */
@@ -48,7 +49,7 @@ export const isImmutable = ({ immutable }: Pick<MirrorRule, "immutable">, tag: s
 /** Returns true if the referrers of an image are due. */
 const areReferrersDue = ({ referrers }: MirrorRule, row: TagState, now: DateTime.Utc): boolean =>
   referrers._tag === "Copy" &&
-  (row.referrersAt === undefined ||
+  (row.referrersAt === undefined || DateTime.isGreaterThan(row.referrersAt, now) ||
     DateTime.isLessThanOrEqualTo(DateTime.addDuration(row.referrersAt, referrers.every), now))
 
 /** Decides on a tag that should point at another image. */

@@ -16,6 +16,7 @@ import type { Digest } from "../Digest.ts"
 import type * as Namespace from "../Namespace.ts"
 import { parseTag, type Tag } from "../Reference.ts"
 import { isRegistryError } from "../RegistryError.ts"
+import * as Backoff from "./Backoff.ts"
 import * as FilterKey from "./FilterKey.ts"
 import type { Action } from "./MirrorPlan.ts"
 import type { MirrorStateError, TagState } from "./MirrorState.ts"
@@ -48,8 +49,10 @@ export interface DestinationPlan {
   readonly destination: Destination
   readonly targets: ReadonlyArray<Target>
   readonly deletions: ReadonlyArray<PruneDecision.Deletion>
-  /** Rows whose number of missing runs starts again, or which were looked up. */
+  /** Rows whose number of missing runs starts again, which were looked up, or which another rule had before. */
   readonly updates: ReadonlyArray<TagState>
+  /** Rows of tags that have failed, that the destination never got, and that the rule does not select any more. */
+  readonly forgotten: ReadonlyArray<TagState>
   readonly problems: ReadonlyArray<string>
   /** True if the destination does not have the repository. */
   readonly isRepositoryMissing: boolean
@@ -132,7 +135,7 @@ const isInScope = ({ only }: Session, row: TagState | undefined): boolean => {
 }
 
 const isLater = (row: TagState | undefined, now: DateTime.Utc): boolean =>
-  row?.status === "failed" && row.retryAt !== undefined && DateTime.isGreaterThan(row.retryAt, now)
+  row?.status === "failed" && row.retryAt !== undefined && Backoff.isWaiting(row.retryAt, now)
 
 /** Names the tags of a destination that the selected tags become. */
 const nameTags = (unit: Unit, destination: Destination, tags: ReadonlyArray<Tag>) => {
@@ -146,10 +149,18 @@ const nameTags = (unit: Unit, destination: Destination, tags: ReadonlyArray<Tag>
   return { drafts, problems }
 }
 
-/** Returns the claims of the other units that are planned and have the same destination. */
-const claimsOfOthers = Effect.fnUntraced(function*(session: Session, unit: Unit, destination: Destination) {
+/** Returns the claims of the other units with the same destination that are planned, or have put some `rows` there. */
+const claimsOfOthers = Effect.fnUntraced(function*(
+  session: Session,
+  unit: Unit,
+  destination: Destination,
+  rows: ReadonlyArray<TagState>
+) {
   const planned = new Set(session.units.rules.flatMap(({ units }) => units))
-  const others = session.units.sharing(unit, destination).filter((other) => planned.has(other))
+  const owners = new Set(rows.map(({ rule, source }) => `${rule} ${source}`))
+  const others = session.units.sharing(unit, destination).filter((other) =>
+    planned.has(other) || owners.has(`${other.rule.name} ${other.source.name}`)
+  )
   return (yield* Effect.forEach(others, (other) => PrunePlanner.claimsOf(session, other, destination)))
     .flatMap((claims) => typeof claims === "string" ? [] : claims)
 })
@@ -171,7 +182,10 @@ const draft = Effect.fnUntraced(function*(
     tag
   }))
   const overlaps = new Map(
-    Overlap.among([...own, ...yield* claimsOfOthers(session, unit, destination)])
+    Overlap.among([
+      ...own,
+      ...yield* claimsOfOthers(session, unit, destination, own.flatMap(({ tag }) => rows.get(tag) ?? []))
+    ])
       .flatMap((overlap) => overlap.tag === undefined ? [] : [[overlap.tag, Overlap.format(overlap)]])
   )
   const open: Array<Draft> = []
@@ -268,17 +282,36 @@ const compare = Effect.fnUntraced(function*(
   return decided(draft, action, why, { source, found })
 })
 
-/** Returns the rows that a run updates without a job: those that were seen, or that are selected again. */
+/**
+ * Returns the rows that a run updates without a job: those that were seen, that are selected again, or that another
+ * rule or source had before.
+ */
 const updatesOf = (targets: ReadonlyArray<Target>, now: DateTime.Utc): ReadonlyArray<TagState> =>
-  targets.flatMap(({ action, found, row }): ReadonlyArray<TagState> => {
-    if (row === undefined) return []
+  targets.flatMap(({ action, found, row: before, sourceTag, unit }): ReadonlyArray<TagState> => {
+    if (before === undefined) return []
+    const isKept = action === "unchanged" || action === "immutable" || action === "keep"
+    const isOwn = before.rule === unit.rule.name && before.source === unit.source.name
+    const isTaken = !isOwn && isKept && before.status !== "pending" && TagDecision.isOurs(before)
+    const row = isTaken ? { ...before, rule: unit.rule.name, source: unit.source.name, sourceTag } : before
     const isSeen = found !== undefined && found !== "trusted" && found !== "absent"
     if ((action === "unchanged" || action === "immutable") && isSeen && TagDecision.isOurs(row)) {
       return [{ ...row, checkedAt: now, missing: 0 }]
     }
     if (action === "keep" && row.status !== "kept") return [{ ...row, status: "kept", missing: 0 }]
-    return row.missing > 0 && row.status !== "pending" ? [{ ...row, missing: 0 }] : []
+    return isTaken || row.missing > 0 && row.status !== "pending" ? [{ ...row, missing: 0 }] : []
   })
+
+/** Returns the rows of failed tags that a unit does not select any more. */
+const formerFailures = ({ rule, source }: Unit, { rows, selected }: Drafts): ReadonlyArray<TagState> =>
+  Array.from(rows.values()).filter((row) =>
+    row.status === "failed" && row.rule === rule.name && row.source === source.name && !selected.has(row.tag)
+  )
+
+/** Ends the attempts to copy a tag. What the destination has is not known for certain. */
+const endAttempts = (row: TagState): TagState =>
+  row.status === "failed"
+    ? { ...row, status: "kept", error: undefined, attempts: 0, retryAt: undefined, checkedAt: undefined }
+    : row
 
 /** Plans a unit. */
 export const plan = Effect.fnUntraced(function*(
@@ -331,11 +364,17 @@ export const plan = Effect.fnUntraced(function*(
         const present = selection.listed ??
           new Set(Array.from(sources).flatMap(([tag, found]) => isDigest(found) ? [tag] : []))
         const pruning = yield* PrunePlanner.plan(session, unit, draft, present)
+        const counted = new Set(pruning.updates.map(({ tag }) => tag))
+        const former = formerFailures(unit, draft).filter(({ tag }) => !counted.has(tag))
         return {
           destination: draft.destination,
           targets: remaining,
           deletions: pruning.deletions,
-          updates: [...updatesOf(remaining, yield* DateTime.now), ...pruning.updates],
+          updates: [
+            ...updatesOf(remaining, yield* DateTime.now),
+            ...[...former.filter(TagDecision.isOurs), ...pruning.updates].map(endAttempts)
+          ],
+          forgotten: former.filter((row) => !TagDecision.isOurs(row)),
           problems: [...draft.problems, ...pruning.problem === undefined ? [] : [pruning.problem]],
           isRepositoryMissing: listed.isRepositoryMissing
         }

@@ -152,6 +152,28 @@ describe("a process that another one overtakes", () => {
 
 describe("a process that was killed", () => {
   raced(
+    "has its tag looked at by the next run but one, because a request of it may arrive late",
+    Effect.gen(function*() {
+      const { freeze, reached } = yield* freezer
+      const { destination, process, push } = yield* shared
+      const killed = yield* process(pushing((push) => (...args) => Effect.andThen(freeze, push(...args))))
+      const a = yield* push("a")
+      const fiber = yield* Effect.forkChild(killed)
+      yield* reached
+      yield* Fiber.interrupt(fiber)
+      const b = yield* push("b")
+      const other = yield* process((registry) => registry)
+      yield* other
+      assert.deepStrictEqual(yield* imagesOf(destination, "app"), { 1: b })
+      // the registry gets the request that was on its way
+      const { digest } = yield* pushImage(destination, app, ["a"], { tags: [tag("1")] })
+      assert.strictEqual(digest, a)
+      yield* other
+      assert.deepStrictEqual(yield* imagesOf(destination, "app"), { 1: b })
+    })
+  )
+
+  raced(
     "leaves a pending tag, which the next run looks at again",
     Effect.gen(function*() {
       const { freeze, reached } = yield* freezer

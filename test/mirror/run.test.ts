@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { DateTime, Effect } from "effect"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Mirror from "effect-oci/Mirror"
 import * as MirrorState from "effect-oci/MirrorState"
@@ -420,6 +420,95 @@ describe("hooks", () => {
       const failed = yield* Effect.provideService(run(config), Mirror.Hooks, missing)
       assert.match(failed.rule.failures[0]?.error ?? "", /the repository is missing: refused: no/)
       assert.deepStrictEqual(yield* imagesOf(destination.memory, "app"), {})
+    })
+  )
+})
+
+describe("rules that are run one at a time", () => {
+  const only = (name: string) => ({ rules: (rule: { readonly name: string }) => rule.name === name })
+  const one = { ...app, name: "one", from: "one.local/app", tags: { match: "^1" } }
+  const two = { ...app, name: "two", from: "one.local/other", tags: { match: "^[12]" } }
+
+  mirrored(
+    "do not take tags from each other",
+    Effect.gen(function*() {
+      const { destination, push, run } = yield* setup()
+      const first = yield* push("1", "one")
+      yield* push("1", "other", "other")
+      const second = yield* push("2", "two", "other")
+      const config = configOf(one, two)
+      yield* run(config, only("one"))
+      const { rule } = yield* run(config, only("two"))
+      assert.deepStrictEqual(yield* imagesOf(destination.memory, "app"), { 1: first, 2: second })
+      assert.match(rule.failures[0]?.error ?? "", /two\.local\/app:1 would come from .* and from /)
+      assert.isFalse((yield* run(config, only("one"))).report.hasFailures)
+    })
+  )
+
+  mirrored(
+    "have the tags of a rule that was renamed, or that has another source now",
+    Effect.gen(function*() {
+      const { forget, push, run, destination, state } = yield* setup()
+      yield* push("1", "one")
+      yield* push("1", "one", "other")
+      yield* run(configOf(one))
+      forget()
+      const { rule } = yield* run(configOf({ ...two, tags: { match: "^1" } }))
+      assert.strictEqual(rule.planned, 0)
+      assert.deepStrictEqual(destination.counts(), {})
+      const rows = yield* state.tags("two.local/app")
+      assert.deepStrictEqual(rows.map(({ rule, source }) => [rule, source]), [["two", "one.local/other"]])
+    })
+  )
+})
+
+describe("a failed tag that the rule does not select any more", () => {
+  mirrored(
+    "is no failure, whether the destination has got it or not",
+    Effect.gen(function*() {
+      let isAway = false
+      const { push, run, source, state } = yield* setup({
+        source: (registry) =>
+          override(registry, {
+            resolveManifest: (name, reference) =>
+              isAway
+                ? failingWith("resolveManifest", new UnexpectedResponse({ status: 500 }))
+                : registry.resolveManifest(name, reference)
+          })
+      })
+      yield* push("1", "one")
+      yield* push("3", "three")
+      yield* run(config)
+      yield* push("2", "two")
+      isAway = true
+      assert.strictEqual((yield* run(config)).rule.failed, 3)
+      isAway = false
+      for (const name of ["1", "2"]) yield* source.memory.deleteTag(repository("app"), tag(name))
+      yield* TestClock.adjust("1 hour")
+      yield* run(config)
+      const rows = yield* state.tags("two.local/app")
+      assert.deepStrictEqual(rows.map(({ status, tag }) => [tag, status]), [["1", "kept"], ["3", "copied"]])
+    })
+  )
+})
+
+describe("a clock that was set back", () => {
+  mirrored(
+    "makes neither an old success trusted nor an old failure wait for ever",
+    Effect.gen(function*() {
+      const { destination, push, run, state } = yield* setup()
+      const image = yield* push("1", "one")
+      yield* push("2", "two")
+      yield* TestClock.setTime(Date.UTC(2036, 0))
+      yield* run(config)
+      const rows = yield* state.tags("two.local/app")
+      const retryAt = DateTime.makeUnsafe(Date.UTC(2036, 0, 1, 6))
+      yield* state.record(rows.filter(({ tag }) => tag === "2").map((row) => ({ ...row, status: "failed", retryAt })))
+      yield* destination.memory.deleteTag(repository("app"), tag("1"))
+      yield* TestClock.setTime(Date.UTC(2026, 10, 27))
+      const { rule } = yield* run(config)
+      assert.deepStrictEqual([rule.copied, rule.later], [2, 0])
+      assert.strictEqual((yield* imagesOf(destination.memory, "app"))["1"], image)
     })
   )
 })
