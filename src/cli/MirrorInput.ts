@@ -52,7 +52,10 @@ export interface Opened {
 }
 
 /** Loads the file, and opens the state until the scope closes. */
-export const open = Effect.fnUntraced(function*({ config: flag, rule: names, store, ...foreign }: Values) {
+export const open = Effect.fnUntraced(function*(
+  { config: flag, rule: names, store, ...foreign }: Values,
+  use: "read" | "write"
+) {
   const file = yield* MirrorFlags.nameOf(Option.none(), flag)
   const { config } = yield* MirrorFlags.load(file, foreign)
   const unknown = names.find((name) => !config.rules.some((rule) => rule.name === name))
@@ -64,7 +67,7 @@ export const open = Effect.fnUntraced(function*({ config: flag, rule: names, sto
     file,
     config,
     isChosen: ({ name }) => names.length === 0 || names.includes(name),
-    state: yield* MirrorServices.openState(MirrorServices.storeOf(store, config, file))
+    state: yield* MirrorServices.openState(MirrorServices.storeOf(store, config, file), use)
   }
   return opened
 })

@@ -58,7 +58,7 @@ export const MirrorPlanCommand = Command.make(
     )
   },
   Effect.fnUntraced(function*({ compare, deep, json, prune, why, ...input }) {
-    const opened = yield* MirrorInput.open({ ...input, json })
+    const opened = yield* MirrorInput.open({ ...input, json }, "read")
     const plan = yield* Mirror.plan(opened.config, {
       rules: opened.isChosen,
       prune,

@@ -15,7 +15,7 @@ export const MirrorRetryCommand = Command.make(
   "retry",
   MirrorInput.flags,
   Effect.fnUntraced(function*(input) {
-    const { state } = yield* MirrorInput.open(input)
+    const { state } = yield* MirrorInput.open(input, "read")
     const rules = input.rule.length === 0 ? [undefined] : input.rule
     const counts = yield* Effect.forEach(rules, (rule) => state.retry({ rule }))
     const retried = counts.reduce((sum, count) => sum + count, 0)

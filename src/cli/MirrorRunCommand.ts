@@ -36,7 +36,7 @@ export const MirrorRunCommand = Command.make(
     )
   },
   Effect.fnUntraced(function*({ copies, json, prune, ...input }) {
-    const opened = yield* MirrorInput.open({ ...input, json })
+    const opened = yield* MirrorInput.open({ ...input, json }, "write")
     const report = yield* MirrorProgress.shown(
       Mirror.run(opened.config, {
         rules: opened.isChosen,

@@ -72,16 +72,27 @@ const logged = ({ event, rule, run }: MirrorNotification): Effect.Effect<void> =
     : Effect.logWarning(Format.oneLine(`${rule}: ${counts}${error === undefined ? "" : `: ${error}`}`))
 }
 
-/** Reads the file again. If it cannot be used, the former configuration stays. */
+/** Reads the file again. If it cannot be used, the former configuration stays. `store` is the URL of the open store. */
 const reload = Effect.fnUntraced(
-  function*(service: MirrorService["Service"], load: ReturnType<typeof MirrorFlags.read>) {
+  function*(
+    service: MirrorService["Service"],
+    load: ReturnType<typeof MirrorFlags.read>,
+    store: string,
+    storeOf: (config: MirrorConfig) => string
+  ) {
     const loaded = yield* Effect.result(load)
     if (loaded._tag === "Failure") {
       const problem = loaded.failure.message
       yield* Effect.logError(`the former configuration stays: ${Format.oneLine(problem)}`)
       return yield* service.reportProblem(problem)
     }
-    const { added, changed, kept, removed } = yield* service.reload(loaded.success.config)
+    const { config } = loaded.success
+    if (storeOf(config) !== store) {
+      yield* Effect.logWarning(
+        Format.oneLine(`the store stays ${store} until the next start, which uses ${storeOf(config)}`)
+      )
+    }
+    const { added, changed, kept, removed } = yield* service.reload(config)
     yield* Effect.logInfo(
       `the configuration was read again: ${added.length} added, ${changed.length} changed, ${removed.length} removed, ` +
         `${Format.plural(kept.length, "rule")} unchanged`
@@ -140,7 +151,7 @@ export const MirrorServeCommand = Command.make(
     if (!isLocal && secret === undefined) {
       yield* Messages.warn("without a token, nothing can be changed by the page or by requests: use --token-file")
     }
-    const { config, file, state } = yield* MirrorInput.open({ ...flags, rule: [] })
+    const { config, file, state } = yield* MirrorInput.open({ ...flags, rule: [] }, "write")
     const http = yield* Layer.build(NodeHttp.layer())
     const services = Context.merge(yield* Effect.context<ConnectServices>(), http)
     const service = yield* Mirror.serveWith(
@@ -151,16 +162,29 @@ export const MirrorServeCommand = Command.make(
           Effect.provideContext(connect(config), Context.add(services, Scope.Scope, scope))),
       { concurrency: rules, copies, by: `${process.pid}`, notify: logged }
     ).pipe(Effect.provideService(MirrorState, state))
-    const app = yield* MirrorWeb.make(service, {
-      secret,
-      isLocal,
-      isPrivate: flags.private,
-      ...isLocal || allowedHost.length > 0 ? { allowedHosts: [host, ...allowedHost] } : {}
-    })
-    const { address } = yield* Listener.listen(app, { host, port })
+    const makeApp = (secret: Redacted.Redacted | undefined) =>
+      MirrorWeb.make(service, {
+        secret,
+        isLocal,
+        isPrivate: flags.private,
+        ...isLocal || allowedHost.length > 0 ? { allowedHosts: [host, ...allowedHost] } : {}
+      })
+    let app = yield* makeApp(secret)
+    const { address } = yield* Listener.listen(Effect.suspend(() => app), { host, port })
     yield* json ? Output.json(ServedMirror, { address }) : Output.line(`listening on ${address}`)
+    const storeOf = (config: MirrorConfig) => MirrorServices.storeOf(flags.store, config, file)
+    // forms of pages that are open work until the token has changed
+    let current = secret
+    const reloadToken = Effect.gen(function*() {
+      const next = yield* readToken(tokenFile)
+      if (next === undefined || current === undefined || Redacted.value(next) === Redacted.value(current)) return
+      current = next
+      app = yield* makeApp(next)
+      yield* Effect.logInfo("the token was read again")
+    }).pipe(Effect.catch(({ message }) => Effect.logError(`the former token stays: ${Format.oneLine(message)}`)))
     yield* Queue.take(reloads).pipe(
-      Effect.andThen(reload(service, MirrorFlags.read(file, flags))),
+      Effect.andThen(reloadToken),
+      Effect.andThen(reload(service, MirrorFlags.read(file, flags), storeOf(config), storeOf)),
       Effect.forever,
       Effect.forkScoped
     )
@@ -171,8 +195,8 @@ export const MirrorServeCommand = Command.make(
   Command.withDescription(
     "Runs the rules of a mirror when their schedules say so, until interrupted, and serves a page at its address with " +
       "the state of each rule. /status.json has the same for programs, /metrics is for Prometheus, /healthz and " +
-      "/readyz are for probes, and POST /runs/RULE starts a run. SIGHUP reads the file again: rules that did not " +
-      "change go on, and a file that is not valid changes nothing. SIGTERM ends the command within ten seconds; the " +
+      "/readyz are for probes, and POST /runs/RULE starts a run. SIGHUP reads the file and the token " +
+      "again: rules that did not change go on, and a file that is not valid changes nothing. SIGTERM ends the command within ten seconds; the " +
       "next start continues."
   ),
   Command.withExamples([

@@ -36,15 +36,18 @@ export const storeOf = (given: Option.Option<string>, { store }: MirrorConfig.Mi
 
 const withoutExtension = (file: string): string => file.replace(/\.(?:ya?ml|json|toml)$/i, "")
 
-/** Opens the store of the state. */
-export const openState = Effect.fnUntraced(function*(url: string) {
-  if (url === "memory" || url === "memory:") {
-    return Context.get(yield* Layer.build(MirrorState.layerMemory), MirrorState.MirrorState)
-  }
+const memory = Effect.map(Layer.build(MirrorState.layerMemory), Context.get(MirrorState.MirrorState))
+
+/** Opens the store of the state. A file that does not exist is created only for a verb that writes. */
+export const openState = Effect.fnUntraced(function*(url: string, use: "read" | "write") {
+  if (url === "memory" || url === "memory:") return yield* memory
   const filename = /^sqlite:(?:\/\/)?(.+)$/.exec(url)?.[1]
   if (filename === undefined) {
     return yield* misuse(`--store: ${JSON.stringify(url)} is not sqlite:FILE or memory`)
   }
+  const fs = yield* FileSystem.FileSystem
+  // a file that cannot be looked at cannot be opened either, which is reported
+  if (use === "read" && !(yield* Effect.orElseSucceed(fs.exists(filename), () => true))) return yield* memory
   const [MirrorSql, NodeSqlite] = yield* Effect.promise(() =>
     Promise.all([import("../mirror-sql/MirrorSql.ts"), import("../node/NodeSqlite.ts")])
   )

@@ -6,7 +6,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { RunState, TagState } from "../mirror/MirrorState.ts"
-import { size } from "./Format.ts"
+import { plural, size } from "./Format.ts"
 import * as MirrorInput from "./MirrorInput.ts"
 import * as Output from "./Output.ts"
 
@@ -105,20 +105,20 @@ const ruleLines = (
   return [
     head,
     `  last run: ${startedAt}, ${end}; ${lastRun.copied} copied, ${lastRun.failed} failed, ${lastRun.pruned} deleted, ` +
-    `${size(bytes)}, ${requests} requests`,
+    `${size(bytes)}, ${plural(requests, "request")}`,
     ...error === undefined ? [] : [`  problem: ${error}`]
   ]
 }
 
 const failureLine = ({ attempts, destination, error, retryAt, tag }: Status["failures"][number]): string =>
-  `failed ${destination}:${tag} (${attempts} attempts): ${error}` +
+  `failed ${destination}:${tag} (${plural(attempts, "attempt")}): ${error}` +
   (retryAt === undefined ? "" : `; next attempt after ${retryAt}`)
 
 export const MirrorStatusCommand = Command.make(
   "status",
   MirrorInput.flags,
   Effect.fnUntraced(function*(input) {
-    const status = yield* read(yield* MirrorInput.open(input))
+    const status = yield* read(yield* MirrorInput.open(input, "read"))
     yield* input.json
       ? Output.json(MirrorStatus, status)
       : Output.text([...status.rules.flatMap(ruleLines), ...status.failures.map(failureLine)])

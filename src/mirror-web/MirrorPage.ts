@@ -56,6 +56,14 @@ const hidden = (text: string): Html => html`<th scope="col" aria-label="${text}"
 // rules
 // ---------------------------------------------------------------------------------------------------------------------
 
+/** Returns the result of a run. One without an end was interrupted, or goes on. */
+const resultMark = (run: RunState): Html => {
+  if (RunEvents.isFailed(run)) return html`<span class="bad">failed</span>`
+  return run.endedAt === undefined
+    ? html`<span class="quiet">not ended</span>`
+    : html`<span class="good">complete</span>`
+}
+
 const stateOf = ({ lastRun, work }: RuleStatus, now: DateTime.Utc): Html => {
   switch (work._tag) {
     case "Running": {
@@ -68,9 +76,7 @@ const stateOf = ({ lastRun, work }: RuleStatus, now: DateTime.Utc): Html => {
       return html`waiting for other rules`
     case "Idle":
       if (lastRun === undefined) return html`<span class="quiet">has not run yet</span>`
-      return RunEvents.isFailed(lastRun)
-        ? html`<span class="bad">failed</span>`
-        : html`<span class="good">complete</span>`
+      return resultMark(lastRun)
   }
 }
 
@@ -83,7 +89,7 @@ const resultOf = ({ copied, failed, pruned }: RunState): string =>
 
 const tookOf = ({ endedAt, startedAt }: RunState): string =>
   endedAt === undefined
-    ? "did not end"
+    ? "has not ended"
     : `took ${Format.lasting(DateTime.toEpochMillis(endedAt) - DateTime.toEpochMillis(startedAt))}`
 
 const tagsOf = ({ tags }: RuleStatus): Html =>
@@ -301,9 +307,7 @@ const runRow = (run: RunState, now: DateTime.Utc): Html =>
   html`<tr>
 <th scope="row" class="nowrap">${timeOf(run.startedAt, now)}<small>${Format.time(run.startedAt)}</small></th>
 <td class="name">${run.rule}</td>
-<td class="text">${
-    RunEvents.isFailed(run) ? html`<span class="bad">failed</span>` : html`<span class="good">complete</span>`
-  }${run.error !== undefined && html`<small class="bad">${run.error}</small>`}</td>
+<td class="text">${resultMark(run)}${run.error !== undefined && html`<small class="bad">${run.error}</small>`}</td>
 <td class="nowrap">${resultOf(run)}<small>${tookOf(run)}</small></td>
 <td class="number">${Format.size(run.bytes)}</td>
 <td class="number">${Format.number(run.requests)}</td>

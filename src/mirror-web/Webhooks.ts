@@ -7,8 +7,10 @@
  *
  * @since 0.1.0
  */
+import type * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -33,6 +35,9 @@ const timeout = "10 seconds"
 
 // number of notifications that wait for a webhook; the oldest is dropped for a newer one
 const capacity = 100
+
+// time after the end of the scope in which notifications that wait are still sent
+const endTime = "3 seconds"
 
 // five attempts within about half a minute
 const retries = Schedule.exponential("2 seconds").pipe(Schedule.upTo({ times: 4 }))
@@ -87,7 +92,7 @@ const attempt = Effect.fnUntraced(
 /** Starts to deliver the notifications of a webhook. */
 const start = Effect.fnUntraced(function*(client: HttpClient.HttpClient, { on, webhook }: Notification) {
   const url = new URL(webhook)
-  const queue = yield* Queue.sliding<MirrorNotification>(capacity)
+  const queue = yield* Queue.sliding<MirrorNotification, Cause.Done>(capacity)
   const deliver = Effect.fnUntraced(function*(notification: MirrorNotification) {
     const body = yield* Effect.orDie(encode(notification))
     yield* attempt(HttpClient.withScope(client), url, body).pipe(
@@ -95,14 +100,28 @@ const start = Effect.fnUntraced(function*(client: HttpClient.HttpClient, { on, w
       Effect.catch(({ message }) => Effect.logWarning(`the webhook at ${url.host} was not notified: ${message}`))
     )
   })
-  yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.take(queue), deliver)))
-  return (notification: MirrorNotification): Effect.Effect<void> =>
-    on.includes(notification.event) ? Effect.asVoid(Queue.offer(queue, notification)) : Effect.void
+  const delivering = yield* Effect.forkScoped(
+    Effect.ignore(Effect.forever(Effect.flatMap(Queue.take(queue), deliver)))
+  )
+  const end = Queue.end(queue).pipe(
+    Effect.andThen(Fiber.await(delivering)),
+    Effect.interruptible,
+    Effect.timeoutOrElse({
+      duration: endTime,
+      orElse: () => Effect.logWarning(`the webhook at ${url.host} was not notified of everything before the end`)
+    })
+  )
+  return {
+    offer: (notification: MirrorNotification): Effect.Effect<void> =>
+      on.includes(notification.event) ? Effect.asVoid(Queue.offer(queue, notification)) : Effect.void,
+    end
+  }
 })
 
 /**
  * Creates a function that sends notifications to webhooks. It never waits. Notifications that a webhook does not accept
- * after five attempts, and those that more than 100 others follow before they are sent, are dropped.
+ * after five attempts, and those that more than 100 others follow before they are sent, are dropped. When the scope
+ * closes, those that wait are sent for at most three seconds.
  *
  * @category constructors
  * @since 0.1.0
@@ -115,6 +134,9 @@ export const make = Effect.fnUntraced(function*(
   HttpClient.HttpClient | Scope.Scope
 > {
   const client = yield* HttpClient.HttpClient
-  const offers = yield* Effect.forEach(webhooks, (webhook) => start(client, webhook))
-  return (notification) => Effect.forEach(offers, (offer) => offer(notification), { discard: true })
+  const started = yield* Effect.forEach(webhooks, (webhook) => start(client, webhook))
+  yield* Effect.addFinalizer(() =>
+    Effect.forEach(started, ({ end }) => end, { concurrency: "unbounded", discard: true })
+  )
+  return (notification) => Effect.forEach(started, ({ offer }) => offer(notification), { discard: true })
 })

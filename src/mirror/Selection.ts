@@ -33,8 +33,8 @@ interface Context {
   readonly isRun: boolean
 }
 
-// maximum number of tags of a repository
-const maximumTags = 200_000
+/** Maximum number of tags of a repository. */
+export const maximumTags = 200_000
 
 // number of tags that are looked up at the same time
 const concurrency = 16

@@ -61,6 +61,9 @@ const catalogOf = (namespace: Namespace.Namespace["Service"]) => (host: Host) =>
     RegistryError | ResolveError
   >
 
+// maximum number of repositories that a rule takes from a catalog
+const maximumUnits = 50_000
+
 /** Finds the units of a rule. */
 const unitsOf = (namespace: Namespace.Namespace["Service"], rule: MirrorRule): Effect.Effect<RuleUnits> =>
   RepositoryRule.expand(rule, catalogOf(namespace)).pipe(
@@ -69,10 +72,14 @@ const unitsOf = (namespace: Namespace.Namespace["Service"], rule: MirrorRule): E
       source: { ...source, name: nameOf(source) },
       destinations: destinations.map((destination) => ({ ...destination, name: nameOf(destination) }))
     })),
+    Stream.take(maximumUnits + 1),
     Stream.runCollect,
     Effect.match({
       onFailure: ({ message }): RuleUnits => ({ rule, units: [], problem: message }),
-      onSuccess: (units): RuleUnits => ({ rule, units, problem: undefined })
+      onSuccess: (units): RuleUnits =>
+        units.length > maximumUnits
+          ? { rule, units: [], problem: `the rule selects more than ${maximumUnits} repositories` }
+          : { rule, units, problem: undefined }
     })
   )
 

@@ -219,8 +219,11 @@ interface Listed {
 const notListed: Listed = { tags: undefined, isRepositoryMissing: false }
 
 const listDestination = (namespace: Namespace.Namespace["Service"], destination: Destination) =>
-  Stream.runCollect(namespace.tags(reference(destination))).pipe(
-    Effect.map((tags): Listed => ({ tags: new Set(tags), isRepositoryMissing: false })),
+  Stream.runCollect(Stream.take(namespace.tags(reference(destination)), Selection.maximumTags + 1)).pipe(
+    // without the end of a list, nothing is known of the tags that it lacks
+    Effect.map((tags): Listed =>
+      tags.length > Selection.maximumTags ? notListed : { tags: new Set(tags), isRepositoryMissing: false }
+    ),
     Effect.catch((error): Effect.Effect<Listed> =>
       Effect.succeed(
         isRegistryError(error) && error.reason._tag === "NameUnknown"

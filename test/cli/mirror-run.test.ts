@@ -79,6 +79,18 @@ describe("mirror", () => {
   )
 
   served(
+    "creates no store unless it writes",
+    Effect.gen(function*() {
+      const { folder, mirror, push } = yield* setUp()
+      yield* push("1", "one")
+      assert.strictEqual((yield* mirror("plan")).code, 3)
+      assert.strictEqual((yield* mirror("status")).stdout, "apps: 0 copied\n  no run yet\n")
+      assert.strictEqual((yield* mirror("retry")).code, 0)
+      assert.deepStrictEqual(Fs.readdirSync(folder), ["mirror.yml"])
+    })
+  )
+
+  served(
     "prints documents that their schemas describe",
     Effect.gen(function*() {
       const { file, mirror, push } = yield* setUp([

@@ -159,11 +159,19 @@ describe("effect-oci mirror serve", () => {
     "reads the file again after SIGHUP, and keeps the former one if it is not valid",
     () =>
       Effect.gen(function*() {
-        const { file, rule, serve, write } = yield* setUp
+        const { file, rule, serve, token, write } = yield* setUp
         const { ended, host, kill, status } = yield* serve
-        write({ rules: [rule("app"), rule("tools")] })
+        Fs.writeFileSync(token, "another\n")
+        write({ rules: [rule("app"), rule("tools")], store: "sqlite:elsewhere.db" })
         kill("SIGHUP")
         yield* eventually(status, ({ rules }) => rules.length === 2)
+        const run = (secret: string) =>
+          Effect.map(
+            send(host, "POST /runs/app", { headers: { authorization: `Bearer ${secret}` } }),
+            ({ status }) => status
+          )
+        assert.deepStrictEqual([yield* run(secret), yield* run("another")], [401, 202])
+        Fs.writeFileSync(token, "\n")
         Fs.writeFileSync(file, "{ \"version\": 1, \"rules\": [{ \"from\": \"nothing\" }] }")
         kill("SIGHUP")
         const { problem, rules } = yield* eventually(status, ({ problem }) => problem !== undefined)
@@ -177,6 +185,11 @@ describe("effect-oci mirror serve", () => {
         const { stderr } = yield* ended
         assert.include(stderr, "the configuration was read again: 1 added, 0 changed, 0 removed, 1 rule unchanged")
         assert.include(stderr, "the former configuration stays")
+        assert.include(stderr, "the former token stays: cannot read the token: the first line of")
+        assert.match(
+          stderr,
+          /the store stays sqlite:.*mirror\.db until the next start, which uses sqlite:.*elsewhere\.db/
+        )
       }),
     timeout
   )

@@ -44,6 +44,14 @@ describe("the page of a mirror", () => {
       ) assert.include(text, part)
     }))
 
+  it.live("calls no run complete that has not ended", () =>
+    Effect.gen(function*() {
+      const { ask } = yield* served({}, { endedAt: undefined })
+      const { text } = yield* ask("GET /")
+      assert.include(text, "not ended")
+      assert.include(text, "has not ended")
+    }))
+
   it.live("escapes every text", () =>
     Effect.gen(function*() {
       const { ask } = yield* served()

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, DateTime, Effect, References } from "effect"
+import { Clock, DateTime, Effect, Exit, Fiber, References, Scope } from "effect"
 import type { Notification } from "effect-oci/MirrorConfig"
 import type { MirrorNotification } from "effect-oci/MirrorNotification"
 import { HttpClient } from "effect/http"
@@ -103,10 +103,14 @@ describe("a webhook", () => {
   it.effect("that does not answer within ten seconds delays neither the caller nor another webhook", () =>
     Effect.gen(function*() {
       const other = "https://other.test/hook"
-      const { notify, requests, sent } = yield* start({ [`POST ${hook}`]: () => Effect.never, [`POST ${other}`]: {} }, [
-        { webhook: hook, on: ["failed"] },
-        { webhook: other, on: ["failed"] }
-      ])
+      const scope = yield* Scope.make()
+      const { notify, requests, sent } = yield* Scope.provide(
+        start({ [`POST ${hook}`]: () => Effect.never, [`POST ${other}`]: {} }, [
+          { webhook: hook, on: ["failed"] },
+          { webhook: other, on: ["failed"] }
+        ]),
+        scope
+      )
       for (let count = 0; count < 3; count++) yield* notify(failed)
       yield* untilSent(requests, 4)
       assert.strictEqual(sent().filter((line) => line === `POST ${other}`).length, 3)
@@ -114,6 +118,35 @@ describe("a webhook", () => {
       yield* untilSent(requests, 5)
       // the second attempt follows the timeout and the first delay
       assert.isAtLeast(yield* Clock.currentTimeMillis, 12_000)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("3 seconds")
+      yield* Fiber.join(closing)
+    }))
+
+  it.effect("gets what waits for it when the scope closes", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const { notify, sent } = yield* Scope.provide(
+        start({ [`POST ${hook}`]: () => Effect.as(Effect.sleep("1 second"), {}) }),
+        scope
+      )
+      for (let count = 0; count < 2; count++) yield* notify(failed)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(closing)
+      assert.lengthOf(sent(), 2)
+    }))
+
+  it.effect("that does not answer delays the end for three seconds", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const { notify } = yield* Scope.provide(start({ [`POST ${hook}`]: () => Effect.never }), scope)
+      yield* notify(failed)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("2 seconds")
+      assert.isUndefined(closing.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(closing)
     }))
 
   it.effect("gets the latest notifications if there are too many", () =>

@@ -169,6 +169,16 @@ sync:
       assert.deepInclude(first, rule)
     }))
 
+  it.effect.each(["tags", "tagSets"])(
+    "lists versions of more numbers, which a range in %s would contain",
+    (key) =>
+      Effect.gen(function*() {
+        const range = "{ semverRange: ['>=1'] }"
+        const loaded = yield* read(sync(key === "tags" ? `tags: ${range}` : `tagSets: [${range}]`))
+        assert.match(omissionsOf(loaded).join(), /^sync\[0\]\.tags: versions with more than three numbers/)
+      })
+  )
+
   it.effect("applies the defaults to each entry", () =>
     Effect.gen(function*() {
       const { config } = yield* read(`
@@ -428,6 +438,7 @@ a.test:
       )
       assert.deepStrictEqual(loaded.omissions.map(({ path }) => path), [
         "[\"a.test\"].other",
+        "",
         "[\"a.test\"].cert-dir",
         "[\"a.test\"].credentials.identitytoken",
         "[\"a.test\"].images.app[1]",
@@ -620,6 +631,17 @@ mappings:
   ])("selects the same tags: %s", ([mapping, defaults, expected]) =>
     Effect.gen(function*() {
       assert.deepStrictEqual(selected(yield* read(file(mapping, defaults)), 0, tags), [...expected])
+    }))
+
+  it.effect("lists versions of more numbers, which it would order", () =>
+    Effect.gen(function*() {
+      for (const tags of ["semver: '>=1'", "glob: '*', sort: semver, latest: 2"]) {
+        assert.match(
+          omissionsOf(yield* read(file(`tags: { ${tags} }`))).join(),
+          /^mappings\[0\]\.tags: versions with more/
+        )
+      }
+      assert.deepStrictEqual(omissionsOf(yield* read(file("tags: { glob: '*' }"))), [])
     }))
 
   it.effect("keeps min_tags and immutable_tags", () =>

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect } from "effect"
+import { DateTime, Effect, Stream } from "effect"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Mirror from "effect-oci/Mirror"
 import * as MirrorState from "effect-oci/MirrorState"
@@ -509,6 +509,22 @@ describe("a clock that was set back", () => {
       const { rule } = yield* run(config)
       assert.deepStrictEqual([rule.copied, rule.later], [2, 0])
       assert.strictEqual((yield* imagesOf(destination.memory, "app"))["1"], image)
+    })
+  )
+})
+
+describe("a rule over a catalog", () => {
+  mirrored(
+    "fails if it selects too many repositories",
+    Effect.gen(function*() {
+      const { run } = yield* setup({
+        source: (registry) =>
+          override(registry, {
+            repositories: () => Stream.map(Stream.range(1, 100_000), (number) => repository(`team/${number}`))
+          })
+      })
+      const { rule } = yield* run(configOf({ ...app, from: "one.local/team/*", to: "two.local/mirror/$1" }))
+      assert.match(rule.problems.join(), /the rule selects more than 50000 repositories/)
     })
   )
 })

@@ -12,7 +12,10 @@ import { send, type Sent, serveApp } from "./Served.ts"
 export const hostile = `</td><script>alert("1")</script>'"><img src=x onerror=alert(2)>&amp;\u202e\u0007`
 
 /** Starts a mirror with a rule that runs, one that failed and one that waits, and serves it. */
-export const served = Effect.fnUntraced(function*(options: Partial<MirrorWeb.Options> = {}) {
+export const served = Effect.fnUntraced(function*(
+  options: Partial<MirrorWeb.Options> = {},
+  lastRun: Parameters<typeof mirrors.runState>[2] = { planned: 40, copied: 38, failed: 2 }
+) {
   const now = yield* DateTime.now
   const ago = (minutes: number) => DateTime.subtract(now, { minutes })
   const run = (rule: string, minutes: number, settings: Parameters<typeof mirrors.runState>[2] = {}) =>
@@ -33,7 +36,7 @@ export const served = Effect.fnUntraced(function*(options: Partial<MirrorWeb.Opt
         bytes: index * 37_000_000 % 211_000_000,
         requests: 250 + index
       })),
-    run("bases", 15, { planned: 40, copied: 38, failed: 2, bytes: 1_234_567_890, requests: 1024 }),
+    run("bases", 15, { ...lastRun, bytes: 1_234_567_890, requests: 1024 }),
     run("tools", 30, { error: hostile })
   ])
   const budget = { remaining: 30, limit: 100, resetAt: DateTime.toEpochMillis(now) + 700_000 }

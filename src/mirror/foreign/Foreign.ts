@@ -75,6 +75,10 @@ export const omit = (notes: Notes, path: Problem.FilePath, message: string): voi
   notes.omissions.push({ path, message })
 }
 
+/** Notes that the tool orders versions of four and more numbers, which are no versions in this package. */
+export const omitLongVersions = (notes: Notes, path: Problem.FilePath): void =>
+  omit(notes, path, "versions with more than three numbers, such as 1.2.3.4, have no counterpart: they are left out")
+
 /** Decodes the value of a file. Keys that the tool does not know are omissions, because the tool ignores them. */
 export const decode = <A>(schema: Schema.Decoder<A>, value: unknown, notes: Notes): A | undefined => {
   const decoded = Schema.decodeUnknownResult(schema, { errors: "all" })(value)

@@ -261,6 +261,7 @@ const readMapping = (
     else problem("tags", "latest requires sort")
   }
   const exact = exactTags(tags)
+  if (typeof tags.semver === "string" || tags.sort === "semver") Foreign.omitLongVersions(notes, [...path, "tags"])
   const selection = Foreign.accept(
     notes,
     [...path, "tags"],

@@ -203,6 +203,10 @@ const noteOmissions = (settings: Partial<Sync> | Defaults, path: FilePath, notes
     if (isSet(Reflect.get(settings, key))) Foreign.omit(notes, [...path, key], why)
   }
   const { mediaTypes, ratelimit } = settings
+  const { tagSets, tags } = { tagSets: undefined, tags: undefined, ...settings }
+  if ([...tagSets ?? [], ...tags ? [tags] : []].some(({ semverRange }) => (semverRange ?? []).some(isSet))) {
+    Foreign.omitLongVersions(notes, [...path, "tags"])
+  }
   const types = mediaTypes ?? []
   if (
     types.length > 0 && (types.length !== defaultMediaTypes.size || types.some((type) => !defaultMediaTypes.has(type)))

@@ -95,6 +95,7 @@ export const read: Foreign.Reader = Effect.fnUntraced(function*(value, { names, 
     notes.problems.push({ path: [], message: "the file of skopeo names no destination: use --to HOST/PREFIX" })
     return { rules, registries, passwords }
   }
+  Foreign.omit(notes, [], "skopeo sync copies one platform of an image, unless it has --all: all platforms are copied")
   for (const [host, entry] of Object.entries(file)) {
     const registry = DockerHub.isHost(host) ? DockerHub.host : host
     const settings = registryOf(host, entry, notes)
