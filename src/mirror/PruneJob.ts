@@ -109,7 +109,8 @@ const deleteOne = Effect.fnUntraced(function*(
     () => release
   )
   if (found !== undefined && found !== row.destinationDigest) {
-    yield* release
+    // the tag is that of the other client from now on
+    yield* state.remove(held)
     return kept("another client has moved the tag")
   }
   if (!(yield* state.holds(held))) return kept("another run has taken the tag over")

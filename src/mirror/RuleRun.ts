@@ -251,6 +251,10 @@ const runUnits = Effect.fnUntraced(function*(
         Effect.map((deletions) => hasFailed ? [] : deletions)
       )
     }), { concurrency })
+  if (session.only === "all" && account.tags === 0 && account.problems.length === 0) {
+    const text = `it selects ${units.length === 0 ? "no repository" : "no tags"}`
+    yield* session.emit({ _tag: "Warned", rule: rule.name, text })
+  }
   for (const input of deletions.flat()) {
     if (mayStart()) yield* locked([input.destination.name])(PruneJob.run(session, input))
   }
@@ -297,16 +301,15 @@ export const run = Effect.fnUntraced(function*(
   const session: Session = { ...outer, emit }
   yield* state.recordRun(toState(units, settings, account, startedAt, undefined))
   yield* emit({ _tag: "Started", rule: name, run: settings.id, repositories: units.units.length })
-  const end = Effect.gen(function*() {
-    const run = toState(units, settings, account, startedAt, yield* DateTime.now)
-    yield* state.recordRun(run)
-    return run
-  })
   yield* Effect.matchEffect(hooks.beforeRun(name), {
     onFailure: ({ message }) => emit({ _tag: "Problem", rule: name, problem: message }),
     onSuccess: () => counting(account)(runUnits(session, units, account, settings.concurrency))
-  }).pipe(Effect.onInterrupt(() => Effect.ignore(end)))
-  const ended = yield* end
+  }).pipe(
+    // a run without an end is one that was interrupted
+    Effect.onInterrupt(() => Effect.ignore(state.recordRun(toState(units, settings, account, startedAt, undefined))))
+  )
+  const ended = toState(units, settings, account, startedAt, yield* DateTime.now)
+  yield* state.recordRun(ended)
   yield* hooks.afterRun(ended)
   const report: RuleReport = {
     rule: name,

@@ -88,7 +88,7 @@ const follow = () => {
 }
 
 /**
- * Creates a runner from `Mirror.run`. A run that is interrupted is recorded as one that did not end, so that the next
+ * Creates a runner from `Mirror.run`, which records a run that is interrupted as one that did not end, so that the next
  * start continues it.
  */
 export const make = Effect.fnUntraced(function*(
@@ -111,10 +111,6 @@ export const make = Effect.fnUntraced(function*(
     run: Effect.fnUntraced(function*(rule, { selection, slot }, watch) {
       const progress = follow()
       const { by, copies } = options
-      const unfinished = Effect.gen(function*() {
-        const record = yield* recordOf(rule.name, progress.run())
-        if (record !== undefined) yield* state.recordRun({ ...record, endedAt: undefined })
-      })
       yield* run(config, { rules: ({ name }) => name === rule.name, only: selection, slot, by, copies }).pipe(
         Stream.runForEach((event) =>
           Effect.flatMap(DateTime.now, (now) => {
@@ -124,8 +120,7 @@ export const make = Effect.fnUntraced(function*(
         ),
         Effect.provideService(Namespace, namespace),
         Effect.provideService(MirrorState, state),
-        Effect.provideService(Hooks, hooks),
-        Effect.onInterrupt(() => Effect.ignore(unfinished))
+        Effect.provideService(Hooks, hooks)
       )
       return (yield* recordOf(rule.name, progress.run())) ?? (yield* new RunVanished({ rule: rule.name }))
     })

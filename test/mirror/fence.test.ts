@@ -185,6 +185,7 @@ describe("a process that was killed", () => {
       yield* Fiber.interrupt(fiber)
       const state = yield* MirrorState.MirrorState
       assert.strictEqual((yield* state.tags("two.local/app"))[0]?.status, "pending")
+      assert.isUndefined((yield* state.runs({ limit: 1 }))[0]?.endedAt)
       // its tag is at the destination, and is no tag of another tool, although the source has moved
       const b = yield* push("b")
       const next = yield* yield* process((registry) => registry)

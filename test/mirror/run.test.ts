@@ -424,6 +424,21 @@ describe("hooks", () => {
   )
 })
 
+describe("a rule that selects nothing", () => {
+  mirrored(
+    "is a warning, and no failure",
+    Effect.gen(function*() {
+      const { push, run } = yield* setup()
+      yield* push("1", "one")
+      const tags = yield* run(configOf({ ...app, tags: { match: "^2" } }))
+      assert.deepStrictEqual([tags.rule.warnings, tags.report.hasFailures], [["it selects no tags"], false])
+      const repositories = yield* run(configOf({ ...app, from: "one.local/team/*", to: "two.local/$1" }))
+      assert.deepStrictEqual(repositories.rule.warnings, ["it selects no repository"])
+      assert.deepStrictEqual((yield* run(config, { only: "failed" })).rule.warnings, [])
+    })
+  )
+})
+
 describe("rules that are run one at a time", () => {
   const only = (name: string) => ({ rules: (rule: { readonly name: string }) => rule.name === name })
   const one = { ...app, name: "one", from: "one.local/app", tags: { match: "^1" } }
