@@ -3,6 +3,9 @@
  *
  * @since 0.1.0
  */
+export * as Annotations from "./Annotations.ts"
+export * as Artifact from "./artifact/Artifact.ts"
+export * as ImageIndex from "./artifact/ImageIndex.ts"
 export * as Credentials from "./auth/Credentials.ts"
 export * as DockerConfig from "./auth/DockerConfig.ts"
 export * as DockerLogin from "./auth/DockerLogin.ts"
