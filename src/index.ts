@@ -5,6 +5,8 @@
  */
 export * as Annotations from "./Annotations.ts"
 export * as Artifact from "./artifact/Artifact.ts"
+export * as Image from "./artifact/Image.ts"
+export * as ImageError from "./artifact/ImageError.ts"
 export * as ImageIndex from "./artifact/ImageIndex.ts"
 export * as Credentials from "./auth/Credentials.ts"
 export * as DockerConfig from "./auth/DockerConfig.ts"

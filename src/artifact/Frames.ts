@@ -91,10 +91,10 @@ const members = <E>(
   let isMore = true
   const member = () => {
     let fed = 0
-    let last = new Uint8Array()
+    let last: Uint8Array = new Uint8Array()
     const feed = Stream.map(rest(input), (piece) => {
       fed += piece.length
-      last = new Uint8Array(piece.buffer, piece.byteOffset, piece.length)
+      last = piece
       return piece
     })
     const { stream, used } = unpack(feed, broken)

@@ -169,7 +169,6 @@ const layersOf = ({ layers }: Manifest.ImageManifest, config: Config.Config): Re
  * import * as Image from "effect-oci/Image"
  * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
  * import * as Namespace from "effect-oci/Namespace"
- * import * as Platform from "effect-oci/Platform"
  * import * as Resolver from "effect-oci/Resolver"
  * import { Images } from "effect-oci/testing"
  *
@@ -177,7 +176,7 @@ const layersOf = ({ layers }: Manifest.ImageManifest, config: Config.Config): Re
  *   const registry = yield* MemoryRegistry.make()
  *   const resolver = Resolver.static({ "registry.test": registry })
  *   yield* Images.pushSample(registry, Images.repository("app"), [Images.tag("1")])
- *   const open = Image.open("registry.test/app:1", { platform: Platform.parseUnsafe("linux/arm64") })
+ *   const open = Image.open("registry.test/app:1", { platform: { os: "linux", architecture: "arm64" } })
  *   const image = yield* Effect.provideService(open, Namespace.Namespace, Namespace.make({ resolver }))
  *   return [image.config.architecture, image.layers.length]
  * })

@@ -29,10 +29,10 @@ const prefix = ".wh."
 export const meaningOf = (path: string): Meaning => {
   const slash = path.lastIndexOf("/")
   const name = path.slice(slash + 1)
+  if (/(?:^|\/)\.wh\.\.wh\.(?!\.opq$)/.test(path) || name === prefix) return { _tag: "Ignored" }
   if (!name.startsWith(prefix)) return { _tag: "Entry" }
   const folder = path.slice(0, Math.max(0, slash))
   if (name === ".wh..wh..opq") return { _tag: "Cleared", path: folder }
-  if (name.startsWith(".wh..wh.") || name === prefix) return { _tag: "Ignored" }
   return { _tag: "Deleted", path: `${folder}${folder === "" ? "" : "/"}${name.slice(prefix.length)}` }
 }
 
