@@ -226,8 +226,7 @@ const stackOf = ({ layers, source }: Image): FileSearch.Stack => ({ source, laye
  * @category accessors
  * @since 0.1.0
  */
-export const files = (self: Image): Stream.Stream<Files.Entry, Layers.Failure> =>
-  Files.list(stackOf(self))
+export const files = (self: Image): Stream.Stream<Files.Entry, Layers.Failure> => Files.list(stackOf(self))
 
 /**
  * A file of an image.

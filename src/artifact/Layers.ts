@@ -104,7 +104,9 @@ export const entries = (source: Source, layer: Described): Stream.Stream<LayerEn
   const { digest } = layer.descriptor
   const explain = (error: Failure | Tar.TarError): Failure =>
     error._tag === "TarError"
-      ? failing(source)(new InvalidLayer({ layer: digest, problem: `it is not a readable tar archive: ${error.message}` }))
+      ? failing(source)(
+        new InvalidLayer({ layer: digest, problem: `it is not a readable tar archive: ${error.message}` })
+      )
       : error
   return Stream.suspend(() => {
     let ordinal = 0
