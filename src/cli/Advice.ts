@@ -91,6 +91,7 @@ const isDeletion = ({ operation = "" }: Case): boolean => operation.startsWith("
 const enableDeletion = "ask the administrator of the registry to enable deletion"
 
 const tipForUnsupported = (about: Case): string => {
+  if (isDeletion(about) && about.host === undefined) return "copy what is to remain to another archive"
   switch (about.operation) {
     case "deleteTag":
       return `${enableDeletion}; if it deletes manifests but not single tags, ` +

@@ -47,9 +47,21 @@ const finish = Effect.fnUntraced(function*(
   yield* output.end
 })
 
-const begin = (output: TarOutput.TarOutput) => appendText(output, "oci-layout", LayoutFormat.marker)
+/** Writes the marker of a layout before the first file. */
+const withMarker = (output: TarOutput.TarOutput): TarOutput.TarOutput => {
+  let isBegun = false
+  const begin = Effect.suspend(() => {
+    if (isBegun) return Effect.void
+    isBegun = true
+    return Effect.asVoid(appendText(output, "oci-layout", LayoutFormat.marker))
+  })
+  return {
+    append: (name, size, content) => Effect.andThen(begin, output.append(name, size, content)),
+    end: Effect.andThen(begin, output.end)
+  }
+}
 
-/** Writes an archive to a stream. If `use` fails, the archive is incomplete. */
+/** Writes an archive to a stream. If `use` fails, the archive is incomplete. If it changes nothing, nothing is written. */
 export const writeTo = Effect.fnUntraced(function*<A, E, R>(
   write: TarOutput.Write,
   name: string,
@@ -57,11 +69,10 @@ export const writeTo = Effect.fnUntraced(function*<A, E, R>(
   use: Use<A, E, R>
 ): Effect.fn.Return<A, E | RegistryError.RegistryError, R> {
   const fail = Effect.mapError(RegistryError.failing(name)("update"))
-  const output = TarOutput.toStream(name, write)
+  const output = withMarker(TarOutput.toStream(name, write))
   const archive = ArchiveRegistry.make(output, name, format.keyOf)
-  yield* fail(begin(output))
   const value = yield* use(archive)
-  yield* fail(finish(output, format, archive))
+  if (archive.isChanged()) yield* fail(finish(output, format, archive))
   return value
 })
 
@@ -93,9 +104,8 @@ export const update = Effect.fnUntraced(function*<A, E, R>(
     const refused = Effect.mapError(Files.refusal(draft))
     const { isChanged, value } = yield* Effect.scoped(Effect.gen(function*() {
       const into = yield* fail(refused(fs.open(draft, { flag: "wx+" })))
-      const output = TarOutput.toFile(draft, into)
+      const output = withMarker(TarOutput.toFile(draft, into))
       const archive = ArchiveRegistry.make(output, name, format.keyOf)
-      yield* fail(begin(output))
       // an empty file is treated as absent
       if (target.info !== undefined && target.info.size !== ByteSize.zero) {
         yield* fail(Effect.flatMap(format.read(target.path), archive.keep))
