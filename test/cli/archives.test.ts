@@ -30,8 +30,10 @@ const setUp = Effect.gen(function*() {
 })
 
 const namesIn = (file: string) =>
-  Effect.scoped(Effect.map(DockerArchive.make({ file }), ({ images }) =>
-    images.flatMap(({ names }) => names.map(({ name }) => name)).sort()))
+  Effect.scoped(
+    Effect.map(DockerArchive.make({ file }), ({ images }) =>
+      images.flatMap(({ names }) => names.map(({ name }) => name)).sort())
+  )
 
 describe("copy to docker-archive", () => {
   it.live("gives the image the name of the argument", () =>
