@@ -234,10 +234,10 @@ export const image = (
  * import { Effect } from "effect"
  * import * as Manifest from "effect-oci/Manifest"
  *
- * const { bytes } = Effect.runSync(Manifest.index({ manifests: [] }))
+ * const { bytes, descriptor } = Effect.runSync(Manifest.index({ manifests: [] }))
  *
- * new TextDecoder().decode(bytes)
- * // => '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
+ * JSON.parse(new TextDecoder().decode(bytes)).manifests // => []
+ * descriptor.size === bytes.length // => true
  * ```
  *
  * @category constructors

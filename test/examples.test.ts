@@ -211,6 +211,16 @@ describe("examples", () => {
       assert.deepStrictEqual(yield* listReferrers(registry, app, index.digest), [attached, onIndex.digest].sort())
     }).pipe(Effect.provide(NodeServices.layer)))
 
+  it.live("push", () =>
+    Effect.gen(function*() {
+      const { host, registry } = yield* Served.memory()
+      const folder = yield* temporaryFolder
+      Fs.writeFileSync(Path.join(folder, "index.html"), "<p>")
+      const { stdout } = yield* run("push", folder, `${host}/team/app:1`)
+      const { digest } = yield* registry.resolveManifest(app, one)
+      assert.match(stdout, new RegExp(`^${host}/team/app@${digest} \\([0-9]+ bytes sent\\)\n$`))
+    }).pipe(Effect.provide(NodeServices.layer)))
+
   it.live("prune", () =>
     Effect.gen(function*() {
       const { host, registry } = yield* Served.memory()

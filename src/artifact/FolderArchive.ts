@@ -24,6 +24,9 @@ import * as Spool from "./Spool.ts"
  * - `fixed`: no owner and no time, and permissions that depend only on whether the owner may execute the file, so that
  *   equal folders have equal archives.
  * - `kept`: the owner, the time of modification, and all permissions.
+ *
+ * @category models
+ * @since 0.1.0
  */
 export type Metadata = "fixed" | "kept"
 

@@ -25,6 +25,9 @@ import * as Spool from "./Spool.ts"
  *
  * - `fail`: the pull fails with `FileExists`.
  * - `replace`: the file is replaced. A folder is never replaced by a file.
+ *
+ * @category models
+ * @since 0.1.0
  */
 export type OnFileExists = "fail" | "replace"
 

@@ -199,6 +199,20 @@ const decode = (reference: string, { mediaType }: Descriptor, bytes: Uint8Array)
 /**
  * Lists the files of an artifact.
  *
+ * **Example** (An image has no files with names)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as Artifact from "effect-oci/Artifact"
+ * import * as NodeNamespace from "effect-oci/NodeNamespace"
+ *
+ * const program = Artifact.list("ghcr.io/team/app:1").pipe(Effect.provide(NodeNamespace.layer))
+ *
+ * const { files, unnamed } = await Effect.runPromise(program)
+ * files.length // => 0
+ * unnamed.length // => 5
+ * ```
+ *
  * @category pulling
  * @since 0.1.0
  */
@@ -480,6 +494,26 @@ const run = Effect.fnUntraced(
  * A name that leads out of the folder, or that some systems read in another way, is refused. Each file is verified
  * before it gets its name. The archive of a folder is unpacked within the limits `EntryLimit` and
  * `Decompressor.UnpackLimits`, and a folder that does not exist yet appears in one step.
+ *
+ * **Example** (Pushing a file, and pulling it)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect, FileSystem } from "effect"
+ * import * as Artifact from "effect-oci/Artifact"
+ * import * as BlobSource from "effect-oci/BlobSource"
+ * import * as NodeNamespace from "effect-oci/NodeNamespace"
+ *
+ * const program = Effect.gen(function*() {
+ *   const fs = yield* FileSystem.FileSystem
+ *   const source = BlobSource.fromBytes(new TextEncoder().encode("hello"))
+ *   yield* Artifact.push({ destination: "ghcr.io/team/hello:1", files: [{ name: "hello.txt", source }] })
+ *   yield* Artifact.pull({ source: "ghcr.io/team/hello:1", directory: "out" })
+ *   return yield* fs.readFileString("out/hello.txt")
+ * }).pipe(Effect.provide([NodeNamespace.layer, NodeServices.layer]))
+ *
+ * await Effect.runPromise(program) // => "hello"
+ * ```
  *
  * @category pulling
  * @since 0.1.0

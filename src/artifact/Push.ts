@@ -311,6 +311,39 @@ const prepareAttachment = Effect.fnUntraced(function*<E>({ platform, subject, ..
  * Pushes files, folders and bytes as an artifact. A folder becomes a compressed tar archive, with the annotations that
  * oras uses for it. Content that the destination has is not sent again.
  *
+ * **Example** (Pushing a file and bytes)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect, FileSystem, Layer } from "effect"
+ * import * as Artifact from "effect-oci/Artifact"
+ * import * as BlobSource from "effect-oci/BlobSource"
+ * import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+ * import * as Namespace from "effect-oci/Namespace"
+ * import * as Resolver from "effect-oci/Resolver"
+ *
+ * const program = Effect.gen(function*() {
+ *   const fs = yield* FileSystem.FileSystem
+ *   yield* fs.writeFileString("settings.json", "{}")
+ *   const report = yield* Artifact.push({
+ *     destination: "mem.local/team/config:1",
+ *     artifactType: "application/vnd.example.config",
+ *     files: [
+ *       { path: "settings.json", mediaType: "application/json" },
+ *       { name: "note.txt", source: BlobSource.fromBytes(new TextEncoder().encode("a note")) }
+ *     ]
+ *   })
+ *   return report.files.map(({ descriptor, name }) => [name, descriptor.size])
+ * })
+ *
+ * const registries = Layer.unwrap(
+ *   Effect.map(MemoryRegistry.make(), (registry) => Resolver.layerStatic({ "mem.local": registry }))
+ * )
+ * const layer = Layer.merge(Namespace.layer.pipe(Layer.provide(registries)), NodeServices.layer)
+ *
+ * await Effect.runPromise(Effect.provide(program, layer)) // => [["settings.json", 2], ["note.txt", 6]]
+ * ```
+ *
  * @category pushing
  * @since 0.1.0
  */
@@ -331,6 +364,25 @@ export const pushEvents = <E = never>(
 /**
  * Pushes an artifact that refers to a manifest of the same repository, such as an SBOM of an image. Fails if the
  * registry does not have that manifest.
+ *
+ * **Example** (Attaching a result without a file)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect } from "effect"
+ * import * as Artifact from "effect-oci/Artifact"
+ * import * as NodeNamespace from "effect-oci/NodeNamespace"
+ *
+ * const program = Artifact.attach({
+ *   subject: "ghcr.io/team/app:1",
+ *   platform: { os: "linux", architecture: "arm64" },
+ *   artifactType: "application/vnd.example.scan",
+ *   annotations: { "org.example.result": "passed" }
+ * }).pipe(Effect.provide([NodeNamespace.layer, NodeServices.layer]))
+ *
+ * const { descriptor } = await Effect.runPromise(program)
+ * descriptor.artifactType // => "application/vnd.example.scan"
+ * ```
  *
  * @category pushing
  * @since 0.1.0

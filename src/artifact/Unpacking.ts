@@ -142,7 +142,6 @@ const makeWriter = Effect.fnUntraced(function*(archive: Archive, folder: string)
 
   /** Prepares the place of a file or link. A later entry of an archive replaces an earlier one of the same name. */
   const prepare = Effect.fnUntraced(function*(parts: FileName.Parts) {
-    if (parts.length === 0) return yield* refuse("its folder is not a folder")
     yield* makeFolder(parts.slice(0, -1))
     const known = entries.get(keyOf(parts))
     if (known?.type === "Directory") return yield* refuse(`its entry ${quote(keyOf(parts))} is a folder and a file`)
@@ -197,6 +196,9 @@ const makeWriter = Effect.fnUntraced(function*(archive: Archive, folder: string)
       const { header } = entry
       if (++count > limit) return yield* refuse(`it has more than ${limit} entries`)
       const parts = yield* partsOf(header.path)
+      if (parts.length === 0 && header.type !== "Directory") {
+        return yield* refuse("the folder itself is not a folder in it")
+      }
       switch (header.type) {
         case "Directory":
           return yield* makeFolder(parts, header.mode)

@@ -7,6 +7,7 @@ import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
 import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
+import { isArtifactError, type Reason as ArtifactReason } from "../artifact/ArtifactError.ts"
 import type { Place } from "../auth/Credentials.ts"
 import * as DockerConfig from "../auth/DockerConfig.ts"
 import { isLoopback } from "../client/HttpResolver.ts"
@@ -20,7 +21,7 @@ import { LocationError, type Reason as NamespaceReason } from "./LocationError.t
 import * as Messages from "./Messages.ts"
 
 /** Every reason of a failure. */
-type Reason = CopyReason | NamespaceReason
+type Reason = ArtifactReason | CopyReason | NamespaceReason
 
 /** A failure, and its place. */
 interface Case {
@@ -176,6 +177,12 @@ const tips: Tips = {
   // content
   ManifestError: () => "print the manifest with effect-oci manifest get",
   PlatformNotFound: () => "name one of these with --platform",
+  // artifacts
+  UnsafeName: () => "rename the file; of an artifact, print its manifest with effect-oci manifest get",
+  DuplicateName: () => "rename one of the files",
+  FileExists: () => "replace it with --overwrite, or pull into another folder with --output",
+  ArchiveRefused: () => "write the archive without unpacking it with --keep-archives",
+  NotListed: () => "name one of these",
   // copies
   TagExists: () => "move the tag with --if-tag-exists replace, or leave it with keep",
   SparseIndexRefused: () => "use --index rewrite to make an index of the copied images",
@@ -274,6 +281,10 @@ const caseOf = (error: unknown): Case | undefined => {
       ...placeOf(reference),
       ...operation === undefined ? {} : { operation }
     }
+  }
+  if (isArtifactError(error)) {
+    const { reason, reference } = error
+    return { reason, reference, ...placeOf(reference) }
   }
   if (error instanceof LocationError) {
     const { operation, reason, reference } = error

@@ -235,19 +235,36 @@ const layerOf = (settings: Settings, ends: ReadonlyArray<GivenCredentials.End>, 
   )
 
 /** The value of an argument or a flag that names a place. */
-type Naming = Locations.Named | Host | Option.Option<Host>
+type Naming =
+  | Locations.Named
+  | Host
+  | Option.Option<Host>
+  | ReadonlyArray<Locations.Named | { readonly part: unknown }>
 
 const placeOf = (naming: Naming): ReadonlyArray<GivenCredentials.End["places"][number]> => {
   if (typeof naming === "string") return [{ input: naming, registry: { host: naming } }]
+  if (isList(naming)) return naming.flatMap((each) => "part" in each ? [] : [each])
   if ("input" in naming) return [naming]
   return Option.match(naming, { onNone: () => [], onSome: (host) => placeOf(host) })
 }
+
+const isList = (naming: Exclude<Naming, string>): naming is Extract<Naming, ReadonlyArray<unknown>> =>
+  Array.isArray(naming)
 
 interface Input {
   readonly connection: Settings & Password.Given
   /** A file that the verb reads; `-` is stdin. */
   readonly file?: string | undefined
+  /** Files that the verb reads; `-` is stdin. */
+  readonly files?: ReadonlyArray<{ readonly path: string }> | undefined
 }
+
+const layerFor = ({ connection, file, files = [] }: Input, places: GivenCredentials.End["places"]) =>
+  layerOf(
+    connection,
+    [{ prefix: "", given: connection, places }],
+    file === "-" || files.some(({ path }) => path === "-")
+  )
 
 /** Provides the namespace of a verb. The flags give credentials to the registry that these of its arguments name. */
 export const provide =
@@ -257,9 +274,15 @@ export const provide =
   ) =>
     Command.provide(self, (input) => {
       const places = keys.flatMap((key) => placeOf(input[key]))
-      const layer = layerOf(input.connection, [{ prefix: "", given: input.connection, places }], input.file === "-")
-      return Layer.merge(layer, layerObserver)
+      return Layer.merge(layerFor(input, places), layerObserver)
     })
+
+/** Provides the namespace of a verb that reports events itself, like {@link provide}. */
+export const provideUnwatched =
+  <K extends string>(...keys: ReadonlyArray<K>) =>
+  <Name extends string, I extends Input & { readonly [Key in K]: Naming }, Context, E, R>(
+    self: Command.Command<Name, I, Context, E, R>
+  ) => Command.provide(self, (input) => layerFor(input, keys.flatMap((key) => placeOf(input[key]))))
 
 interface CopyInput {
   readonly connection: Settings & { readonly from: Password.Given; readonly to: Password.Given }

@@ -5,6 +5,7 @@ import * as Argument from "effect/cli/Argument"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import type { Descriptor } from "../Descriptor.ts"
 import * as Platform from "../Platform.ts"
 import type { Tag } from "../Reference.ts"
 import * as Locations from "./Locations.ts"
@@ -78,6 +79,21 @@ export const readPair: Read<readonly [key: string, value: string]> = (text) => {
     ? Result.succeed([text.slice(0, at), text.slice(at + 1)])
     : Result.fail({ message: `${JSON.stringify(text)} is not KEY=VALUE` })
 }
+
+/** Makes a flag for annotations. */
+export const annotation = (description: string): Flag.Flag<ReadonlyArray<readonly [key: string, value: string]>> =>
+  parsed("annotation", "KEY=VALUE", description, readPair).pipe(Flag.withAlias("a"), Flag.atLeast(0))
+
+/** The flag that selects referrers by their annotations. */
+export const annotationFilter = annotation(
+  "Only referrers with this annotation. If repeated, referrers must have all of them"
+)
+
+/** Returns true for a descriptor with all of these annotations. */
+export const hasAnnotations =
+  (wanted: ReadonlyArray<readonly [key: string, value: string]>) =>
+  ({ annotations = {} }: Pick<Descriptor, "annotations">): boolean =>
+    wanted.every(([key, value]) => annotations[key] === value)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // arguments

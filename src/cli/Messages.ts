@@ -76,6 +76,13 @@ export const Message = Schema.Union([
     milliseconds
   }),
   Schema.Struct({
+    type: Schema.Literal("pulled"),
+    message,
+    directory: Schema.String,
+    bytes: Schema.Natural.annotate({ description: "Number of bytes downloaded" }),
+    milliseconds
+  }),
+  Schema.Struct({
     type: Schema.Literal("request"),
     message,
     method: Schema.String,

@@ -34,6 +34,10 @@ import { version } from "./version.ts"
 const verbs = {
   copy: Effect.map(Effect.promise(() => import("./CopyCommand.ts")), ({ CopyCommand }) => CopyCommand),
   plan: Effect.map(Effect.promise(() => import("./PlanCommand.ts")), ({ PlanCommand }) => PlanCommand),
+  push: Effect.map(Effect.promise(() => import("./PushCommand.ts")), ({ PushCommand }) => PushCommand),
+  attach: Effect.map(Effect.promise(() => import("./AttachCommand.ts")), ({ AttachCommand }) => AttachCommand),
+  pull: Effect.map(Effect.promise(() => import("./PullCommand.ts")), ({ PullCommand }) => PullCommand),
+  index: Effect.map(Effect.promise(() => import("./IndexCommand.ts")), ({ IndexCommand }) => IndexCommand),
   resolve: Effect.map(Effect.promise(() => import("./ResolveCommand.ts")), ({ ResolveCommand }) => ResolveCommand),
   manifest: Effect.map(Effect.promise(() => import("./ManifestCommand.ts")), ({ ManifestCommand }) => ManifestCommand),
   blob: Effect.map(Effect.promise(() => import("./BlobCommand.ts")), ({ BlobCommand }) => BlobCommand),
@@ -95,7 +99,8 @@ export const whole = Effect.gen(function*() {
         group: "Reading",
         commands: [all.resolve, all.tags, all.catalog, all.tree, all.referrers, all.diff, all.manifest, all.blob]
       },
-      { group: "Changing", commands: [all.tag, all.delete] },
+      { group: "Files", commands: [all.push, all.attach, all.pull] },
+      { group: "Changing", commands: [all.tag, all.index, all.delete] },
       { group: "Serving", commands: [all.serve] },
       { group: "Setting up", commands: [all.login, all.logout, all.schema, all.completions] }
     ])

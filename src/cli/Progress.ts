@@ -10,7 +10,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import * as Terminal from "effect/Terminal"
-import type { CopyEvent } from "../copy/CopyEvent.ts"
+import type * as Artifact from "../artifact/Artifact.ts"
 import * as CopyProgress from "../copy/CopyProgress.ts"
 import type { CopyReport, Entry, Outcome } from "../copy/CopyReport.ts"
 import type { Digest } from "../Digest.ts"
@@ -83,8 +83,11 @@ export const settled = ({ descriptor, outcome, role }: Entry, destination?: stri
   }
 }
 
+/** An event of a copy, or of the push or pull of an artifact. */
+type Event<Report = unknown> = Artifact.Event<Report>
+
 /** Returns the message about an event, except for the last one. */
-const messageOf = (event: CopyEvent): Messages.Message | undefined => {
+const messageOf = (event: Event): Messages.Message | undefined => {
   switch (event._tag) {
     case "Planned": {
       const { descriptor: { digest, mediaType, size: bytes }, role } = event
@@ -176,12 +179,12 @@ const draw = (
 // it is "dumb" for a terminal that cannot move its cursor
 const term = Config.String("TERM").pipe(Config.withDefault(""))
 
-/** Runs a copy, reports its progress, and returns its report. */
-export const shown = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyEvent, E, R>) {
+/** Runs a copy, a push or a pull, reports its progress, and returns its report. */
+export const shown = Effect.fnUntraced(function*<Report, E, R>(events: Stream.Stream<Event<Report>, E, R>) {
   const { detail, format, isTerminal } = yield* Messages.CurrentMode
   const hasBars = isTerminal && format === "text" && detail === "normal" && (yield* Effect.orDie(term)) !== "dumb"
   const show = hasBars ? onTerminal : inLines
-  let report: CopyReport | undefined
+  let report: Report | undefined
   yield* show(Stream.tap(events, (event) =>
     Effect.sync(() => {
       if (event._tag === "Done") report = event.report
@@ -190,7 +193,7 @@ export const shown = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<Cop
   return report ?? (yield* Effect.die("a copy has ended without a report"))
 })
 
-const inLines = <E, R>(events: Stream.Stream<CopyEvent, E, R>) =>
+const inLines = <E, R>(events: Stream.Stream<Event, E, R>) =>
   Stream.runForEach(events, (event) => {
     const message = messageOf(event)
     return message === undefined ? Effect.void : Messages.send(message)
@@ -201,12 +204,12 @@ const usualWidth = 80
 const usualHeight = 24
 
 /** Returns the line above the bars about an event, if it deserves one. */
-const remarkOf = (event: CopyEvent, mode: Mode): string | undefined => {
+const remarkOf = (event: Event, mode: Mode): string | undefined => {
   const message = event._tag === "Warned" || event._tag === "Paused" ? messageOf(event) : undefined
   return message === undefined ? undefined : Messages.render(message, mode)
 }
 
-const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyEvent, E, R>) {
+const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<Event, E, R>) {
   const mode = yield* Messages.CurrentMode
   const stdio = yield* Stdio.Stdio
   const { columns, rows } = yield* Terminal.Terminal
@@ -237,7 +240,7 @@ const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyE
   })
   const clock = yield* Clock.Clock
   const following = Stream.runForEach(events, (event) => {
-    progress = CopyProgress.update(progress, event, clock.currentTimeMillisUnsafe())
+    if (event._tag !== "Done") progress = CopyProgress.update(progress, event, clock.currentTimeMillisUnsafe())
     const remark = remarkOf(event, mode)
     return remark === undefined ? Effect.void : redraw(`${remark}\n`)
   })

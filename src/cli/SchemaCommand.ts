@@ -37,8 +37,12 @@ const loaded = (description: string, load: () => Promise<Schema.Constraint>): Do
 const descriptor = (verb: string) => known(`The descriptor that ${verb} --json prints.`, Descriptor)
 const removed = (verb: string) => known(`The result of ${verb} --json.`, Removed)
 
+const pushReport = (verb: string) =>
+  loaded(`The report that ${verb} --json prints.`, () => import("../artifact/Artifact.ts").then((_) => _.PushReport))
+
 /** Every document that the command prints, by name. */
 const documents: Readonly<Record<string, Document>> = {
+  attach: pushReport("attach"),
   "blob-delete": removed("blob delete"),
   "blob-get": descriptor("blob get"),
   "blob-head": descriptor("blob head"),
@@ -57,6 +61,10 @@ const documents: Readonly<Record<string, Document>> = {
   ),
   delete: removed("delete"),
   diff: loaded("The differences that diff --json prints.", () => import("./DiffCommand.ts").then((_) => _.Diff)),
+  "index-add": descriptor("index add"),
+  "index-annotate": descriptor("index annotate"),
+  "index-create": descriptor("index create"),
+  "index-remove": descriptor("index remove"),
   login: loaded("The result of login --json.", () => import("./LoginCommand.ts").then((_) => _.Login)),
   logout: loaded("The result of logout --json.", () => import("./LogoutCommand.ts").then((_) => _.Logout)),
   "manifest-delete": removed("manifest delete"),
@@ -78,11 +86,20 @@ const documents: Readonly<Record<string, Document>> = {
     "The plans that plan --json, or copy --dry-run --json, prints for several destinations, or with --all-tags.",
     () => import("./PlanCommand.ts").then((_) => _.CopyPlans)
   ),
+  pull: loaded(
+    "The report that pull --json prints.",
+    () => import("../artifact/Artifact.ts").then((_) => _.PullReport)
+  ),
+  push: pushReport("push"),
   referrers: loaded(
     "The descriptors that referrers --json prints.",
     () => import("./ReferrersCommand.ts").then((_) => _.Referrers)
   ),
   resolve: descriptor("resolve"),
+  "resolve-many": loaded(
+    "The references and descriptors that resolve --json prints for several images.",
+    () => import("./ResolveCommand.ts").then((_) => _.ResolvedMany)
+  ),
   schema: known("The names that schema --json prints.", Names),
   serve: loaded("The address that serve --json prints.", () => import("./ServeCommand.ts").then((_) => _.Listening)),
   tag: loaded("The references that tag --json prints.", () => import("./TagCommand.ts").then((_) => _.Tagged)),
