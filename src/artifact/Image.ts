@@ -9,6 +9,8 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type * as Path from "effect/Path"
 import * as Stream from "effect/Stream"
 import { nestingLimit, platformsOf } from "../copy/PlatformSearch.ts"
 import { type Descriptor, inlineContent } from "../Descriptor.ts"
@@ -19,6 +21,7 @@ import * as Namespace from "../Namespace.ts"
 import * as Platform from "../Platform.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import * as Config from "./Config.ts"
+import * as Export from "./Export.ts"
 import * as Files from "./Files.ts"
 import * as FileSearch from "./FileSearch.ts"
 import { FileTooLarge, ImageError, InvalidConfig, NotAnImage, PlatformRequired, type Reason } from "./ImageError.ts"
@@ -313,3 +316,30 @@ export const readFile = Effect.fn("Image.readFile")(function*(
   }
   return yield* Stream.mkUint8Array(content)
 })
+
+/**
+ * Returns the bytes of a tar archive of the files of an image, or of those at and below a path.
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const toTar = (self: Image, path = ""): Stream.Stream<Uint8Array, Layers.Failure> =>
+  Export.toTar(Export.below(path)(files(self)), self.source.reference)
+
+/**
+ * Writes the files of an image, or those at and below a path, into a folder, which must not exist or be empty. Nothing is
+ * written outside of it, and no link leads out of it. Devices and pipes are left out. If this fails, the folder is
+ * incomplete.
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const toFolder = (
+  self: Image,
+  directory: string,
+  path = ""
+): Effect.Effect<Export.Exported, Layers.Failure, FileSystem.FileSystem | Path.Path> =>
+  Effect.withSpan(
+    Export.toFolder(Export.below(path)(files(self)), directory, self.source.reference),
+    "Image.toFolder"
+  )
