@@ -81,11 +81,13 @@ const execution = (current: Fields, changes: Changes): Fields => {
         ...Object.fromEntries(exposedPorts.map((port) => [port.includes("/") ? port : `${port}/tcp`, {}]))
       }
     },
-    ...env === undefined ? {} : { Env: environment(current["Env"], env) },
+    ...env === undefined || Object.keys(env).length === 0 ? {} : { Env: environment(current["Env"], env) },
     ...entrypoint === undefined ? {} : { Entrypoint: list(entrypoint), Cmd: undefined },
     ...cmd === undefined ? {} : { Cmd: list(cmd) },
     ...workingDirectory === undefined ? {} : { WorkingDir: workingDirectory },
-    ...labels === undefined ? {} : { Labels: nonEmpty(changed(fieldsOf(current["Labels"]), labels)) }
+    ...labels === undefined || Object.keys(labels).length === 0
+      ? {}
+      : { Labels: nonEmpty(changed(fieldsOf(current["Labels"]), labels)) }
   })
 }
 

@@ -87,7 +87,7 @@ type Services = FileSystem.FileSystem | Path.Path | Stdio.Stdio
 /** Errors of work on a place. Errors of the place itself have its reference. */
 type Failed<E> = E | LocationError.LocationError | CliError.ValidationError
 
-interface Part {
+export interface Part {
   readonly tag?: Reference.Tag | undefined
   readonly digest?: Digest.Digest | undefined
 }

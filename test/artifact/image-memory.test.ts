@@ -8,15 +8,12 @@ import * as MediaType from "effect-oci/MediaType"
 import { createHash, randomBytes } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
 import * as Zlib from "node:zlib"
 import { app } from "../utils/image-layers.ts"
 import { pushBlob, pushManifest, tag } from "../utils/images.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
-import { startNode } from "../utils/Program.ts"
+import { run } from "../utils/Program.ts"
 import { end, header } from "../utils/tars.ts"
-
-const script = fileURLToPath(new URL("../utils/list-image.ts", import.meta.url))
 
 /** Unpacked size of the layer, in MiB. */
 const size = process.env["EFFECT_OCI_LONG"] === "1" ? 2048 : 128
@@ -58,11 +55,9 @@ describe("an image", () => {
       const layers = [{ mediaType: MediaType.imageLayerGzip, ...layer }]
       yield* pushManifest(registry, app, { mediaType: MediaType.imageManifest, config, layers }, [tag("1")])
 
-      const { code, memory, stderr, stdout } = yield* Effect.flatMap(
-        startNode("--conditions=effect-oci:source", script, directory),
-        ({ ended }) => ended
-      )
-      assert.deepStrictEqual([code, stdout, stderr], [0, `${size}\n`, ""])
+      const { code, memory, stderr, stdout } = yield* run("files", "ls", `oci:${directory}:1`)
+      assert.deepStrictEqual([code, stderr], [0, ""])
+      assert.lengthOf(stdout.trim().split("\n"), size)
       assert.isBelow(memory, 200 * 1024 * 1024)
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)), 300_000)
 })
