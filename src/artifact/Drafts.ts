@@ -1,8 +1,8 @@
 /**
  * Images that were made of others, before they are pushed: their manifests and configs, and where their layers are.
  *
- * The layers of the base are copied first, or mounted if the destination is on the same registry. Then everything else is
- * copied from a registry that consists of the new content and the repositories of the bases.
+ * The layers of the base are copied first, or mounted if the destination is on the same registry. Then everything else
+ * is copied from a registry that consists of the new content and the repositories of the bases.
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"

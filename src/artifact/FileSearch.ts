@@ -116,18 +116,15 @@ export const contentOf = (
 
 /** Returns the last entry of a layer with a path, even if an upper layer hides it. */
 const entryIn = (source: Layers.Source, layer: Layers.Described, path: string) =>
-  Effect.map(
-    Stream.runFold(
-      Layers.entries(source, layer),
-      (): Omit<Layers.LayerEntry, "body"> | undefined => undefined,
-      (found, { body: _, ...entry }) => entry.path === path ? entry : found
-    ),
-    (entry) => entry
+  Stream.runFold(
+    Layers.entries(source, layer),
+    (): Omit<Layers.LayerEntry, "body"> | undefined => undefined,
+    (found, { header, ordinal, path: own }) => own === path ? { ordinal, path, header } : found
   )
 
 /**
- * Follows a hard link. Its target is in the same layer, or else in a lower one, because an upper layer that replaces the
- * target does not change the link.
+ * Follows a hard link. Its target is in the same layer, or else in a lower one, because an upper layer that replaces
+ * the target does not change the link.
  */
 const followHardLink = Effect.fnUntraced(
   function*({ layers, source }: Stack, path: string, from: Found): Effect.fn.Return<Found, Layers.Failure> {

@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { ContentTooLarge, Storage } from "../RegistryError.ts"
+import { ContentTooLarge, type Storage } from "../RegistryError.ts"
 import * as ArchiveFile from "../stores/ArchiveFile.ts"
 import { Decompressor, type Unpack, UnpackLimits } from "../stores/Decompressor.ts"
 

@@ -327,8 +327,8 @@ export const toTar = (self: Image, path = ""): Stream.Stream<Uint8Array, Layers.
   Export.toTar(Export.below(path)(files(self)), self.source.reference)
 
 /**
- * Writes the files of an image, or those at and below a path, into a folder, which must not exist or be empty. Nothing is
- * written outside of it, and no link leads out of it. Devices and pipes are left out. If this fails, the folder is
+ * Writes the files of an image, or those at and below a path, into a folder, which must not exist or be empty. Nothing
+ * is written outside of it, and no link leads out of it. Devices and pipes are left out. If this fails, the folder is
  * incomplete.
  *
  * @category conversions

@@ -1,8 +1,8 @@
 /**
  * Images made of others: with further layers, with changes of the config, or on another base. Nothing is built or run.
  *
- * {@link edit} adds layers and changes the config, the platform and the annotations. {@link rebase} exchanges the base of
- * an image. Layers of bases are mounted if source and destination are on the same registry, and copied otherwise. An
+ * {@link edit} adds layers and changes the config, the platform and the annotations. {@link rebase} exchanges the base
+ * of an image. Layers of bases are mounted if source and destination are on the same registry, and copied otherwise. An
  * index is changed as a whole, or one image of it.
  *
  * @since 0.1.0
@@ -75,8 +75,8 @@ export interface EditOptions extends Options {
   /** Annotations of the image, and of the index if it is one. `undefined` removes an annotation. */
   readonly annotations?: Readonly<Record<string, string | undefined>> | undefined
   /**
-   * Policy for the annotations with name and digest of the base, which {@link rebase} uses. Default: `keep`. Manifests of
-   * Docker have no annotations, so that `set` does nothing for them.
+   * Policy for the annotations with name and digest of the base, which {@link rebase} uses. Default: `keep`. Manifests
+   * of Docker have no annotations, so that `set` does nothing for them.
    */
   readonly baseAnnotations?: "set" | "keep" | undefined
 }
@@ -327,8 +327,8 @@ const prepareEdit = (options: EditOptions): Prepared =>
   })
 
 /**
- * Makes an image from another one, with further layers and changes, and pushes it. Returns the report of the copy, whose
- * `root` is the new image.
+ * Makes an image from another one, with further layers and changes, and pushes it. Returns the report of the copy,
+ * whose `root` is the new image.
  *
  * **Example** (Another label)
  *
@@ -469,9 +469,9 @@ const prepareRebase = (options: RebaseOptions): Prepared =>
   })
 
 /**
- * Makes an image whose lowest layers are those of a new base instead of the old one, and pushes it. The config stays that
- * of the image, except for platform, layers and history. Fails with `NotBasedOn` unless the lowest layers are those of
- * the old base.
+ * Makes an image whose lowest layers are those of a new base instead of the old one, and pushes it. The config stays
+ * that of the image, except for platform, layers and history. Fails with `NotBasedOn` unless the lowest layers are
+ * those of the old base.
  *
  * @category combinators
  * @since 0.1.0

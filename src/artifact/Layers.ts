@@ -17,8 +17,8 @@ import { DiffIdMismatch, ImageError, InvalidLayer, type Reason } from "./ImageEr
 import * as Overlay from "./Overlay.ts"
 
 /**
- * Maximum number of entries in all layers of an image that are read. `Decompressor.UnpackLimits` limits the size of each
- * layer.
+ * Maximum number of entries in all layers of an image that are read. `Decompressor.UnpackLimits` limits the size of
+ * each layer.
  *
  * @default 2000000
  * @category references
@@ -85,7 +85,7 @@ const verified = (source: Source, layer: Digest.Digest, expected: Digest.Digest)
 }
 
 /** Returns the content of a layer without its compression. Fails at its end unless it has its digest and `diff_id`. */
-export const content = (source: Source, { descriptor, diffId }: Described): Stream.Stream<Uint8Array, Failure> => {
+const content = (source: Source, { descriptor, diffId }: Described): Stream.Stream<Uint8Array, Failure> => {
   const { digest, size } = descriptor
   const refuse = (problem: string) => failing(source)(new InvalidLayer({ layer: digest, problem }))
   const broken = (problem: string) => new Storage({ path: digest, problem })

@@ -69,7 +69,9 @@ const checkArchive = Effect.fnUntraced(function*(path: string, packed: BlobSourc
   const hash = yield* (yield* Hasher.Hasher).make("sha256")
   yield* Frames.unpacked(packed.open(0), packed.size, (problem) => new Storage({ path, problem })).pipe(
     Spool.hashed(hash),
-    Stream.pipeThroughChannel(Tar.decode<Storage | { readonly _tag: "ContentTooLarge"; readonly limit?: number }>()),
+    Stream.pipeThroughChannel(
+      Tar.decode<Storage | { readonly _tag: "ContentTooLarge"; readonly limit?: number | undefined }>()
+    ),
     Stream.runDrain,
     Effect.mapError((error) =>
       error._tag === "Storage"

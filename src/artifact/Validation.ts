@@ -12,7 +12,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
-import { Descriptor, inlineContent } from "../Descriptor.ts"
+import { type Descriptor, inlineContent } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import * as Manifest from "../Manifest.ts"
@@ -157,7 +157,7 @@ interface Location {
   readonly path: ReadonlyArray<Digest.Digest>
 }
 
-/** What is wrong with content. */
+/** A problem of content, without its place. */
 type Finding = Pick<Problem, "kind" | "message">
 
 /** Result of reading a blob: what is wrong with it, or the `diff_id` of a layer. */

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
-import { Storage } from "../RegistryError.ts"
+import type { Storage } from "../RegistryError.ts"
 import { refusal } from "../stores/Files.ts"
 import { misuse } from "./ReferenceInput.ts"
 

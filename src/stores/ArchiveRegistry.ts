@@ -1,6 +1,6 @@
 /**
- * A registry whose content goes into a tar archive as it is pushed: blobs and manifests as the files of an image layout.
- * Manifests are kept in memory. The index is written at the end.
+ * A registry whose content goes into a tar archive as it is pushed: blobs and manifests as the files of an image
+ * layout. Manifests are kept in memory. The index is written at the end.
  *
  * Nothing can be deleted, because an archive only grows.
  */

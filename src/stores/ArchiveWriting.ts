@@ -61,7 +61,9 @@ const withMarker = (output: TarOutput.TarOutput): TarOutput.TarOutput => {
   }
 }
 
-/** Writes an archive to a stream. If `use` fails, the archive is incomplete. If it changes nothing, nothing is written. */
+/**
+ * Writes an archive to a stream. If `use` fails, the archive is incomplete. If it changes nothing, nothing is written.
+ */
 export const writeTo = Effect.fnUntraced(function*<A, E, R>(
   write: TarOutput.Write,
   name: string,

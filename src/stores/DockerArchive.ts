@@ -11,10 +11,10 @@
  * Images have the names that they have in the archive, without `docker.io/library/` and other hosts. For example,
  * `docker.io/library/alpine:3` is the tag `3` in the repository `alpine`. Every repository has all images by digest.
  *
- * {@link update} writes an archive to a file, and {@link writeTo} to a stream, in the form of docker 25 and later, so that
- * `docker load`, `podman load` and skopeo read it. `index.json` lists everything that was pushed: indexes with all their
- * platforms, artifacts and referrers. `manifest.json` lists the images for readers that do not know layouts. There, an
- * index is represented by its image for one platform, and an image with several tags has all of them.
+ * {@link update} writes an archive to a file, and {@link writeTo} to a stream, in the form of docker 25 and later, so
+ * that `docker load`, `podman load` and skopeo read it. `index.json` lists everything that was pushed: indexes with all
+ * their platforms, artifacts and referrers. `manifest.json` lists the images for readers that do not know layouts.
+ * There, an index is represented by its image for one platform, and an image with several tags has all of them.
  *
  * @since 0.1.0
  */
@@ -351,8 +351,8 @@ export interface WriteOptions {
   /** Host in the names of images that are pushed. Default: `docker.io`. */
   readonly host?: Reference.Host | undefined
   /**
-   * Platform of the image that represents an index in `manifest.json`. Default: `linux/amd64`. If the index has no image
-   * for it, the first image represents the index.
+   * Platform of the image that represents an index in `manifest.json`. Default: `linux/amd64`. If the index has no
+   * image for it, the first image represents the index.
    */
   readonly platform?: Platform.Platform | undefined
 }

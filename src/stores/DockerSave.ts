@@ -4,13 +4,13 @@
  * - `index.json` lists every manifest with a name, and those that no other manifest contains: indexes with all their
  *   platforms, artifacts and referrers too. containerd's image store, podman and other readers of layouts use it.
  * - `manifest.json` has one image for each of them, which docker's own image store, skopeo and older tools read. An
- *   index is represented by its image for one platform. Content that is not an image, and an image with a layer that the
- *   archive lacks, is not in this file.
+ *   index is represented by its image for one platform. Content that is not an image, and an image with a layer that
+ *   the archive lacks, is not in this file.
  *
  * There is no file `repositories`, because it describes the layers in a form that these archives do not have.
  */
 import * as DockerHub from "../DockerHub.ts"
-import * as Manifest from "../Manifest.ts"
+import type * as Manifest from "../Manifest.ts"
 import * as Platform from "../Platform.ts"
 import type { Host, Repository, Tag } from "../Reference.ts"
 import type * as ArchiveRegistry from "./ArchiveRegistry.ts"
