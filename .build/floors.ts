@@ -24,6 +24,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "JsonArray",
     "OtherFields",
     "Digest",
+    "ChunkMemory",
+    "Preparation",
     "Hasher",
     "NobleHasher",
     "MediaType",

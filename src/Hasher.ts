@@ -14,7 +14,8 @@ import * as Stream from "effect/Stream"
 import * as Digest from "./Digest.ts"
 
 /**
- * A hash that is computed chunk by chunk. The chunks are passed in order, one call after another.
+ * A hash that is computed chunk by chunk. The chunks are passed in order, one call after another. The memory of a chunk
+ * may be used again after the effect has ended.
  *
  * @category models
  * @since 0.1.0

@@ -32,6 +32,15 @@ export {
 
 export {
   /** @since 0.1.0 */
+  list,
+  /** @since 0.1.0 */
+  type Listing,
+  /** @since 0.1.0 */
+  type PullError
+} from "./Listing.ts"
+
+export {
+  /** @since 0.1.0 */
   type OnFileExists
 } from "./OutputFolder.ts"
 
@@ -46,15 +55,9 @@ export {
 
 export {
   /** @since 0.1.0 */
-  list,
-  /** @since 0.1.0 */
-  type Listing,
-  /** @since 0.1.0 */
   pull,
   /** @since 0.1.0 */
   PulledFile,
-  /** @since 0.1.0 */
-  type PullError,
   /** @since 0.1.0 */
   pullEvents,
   /** @since 0.1.0 */

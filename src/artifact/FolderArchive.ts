@@ -48,6 +48,9 @@ const optionsOf = ({ gid, mode, mtime, type, uid }: FileSystem.File.Info, metada
       ...Option.isNone(mtime) ? {} : { mtime: mtime.value }
     }
 
+// maximum size of a file that is read at once, in bytes, because that takes a fraction of the time
+const smallFile = 64 * 1024
+
 /** Creates the entries of a folder and of everything below it. `name` is its name in the archive. */
 const entriesOf = Effect.fnUntraced(function*(folder: string, name: string, metadata: Metadata, links: Links) {
   const fs = yield* FileSystem.FileSystem
@@ -64,7 +67,8 @@ const entriesOf = Effect.fnUntraced(function*(folder: string, name: string, meta
           return Stream.concat(Stream.succeed(Tar.directory(name, options)), below(path, name, depth + 1))
         case "File": {
           const { open, size } = Spool.ofFile(fs, path, ByteSize.toNumberUnsafe(info.size))
-          return Stream.succeed(Tar.fileStream(name, size, open(0), options))
+          if (size > smallFile) return Stream.succeed(Tar.fileStream(name, size, open(0), options))
+          return Stream.succeed(Tar.file(name, yield* refused(path)(fs.readFile(path)), options))
         }
         case "SymbolicLink": {
           const target = yield* refused(path)(fs.readLink(path))

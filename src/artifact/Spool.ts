@@ -23,7 +23,10 @@ const chunkSize = 512 * 1024
 
 /** Returns the content of a file of a known size. */
 export const ofFile = (fs: FileSystem.FileSystem, path: string, size: number): BlobSource.BlobSource<Storage> =>
-  BlobSource.make(size, (offset) => Stream.mapError(fs.stream(path, { offset, chunkSize }), refusal(path)))
+  BlobSource.make(size, (offset) => {
+    const options = { offset, chunkSize: Math.max(1, Math.min(chunkSize, size)) }
+    return Stream.mapError(fs.stream(path, options), refusal(path))
+  })
 
 /** Updates a hash with the bytes of a stream. */
 export const hashed =

@@ -31,7 +31,14 @@ const gracePeriod = Duration.seconds(1)
 
 // requests have no total limit, because bodies may take long; idle connections stay open for 75 seconds, longer than
 // clients keep them
-const nodeServer = () => Http.createServer({ requestTimeout: 0, headersTimeout: 60_000, keepAliveTimeout: 75_000 })
+const nodeServer = () =>
+  Http.createServer({
+    requestTimeout: 0,
+    headersTimeout: 60_000,
+    keepAliveTimeout: 75_000,
+    // the server waits until a connection has sent a piece of this size or more, as stores that lend pieces need
+    highWaterMark: 64 * 1024
+  })
 
 const problems: Readonly<Record<string, string>> = {
   EADDRINUSE: "the address is in use",
@@ -125,10 +132,14 @@ export const ServeCommand = Command.make(
     if (port < 0 || port > 65_535) return yield* misuse("--port must be a number from 0 to 65535")
     const terminated = yield* Signals.handle("SIGTERM", Duration.seconds(grace + 1))
     const authentication = yield* ServeUsers.authentication(user)
-    const store = yield* ServeStore.open(dir, readOnly && Option.isNone(proxy) ? "read" : "write", flags)
+    // server and store use a piece before the next one; a cache keeps pieces for several readers
+    const pieces = Option.isNone(proxy) ? "lent" : "owned"
+    const use = readOnly && Option.isNone(proxy) ? "read" : "write"
+    const store = yield* ServeStore.open(dir, use, { ...flags, pieces })
     const registry = yield* ServeStore.inFrontOf(proxy, store)
     const isExposed = authentication !== undefined || !isLoopback(host)
     const app = yield* RegistryServer.make(registry, {
+      pieces,
       changes: readOnly ? "none" : mayDelete ? "all" : "no-deletes",
       ...authentication === undefined ? {} : { authentication },
       ...isExposed && allowedHost.length === 0 ? {} : { allowedHosts: [host, ...allowedHost] },

@@ -57,24 +57,30 @@ const checkFolder = Effect.fnUntraced(
   Effect.scoped
 )
 
-/** The flags that limit the size of the store. */
-interface Limits {
+/** Limits of the size of the store, and the owner of the pieces of blobs that are read. */
+interface Options {
   readonly maxRepository: Option.Option<number>
   readonly maxTotal: Option.Option<number>
+  readonly pieces: "owned" | "lent"
 }
 
 /** Opens the registry in a folder, or makes a registry in memory. Fails if the folder cannot be served. */
 export const open = Effect.fnUntraced(
-  function*(directory: Option.Option<string>, use: "read" | "write", { maxRepository, maxTotal }: Limits) {
+  function*(directory: Option.Option<string>, use: "read" | "write", { maxRepository, maxTotal, pieces }: Options) {
     const maximumRepositorySize = Option.getOrUndefined(maxRepository)
     if (Option.isNone(directory)) {
       // half, because other processes need memory as well
       const maximumSize = Option.getOrElse(maxTotal, () => Math.floor(Os.totalmem() / 2))
-      return yield* MemoryRegistry.make({ maximumRepositorySize, maximumSize })
+      return yield* MemoryRegistry.make({ maximumRepositorySize, maximumSize, pieces })
     }
     yield* checkFolder(directory.value, use)
     const maximumSize = Option.getOrUndefined(maxTotal)
-    const registry = yield* LayoutRegistry.make({ directory: directory.value, maximumRepositorySize, maximumSize })
+    const registry = yield* LayoutRegistry.make({
+      directory: directory.value,
+      maximumRepositorySize,
+      maximumSize,
+      pieces
+    })
     yield* registry.ping
     yield* Stream.runDrain(Stream.take(registry.repositories(), 1))
     return registry

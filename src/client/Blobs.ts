@@ -12,7 +12,7 @@ import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
-import { naturalHeader } from "../http/ResponseBody.ts"
+import { ExpectedSize, naturalHeader } from "../http/ResponseBody.ts"
 import { isWebPage } from "../http/WebPage.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository } from "../Reference.ts"
@@ -206,7 +206,7 @@ const openOnce = Effect.fnUntraced(
         headers: isRanged ? { range: `bytes=${offset}-${length === undefined ? "" : offset + length - 1}` } : {}
       }),
       isRanged ? [200, 206] : [200]
-    )
+    ).pipe(Effect.provideService(ExpectedSize, Math.min(length ?? Infinity, (known?.size ?? 0) - offset)))
     const isLabelled = Encoding.labelOf(response.headers) !== undefined
     /** A label is wrong if the blob is as long as the body. */
     const learn = (total: number | undefined): Known | undefined => {

@@ -17,12 +17,14 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type * as HttpClient from "effect/http/HttpClient"
+import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
 import * as Credentials from "../auth/Credentials.ts"
 import type { TokenRealms } from "../auth/TokenRealms.ts"
+import * as ChunkMemory from "../ChunkMemory.ts"
+import * as Preparation from "../Preparation.ts"
 import * as Reference from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import * as Blobs from "./Blobs.ts"
@@ -133,17 +135,18 @@ export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<Registry.Registry, Reference.InvalidReference, HttpClient.HttpClient> {
   const host = yield* Effect.fromResult(Reference.parseHost(options.host))
+  const origin = `${options.plainHttp === true ? "http" : "https"}://${host}`
   const connection = retrying(
     yield* Connection.make({
       ...options,
       name: host,
-      origin: `${options.plainHttp === true ? "http" : "https"}://${host}`,
+      origin,
       credentials: options.credentials ?? Credentials.anonymous
     })
   )
   const requests = ManifestRequests.make(connection)
   const referrers = Referrers.make(connection, requests)
-  return Registry.make({
+  const registry = Registry.make({
     name: host,
     limiter: connection.limiter,
     capabilities: Ref.get(connection.capabilities),
@@ -160,6 +163,12 @@ export const make = Effect.fnUntraced(function*(
     ...Lists.make(connection),
     referrers: referrers.list
   })
+  const client = yield* HttpClient.HttpClient
+  if (options.transformClient === undefined) {
+    if (ChunkMemory.isPassing(client)) ChunkMemory.markPassing(registry)
+    Preparation.registerRegistry(registry, client, new URL(origin))
+  }
+  return registry
 })
 
 /**

@@ -10,9 +10,11 @@ import type * as Scope from "effect/Scope"
 import type * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as BlobSource from "../BlobSource.ts"
+import * as ChunkMemory from "../ChunkMemory.ts"
 import { inlineContent } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Limiter from "../Limiter.ts"
+import * as Preparation from "../Preparation.ts"
 import type { Repository } from "../Reference.ts"
 import * as Upload from "../Upload.ts"
 import type { CopyError } from "./CopyError.ts"
@@ -195,8 +197,9 @@ const intoNewSession = (destination: Job.Destination, node: ContentNode): Sink =
 const transfer = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, sinks: ReadonlyArray<Sink>) {
   yield* job.emit({ _tag: "Started", descriptor: node.descriptor })
   const source = yield* sourceOf(job, node)
-  const shares = sinks.length === 1
-    ? [{ source, leave: Effect.void }]
+  const [only, ...others] = sinks
+  const shares = only !== undefined && others.length === 0
+    ? [{ source: isPassingOn(job, only) ? reusing(source) : source, leave: Effect.void }]
     : yield* FanOut.split(source, yield* sourceOf(job, node), sinks.length)
   yield* Effect.forEach(sinks, ({ destination, write }, index) => {
     const share = shares[index]
@@ -210,6 +213,16 @@ const transfer = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, si
       )
     ).pipe(Effect.ensuring(leave))
   }, { concurrency: "unbounded", discard: true })
+})
+
+/** Returns true if nothing keeps a chunk between the source and this destination. */
+const isPassingOn = ({ source }: Job.Job, { destination }: Sink): boolean =>
+  ChunkMemory.isPassing(source.registry) && ChunkMemory.isPassing(destination.registry)
+
+/** Gives the chunks of a source back after they have been written. */
+const reusing = <E>(source: BlobSource.BlobSource<E>): BlobSource.BlobSource<E> => ({
+  ...source,
+  open: (offset) => ChunkMemory.reusing(source.open(offset))
 })
 
 const isLarge = ({ descriptor }: ContentNode) =>
@@ -298,6 +311,7 @@ const tryOrWait = Effect.fnUntraced(
     }
     // a trial does not wait for another trial, so that no two wait for each other
     if (tried.length === 0) {
+      if (trials.length > 0) [job.source, ...destinations].forEach(({ registry }) => Preparation.prepare(registry))
       yield* Effect.forEach(trials, (trial) => Effect.timeoutOption(Deferred.await(trial), trialTimeout))
     }
     return tried

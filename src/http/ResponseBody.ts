@@ -28,6 +28,16 @@ export const IdleTimeout: Context.Reference<Duration.Duration> = Context.Referen
   { defaultValue: () => Duration.seconds(60) }
 )
 
+/** Expected size of the body of a response, in bytes, if it is known before the request is sent. */
+export const ExpectedSize: Context.Reference<number> = Context.Reference<number>("effect-oci/http/ExpectedSize", {
+  defaultValue: () => 0
+})
+
+/** Expected size from which a body is received in the way that is made for large bodies, in bytes. */
+export const LargeSize: Context.Reference<number> = Context.Reference<number>("effect-oci/http/LargeSize", {
+  defaultValue: () => 1024 * 1024
+})
+
 /**
  * Size up to which a body is read in one piece, in bytes: small blobs, error documents, and responses that are read
  * only to free their connection.

@@ -39,7 +39,7 @@ class TunnelRefused
 {}
 
 // time after which an unused connection is closed, in milliseconds, unless the server announces less
-const idleTimeout = 4000
+export const idleTimeout: number = 4000
 
 const connectTimeout = (duration: Duration.Duration): ConnectTimeout =>
   new ConnectTimeout({ code: "ETIMEDOUT", message: `no connection within ${Duration.format(duration)}` })
@@ -56,21 +56,55 @@ const limit = (socket: Duplex, duration: Duration.Duration, ready: "connect" | "
   socket.once(ready, stop).once("close", stop)
 }
 
-/** Returns the option of a connection that makes it read into memory that is reused. */
-const readingInto = (buffer: Uint8Array, socket: () => Duplex | null | undefined): { onread: Net.OnReadOpts } => ({
-  onread: {
-    buffer,
-    callback: (size) => {
-      // the parser listens to this event
-      socket()?.emit("data", buffer.subarray(0, size))
-      return true
+/** A reader that gets the bytes of a connection instead of the HTTP parser. */
+export interface Reader {
+  /** Receives bytes, which are valid until it returns, unless they are in its own memory. Returns false to pause. */
+  readonly read: (bytes: Uint8Array) => boolean
+  /** Returns the memory for the next bytes, or `undefined` for the shared buffer. */
+  readonly memory: () => Uint8Array | undefined
+}
+
+/** Readers of connections. */
+export const readers: WeakMap<Duplex, Reader> = new WeakMap()
+
+/** Opens a connection that is read into memory that is reused. */
+const openReadingInto = (
+  buffer: Uint8Array,
+  open: (options: { readonly onread: Net.OnReadOpts }) => Duplex | null | undefined
+): Duplex | null | undefined => {
+  let connection: Duplex | undefined
+  const readerOf = () => connection === undefined ? undefined : readers.get(connection)
+  const opened = open({
+    onread: {
+      buffer: () => readerOf()?.memory() ?? buffer,
+      callback: (size, memory) => {
+        const bytes = memory.subarray(0, size)
+        const reader = readerOf()
+        if (reader !== undefined) return reader.read(bytes)
+        // the parser listens to this event
+        connection?.emit("data", bytes)
+        return true
+      }
     }
-  }
-})
+  })
+  connection = opened ?? undefined
+  return opened
+}
+
+/** Closes a connection after one of its events. */
+function close(this: Duplex): void {
+  this.destroy()
+}
 
 /** Closes an idle connection on which something arrives. */
 function closeOnData(this: Duplex): void {
   this.destroy()
+}
+
+/** Host and port of connections. */
+interface Place {
+  readonly host: string
+  readonly port: number
 }
 
 const agentOptions = ({ lookup, maxSockets }: Settings): Http.AgentOptions => ({
@@ -80,16 +114,66 @@ const agentOptions = ({ lookup, maxSockets }: Settings): Http.AgentOptions => ({
   ...lookup === undefined ? {} : { lookup }
 })
 
+// maximum number of connections to one host that no request has needed yet
+const mostEarly = 32
+
+/** Connections that are opened before requests need them. */
+class EarlyConnections {
+  /** Options of the last connection to each place. */
+  readonly #known = new Map<string, Http.ClientRequestArgs>()
+  readonly #opened = new Map<string, Array<Net.Socket>>()
+
+  /** Returns a connection that was opened, and no longer keeps it. Otherwise remembers the options for others. */
+  take(options: Http.ClientRequestArgs): Duplex | undefined {
+    const place = `${options.host}:${options.port}`
+    // without what belongs to the request, such as its credentials
+    this.#known.set(place, { ...options, headers: undefined })
+    const connection = this.#opened.get(place)?.shift()
+    connection?.off("timeout", close).off("close", this.#forget).off("data", closeOnData).ref()
+    return connection
+  }
+  /** Opens a connection with the options of the last one to the same place. Does nothing if there was none. */
+  add({ host, port }: Place, open: (options: Http.ClientRequestArgs) => Duplex | null | undefined): void {
+    const place = `${host}:${port}`
+    const opened = this.#opened.get(place) ?? []
+    const options = opened.length < mostEarly ? this.#known.get(place) : undefined
+    const connection = options === undefined ? undefined : open(options)
+    if (!(connection instanceof Net.Socket)) return
+    // a request that needs a connection opens another one, and fails with the error of that
+    connection.unref().on("timeout", close).on("close", this.#forget).on("data", closeOnData).on("error", close)
+    this.#opened.set(place, [...opened, connection])
+  }
+  readonly #forget = () => {
+    for (const [place, connections] of this.#opened) {
+      this.#opened.set(place, connections.filter(({ destroyed }) => !destroyed))
+    }
+  }
+  destroy(): void {
+    for (const connection of Array.from(this.#opened.values()).flat()) connection.destroy()
+  }
+}
+
 /** Connections in plain HTTP. */
 class PlainAgent extends Http.Agent {
   readonly settings: Settings
+  readonly early: EarlyConnections = new EarlyConnections()
   constructor(settings: Settings) {
     super(agentOptions(settings))
     this.settings = settings
   }
   override createConnection(options: Http.ClientRequestArgs): Duplex | null | undefined {
+    return this.early.take(options) ?? this.open(options)
+  }
+  prepare(place: Place): void {
+    this.early.add(place, (options) => this.open(options))
+  }
+  override destroy(): void {
+    super.destroy()
+    this.early.destroy()
+  }
+  open(options: Http.ClientRequestArgs): Duplex | null | undefined {
     const { buffer, connectTimeout } = this.settings
-    const socket = super.createConnection({ ...options, ...readingInto(buffer, () => socket) })
+    const socket = openReadingInto(buffer, (reading) => super.createConnection({ ...options, ...reading }))
     if (socket instanceof Net.Socket) limit(socket, connectTimeout, "connect")
     return socket
   }
@@ -103,19 +187,37 @@ class PlainAgent extends Http.Agent {
   }
 }
 
+/** Returns the options of an agent for HTTPS. */
+export const secureOptions = (settings: Settings): Https.AgentOptions => ({
+  ...agentOptions(settings),
+  ...settings.tls,
+  ALPNProtocols: ["http/1.1"]
+})
+
 /** Connections in HTTPS. Sessions of TLS are resumed. */
 class SecureAgent extends Https.Agent {
   readonly settings: Settings
+  readonly early: EarlyConnections = new EarlyConnections()
   constructor(settings: Settings) {
-    super({ ...agentOptions(settings), ...settings.tls, ALPNProtocols: ["http/1.1"] })
+    super(secureOptions(settings))
     this.settings = settings
   }
   override createConnection(
     options: Https.RequestOptions,
     _callback?: (error: Error | null, socket: Duplex) => void
   ): Duplex | null | undefined {
+    return this.early.take(options) ?? this.open(options)
+  }
+  prepare(place: Place): void {
+    this.early.add(place, (options) => this.open(options))
+  }
+  override destroy(): void {
+    super.destroy()
+    this.early.destroy()
+  }
+  open(options: Https.RequestOptions): Duplex | null | undefined {
     const { buffer, connectTimeout } = this.settings
-    const socket = super.createConnection({ ...options, ...readingInto(buffer, () => socket) })
+    const socket = openReadingInto(buffer, (reading) => super.createConnection({ ...options, ...reading }))
     if (socket instanceof Net.Socket) limit(socket, connectTimeout, "secureConnect")
     return socket
   }
@@ -155,10 +257,13 @@ class TunnelAgent extends SecureAgent {
       this.opening.delete(opening)
       if (result instanceof Error) return fail(result)
       const through: Tls.ConnectionOptions = { socket: result }
-      const socket = super.createConnection({ ...options, ...through })
+      const socket = this.open({ ...options, ...through })
       if (socket instanceof Net.Socket) callback(null, socket)
     })
     this.opening.add(opening)
+  }
+  override prepare(): void {
+    // a tunnel is made for the request that needs it
   }
   override destroy() {
     for (const opening of this.opening) opening.destroy()
@@ -203,6 +308,11 @@ export const bareHost = ({ hostname }: URL): string => hostname.replace(/^\[(.*)
 
 /** Returns the port of a URL. */
 export const portOf = ({ port, protocol }: URL): number => port === "" ? protocol === "https:" ? 443 : 80 : Number(port)
+
+/** Opens another connection to a place, if there was one before. It is closed if no request needs it soon. */
+export const prepare = (agent: Http.Agent, place: Place): void => {
+  if (agent instanceof PlainAgent || agent instanceof SecureAgent) agent.prepare(place)
+}
 
 /** Makes the agent for a scheme. */
 export const direct = (protocol: string, settings: Settings): Http.Agent =>

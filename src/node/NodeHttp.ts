@@ -15,11 +15,13 @@ import * as Redacted from "effect/Redacted"
 import * as Tls from "node:tls"
 import { HeadersTimeout } from "../client/Connection.ts"
 import * as AddressPolicy from "../http/AddressPolicy.ts"
-import { IdleTimeout } from "../http/ResponseBody.ts"
+import { ExpectedSize, IdleTimeout, LargeSize } from "../http/ResponseBody.ts"
+import * as Preparation from "../Preparation.ts"
 import type * as Agents from "./Agents.ts"
 import * as Lookup from "./Lookup.ts"
 import * as ProxyChoice from "./ProxyChoice.ts"
 import * as Routes from "./Routes.ts"
+import * as Slabs from "./Slabs.ts"
 import * as Transport from "./Transport.ts"
 
 /**
@@ -99,6 +101,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const insecure = new Set((options.insecure ?? []).map((host) => new URL(`https://${host}`).host))
   const isInsecure = ({ host }: URL) => insecure.has(host)
 
+  const slabs = Slabs.make(yield* Slabs.Settings)
   const opened = new Set<Routes.Routes>()
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
@@ -106,7 +109,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
     })
   )
   const routesBy = (lookup: Agents.Settings["lookup"]): Routes.Routes => {
-    const routes = Routes.make({ settings: { ...settings, lookup }, proxyTls, choose, isInsecure })
+    const routes = Routes.make({ settings: { ...settings, lookup }, proxyTls, slabs, choose, isInsecure })
     opened.add(routes)
     return routes
   }
@@ -120,14 +123,17 @@ const make = Effect.fnUntraced(function*(options: Options) {
     ofPolicy.set(origin, routes)
     return routes
   }
-  return Transport.make({
+  const client = Transport.make({
     route: (url, fiber) => {
+      const isLarge = fiber.getRef(ExpectedSize) >= fiber.getRef(LargeSize)
       const lead = fiber.getRef(AddressPolicy.LedBy)
-      return (lead === undefined ? own : routesFor(lead)).find(url)
+      return (lead === undefined ? own : routesFor(lead)).find(url, isLarge)
     },
     headersTimeout: (fiber) => fiber.getRef(HeadersTimeout),
     idleTimeout: (fiber) => fiber.getRef(IdleTimeout)
   })
+  Preparation.registerClient(client, own.prepare)
+  return client
 })
 
 /**

@@ -62,19 +62,10 @@ export const encode = (body: HttpBody.FormData | HttpBody.Raw): Effect.Effect<Re
     })
   })
 
-/** Waits until the connection accepts more. */
-const drained = (request: Http.ClientRequest): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    // the connection may have drained while the fiber had yielded
-    if (!request.writableNeedDrain) return resume(Effect.void)
-    const onDrain = () => resume(Effect.void)
-    request.once("drain", onDrain)
-    return Effect.sync(() => request.off("drain", onDrain))
-  })
-
 /**
- * Writes a streamed body, no faster than it is sent, and ends the request. If the stream fails, its failure is returned
- * after the pieces before it have left, because a registry keeps those of an upload.
+ * Writes a streamed body, and ends the request. A piece has left before the next is read, so that its memory may be
+ * used again. If the stream fails, its failure is returned after the pieces before it have left, because a registry
+ * keeps those of an upload.
  */
 export const write = (
   request: Http.ClientRequest,
@@ -91,11 +82,14 @@ export const write = (
       if (--unsent === 0) onSent()
     }
     const flushed = Effect.callback<void>((resume) => {
-      const done = () => resume(Effect.void)
-      if (unsent === 0 || request.destroyed) return done()
-      onSent = done
-      request.once("close", done)
-      return Effect.sync(() => request.off("close", done))
+      if (unsent === 0 || request.destroyed) return resume(Effect.void)
+      const stop = () => request.off("close", onSent)
+      onSent = () => {
+        stop()
+        resume(Effect.void)
+      }
+      request.once("close", onSent)
+      return Effect.sync(stop)
     })
     const wrong = (actual: string) =>
       new WrongLength({
@@ -103,7 +97,6 @@ export const write = (
         message: `the body was announced with ${length} bytes, and has ${actual}`
       })
     const send = (pieces: ReadonlyArray<Uint8Array>): Effect.Effect<void, unknown> => {
-      let isFull = false
       for (const piece of pieces) {
         // an empty piece would end a chunked body
         if (piece.length === 0) continue
@@ -114,9 +107,9 @@ export const write = (
           continue
         }
         unsent++
-        isFull = !request.write(piece, written)
+        request.write(piece, written)
       }
-      return isFull ? drained(request) : Effect.void
+      return unsent === 0 ? Effect.void : flushed
     }
     return Effect.andThen(
       Effect.catch(Stream.runForEachArray(stream, send), (error) => Effect.andThen(flushed, Effect.fail(error))),

@@ -13,7 +13,7 @@ import type * as Http from "node:http"
 import * as Timers from "node:timers"
 
 /** The connection was closed before the end of the body. */
-class Incomplete extends Data.Error<{ readonly code: "ECONNRESET"; readonly message: string }> {}
+export class Incomplete extends Data.Error<{ readonly code: "ECONNRESET"; readonly message: string }> {}
 
 /** The idle timeout of a body. */
 export interface Idle {
@@ -34,12 +34,13 @@ export interface ResponseBody {
 }
 
 // maximum size of a body that is read as one piece, in bytes
-const smallBody = 64 * 1024
+export const smallBody: number = 64 * 1024
 
 // number of bytes before the reader after which the connection is paused
 const ahead = 256 * 1024
 
-const join = (pieces: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
+/** Returns pieces as one. */
+export const join = (pieces: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
   const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0))
   let at = 0
   for (const piece of pieces) {
@@ -60,8 +61,9 @@ export const make = (
 ): ResponseBody => {
   const length = Number(message.headers["content-length"] ?? NaN)
   if (!hasBody || length === 0) {
-    // the connection is free without a reader
-    message.on("error", onEnd).on("end", onEnd).resume()
+    // the connection is free without a reader, also if the request is aborted before the next turn
+    message.on("error", () => {}).resume()
+    onEnd()
     return emptyBody
   }
   let isWhole = length <= smallBody

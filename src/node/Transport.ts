@@ -17,7 +17,9 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Http from "node:http"
 import * as Timers from "node:timers"
+import * as ChunkMemory from "../ChunkMemory.ts"
 import { keepTime, TimedOut } from "../http/TimedOut.ts"
+import * as Exchange from "./Exchange.ts"
 import type { Unusable } from "./ProxyChoice.ts"
 import * as RequestBody from "./RequestBody.ts"
 import * as Response from "./Response.ts"
@@ -82,7 +84,8 @@ const explain = (error: NodeJS.ErrnoException & { readonly rawPacket?: Uint8Arra
  * Returns true if a request may be repeated: it was sent on a connection that was kept, and that was closed instead.
  */
 const isStale = (outgoing: Http.ClientRequest, { code }: NodeJS.ErrnoException): boolean =>
-  outgoing.reusedSocket && (code === "ECONNRESET" || code === "EPIPE") &&
+  (outgoing.reusedSocket || outgoing.socket instanceof Exchange.Exchange && outgoing.socket.isReused) &&
+  (code === "ECONNRESET" || code === "EPIPE") &&
   (outgoing.method === "GET" || outgoing.method === "HEAD")
 
 /** Returns the headers of a request, names and values in turn. The framing of the body is that of `body`. */
@@ -172,14 +175,15 @@ const answerTo = (
     outgoing.on("response", (message) => {
       const { statusCode } = message
       const hasBody = request.method !== "HEAD" && statusCode !== 204 && statusCode !== 304
-      received = ResponseBody.make(message, hasBody, {
-        limit: Duration.toMillis(idleTimeout),
-        late: () => timedOut("body", idleTimeout)
-      }, () => {
+      const idle = { limit: Duration.toMillis(idleTimeout), late: () => timedOut("body", idleTimeout) }
+      const onEnd = () => {
         release()
         // a connection cannot be used again if the body of the request was aborted
         if (!outgoing.writableEnded) outgoing.destroy()
-      })
+      }
+      const { socket } = message
+      const large = hasBody && socket instanceof Exchange.Exchange ? socket.answer(message, idle, onEnd) : undefined
+      received = large ?? ResponseBody.make(message, hasBody, idle, onEnd)
       settle(Effect.succeed(Response.make(request, url.href, message, received)))
     })
     if (isStreamed) onBegun(outgoing)
@@ -215,5 +219,6 @@ export const make = ({ headersTimeout, idleTimeout, route }: Options): HttpClien
     )
   })
   keepTime(client)
+  ChunkMemory.markPassing(client)
   return client
 }

@@ -5,6 +5,7 @@
  * reader, so that bytes which arrived before a connection broke can still be read. The body fails with a refusal if it
  * breaks, is idle for too long, or has a wrong length.
  */
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -119,6 +120,27 @@ export const open = Effect.fnUntraced(function*(
 })
 
 /**
+ * Returns a body whose pieces are valid until the reader asks for the next one. Their memory is freed then, instead of
+ * being left to the garbage collector, which would have to run for every 32 MiB. The caller owns the pieces.
+ */
+export const lent = <E>(stream: Stream.Stream<Uint8Array, E>): Stream.Stream<Uint8Array, E> =>
+  Stream.transformPull(stream, (pull) =>
+    Effect.sync(() => {
+      let last: ReadonlyArray<Uint8Array> = []
+      return Effect.suspend(() => {
+        for (const { buffer, byteLength } of last) {
+          // a piece that shares its buffer with others is left alone
+          if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
+        }
+        last = []
+        return Effect.map(pull, (pieces) => {
+          last = pieces
+          return pieces
+        })
+      })
+    }))
+
+/**
  * Runs an effect that stores a body. If the request is interrupted, the body ends but the effect continues, so that the
  * bytes received so far are stored.
  */
@@ -134,6 +156,29 @@ export const store = <A, E, R>(body: Body, effect: Effect.Effect<A, E, R>): Effe
     )
   )
 
+/**
+ * Sizes of the parts in which a body is sent, in bytes. A slow client gets small parts, so that it takes one within the
+ * idle timeout. A part is at least as large as the buffer of a connection, so that the next one is read after the
+ * operating system has received all of it.
+ */
+const smallestPart = 64 * 1024
+const largestPart = 512 * 1024
+
+/** Time in which a client takes a part before it gets larger ones, in milliseconds. */
+const quick = 250
+
+/** Splits pieces into a part of at most `limit` bytes, and the rest. */
+const split = (
+  [first, ...others]: Arr.NonEmptyReadonlyArray<Uint8Array>,
+  limit: number
+): readonly [part: Arr.NonEmptyReadonlyArray<Uint8Array>, rest: ReadonlyArray<Uint8Array>] => {
+  if (first.length > limit) return [[first.subarray(0, limit)], [first.subarray(limit), ...others]]
+  let size = first.length
+  const end = others.findIndex(({ length }) => (size += length) > limit)
+  const count = end < 0 ? others.length : end
+  return [[first, ...others.slice(0, count)], others.slice(count)]
+}
+
 /** Watches the body of a response. The connection of a client that does not take it in time is closed. */
 export const answer = <E>(idle: IdleWatch, stream: Stream.Stream<Uint8Array, E>): Stream.Stream<Uint8Array, E> =>
   Stream.transformPull(stream, (pull, scope) =>
@@ -141,14 +186,20 @@ export const answer = <E>(idle: IdleWatch, stream: Stream.Stream<Uint8Array, E>)
       Effect.map(
         Scope.provide(idle.watch(() => fiber.interruptUnsafe()), scope),
         ({ proceed, wait }) => {
+          let limit = smallestPart
           let taken = 0
+          let rest: ReadonlyArray<Uint8Array> = []
+          const next = (pieces: Arr.NonEmptyReadonlyArray<Uint8Array>) => {
+            const [part, others] = split(pieces, limit)
+            rest = others
+            taken = part.reduce((sum, { length }) => sum + length, 0)
+            wait()
+            return part
+          }
           return Effect.suspend(() => {
-            proceed(taken)
-            return Effect.map(pull, (chunks) => {
-              taken = chunks.reduce((sum, { length }) => sum + length, 0)
-              wait()
-              return chunks
-            })
+            const waited = proceed(taken)
+            if (taken > 0) limit = waited < quick ? Math.min(2 * limit, largestPart) : smallestPart
+            return Arr.isReadonlyArrayNonEmpty(rest) ? Effect.succeed(next(rest)) : Effect.map(pull, next)
           })
         }
       )

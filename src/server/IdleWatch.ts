@@ -12,8 +12,11 @@ import type * as Scope from "effect/Scope"
 export interface Watched {
   /** Records that the server waits for the client. */
   readonly wait: () => void
-  /** Records that the client has sent or taken some bytes, so that the server no longer waits for it. */
-  readonly proceed: (bytes: number) => void
+  /**
+   * Records that the client has sent or taken some bytes, so that the server no longer waits for it. Returns for how
+   * long it has waited, in milliseconds.
+   */
+  readonly proceed: (bytes: number) => number
 }
 
 export interface IdleWatch {
@@ -80,9 +83,11 @@ export const make = Effect.fnUntraced(
           (body) => ({
             wait: () => void (body.since = clock.currentTimeMillisUnsafe()),
             proceed: (bytes) => {
-              body.waited += Math.max(0, clock.currentTimeMillisUnsafe() - body.since)
+              const waited = Math.max(0, clock.currentTimeMillisUnsafe() - body.since)
+              body.waited += waited
               body.moved += bytes
               body.since = Infinity
+              return waited
             }
           })
         )

@@ -51,6 +51,12 @@ export interface Options extends Limits.Options {
   readonly allowedHosts?: ReadonlyArray<string> | undefined
   /** Minimum size of every chunk of an upload except the last, in bytes (`OCI-Chunk-Min-Length`). Default: 0. */
   readonly minimumChunk?: number | undefined
+  /**
+   * Owner of the pieces in which the registry receives a blob: `owned` pieces belong to the registry. `lent` pieces are
+   * freed when it asks for the next one, which saves garbage collections; `MemoryRegistry` and `LayoutRegistry` support
+   * that, and the HTTP server must give each piece its own memory, as that of Node does. Default: `owned`.
+   */
+  readonly pieces?: "owned" | "lent" | undefined
 }
 
 export interface Settings extends Limits.Values {
@@ -58,6 +64,7 @@ export interface Settings extends Limits.Values {
   readonly pageSize: number
   readonly allowedHosts: ReadonlyArray<string> | undefined
   readonly minimumChunk: number
+  readonly pieces: "owned" | "lent"
   readonly idleTimeout: Duration.Duration
   readonly uploadTimeout: Duration.Duration
 }
@@ -69,6 +76,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     pageSize: options.pageSize ?? 1000,
     allowedHosts: options.allowedHosts,
     minimumChunk: options.minimumChunk ?? 0,
+    pieces: options.pieces ?? "owned",
     idleTimeout: yield* IdleTimeout,
     uploadTimeout: yield* UploadTimeout
   }

@@ -97,18 +97,22 @@ const mount = Effect.fnUntraced(function*(
   return started(context, repository, result)
 })
 
+/** Returns the stream in which the registry receives a body. */
+const piecesOf = ({ settings }: ServerContext, { stream }: Body.Body) =>
+  settings.pieces === "lent" ? Body.lent(stream) : stream
+
 /** Pushes a blob that is the body of a POST. */
 const pushAtOnce = Effect.fnUntraced(function*(
-  { idle, registry, settings }: ServerContext,
+  context: ServerContext,
   request: Incoming,
   caller: Caller,
   repository: Repository,
   digest: Digest.Digest
 ) {
-  const { uploadLimit } = settings
+  const { idle, registry, settings: { uploadLimit } } = context
   const size = Body.lengthOf(request)
   if (size !== undefined && size > uploadLimit) return yield* Body.tooLarge(uploadLimit)
-  const { stream } = yield* Body.open(idle, request, { limit: uploadLimit })
+  const stream = piecesOf(context, yield* Body.open(idle, request, { limit: uploadLimit }))
   if (size !== undefined) {
     yield* registry.pushBlob(repository, { digest, size }, BlobSource.fromStream(size, stream))
     return stored(repository, digest)
@@ -168,7 +172,7 @@ const receive = Effect.fnUntraced(
     session.held = undefined
     session.body = body
     return yield* Effect.ensuring(
-      Body.store(body, use({ offset, ...size === undefined ? {} : { size }, stream: body.stream })),
+      Body.store(body, use({ offset, ...size === undefined ? {} : { size }, stream: piecesOf(context, body) })),
       Effect.sync(() => {
         session.body = undefined
       })

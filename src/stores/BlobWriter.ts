@@ -108,6 +108,15 @@ export const digestOf = Effect.fnUntraced(
   Effect.scoped
 )
 
+/** Waits until a draft of this digest is on disk, and records that it is verified. */
+export const settle = Effect.fnUntraced(
+  function*({ files, verified }: LayoutTarget, path: string, file: FileSystem.File, digest: Digest.Digest) {
+    yield* files.sync(path, file)
+    const info = yield* Effect.mapError(file.stat, refusal(path))
+    verified.add(digest, info)
+  }
+)
+
 /** Renames a draft that is complete, verified and on disk to the path of its blob. */
 export const keep = Effect.fnUntraced(function*(target: LayoutTarget, draft: Draft, digest: Digest.Digest) {
   const { files, layout } = target
@@ -156,7 +165,7 @@ export const store = Effect.fnUntraced(function*<E>(
     if (draft.size !== size) return yield* fail(new Hasher.SizeMismatch({ expected: size, actual: draft.size }))
     const actual = yield* hash.digest
     if (actual !== digest) return yield* fail(new Hasher.DigestMismatch({ expected: digest, actual }))
-    yield* Effect.mapError(files.sync(path, file), fail)
+    yield* Effect.mapError(settle(target, path, file, digest), fail)
   }))
   return yield* Effect.andThen(write, Effect.mapError(keep(target, draft, digest), fail)).pipe(
     Effect.onError(() => Effect.andThen(Effect.sync(() => discard(target, draft)), Effect.ignore(files.remove(path))))

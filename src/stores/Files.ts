@@ -13,6 +13,7 @@ import { hasProperty } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { ContentTooLarge, Storage } from "../RegistryError.ts"
+import * as LentPieces from "./LentPieces.ts"
 
 const sentences: Readonly<Record<string, string>> = {
   EACCES: "permission is denied",
@@ -73,6 +74,10 @@ export interface OpenFile {
   readonly size: number
   /** Returns the bytes from `offset` up to `end`. It may be called and run any number of times. */
   readonly read: (offset: number, end: number) => Stream.Stream<Uint8Array, Storage>
+  /** The same in pieces that are valid until the reader asks for the next one. Absent if the file cannot lend pieces. */
+  readonly lend?: ((offset: number, end: number) => Stream.Stream<Uint8Array, Storage>) | undefined
+  /** Metadata of the file when it was opened. Absent if it is not a file of its own. */
+  readonly info?: FileSystem.File.Info | undefined
 }
 
 export interface Files {
@@ -126,6 +131,20 @@ export interface Files {
 /** Size of one read from a file, in bytes. */
 const pieceSize = 512 * 1024
 
+const becameShorter = (path: string) => new Storage({ path, problem: "it became shorter while it was read" })
+
+/** Fills a buffer with the bytes of a file from `position` on. */
+const fill = (
+  path: string,
+  file: FileSystem.File,
+  buffer: Uint8Array,
+  position: number
+): Effect.Effect<void, Storage> =>
+  Effect.flatMap(Effect.mapError(file.read(buffer, { position: BigInt(position) }), refusal(path)), (count) => {
+    if (count === 0) return Effect.fail(becameShorter(path))
+    return count < buffer.length ? fill(path, file, buffer.subarray(count), position + count) : Effect.void
+  })
+
 /** Reads an open file. Offsets are relative to `base`. */
 export const readFrom = (path: string, file: FileSystem.File, base: number = 0): OpenFile["read"] => (offset, end) =>
   Stream.paginate(offset, (position) => {
@@ -134,7 +153,7 @@ export const readFrom = (path: string, file: FileSystem.File, base: number = 0):
     return Effect.flatMap(
       Effect.mapError(file.readAlloc(size, { position: BigInt(base + position) }), refusal(path)),
       Option.match({
-        onNone: () => Effect.fail(new Storage({ path, problem: "it became shorter while it was read" })),
+        onNone: () => Effect.fail(becameShorter(path)),
         onSome: (bytes) => {
           const next = position + bytes.length
           return Effect.succeed([[bytes], next < end ? Option.some(next) : Option.none()])
@@ -218,8 +237,13 @@ export const make = Effect.fnUntraced(function*(
     if (info.type !== "File") return yield* new Storage({ path: at, problem: "it is not a file" })
     const file = yield* existing(at, fs.open(at))
     if (file === undefined) return undefined
-    const { size } = yield* refused(at, file.stat)
-    return { size: ByteSize.toNumberUnsafe(size), read: readFrom(at, file) }
+    const opened = yield* refused(at, file.stat)
+    return {
+      size: ByteSize.toNumberUnsafe(opened.size),
+      read: readFrom(at, file),
+      lend: (offset, end) => LentPieces.read(offset, end, (buffer, position) => fill(at, file, buffer, position)),
+      info: opened
+    }
   })
 
   const read: Files["read"] = (at, limit) =>

@@ -1,6 +1,7 @@
 /**
  * A buffer for bytes that arrive in pieces of any size. It takes less than twice their size in memory.
  */
+import type { Blocks } from "./Blocks.ts"
 
 /** Minimum and maximum size of the blocks that small pieces are copied to, in bytes. */
 const smallestBlock = 1024
@@ -8,9 +9,10 @@ const largestBlock = 1024 * 1024
 
 export interface Gathered {
   readonly size: () => number
+  /** Adds a copy of a piece. */
   readonly push: (piece: Uint8Array) => void
-  /** Returns all bytes in one array. */
-  readonly join: () => Uint8Array
+  /** Returns all bytes. They take their size in memory unless more pieces follow. */
+  readonly blocks: () => Blocks
 }
 
 export const make = (): Gathered => {
@@ -34,18 +36,18 @@ export const make = (): Gathered => {
     size += rest.length
   }
 
+  /** Replaces the last block by a copy of its bytes, if it has room for more. */
+  const trim = () => {
+    const last = blocks.pop()
+    if (last !== undefined) blocks.push(filled < last.length ? last.slice(0, filled) : last)
+  }
+
   return {
     size: () => size,
     push,
-    join: () => {
-      const bytes = new Uint8Array(size)
-      let offset = 0
-      for (const block of blocks) {
-        const part = block.subarray(0, Math.min(block.length, size - offset))
-        bytes.set(part, offset)
-        offset += part.length
-      }
-      return bytes
+    blocks: () => {
+      trim()
+      return { size, blocks: blocks.slice() }
     }
   }
 }

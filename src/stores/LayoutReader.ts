@@ -16,6 +16,7 @@ import * as RegistryError from "../RegistryError.ts"
 import type { OpenFile } from "./Files.ts"
 import * as LayoutCatalog from "./LayoutCatalog.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
+import * as VerifiedFiles from "./VerifiedFiles.ts"
 
 /** Maximum size of a manifest, in bytes. A larger one is neither read into memory nor stored. */
 export const manifestLimit = 8 * 1024 * 1024
@@ -94,24 +95,47 @@ const typeOf = (bytes: Uint8Array | undefined): string =>
     ? MediaType.octetStream
     : Result.getOrElse(Manifest.mediaTypeOf("", bytes), () => MediaType.octetStream)
 
+/** Options of the read operations. */
+interface Reading {
+  /** Files that need not be verified. */
+  readonly verified: VerifiedFiles.VerifiedFiles
+  /** Owner of the pieces of blobs. */
+  readonly pieces: "owned" | "lent"
+}
+
+/** Verifies the whole content of a blob, unless its file is known to be verified. */
+const verify = (file: OpenFile, descriptor: Descriptor, verified: VerifiedFiles.VerifiedFiles) => {
+  const { info } = file
+  return <E>(
+    content: Stream.Stream<Uint8Array, E>
+  ): Stream.Stream<Uint8Array, E | Hasher.DigestMismatch | Hasher.SizeMismatch | Hasher.UnsupportedAlgorithm> => {
+    if (info !== undefined && verified.has(descriptor.digest, info)) return content
+    const checked = Hasher.verify(descriptor)(content)
+    const record = Effect.sync(() => info === undefined ? undefined : verified.add(descriptor.digest, info))
+    return Stream.onEnd(checked, record)
+  }
+}
+
 /** Creates the read operations of a registry. `find` returns the layout of a repository. */
 export const operations = (
   find: (repository: Repository) => Effect.Effect<Layout, RegistryError.Reason>,
-  failed: (operation: string, repository: Repository) => (reason: RegistryError.Reason) => RegistryError.RegistryError
+  failed: (operation: string, repository: Repository) => (reason: RegistryError.Reason) => RegistryError.RegistryError,
+  { pieces, verified }: Reading = { pieces: "owned", verified: VerifiedFiles.none }
 ): Operations => ({
   getBlob: Effect.fnUntraced(function*(repository, digest, options) {
     const file = yield* (yield* find(repository)).open(digest)
     if (file === undefined) return yield* new RegistryError.BlobUnknown({})
     const descriptor = { mediaType: MediaType.octetStream, digest, size: file.size }
     const fail = failed("getBlob", repository)
+    const read = pieces === "lent" ? file.lend ?? file.read : file.read
     if (options?.range === undefined) {
-      const whole = file.read(0, file.size).pipe(Hasher.verify(descriptor), Stream.mapError(fail))
+      const whole = read(0, file.size).pipe(verify(file, descriptor, verified), Stream.mapError(fail))
       return { descriptor, stream: whole }
     }
     const { length = file.size, offset } = options.range
     if (offset < 0 || offset >= file.size || length < 1) return yield* new RegistryError.RangeNotSatisfiable({})
     const end = Math.min(file.size, offset + length)
-    return { descriptor, stream: Stream.mapError(file.read(offset, end), fail) }
+    return { descriptor, stream: Stream.mapError(read(offset, end), fail) }
   }, (effect, repository) => Effect.mapError(effect, failed("getBlob", repository))),
   resolveBlob: Effect.fnUntraced(function*(repository, digest) {
     const size = yield* (yield* find(repository)).size(digest)

@@ -84,6 +84,7 @@ import * as LayoutUploads from "./LayoutUploads.ts"
 import * as LayoutUsage from "./LayoutUsage.ts"
 import * as ProcessIdentity from "./ProcessIdentity.ts"
 import * as RepositoryFolders from "./RepositoryFolders.ts"
+import * as VerifiedFiles from "./VerifiedFiles.ts"
 import * as WriteBuffer from "./WriteBuffer.ts"
 
 export {
@@ -129,6 +130,17 @@ export interface Options {
    * with names of usual length.
    */
   readonly maximumIndexSize?: number | undefined
+  /**
+   * Blobs whose content is verified while they are read in whole: those whose file this process has neither written nor
+   * verified, or that changed since, or all. A file has changed if its number, size or modification time is another.
+   * Default: `changed`.
+   */
+  readonly verification?: "changed" | "always" | undefined
+  /**
+   * Owner of the pieces of a blob that is read: `owned` pieces belong to the reader. A reader must neither change a
+   * `lent` piece, nor use it after it has asked for the next one; this saves memory. Default: `owned`.
+   */
+  readonly pieces?: "owned" | "lent" | undefined
 }
 
 /**
@@ -213,6 +225,7 @@ export const make = Effect.fnUntraced(function*(
     )
   const usage = LayoutUsage.make(files, options, everything)
   const buffers = WriteBuffer.makePool()
+  const verified = options.verification === "always" ? VerifiedFiles.none : VerifiedFiles.make()
 
   const failed = RegistryError.failing(name)
   /** Returns the target of a write to a repository, which need not exist. */
@@ -227,6 +240,7 @@ export const make = Effect.fnUntraced(function*(
         key: tree.keyOf(repository),
         usage,
         buffers,
+        verified,
         pushLimit: Math.min(maximumIndexSize, LayoutFormat.pushLimit),
         failed: (operation: string) => failed(operation, repository)
       })),
@@ -291,7 +305,7 @@ export const make = Effect.fnUntraced(function*(
   })
 
   const registry = Registry.make({
-    ...LayoutReader.operations(tree.find, failed),
+    ...LayoutReader.operations(tree.find, failed, { pieces: options.pieces ?? "owned", verified }),
     name,
     capabilities: Effect.succeed({
       referrers: true,

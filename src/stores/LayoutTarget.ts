@@ -5,6 +5,7 @@ import type { Reason, RegistryError } from "../RegistryError.ts"
 import type { Files } from "./Files.ts"
 import type { LayoutFolder } from "./LayoutFolder.ts"
 import type { LayoutUsage } from "./LayoutUsage.ts"
+import type { VerifiedFiles } from "./VerifiedFiles.ts"
 import type * as WriteBuffer from "./WriteBuffer.ts"
 
 export interface LayoutTarget {
@@ -15,6 +16,8 @@ export interface LayoutTarget {
   readonly usage: LayoutUsage
   /** Pool of the write buffers of all uploads of the registry. */
   readonly buffers: WriteBuffer.Pool
+  /** Files that need not be verified when they are read. */
+  readonly verified: VerifiedFiles
   /** Maximum size of the index after a push, in bytes. */
   readonly pushLimit: number
   /** Returns a function that creates the error of an operation from its reason. */

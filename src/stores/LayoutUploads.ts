@@ -163,14 +163,14 @@ const digestOf = Effect.fnUntraced(function*({ files }: State, session: Session,
 
 const commit = Effect.fnUntraced(
   function*<E>(state: State, session: Session, digest: Digest.Digest, last?: Chunk<E>) {
-    const { files, sessions } = state
+    const { sessions } = state
     const fail = session.target.failed("commit")
     yield* Effect.scoped(Effect.gen(function*() {
       const file = yield* openFile(state, session, "commit")
       if (last !== undefined) yield* append(session, "commit", file, last)
       const actual = yield* Effect.mapError(digestOf(state, session, Digest.algorithm(digest)), fail)
       if (actual !== digest) return yield* fail(new Hasher.DigestMismatch({ expected: digest, actual }))
-      yield* Effect.mapError(files.sync(session.path, file), fail)
+      yield* Effect.mapError(BlobWriter.settle(session.target, session.path, file, digest), fail)
     }))
     const descriptor = yield* Effect.mapError(
       BlobWriter.keep(session.target, session, digest),

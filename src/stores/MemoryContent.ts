@@ -5,16 +5,17 @@ import type { Descriptor } from "../Descriptor.ts"
 import type * as Digest from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
 import type { Tag } from "../Reference.ts"
+import type { Blocks } from "./Blocks.ts"
 import * as SortedMap from "./SortedMap.ts"
 
 export interface StoredManifest {
   readonly descriptor: Descriptor
-  readonly bytes: Uint8Array
+  readonly bytes: Blocks
   readonly subject?: Digest.Digest | undefined
 }
 
 export interface Content {
-  readonly blobs: Map<Digest.Digest, Uint8Array>
+  readonly blobs: Map<Digest.Digest, Blocks>
   readonly manifests: Map<Digest.Digest, StoredManifest>
   tags: SortedMap.SortedMap<Tag, Digest.Digest>
   /** Tags of each manifest that has any. */
@@ -28,7 +29,7 @@ export const entryCost = 1024
 
 /** Returns the cost of a manifest besides its content. A referrer counts twice, because lists contain it as well. */
 export const costOf = (manifest: Pick<StoredManifest, "bytes" | "subject"> | undefined): number =>
-  manifest === undefined ? 0 : entryCost + (manifest.subject === undefined ? 0 : manifest.bytes.length)
+  manifest === undefined ? 0 : entryCost + (manifest.subject === undefined ? 0 : manifest.bytes.size)
 
 /** Creates an empty repository. */
 export const make = (): Content => ({
@@ -79,7 +80,7 @@ const addReferrer = ({ referrers }: Content, subject: Digest.Digest, referrer: D
 export const putManifest = (
   self: Content,
   descriptor: Descriptor,
-  bytes: Uint8Array,
+  bytes: Blocks,
   manifest: Manifest.Manifest | undefined
 ): void => {
   const { digest } = descriptor

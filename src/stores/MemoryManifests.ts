@@ -9,6 +9,7 @@ import type * as Manifest from "../Manifest.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import type * as RegistryError from "../RegistryError.ts"
+import * as Blocks from "./Blocks.ts"
 import * as ManifestCheck from "./ManifestCheck.ts"
 import * as MemoryContent from "./MemoryContent.ts"
 import * as MemoryStorage from "./MemoryStorage.ts"
@@ -25,7 +26,7 @@ const costOf = (
   repository: Repository,
   { digest }: Descriptor,
   { bytes, manifest, tags }: {
-    readonly bytes: Uint8Array
+    readonly bytes: Blocks.Blocks
     readonly manifest: Manifest.Manifest | undefined
     readonly tags: ReadonlyArray<Tag>
   }
@@ -45,7 +46,7 @@ const checkReferences = Effect.fnUntraced(
     yield* ManifestCheck.checkReferences(
       yield* ManifestCheck.references(manifest),
       ({ descriptor: { digest }, kind }) => {
-        const blob = kind === "manifest" ? undefined : content?.blobs.get(digest)?.length
+        const blob = kind === "manifest" ? undefined : content?.blobs.get(digest)?.size
         return Effect.succeed(kind === "blob" ? blob : content?.manifests.get(digest)?.descriptor.size ?? blob)
       }
     )
@@ -67,14 +68,15 @@ const push = Effect.fnUntraced(
     const descriptor: Descriptor = { mediaType, digest, size: bytes.length }
     const manifest = yield* ManifestCheck.check(descriptor, bytes, tags)
     if (manifest !== undefined) yield* checkReferences(storage, repository, manifest)
+    const stored = Blocks.ofBytes(bytes)
     const amount = Usage.plus(
       MemoryStorage.amountOf(storage, repository, digest, bytes.length),
-      costOf(storage, repository, descriptor, { bytes, manifest, tags })
+      costOf(storage, repository, descriptor, { bytes: stored, manifest, tags })
     )
     yield* Usage.orFail(() => storage.usage.add(repository, amount))
     const content = MemoryStorage.created(storage, repository)
     const known = content.manifests.get(digest)?.bytes
-    MemoryContent.putManifest(content, descriptor, known ?? MemoryStorage.hold(storage, digest, bytes), manifest)
+    MemoryContent.putManifest(content, descriptor, known ?? MemoryStorage.hold(storage, digest, stored), manifest)
     for (const tag of tags) MemoryContent.point(content, tag, digest)
     return descriptor
   }

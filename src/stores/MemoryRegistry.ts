@@ -11,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
+import * as Blocks from "./Blocks.ts"
 import * as MemoryManifests from "./MemoryManifests.ts"
 import * as MemoryStorage from "./MemoryStorage.ts"
 import * as MemoryUploads from "./MemoryUploads.ts"
@@ -40,6 +41,11 @@ export interface Options {
   readonly maximumSize?: number | undefined
   /** Maximum number of open upload sessions. One more fails with `TooManyRequests`. Default: no limit. */
   readonly maximumUploads?: number | undefined
+  /**
+   * Owner of the pieces of a blob that is read: `owned` pieces belong to the reader. A reader must neither change a
+   * `lent` piece, nor use it after it has asked for the next one; this saves copies. Default: `owned`.
+   */
+  readonly pieces?: "owned" | "lent" | undefined
 }
 
 /**
@@ -84,7 +90,7 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
         chunks: true
       }),
       ping: Effect.void,
-      getBlob: (repository, digest, options) => getBlob(storage, repository, digest, options),
+      getBlob: getBlob(storage, options?.pieces ?? "owned"),
       resolveBlob: (repository, digest) =>
         Effect.map(
           MemoryStorage.findBlob(storage, "resolveBlob", repository, digest),
@@ -93,7 +99,7 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
       getManifest: (repository, reference) =>
         Effect.map(
           MemoryStorage.findManifest(storage, "getManifest", repository, reference),
-          ({ bytes, descriptor }) => ({ descriptor, bytes: bytes.slice() })
+          ({ bytes, descriptor }) => ({ descriptor, bytes: Blocks.join(bytes) })
         ),
       resolveManifest: (repository, reference) =>
         Effect.map(
@@ -120,31 +126,24 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
     })
   })
 
-/** Size of the pieces that a blob is returned in, in bytes. */
-const pieceSize = 65_536
+/** Size of the pieces that a blob is returned in, in bytes. Each owned piece is a copy. */
+const pieceSize = { owned: 65_536, lent: 512 * 1024 }
 
-/** Returns copies of the pieces of a blob, because the reader may change them. */
-function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
-  for (let offset = 0; offset < bytes.length; offset += pieceSize) yield bytes.slice(offset, offset + pieceSize)
-}
-
-const getBlob = Effect.fnUntraced(
-  function*(
-    storage: MemoryStorage.MemoryStorage,
-    ...[repository, digest, options]: Parameters<Registry.Registry["getBlob"]>
-  ) {
+const getBlob = (storage: MemoryStorage.MemoryStorage, owner: "owned" | "lent"): Registry.Registry["getBlob"] =>
+  Effect.fnUntraced(function*(repository, digest, options) {
     const bytes = yield* MemoryStorage.findBlob(storage, "getBlob", repository, digest)
+    const { size } = bytes
     const { offset, length } = options?.range ?? { offset: 0 }
-    if (options?.range !== undefined && (offset < 0 || offset >= bytes.length || length !== undefined && length < 1)) {
+    if (options?.range !== undefined && (offset < 0 || offset >= size || length !== undefined && length < 1)) {
       return yield* MemoryStorage.failure(storage, "getBlob", repository, new RegistryError.RangeNotSatisfiable({}))
     }
-    const part = bytes.subarray(offset, length === undefined ? bytes.length : offset + length)
+    const part = { offset, end: length === undefined ? size : Math.min(size, offset + length), limit: pieceSize[owner] }
+    const views = Stream.suspend(() => Stream.fromIterable(Blocks.views(bytes, part), { chunkSize: 1 }))
     return {
       descriptor: MemoryStorage.describeBlob(digest, bytes),
-      stream: Stream.suspend(() => Stream.fromIterable(pieces(part), { chunkSize: 1 }))
+      stream: owner === "owned" ? Stream.map(views, (view) => view.slice()) : views
     }
-  }
-)
+  })
 
 /** Returns the keys of a map after a name, in order. */
 const keysAfter = function*<A extends string, B>(

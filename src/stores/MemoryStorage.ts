@@ -7,13 +7,14 @@ import * as Digest from "../Digest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import * as RegistryError from "../RegistryError.ts"
+import type { Blocks } from "./Blocks.ts"
 import * as MemoryContent from "./MemoryContent.ts"
 import * as SortedMap from "./SortedMap.ts"
 import * as Usage from "./Usage.ts"
 
 /** Content of a digest, and the number of blobs and manifests in all repositories that have it. */
 interface Shared {
-  readonly bytes: Uint8Array
+  readonly bytes: Blocks
   readonly holders: number
 }
 
@@ -85,10 +86,10 @@ export const findManifest = Effect.fnUntraced(
 )
 
 /** Returns the descriptor of a blob. */
-export const describeBlob = (digest: Digest.Digest, bytes: Uint8Array): Descriptor => ({
+export const describeBlob = (digest: Digest.Digest, { size }: Blocks): Descriptor => ({
   mediaType: MediaType.octetStream,
   digest,
-  size: bytes.length
+  size
 })
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ export const created = (self: MemoryStorage, repository: Repository): MemoryCont
 }
 
 /** Records one more holder of some content, and returns the stored copy of its bytes. */
-export const hold = ({ shared }: MemoryStorage, digest: Digest.Digest, bytes: Uint8Array): Uint8Array => {
+export const hold = ({ shared }: MemoryStorage, digest: Digest.Digest, bytes: Blocks): Blocks => {
   const known = shared.get(digest) ?? { bytes, holders: 0 }
   shared.set(digest, { bytes: known.bytes, holders: known.holders + 1 })
   return known.bytes
@@ -145,7 +146,7 @@ export const release = (self: MemoryStorage, repository: Repository, digest: Dig
   if (known === undefined) return
   if (known.holders > 1) shared.set(digest, { ...known, holders: known.holders - 1 })
   else shared.delete(digest)
-  usage.remove(repository, amountOf(self, repository, digest, known.bytes.length))
+  usage.remove(repository, amountOf(self, repository, digest, known.bytes.size))
 }
 
 /** Stores a blob. Its amount is counted already. */
@@ -153,7 +154,7 @@ export const putBlob = (
   self: MemoryStorage,
   repository: Repository,
   digest: Digest.Digest,
-  bytes: Uint8Array
+  bytes: Blocks
 ): void => {
   const content = created(self, repository)
   if (!content.blobs.has(digest)) content.blobs.set(digest, hold(self, digest, bytes))

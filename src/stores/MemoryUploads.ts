@@ -6,12 +6,13 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
-import type * as Digest from "../Digest.ts"
+import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import type { Repository } from "../Reference.ts"
 import type * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type { Chunk, Upload } from "../Upload.ts"
+import type { Blocks } from "./Blocks.ts"
 import * as Gathered from "./Gathered.ts"
 import * as MemoryStorage from "./MemoryStorage.ts"
 import * as Usage from "./Usage.ts"
@@ -20,6 +21,8 @@ interface Session {
   readonly repository: Repository
   readonly received: Gathered.Gathered
   readonly lock: Semaphore.Semaphore
+  /** Hash of the received bytes. Undefined if they have to be read again to compute it. */
+  hash: { readonly algorithm: string; readonly hash: Hasher.Hash } | undefined
   isOpen: boolean
 }
 
@@ -30,11 +33,17 @@ interface State {
   count: number
 }
 
-const makeSession = (repository: Repository): Session => ({
-  repository,
-  received: Gathered.make(),
-  lock: Semaphore.makeUnsafe(1),
-  isOpen: true
+/** Creates a session, which hashes what it receives by this algorithm. */
+const makeSession = Effect.fnUntraced(function*(repository: Repository, algorithm: string) {
+  const hasher = yield* Hasher.Hasher
+  const session: Session = {
+    repository,
+    received: Gathered.make(),
+    lock: Semaphore.makeUnsafe(1),
+    hash: { algorithm, hash: yield* hasher.make(algorithm) },
+    isOpen: true
+  }
+  return session
 })
 
 /** Receives a piece of a chunk, or returns the reason why it is refused. */
@@ -54,6 +63,20 @@ const takePiece = <E>(
   if (refusal === undefined) received.push(piece)
   return refusal
 }
+
+/** Receives and hashes pieces of a chunk up to the first that is refused, and returns the reason of that. */
+const takePieces = <E>(state: State, session: Session, chunk: Chunk<E>, pieces: ReadonlyArray<Uint8Array>) =>
+  // not interruptible: every received byte has to be hashed
+  Effect.uninterruptible(Effect.suspend(() => {
+    const taken: Array<Uint8Array> = []
+    let refusal: RegistryError.Reason | undefined
+    for (const piece of pieces) {
+      refusal = takePiece(state, session, chunk, piece)
+      if (refusal !== undefined) break
+      taken.push(piece)
+    }
+    return session.hash === undefined ? Effect.succeed(refusal) : Effect.as(session.hash.hash.update(taken), refusal)
+  }))
 
 /** Receives a chunk. If it fails, the pieces that arrived before are kept. */
 const receive = Effect.fnUntraced(function*<E>(
@@ -76,13 +99,10 @@ const receive = Effect.fnUntraced(function*<E>(
     fail
   )
   yield* Stream.runForEachArray(chunk.stream, (pieces) =>
-    Effect.suspend(() => {
-      for (const piece of pieces) {
-        const refusal = takePiece(state, session, chunk, piece)
-        if (refusal !== undefined) return Effect.fail(fail(refusal))
-      }
-      return Effect.void
-    }))
+    Effect.flatMap(
+      takePieces(state, session, chunk, pieces),
+      (refusal) => refusal === undefined ? Effect.void : Effect.fail(fail(refusal))
+    ))
   const actual = received.size() - chunk.offset
   if (chunk.size !== undefined && chunk.size !== actual) {
     return yield* fail(new Hasher.SizeMismatch({ expected: chunk.size, actual }))
@@ -97,21 +117,33 @@ const discard = ({ storage: { usage } }: State, session: Session) =>
     usage.remove(session.repository, Usage.unshared(session.received.size()))
   })
 
+/** Returns the digest of the received bytes. They are read again only if their hash is not known. */
+const digestOf = Effect.fnUntraced(function*(session: Session, bytes: Blocks, algorithm: string) {
+  const { hash: known } = session
+  session.hash = undefined
+  if (known?.algorithm === algorithm) return yield* known.hash.digest
+  const hasher = yield* Hasher.Hasher
+  const hash = yield* hasher.make(algorithm)
+  yield* hash.update(bytes.blocks)
+  return yield* hash.digest
+}, Effect.scoped)
+
 /** Stores the received bytes as a blob. They are counted already. */
 const store = Effect.fnUntraced(
   function*(state: State, operation: string, digest: Digest.Digest, session: Session) {
     const { storage } = state
     const { received, repository } = session
-    const bytes = received.join()
+    const bytes = received.blocks()
     const error = (reason: RegistryError.Reason) => MemoryStorage.failure(storage, operation, repository, reason)
     const fail = Effect.mapError(error)
-    yield* fail(Hasher.verifyBytes(bytes, digest))
+    const actual = yield* fail(digestOf(session, bytes, Digest.algorithm(digest)))
+    if (actual !== digest) return yield* error(new Hasher.DigestMismatch({ expected: digest, actual }))
     if (!session.isOpen) return yield* error(new RegistryError.BlobUploadUnknown({}))
     yield* fail(
       Usage.orFail(() => storage.usage.add(repository, MemoryStorage.costOfBlob(storage, repository, digest)))
     )
     yield* discard(state, session)
-    storage.usage.found(repository, MemoryStorage.amountOf(storage, repository, digest, bytes.length))
+    storage.usage.found(repository, MemoryStorage.amountOf(storage, repository, digest, bytes.size))
     MemoryStorage.putBlob(storage, repository, digest, bytes)
     return MemoryStorage.describeBlob(digest, bytes)
   }
@@ -160,17 +192,21 @@ const cancel = (state: State, id: string) =>
 
 const openSession = (
   state: State,
-  repository: Repository
+  repository: Repository,
+  algorithm: string
 ): Effect.Effect<Upload, RegistryError.RegistryError, Scope.Scope> =>
   Effect.acquireRelease(
-    Usage.orFail(() => state.storage.usage.checkUploads(state.sessions.size)).pipe(Effect.mapBoth({
-      onFailure: (reason) => MemoryStorage.failure(state.storage, "startUpload", repository, reason),
-      onSuccess: () => {
-        const id = `${++state.count}`
-        state.sessions.set(id, makeSession(repository))
-        return id
-      }
-    })),
+    Usage.orFail(() => state.storage.usage.checkUploads(state.sessions.size)).pipe(
+      Effect.andThen(makeSession(repository, algorithm)),
+      Effect.mapBoth({
+        onFailure: (reason) => MemoryStorage.failure(state.storage, "startUpload", repository, reason),
+        onSuccess: (session) => {
+          const id = `${++state.count}`
+          state.sessions.set(id, session)
+          return id
+        }
+      })
+    ),
     (id) => cancel(state, id)
   ).pipe(Effect.map((id) => uploadOf(state, repository, id)))
 
@@ -184,14 +220,14 @@ const start = Effect.fnUntraced(
     Scope.Scope
   > {
     const { storage } = state
-    const mount = options?.mount
-    if (mount === undefined) return yield* openSession(state, repository)
+    const { algorithm = "sha256", mount } = options ?? {}
+    if (mount === undefined) return yield* openSession(state, repository, algorithm)
     const { digest, from } = mount
     const isThere = from === undefined || MemoryStorage.contentOf(storage, from)?.blobs.has(digest) === true
     const bytes = isThere ? storage.shared.get(digest)?.bytes : undefined
-    if (bytes === undefined) return yield* openSession(state, repository)
+    if (bytes === undefined) return yield* openSession(state, repository, algorithm)
     const amount = Usage.plus(
-      MemoryStorage.amountOf(storage, repository, digest, bytes.length),
+      MemoryStorage.amountOf(storage, repository, digest, bytes.size),
       MemoryStorage.costOfBlob(storage, repository, digest)
     )
     yield* Effect.mapError(
@@ -221,12 +257,15 @@ export const operations = (
         const reason = new Hasher.SizeMismatch({ expected: descriptor.size, actual: source.size })
         return yield* MemoryStorage.failure(storage, "pushBlob", repository, reason)
       }
-      const session = makeSession(repository)
+      const session = yield* Effect.mapError(
+        makeSession(repository, Digest.algorithm(descriptor.digest)),
+        (reason) => MemoryStorage.failure(storage, "pushBlob", repository, reason)
+      )
       const chunk = { offset: 0, size: descriptor.size, stream: source.open(0) }
       return yield* receive(state, "pushBlob", session, chunk).pipe(
         Effect.andThen(store(state, "pushBlob", descriptor.digest, session)),
         Effect.onError(() => discard(state, session))
       )
-    })
+    }, Effect.scoped)
   }
 }

@@ -123,6 +123,26 @@ describe("Artifact.pull", () => {
       })
     ))
 
+  it.effect("moves nothing of a folder if a file or a link stands at the place of a folder in it", () =>
+    within(({ folder, registry }) =>
+      Effect.gen(function*() {
+        yield* pushTitled(
+          registry,
+          folderLayer("dir", tar({ name: "dir/a", content: "a" }, { name: "dir/sub/b", content: "b" }))
+        )
+        for (const place of [Fs.writeFileSync, (path: string) => Fs.symlinkSync("..", path)]) {
+          Fs.mkdirSync(Path.join(folder, "dir"))
+          place(Path.join(folder, "dir/sub"), "mine")
+          for (const onFileExists of ["fail", "replace"] as const) {
+            yield* Effect.flip(Artifact.pull({ source: reference, directory: folder, onFileExists }))
+            assert.deepStrictEqual(Fs.readdirSync(folder), ["dir"])
+            assert.deepStrictEqual(Fs.readdirSync(Path.join(folder, "dir")), ["sub"])
+          }
+          Fs.rmSync(Path.join(folder, "dir"), { recursive: true })
+        }
+      })
+    ))
+
   it.effect("replaces a link at the place of a file, and never writes through it", () =>
     within(({ folder, registry }) =>
       Effect.gen(function*() {

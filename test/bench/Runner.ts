@@ -1,7 +1,7 @@
 /**
- * Whole commands against each other: run in turn, measured by the system, told as medians and as ratios of pairs.
+ * Comparison of whole commands: they run in turn, are measured by GNU time, and are reported as medians.
  */
-import { Effect } from "effect"
+import { Console, Effect, Exit } from "effect"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
@@ -10,34 +10,45 @@ import * as Path from "node:path"
 export interface Competitor {
   readonly name: string
   readonly command: string
-  /** To a place that no run has used before. */
+  /** Arguments of a run. The place is a name that no other run has. */
   readonly args: (place: string) => ReadonlyArray<string>
-  /** The environment, besides ours. */
+  /** Variables that are added to the environment. */
   readonly env?: (place: string) => Readonly<Record<string, string>>
 }
 
 export interface Measured {
-  /** In seconds. */
+  /** Wall time in seconds. */
   readonly wall: number
-  /** In seconds, of user and system. */
+  /** User and system time in seconds. */
   readonly cpu: number
-  /** The most that was resident, in MiB. */
+  /** Peak memory in MiB. */
   readonly memory: number
+  /** Number of requests, if the registries count them. */
+  readonly requests: number
 }
 
-export const isInstalled = (command: string): boolean =>
-  (process.env["PATH"] ?? "").split(Path.delimiter).some((directory) => Fs.existsSync(Path.join(directory, command)))
+/** Results of one competitor: the medians of its runs, or why it failed. */
+export interface Row {
+  readonly name: string
+  readonly result: Measured | string
+}
 
-const median = (values: ReadonlyArray<number>): number => {
+/** Returns the median of numbers. */
+export const median = (values: ReadonlyArray<number>): number => {
   const sorted = values.toSorted((a, b) => a - b)
-  const middle = Math.floor(sorted.length / 2)
-  return sorted.length % 2 === 1 ? sorted[middle] ?? NaN : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2
+  const middle = sorted.length >> 1
+  return ((sorted[middle] ?? NaN) + (sorted[sorted.length % 2 === 1 ? middle : middle - 1] ?? NaN)) / 2
 }
 
-/** Runs a command to its end, which has to be a good one. GNU time tells what it took. */
-export const run = ({ args, command, env, name }: Competitor, place: string): Effect.Effect<Measured> =>
+/** Runs a command to its end. Fails with its last words if its exit code is not 0. */
+export const run = (
+  { args, command, env, name }: Competitor,
+  place: string,
+  requests: () => number = () => NaN
+): Effect.Effect<Measured, string> =>
   Effect.callback((resume) => {
     const report = Path.join(Os.tmpdir(), `bench-${process.pid}-${Math.random()}`)
+    const before = requests()
     const begun = performance.now()
     const child = ChildProcess.spawn("time", ["-o", report, "-f", "%U %S %M", command, ...args(place)], {
       stdio: ["ignore", "ignore", "pipe"],
@@ -45,57 +56,84 @@ export const run = ({ args, command, env, name }: Competitor, place: string): Ef
     })
     let stderr = ""
     child.stderr.on("data", (text: Buffer) => void (stderr = (stderr + text.toString()).slice(-2000)))
-    child.once("error", (error) => resume(Effect.die(error)))
+    child.once("error", (error) => resume(Effect.fail(`${name}: ${error.message}`)))
     child.once("close", (code) => {
       const wall = (performance.now() - begun) / 1000
-      if (code !== 0) return resume(Effect.die(new Error(`${name} ended with ${code}: ${stderr}`)))
-      const [user = 0, system = 0, memory = 0] = Fs.readFileSync(report, "utf8").trim().split(" ").map(Number)
-      Fs.rmSync(report)
-      resume(Effect.succeed({ wall, cpu: user + system, memory: memory / 1024 }))
+      const [user = 0, system = 0, memory = 0] = Fs.existsSync(report)
+        ? (Fs.readFileSync(report, "utf8").trim().split("\n").at(-1) ?? "").split(" ").map(Number)
+        : []
+      Fs.rmSync(report, { force: true })
+      resume(
+        code === 0
+          ? Effect.succeed({ wall, cpu: user + system, memory: memory / 1024, requests: requests() - before })
+          : Effect.fail(`failed with exit code ${code}: ${stderr.trim().split("\n").at(-1) ?? ""}`)
+      )
     })
   })
 
-export interface Row extends Measured {
-  readonly name: string
-  /** Ours by theirs, in wall time: the median over the pairs of runs. */
-  readonly ratio: number
+const medians = (runs: ReadonlyArray<Measured>): Measured => {
+  const of = (key: keyof Measured) => median(runs.map((run) => run[key]))
+  return {
+    wall: of("wall"),
+    cpu: of("cpu"),
+    memory: Math.max(...runs.map(({ memory }) => memory)),
+    requests: of("requests")
+  }
 }
 
-/** Runs all of them in turn, several times. The first of them is ours. */
-export const compare = Effect.fnUntraced(function*(competitors: ReadonlyArray<Competitor>, runs: number) {
-  const results = competitors.map((competitor) => ({ competitor, runs: new Array<Measured>() }))
+/** Name of a place for a round of a competitor. */
+export const placeOf = ({ name }: Competitor, round: number | string): string =>
+  `${name.replaceAll(/[^a-z0-9]+/g, "-")}/${round}`
+
+/** Runs all competitors in turn, several times, after a round that is not counted. One that fails runs no more. */
+export const compare = Effect.fnUntraced(function*(
+  competitors: ReadonlyArray<Competitor>,
+  runs: number,
+  options: { readonly requests?: () => number; readonly place?: typeof placeOf } = {}
+) {
+  const { place = placeOf, requests } = options
+  const results = competitors.map((competitor) => ({ competitor, runs: new Array<Measured>(), failure: "" }))
   for (let round = 0; round <= runs; round++) {
-    for (const { competitor, runs } of results) {
-      const measured = yield* run(competitor, `${competitor.name.replaceAll(/[^a-z]/g, "-")}/${round}`)
-      // the first round warms up what there is to be warmed up
-      if (round > 0) runs.push(measured)
+    for (const result of results.filter(({ failure }) => failure === "")) {
+      const exit = yield* Effect.exit(run(result.competitor, place(result.competitor, round), requests))
+      if (Exit.isFailure(exit)) result.failure = String(exit.cause.reasons[0] ?? "failed")
+      else if (round > 0) result.runs.push(exit.value)
     }
   }
-  const ours = results[0]?.runs ?? []
-  return results.map(({ competitor, runs }): Row => ({
-    name: competitor.name,
-    wall: median(runs.map(({ wall }) => wall)),
-    cpu: median(runs.map(({ cpu }) => cpu)),
-    memory: Math.max(...runs.map(({ memory }) => memory)),
-    ratio: median(runs.map(({ wall }, round) => (ours[round]?.wall ?? NaN) / wall))
+  return results.map(({ competitor: { name }, failure, runs }): Row => ({
+    name,
+    result: failure === "" ? medians(runs) : failure
   }))
 })
 
-/** Numbers under names, in columns. */
-export const table = (rows: ReadonlyArray<Readonly<Record<string, string | number | undefined>>>): string => {
+/** Returns rows of values under names as lines of columns. */
+const table = (rows: ReadonlyArray<Readonly<Record<string, string>>>): string => {
   const columns = Array.from(new Set(rows.flatMap((row) => Object.keys(row))))
-  const cells = rows.map((row) =>
-    columns.map((column) => {
-      const value = row[column]
-      return typeof value === "number" ? (Number.isInteger(value) ? `${value}` : value.toFixed(2)) : value ?? ""
-    })
-  )
-  const widths = columns.map((column, index) =>
-    Math.max(column.length, ...cells.map((row) => (row[index] ?? "").length))
-  )
-  const line = (row: ReadonlyArray<string>) =>
-    row.map((cell, index) => index === 0 ? cell.padEnd(widths[index] ?? 0) : cell.padStart(widths[index] ?? 0)).join(
-      "  "
-    )
-  return [line(columns), line(widths.map((width) => "-".repeat(width))), ...cells.map(line)].join("\n")
+  const widths = columns.map((column) => Math.max(column.length, ...rows.map((row) => (row[column] ?? "").length)))
+  const line = (cells: ReadonlyArray<string>) =>
+    cells.map((cell, at) => at === 0 ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0)).join("  ")
+  return [columns, ...rows.map((row) => columns.map((column) => row[column] ?? ""))].map(line).join("\n")
 }
+
+/** Prints the rows of a work, ours first, with the ratio of ours to the best of the others. */
+export const show = Effect.fnUntraced(function*(title: string, rows: ReadonlyArray<Row>) {
+  const measured = rows.flatMap(({ name, result }) => typeof result === "string" ? [] : [{ name, ...result }])
+  yield* Console.log(`\n${title}\n${
+    table(measured.map(({ cpu, memory, name, requests, wall }) => ({
+      "": name,
+      "wall s": wall.toFixed(2),
+      "cpu s": cpu.toFixed(2),
+      "peak MiB": memory.toFixed(0),
+      ...Number.isNaN(requests) ? {} : { requests: requests.toFixed(0) }
+    })))
+  }`)
+  for (const { name, result } of rows) if (typeof result === "string") yield* Console.log(`${name}: ${result}`)
+  const [ours, ...others] = measured
+  if (ours === undefined || ours.name !== rows[0]?.name) return
+  for (const key of ["wall", "cpu"] as const) {
+    const best = others.filter(({ name }) => !name.startsWith("effect-oci")).toSorted((a, b) => a[key] - b[key])[0]
+    if (best !== undefined && best[key] > 0) {
+      yield* Console.log(`${key}: ${(ours[key] / best[key]).toFixed(2)} times ${best.name}`)
+    }
+  }
+})

@@ -44,7 +44,8 @@ describe("a client over a network that breaks", () => {
 
     yield* store.pushBlob(app, { digest, size }, source)
     const far = yield* connect(yield* BadNetwork.make(host, fates))
-    const pulled = yield* far.getBlob(app, digest).pipe(
+    // a body whose size is known beforehand is received in another way
+    const pulled = yield* far.getBlob(app, digest, seed % 2 === 0 ? { size } : {}).pipe(
       Effect.flatMap(({ stream }) => Stream.mkUint8Array(stream)),
       Effect.scoped,
       BadNetwork.hasty,
@@ -79,7 +80,7 @@ describe("of a blob whose connection breaks at nine tenths", () => {
       yield* store.pushBlob(app, { digest, size: content.length }, BlobSource.fromBytes(content))
       const { host } = yield* serve(store)
       const network = yield* BadNetwork.make(host, [{ kind, direction: "back", after }])
-      const { stream } = yield* (yield* connect(network)).getBlob(app, digest)
+      const { stream } = yield* (yield* connect(network)).getBlob(app, digest, { size: content.length })
       assert.strictEqual(yield* Stream.runFold(stream, () => 0, (sum, { length }) => sum + length), content.length)
       assert.isBelow(network.moved.back(), 1.1 * content.length)
     }), 60_000)

@@ -27,6 +27,7 @@ import { TimedOut } from "../../src/http/TimedOut.ts"
 import { SystemLookup } from "../../src/node/Lookup.ts"
 import * as ResponseBody from "../../src/node/ResponseBody.ts"
 import * as Routes from "../../src/node/Routes.ts"
+import * as Slabs from "../../src/node/Slabs.ts"
 import * as Transport from "../../src/node/Transport.ts"
 import * as certificates from "../utils/certificates.ts"
 import { bytesOf } from "../utils/images.ts"
@@ -106,10 +107,11 @@ describe("a body", () => {
         return subarray.apply(buffer, range)
       }
       const settings = { buffer, connectTimeout: Duration.seconds(1), maxSockets: 4, lookup: undefined, tls: {} }
-      const routes = Routes.make({ settings, proxyTls: {}, choose: () => undefined, isInsecure: () => false })
+      const slabs = Slabs.make({ size: 1024, capacity: 1, onUnused: () => {} })
+      const routes = Routes.make({ settings, proxyTls: {}, slabs, choose: () => undefined, isInsecure: () => false })
       yield* Effect.addFinalizer(() => Effect.sync(routes.close))
       const client = Transport.make({
-        route: routes.find,
+        route: (url) => routes.find(url),
         headersTimeout: () => Duration.seconds(5),
         idleTimeout: () => Duration.seconds(5)
       })
@@ -503,6 +505,18 @@ describe("a connection", () => {
         concurrency: "unbounded"
       })
       assert.strictEqual(sockets.size, 2)
+    }))
+
+  it.live("is used again after the error of HEAD was read", () =>
+    Effect.gen(function*() {
+      const { connections, url } = yield* raw(() => "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n")
+      const client = yield* makeClient()
+      for (let count = 0; count < 3; count++) {
+        const { body, status } = yield* ask(client, HttpClientRequest.head(url))
+        assert.deepStrictEqual([status, body.length], [404, 0])
+        yield* Effect.sleep("5 millis")
+      }
+      assert.strictEqual(connections(), 1)
     }))
 
   it.live("is closed with the scope, idle or not", () =>

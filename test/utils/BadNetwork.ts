@@ -5,6 +5,7 @@ import { Duration, Effect, Random, Schedule } from "effect"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
 import { ResumptionThreshold } from "effect-oci/Upload"
 import * as Net from "node:net"
+import { LargeSize } from "../../src/http/ResponseBody.ts"
 
 /** A fault of one connection, after a number of bytes have passed in one direction. */
 export interface Fault {
@@ -66,14 +67,15 @@ export const reasonsOf = (fates: ReadonlyArray<Fate>): ReadonlyArray<string> =>
     return typeof fate === "object" ? reasons[fate.kind] : [fate === 429 ? "TooManyRequests" : "UnexpectedResponse"]
   })
 
-/** Lowers the size of large blobs and all timeouts. */
+/** Lowers the sizes of large blobs and all timeouts. */
 export const hasty = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   effect.pipe(
     Effect.provideService(HttpRegistry.RetrySchedule, Schedule.upTo(Schedule.spaced("1 millis"), { times: 4 })),
     Effect.provideService(HttpRegistry.HeadersTimeout, Duration.seconds(1)),
     Effect.provideService(HttpRegistry.IdleTimeout, Duration.seconds(1)),
     Effect.provideService(HttpRegistry.CommitTimeout, Duration.seconds(1)),
-    Effect.provideService(ResumptionThreshold, 80 * KiB)
+    Effect.provideService(ResumptionThreshold, 80 * KiB),
+    Effect.provideService(LargeSize, 80 * KiB)
   )
 
 /** So many trials, each with fates of its own. */
