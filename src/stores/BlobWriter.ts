@@ -111,8 +111,8 @@ export const digestOf = Effect.fnUntraced(
 /** Waits until a draft of this digest is on disk, and records that it is verified. */
 export const settle = Effect.fnUntraced(
   function*({ files, verified }: LayoutTarget, path: string, file: FileSystem.File, digest: Digest.Digest) {
-    yield* files.sync(path, file)
     const info = yield* Effect.mapError(file.stat, refusal(path))
+    yield* files.sync(path, file)
     verified.add(digest, info)
   }
 )
