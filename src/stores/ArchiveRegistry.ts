@@ -17,6 +17,7 @@ import type { Repository, Tag } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type { Upload } from "../Upload.ts"
+import * as Blocks from "./Blocks.ts"
 import type { OpenFile } from "./Files.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import { manifestLimit } from "./LayoutReader.ts"
@@ -94,7 +95,7 @@ export const make = (
 
   /** Records a manifest that the archive has. */
   const record = (descriptor: Descriptor, bytes: Uint8Array, manifest: Manifest.Manifest | undefined) => {
-    MemoryContent.putManifest(content, descriptor, bytes, manifest)
+    MemoryContent.putManifest(content, descriptor, Blocks.ofBytes(bytes), manifest)
     decoded.set(descriptor.digest, manifest)
   }
 
@@ -234,7 +235,7 @@ export const make = (
       getManifest: (repository, reference) =>
         Effect.map(
           find("getManifest", repository, reference),
-          ({ bytes, descriptor }) => ({ descriptor, bytes: bytes.slice() })
+          ({ bytes, descriptor }) => ({ descriptor, bytes: Blocks.join(bytes) })
         ),
       resolveManifest: (repository, reference) =>
         Effect.map(find("resolveManifest", repository, reference), ({ descriptor }) => descriptor),
