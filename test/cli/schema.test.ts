@@ -9,6 +9,7 @@ import * as MediaType from "effect-oci/MediaType"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Command from "../utils/Command.ts"
+import { layer, pushImageOf } from "../utils/image-layers.ts"
 import { pushBlob, pushImage, pushManifest, pushSample, repository, tag } from "../utils/images.ts"
 import { validatorOf } from "../utils/JsonSchemas.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
@@ -39,6 +40,10 @@ const setUp = Effect.gen(function*() {
   yield* pushBlob(layout, app, "a blob")
   Fs.writeFileSync(Path.join(folder, "blob"), "a blob")
   Fs.writeFileSync(Path.join(folder, "manifest"), `{"manifests":[]}`)
+  const files = layer({ name: "a", content: "a" }, { name: "b", type: "2", link: "a" })
+  const real = yield* LayoutRegistry.make({ directory: Path.join(folder, "real"), form: "layout" })
+  yield* pushImageOf(real, [[files]])
+  Fs.writeFileSync(Path.join(folder, "layer"), files)
   const place = (arg: string) => arg.replace(/^(oci|oci-archive):/, `$1:${folder}/`).replace(/^file:/, `${folder}/`)
   const env = { DOCKER_CONFIG: folder, HOME: folder }
   return {
@@ -86,6 +91,13 @@ const verbs: ReadonlyArray<readonly [name: string, ...args: ReadonlyArray<string
   ["blob-head", "blob", "head", `oci:images@${blob}`],
   ["blob-put", "blob", "put", "oci:images", "file:blob"],
   ["blob-delete", "blob", "delete", `oci:images@${blob}`],
+  ["config", "config", "oci:real:1"],
+  ["files-ls", "files", "ls", "oci:real:1"],
+  ["files-cat", "files", "cat", "oci:real:1", "b", "-o", "file:cat"],
+  ["files-export", "files", "export", "oci:real:1", "--directory", "file:exported"],
+  ["validate", "validate", "oci:real:1"],
+  ["append", "append", "oci:real:1", "oci:made:1", "file:layer"],
+  ["mutate", "mutate", "oci:real:1", "--user=me"],
   ["tag", "tag", "oci:images:1", "6", "7"],
   ["delete", "delete", "oci:images:1"],
   ["catalog", "catalog", "HOST"],
@@ -109,8 +121,8 @@ const wrong = {
   size: ""
 }
 
-/** The names whose documents other tests validate: `message` is in messages.test.ts. */
-const elsewhere = ["message", "serve"]
+/** The names whose documents other tests validate, or that are the same as those of `append`. */
+const elsewhere = ["message", "serve", "rebase"]
 
 describe("schema", () => {
   it.live("lists a name for the output of every verb", () =>
