@@ -231,7 +231,7 @@ const isAttestation = ({ annotations, platform }: Descriptor.Descriptor): boolea
 /** Makes an index of changed images. */
 const changeIndex = Effect.fnUntraced(function*<E, R>(
   index: Manifest.Manifest & { readonly _tag: "Index" },
-  annotations: Readonly<Record<string, string | undefined>>,
+  { annotations = {}, config }: Pick<EditOptions, "annotations" | "config">,
   fail: Fail,
   change: (child: Descriptor.Descriptor) => Effect.Effect<Drafts.Draft, E, R>
 ) {
@@ -240,7 +240,9 @@ const changeIndex = Effect.fnUntraced(function*<E, R>(
   const made = yield* Effect.forEach(images, (child) =>
     Effect.map(change(child), (draft) => {
       const { data: _, ...listed } = child
-      return { draft, descriptor: { ...listed, digest: draft.descriptor.digest, size: draft.descriptor.size } }
+      const { digest, size } = draft.descriptor
+      const platform = config?.platform === undefined ? {} : { platform: config.platform }
+      return { draft, descriptor: { ...listed, digest, size, ...platform } }
     }))
   const all = Object.entries({ ...index.content.annotations, ...annotations })
     .flatMap(([key, value]) => value === undefined ? [] : [[key, value] as const])
@@ -261,7 +263,7 @@ const changeIndex = Effect.fnUntraced(function*<E, R>(
 const changeAll = <E, R>(
   source: Namespace.End,
   platform: Platform.Platform | undefined,
-  annotations: Readonly<Record<string, string | undefined>>,
+  changes: Pick<EditOptions, "annotations" | "config">,
   change: (image: Image.Image, fail: Fail) => Effect.Effect<Drafts.Draft, E, R>
 ): Effect.Effect<Drafts.Draft, E | EditError, R | Namespace.Namespace> =>
   Effect.gen(function*() {
@@ -275,7 +277,7 @@ const changeAll = <E, R>(
     )
     if (manifest._tag !== "Index") return yield* change(yield* Image.open(source), fail)
     const { registry, repository } = yield* Place.resolve(source)
-    return yield* changeIndex(manifest, annotations, fail, ({ digest }) =>
+    return yield* changeIndex(manifest, changes, fail, ({ digest }) =>
       Effect.flatMap(Image.open({ registry, repository, digest }), (image) =>
         change(image, fail)))
   })
@@ -315,9 +317,9 @@ const events = (prepared: Prepared): Stream.Stream<CopyEvent, EditError, Service
 
 const prepareEdit = (options: EditOptions): Prepared =>
   Effect.gen(function*() {
-    const { annotations = {}, config, destination, platform, source } = options
+    const { config, destination, platform, source } = options
     if (source !== undefined) {
-      const draft = yield* changeAll(source, platform, annotations, (image, fail) => editImage(image, options, fail))
+      const draft = yield* changeAll(source, platform, options, (image, fail) => editImage(image, options, fail))
       return yield* copyOptions(draft, options)
     }
     const fail = failing(destination)
