@@ -377,7 +377,8 @@ const run = Effect.fnUntraced(
  *
  * A name that leads out of the folder, or that some systems read in another way, is refused. Each file is verified
  * before it gets its name. The archive of a folder is unpacked within the limits `EntryLimit` and
- * `Decompressor.UnpackLimits`, and a folder that does not exist yet appears in one step.
+ * `Decompressor.UnpackLimits`, and a folder that does not exist yet appears in one step. A single file is on disk
+ * before it gets its name; the files in a folder are written to disk when the system does so.
  *
  * **Example** (Pushing a file, and pulling it)
  *

@@ -44,6 +44,8 @@ const setUp = Effect.gen(function*() {
   const real = yield* LayoutRegistry.make({ directory: Path.join(folder, "real"), form: "layout" })
   yield* pushImageOf(real, [[files]])
   Fs.writeFileSync(Path.join(folder, "layer"), files)
+  Fs.writeFileSync(Path.join(folder, "mirror.yml"), "version: 1\nrules: [{ from: a.test/app, to: b.test/app }]\n")
+  Fs.writeFileSync(Path.join(folder, "sync.yml"), "a.test:\n  images: { app: [] }\n  cert-dir: certificates\n")
   const place = (arg: string) => arg.replace(/^(oci|oci-archive):/, `$1:${folder}/`).replace(/^file:/, `${folder}/`)
   const env = { DOCKER_CONFIG: folder, HOME: folder }
   return {
@@ -103,7 +105,10 @@ const verbs: ReadonlyArray<readonly [name: string, ...args: ReadonlyArray<string
   ["catalog", "catalog", "HOST"],
   ["login", "login", "HOST", "-u", "ada", "--password-stdin"],
   ["logout", "logout", "HOST"],
-  ["schema", "schema"]
+  ["schema", "schema"],
+  ["mirror-check", "mirror", "check", "-c", "file:mirror.yml"],
+  ["mirror-check", "mirror", "check", "file:sync.yml", "--to", "m.test/x"],
+  ["mirror-convert", "mirror", "convert", "file:sync.yml", "--to", "m.test/x"]
 ]
 
 /** Fields of the documents, with values of the wrong type. */
@@ -112,6 +117,7 @@ const wrong = {
   descriptor: 0,
   digest: 0,
   entries: "",
+  format: 0,
   host: 0,
   isSame: 0,
   names: 0,
@@ -123,8 +129,25 @@ const wrong = {
   size: ""
 }
 
-/** The names whose documents other tests validate, or that are the same as those of `append`. */
-const elsewhere = ["message", "serve", "rebase"]
+/**
+ * The names whose documents other tests validate, or that are the same as those of `append` (`rebase`): `message` is in
+ * messages.test.ts, `mirror` in mirror.test.ts, and those of the runs and of the service of a mirror are in
+ * mirror-run.test.ts and mirror-serve.test.ts.
+ */
+const elsewhere = [
+  "message",
+  "mirror",
+  "mirror-changes",
+  "mirror-notification",
+  "mirror-plan",
+  "mirror-report",
+  "mirror-retry",
+  "mirror-serve",
+  "mirror-service",
+  "mirror-status",
+  "rebase",
+  "serve"
+]
 
 describe("schema", () => {
   it.live("lists a name for the output of every verb", () =>
