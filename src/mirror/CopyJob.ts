@@ -199,7 +199,7 @@ const recordFailure = Effect.fnUntraced(function*(
 /** Records that the lookup of a tag has failed, so that the next attempt is made later. */
 export const recordLookup = Effect.fnUntraced(function*(session: Session, target: Target) {
   const rows = target.row === undefined
-    ? yield* TagRecord.begin(session.state, [target])
+    ? yield* TagRecord.begin(session.state, [target], "")
     : [[target, target.row] as const]
   for (const [, row] of rows) {
     yield* recordFailure(session, { target, row, sent: undefined }, { message: target.why })

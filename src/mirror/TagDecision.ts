@@ -29,7 +29,7 @@ export interface Facts {
  * has begun, after it was clear that the tag was absent or its own.
  */
 export const isOurs = (row: TagState | undefined): row is TagState =>
-  row !== undefined && (row.destinationDigest !== undefined || row.status === "pending")
+  row !== undefined && (row.destinationDigest !== undefined || row.status === "pending" && row.filterKey !== "")
 
 /** Returns true if a destination need not be asked whether it still has a tag. A time in the future is not believed. */
 export const isTrusted = ({ trust }: MirrorRule, row: TagState, now: DateTime.Utc): boolean =>

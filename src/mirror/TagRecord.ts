@@ -37,12 +37,18 @@ const initial = (target: Target): Omit<TagState, "generation"> => ({
   missing: 0
 })
 
-/** Begins a change of some tags. Returns them with their rows. */
+/**
+ * Begins a change of some tags. Returns them with their rows. With an empty `filterKey`, the tag is only recorded, so
+ * that one of another tool does not become that of this mirror.
+ */
 export const begin = Effect.fnUntraced(function*<A extends Target>(
   state: MirrorState["Service"],
-  targets: ReadonlyArray<A>
+  targets: ReadonlyArray<A>,
+  filterKey?: ""
 ): Effect.fn.Return<ReadonlyArray<readonly [A, TagState]>, MirrorStateError> {
-  const rows = yield* state.begin(targets.map(initial))
+  const rows = yield* state.begin(
+    targets.map((target) => ({ ...initial(target), ...filterKey === "" && { filterKey } }))
+  )
   return targets.flatMap((target, index) => {
     const row = rows[index]
     return row === undefined ? [] : [[target, row] as const]

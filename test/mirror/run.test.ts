@@ -424,6 +424,36 @@ describe("hooks", () => {
   )
 })
 
+describe("a run that is killed while it records a failed lookup", () => {
+  mirrored(
+    "does not make the tag of another tool its own",
+    Effect.gen(function*() {
+      let isAway = true
+      const { destination, push, run, state } = yield* setup({
+        source: (registry) =>
+          override(registry, {
+            resolveManifest: (name, reference) =>
+              isAway
+                ? failingWith("resolveManifest", new UnexpectedResponse({ status: 500 }))
+                : registry.resolveManifest(name, reference)
+          })
+      })
+      yield* push("1", "one")
+      const { digest } = yield* pushImage(destination.memory, repository("app"), ["other"], { tags: [tag("1")] })
+      yield* run(config)
+      const [row] = yield* state.tags("two.local/app")
+      // the row as it is before the failure is recorded
+      yield* state.record(
+        row === undefined ? [] : [{ ...row, status: "pending", error: undefined, retryAt: undefined }]
+      )
+      isAway = false
+      const { rule } = yield* run(config)
+      assert.match(rule.failures[0]?.error ?? "", /another tool/)
+      assert.deepStrictEqual(yield* imagesOf(destination.memory, "app"), { 1: digest })
+    })
+  )
+})
+
 describe("a rule that selects nothing", () => {
   mirrored(
     "is a warning, and no failure",
