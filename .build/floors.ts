@@ -22,6 +22,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "KeyedLock",
     "OnePiece",
     "HeldPermits",
+    "KnownTags",
     "RateLimitHeaders",
     "JsonScan",
     "JsonArray",

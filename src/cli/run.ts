@@ -48,8 +48,11 @@ const args = process.argv.slice(2)
 // the heap of a server is limited from the start
 const limitHeap = args[0] === "serve" ? Effect.void : Effect.forkChild(Heap.limitGrowth(50))
 
+// a run of a mirror works for long
+const limitYoung = args[0] === "mirror" && args[1] === "run" ? Effect.forkChild(Heap.limitYoung) : Effect.void
+
 // stderr may be a terminal even if stdout is not
-const command = Effect.andThen(limitHeap, Program.run(args)).pipe(
+const command = Effect.andThen(Effect.andThen(limitHeap, limitYoung), Program.run(args)).pipe(
   Effect.updateService(Terminal.Terminal, (terminal) =>
     Terminal.make({
       ...terminal,

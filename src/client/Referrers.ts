@@ -12,6 +12,7 @@ import * as Stream from "effect/Stream"
 import { Descriptor } from "../Descriptor.ts"
 import type * as Digest from "../Digest.ts"
 import * as KeyedLock from "../KeyedLock.ts"
+import * as KnownTags from "../KnownTags.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Repository } from "../Reference.ts"
@@ -89,6 +90,7 @@ const fromTag = Effect.fnUntraced(function*(
   repository: Repository,
   digest: Digest.Digest
 ) {
+  if (yield* KnownTags.lacks(connection.name, repository, ReferrersTag.tagOf(digest))) return Stream.empty
   const found = yield* ReferrersTag.read(requests, repository, digest)
   if (found === undefined || found.descriptor.mediaType !== MediaType.imageIndex) return Stream.empty
   const items = itemsOf(repository, digest)

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
+import * as KnownTags from "../KnownTags.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import type { ManifestBytes } from "../Registry.ts"
@@ -48,13 +49,20 @@ type Source = Pick<Root, "descriptor" | "manifest">
 /** Manifests that the tags of a destination point at. */
 type Tags = ReadonlyMap<Tag, Descriptor | undefined>
 
-/** Returns the manifests that the tags of a destination point at before the copy. */
+/**
+ * Returns the manifests that the tags of a destination point at before the copy. If tags do not move, one that was not
+ * in a recent list is not looked up.
+ */
 const tagsAt = Effect.fnUntraced(function*(destination: Job.Destination, isMovable: boolean) {
   const { registry, repository, tags } = destination
   const lookUp = isMovable ? orAbsentOrDenied : orAbsent
+  const resolve = Effect.fnUntraced(function*(tag: Tag) {
+    if (!isMovable && (yield* KnownTags.lacks(registry.name, repository, tag))) return undefined
+    return yield* lookUp(registry.resolveManifest(repository, tag))
+  })
   const found = yield* Effect.forEach(
     tags,
-    (tag) => Effect.map(lookUp(registry.resolveManifest(repository, tag)), (current) => [tag, current] as const),
+    (tag) => Effect.map(resolve(tag), (current) => [tag, current] as const),
     { concurrency: "unbounded" }
   ).pipe(Job.atDestination(destination))
   return new Map(found)

@@ -6,6 +6,7 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as KeyedLock from "../KeyedLock.ts"
+import { KnownTags } from "../KnownTags.ts"
 import * as CopyJob from "./CopyJob.ts"
 import type { MirrorEvent } from "./MirrorEvent.ts"
 import type { Failure, RuleReport } from "./MirrorReport.ts"
@@ -204,7 +205,7 @@ const runUnit = Effect.fnUntraced(function*(
   yield* adopt(session, plan.destinations.flatMap(({ targets }) => targets))
   yield* session.state.record(plan.destinations.flatMap(({ updates }) => updates))
   yield* Effect.forEach(plan.destinations.flatMap(({ forgotten }) => forgotten), session.state.remove)
-  yield* copyAll(session, unit, wanted.flat(), mayStart)
+  yield* Effect.provideService(copyAll(session, unit, wanted.flat(), mayStart), KnownTags, plan.lists)
   yield* recordList(session, plan)
   return plan.destinations.flatMap(({ deletions, destination }): ReadonlyArray<PruneJob.Input> => {
     const due = deletions.filter(({ action }) => action === "delete")

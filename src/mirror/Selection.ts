@@ -1,6 +1,7 @@
 /**
  * Tags of a repository of a source that a rule selects.
  */
+import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -20,6 +21,8 @@ export type Selection =
     readonly _tag: "Selected"
     /** Tags that the source lists. `undefined` if the rule names all of its tags, so that they are not listed. */
     readonly listed: ReadonlySet<Tag> | undefined
+    /** When they were requested, in milliseconds since the epoch. */
+    readonly listedAt: number
     readonly tags: ReadonlyArray<Tag>
     readonly dropped: ReadonlyArray<{ readonly tag: Tag; readonly why: string }>
     /** Digests that were looked up for the selection. */
@@ -82,6 +85,7 @@ const datesOf = Effect.fnUntraced(function*(
 export const select = (context: Context, unit: Unit): Effect.Effect<Selection> =>
   Effect.gen(function*() {
     const { rule, source } = unit
+    const listedAt = yield* Clock.currentTimeMillis
     const exact = TagRule.exactTags(rule.tags)
     const tags = exact ?? (yield* Stream.runCollect(
       Stream.take(context.namespace.tags(reference(source)), maximumTags + 1)
@@ -96,6 +100,7 @@ export const select = (context: Context, unit: Unit): Effect.Effect<Selection> =
       onSuccess: (selected): Selection => ({
         _tag: "Selected",
         listed: exact === undefined ? new Set(tags) : undefined,
+        listedAt,
         tags: selected,
         dropped: decided.flatMap(({ selected, tag, why }) => selected ? [] : [{ tag, why }]),
         digests

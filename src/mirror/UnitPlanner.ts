@@ -8,11 +8,13 @@
  * 3. Each of the other tags is looked up once at the source, for all destinations.
  * 4. A destination is asked only for tags that the state does not know, or that it is not trusted to have.
  */
+import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type { Digest } from "../Digest.ts"
+import type { TagList } from "../KnownTags.ts"
 import type * as Namespace from "../Namespace.ts"
 import { parseTag, type Tag } from "../Reference.ts"
 import { isRegistryError } from "../RegistryError.ts"
@@ -27,7 +29,7 @@ import * as RepositoryRule from "./RepositoryRule.ts"
 import * as Selection from "./Selection.ts"
 import type { Session } from "./Session.ts"
 import * as TagDecision from "./TagDecision.ts"
-import { type Destination, reference, type Unit } from "./Unit.ts"
+import { type Destination, type Place, reference, type Unit } from "./Unit.ts"
 
 /** A tag of a destination, with what a run does with it. */
 export interface Target {
@@ -64,6 +66,8 @@ export interface UnitPlan {
   readonly dropped: ReadonlyArray<{ readonly tag: Tag; readonly why: string }>
   /** Tags that the source lists. `undefined` if they were not listed. */
   readonly listed: ReadonlySet<Tag> | undefined
+  /** Lists of the source and of the destinations, as far as they were read. */
+  readonly lists: ReadonlyArray<TagList>
   readonly problem: string | undefined
 }
 
@@ -316,6 +320,12 @@ const endAttempts = (row: TagState): TagState =>
     ? { ...row, status: "kept", error: undefined, attempts: 0, retryAt: undefined, checkedAt: undefined }
     : row
 
+const tagListOf = (
+  { registry, repository }: Place,
+  tags: ReadonlySet<string> | undefined,
+  listedAt: number
+): ReadonlyArray<TagList> => tags === undefined ? [] : [{ registry, repository, tags, listedAt }]
+
 /** Plans a unit. */
 export const plan = Effect.fnUntraced(function*(
   session: Session,
@@ -324,13 +334,14 @@ export const plan = Effect.fnUntraced(function*(
   const { rule, source } = unit
   const selection = yield* session.select(unit)
   if (selection._tag === "Unknown") {
-    return { unit, destinations: [], dropped: [], listed: undefined, problem: selection.problem }
+    return { unit, destinations: [], dropped: [], listed: undefined, lists: [], problem: selection.problem }
   }
   const filterKey = FilterKey.make(rule)
   const drafts = yield* Effect.forEach(
     unit.destinations,
     (destination) => draft(session, unit, destination, selection.tags, filterKey)
   )
+  const listedAt = yield* Clock.currentTimeMillis
   const lists = yield* Effect.forEach(drafts, (drafts) => list(session, drafts), { concurrency })
   const settled = drafts.map(({ open }, index) => {
     const listed = lists[index] ?? notListed
@@ -388,6 +399,10 @@ export const plan = Effect.fnUntraced(function*(
     destinations,
     dropped: selection.dropped,
     listed: selection.listed,
+    lists: [
+      ...tagListOf(source, selection.listed, selection.listedAt),
+      ...unit.destinations.flatMap((destination, index) => tagListOf(destination, lists[index]?.tags, listedAt))
+    ],
     problem: undefined
   }
 })

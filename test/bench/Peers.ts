@@ -78,6 +78,12 @@ const regctl = (name: string, settings: object = {}): Peer => ({
   }
 })
 
+/** Gives skopeo a cache of its own. That of known blobs would let it mount what the run before has copied. */
+const skopeoCache = (folder: string, place: string) => ({
+  _CONTAINERS_ROOTLESS_UID: "1000",
+  XDG_DATA_HOME: Path.join(folder, place)
+})
+
 const skopeo: Peer = {
   name: "skopeo",
   command: "skopeo",
@@ -89,8 +95,7 @@ const skopeo: Peer = {
     `docker://${source}`,
     `docker://${destination}`
   ],
-  // its cache of known blobs would let it mount what the run before has copied
-  env: ({ folder }, place) => ({ _CONTAINERS_ROOTLESS_UID: "1000", XDG_DATA_HOME: Path.join(folder, place) })
+  env: ({ folder }, place) => skopeoCache(folder, place)
 }
 
 const peers: ReadonlyArray<Peer> = [
@@ -115,42 +120,77 @@ export const copies = (ends: Ends): ReadonlyArray<Competitor> =>
     env: (place) => ({ ...ends.tls ? { SSL_CERT_FILE: ends.authority } : {}, ...env?.(ends, place) })
   }))
 
-/** Returns the commands that mirror repositories with all their tags in one process, ours first. */
+/** Makes a command that mirrors what a file says. The file is written before the run. */
+const mirror = (
+  name: string,
+  command: string,
+  folder: string,
+  content: (place: string) => object,
+  args: (file: string, place: string) => ReadonlyArray<string>
+): Competitor => ({
+  name,
+  command,
+  args: (place) => {
+    const file = Path.join(folder, `${place.replaceAll("/", "-")}.yml`)
+    // JSON is YAML
+    Fs.writeFileSync(file, JSON.stringify(content(place)))
+    return args(file, place)
+  }
+})
+
+/** Returns the commands that mirror repositories with all their tags, ours first. */
 export const mirrors = (
-  ends: Pick<Ends, "source" | "destination" | "folder">,
-  repositories: ReadonlyArray<string>,
-  tags: ReadonlyArray<string>
+  { destination, folder, source }: Pick<Ends, "source" | "destination" | "folder">,
+  repositories: ReadonlyArray<string>
 ): ReadonlyArray<Competitor> => {
-  const { destination, folder, source } = ends
-  const program = fileURLToPath(new URL("mirror.ts", import.meta.url))
-  const regsync = (name: string, settings: object = {}): Competitor => ({
-    name,
-    command: "regsync",
-    args: (place) => {
-      const file = Path.join(folder, `${place.replaceAll("/", "-")}.yml`)
-      // JSON is YAML
-      Fs.writeFileSync(
-        file,
-        JSON.stringify({
-          version: 1,
-          creds: [source, destination].map((registry) => ({ registry, tls: "disabled", ...settings })),
-          sync: repositories.map((name) => ({
-            source: `${source}/${name}`,
-            target: `${destination}/${place}/${name}`,
-            type: "repository"
-          }))
-        })
-      )
-      return ["once", "--config", file]
+  // the state is a SQLite file beside the file
+  const ours = (name: string, main: string, settings: object = {}) =>
+    mirror(name, process.execPath, folder, (place) => ({
+      version: 1,
+      rules: repositories.map((repository) => ({
+        from: `${source}/${repository}`,
+        to: `${destination}/${place}/${repository}`,
+        ...settings
+      }))
+    }), (file) => [main, "mirror", "run", "-c", file])
+  const regsync = (name: string, defaults: object = {}, settings: object = {}) =>
+    mirror(name, "regsync", folder, (place) => ({
+      version: 1,
+      creds: [source, destination].map((registry) => ({ registry, tls: "disabled", ...settings })),
+      defaults,
+      sync: repositories.map((repository) => ({
+        source: `${source}/${repository}`,
+        target: `${destination}/${place}/${repository}`,
+        type: "repository"
+      }))
+    }), (file) => ["once", "--config", file])
+  const skopeoSync = mirror("skopeo sync", "skopeo", folder, () => ({
+    [source]: {
+      "tls-verify": false,
+      images: Object.fromEntries(repositories.map((repository) => [repository, []]))
     }
-  })
+  }), (file, place) => [
+    "sync",
+    "--all",
+    "--preserve-digests",
+    "--dest-tls-verify=false",
+    "--src",
+    "yaml",
+    "--dest",
+    "docker",
+    file,
+    `${destination}/${place}`
+  ])
   return [
-    {
-      name: "effect-oci",
-      command: process.execPath,
-      args: (place) => [program, source, `${destination}/${place}`, repositories.join(), tags.join()]
-    },
+    ours("effect-oci", main),
+    ours("effect-oci, referrers: false", main, { referrers: false }),
+    ...base === undefined ? [] : [ours("effect-oci, base", base)],
     regsync("regsync"),
-    regsync(`regsync, reqConcurrent ${most}`, { reqConcurrent: Number(most) })
+    regsync(
+      `regsync, parallel 16, reqConcurrent ${most}`,
+      { parallel: 16 },
+      { reqConcurrent: Number(most) }
+    ),
+    { ...skopeoSync, env: (place) => skopeoCache(folder, place) }
   ]
 }

@@ -126,7 +126,7 @@ export interface Pair {
 }
 
 /** Starts two registries, and pushes images to the first. */
-export const pair = Effect.fnUntraced(function*(images: ReadonlyArray<Image>, options: Options = { tls: false }) {
+export const pair = Effect.fnUntraced(function*(images: Iterable<Image>, options: Options = { tls: false }) {
   const [source, destination] = [yield* distribution(options), yield* distribution(options)]
   const http = yield* Layer.build(NodeHttp.layer({ ca: [Certificates.authority] }))
   const client = yield* Effect.provide(

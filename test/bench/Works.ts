@@ -33,18 +33,31 @@ export const works: ReadonlyArray<Work> = [
   { name: "again", title: "everything is there already", layers: () => layers(20, 64 * KiB), isSettled: true }
 ]
 
-/** Repositories, and tags of each, that a mirror copies. */
-export const mirrored = {
-  repositories: Array.from({ length: 20 }, (_, index) => `mirror/${index}`),
-  tags: Array.from({ length: 10 }, (_, index) => `${index}`)
+/** Repositories, each with 10 tags, that a mirror copies. */
+export interface Mirrored {
+  readonly name: string
+  readonly repositories: ReadonlyArray<string>
+  /** Number of rounds that are counted, if it is not the usual one. */
+  readonly runs?: number
 }
 
-/** Returns the images of the mirror: four layers of 300 kB each, two of which all tags of a repository share. */
-export const mirrorImages = (): ReadonlyArray<Image> =>
-  mirrored.repositories.flatMap((repository) => {
+const repositories = (count: number) => Array.from({ length: count }, (_, index) => `mirror/${index}`)
+
+export const mirrors = {
+  usual: { name: "mirror", repositories: repositories(20) },
+  large: { name: "mirror-large", repositories: repositories(200), runs: 1 }
+} satisfies Record<string, Mirrored>
+
+/** Tags of each repository of a mirror. */
+export const mirroredTags: ReadonlyArray<string> = Array.from({ length: 10 }, (_, index) => `${index}`)
+
+/** Generates the images of a mirror: four layers of 300 kB each, two of which all tags of a repository share. */
+export const mirrorImages = function*({ repositories }: Mirrored): Generator<Image> {
+  for (const repository of repositories) {
     const shared = layers(2, 300_000)
-    return mirrored.tags.map((tag) => ({ repository, tag, layers: [...shared, ...layers(2, 300_000)] }))
-  })
+    for (const tag of mirroredTags) yield { repository, tag, layers: [...shared, ...layers(2, 300_000)] }
+  }
+}
 
 /** Numbers of blobs of 1 KiB whose cost is compared. */
 export const growing = [10, 100, 1000, 10_000]

@@ -3,8 +3,9 @@
  * GNU `time`.
  *
  * Each work prints the medians of runs in turn, the number of requests in the access logs of both registries, and the
- * ratio of ours to the best of the others. Works that are not run by default: `growth`. `BENCH_RUNS` sets the number of
- * runs. `BENCH_BASE` names `dist/cli/main.js` of another build, to compare with it.
+ * ratio of ours to the best of the others. Works that are not run by default: `growth`, and `mirror-large`, which has
+ * 2000 images. `BENCH_RUNS` sets the number of runs. `BENCH_BASE` names `dist/cli/main.js` of another build, to compare
+ * with it.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Duration, Effect, type Scope } from "effect"
@@ -47,17 +48,17 @@ const start = Effect.gen(function*() {
   yield* show("start", yield* compare([version, node("node -e 0", "-e", "0")], 3 * runs))
 })
 
-const mirror = Effect.gen(function*() {
+const mirror = Effect.fnUntraced(function*(mirrored: Works.Mirrored) {
   const folder = yield* Registries.folder
-  const pair = yield* Registries.pair(Works.mirrorImages())
-  const { repositories, tags } = Works.mirrored
+  const pair = yield* Registries.pair(Works.mirrorImages(mirrored))
   const ends = { source: pair.source.host, destination: pair.destination.host, folder }
-  const competitors = Peers.mirrors(ends, repositories, tags)
+  const competitors = Peers.mirrors(ends, mirrored.repositories)
   const requests = requestsOf(pair)
-  const images = `mirror of ${repositories.length * tags.length} images in one process`
-  yield* show(`${images}, cold`, yield* compare(competitors, runs, { requests }))
-  const place = (competitor: Competitor) => placeOf(competitor, runs)
-  yield* show(`${images}, when everything is there`, yield* compare(competitors, runs, { requests, place }))
+  const rounds = mirrored.runs ?? runs
+  const images = `mirror of ${mirrored.repositories.length * Works.mirroredTags.length} images`
+  yield* show(`${images}, cold`, yield* compare(competitors, rounds, { requests }))
+  const place = (competitor: Competitor) => placeOf(competitor, rounds)
+  yield* show(`${images}, when nothing has changed`, yield* compare(competitors, rounds, { requests, place }))
 })
 
 /** Prints the cost of a blob as their number grows. */
@@ -84,10 +85,14 @@ interface Entry {
 const usual: ReadonlyArray<Entry> = [
   { name: "start", effect: start },
   ...Works.works.map((work): Entry => ({ name: work.name, effect: copy(work) })),
-  { name: "mirror", effect: mirror },
+  { name: Works.mirrors.usual.name, effect: mirror(Works.mirrors.usual) },
   { name: "serve", effect: serving(Works.loads, runs) }
 ]
-const all = [...usual, { name: "growth", effect: growth }]
+const all: ReadonlyArray<Entry> = [
+  ...usual,
+  { name: Works.mirrors.large.name, effect: mirror(Works.mirrors.large) },
+  { name: "growth", effect: growth }
+]
 
 const chosen = process.argv.slice(2)
 const unknown = chosen.filter((name) => !all.some((work) => work.name === name))

@@ -1,9 +1,10 @@
 import { assert, describe } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Clock, Effect, Stream } from "effect"
 import * as Digest from "effect-oci/Digest"
 import * as MediaType from "effect-oci/MediaType"
 import * as Registry from "effect-oci/Registry"
 import { tagOf } from "../../src/client/ReferrersTag.ts"
+import { KnownTags } from "../../src/KnownTags.ts"
 import { longestStretch } from "../utils/EventLoop.ts"
 import { bytesOf, repository } from "../utils/images.ts"
 import { it } from "../utils/impatient.ts"
@@ -83,6 +84,20 @@ describe("listing referrers", () => {
       assert.deepStrictEqual(found, [one.digest, two.digest])
       assert.deepStrictEqual(sent, [api, `GET ${fallback}`])
       assert.isFalse(referrers)
+    }))
+
+  it.effect("reads no tag that a recent list of the repository lacks", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({ [api]: missing, [`GET ${fallback}`]: index(one, two) })
+      const now = yield* Clock.currentTimeMillis
+      const knowing = (tags: ReadonlyArray<string>, listedAt: number) =>
+        Effect.provideService(Stream.runCollect(registry.referrers(name, subject.digest)), KnownTags, [
+          { registry: registry.name, repository: name, tags: new Set(tags), listedAt }
+        ])
+      assert.deepStrictEqual(yield* knowing(["1"], now), [])
+      assert.deepStrictEqual(sent(), [api])
+      assert.deepStrictEqual(yield* knowing(["1", tagOf(subject.digest)], now), [one, two])
+      assert.deepStrictEqual(yield* knowing(["1"], now - 30_000), [one, two])
     }))
 
   it.effect("does not ask again at a registry that does not list them", () =>

@@ -27,6 +27,9 @@ describe("a run", () => {
       assert.strictEqual(first.rule.copied, 2)
       assert.isFalse(first.report.hasFailures)
       assert.deepStrictEqual(yield* imagesOf(destination.memory, "app"), { 1: one, 2: two })
+      // one list, and no request for a tag that it lacks
+      assert.strictEqual(destination.counts()["tags"], 1)
+      assert.notProperty(destination.counts(), "resolveManifest")
       forget()
       const second = yield* run(config)
       assert.strictEqual(second.rule.planned, 0)
