@@ -20,6 +20,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "Text",
     "Uuid",
     "KeyedLock",
+    "RateLimitHeaders",
     "JsonScan",
     "JsonArray",
     "OtherFields",

@@ -187,6 +187,7 @@ const tips: Tips = {
   SparseIndexRefused: () => "use --index rewrite to make an index of the copied images",
   VerificationFailed: () => "copy again with --trust deep",
   PlanOutdated: () => "make a new plan",
+  TagRefused: () => "run the copy again",
   TooDeep: () => "inspect it with effect-oci tree"
 }
 

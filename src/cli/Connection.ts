@@ -78,6 +78,14 @@ export const commonFlags = {
     "concurrency",
     "Maximum number of concurrent requests per registry. Default: adapts to the registry"
   ).pipe(Flag.optional),
+  rate: Flags.rate(
+    "rate",
+    "Maximum rate of requests per registry, such as 20/s or 100/m. Default: unlimited"
+  ).pipe(Flag.optional),
+  budget: Flags.positive(
+    "budget",
+    "Pause requests while a registry says in its RateLimit headers that it accepts only N more. Default: no pause"
+  ).pipe(Flag.optional),
   authfile: file(
     "authfile",
     "File of docker or podman with credentials, which login and logout write. Default: their usual files"
@@ -105,6 +113,8 @@ export interface Settings {
   readonly mirror: ReadonlyArray<readonly [host: string, mirror: string]>
   readonly capabilities: ReadonlyArray<readonly [host: string, capabilities: Registry.Capabilities]>
   readonly concurrency: Option.Option<number>
+  readonly rate: Option.Option<number>
+  readonly budget: Option.Option<number>
   readonly authfile: Option.Option<string>
 }
 
@@ -231,7 +241,12 @@ const layerObserver = Layer.succeed(Observer, observe)
 const layerOf = (settings: Settings, ends: ReadonlyArray<GivenCredentials.End>, readsStdin = false) =>
   Layer.merge(
     Layer.effect(Namespace.Namespace, namespace(settings, ends, readsStdin)),
-    Option.match(settings.concurrency, { onNone: () => Layer.empty, onSome: Limiter.layerFixed })
+    Layer.succeed(Limiter.PerRegistry, (host) =>
+      Limiter.make(host, {
+        concurrency: Option.getOrUndefined(settings.concurrency),
+        rate: Option.getOrUndefined(settings.rate),
+        keep: Option.getOrUndefined(settings.budget)
+      }))
   )
 
 /** The value of an argument or a flag that names a place. */

@@ -55,6 +55,20 @@ export const readSize: Read<number> = (text) => {
 export const size = (name: string, description: string): Flag.Flag<number> =>
   parsed(name, "SIZE", description, readSize)
 
+const secondsOf: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 }
+
+/** Reads a number of requests in each second, such as `20`, `20/s` or `100/m`. */
+const readRate: Read<number> = (text) => {
+  const [, number = "", unit = "s"] = /^([1-9][0-9]{0,5})(?:\/([smh]))?$/.exec(text) ?? []
+  return number === ""
+    ? Result.fail({ message: `${JSON.stringify(text)} is not a rate, such as 20/s, 100/m or 5000/h` })
+    : Result.succeed(Number(number) / (secondsOf[unit] ?? 1))
+}
+
+/** Makes a flag for a number of requests in each second. */
+export const rate = (name: string, description: string): Flag.Flag<number> =>
+  parsed(name, "RATE", description, readRate)
+
 export const json = onOff("json", "Print the result as JSON")
 
 export const platform = (description: string): Flag.Flag<Platform.Platform> =>

@@ -51,6 +51,7 @@ const verbs = {
   catalog: Effect.map(Effect.promise(() => import("./CatalogCommand.ts")), ({ CatalogCommand }) => CatalogCommand),
   tag: Effect.map(Effect.promise(() => import("./TagCommand.ts")), ({ TagCommand }) => TagCommand),
   delete: Effect.map(Effect.promise(() => import("./DeleteCommand.ts")), ({ DeleteCommand }) => DeleteCommand),
+  mirror: Effect.flatMap(Effect.promise(() => import("./MirrorCommand.ts")), ({ make }) => make(undefined)),
   serve: Effect.map(Effect.promise(() => import("./ServeCommand.ts")), ({ ServeCommand }) => ServeCommand),
   login: Effect.map(Effect.promise(() => import("./LoginCommand.ts")), ({ LoginCommand }) => LoginCommand),
   logout: Effect.map(Effect.promise(() => import("./LogoutCommand.ts")), ({ LogoutCommand }) => LogoutCommand),
@@ -86,6 +87,12 @@ const root = Command.make("effect-oci").pipe(
   ])
 )
 
+/** Loads a verb. Of the verbs below `mirror`, only the one that the arguments name is loaded. */
+const load = (verb: keyof typeof verbs, args: ReadonlyArray<string>) =>
+  verb === "mirror"
+    ? Effect.flatMap(Effect.promise(() => import("./MirrorCommand.ts")), ({ make }) => make(args[1]))
+    : verbs[verb]
+
 const isVerb = (word: string | undefined): word is keyof typeof verbs =>
   word !== undefined && Object.hasOwn(verbs, word)
 
@@ -94,7 +101,7 @@ export const whole = Effect.gen(function*() {
   const all = yield* Effect.all(verbs)
   return root.pipe(
     Command.withSubcommands([
-      { group: "Copying", commands: [all.copy, all.plan] },
+      { group: "Copying", commands: [all.copy, all.plan, all.mirror] },
       {
         group: "Reading",
         commands: [all.resolve, all.tags, all.catalog, all.tree, all.referrers, all.diff, all.manifest, all.blob]
@@ -143,7 +150,7 @@ const runVerb = Effect.fnUntraced(function*(args: ReadonlyArray<string>) {
   if (Mode.isContradictory(args)) return yield* misuse("--quiet and --debug contradict each other")
   const width = yield* helpWidth
   const command = isVerb(first)
-    ? root.pipe(Command.withSubcommands([yield* verbs[first]]))
+    ? root.pipe(Command.withSubcommands([yield* load(first, args)]))
     : yield* whole
   yield* Command.runWith(command, { version })(args).pipe(
     Effect.provideService(CliOutput.Presenter, presenter(width)),

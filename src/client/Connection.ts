@@ -226,7 +226,10 @@ const depart = Effect.fnUntraced(function*(state: State, { method }: HttpClientR
     if (!isOwn(state, request)) return Effect.void
     state.plainHttp.answered(status)
     // a registry that is overloaded says 503 as well
-    return note(status === 429 || status === 503 ? "refused" : "answered")
+    const noted = note(status === 429 || status === 503 ? "refused" : "answered")
+    return state.limiter.heed === undefined
+      ? noted
+      : Effect.andThen(noted, state.limiter.heed(status, response.headers))
   }
 })
 
@@ -495,7 +498,7 @@ const makeState = Effect.fnUntraced(function*(
     registry,
     mirrorOf,
     client,
-    limiter: (yield* Limiter.PerRegistry)(),
+    limiter: (yield* Limiter.PerRegistry)(name),
     pauses: RetryAfterPauses.make(name),
     plainHttp: PlainHttp.make(client, registry),
     secrets,

@@ -1,8 +1,8 @@
 /**
  * Pauses that a registry asks for (`Retry-After`). They apply to all requests of the same client.
  *
- * Remaining quotas in responses (`RateLimit-Remaining`, for example of Docker Hub) are ignored, because registries
- * differ in their meaning, and the refusal at the end of a quota says how long to wait.
+ * Remaining budgets in responses (`RateLimit-Remaining`, for example of Docker Hub) are the subject of
+ * `Limiter.withBudget`, because registries differ in their meaning, so that a program has to ask for it.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"

@@ -39,6 +39,8 @@ const setUp = Effect.gen(function*() {
   yield* pushBlob(layout, app, "a blob")
   Fs.writeFileSync(Path.join(folder, "blob"), "a blob")
   Fs.writeFileSync(Path.join(folder, "manifest"), `{"manifests":[]}`)
+  Fs.writeFileSync(Path.join(folder, "mirror.yml"), "version: 1\nrules: [{ from: a.test/app, to: b.test/app }]\n")
+  Fs.writeFileSync(Path.join(folder, "sync.yml"), "a.test:\n  images: { app: [] }\n  cert-dir: certificates\n")
   const place = (arg: string) => arg.replace(/^(oci|oci-archive):/, `$1:${folder}/`).replace(/^file:/, `${folder}/`)
   const env = { DOCKER_CONFIG: folder, HOME: folder }
   return {
@@ -91,7 +93,10 @@ const verbs: ReadonlyArray<readonly [name: string, ...args: ReadonlyArray<string
   ["catalog", "catalog", "HOST"],
   ["login", "login", "HOST", "-u", "ada", "--password-stdin"],
   ["logout", "logout", "HOST"],
-  ["schema", "schema"]
+  ["schema", "schema"],
+  ["mirror-check", "mirror", "check", "-c", "file:mirror.yml"],
+  ["mirror-check", "mirror", "check", "file:sync.yml", "--to", "m.test/x"],
+  ["mirror-convert", "mirror", "convert", "file:sync.yml", "--to", "m.test/x"]
 ]
 
 /** Fields of the documents, with values of the wrong type. */
@@ -99,6 +104,7 @@ const wrong = {
   changed: 0,
   descriptor: 0,
   digest: 0,
+  format: 0,
   host: 0,
   isSame: 0,
   names: 0,
@@ -109,8 +115,23 @@ const wrong = {
   size: ""
 }
 
-/** The names whose documents other tests validate: `message` is in messages.test.ts. */
-const elsewhere = ["message", "serve"]
+/**
+ * The names whose documents other tests validate: `message` is in messages.test.ts, `mirror` in mirror.test.ts, and
+ * those of the runs and of the service of a mirror are in mirror-run.test.ts and mirror-serve.test.ts.
+ */
+const elsewhere = [
+  "message",
+  "mirror",
+  "mirror-changes",
+  "mirror-notification",
+  "mirror-plan",
+  "mirror-report",
+  "mirror-retry",
+  "mirror-serve",
+  "mirror-service",
+  "mirror-status",
+  "serve"
+]
 
 describe("schema", () => {
   it.live("lists a name for the output of every verb", () =>

@@ -97,6 +97,9 @@ export const startNode = (...args: ReadonlyArray<string>) => spawn({}, process.e
 /** Starts the command. The process is killed if it outlives the scope. */
 export const start = (...args: ReadonlyArray<string>) => spawn({}, ...command, ...args)
 
+/** Starts the command with options. The process is killed if it outlives the scope. */
+export const startWith = (options: Options, ...args: ReadonlyArray<string>) => spawn(options, ...command, ...args)
+
 /** Runs the command to its end. */
 export const run = (...args: ReadonlyArray<string>): Effect.Effect<Ended> =>
   Effect.scoped(Effect.flatMap(start(...args), ({ ended }) => ended))
