@@ -11,6 +11,7 @@ import * as Schema from "effect/Schema"
 import * as RegistryServer from "../server/RegistryServer.ts"
 import { isLoopback } from "../web/SameSite.ts"
 import * as AccessLog from "./AccessLog.ts"
+import * as Certificate from "./Certificate.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
 import * as Listener from "./Listener.ts"
@@ -23,6 +24,16 @@ import * as Signals from "./Signals.ts"
 
 /** Schema of the result. */
 export const Listening = Schema.Struct({ address: Schema.String })
+
+/** Returns the files of the certificate that the flags name. */
+const certificateFiles = (
+  { tlsCert, tlsKey }: { readonly tlsCert: Option.Option<string>; readonly tlsKey: Option.Option<string> }
+) => {
+  if (Option.isNone(tlsCert) && Option.isNone(tlsKey)) return Effect.succeed(undefined)
+  return Option.isSome(tlsCert) && Option.isSome(tlsKey)
+    ? Effect.succeed<Certificate.Files>({ certificate: tlsCert.value, key: tlsKey.value })
+    : Effect.fail(misuse("--tls-cert and --tls-key require each other"))
+}
 
 export const ServeCommand = Command.make(
   "serve",
@@ -59,6 +70,19 @@ export const ServeCommand = Command.make(
       ),
       Flag.atLeast(0)
     ),
+    tlsCert: Flag.String("tls-cert").pipe(
+      Flag.withMetavar("FILE"),
+      Flag.withDescription(
+        "Serve HTTPS with the certificate in this file (PEM, with intermediate certificates). It is read again when " +
+          "it changes"
+      ),
+      Flag.optional
+    ),
+    tlsKey: Flag.String("tls-key").pipe(
+      Flag.withMetavar("FILE"),
+      Flag.withDescription("File with the private key of --tls-cert (PEM, without a passphrase)"),
+      Flag.optional
+    ),
     allowedHost: Flag.String("allowed-host").pipe(
       Flag.withMetavar("NAME"),
       Flag.withDescription(
@@ -86,22 +110,29 @@ export const ServeCommand = Command.make(
     const { allowedHost, delete: mayDelete, dir, grace, host, json, port, proxy, readOnly, user } = flags
     if (port < 0 || port > 65_535) return yield* misuse("--port must be a number from 0 to 65535")
     const terminated = yield* Signals.handle("SIGTERM", Duration.seconds(grace + 1))
-    const authentication = yield* ServeUsers.authentication(user)
+    const users = yield* ServeUsers.make(user)
+    const files = yield* certificateFiles(flags)
+    const certificate = files === undefined ? undefined : yield* Certificate.read(files)
     // server and store use a piece before the next one; a cache keeps pieces for several readers
     const pieces = Option.isNone(proxy) ? "lent" : "owned"
     const use = readOnly && Option.isNone(proxy) ? "read" : "write"
     const store = yield* ServeStore.open(dir, use, { ...flags, pieces })
     const registry = yield* ServeStore.inFrontOf(proxy, store)
-    const isExposed = authentication !== undefined || !isLoopback(host)
+    const isExposed = users !== undefined || !isLoopback(host)
     const app = yield* RegistryServer.make(registry, {
       pieces,
       changes: readOnly ? "none" : mayDelete ? "all" : "no-deletes",
-      ...authentication === undefined ? {} : { authentication },
+      authentication: users?.authentication,
       ...isExposed && allowedHost.length === 0 ? {} : { allowedHosts: [host, ...allowedHost] },
       ...ServeLimits.optionsOf(flags)
     })
     const logged = yield* AccessLog.make
-    const { address, drain } = yield* Listener.listen(logged(app), { host, port })
+    const { address, drain, replace } = yield* Listener.listen(logged(app), { host, port, certificate })
+    if (certificate !== undefined) yield* Certificate.warnIfExpired(certificate)
+    const renew = files === undefined ? undefined : Certificate.reload(files, replace)
+    if (files !== undefined && renew !== undefined) yield* Effect.forkScoped(Certificate.watch(files, renew))
+    const reloads = [users?.reload, renew].filter((reload) => reload !== undefined)
+    if (reloads.length > 0) yield* Signals.onEach("SIGHUP", Effect.all(reloads, { discard: true }))
     yield* json ? Output.json(Listening, { address }) : Output.line(`listening on ${address}`)
     yield* Queue.take(terminated)
     yield* drain(Duration.seconds(grace))
@@ -112,7 +143,7 @@ export const ServeCommand = Command.make(
   Command.withDescription(
     "Serves a registry over HTTP until interrupted. Prints its address once it listens, and logs each request as " +
       "one line on stderr. SIGTERM ends it after the requests in flight, with exit code 0; SIGHUP reads the files of " +
-      "--user again. A size is a number of bytes, with or without a unit, such as 500MB or 2GiB."
+      "--user, --tls-cert and --tls-key again. A size is a number of bytes, with or without a unit, such as 500MB or 2GiB."
   ),
   Command.withExamples([
     {
@@ -122,6 +153,10 @@ export const ServeCommand = Command.make(
     {
       command: "effect-oci serve --dir ./registry --host 0.0.0.0 --user ada:./password --no-delete",
       description: "Serve a folder to other machines, without deletes"
+    },
+    {
+      command: "effect-oci serve --dir ./registry --host 0.0.0.0 --tls-cert ./tls.crt --tls-key ./tls.key",
+      description: "Serve a folder over HTTPS"
     },
     {
       command: "effect-oci serve --dir ./cache --proxy docker.io",

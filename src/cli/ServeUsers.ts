@@ -3,13 +3,10 @@
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
 import * as Authentication from "../server/Authentication.ts"
 import { Failure } from "./Output.ts"
 import { misuse } from "./ReferenceInput.ts"
-import * as Signals from "./Signals.ts"
 
 interface User {
   readonly name: string
@@ -41,31 +38,31 @@ const readPassword = Effect.fnUntraced(function*({ file, name }: User) {
 const readAll = (users: ReadonlyArray<User>) =>
   Effect.map(Effect.forEach(users, readPassword), (entries) => Authentication.passwords(Object.fromEntries(entries)))
 
-/**
- * Makes the authentication of these users, or returns `undefined` if there are none. Each SIGHUP reads their files
- * again while the scope is open. If one of them cannot be read, the former passwords stay valid.
- */
-export const authentication = Effect.fnUntraced(function*(inputs: ReadonlyArray<string>): Effect.fn.Return<
-  Authentication.Authentication | undefined,
+/** Authentication of the clients, with an effect that reads the passwords again. */
+export interface Users {
+  readonly authentication: Authentication.Authentication
+  /** Reads the passwords again. If one of them cannot be read, the former passwords stay valid. */
+  readonly reload: Effect.Effect<void, never, FileSystem.FileSystem>
+}
+
+/** Makes the authentication of these users, or returns `undefined` if there are none. */
+export const make = Effect.fnUntraced(function*(inputs: ReadonlyArray<string>): Effect.fn.Return<
+  Users | undefined,
   Failure | ReturnType<typeof misuse>,
-  FileSystem.FileSystem | Scope.Scope
+  FileSystem.FileSystem
 > {
   const users = yield* Effect.forEach(inputs, parse)
   if (users.length === 0) return undefined
   let check = yield* readAll(users)
-  const received = yield* Signals.handle("SIGHUP")
-  yield* Queue.take(received).pipe(
-    Effect.andThen(readAll(users)),
-    Effect.matchEffect({
+  return {
+    authentication: Authentication.basic({ check: (username, password) => check(username, password) }),
+    reload: Effect.matchEffect(readAll(users), {
       onFailure: ({ message }) => Effect.logError(`the former passwords stay valid: ${message}`),
       onSuccess: (current) =>
         Effect.suspend(() => {
           check = current
           return Effect.logInfo("the passwords were read again")
         })
-    }),
-    Effect.forever,
-    Effect.forkScoped
-  )
-  return Authentication.basic({ check: (username, password) => check(username, password) })
+    })
+  }
 })
