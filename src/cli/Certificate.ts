@@ -134,11 +134,11 @@ const interval = "1 second"
  * after the other. Looks at the files instead of waiting for events of their folder, because a certificate is often
  * a link to a folder that is replaced.
  */
-export const watch = Effect.fnUntraced(function*<E, R>(files: Files, changed: Effect.Effect<void, E, R>) {
-  let current = yield* stateOf(files)
+export const watch = Effect.fnUntraced(function*<E, R>(files: () => Files, changed: Effect.Effect<void, E, R>) {
+  let current = yield* stateOf(files())
   let last = current
   yield* Effect.gen(function*() {
-    const state = yield* stateOf(files)
+    const state = yield* stateOf(files())
     const rests = state === last
     last = state
     if (state === current || !rests) return

@@ -94,6 +94,7 @@ const verbs: ReadonlyArray<readonly [name: string, ...args: ReadonlyArray<string
   ["login", "login", "HOST", "-u", "ada", "--password-stdin"],
   ["logout", "logout", "HOST"],
   ["schema", "schema"],
+  ["serve-check", "serve", "--check-config"],
   ["mirror-check", "mirror", "check", "-c", "file:mirror.yml"],
   ["mirror-check", "mirror", "check", "file:sync.yml", "--to", "m.test/x"],
   ["mirror-convert", "mirror", "convert", "file:sync.yml", "--to", "m.test/x"]
@@ -117,7 +118,8 @@ const wrong = {
 
 /**
  * The names whose documents other tests validate: `message` is in messages.test.ts, `mirror` in mirror.test.ts, and
- * those of the runs and of the service of a mirror are in mirror-run.test.ts and mirror-serve.test.ts.
+ * those of the runs and of the service of a mirror are in mirror-run.test.ts and mirror-serve.test.ts. The files of
+ * `serve` are in serve-settings.test.ts.
  */
 const elsewhere = [
   "message",
@@ -130,7 +132,9 @@ const elsewhere = [
   "mirror-serve",
   "mirror-service",
   "mirror-status",
-  "serve"
+  "serve",
+  "serve-access",
+  "serve-config"
 ]
 
 describe("schema", () => {
