@@ -20,6 +20,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "Text",
     "Uuid",
     "KeyedLock",
+    "OnePiece",
+    "HeldPermits",
     "RateLimitHeaders",
     "JsonScan",
     "JsonArray",

@@ -20,6 +20,7 @@ import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import { HeldPermits } from "./HeldPermits.ts"
 import { tell } from "./Metrics.ts"
 import * as RateLimitHeaders from "./RateLimitHeaders.ts"
 
@@ -137,8 +138,9 @@ export const adaptive = (options?: {
 
   const become = (next: number) =>
     Effect.suspend(() => {
+      const before = Math.floor(limit)
       limit = Math.min(maximum, Math.max(1, next))
-      return permits.resize(Math.floor(limit))
+      return Math.floor(limit) === before ? Effect.void : permits.resize(Math.floor(limit))
     })
   return {
     id: created++,
@@ -444,12 +446,6 @@ export const all = (limiters: ReadonlyArray<Limiter>): Limiter => {
 const inOrder = (limiters: Iterable<Limiter>): ReadonlyArray<Limiter> =>
   Array.from(new Set(Array.from(limiters).flatMap((limiter) => limiter.parts ?? [limiter]))).sort((a, b) => a.id - b.id)
 
-// limiters of which `withPermits` holds a permit
-const Held: Context.Reference<ReadonlySet<Limiter>> = Context.Reference<ReadonlySet<Limiter>>(
-  "effect-oci/Limiter/Held",
-  { defaultValue: () => new Set() }
-)
-
 /**
  * Takes a permit until the scope closes, unless {@link withPermits} already holds one. Then waits for the turn of the
  * request.
@@ -458,7 +454,7 @@ const Held: Context.Reference<ReadonlySet<Limiter>> = Context.Reference<Readonly
  * @since 0.1.0
  */
 export const permit = (self: Limiter): Effect.Effect<void, never, Scope.Scope> =>
-  Effect.flatMap(Held, (held) => {
+  Effect.flatMap(HeldPermits, (held) => {
     const { turn = Effect.void } = self
     return held.has(self) ? turn : self.turn === undefined ? self.take : Effect.andThen(self.take, turn)
   })
@@ -473,10 +469,10 @@ export const withPermits = (...limiters: ReadonlyArray<Limiter | undefined>) =>
 <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
-  Effect.flatMap(Held, (held) => {
+  Effect.flatMap(HeldPermits, (held) => {
     const needed = inOrder(limiters.filter((limiter) => limiter !== undefined)).filter((limiter) => !held.has(limiter))
     return Effect.forEach(needed, ({ take }) => take, { discard: true }).pipe(
-      Effect.andThen(Effect.provideService(effect, Held, new Set([...held, ...needed]))),
+      Effect.andThen(Effect.provideService(effect, HeldPermits, new Set([...held, ...needed]))),
       Effect.scoped
     )
   })

@@ -126,7 +126,7 @@ const encodedDescriptors = (descriptors: ReadonlyArray<Descriptor.Descriptor> | 
   descriptors?.map(encodedDescriptor)
 
 /** Returns the bytes of a manifest. Fields that its type does not declare follow the others. */
-const toBytes = (content: Manifest["content"]): Uint8Array => {
+export const toBytes = (content: Manifest["content"]): Uint8Array => {
   const { annotations, subject } = content
   const document = {
     ...content,

@@ -5,7 +5,11 @@
  */
 export * as Annotations from "./Annotations.ts"
 export * as Artifact from "./artifact/Artifact.ts"
+export * as Image from "./artifact/Image.ts"
+export * as ImageEdit from "./artifact/ImageEdit.ts"
+export * as ImageError from "./artifact/ImageError.ts"
 export * as ImageIndex from "./artifact/ImageIndex.ts"
+export * as Validation from "./artifact/Validation.ts"
 export * as Credentials from "./auth/Credentials.ts"
 export * as DockerConfig from "./auth/DockerConfig.ts"
 export * as DockerLogin from "./auth/DockerLogin.ts"

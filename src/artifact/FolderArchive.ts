@@ -30,6 +30,12 @@ import * as Spool from "./Spool.ts"
  */
 export type Metadata = "fixed" | "kept"
 
+/**
+ * Policy for symbolic links. `within` refuses links that lead out of the folder. `any` keeps all links as they are,
+ * because the layer of an image has them relative to the root of the image.
+ */
+type Links = "within" | "any"
+
 type Entry = Tar.Entry<Storage>
 
 const optionsOf = ({ gid, mode, mtime, type, uid }: FileSystem.File.Info, metadata: Metadata): Tar.EntryOptions =>
@@ -46,7 +52,7 @@ const optionsOf = ({ gid, mode, mtime, type, uid }: FileSystem.File.Info, metada
 const smallFile = 64 * 1024
 
 /** Creates the entries of a folder and of everything below it. `name` is its name in the archive. */
-const entriesOf = Effect.fnUntraced(function*(folder: string, name: string, metadata: Metadata) {
+const entriesOf = Effect.fnUntraced(function*(folder: string, name: string, metadata: Metadata, links: Links) {
   const fs = yield* FileSystem.FileSystem
   const { join } = yield* Path.Path
   const refused = (path: string) => Effect.mapError(refusal(path))
@@ -66,7 +72,7 @@ const entriesOf = Effect.fnUntraced(function*(folder: string, name: string, meta
         }
         case "SymbolicLink": {
           const target = yield* refused(path)(fs.readLink(path))
-          const problem = LinkTarget.problemOf(target, depth)
+          const problem = links === "any" ? undefined : LinkTarget.problemOf(target, depth)
           if (problem !== undefined) return yield* new UnsafeName({ name, problem: `the link ${problem}` })
           return Stream.succeed(Tar.symlink(name, target, metadata === "kept" ? options : {}))
         }
@@ -88,7 +94,7 @@ const entriesOf = Effect.fnUntraced(function*(folder: string, name: string, meta
 })
 
 /** Replaces the name of the operating system in a gzip header by "unknown", because it would differ. */
-const withoutSystem = <E>(compressed: Stream.Stream<Uint8Array, E>): Stream.Stream<Uint8Array, E> =>
+export const withoutSystem = <E>(compressed: Stream.Stream<Uint8Array, E>): Stream.Stream<Uint8Array, E> =>
   Stream.suspend(() => {
     let position = 0
     return Stream.map(compressed, (chunk) => {
@@ -102,18 +108,23 @@ const withoutSystem = <E>(compressed: Stream.Stream<Uint8Array, E>): Stream.Stre
   })
 
 // level of the compression, as of the program gzip
-const level = 6
+export const level = 6
 
 /**
  * Archives a folder to a temporary file, which is removed with the scope. The entries have `name` as their first part.
  * Returns the digest of the tar archive too.
  */
-export const make = Effect.fnUntraced(function*(folder: string, name: string, metadata: Metadata) {
+export const make = Effect.fnUntraced(function*(
+  folder: string,
+  name: string,
+  metadata: Metadata,
+  links: Links = "within"
+) {
   const zlib = Zlib.runtimeZlib()
   if (zlib === undefined) {
     return yield* new Storage({ path: folder, problem: "this runtime cannot compress, as a folder requires" })
   }
-  const entries = yield* entriesOf(folder, name, metadata)
+  const entries = yield* entriesOf(folder, name, metadata, links)
   const hash = yield* (yield* Hasher.Hasher).make("sha256")
   const tar = entries.pipe(
     Stream.pipeThroughChannel(Tar.encode<Storage | UnsafeName, unknown, Entry>()),

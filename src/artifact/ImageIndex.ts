@@ -14,7 +14,8 @@ import * as Namespace from "../Namespace.ts"
 import * as Platform from "../Platform.ts"
 import type { ManifestBytes } from "../Registry.ts"
 import * as ArtifactError from "./ArtifactError.ts"
-import { format, parse, repositoryOf, within } from "./Push.ts"
+import { format } from "./Place.ts"
+import { parse, repositoryOf, within } from "./Push.ts"
 
 /**
  * A manifest for an index.

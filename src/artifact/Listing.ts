@@ -10,7 +10,8 @@ import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Namespace from "../Namespace.ts"
 import * as ArtifactError from "./ArtifactError.ts"
-import { type File, format, type Parsed, within } from "./Push.ts"
+import { format } from "./Place.ts"
+import { type File, type Parsed, within } from "./Push.ts"
 
 /**
  * The files of an artifact.

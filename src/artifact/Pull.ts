@@ -29,7 +29,8 @@ import * as ArtifactError from "./ArtifactError.ts"
 import * as FileName from "./FileName.ts"
 import { list, type Listing, type PullError } from "./Listing.ts"
 import * as OutputFolder from "./OutputFolder.ts"
-import { type Event, File, format, repositoryOf, within } from "./Push.ts"
+import { format } from "./Place.ts"
+import { type Event, File, repositoryOf, within } from "./Push.ts"
 import * as Unpacking from "./Unpacking.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------

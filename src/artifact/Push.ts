@@ -24,6 +24,7 @@ import { Storage } from "../RegistryError.ts"
 import * as ArtifactError from "./ArtifactError.ts"
 import type * as FolderArchive from "./FolderArchive.ts"
 import * as Packing from "./Packing.ts"
+import { format } from "./Place.ts"
 
 interface Common<E> {
   /** Content of the artifact, in this order. Default: none. */
@@ -140,14 +141,6 @@ export type Event<Report> =
 export type PushError = ArtifactError.ArtifactError | CopyError | Namespace.NamespaceError
 
 type Services = Namespace.Namespace | FileSystem.FileSystem | Path.Path
-
-/** Returns the text of a reference, for messages. */
-export const format = (end: Namespace.End): string => {
-  if (typeof end === "string" || end instanceof Reference.Reference) return String(end)
-  const { digest, registry, repository, tag } = end
-  const host = typeof registry === "string" ? registry : registry.name
-  return `${host}/${repository}${tag === undefined ? "" : `:${tag}`}${digest === undefined ? "" : `@${digest}`}`
-}
 
 /** An end that is not a string. */
 export type Parsed = Exclude<Namespace.End, string>

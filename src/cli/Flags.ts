@@ -12,7 +12,7 @@ import * as Locations from "./Locations.ts"
 import { misuse, readHost, readTag } from "./ReferenceInput.ts"
 
 /** Reads the text of a flag. Fails with a message about the text. */
-type Read<A> = (text: string) => Result.Result<A, { readonly message: string }>
+export type Read<A> = (text: string) => Result.Result<A, { readonly message: string }>
 
 const reading = <A>(read: Read<A>, before = "") => (text: string) =>
   Effect.mapError(Effect.fromResult(read(text)), ({ message }) => misuse(before + message))
@@ -69,6 +69,10 @@ export const json = onOff("json", "Print the result as JSON")
 
 export const platform = (description: string): Flag.Flag<Platform.Platform> =>
   parsed("platform", "OS/ARCH", description, Platform.parse)
+
+/** Makes a flag for a platform with another name than `--platform`. */
+export const parsedPlatform = (name: string, description: string): Flag.Flag<Platform.Platform> =>
+  parsed(name, "OS/ARCH", description, Platform.parse)
 
 export const tag = (description: string): Flag.Flag<Tag> => parsed("tag", "TAG", description, readTag)
 

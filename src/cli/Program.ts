@@ -47,6 +47,12 @@ const verbs = {
     Effect.promise(() => import("./ReferrersCommand.ts")),
     ({ ReferrersCommand }) => ReferrersCommand
   ),
+  config: Effect.map(Effect.promise(() => import("./ConfigCommand.ts")), ({ ConfigCommand }) => ConfigCommand),
+  files: Effect.map(Effect.promise(() => import("./FilesCommand.ts")), ({ FilesCommand }) => FilesCommand),
+  validate: Effect.map(Effect.promise(() => import("./ValidateCommand.ts")), ({ ValidateCommand }) => ValidateCommand),
+  append: Effect.map(Effect.promise(() => import("./AppendCommand.ts")), ({ AppendCommand }) => AppendCommand),
+  mutate: Effect.map(Effect.promise(() => import("./MutateCommand.ts")), ({ MutateCommand }) => MutateCommand),
+  rebase: Effect.map(Effect.promise(() => import("./RebaseCommand.ts")), ({ RebaseCommand }) => RebaseCommand),
   tags: Effect.map(Effect.promise(() => import("./TagsCommand.ts")), ({ TagsCommand }) => TagsCommand),
   catalog: Effect.map(Effect.promise(() => import("./CatalogCommand.ts")), ({ CatalogCommand }) => CatalogCommand),
   tag: Effect.map(Effect.promise(() => import("./TagCommand.ts")), ({ TagCommand }) => TagCommand),
@@ -104,10 +110,22 @@ export const whole = Effect.gen(function*() {
       { group: "Copying", commands: [all.copy, all.plan, all.mirror] },
       {
         group: "Reading",
-        commands: [all.resolve, all.tags, all.catalog, all.tree, all.referrers, all.diff, all.manifest, all.blob]
+        commands: [
+          all.resolve,
+          all.tags,
+          all.catalog,
+          all.tree,
+          all.referrers,
+          all.diff,
+          all.config,
+          all.files,
+          all.validate,
+          all.manifest,
+          all.blob
+        ]
       },
       { group: "Files", commands: [all.push, all.attach, all.pull] },
-      { group: "Changing", commands: [all.tag, all.index, all.delete] },
+      { group: "Changing", commands: [all.tag, all.index, all.append, all.mutate, all.rebase, all.delete] },
       { group: "Serving", commands: [all.serve] },
       { group: "Setting up", commands: [all.login, all.logout, all.schema, all.completions] }
     ])

@@ -42,8 +42,12 @@ const removed = (verb: string) => known(`The result of ${verb} --json.`, Removed
 const pushReport = (verb: string) =>
   loaded(`The report that ${verb} --json prints.`, () => import("../artifact/Artifact.ts").then((_) => _.PushReport))
 
+const editReport = (verb: string) =>
+  loaded(`The report that ${verb} --json prints.`, () => import("./EditFlags.ts").then((_) => _.EditReport))
+
 /** Every document that the command prints, by name. */
 const documents: Readonly<Record<string, Document>> = {
+  append: editReport("append"),
   attach: pushReport("attach"),
   "blob-delete": removed("blob delete"),
   "blob-get": descriptor("blob get"),
@@ -52,6 +56,10 @@ const documents: Readonly<Record<string, Document>> = {
   catalog: loaded(
     "The repositories that catalog --json prints.",
     () => import("./CatalogCommand.ts").then((_) => _.Catalog)
+  ),
+  config: loaded(
+    "The reference, the descriptor and the config that config --json prints.",
+    () => import("./ConfigCommand.ts").then((_) => _.DescribedConfig)
   ),
   copy: loaded(
     "The report that copy --json prints for one destination.",
@@ -63,6 +71,18 @@ const documents: Readonly<Record<string, Document>> = {
   ),
   delete: removed("delete"),
   diff: loaded("The differences that diff --json prints.", () => import("./DiffCommand.ts").then((_) => _.Diff)),
+  "files-cat": loaded(
+    "The file that files cat --json prints.",
+    () => import("./FilesCatCommand.ts").then((_) => _.PrintedFile)
+  ),
+  "files-export": loaded(
+    "The result that files export --json prints.",
+    () => import("./FilesExportCommand.ts").then((_) => _.ExportedFiles)
+  ),
+  "files-ls": loaded(
+    "The files that files ls --json prints.",
+    () => import("./FilesListCommand.ts").then((_) => _.ListedFiles)
+  ),
   "index-add": descriptor("index add"),
   "index-annotate": descriptor("index annotate"),
   "index-create": descriptor("index create"),
@@ -115,6 +135,7 @@ const documents: Readonly<Record<string, Document>> = {
     "The state that mirror status --json prints.",
     () => import("./MirrorStatusCommand.ts").then((_) => _.MirrorStatus)
   ),
+  mutate: editReport("mutate"),
   plan: loaded(
     "The plan that plan --json, or copy --dry-run --json, prints for one destination.",
     () => import("../copy/CopyPlan.ts").then((_) => _.CopyPlan)
@@ -128,6 +149,7 @@ const documents: Readonly<Record<string, Document>> = {
     () => import("../artifact/Artifact.ts").then((_) => _.PullReport)
   ),
   push: pushReport("push"),
+  rebase: editReport("rebase"),
   referrers: loaded(
     "The descriptors that referrers --json prints.",
     () => import("./ReferrersCommand.ts").then((_) => _.Referrers)
@@ -165,7 +187,11 @@ const documents: Readonly<Record<string, Document>> = {
   serve: loaded("The address that serve --json prints.", () => import("./ServeCommand.ts").then((_) => _.Listening)),
   tag: loaded("The references that tag --json prints.", () => import("./TagCommand.ts").then((_) => _.Tagged)),
   tags: loaded("The tags that tags --json prints.", () => import("./TagsCommand.ts").then((_) => _.Tags)),
-  tree: loaded("The content that tree --json prints.", () => import("./TreeCommand.ts").then((_) => _.ContentTree))
+  tree: loaded("The content that tree --json prints.", () => import("./TreeCommand.ts").then((_) => _.ContentTree)),
+  validate: loaded(
+    "The report that validate --json prints.",
+    () => import("../artifact/Validation.ts").then((_) => _.Report)
+  )
 }
 
 /** Returns the JSON Schema of a document. Its `$id` contains the version of the command. */

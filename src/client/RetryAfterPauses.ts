@@ -17,6 +17,8 @@ export interface RetryAfterPauses {
    * than `allowed`, in milliseconds.
    */
   readonly over: (allowed: (now: number) => number) => Effect.Effect<void, Duration.Duration>
+  /** Returns true while a pause is left. */
+  readonly isPaused: (now: number) => boolean
   /** Starts the pause that an error asks for. */
   readonly heed: (error: unknown) => Effect.Effect<void>
 }
@@ -34,6 +36,7 @@ export const make = (registry: string): RetryAfterPauses => {
   })
   return {
     over,
+    isPaused: (now) => until - now >= 1,
     heed: (error) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
         if (!isRegistryError(error) || error.retryAfter === undefined || !worthRetrying(error)) return

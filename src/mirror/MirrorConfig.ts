@@ -327,6 +327,17 @@ const syntaxError = (file: string, { line, message }: FileSyntax.SyntaxProblem):
  * Parses and decodes the text of a file in YAML, JSON or TOML. The extension of its name says which, or else its
  * content.
  *
+ * **Example** (The line of an error of syntax)
+ *
+ * ```ts import.meta.vitest
+ * import { Result } from "effect"
+ * import * as MirrorConfig from "effect-oci/MirrorConfig"
+ *
+ * const config = MirrorConfig.parse("mirror.yml", "version: 1\nrules: *all\n")
+ *
+ * Result.getOrThrow(Result.flip(config)).message // => "mirror.yml:2: invalid YAML: Unknown YAML alias '*all'"
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */

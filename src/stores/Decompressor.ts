@@ -26,23 +26,24 @@ export type Format = "gzip" | "zstd"
  * @category models
  * @since 0.1.0
  */
-export interface Unpacking {
+export interface Unpacking<out E = never> {
   /** The unpacked content. It ends after the first member or frame, or after several of them. */
-  readonly stream: Stream.Stream<Uint8Array, Storage>
+  readonly stream: Stream.Stream<Uint8Array, E | Storage>
   /** Number of compressed bytes that were used. It is known after the stream has ended. */
   readonly used: Effect.Effect<number>
 }
 
 /**
- * Unpacks one format. `broken` creates the error of content that cannot be unpacked from a phrase with the reason.
+ * Unpacks one format. `broken` creates the error of content that cannot be unpacked from a phrase with the reason. The
+ * content is not read on after the piece in which the last member or frame ends that is unpacked.
  *
  * @category models
  * @since 0.1.0
  */
-export type Unpack = (
-  content: Stream.Stream<Uint8Array, Storage>,
+export type Unpack = <E>(
+  content: Stream.Stream<Uint8Array, E>,
   broken: (problem: string) => Storage
-) => Unpacking
+) => Unpacking<E>
 
 /**
  * Returns the function that unpacks a format, or `undefined` if the format is not supported.

@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Digest from "../Digest.ts"
 import { type ContentTooLarge, Storage } from "../RegistryError.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndexText from "./LayoutIndexText.ts"
@@ -41,3 +42,15 @@ export const make = Effect.fnUntraced(
     })
   }
 )
+
+/** Returns the blobs in a list of files, with their digests. */
+export const blobsOf = (
+  names: ReadonlyArray<string>
+): ReadonlyArray<{ readonly name: string; readonly digest: Digest.Digest }> =>
+  names.flatMap((name) => {
+    const [folder, algorithm = "", encoded = "", ...rest] = name.split("/")
+    const digest = Digest.parse(`${algorithm}:${encoded}`)
+    return folder === "blobs" && rest.length === 0 && Result.isSuccess(digest)
+      ? [{ name, digest: digest.success }]
+      : []
+  })

@@ -57,12 +57,20 @@ export const through =
         }),
         (engine) => Effect.sync(() => void engine.destroy())
       )
+      let fed = 0
       // a write completes when its output has been read, or fits the buffer
+      const write = (chunk: Uint8Array) =>
+        Effect.callback<void>((resume) => {
+          fed += chunk.length
+          engine.write(chunk, () => resume(Effect.void))
+        })
+      // the engine has ended if it leaves a part of a chunk, and would fail if it was given another one
+      const hasEnded = () => engine.bytesWritten < fed
       const feed = content.pipe(
-        Stream.runForEach((chunk) =>
-          Effect.callback<void>((resume) => void engine.write(chunk, () => resume(Effect.void)))
-        ),
-        Effect.andThen(Effect.sync(() => void engine.end()))
+        Stream.mapEffect(write),
+        Stream.takeUntil(hasEnded),
+        Stream.runDrain,
+        Effect.andThen(Effect.suspend(() => hasEnded() ? Effect.never : Effect.sync(() => void engine.end())))
       )
       return Stream.fromAsyncIterable(engine, (error) => broken(problemOf(error))).pipe(
         Stream.merge(Stream.fromEffectDrain(feed), { haltStrategy: "left" }),

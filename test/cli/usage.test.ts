@@ -54,7 +54,11 @@ describe("misuse is one clear line on stderr, and exit code 2", () => {
     [["copy", "a.test/b@sha256:12", somewhere], "digest: expected 64 hexadecimal digits after sha256, found 2"],
     [["copy", "a".repeat(250), somewhere], "repository: it has 258 characters, 255 are allowed"],
     [["copy", "ada:hunter2@a.test/b", somewhere], "invalid reference \"…@a.test/b\""],
-    [["copy", app, "docker-archive:f.tar"], "archives of docker save are read-only"],
+    [["copy", "docker-archive:-", app], "an archive is not read from stdin"],
+    [["copy", "oci-archive:-:1", app], "an archive is not read from stdin"],
+    [["copy", "--json", app, "docker-archive:-"], "--json prints to stdout, which gets the archive"],
+    [["copy", app, "docker-archive:-", "oci-archive:-"], "only one archive can be written to stdout"],
+    [["tag", "docker-archive:f.tar", "2"], "name the image, such as docker-archive:FILE:team/app:1"],
     [
       ["copy", app, somewhere, "--platform", "linux"],
       "--platform: invalid platform \"linux\": expected os/architecture"
@@ -169,7 +173,7 @@ describe("misuse is one clear line on stderr, and exit code 2", () => {
     [["login", "https://a.test", "-u", "ada"], "\"https://a.test\" is not a host"],
     [["logout"], "missing argument HOST"],
     [["tags", "a.test/b", "--quiet", "--debug"], "--quiet and --debug contradict each other"],
-    [["schema", "nope"], "unknown document \"nope\": use one of attach, blob-delete, "],
+    [["schema", "nope"], "unknown document \"nope\": use one of append, attach, blob-delete, "],
     [["completions"], "missing argument SHELL"],
     [["completions", "tcsh"], "SHELL: \"tcsh\": "]
   ]
@@ -258,6 +262,15 @@ describe("help", () => {
     "push",
     "attach",
     "pull",
+    "config",
+    "files",
+    "files ls",
+    "files cat",
+    "files export",
+    "validate",
+    "append",
+    "mutate",
+    "rebase",
     "tag",
     "index",
     "index create",

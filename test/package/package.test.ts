@@ -228,6 +228,7 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
         "dist/*.js",
         "dist/*.js.map",
         "examples/*.ts",
+        "examples/*.yml",
         "package.json",
         "src/*.ts"
       ])

@@ -4,7 +4,6 @@
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import * as DockerHub from "../../DockerHub.ts"
 import * as Reference from "../../Reference.ts"
 import type { RegistryEntry, Rule, Selection } from "../MirrorFile.ts"
@@ -14,103 +13,8 @@ import * as Foreign from "./Foreign.ts"
 import * as GoDuration from "./GoDuration.ts"
 import * as GoRegex from "./GoRegex.ts"
 import * as GoTemplate from "./GoTemplate.ts"
+import { type Defaults, File, type Host, shared, type Sync, type TagAllowDeny } from "./RegsyncSchema.ts"
 import * as VersionRange from "./VersionRange.ts"
-
-const { lenient } = Foreign
-
-// ---------------------------------------------------------------------------------------------------------------------
-// the file
-// ---------------------------------------------------------------------------------------------------------------------
-
-const texts = Schema.Array(Schema.String)
-
-const Hook = Schema.Struct({ type: lenient(Schema.String), params: lenient(texts) })
-
-const AllowDeny = Schema.Struct({ allow: lenient(texts), deny: lenient(texts) })
-
-const TagAllowDeny = Schema.Struct({ ...AllowDeny.fields, semverRange: lenient(texts) })
-
-type TagAllowDeny = typeof TagAllowDeny.Type
-
-const shared = {
-  backup: lenient(Schema.String),
-  interval: lenient(GoDuration.Duration),
-  schedule: lenient(Schema.String),
-  ratelimit: lenient(Schema.Struct({ min: lenient(Schema.Number), retry: lenient(GoDuration.Duration) })),
-  digestTags: lenient(Schema.Boolean),
-  referrers: lenient(Schema.Boolean),
-  referrerFilters: lenient(Schema.Array(Schema.Struct({
-    artifactType: lenient(Schema.String),
-    annotations: lenient(Schema.Record(Schema.String, Schema.String))
-  }))),
-  referrerSource: lenient(Schema.String),
-  referrerTarget: lenient(Schema.String),
-  referrerSlow: lenient(Schema.Boolean),
-  fastCheck: lenient(Schema.Boolean),
-  forceRecursive: lenient(Schema.Boolean),
-  includeExternal: lenient(Schema.Boolean),
-  mediaTypes: lenient(texts),
-  hooks: lenient(Schema.Struct({ pre: lenient(Hook), post: lenient(Hook), unchanged: lenient(Hook) }))
-}
-
-const Defaults = Schema.Struct({
-  ...shared,
-  parallel: lenient(Schema.Number),
-  blobLimit: lenient(Schema.Number),
-  cacheCount: lenient(Schema.Number),
-  cacheTime: lenient(GoDuration.Duration),
-  skipDockerConfig: lenient(Schema.Boolean),
-  userAgent: lenient(Schema.String)
-})
-
-const Sync = Schema.Struct({
-  ...shared,
-  source: Schema.String,
-  target: Schema.String,
-  type: Schema.Literals(["image", "repository", "registry"]),
-  tags: lenient(TagAllowDeny),
-  tagSets: lenient(Schema.Array(TagAllowDeny)),
-  repos: lenient(AllowDeny),
-  platform: lenient(Schema.String),
-  platforms: lenient(texts)
-})
-
-const Host = Schema.Struct({
-  registry: Schema.String,
-  tls: lenient(Schema.String),
-  regcert: lenient(Schema.String),
-  clientCert: lenient(Schema.String),
-  clientKey: lenient(Schema.String),
-  hostname: lenient(Schema.String),
-  user: lenient(Schema.String),
-  pass: lenient(Schema.String),
-  token: lenient(Schema.String),
-  credHelper: lenient(Schema.String),
-  credExpire: lenient(GoDuration.Duration),
-  credHost: lenient(Schema.String),
-  pathPrefix: lenient(Schema.String),
-  mirrors: lenient(texts),
-  priority: lenient(Schema.Number),
-  repoAuth: lenient(Schema.Boolean),
-  api: lenient(Schema.String),
-  apiOpts: lenient(Schema.Record(Schema.String, Schema.String)),
-  blobChunk: lenient(Schema.Number),
-  blobMax: lenient(Schema.Number),
-  reqPerSec: lenient(Schema.Number),
-  reqConcurrent: lenient(Schema.Number),
-  scheme: lenient(Schema.String)
-})
-
-const File = Schema.Struct({
-  version: lenient(Schema.Literals([0, 1])),
-  creds: lenient(Schema.Array(Host)),
-  defaults: lenient(Defaults),
-  sync: lenient(Schema.Array(Sync))
-})
-
-type Sync = typeof Sync.Type
-type Defaults = typeof Defaults.Type
-type Host = typeof Host.Type
 
 // ---------------------------------------------------------------------------------------------------------------------
 // registries
