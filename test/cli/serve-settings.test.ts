@@ -129,7 +129,7 @@ describe("the settings of serve", () => {
     Effect.gen(function*() {
       const checkSettings = yield* validatorOf("serve-config")
       checkSettings(Yaml.parse(whole))
-      assert.throws(() => checkSettings({ prot: 1 }))
+      assert.throws(() => checkSettings({ port: true }))
       const checkAccess = yield* validatorOf("serve-access")
       checkAccess({ rules: [{ repositories: "a", users: ["ada"], allow: "pull" }], metrics: { anonymous: true } })
       assert.throws(() => checkAccess({ rules: [{ repositories: "a", users: "ada", allow: "pulll" }] }))
