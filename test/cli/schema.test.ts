@@ -114,6 +114,7 @@ const verbs: ReadonlyArray<readonly [name: string, ...args: ReadonlyArray<string
 
 /** Fields of the documents, with values of the wrong type. */
 const wrong = {
+  address: 0,
   changed: 0,
   descriptor: 0,
   digest: 0,
