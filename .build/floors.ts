@@ -88,7 +88,8 @@ const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<s
   ]],
   [/^effect\/(sql|persistence)\//, ["mirror-sql", "node"]],
   [/^@effect\/platform-node/, ["node", "cli"]],
-  [/^@noble\/hashes/, ["NobleHasher"]]
+  [/^@noble\/hashes/, ["NobleHasher"]],
+  [/^bcryptjs$/, ["cli"]]
 ]
 const nodeRooms = ["node", "cli"]
 

@@ -16,11 +16,15 @@ import * as Messages from "./Messages.ts"
 
 /**
  * Creates a middleware that writes a message for each request after its response has ended or broken off. Messages of
- * about the same time are written together, in a fiber of their own, so that requests do not wait for stderr.
+ * about the same time are written together, in a fiber of their own, so that requests do not wait for stderr. Default
+ * of the format: that of other messages.
  */
-export const make: Effect.Effect<(app: App) => App, never, Scope.Scope> = Effect.gen(function*() {
-  const mode = yield* Messages.CurrentMode
-  if (mode.detail === "quiet") return identity
+export const make = Effect.fnUntraced(function*(
+  format: "text" | "json" | "off" | undefined
+): Effect.fn.Return<(app: App) => App, never, Scope.Scope> {
+  const current = yield* Messages.CurrentMode
+  if (current.detail === "quiet" || format === "off") return identity
+  const mode = format === undefined ? current : { ...current, format }
   const lines = yield* Queue.unbounded<string>()
   const write = (ready: ReadonlyArray<string>) => Console.error(ready.join("\n"))
 

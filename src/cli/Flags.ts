@@ -51,10 +51,6 @@ export const readSize: Read<number> = (text) => {
     : Result.fail({ message: `${JSON.stringify(text)} is not a size of at least 1 byte, such as 1000, 500MB or 2GiB` })
 }
 
-/** Makes a flag for a number of bytes. */
-export const size = (name: string, description: string): Flag.Flag<number> =>
-  parsed(name, "SIZE", description, readSize)
-
 const secondsOf: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 }
 
 /** Reads a number of requests in each second, such as `20`, `20/s` or `100/m`. */

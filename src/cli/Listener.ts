@@ -12,6 +12,9 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
+import * as Https from "node:https"
+import type { Certificate } from "./Certificate.ts"
+import { oldestVersion } from "./Certificate.ts"
 import { Failure } from "./Output.ts"
 
 // an interruption takes at most 1.5 seconds; requests in flight get one second of that
@@ -19,14 +22,27 @@ const gracePeriod = Duration.seconds(1)
 
 // requests have no total limit, because bodies may take long; idle connections stay open for 75 seconds, longer than
 // clients keep them
-const nodeServer = () =>
-  Http.createServer({
-    requestTimeout: 0,
-    headersTimeout: 60_000,
-    keepAliveTimeout: 75_000,
-    // the server waits until a connection has sent a piece of this size or more, as stores that lend pieces need
-    highWaterMark: 64 * 1024
+const limits = {
+  requestTimeout: 0,
+  headersTimeout: 60_000,
+  keepAliveTimeout: 75_000,
+  // the server waits until a connection has sent a piece of this size or more, as stores that lend pieces need
+  highWaterMark: 64 * 1024
+}
+
+const secureContext = ({ certificate, key }: Certificate) => ({ cert: certificate, key, minVersion: oldestVersion })
+
+/** A server, and what replaces its certificate. */
+const nodeServer = (certificate: Certificate | undefined) => {
+  if (certificate === undefined) return { server: Http.createServer(limits), replace: undefined }
+  const server = Https.createServer({
+    ...limits,
+    ...secureContext(certificate),
+    handshakeTimeout: 30_000,
+    ALPNProtocols: ["http/1.1"]
   })
+  return { server, replace: (certificate: Certificate) => server.setSecureContext(secureContext(certificate)) }
+}
 
 const problems: Readonly<Record<string, string>> = {
   EADDRINUSE: "the address is in use",
@@ -61,16 +77,25 @@ export const listen = Effect.fnUntraced(function*<E>(
     E,
     HttpServerRequest.HttpServerRequest | Scope.Scope
   >,
-  { host, port }: { readonly host: string; readonly port: number }
+  { certificate, host, port }: {
+    readonly host: string
+    readonly port: number
+    /** Serves HTTPS with this certificate. Default: HTTP. */
+    readonly certificate?: Certificate | undefined
+  }
 ) {
-  const server = nodeServer()
+  const { replace, server } = nodeServer(certificate)
   const listener = NodeHttpServer.layerServer(() => server, { host, port, gracefulShutdownTimeout: gracePeriod })
   const { address } = yield* Layer.build(Layer.provideMerge(HttpServer.serve(app), listener)).pipe(
     Effect.mapError(notServed(`${host}:${port}`)),
     Effect.flatMap((context) => Effect.provide(HttpServer.HttpServer, context))
   )
   return {
-    address: HttpServer.formatAddress(address),
+    address: replace === undefined
+      ? HttpServer.formatAddress(address)
+      : HttpServer.formatAddress(address).replace(/^http:/, "https:"),
+    /** Replaces the certificate for further connections. */
+    replace: (certificate: Certificate) => Effect.sync(() => replace?.(certificate)),
     /** Stops listening, and gives the requests in flight at most this time. */
     drain: (limit: Duration.Duration) => drain(server, limit)
   }

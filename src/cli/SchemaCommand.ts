@@ -173,6 +173,18 @@ const documents: Readonly<Record<string, Document>> = {
     () => import("../mirror/MirrorNotification.ts").then((_) => _.MirrorNotification)
   ),
   serve: loaded("The address that serve --json prints.", () => import("./ServeCommand.ts").then((_) => _.Listening)),
+  "serve-access": loaded(
+    "The file of serve --access.",
+    () => import("./Access.ts").then((_) => _.AccessFile)
+  ),
+  "serve-check": loaded(
+    "What serve --check-config --json prints.",
+    () => import("./ServeCheck.ts").then((_) => _.CheckedConfiguration)
+  ),
+  "serve-config": loaded(
+    "The file of serve --config.",
+    () => import("./ServeSettings.ts").then((_) => _.ServeConfig)
+  ),
   tag: loaded("The references that tag --json prints.", () => import("./TagCommand.ts").then((_) => _.Tagged)),
   tags: loaded("The tags that tags --json prints.", () => import("./TagsCommand.ts").then((_) => _.Tags)),
   tree: loaded("The content that tree --json prints.", () => import("./TreeCommand.ts").then((_) => _.ContentTree)),

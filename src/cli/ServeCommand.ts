@@ -11,12 +11,17 @@ import * as Schema from "effect/Schema"
 import * as RegistryServer from "../server/RegistryServer.ts"
 import { isLoopback } from "../web/SameSite.ts"
 import * as AccessLog from "./AccessLog.ts"
+import * as Certificate from "./Certificate.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
 import * as Listener from "./Listener.ts"
+import * as Messages from "./Messages.ts"
 import * as Output from "./Output.ts"
-import { misuse, readHost } from "./ReferenceInput.ts"
+import * as ServeCheck from "./ServeCheck.ts"
+import * as ServeFiles from "./ServeFiles.ts"
 import * as ServeLimits from "./ServeLimits.ts"
+import * as ServeProbes from "./ServeProbes.ts"
+import * as ServeSettings from "./ServeSettings.ts"
 import * as ServeStore from "./ServeStore.ts"
 import * as ServeUsers from "./ServeUsers.ts"
 import * as Signals from "./Signals.ts"
@@ -27,92 +32,90 @@ export const Listening = Schema.Struct({ address: Schema.String })
 export const ServeCommand = Command.make(
   "serve",
   {
-    host: Flag.String("host").pipe(
-      Flag.withMetavar("ADDRESS"),
-      Flag.withDescription("Listen on this address. Default: 127.0.0.1, which only this machine can reach"),
-      Flag.withDefault("127.0.0.1")
-    ),
-    port: Flag.Int("port").pipe(
-      Flag.withMetavar("N"),
-      Flag.withDescription("Listen on this port; 0 selects a free one. Default: 5000"),
-      Flag.withDefault(5000)
-    ),
-    dir: Flag.String("dir").pipe(
-      Flag.withMetavar("DIR"),
-      Flag.withDescription("Store the content in this folder, as OCI image layouts. Default: in memory"),
+    config: Flag.String("config").pipe(
+      Flag.withAlias("c"),
+      Flag.withMetavar("FILE"),
+      Flag.withDescription(
+        "Read the settings from this file (YAML, JSON or TOML; see effect-oci schema serve-config). Its keys are the " +
+          "flags in camel case, such as maxBlob; its paths are relative to its folder"
+      ),
       Flag.optional
     ),
-    delete: Flag.Boolean("delete").pipe(
-      Flag.withDescription(
-        "Allow clients to delete tags, manifests and blobs; --no-delete refuses it. Default: allowed"
-      ),
-      Flag.withDefault(true)
-    ),
-    readOnly: Flag.Boolean("read-only").pipe(
-      Flag.withDescription("Refuse all changes"),
-      Flag.withDefault(false)
-    ),
-    user: Flag.String("user").pipe(
-      Flag.withMetavar("NAME:PASSWORD_FILE"),
-      Flag.withDescription(
-        "Require authentication as this user; the first line of the file is the password. May be repeated"
-      ),
-      Flag.atLeast(0)
-    ),
-    allowedHost: Flag.String("allowed-host").pipe(
-      Flag.withMetavar("NAME"),
-      Flag.withDescription(
-        "Accept requests for this host name, and requests of its web pages. Default: any name with --user or a " +
-          "--host that other machines can reach, or else loopback names. May be repeated"
-      ),
-      Flag.atLeast(0)
-    ),
-    ...ServeLimits.flags,
-    grace: Flags.positive(
-      "grace",
-      "Seconds to wait for requests in flight after SIGTERM. Default: 3"
-    ).pipe(Flag.withDefault(3)),
-    proxy: Flags.parsed(
-      "proxy",
-      "HOST",
-      "Serve the content of the registry at this host, read-only, and cache it. Every upstream request uses the " +
-        "stored docker login of this machine; restrict clients with --user",
-      readHost
-    ).pipe(Flag.optional),
-    json: Flags.onOff("json", "Print the address as JSON, and the messages on stderr as one JSON object per line"),
+    checkConfig: Flags.onOff("check-config", "Check the settings, users, rights and certificate, and print them"),
+    ...ServeSettings.flags,
+    json: Flags.onOff("json", "Print the result as JSON, and the messages on stderr as one JSON object per line"),
     connection: Connection.flags
   },
-  Effect.fnUntraced(function*(flags) {
-    const { allowedHost, delete: mayDelete, dir, grace, host, json, port, proxy, readOnly, user } = flags
-    if (port < 0 || port > 65_535) return yield* misuse("--port must be a number from 0 to 65535")
-    const terminated = yield* Signals.handle("SIGTERM", Duration.seconds(grace + 1))
-    const authentication = yield* ServeUsers.authentication(user)
-    // server and store use a piece before the next one; a cache keeps pieces for several readers
-    const pieces = Option.isNone(proxy) ? "lent" : "owned"
-    const use = readOnly && Option.isNone(proxy) ? "read" : "write"
-    const store = yield* ServeStore.open(dir, use, { ...flags, pieces })
-    const registry = yield* ServeStore.inFrontOf(proxy, store)
-    const isExposed = authentication !== undefined || !isLoopback(host)
-    const app = yield* RegistryServer.make(registry, {
-      pieces,
-      changes: readOnly ? "none" : mayDelete ? "all" : "no-deletes",
-      ...authentication === undefined ? {} : { authentication },
-      ...isExposed && allowedHost.length === 0 ? {} : { allowedHosts: [host, ...allowedHost] },
-      ...ServeLimits.optionsOf(flags)
-    })
-    const logged = yield* AccessLog.make
-    const { address, drain } = yield* Listener.listen(logged(app), { host, port })
-    yield* json ? Output.json(Listening, { address }) : Output.line(`listening on ${address}`)
-    yield* Queue.take(terminated)
-    yield* drain(Duration.seconds(grace))
-  }, Effect.scoped)
+  Effect.fnUntraced(
+    function*({ checkConfig, config, json, ...given }) {
+      const file = yield* ServeSettings.fileOf(config)
+      const load = ServeSettings.read(given, file)
+      const settings = yield* load
+      if (checkConfig) return yield* ServeCheck.run(settings, json)
+      const { dir, grace = 3, host = "127.0.0.1", metricsPort, port = 5000, readOnly } = settings
+      const terminated = yield* Signals.handle("SIGTERM", Duration.seconds(grace + 1))
+      const files = ServeFiles.usersOf(settings)
+      const loaded = files === undefined ? undefined : yield* ServeUsers.load(files)
+      for (const remark of loaded === undefined ? [] : ServeUsers.remarks(loaded)) yield* Messages.warn(remark)
+      const users = loaded === undefined ? undefined : ServeUsers.make(loaded)
+      const pair = yield* ServeFiles.certificateOf(settings)
+      const certificate = pair === undefined ? undefined : yield* Certificate.read(pair)
+      // server and store use a piece before the next one; a cache keeps pieces for several readers
+      const proxy = Option.fromUndefinedOr(settings.proxy)
+      const pieces = Option.isNone(proxy) ? "lent" : "owned"
+      const use = readOnly === true && Option.isNone(proxy) ? "read" : "write"
+      const store = yield* ServeStore.open(Option.fromUndefinedOr(dir), use, {
+        maxRepository: Option.fromUndefinedOr(settings.maxRepository),
+        maxTotal: Option.fromUndefinedOr(settings.maxTotal),
+        pieces
+      })
+      const registry = yield* ServeStore.inFrontOf(proxy, store)
+      const { allowedHost = [] } = settings
+      const isExposed = users !== undefined || !isLoopback(host)
+      const allowedHosts = isExposed && allowedHost.length === 0 ? undefined : [host, ...allowedHost]
+      const app = yield* RegistryServer.make(registry, {
+        pieces,
+        changes: readOnly === true ? "none" : settings.delete ?? true ? "all" : "no-deletes",
+        authentication: users?.authentication,
+        allowedHosts,
+        ...ServeLimits.optionsOf(settings)
+      })
+      const logged = yield* AccessLog.make(settings.log)
+      const { address, drain, replace } = yield* Listener.listen(
+        ServeProbes.added(logged(ServeProbes.counted(app)), {
+          registry,
+          metrics: metricsPort === undefined ? users ?? "open" : "none",
+          allowedHosts
+        }),
+        { host, port, certificate }
+      )
+      const metrics = metricsPort === undefined ? undefined : yield* Listener.listen(
+        ServeProbes.added(ServeProbes.nothingElse, { registry, metrics: "open", allowedHosts }),
+        { host, port: metricsPort }
+      )
+      if (certificate !== undefined) yield* Certificate.warnIfExpired(certificate)
+      if (users !== undefined || pair !== undefined || file !== undefined) {
+        const tls = pair === undefined ? undefined : { files: pair, replace }
+        yield* ServeFiles.follow({ settings, users, tls }, load)
+      }
+      if (metrics !== undefined) yield* Messages.note(`metrics are at ${metrics.address}/metrics`)
+      yield* json ? Output.json(Listening, { address }) : Output.line(`listening on ${address}`)
+      yield* Queue.take(terminated)
+      yield* drain(Duration.seconds(grace))
+    },
+    Effect.scoped,
+    (effect) => Effect.catchTag(effect, "FileProblems", ServeCheck.reported)
+  )
 ).pipe(
   Connection.provide("proxy"),
   Command.withShortDescription("Serves a registry over HTTP"),
   Command.withDescription(
     "Serves a registry over HTTP until interrupted. Prints its address once it listens, and logs each request as " +
-      "one line on stderr. SIGTERM ends it after the requests in flight, with exit code 0; SIGHUP reads the files of " +
-      "--user again. A size is a number of bytes, with or without a unit, such as 500MB or 2GiB."
+      "one line on stderr. SIGTERM ends it after the requests in flight, with exit code 0. SIGHUP reads the " +
+      "configuration file, users, rights and the certificate again; what cannot be used changes nothing. Each flag " +
+      "has a variable in the environment, such as EFFECT_OCI_SERVE_MAX_BLOB, which overrides the configuration " +
+      "file; flags override both. /healthz and /readyz are for probes, and /metrics is for Prometheus. A size is a " +
+      "number of bytes, with or without a unit, such as 500MB or 2GiB."
   ),
   Command.withExamples([
     {
@@ -122,6 +125,14 @@ export const ServeCommand = Command.make(
     {
       command: "effect-oci serve --dir ./registry --host 0.0.0.0 --user ada:./password --no-delete",
       description: "Serve a folder to other machines, without deletes"
+    },
+    {
+      command: "effect-oci serve --dir ./registry --host 0.0.0.0 --tls-cert ./tls.crt --tls-key ./tls.key",
+      description: "Serve a folder over HTTPS"
+    },
+    {
+      command: "effect-oci serve --config serve.yml --check-config",
+      description: "Check a configuration file and the files that it names"
     },
     {
       command: "effect-oci serve --dir ./cache --proxy docker.io",

@@ -1,15 +1,37 @@
 /**
- * The users of `serve`, and the files of their passwords.
+ * Users of `serve`, and what they may do.
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
 import * as Authentication from "../server/Authentication.ts"
+import * as Access from "./Access.ts"
+import * as ConfigurationFile from "./ConfigurationFile.ts"
+import * as Htpasswd from "./Htpasswd.ts"
 import { Failure } from "./Output.ts"
 import { misuse } from "./ReferenceInput.ts"
-import * as Signals from "./Signals.ts"
+
+/** Files with users and rights. */
+export interface Files {
+  /** Users as `NAME:PASSWORD_FILE`. */
+  readonly user: ReadonlyArray<string>
+  readonly htpasswd: string | undefined
+  readonly access: string | undefined
+}
+
+/** Users and rights that were read. */
+export interface Loaded {
+  /** Users with a password of their own file. */
+  readonly passwords: ReadonlyMap<string, Redacted.Redacted>
+  readonly hashes: Htpasswd.Hashes
+  readonly access: Access.Access | undefined
+}
+
+type Problem = Failure | ConfigurationFile.FileProblems | ReturnType<typeof misuse>
+
+// ---------------------------------------------------------------------------------------------------------------------
+// reading
+// ---------------------------------------------------------------------------------------------------------------------
 
 interface User {
   readonly name: string
@@ -38,34 +60,79 @@ const readPassword = Effect.fnUntraced(function*({ file, name }: User) {
   return [name, Redacted.make(password)] as const
 })
 
-const readAll = (users: ReadonlyArray<User>) =>
-  Effect.map(Effect.forEach(users, readPassword), (entries) => Authentication.passwords(Object.fromEntries(entries)))
-
-/**
- * Makes the authentication of these users, or returns `undefined` if there are none. Each SIGHUP reads their files
- * again while the scope is open. If one of them cannot be read, the former passwords stay valid.
- */
-export const authentication = Effect.fnUntraced(function*(inputs: ReadonlyArray<string>): Effect.fn.Return<
-  Authentication.Authentication | undefined,
-  Failure | ReturnType<typeof misuse>,
-  FileSystem.FileSystem | Scope.Scope
-> {
-  const users = yield* Effect.forEach(inputs, parse)
-  if (users.length === 0) return undefined
-  let check = yield* readAll(users)
-  const received = yield* Signals.handle("SIGHUP")
-  yield* Queue.take(received).pipe(
-    Effect.andThen(readAll(users)),
-    Effect.matchEffect({
-      onFailure: ({ message }) => Effect.logError(`the former passwords stay valid: ${message}`),
-      onSuccess: (current) =>
-        Effect.suspend(() => {
-          check = current
-          return Effect.logInfo("the passwords were read again")
-        })
-    }),
-    Effect.forever,
-    Effect.forkScoped
-  )
-  return Authentication.basic({ check: (username, password) => check(username, password) })
+const readParsed = Effect.fnUntraced(function*<A>(
+  file: string,
+  parse: (file: string, text: string) => Effect.Effect<A, ConfigurationFile.FileProblems>
+) {
+  return yield* parse(file, yield* ConfigurationFile.readText(file))
 })
+
+/** Reads users and rights. */
+export const load = Effect.fnUntraced(function*(files: Files): Effect.fn.Return<
+  Loaded,
+  Problem,
+  FileSystem.FileSystem
+> {
+  const users = yield* Effect.forEach(files.user, parse)
+  const passwords = new Map(yield* Effect.forEach(users, readPassword))
+  const hashes = files.htpasswd === undefined
+    ? new Map<string, string>()
+    : yield* readParsed(files.htpasswd, (file, text) => Effect.fromResult(Htpasswd.parse(file, text)))
+  const access = files.access === undefined
+    ? undefined
+    : yield* readParsed(files.access, (file, text) => Effect.fromResult(Access.parse(file, text)))
+  const double = Array.from(passwords.keys()).find((name) => hashes.has(name))
+  if (double !== undefined) {
+    return yield* new Failure({ message: `the user ${double} is in --user and in ${files.htpasswd}` })
+  }
+  return { passwords, hashes, access }
+})
+
+/** Returns remarks about users and rights that have no effect. */
+export const remarks = ({ access, hashes, passwords }: Loaded): ReadonlyArray<string> => {
+  const strangers = Array.from(access?.users ?? []).filter((name) => !hashes.has(name) && !passwords.has(name))
+  return [
+    ...strangers.length === 0 ? [] : [`the rights name users without a password: ${strangers.join(", ")}`],
+    ...hashes.size + passwords.size === 0 && access?.anonymousRules === 0
+      ? ["there are no users, and no rights of anonymous clients: every request will be refused"]
+      : []
+  ]
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// authentication
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Authentication of the clients, whose users and rights can be replaced. */
+export interface Users {
+  readonly authentication: Extract<Authentication.Authentication, { readonly _tag: "Basic" }>
+  readonly replace: (loaded: Loaded) => void
+}
+
+const everythingForUsers: Authentication.Authorize = (username) => Effect.succeed(username !== undefined)
+
+/** Makes the authentication of these users. */
+export const make = (first: Loaded): Users => {
+  let current = first
+  const checkOf = ({ passwords }: Loaded) => Authentication.passwords(Object.fromEntries(passwords))
+  let checkPassword = checkOf(first)
+  const checkHash = Htpasswd.make(() => current.hashes)
+  return {
+    replace: (loaded) => {
+      current = loaded
+      checkPassword = checkOf(loaded)
+    },
+    authentication: Authentication.basic({
+      check: (username, password) =>
+        Effect.suspend(() => {
+          const checked = current.passwords.size === 0 ? Effect.succeed(false) : checkPassword(username, password)
+          // a wrong password takes the same time for every user name
+          return current.hashes.size === 0
+            ? checked
+            : Effect.flatMap(checked, (isRight) => isRight ? Effect.succeed(true) : checkHash(username, password))
+        }),
+      authorize: (username, permission) =>
+        Effect.suspend(() => (current.access?.authorize ?? everythingForUsers)(username, permission))
+    })
+  }
+}

@@ -36,3 +36,9 @@ export const raise = (signal: Signal): Duration.Duration | undefined => {
   if (handler !== undefined) Queue.offerUnsafe(handler.received, undefined)
   return handler?.limit
 }
+
+/** Runs an effect each time that the process receives a signal, while the scope is open. */
+export const onEach = Effect.fnUntraced(function*<R>(signal: Signal, effect: Effect.Effect<void, never, R>) {
+  const received = yield* handle(signal)
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Queue.take(received), effect)))
+})

@@ -14,7 +14,8 @@ import * as Hasher from "../Hasher.ts"
 
 /**
  * Permission for one action: to `pull` from a repository, to `push` to it, or to `delete` its content. The list of
- * repositories is `*` on the `registry` named `catalog`. A push needs the permission to pull as well.
+ * repositories is `*` on the `registry` named `catalog`; it contains those from which the client may pull. A push needs
+ * the permission to pull as well.
  *
  * @category models
  * @since 0.1.0
@@ -79,7 +80,7 @@ export const basic = (options: {
   readonly authorize?: Authorize | undefined
   /** Realm that a client may show when it prompts for the password. Default: `registry`. */
   readonly realm?: string | undefined
-}): Authentication => ({
+}): Extract<Authentication, { readonly _tag: "Basic" }> => ({
   _tag: "Basic",
   realm: options.realm ?? "registry",
   check: options.check,

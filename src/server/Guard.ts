@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as TokenScope from "../TokenScope.ts"
-import type { Authentication, Check, Permission } from "./Authentication.ts"
+import type { Authentication, Authorize, Check, Permission } from "./Authentication.ts"
 import * as Endpoint from "./Endpoint.ts"
 import * as Refusal from "./Refusal.ts"
 import type { Identity, Incoming } from "./ServerContext.ts"
@@ -33,6 +33,10 @@ export const tokenPath = "/token"
 
 const on = (name: string, ...actions: ReadonlyArray<Permission["action"]>): ReadonlyArray<Permission> =>
   actions.map((action) => ({ type: "repository", name, action }))
+
+/** Returns what decides whether the catalog contains a repository for a user. */
+const sight = (authorize: Authorize, username: string | undefined) => (name: string) =>
+  authorize(username, { type: "repository", name, action: "pull" })
 
 const catalog: ReadonlyArray<Permission> = [{ type: "registry", name: "catalog", action: "*" }]
 
@@ -87,10 +91,14 @@ const basicOf = (
     : { username, password: Redacted.make(password) }
 }
 
-/** Returns the user of a request, or `undefined` without credentials. Fails if the credentials are wrong. */
+/**
+ * Returns the user of a request, or `undefined` without credentials. Fails if the credentials are wrong. Skopeo and
+ * podman without credentials send an empty user name and password.
+ */
 export const userOf = Effect.fnUntraced(function*(request: Incoming, check: Check, challenge: string) {
   if (request.headers["authorization"] === undefined) return undefined
   const given = basicOf(request)
+  if (given?.username === "" && Redacted.value(given.password) === "") return undefined
   if (given !== undefined && (yield* check(given.username, given.password))) return given.username
   return yield* Refusal.make(401, "UNAUTHORIZED", "the user name or password is wrong", {
     "www-authenticate": challenge
@@ -116,7 +124,7 @@ export const basic = ({ authorize, check, realm }: Extract<Authentication, { rea
       const isAllowed = needed.length === 0
         ? username !== undefined
         : (yield* Effect.forEach(needed, may)).every((isAllowed) => isAllowed)
-      if (isAllowed) return { user: username, may, isUnrestricted: false }
+      if (isAllowed) return { user: username, may, sees: sight(authorize, username), isUnrestricted: false }
       return yield* username === undefined
         ? Refusal.make(401, "UNAUTHORIZED", "a user name and password are required", { "www-authenticate": challenge })
         : Refusal.make(403, "DENIED", "this user has no permission for the request")
@@ -126,7 +134,7 @@ export const basic = ({ authorize, check, realm }: Extract<Authentication, { rea
 }
 
 export const bearer = (
-  { realm, service }: Extract<Authentication, { readonly _tag: "Bearer" }>,
+  { authorize, realm, service }: Extract<Authentication, { readonly _tag: "Bearer" }>,
   tokens: SignedTokens.SignedTokens
 ): Guard => {
   const realmOf = (request: Incoming): string =>
@@ -155,7 +163,8 @@ export const bearer = (
         return yield* refuse("the token lacks the permission for the request", "insufficient_scope")
       }
       const may = (permission: Permission) => Effect.succeed(TokenScope.contains(allowed, scopeOf([permission])))
-      return { user: claims.username, may, isUnrestricted: false }
+      // the token names the repositories that the client asked for, and the catalog has others
+      return { user: claims.username, may, sees: sight(authorize, claims.username), isUnrestricted: false }
     }),
     challenge
   }
@@ -163,6 +172,12 @@ export const bearer = (
 
 /** Guard that allows every request. */
 export const open: Guard = {
-  admit: () => Effect.succeed({ user: undefined, may: () => Effect.succeed(true), isUnrestricted: true }),
+  admit: () =>
+    Effect.succeed({
+      user: undefined,
+      may: () => Effect.succeed(true),
+      sees: () => Effect.succeed(true),
+      isUnrestricted: true
+    }),
   challenge: () => basicChallenge("registry")
 }

@@ -11,11 +11,12 @@ import * as MediaType from "../MediaType.ts"
 import type { Repository } from "../Reference.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import * as Refusal from "./Refusal.ts"
-import type { Answer, ServerContext } from "./ServerContext.ts"
+import type { Answer, Caller, ServerContext } from "./ServerContext.ts"
 
 export interface Lists {
   readonly tags: (repository: Repository, query: URLSearchParams) => Answer
-  readonly repositories: (query: URLSearchParams) => Answer
+  /** Lists the repositories from which the caller may pull. */
+  readonly repositories: (caller: Caller, query: URLSearchParams) => Answer
   readonly referrers: (repository: Repository, digest: Digest, query: URLSearchParams) => Answer
 }
 
@@ -109,11 +110,14 @@ export const make = ({ registry, settings }: ServerContext): Lists => {
         (options) => registry.tags(repository, options),
         (tags) => ({ name: repository, tags })
       ),
-    repositories: (query) =>
+    repositories: ({ isUnrestricted, sees }, query) =>
       names(
         "/v2/_catalog",
         query,
-        (options) => registry.repositories(options),
+        (options) => {
+          const all = registry.repositories(options)
+          return isUnrestricted ? all : Stream.filterEffect(all, sees)
+        },
         (repositories) => ({ repositories })
       ),
     referrers: Effect.fnUntraced(function*(repository, digest, query) {

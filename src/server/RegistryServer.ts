@@ -103,7 +103,7 @@ const dispatcher = (served: ServerContext) => {
       case "Base":
         return Effect.sync(() => HttpServerResponse.jsonUnsafe({}))
       case "Catalog":
-        return lists.repositories(query)
+        return lists.repositories(caller, query)
       case "Tags":
         return lists.tags(endpoint.repository, query)
       case "Referrers":

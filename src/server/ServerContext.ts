@@ -31,6 +31,8 @@ export interface Identity {
   readonly user: string | undefined
   /** Decides whether the client has a permission. */
   readonly may: (permission: Permission) => Effect.Effect<boolean>
+  /** Decides whether the catalog contains a repository for the client. */
+  readonly sees: (repository: string) => Effect.Effect<boolean>
   /** True if the server has no authentication, so that every client may do everything. */
   readonly isUnrestricted: boolean
 }

@@ -106,6 +106,7 @@ const verbs: ReadonlyArray<readonly [name: string, ...args: ReadonlyArray<string
   ["login", "login", "HOST", "-u", "ada", "--password-stdin"],
   ["logout", "logout", "HOST"],
   ["schema", "schema"],
+  ["serve-check", "serve", "--check-config"],
   ["mirror-check", "mirror", "check", "-c", "file:mirror.yml"],
   ["mirror-check", "mirror", "check", "file:sync.yml", "--to", "m.test/x"],
   ["mirror-convert", "mirror", "convert", "file:sync.yml", "--to", "m.test/x"]
@@ -113,6 +114,7 @@ const verbs: ReadonlyArray<readonly [name: string, ...args: ReadonlyArray<string
 
 /** Fields of the documents, with values of the wrong type. */
 const wrong = {
+  address: 0,
   changed: 0,
   descriptor: 0,
   digest: 0,
@@ -132,7 +134,7 @@ const wrong = {
 /**
  * The names whose documents other tests validate, or that are the same as those of `append` (`rebase`): `message` is in
  * messages.test.ts, `mirror` in mirror.test.ts, and those of the runs and of the service of a mirror are in
- * mirror-run.test.ts and mirror-serve.test.ts.
+ * mirror-run.test.ts and mirror-serve.test.ts. The files of `serve` are in serve-settings.test.ts.
  */
 const elsewhere = [
   "message",
@@ -146,7 +148,9 @@ const elsewhere = [
   "mirror-service",
   "mirror-status",
   "rebase",
-  "serve"
+  "serve",
+  "serve-access",
+  "serve-config"
 ]
 
 describe("schema", () => {

@@ -179,7 +179,7 @@ describe("effect-oci serve", () => {
       assert.strictEqual(code, 0)
       assert.include(
         stderr,
-        `the former passwords stay valid: cannot read the password of ada: the first line of ${file} is empty`
+        `the former users and rights stay valid: cannot read the password of ada: the first line of ${file} is empty`
       )
     }))
 
@@ -308,7 +308,7 @@ describe("effect-oci serve that cannot start", () => {
 
   it.live.each(
     [
-      [["--port", "70000"], "--port must be a number from 0 to 65535"],
+      [["--port", "70000"], "--port: \"70000\" is not a number from 0 to 65535"],
       [["--port", "many"], "--port: \"many\""],
       [["--max-blob", "1XB"], "--max-blob: \"1XB\" is not a size"],
       [["--max-blob", "0"], "is not a size"],

@@ -95,6 +95,17 @@ describe("a registry with basic authentication", () => {
       assert.strictEqual((yield* ask("PUT /v2/public/app/manifests/2")).status, 401)
     }))
 
+  it.live("treats an empty user name and password as those of an anonymous client, as skopeo sends them", () =>
+    Effect.gen(function*() {
+      const { ask } = yield* open
+      const headers = basicHeader(":")
+      assert.strictEqual((yield* ask("GET /v2/public/app/manifests/1", { headers })).status, 200)
+      for (const line of ["GET /v2/", "GET /v2/team/app/manifests/1", "PUT /v2/public/app/manifests/2"]) {
+        const answer = yield* ask(line, { headers })
+        assert.deepStrictEqual([answer.status, answer.headers["www-authenticate"]], [401, challenge])
+      }
+    }))
+
   it.live("denies what a user may not do", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* open

@@ -1,0 +1,301 @@
+/**
+ * Settings of `serve`: each is a flag, a variable of the environment, and a key of the configuration file.
+ *
+ * The flag `--max-blob`, the variable `EFFECT_OCI_SERVE_MAX_BLOB` and the key `maxBlob` are the same setting. The
+ * environment overrides the file, and flags override both.
+ */
+import * as Flag from "effect/cli/Flag"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as ConfigurationFile from "./ConfigurationFile.ts"
+import * as Flags from "./Flags.ts"
+import { readHost } from "./ReferenceInput.ts"
+
+// ---------------------------------------------------------------------------------------------------------------------
+// kinds of settings
+// ---------------------------------------------------------------------------------------------------------------------
+
+interface Setting<A> {
+  readonly flag: (name: string) => Flag.Flag<Option.Option<A>>
+  /** Schema of the value in the file, which accepts only what `parse` accepts. */
+  readonly schema: Schema.Codec<string | number | boolean | ReadonlyArray<string>>
+  /** Parses the texts of the value: one, unless it is a list. */
+  readonly parse: (texts: ReadonlyArray<string>) => Result.Result<A, string>
+  readonly isList: boolean
+  /** Returns a value of the file with its paths, which are relative to the folder of the file. */
+  readonly resolved: (value: A, resolve: (path: string) => string) => A
+}
+
+type Read<A> = (text: string) => Result.Result<A, { readonly message: string }>
+
+const textsOf = (value: string | number | boolean | ReadonlyArray<string>): ReadonlyArray<string> =>
+  typeof value === "object" ? value : [String(value)]
+
+/** Makes a schema of the values whose text can be parsed. */
+const parsedBy = <S extends Schema.Codec<string | number | boolean | ReadonlyArray<string>>>(
+  schema: S,
+  parse: (texts: ReadonlyArray<string>) => Result.Result<unknown, string>
+) =>
+  schema.check(
+    Schema.makeFilter<S["Type"]>((value) =>
+      Result.match(parse(textsOf(value)), { onSuccess: () => undefined, onFailure: (message) => message })
+    )
+  )
+
+const scalar = <A, S extends Schema.Codec<string | number>>(
+  schema: S,
+  metavar: string,
+  description: string,
+  read: Read<A>,
+  resolved: Setting<A>["resolved"] = (value) => value
+): Setting<A> => {
+  const parse: Setting<A>["parse"] = ([text = ""]) => Result.mapError(read(text), ({ message }) => message)
+  return {
+    flag: (name) => Flags.parsed(name, metavar, description, read).pipe(Flag.optional),
+    schema: parsedBy(schema.annotate({ description }), parse),
+    parse,
+    isList: false,
+    resolved
+  }
+}
+
+const nonEmpty: Read<string> = (text) => text === "" ? Result.fail({ message: "it is empty" }) : Result.succeed(text)
+
+const text = (metavar: string, description: string) => scalar(Schema.String, metavar, description, nonEmpty)
+
+const path = (metavar: string, description: string) =>
+  scalar(Schema.String, metavar, description, nonEmpty, (path, resolve) => resolve(path))
+
+const number = (description: string, minimum: number, maximum: number) =>
+  scalar(
+    Schema.Int,
+    "N",
+    description,
+    (text) =>
+      /^[0-9]{1,9}$/.test(text) && Number(text) >= minimum && Number(text) <= maximum
+        ? Result.succeed(Number(text))
+        : Result.fail({ message: `${JSON.stringify(text)} is not a number from ${minimum} to ${maximum}` })
+  )
+
+const count = (description: string) => number(description, 1, 999_999_999)
+
+const size = (description: string) =>
+  scalar(Schema.Union([Schema.Int, Schema.String]), "SIZE", description, Flags.readSize)
+
+const choice = <const Names extends ReadonlyArray<string>>(names: Names, description: string): Setting<Names[number]> =>
+  scalar(Schema.String, names.join("|"), description, (text) => {
+    const found = names.find((name) => name === text)
+    return found === undefined
+      ? Result.fail({ message: `${JSON.stringify(text)} is not ${names.slice(0, -1).join(", ")} or ${names.at(-1)}` })
+      : Result.succeed(found)
+  })
+
+const boolean = (description: string): Setting<boolean> => ({
+  flag: (name) => Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.optional),
+  schema: Schema.Boolean.annotate({ description }),
+  parse: ([text = ""]) =>
+    text === "true" || text === "false"
+      ? Result.succeed(text === "true")
+      : Result.fail(`${JSON.stringify(text)} is not true or false`),
+  isList: false,
+  resolved: (value) => value
+})
+
+const list = (
+  metavar: string,
+  description: string,
+  resolved: (text: string, resolve: (path: string) => string) => string = (text) => text
+): Setting<ReadonlyArray<string>> => ({
+  flag: (name) =>
+    Flag.String(name).pipe(
+      Flag.withMetavar(metavar),
+      Flag.withDescription(`${description}. May be repeated`),
+      Flag.atLeast(0),
+      Flag.map((texts) => texts.length === 0 ? Option.none() : Option.some(texts))
+    ),
+  schema: Schema.Array(Schema.String).annotate({ description }),
+  parse: (texts) => Result.succeed(texts.filter((text) => text !== "")),
+  isList: true,
+  resolved: (texts, resolve) => texts.map((text) => resolved(text, resolve))
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// the settings
+// ---------------------------------------------------------------------------------------------------------------------
+
+const settings = {
+  host: text("ADDRESS", "Listen on this address. Default: 127.0.0.1, which only this machine can reach"),
+  port: number("Listen on this port; 0 selects a free one. Default: 5000", 0, 65_535),
+  dir: path("DIR", "Store the content in this folder, as OCI image layouts. Default: in memory"),
+  delete: boolean("Allow clients to delete tags, manifests and blobs; --no-delete refuses it. Default: allowed"),
+  readOnly: boolean("Refuse all changes"),
+  user: list(
+    "NAME:PASSWORD_FILE",
+    "Require authentication as this user; the first line of the file is the password",
+    (text, resolve) => text.replace(/:(.+)$/s, (_, file: string) => `:${resolve(file)}`)
+  ),
+  htpasswd: path(
+    "FILE",
+    "Require authentication as one of the users in this file, as htpasswd -B writes it (bcrypt only)"
+  ),
+  access: path(
+    "FILE",
+    "Allow users and anonymous clients what the rules in this file say (YAML, JSON or TOML; see effect-oci schema " +
+      "serve-access). Default: users may do everything, and anonymous clients nothing"
+  ),
+  tlsCert: path(
+    "FILE",
+    "Serve HTTPS with the certificate in this file (PEM, with intermediate certificates). It is read again when it " +
+      "changes"
+  ),
+  tlsKey: path("FILE", "File with the private key of --tls-cert (PEM, without a passphrase)"),
+  allowedHost: list(
+    "NAME",
+    "Accept requests for this host name, and requests of its web pages. Default: any name with users or a --host " +
+      "that other machines can reach, or else loopback names"
+  ),
+  maxBlob: size("Maximum size of a blob. Default: 100GiB"),
+  maxRepository: size("Maximum size of all content of one repository. Default: unlimited"),
+  maxTotal: size(
+    "Maximum size of all content. Default: unlimited in a folder, or else half of the memory of the machine"
+  ),
+  maxUploads: count("Maximum number of open upload sessions. Default: 10000"),
+  maxClientUploads: count(
+    "Maximum number of open upload sessions per client, which is a user, or without users an address. Default: 1000"
+  ),
+  maxRequests: count("Maximum number of requests in flight. Default: 10000"),
+  maxClientRequests: count("Maximum number of requests in flight per client. Default: 2000"),
+  maxClientRate: count("Maximum number of requests per client and minute. Default: 100000"),
+  maxMemory: size("Maximum total size of the manifests and lists in transfer. Default: 128MiB"),
+  maxClientMemory: size("Maximum total size of the manifests and lists in transfer per client. Default: 64MiB"),
+  minBodyRate: size("Minimum rate of request and response bodies, per second. Default: 1KiB"),
+  grace: count("Seconds to wait for requests in flight after SIGTERM. Default: 3"),
+  proxy: scalar(
+    Schema.String,
+    "HOST",
+    "Serve the content of the registry at this host, read-only, and cache it. Every upstream request uses the stored " +
+      "docker login of this machine; restrict clients with users",
+    readHost
+  ),
+  metricsPort: number(
+    "Serve /metrics on this port instead, without authentication, beside /healthz and /readyz; 0 selects a free one",
+    0,
+    65_535
+  ),
+  log: choice(
+    ["text", "json", "off"],
+    "Log each request on stderr as a line of text, as a JSON object, or not at all. Default: text, or json with --json"
+  )
+}
+
+type Settings = typeof settings
+
+type Name = keyof Settings
+
+/** Values of the settings. `undefined` stands for the default. */
+export type Values = {
+  readonly [Key in Name]: Settings[Key] extends Setting<infer A> ? A | undefined : never
+}
+
+// the keys of an object literal are exactly those of its type
+const names = Object.keys(settings) as ReadonlyArray<Name>
+
+const flagName = (name: Name): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+
+const variable = (name: string): string =>
+  `EFFECT_OCI_SERVE_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+
+type FlagOf<A> = A extends Setting<infer Value> ? Flag.Flag<Option.Option<Value>> : never
+
+/** The flags. */
+// each key has the flag of its setting
+export const flags = Object.fromEntries(names.map((name) => [name, settings[name].flag(flagName(name))])) as {
+  readonly [Key in Name]: FlagOf<Settings[Key]>
+}
+
+/** Values of the flags. */
+export type Given = { readonly [Key in Name]: Option.Option<NonNullable<Values[Key]>> }
+
+/** Schema of the configuration file. */
+export const ServeConfig = Schema.Struct(
+  Object.fromEntries(names.map((name) => [name, Schema.optionalKey<Setting<unknown>["schema"]>(settings[name].schema)]))
+)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// reading
+// ---------------------------------------------------------------------------------------------------------------------
+
+type Found = Partial<Record<Name, unknown>>
+
+const isName = (key: string): key is Name => Object.hasOwn(settings, key)
+
+/** Reads the values in a file. */
+const readFile = Effect.fnUntraced(function*(file: string) {
+  const { dirname, resolve } = yield* Path.Path
+  const text = yield* ConfigurationFile.readText(file)
+  const decoded = yield* Effect.fromResult(ConfigurationFile.decode(file, text, ServeConfig))
+  const folder = dirname(resolve(file))
+  const found: Found = {}
+  for (const [key, value] of Object.entries(decoded)) {
+    if (!isName(key) || value === undefined) continue
+    // the value has the type of its setting, which the compiler cannot relate to the key
+    const setting = settings[key] as Setting<unknown>
+    // the schema accepts only values that can be parsed
+    const parsed = Result.getOrThrow(setting.parse(textsOf(value)))
+    found[key] = setting.resolved(parsed, (path) => resolve(folder, path))
+  }
+  return found
+})
+
+const ofEnvironment = (name: string): Effect.Effect<string | undefined> =>
+  Effect.orElseSucceed(Config.String(variable(name)), () => undefined)
+
+/** Reads the values in the environment. An empty variable is like none; the texts of a list are between commas. */
+const readEnvironment = Effect.gen(function*() {
+  const found: Found = {}
+  const problems: Array<string> = []
+  for (const name of names) {
+    const text = yield* ofEnvironment(name)
+    if (text === undefined || text === "") continue
+    const { isList, parse } = settings[name]
+    const parsed: Result.Result<unknown, string> = parse(isList ? text.split(",").map((part) => part.trim()) : [text])
+    if (Result.isSuccess(parsed)) found[name] = parsed.success
+    else problems.push(`${variable(name)}: ${parsed.failure}`)
+  }
+  return problems.length === 0 ? found : yield* new ConfigurationFile.FileProblems({ lines: problems })
+})
+
+/** Returns the configuration file that the flag or the environment names. */
+export const fileOf = (flag: Option.Option<string>): Effect.Effect<string | undefined> =>
+  Option.isSome(flag) ? Effect.succeed(flag.value) : ofEnvironment("config")
+
+/** Reads the settings: flags override the environment, which overrides the file. */
+export const read = Effect.fnUntraced(function*(given: Given, file: string | undefined): Effect.fn.Return<
+  Values,
+  ConfigurationFile.FileProblems,
+  FileSystem.FileSystem | Path.Path
+> {
+  const ofFlags = Object.fromEntries(
+    names.flatMap((name) => {
+      const value = Option.getOrUndefined<unknown>(given[name])
+      return value === undefined ? [] : [[name, value]]
+    })
+  )
+  const nothing = Object.fromEntries(names.map((name) => [name, undefined]))
+  const found = { ...file === undefined ? {} : yield* readFile(file), ...yield* readEnvironment, ...ofFlags }
+  // each value was parsed by the setting of its key
+  return { ...nothing, ...found } as Values
+})
+
+/** Settings that a running server takes over when it reads its configuration again. */
+const changeable: ReadonlySet<Name> = new Set(["user", "htpasswd", "access", "tlsCert", "tlsKey"])
+
+/** Returns the flags of the settings that have changed, but only count after a restart. */
+export const needRestart = (former: Values, current: Values): ReadonlyArray<string> =>
+  names.filter((name) => !changeable.has(name) && JSON.stringify(former[name]) !== JSON.stringify(current[name]))
+    .map((name) => `--${flagName(name)}`)
