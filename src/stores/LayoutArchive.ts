@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import type { Digest } from "../Digest.ts"
 import { type ContentTooLarge, Storage } from "../RegistryError.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndexText from "./LayoutIndexText.ts"
@@ -33,10 +34,12 @@ export const make = Effect.fnUntraced(
       LayoutFormat.indexLimit,
       (bytes) => Result.flatMap(LayoutFormat.decodeText(bytes), LayoutIndexText.parse)
     )
+    const size = (digest: Digest) => Effect.sync(() => tar.open(LayoutFormat.blobPath(digest).join("/"))?.size)
     return LayoutReader.make({
       index: Effect.succeed(index),
       indexPath: `${tar.path}: index.json`,
-      size: (digest) => Effect.sync(() => tar.open(LayoutFormat.blobPath(digest).join("/"))?.size),
+      size,
+      mention: size,
       open: (digest) => Effect.sync(() => tar.open(LayoutFormat.blobPath(digest).join("/")))
     })
   }

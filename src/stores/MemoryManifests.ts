@@ -1,6 +1,7 @@
 /**
  * Writing of manifests into a registry in memory, and deleting from it.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
@@ -45,10 +46,11 @@ const checkReferences = Effect.fnUntraced(
     const content = MemoryStorage.contentOf(storage, repository)
     yield* ManifestCheck.checkReferences(
       yield* ManifestCheck.references(manifest),
-      ({ descriptor: { digest }, kind }) => {
-        const blob = kind === "manifest" ? undefined : content?.blobs.get(digest)?.size
-        return Effect.succeed(kind === "blob" ? blob : content?.manifests.get(digest)?.descriptor.size ?? blob)
-      }
+      ({ descriptor: { digest }, kind }) =>
+        Effect.map(MemoryStorage.mention(storage, repository, digest), () => {
+          const blob = kind === "manifest" ? undefined : content?.blobs.get(digest)?.size
+          return kind === "blob" ? blob : content?.manifests.get(digest)?.descriptor.size ?? blob
+        })
     )
   }
 )
@@ -75,9 +77,16 @@ const push = Effect.fnUntraced(
     )
     yield* Usage.orFail(() => storage.usage.add(repository, amount))
     const content = MemoryStorage.created(storage, repository)
+    const now = yield* Clock.currentTimeMillis
     const known = content.manifests.get(digest)?.bytes
     MemoryContent.putManifest(content, descriptor, known ?? MemoryStorage.hold(storage, digest, stored), manifest)
-    for (const tag of tags) MemoryContent.point(content, tag, digest)
+    MemoryContent.mention(content, digest, now)
+    for (const tag of tags) {
+      const before = SortedMap.get(content.tags, tag)
+      // a client that has just resolved the tag may still pull what it pointed at
+      if (before !== undefined) MemoryContent.mention(content, before, now)
+      MemoryContent.point(content, tag, digest)
+    }
     return descriptor
   }
 )
@@ -87,17 +96,31 @@ const removeTag = (storage: MemoryStorage.MemoryStorage, repository: Repository,
   storage.usage.remove(repository, Usage.unshared(MemoryContent.entryCost))
 }
 
-const deleteManifest = Effect.fnUntraced(
-  function*(storage: MemoryStorage.MemoryStorage, repository: Repository, digest: Digest.Digest) {
-    const manifest = yield* MemoryStorage.findManifest(storage, "deleteManifest", repository, digest)
+/** Removes a manifest with its tags. The manifest is absent at once, its tags after some steps. */
+export const removeManifest = (
+  storage: MemoryStorage.MemoryStorage,
+  repository: Repository,
+  manifest: MemoryContent.StoredManifest
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { digest } = manifest.descriptor
     const content = MemoryStorage.created(storage, repository)
     const tags = MemoryContent.removeManifest(content, manifest)
     MemoryStorage.release(storage, repository, digest, MemoryContent.costOf(manifest))
-    yield* Steps.forEach(tags, tagsAtATime, (tag) => {
+    return Steps.forEach(tags, tagsAtATime, (tag) => {
       if (SortedMap.get(content.tags, tag) === digest) removeTag(storage, repository, tag)
     })
-  }
-)
+  })
+
+/** Removes a blob. */
+export const removeBlob = (
+  storage: MemoryStorage.MemoryStorage,
+  repository: Repository,
+  digest: Digest.Digest
+): void => {
+  MemoryContent.removeBlob(MemoryStorage.created(storage, repository), digest)
+  MemoryStorage.release(storage, repository, digest, MemoryContent.entryCost)
+}
 
 /** Creates the operations of a registry that push manifests and delete. */
 export const operations = (
@@ -109,14 +132,21 @@ export const operations = (
       (reason) => MemoryStorage.failure(storage, "pushManifest", repository, reason)
     ),
   deleteBlob: (repository, digest) =>
-    Effect.map(MemoryStorage.findBlob(storage, "deleteBlob", repository, digest), () => {
-      MemoryStorage.created(storage, repository).blobs.delete(digest)
-      MemoryStorage.release(storage, repository, digest, MemoryContent.entryCost)
-    }),
-  deleteManifest: (repository, digest) => deleteManifest(storage, repository, digest),
+    Effect.map(
+      MemoryStorage.findBlob(storage, "deleteBlob", repository, digest),
+      () => removeBlob(storage, repository, digest)
+    ),
+  deleteManifest: (repository, digest) =>
+    Effect.flatMap(
+      MemoryStorage.findManifest(storage, "deleteManifest", repository, digest),
+      (manifest) => removeManifest(storage, repository, manifest)
+    ),
   deleteTag: (repository, tag) =>
     Effect.map(
-      MemoryStorage.findManifest(storage, "deleteTag", repository, tag),
+      Effect.tap(
+        MemoryStorage.findManifest(storage, "deleteTag", repository, tag),
+        ({ descriptor }) => MemoryStorage.mention(storage, repository, descriptor.digest)
+      ),
       () => removeTag(storage, repository, tag)
     )
 })
