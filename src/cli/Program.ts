@@ -48,6 +48,7 @@ const verbs = {
   tag: Effect.map(Effect.promise(() => import("./TagCommand.ts")), ({ TagCommand }) => TagCommand),
   delete: Effect.map(Effect.promise(() => import("./DeleteCommand.ts")), ({ DeleteCommand }) => DeleteCommand),
   serve: Effect.map(Effect.promise(() => import("./ServeCommand.ts")), ({ ServeCommand }) => ServeCommand),
+  gc: Effect.map(Effect.promise(() => import("./GcCommand.ts")), ({ GcCommand }) => GcCommand),
   login: Effect.map(Effect.promise(() => import("./LoginCommand.ts")), ({ LoginCommand }) => LoginCommand),
   logout: Effect.map(Effect.promise(() => import("./LogoutCommand.ts")), ({ LogoutCommand }) => LogoutCommand),
   schema: Effect.map(Effect.promise(() => import("./SchemaCommand.ts")), ({ SchemaCommand }) => SchemaCommand),
@@ -96,7 +97,7 @@ export const whole = Effect.gen(function*() {
         commands: [all.resolve, all.tags, all.catalog, all.tree, all.referrers, all.diff, all.manifest, all.blob]
       },
       { group: "Changing", commands: [all.tag, all.delete] },
-      { group: "Serving", commands: [all.serve] },
+      { group: "Serving", commands: [all.serve, all.gc] },
       { group: "Setting up", commands: [all.login, all.logout, all.schema, all.completions] }
     ])
   )

@@ -57,6 +57,7 @@ const documents: Readonly<Record<string, Document>> = {
   ),
   delete: removed("delete"),
   diff: loaded("The differences that diff --json prints.", () => import("./DiffCommand.ts").then((_) => _.Diff)),
+  gc: loaded("The report that gc --json prints.", () => import("./CollectionFlags.ts").then((_) => _.Result)),
   login: loaded("The result of login --json.", () => import("./LoginCommand.ts").then((_) => _.Login)),
   logout: loaded("The result of logout --json.", () => import("./LogoutCommand.ts").then((_) => _.Logout)),
   "manifest-delete": removed("manifest delete"),

@@ -21,6 +21,7 @@ import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
 import * as Output from "./Output.ts"
 import { misuse, readHost } from "./ReferenceInput.ts"
+import * as ServeCollection from "./ServeCollection.ts"
 import * as ServeLimits from "./ServeLimits.ts"
 import * as ServeStore from "./ServeStore.ts"
 import * as ServeUsers from "./ServeUsers.ts"
@@ -112,6 +113,11 @@ export const ServeCommand = Command.make(
       ),
       Flag.atLeast(0)
     ),
+    gc: Flags.duration(
+      "gc",
+      "Remove blobs that no manifest needs at this interval, such as 12h. Default: never"
+    ).pipe(Flag.optional),
+    ...ServeCollection.flags,
     ...ServeLimits.flags,
     grace: Flags.positive(
       "grace",
@@ -129,6 +135,12 @@ export const ServeCommand = Command.make(
   },
   Effect.fnUntraced(function*(flags) {
     const { allowedHost, delete: mayDelete, dir, grace, host, json, port, proxy, readOnly, user } = flags
+    if (readOnly && Option.isSome(flags.gc) && Option.isNone(proxy)) {
+      return yield* misuse("--gc and --read-only contradict each other")
+    }
+    if (Option.isSome(flags.gc) && Duration.toMillis(flags.gc.value) === 0) {
+      return yield* misuse("--gc must be at least 1s")
+    }
     if (port < 0 || port > 65_535) return yield* misuse("--port must be a number from 0 to 65535")
     const terminated = yield* Signals.handle("SIGTERM", Duration.seconds(grace + 1))
     const authentication = yield* ServeUsers.authentication(user)
@@ -137,6 +149,7 @@ export const ServeCommand = Command.make(
     const use = readOnly && Option.isNone(proxy) ? "read" : "write"
     const store = yield* ServeStore.open(dir, use, { ...flags, pieces })
     const registry = yield* ServeStore.inFrontOf(proxy, store)
+    if (Option.isSome(flags.gc)) yield* Effect.forkScoped(ServeCollection.repeat(store, flags.gc.value, flags))
     const isExposed = authentication !== undefined || !isLoopback(host)
     const app = yield* RegistryServer.make(registry, {
       pieces,
@@ -173,6 +186,10 @@ export const ServeCommand = Command.make(
     {
       command: "effect-oci serve --dir ./registry --host 0.0.0.0 --user ada:./password --no-delete",
       description: "Serve a folder to other machines, without deletes"
+    },
+    {
+      command: "effect-oci serve --dir ./registry --gc 12h --gc-untagged collect --gc-older-than 1d",
+      description: "Remove manifests without tags and blobs that nothing needs, twice a day"
     },
     {
       command: "effect-oci serve --dir ./cache --proxy docker.io",

@@ -197,11 +197,22 @@ export const deleteTag = ({ layout }: LayoutTarget, tag: Tag) =>
         : Effect.fail(new RegistryError.ManifestUnknown({}))
   })
 
-/** Deletes a blob. Fails with `BlobUnknown` if the content is a manifest. */
-export const deleteBlob = (target: LayoutTarget, digest: Digest.Digest) => {
+/** Fails with `Denied` if a manifest needs a blob. */
+const checkUnneeded = Effect.fnUntraced(function*(layout: LayoutFolder.LayoutFolder, digest: Digest.Digest) {
+  const holder = yield* layout.catalog.holderOf(yield* layout.index, digest)
+  if (holder !== undefined) return yield* ManifestCheck.needed(holder)
+})
+
+/**
+ * Deletes a blob. Fails with `BlobUnknown` if the content is a manifest, and with `Denied` if a manifest needs it,
+ * unless all blobs are `deletable`.
+ */
+export const deleteBlob = (target: LayoutTarget, digest: Digest.Digest, deletable: "unneeded" | "all") => {
   const { layout } = target
+  const check = deletable === "all" ? Effect.void : checkUnneeded(layout, digest)
   return Effect.andThen(
-    prepareCatalog(layout),
+    // reads the manifests in advance, so that the change does not wait for that under the lock
+    Effect.andThen(prepareCatalog(layout), Effect.ignore(check)),
     layout.change({
       limit: LayoutFormat.indexLimit,
       edit: Effect.fnUntraced(function*(index) {
@@ -209,7 +220,8 @@ export const deleteBlob = (target: LayoutTarget, digest: Digest.Digest) => {
         if ((yield* layout.catalog.find(index, digest)) !== undefined) {
           return yield* new RegistryError.BlobUnknown({ detail: "it is a manifest" })
         }
-        return { index, value: undefined, after: removeBlob(target, digest) }
+        // after the change, because manifests that are pushed at the same time may need it
+        return { index, value: undefined, after: Effect.andThen(check, removeBlob(target, digest)) }
       })
     })
   )

@@ -147,6 +147,11 @@ export interface Options {
    */
   readonly verification?: "changed" | "always" | undefined
   /**
+   * Blobs that clients may delete: those that no manifest needs, or all of them. A refused delete fails with `Denied`,
+   * which names the manifest. Default: `unneeded`.
+   */
+  readonly deletableBlobs?: "unneeded" | "all" | undefined
+  /**
    * Owner of the pieces of a blob that is read: `owned` pieces belong to the reader. A reader must neither change a
    * `lent` piece, nor use it after it has asked for the next one; this saves memory. Default: `owned`.
    */
@@ -356,7 +361,11 @@ export const make = Effect.fnUntraced(function*(
       return yield* Effect.mapError(push, into.failed("pushManifest"))
     }),
     deleteBlob: (repository, digest) =>
-      change("deleteBlob", repository, (target) => LayoutManifests.deleteBlob(target, digest)),
+      change(
+        "deleteBlob",
+        repository,
+        (target) => LayoutManifests.deleteBlob(target, digest, options.deletableBlobs ?? "unneeded")
+      ),
     deleteManifest: (repository, digest) =>
       change("deleteManifest", repository, (target) => LayoutManifests.deleteManifest(target, digest)),
     deleteTag: (repository, tag) => change("deleteTag", repository, (target) => LayoutManifests.deleteTag(target, tag)),

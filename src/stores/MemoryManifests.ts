@@ -12,6 +12,7 @@ import type * as Registry from "../Registry.ts"
 import type * as RegistryError from "../RegistryError.ts"
 import * as Blocks from "./Blocks.ts"
 import * as ManifestCheck from "./ManifestCheck.ts"
+import * as ManifestLinks from "./ManifestLinks.ts"
 import * as MemoryContent from "./MemoryContent.ts"
 import * as MemoryStorage from "./MemoryStorage.ts"
 import * as SortedMap from "./SortedMap.ts"
@@ -122,20 +123,49 @@ export const removeBlob = (
   MemoryStorage.release(storage, repository, digest, MemoryContent.entryCost)
 }
 
+/** Number of manifests that are searched without a pause. */
+const manifestsAtATime = 100
+
+/** Returns true if a manifest needs some content. It is decoded only if its text contains the digest. */
+const needs = ({ bytes, descriptor }: MemoryContent.StoredManifest, digest: Digest.Digest) => {
+  const whole = Blocks.join(bytes)
+  const text = new TextDecoder().decode(whole)
+  // the digest may be written with escapes
+  if (!text.includes(Digest.encoded(digest)) && !text.includes("\\u")) return Effect.succeed(false)
+  return Effect.map(ManifestLinks.make(descriptor.mediaType, whole), ({ needs }) => needs.includes(digest))
+}
+
+/** Deletes a blob. Fails with `Denied` if a manifest needs it, unless all blobs are `deletable`. */
+const deleteBlob = Effect.fnUntraced(function*(
+  storage: MemoryStorage.MemoryStorage,
+  repository: Repository,
+  digest: Digest.Digest,
+  deletable: "unneeded" | "all"
+) {
+  yield* MemoryStorage.findBlob(storage, "deleteBlob", repository, digest)
+  const content = MemoryStorage.created(storage, repository)
+  let count = 0
+  for (const manifest of deletable === "all" ? [] : content.manifests.values()) {
+    if (++count % manifestsAtATime === 0) yield* Effect.yieldNow
+    if (!(yield* needs(manifest, digest))) continue
+    const reason = ManifestCheck.needed(manifest.descriptor.digest)
+    return yield* MemoryStorage.failure(storage, "deleteBlob", repository, reason)
+  }
+  // another fiber may have deleted it meanwhile
+  if (content.blobs.has(digest)) removeBlob(storage, repository, digest)
+})
+
 /** Creates the operations of a registry that push manifests and delete. */
 export const operations = (
-  storage: MemoryStorage.MemoryStorage
+  storage: MemoryStorage.MemoryStorage,
+  deletable: "unneeded" | "all"
 ): Pick<Registry.Registry, "pushManifest" | "deleteBlob" | "deleteManifest" | "deleteTag"> => ({
   pushManifest: (repository, manifest, tags) =>
     Effect.mapError(
       push(storage, repository, manifest, tags),
       (reason) => MemoryStorage.failure(storage, "pushManifest", repository, reason)
     ),
-  deleteBlob: (repository, digest) =>
-    Effect.map(
-      MemoryStorage.findBlob(storage, "deleteBlob", repository, digest),
-      () => removeBlob(storage, repository, digest)
-    ),
+  deleteBlob: (repository, digest) => deleteBlob(storage, repository, digest, deletable),
   deleteManifest: (repository, digest) =>
     Effect.flatMap(
       MemoryStorage.findManifest(storage, "deleteManifest", repository, digest),

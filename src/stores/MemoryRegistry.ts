@@ -45,6 +45,11 @@ export interface Options {
   /** Maximum number of open upload sessions. One more fails with `TooManyRequests`. Default: no limit. */
   readonly maximumUploads?: number | undefined
   /**
+   * Blobs that clients may delete: those that no manifest needs, or all of them. A refused delete fails with `Denied`,
+   * which names the manifest. Default: `unneeded`.
+   */
+  readonly deletableBlobs?: "unneeded" | "all" | undefined
+  /**
    * Owner of the pieces of a blob that is read: `owned` pieces belong to the reader. A reader must neither change a
    * `lent` piece, nor use it after it has asked for the next one; this saves copies. Default: `owned`.
    */
@@ -121,7 +126,7 @@ export const make = (options?: Options): Effect.Effect<MemoryRegistry> =>
         ),
       resolveManifest: (repository, reference) => resolveManifest(storage, repository, reference),
       ...MemoryUploads.operations(storage),
-      ...MemoryManifests.operations(storage),
+      ...MemoryManifests.operations(storage, options?.deletableBlobs ?? "unneeded"),
       repositories: (options) =>
         Stream.suspend(() => Stream.fromIterable(keysAfter(storage.repositories, options?.after))),
       tags: (repository, options) =>

@@ -230,6 +230,7 @@ describe("help", () => {
     "tag",
     "delete",
     "serve",
+    "gc",
     "login",
     "logout",
     "schema",

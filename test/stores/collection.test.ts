@@ -471,3 +471,36 @@ describe("a collection of a folder", () => {
       assert.isAbove(Fs.statSync(blobPath(layout, blob.digest)).mtimeMs, before)
     })))
 })
+
+describe.each(stores)("deleting a blob of $name", ({ make }) => {
+  it.effect("fails if a manifest needs it, and names the manifest", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const layer = yield* pushBlob(registry, app, "layer")
+        const { digest } = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+        const { reason } = yield* Effect.flip(registry.deleteBlob(app, layer.digest))
+        assert.strictEqual(reason._tag, "Denied")
+        assert.include(reason.message, digest)
+        assert.isTrue(yield* hasBlob(registry, layer.digest))
+        yield* registry.deleteManifest(app, digest)
+        yield* registry.deleteBlob(app, layer.digest)
+        assert.isFalse(yield* hasBlob(registry, layer.digest))
+      })))
+})
+
+describe("deleting a blob that a manifest needs", () => {
+  const makes = [
+    MemoryRegistry.make({ deletableBlobs: "all" }),
+    Effect.flatMap(temporaryFolder, (directory) => LayoutRegistry.make({ directory, deletableBlobs: "all" }))
+  ]
+  it.effect("succeeds if all blobs are deletable", () =>
+    withNode(Effect.gen(function*() {
+      for (const make of makes) {
+        const registry = yield* make
+        const layer = yield* pushBlob(registry, app, "layer")
+        yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+        yield* registry.deleteBlob(app, layer.digest)
+        assert.isFalse(yield* hasBlob(registry, layer.digest))
+      }
+    })))
+})
