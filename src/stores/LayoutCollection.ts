@@ -31,7 +31,7 @@ import * as SortedMap from "./SortedMap.ts"
 import * as Steps from "./Steps.ts"
 
 /** Number of manifests or blobs that are removed while the lock is held. */
-const removedAtATime = 200
+const removedAtATime = 100
 
 /** Number of files that are examined or removed at the same time. */
 const filesAtATime = 16
@@ -296,10 +296,9 @@ const inBatches = <A>(
 const candidates = Effect.fnUntraced(function*(context: Context) {
   const { reachability, target: { layout } } = context
   const found: Array<Removed> = []
-  const needless = yield* Steps.collect(yield* layout.digests, itemsAtATime)
   yield* forOldBlobs(
     context,
-    needless.filter((digest) => reachability.get(digest) === undefined),
+    (yield* layout.digests).filter((digest) => reachability.get(digest) === undefined),
     (removed) => Effect.sync(() => found.push(removed))
   )
   return found

@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Random, Schedule, Stream } from "effect"
 import type * as Digest from "effect-oci/Digest"
 import * as HttpRegistry from "effect-oci/HttpRegistry"
+import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as Manifest from "effect-oci/Manifest"
 import type * as Registry from "effect-oci/Registry"
 import * as Path from "node:path"
@@ -96,7 +97,7 @@ const round = Effect.fnUntraced(function*(directory: string, prefix: string, ack
   yield* Fiber.join(fiber)
   yield* Fiber.interrupt(collector)
   const { stderr } = yield* server.ended
-  return Array.from(stderr.matchAll(/ removed (\d+) manifests?, (\d+) blobs?,/g))
+  return Array.from(stderr.matchAll(/\bremoved (\d+) manifests?, (\d+) blobs?,/g))
     .reduce((sum, [, manifests, blobs]) => sum + Number(manifests) + Number(blobs), 0)
 }, Effect.scoped)
 
@@ -147,6 +148,9 @@ describe("effect-oci serve --dir --gc", () => {
             const registry = yield* connect(yield* serve(directory))
             yield* assertAcknowledged(registry, acknowledged)
           }))
+          // a collection moves files back that a kill has left in quarantine
+          const stopped = yield* LayoutRegistry.make({ directory })
+          assert.deepStrictEqual((yield* stopped.collect({ olderThan: "1 day" })).skipped, [])
           assertValid(Path.join(directory, app))
         }
         // the server was killed late enough to acknowledge and to collect something
