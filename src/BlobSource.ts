@@ -12,6 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as OnePiece from "./OnePiece.ts"
 
 /**
  * A source of the bytes of a blob.
@@ -116,8 +117,11 @@ export const make = <E>(
 export const primed = Effect.fnUntraced(function*<E>(
   self: BlobSource<E>
 ): Effect.fn.Return<BlobSource<E>, never, Scope.Scope> {
-  const own = yield* Scope.fork(yield* Effect.scope)
-  const pull = yield* Scope.provide(Stream.toPull(self.open(0)), own)
+  const scope = yield* Effect.scope
+  const opened = self.open(0)
+  if (self.size <= smallSize && OnePiece.isPossible(opened)) return yield* primedWhole(self, opened, scope)
+  const own = yield* Scope.fork(scope)
+  const pull = yield* Scope.provide(Stream.toPull(opened), own)
   const first = yield* Effect.forkIn(pull, own, { startImmediately: true })
   let isTaken = false
   return {
@@ -140,6 +144,25 @@ export const primed = Effect.fnUntraced(function*<E>(
   }
 })
 
+// size up to which a source is fetched completely before it is read, in bytes
+const smallSize = 64 * 1024
+
+/** Starts to fetch all of a small source. */
+const primedWhole = <E>(
+  self: BlobSource<E>,
+  opened: Stream.Stream<Uint8Array, E>,
+  scope: Scope.Scope
+): Effect.Effect<BlobSource<E>> =>
+  Effect.map(Effect.forkIn(OnePiece.collect(opened, self.size), scope, { startImmediately: true }), (first) => {
+    let isTaken = false
+    const once = Effect.suspend(() => {
+      if (isTaken) return collect(self)
+      isTaken = true
+      return Fiber.join(first)
+    })
+    return { ...self, open: (offset) => offset > 0 ? self.open(offset) : OnePiece.make(once) }
+  })
+
 /**
  * Collects the bytes from `offset` on in memory, for small blobs, which are sent in one piece. If the source has more
  * bytes than its size, the result is longer as well, by at most one chunk.
@@ -148,13 +171,7 @@ export const primed = Effect.fnUntraced(function*<E>(
  * @since 0.1.0
  */
 export const collect = <E>(self: BlobSource<E>, offset = 0): Effect.Effect<Uint8Array, E> =>
-  Effect.suspend(() => {
-    let end = offset
-    return self.open(offset).pipe(
-      Stream.takeUntil((chunk) => (end += chunk.length) > self.size),
-      Stream.mkUint8Array
-    )
-  })
+  Effect.suspend(() => OnePiece.collect(self.open(offset), self.size - offset))
 
 const dropBytes = <E>(stream: Stream.Stream<Uint8Array, E>, count: number): Stream.Stream<Uint8Array, E> =>
   count === 0 ? stream : Stream.suspend(() => {

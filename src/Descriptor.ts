@@ -156,3 +156,17 @@ export const fromBytes = Effect.fnUntraced(function*(bytes: Uint8Array, options?
     size: bytes.length
   }
 })
+
+/**
+ * The descriptor of the empty JSON object, which contains its content. Artifacts without a config have it as their
+ * config (image-spec, `manifest.md`).
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const empty: Descriptor = {
+  mediaType: MediaType.empty,
+  digest: Digest.Digest.make("sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"),
+  size: emptyObject.length,
+  data: "e30="
+}

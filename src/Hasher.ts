@@ -197,6 +197,8 @@ export interface Verifier {
   ) => <E, R>(
     self: Stream.Stream<Uint8Array, E, R>
   ) => Stream.Stream<Uint8Array, E | DigestMismatch | SizeMismatch, R>
+  /** Verifies bytes that are all of the content from `offset` on. */
+  readonly rest: (offset: number, bytes: Uint8Array) => Effect.Effect<void, DigestMismatch | SizeMismatch>
 }
 
 /**
@@ -212,43 +214,59 @@ export const verifier = Effect.fnUntraced(function*(
   const hash = yield* hasher.make(Digest.algorithm(expected.digest))
   let hashed = 0
 
-  const verdict: Effect.Effect<void, DigestMismatch> = yield* Effect.cached(Effect.gen(function*() {
-    const actual = yield* hash.digest
-    if (actual !== expected.digest) return yield* new DigestMismatch({ expected: expected.digest, actual })
-  }))
+  // the digest is read once
+  let read: Digest.Digest | undefined
+  const verdict: Effect.Effect<void, DigestMismatch> = Effect.suspend(() =>
+    Effect.flatMap(read === undefined ? hash.digest : Effect.succeed(read), (actual) => {
+      read = actual
+      return actual === expected.digest
+        ? Effect.void
+        : Effect.fail(new DigestMismatch({ expected: expected.digest, actual }))
+    })
+  )
 
+  const attempt = (offset: number) => {
+    let position = offset
+    const isSeen = offset <= hashed
+    const inspect = (chunks: ReadonlyArray<Uint8Array>): Effect.Effect<void, DigestMismatch | SizeMismatch> => {
+      const fresh: Array<Uint8Array> = []
+      for (const chunk of chunks) {
+        const end = position + chunk.length
+        if (isSeen && end > hashed) {
+          fresh.push(hashed > position ? chunk.subarray(hashed - position) : chunk)
+          hashed = end
+        }
+        position = end
+      }
+      if (position > expected.size) {
+        return Effect.fail(new SizeMismatch({ expected: expected.size, actual: position }))
+      }
+      const hashing = fresh.length > 0 ? hash.update(fresh) : Effect.void
+      return isSeen && position === expected.size ? Effect.andThen(hashing, verdict) : hashing
+    }
+    const end = Effect.suspend((): Effect.Effect<void, DigestMismatch | SizeMismatch> =>
+      position !== expected.size
+        ? Effect.fail(new SizeMismatch({ expected: expected.size, actual: position }))
+        : isSeen
+        ? verdict
+        : Effect.void
+    )
+    return { inspect, end }
+  }
   return {
     from: (offset) => (self) =>
       Stream.suspend(() => {
-        let position = offset
-        const isSeen = offset <= hashed
-        const inspect = (chunks: ReadonlyArray<Uint8Array>): Effect.Effect<void, DigestMismatch | SizeMismatch> => {
-          const fresh: Array<Uint8Array> = []
-          for (const chunk of chunks) {
-            const end = position + chunk.length
-            if (isSeen && end > hashed) {
-              fresh.push(hashed > position ? chunk.subarray(hashed - position) : chunk)
-              hashed = end
-            }
-            position = end
-          }
-          if (position > expected.size) {
-            return Effect.fail(new SizeMismatch({ expected: expected.size, actual: position }))
-          }
-          const hashing = fresh.length > 0 ? hash.update(fresh) : Effect.void
-          return isSeen && position === expected.size ? Effect.andThen(hashing, verdict) : hashing
-        }
-        const end = Effect.suspend((): Effect.Effect<void, DigestMismatch | SizeMismatch> =>
-          position !== expected.size
-            ? Effect.fail(new SizeMismatch({ expected: expected.size, actual: position }))
-            : isSeen
-            ? verdict
-            : Effect.void
-        )
+        const { end, inspect } = attempt(offset)
         return self.pipe(
           Stream.mapArrayEffect((chunks) => Effect.as(inspect(chunks), chunks)),
           Stream.onEnd(end)
         )
+      }),
+    rest: (offset, bytes) =>
+      Effect.suspend(() => {
+        const { end, inspect } = attempt(offset)
+        // as many bytes as expected have been compared already
+        return offset + bytes.length === expected.size ? inspect([bytes]) : Effect.andThen(inspect([bytes]), end)
       })
   }
 })

@@ -36,10 +36,10 @@ const bytes = { pull: blobs("pull"), push: blobs("push") }
 
 /** Increments the counter of an event, and passes the event to the `Observer`. */
 export const tell = (event: RegistryEvent): Effect.Effect<void> =>
-  Effect.andThen(
-    event._tag === "Warning" ? Effect.void : Metric.update(events[event._tag](event.registry), 1),
-    Effect.flatMap(Observer, (observe) => observe(event))
-  )
+  Effect.withFiber((fiber) => {
+    if (event._tag !== "Warning") events[event._tag](event.registry).updateUnsafe(1, fiber.context)
+    return fiber.getRef(Observer)(event)
+  })
 
 /** Adds to the counter of the bytes of blobs. */
 export const moved = (direction: "pull" | "push", registry: string, count: number): Effect.Effect<void> =>

@@ -18,6 +18,7 @@ import type { Descriptor } from "./Descriptor.ts"
 import type { Digest } from "./Digest.ts"
 import * as Hasher from "./Hasher.ts"
 import type { Limiter } from "./Limiter.ts"
+import * as OnePiece from "./OnePiece.ts"
 import type { Repository, Tag } from "./Reference.ts"
 import { isRegistryError, type Reason, RegistryError, Unsupported } from "./RegistryError.ts"
 import * as Tracing from "./Tracing.ts"
@@ -453,17 +454,25 @@ export const blobSource = Effect.fnUntraced(function*(
   const failure = (reason: Reason) =>
     new RegistryError({ operation: "getBlob", registry: self.name, repository, reason })
   const verifier = yield* Effect.mapError(Hasher.verifier({ digest, size }), failure)
-  const read = (offset: number) =>
-    Stream.unwrap(Effect.gen(function*() {
-      if (offset > 0 && offset >= size) return Stream.empty
-      // the registry does not verify a range, so it is verified here; an empty blob has no range
-      const blob = yield* self.getBlob(repository, digest, size === 0 ? { size } : { range: { offset }, size })
-      if (blob.descriptor.size === size) return blob.stream
-      return yield* failure(new Hasher.SizeMismatch({ expected: size, actual: blob.descriptor.size }))
-    }))
-  return BlobSource.make(size, (offset) =>
-    read(offset).pipe(
-      verifier.from(offset),
-      Stream.mapError((error) => isRegistryError(error) ? error : failure(error))
-    ))
+  const failed = (error: RegistryError | Hasher.DigestMismatch | Hasher.SizeMismatch) =>
+    isRegistryError(error) ? error : failure(error)
+  const open = (offset: number) =>
+    // the registry does not verify a range, so it is verified here; an empty blob has no range
+    Effect.flatMap(
+      self.getBlob(repository, digest, size === 0 ? { size } : { range: { offset }, size }),
+      ({ descriptor, stream }) =>
+        descriptor.size === size
+          ? Effect.succeed(verify(offset, stream))
+          : Effect.fail(failure(new Hasher.SizeMismatch({ expected: size, actual: descriptor.size })))
+    )
+  const verify = (offset: number, stream: Blob["stream"]): Blob["stream"] =>
+    OnePiece.transform(
+      stream,
+      Effect.tap((bytes) => Effect.mapError(verifier.rest(offset, bytes), failed)),
+      (chunks) => Stream.mapError(verifier.from(offset)(chunks), failed)
+    )
+  return BlobSource.make(
+    size,
+    (offset) => offset > 0 && offset >= size ? verify(offset, Stream.empty) : OnePiece.unwrap(open(offset))
+  )
 })

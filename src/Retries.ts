@@ -5,10 +5,12 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { tell } from "./Metrics.ts"
+import * as OnePiece from "./OnePiece.ts"
 import * as Reasons from "./RegistryError.ts"
 import { isRegistryError, RegistryError } from "./RegistryError.ts"
 
@@ -58,10 +60,12 @@ export const Progress: Context.Reference<Progress | undefined> = Context.Referen
   { defaultValue: () => undefined }
 )
 
+const nowOf = (fiber: Fiber.Fiber<unknown, unknown>): number => fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
+
 /** Starts to watch the progress of an operation. */
-const startProgress: Effect.Effect<Progress> = Effect.gen(function*() {
-  const limit = Duration.toMillis(yield* ProgressTimeout)
-  return { since: yield* Clock.currentTimeMillis, limit }
+const startProgress = (fiber: Fiber.Fiber<unknown, unknown>): Progress => ({
+  since: nowOf(fiber),
+  limit: Duration.toMillis(fiber.getRef(ProgressTimeout))
 })
 
 /** Returns the milliseconds for which an operation may still go on without any progress. */
@@ -117,9 +121,9 @@ const countAttempts = (start: number) => {
  * Starts to watch the progress of a transfer that is resumed where it breaks. The time that the reader takes between
  * two chunks is not the registry's; neither is that before the first, if the stream is already open.
  */
-const watchTransfer = Effect.gen(function*() {
-  const progress = yield* startProgress
-  const clock = yield* Clock.Clock
+const watchTransfer = Effect.withFiber((fiber) => {
+  const progress = startProgress(fiber)
+  const clock = fiber.getRef(Clock.Clock)
   const attempts = countAttempts(progress.since)
   const watch = <R>(
     stream: Stream.Stream<Uint8Array, RegistryError, R>,
@@ -141,7 +145,7 @@ const watchTransfer = Effect.gen(function*() {
         })
       }))).pipe(Stream.catch((error) => Stream.fromEffect(attempts.fail(error))))
   }
-  return { progress, watch }
+  return Effect.succeed({ progress, watch })
 })
 
 const withEffort = (
@@ -193,9 +197,22 @@ const afterFirst = <Attempt>(first: RegistryError, fail: (error: RegistryError) 
 export const resuming = (
   first: Stream.Stream<Uint8Array, RegistryError>,
   open: (read: number) => Stream.Stream<Uint8Array, RegistryError>
+): Stream.Stream<Uint8Array, RegistryError> => {
+  const piece = OnePiece.of(first)
+  return piece === undefined
+    ? resumingWhere(watchTransfer, first, open)
+    : OnePiece.make(Effect.flatMap(watchTransfer, (transfer) =>
+      // a piece that fails has given no bytes
+      Effect.catch(piece, (error) =>
+        Stream.mkUint8Array(resumingWhere(Effect.succeed(transfer), Stream.fail(error), open)))))
+}
+
+const resumingWhere = (
+  transfer: typeof watchTransfer,
+  first: Stream.Stream<Uint8Array, RegistryError>,
+  open: (read: number) => Stream.Stream<Uint8Array, RegistryError>
 ): Stream.Stream<Uint8Array, RegistryError> =>
-  Stream.unwrap(Effect.gen(function*() {
-    const { progress, watch } = yield* watchTransfer
+  Stream.unwrap(Effect.map(transfer, ({ progress, watch }) => {
     let read = 0
     const counted = (stream: Stream.Stream<Uint8Array, RegistryError>, isFirst: boolean) =>
       watch(stream, isFirst, (chunks) => {
@@ -215,35 +232,45 @@ export const retryWhile = <A, E, R>(
   effect: Effect.Effect<A, E | RegistryError, R>,
   isWorthIt: (error: RegistryError) => boolean
 ): Effect.Effect<A, E | RegistryError, R> =>
-  Effect.flatMap(Progress, (outer) =>
-    outer === undefined
-      ? Effect.flatMap(
-        startProgress,
-        (progress) => Effect.provideService(retrying(effect, isWorthIt, progress, progress.since), Progress, progress)
-      )
-      : Effect.flatMap(Clock.currentTimeMillis, (now) => retrying(effect, isWorthIt, outer, now)))
+  Effect.withFiber((fiber) => {
+    const outer = fiber.getRef(Progress)
+    if (outer !== undefined) return retrying(effect, isWorthIt, outer, nowOf(fiber))
+    const progress = startProgress(fiber)
+    return Effect.provideService(retrying(effect, isWorthIt, progress, progress.since), Progress, progress)
+  })
 
 const retrying = <A, E, R>(
   effect: Effect.Effect<A, E | RegistryError, R>,
   isWorthIt: (error: RegistryError) => boolean,
   progress: Progress,
   start: number
+): Effect.Effect<A, E | RegistryError, R> =>
+  Effect.catch(
+    effect,
+    (first) => isRegistryError(first) ? again(effect, isWorthIt, progress, start, first) : Effect.fail(first)
+  )
+
+/** Retries an effect that has failed for the first time. */
+const again = <A, E, R>(
+  effect: Effect.Effect<A, E | RegistryError, R>,
+  isWorthIt: (error: RegistryError) => boolean,
+  progress: Progress,
+  start: number,
+  first: RegistryError
 ): Effect.Effect<A, E | RegistryError, R> => {
   const attempts = countAttempts(start)
   const counted = Effect.catchIf(effect, isRegistryError, attempts.fail)
-  return Effect.catchIf(counted, isRegistryError, (error) => {
-    const attempt = Effect.suspend(
-      afterFirst<Effect.Effect<A, E | RegistryError, R>>(error, Effect.fail, () => counted)
-    )
-    // the schedule accepts errors of registries only
-    const others = Effect.matchEffect(attempt, {
-      onFailure: (error): Effect.Effect<Result.Result<A, E>, RegistryError> =>
-        isRegistryError(error) ? Effect.fail(error) : Effect.succeed(Result.fail(error)),
-      onSuccess: (value) => Effect.succeed(Result.succeed(value))
-    })
-    return Effect.flatMap(
-      schedule(isWorthIt, progress),
-      (schedule) => Effect.flatMap(Effect.retry(others, schedule), (result) => Effect.fromResult(result))
-    )
+  const attempt = Effect.suspend(
+    afterFirst<Effect.Effect<A, E | RegistryError, R>>(first, attempts.fail, () => counted)
+  )
+  // the schedule accepts errors of registries only
+  const others = Effect.matchEffect(attempt, {
+    onFailure: (error): Effect.Effect<Result.Result<A, E>, RegistryError> =>
+      isRegistryError(error) ? Effect.fail(error) : Effect.succeed(Result.fail(error)),
+    onSuccess: (value) => Effect.succeed(Result.succeed(value))
   })
+  return Effect.flatMap(
+    schedule(isWorthIt, progress),
+    (schedule) => Effect.flatMap(Effect.retry(others, schedule), (result) => Effect.fromResult(result))
+  )
 }

@@ -53,6 +53,21 @@ export const isDigestTag = (tag: string): boolean => /^sha(?:256|512)-[0-9a-f]{6
 export const version = (tag: string): Option.Option<SemVer.SemVer> =>
   Result.getSuccess(SemVer.parse(tag.replace(/^v/, "").replaceAll("_", "+")))
 
+/**
+ * Returns the version that a tag stands for, if it may omit its last numbers, which count as 0: `1.2`, `v1`,
+ * `3.20-alpine`. Returns `None` if it is not a version.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const partialVersion = (tag: string): Option.Option<SemVer.SemVer> => {
+  const [, numbers, rest = ""] = /^v?(\d+(?:\.\d+){0,2})([-_].*)?$/.exec(tag) ?? []
+  if (numbers === undefined) return Option.none()
+  // a number of a version has no leading zeros
+  const [major = "0", minor = "0", patch = "0"] = numbers.split(".").map((number) => number.replace(/^0+(?=\d)/, ""))
+  return version(`${major}.${minor}.${patch}${rest}`)
+}
+
 // unlike `test`, `search` ignores the `lastIndex` of a global pattern
 const matches = (tag: string) => (pattern: RegExp): boolean => tag.search(pattern) >= 0
 

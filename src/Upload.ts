@@ -16,6 +16,7 @@ import * as Stream from "effect/Stream"
 import { type BlobSource, collect } from "./BlobSource.ts"
 import type { Descriptor } from "./Descriptor.ts"
 import type { Digest } from "./Digest.ts"
+import * as OnePiece from "./OnePiece.ts"
 import { isRegistryError, type RegistryError } from "./RegistryError.ts"
 import { retryWhile, worthRetrying } from "./Retries.ts"
 
@@ -184,12 +185,8 @@ const fill = Effect.fnUntraced(
       offset = start
       if (!inChunks()) {
         length = size - offset
-        const stream = size > smallBlob ? source.open(start) : Stream.fromEffect(collect(source, start))
-        return yield* self.commit(digest, {
-          offset,
-          size: length,
-          stream: Stream.mapError(stream, sourceFailure)
-        })
+        const stream = size > smallBlob ? source.open(start) : OnePiece.make(collect(source, start))
+        return yield* self.commit(digest, { offset, size: length, stream: OnePiece.mapError(stream, sourceFailure) })
       }
       const next = yield* piecesOf(source, start)
       while (offset < size) {
@@ -214,7 +211,7 @@ const fill = Effect.fnUntraced(
     // a refused token has been replaced, and the refused request has left nothing in the session
     const sendFrom = (start: number): Effect.Effect<Descriptor, RegistryError | SourceFailure<E>> => {
       offset = start
-      return Effect.retry(Effect.suspend(() => send(offset)), { times: 1, while: isReason("Unauthorized") }).pipe(
+      return Effect.catchIf(send(start), isReason("Unauthorized"), () => Effect.suspend(() => send(offset))).pipe(
         Effect.catchIf(isReason("ContentTooLarge"), (error) => {
           const smaller = self.resumable ? smallerChunk(length) : undefined
           if (smaller === undefined) return Effect.fail(error)

@@ -14,6 +14,7 @@ import * as Path from "node:path"
 import { buffer, text } from "node:stream/consumers"
 import { fileURLToPath } from "node:url"
 import { makeObjectStore } from "../examples/support/object-store.ts"
+import { layer, pushImageOf } from "./utils/image-layers.ts"
 import { temporaryFolder } from "./utils/layouts.ts"
 import { startNode } from "./utils/Program.ts"
 import { listReferrers, override } from "./utils/registries.ts"
@@ -210,6 +211,24 @@ describe("examples", () => {
       const attached = stdout.trim().replace(`${host}/team/app@`, "")
       assert.deepStrictEqual(yield* listReferrers(registry, app, index.digest), [attached, onIndex.digest].sort())
     }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.live("push", () =>
+    Effect.gen(function*() {
+      const { host, registry } = yield* Served.memory()
+      const folder = yield* temporaryFolder
+      Fs.writeFileSync(Path.join(folder, "index.html"), "<p>")
+      const { stdout } = yield* run("push", folder, `${host}/team/app:1`)
+      const { digest } = yield* registry.resolveManifest(app, one)
+      assert.match(stdout, new RegExp(`^${host}/team/app@${digest} \\([0-9]+ bytes sent\\)\n$`))
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.live("read-file", () =>
+    Effect.gen(function*() {
+      const { host, registry } = yield* Served.memory()
+      yield* pushImageOf(registry, [[layer({ name: "etc/os-release", content: "NAME=test" })], [layer({ name: "b" })]])
+      const { stdout } = yield* run("read-file", `${host}/app:1`)
+      assert.strictEqual(stdout, "NAME=test\n")
+    }))
 
   it.live("prune", () =>
     Effect.gen(function*() {

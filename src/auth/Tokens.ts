@@ -291,7 +291,7 @@ const begin = (state: State, { repository, scope }: Request): Conversation => {
     hasAskedAgain: false
   }
   return {
-    opening: Effect.suspend(() => opening(state, exchange)),
+    opening: Effect.suspend(() => state.demand === undefined ? Effect.undefined : opening(state, exchange)),
     heed: (header) => heed(state, exchange, header),
     reply: (header) => reply(state, exchange, header),
     isKnown: () => {

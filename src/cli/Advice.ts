@@ -7,6 +7,8 @@ import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
 import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
+import { isArtifactError, type Reason as ArtifactReason } from "../artifact/ArtifactError.ts"
+import { isImageError, type Reason as ImageReason } from "../artifact/ImageError.ts"
 import type { Place } from "../auth/Credentials.ts"
 import * as DockerConfig from "../auth/DockerConfig.ts"
 import { isLoopback } from "../client/HttpResolver.ts"
@@ -20,7 +22,7 @@ import { LocationError, type Reason as NamespaceReason } from "./LocationError.t
 import * as Messages from "./Messages.ts"
 
 /** Every reason of a failure. */
-type Reason = CopyReason | NamespaceReason
+type Reason = ArtifactReason | CopyReason | ImageReason | NamespaceReason
 
 /** A failure, and its place. */
 interface Case {
@@ -91,6 +93,7 @@ const isDeletion = ({ operation = "" }: Case): boolean => operation.startsWith("
 const enableDeletion = "ask the administrator of the registry to enable deletion"
 
 const tipForUnsupported = (about: Case): string => {
+  if (isDeletion(about) && about.host === undefined) return "copy what is to remain to another archive"
   switch (about.operation) {
     case "deleteTag":
       return `${enableDeletion}; if it deletes manifests but not single tags, ` +
@@ -177,11 +180,29 @@ const tips: Tips = {
   // content
   ManifestError: () => "print the manifest with effect-oci manifest get",
   PlatformNotFound: () => "name one of these with --platform",
+  // artifacts
+  UnsafeName: () => "rename the file; of an artifact, print its manifest with effect-oci manifest get",
+  DuplicateName: () => "rename one of the files",
+  FileExists: () => "replace it with --overwrite, or pull into another folder with --output",
+  ArchiveRefused: () => "write the archive without unpacking it with --keep-archives",
+  NotListed: () => "name one of these",
+  // images
+  NotAnImage: () => "inspect it with effect-oci manifest inspect",
+  PlatformRequired: () => "name one of these with --platform",
+  InvalidConfig: () => "print the config with effect-oci blob get",
+  InvalidLayer: () => "check the layer: effect-oci validate reads all layers of an image",
+  DiffIdMismatch: () => "the image is damaged or was made wrongly: effect-oci validate reads all of it",
+  FileNotFound: () => "list the files with effect-oci files ls",
+  NotAFile: () => "list what is below it with effect-oci files ls",
+  TooManyLinks: () => "list the links with effect-oci files ls --long",
+  FileTooLarge: () => "print it with effect-oci files cat",
+  NotBasedOn: () => "name the bases with --old-base and --new-base",
   // copies
   TagExists: () => "move the tag with --if-tag-exists replace, or leave it with keep",
   SparseIndexRefused: () => "use --index rewrite to make an index of the copied images",
   VerificationFailed: () => "copy again with --trust deep",
   PlanOutdated: () => "make a new plan",
+  TagRefused: () => "run the copy again",
   TooDeep: () => "inspect it with effect-oci tree"
 }
 
@@ -275,6 +296,10 @@ const caseOf = (error: unknown): Case | undefined => {
       ...placeOf(reference),
       ...operation === undefined ? {} : { operation }
     }
+  }
+  if (isArtifactError(error) || isImageError(error)) {
+    const { reason, reference } = error
+    return { reason, reference, ...placeOf(reference) }
   }
   if (error instanceof LocationError) {
     const { operation, reason, reference } = error

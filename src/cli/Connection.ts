@@ -78,6 +78,14 @@ export const commonFlags = {
     "concurrency",
     "Maximum number of concurrent requests per registry. Default: adapts to the registry"
   ).pipe(Flag.optional),
+  rate: Flags.rate(
+    "rate",
+    "Maximum rate of requests per registry, such as 20/s or 100/m. Default: unlimited"
+  ).pipe(Flag.optional),
+  budget: Flags.positive(
+    "budget",
+    "Pause requests while a registry says in its RateLimit headers that it accepts only N more. Default: no pause"
+  ).pipe(Flag.optional),
   authfile: file(
     "authfile",
     "File of docker or podman with credentials, which login and logout write. Default: their usual files"
@@ -105,6 +113,8 @@ export interface Settings {
   readonly mirror: ReadonlyArray<readonly [host: string, mirror: string]>
   readonly capabilities: ReadonlyArray<readonly [host: string, capabilities: Registry.Capabilities]>
   readonly concurrency: Option.Option<number>
+  readonly rate: Option.Option<number>
+  readonly budget: Option.Option<number>
   readonly authfile: Option.Option<string>
 }
 
@@ -231,23 +241,45 @@ const layerObserver = Layer.succeed(Observer, observe)
 const layerOf = (settings: Settings, ends: ReadonlyArray<GivenCredentials.End>, readsStdin = false) =>
   Layer.merge(
     Layer.effect(Namespace.Namespace, namespace(settings, ends, readsStdin)),
-    Option.match(settings.concurrency, { onNone: () => Layer.empty, onSome: Limiter.layerFixed })
+    Layer.succeed(Limiter.PerRegistry, (host) =>
+      Limiter.make(host, {
+        concurrency: Option.getOrUndefined(settings.concurrency),
+        rate: Option.getOrUndefined(settings.rate),
+        keep: Option.getOrUndefined(settings.budget)
+      }))
   )
 
 /** The value of an argument or a flag that names a place. */
-type Naming = Locations.Named | Host | Option.Option<Host>
+type Naming =
+  | Locations.Named
+  | Host
+  | Option.Option<Host>
+  | ReadonlyArray<Locations.Named | { readonly part: unknown }>
 
 const placeOf = (naming: Naming): ReadonlyArray<GivenCredentials.End["places"][number]> => {
   if (typeof naming === "string") return [{ input: naming, registry: { host: naming } }]
+  if (isList(naming)) return naming.flatMap((each) => "part" in each ? [] : [each])
   if ("input" in naming) return [naming]
   return Option.match(naming, { onNone: () => [], onSome: (host) => placeOf(host) })
 }
+
+const isList = (naming: Exclude<Naming, string>): naming is Extract<Naming, ReadonlyArray<unknown>> =>
+  Array.isArray(naming)
 
 interface Input {
   readonly connection: Settings & Password.Given
   /** A file that the verb reads; `-` is stdin. */
   readonly file?: string | undefined
+  /** Files that the verb reads; `-` is stdin. */
+  readonly files?: ReadonlyArray<{ readonly path: string }> | undefined
 }
+
+const layerFor = ({ connection, file, files = [] }: Input, places: GivenCredentials.End["places"]) =>
+  layerOf(
+    connection,
+    [{ prefix: "", given: connection, places }],
+    file === "-" || files.some(({ path }) => path === "-")
+  )
 
 /** Provides the namespace of a verb. The flags give credentials to the registry that these of its arguments name. */
 export const provide =
@@ -257,9 +289,15 @@ export const provide =
   ) =>
     Command.provide(self, (input) => {
       const places = keys.flatMap((key) => placeOf(input[key]))
-      const layer = layerOf(input.connection, [{ prefix: "", given: input.connection, places }], input.file === "-")
-      return Layer.merge(layer, layerObserver)
+      return Layer.merge(layerFor(input, places), layerObserver)
     })
+
+/** Provides the namespace of a verb that reports events itself, like {@link provide}. */
+export const provideUnwatched =
+  <K extends string>(...keys: ReadonlyArray<K>) =>
+  <Name extends string, I extends Input & { readonly [Key in K]: Naming }, Context, E, R>(
+    self: Command.Command<Name, I, Context, E, R>
+  ) => Command.provide(self, (input) => layerFor(input, keys.flatMap((key) => placeOf(input[key]))))
 
 interface CopyInput {
   readonly connection: Settings & { readonly from: Password.Given; readonly to: Password.Given }

@@ -2,6 +2,7 @@
  * `effect-oci copy SOURCE DESTINATION...`
  */
 import * as Cause from "effect/Cause"
+import type * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Clock from "effect/Clock"
@@ -26,9 +27,24 @@ import * as Messages from "./Messages.ts"
 import * as Output from "./Output.ts"
 import { plan } from "./PlanCommand.ts"
 import * as Progress from "./Progress.ts"
+import { misuse } from "./ReferenceInput.ts"
 
 interface Input extends CopyFlags.Input {
   readonly json: boolean
+}
+
+/** Returns true if stdout gets an archive, so that nothing else can be printed there. */
+const isOnStdout = ({ destinations }: Input): boolean => destinations.some(({ isStdout }) => isStdout === true)
+
+/** Fails unless at most one archive, and nothing else, is written to stdout. */
+const checkStdout = (input: Input): Effect.Effect<void, CliError.ValidationError> => {
+  if (!isOnStdout(input)) return Effect.void
+  if (input.json) {
+    return Effect.fail(misuse("--json prints to stdout, which gets the archive: name a file instead of -"))
+  }
+  return input.destinations.filter(({ isStdout }) => isStdout === true).length > 1
+    ? Effect.fail(misuse("only one archive can be written to stdout"))
+    : Effect.void
 }
 
 /** Copies an image to one destination, and reports the progress. */
@@ -40,6 +56,7 @@ const copyOne = Effect.fnUntraced(
     )
     const result = destination.format({ digest: report.root.digest })
     yield* Messages.send(Progress.conclusion(report, elapsed))
+    if (isOnStdout(input)) return Messages.note(result)
     return input.json ? Output.jsonPieces(CopyDocuments.report(report)) : Output.line(result)
   }
 )
@@ -99,11 +116,14 @@ const conclude = Effect.fnUntraced(
 )
 
 /** Prints the results of several copies. Fails if one of them has failed, after all have ended. */
-const print = Effect.fnUntraced(function*({ json }: Input, printed: ReadonlyArray<Printed>) {
+const print = Effect.fnUntraced(function*(input: Input, printed: ReadonlyArray<Printed>) {
   const failed = printed.filter(({ result }) => result.error !== undefined)
-  yield* json
+  const lines = printed.flatMap(({ line }) => line ?? [])
+  yield* isOnStdout(input)
+    ? Effect.forEach(lines, Messages.note, { discard: true })
+    : input.json
     ? Output.jsonPieces(CopyDocuments.results(printed.map(({ result }) => result)))
-    : Output.text(printed.flatMap(({ line }) => line ?? []))
+    : Output.text(lines)
   if (failed.length > 0) {
     return yield* new Output.Failure({ message: `${failed.length} of ${printed.length} copies failed` })
   }
@@ -182,6 +202,7 @@ export const CopyCommand = Command.make(
   Effect.fnUntraced(function*(input) {
     const options: Copy.Options = { ...yield* CopyFlags.options(input), verify: input.verify }
     if (input.dryRun) return yield* plan(input, options)
+    yield* checkStdout(input)
     yield* yield* copy(input, options)
   })
 ).pipe(
@@ -210,6 +231,10 @@ export const CopyCommand = Command.make(
     {
       command: "effect-oci copy ghcr.io/team/app:1 oci:images:app",
       description: "Copy an image into an image layout in the folder images"
+    },
+    {
+      command: "effect-oci copy ghcr.io/team/app:1 docker-archive:- | docker load",
+      description: "Load an image into docker"
     },
     {
       command:

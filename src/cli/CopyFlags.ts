@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import type * as Copy from "../copy/Copy.ts"
 import type * as Namespace from "../Namespace.ts"
 import type * as Platform from "../Platform.ts"
-import type { Tag } from "../Reference.ts"
+import { Reference, type Tag } from "../Reference.ts"
 import * as TagFilter from "../TagFilter.ts"
 import * as Flags from "./Flags.ts"
 import * as Locations from "./Locations.ts"
@@ -92,7 +92,8 @@ export const config = {
   ),
   destinations: Flags.place(
     "destination",
-    "Destination: host/repository, oci:DIR or oci-archive:FILE, with the tag that the image gets"
+    "Destination: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE:name, with the tag that the image " +
+      "gets. The FILE - is stdout"
   ).pipe(Argument.atLeast(1)),
   ...flags
 }
@@ -169,6 +170,10 @@ export interface Pair {
   readonly destination: Locations.Location
 }
 
+/** Returns the reference of a source in a registry, which names the image in an archive of `docker save`. */
+const suggestion = ({ end }: Locations.Location) =>
+  end instanceof Reference && (end.tag !== undefined || end.digest === undefined) ? { suggested: end } : {}
+
 const named = ({ end }: Locations.Location): boolean => end.tag !== undefined || end.digest !== undefined
 
 /** Opens the source and the destinations of one image, and runs `work` on them. */
@@ -178,7 +183,12 @@ export const useImage = <A, E, R>(
 ) =>
   source.use(
     Locations.image,
-    (source) => Locations.useAll(destinations, Locations.destination, (destinations) => work(source, destinations))
+    (source) =>
+      Locations.useAll(
+        destinations,
+        { ...Locations.destination, ...suggestion(source) },
+        (destinations) => work(source, destinations)
+      )
   )
 
 /** Opens the source and the destinations, and runs `work` on each selected tag at each destination. */
@@ -190,7 +200,7 @@ export const useTags = <A, E, R>(
   input.source.use(
     Locations.anything,
     (source) =>
-      Locations.useAll(input.destinations, Locations.changed, (destinations) =>
+      Locations.useAll(input.destinations, { ...Locations.changed, ...suggestion(source) }, (destinations) =>
         Effect.gen(function*() {
           if (named(source) || destinations.some(named)) {
             return yield* misuse(

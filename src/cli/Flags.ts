@@ -6,13 +6,14 @@ import * as Flag from "effect/cli/Flag"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import type { Descriptor } from "../Descriptor.ts"
 import * as Platform from "../Platform.ts"
 import type { Tag } from "../Reference.ts"
 import * as Locations from "./Locations.ts"
 import { misuse, readHost, readTag } from "./ReferenceInput.ts"
 
 /** Reads the text of a flag. Fails with a message about the text. */
-type Read<A> = (text: string) => Result.Result<A, { readonly message: string }>
+export type Read<A> = (text: string) => Result.Result<A, { readonly message: string }>
 
 const reading = <A>(read: Read<A>, before = "") => (text: string) =>
   Effect.mapError(Effect.fromResult(read(text)), ({ message }) => misuse(before + message))
@@ -69,10 +70,28 @@ export const duration = (name: string, description: string): Flag.Flag<Duration.
 export const size = (name: string, description: string): Flag.Flag<number> =>
   parsed(name, "SIZE", description, readSize)
 
+const secondsOf: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 }
+
+/** Reads a number of requests in each second, such as `20`, `20/s` or `100/m`. */
+const readRate: Read<number> = (text) => {
+  const [, number = "", unit = "s"] = /^([1-9][0-9]{0,5})(?:\/([smh]))?$/.exec(text) ?? []
+  return number === ""
+    ? Result.fail({ message: `${JSON.stringify(text)} is not a rate, such as 20/s, 100/m or 5000/h` })
+    : Result.succeed(Number(number) / (secondsOf[unit] ?? 1))
+}
+
+/** Makes a flag for a number of requests in each second. */
+export const rate = (name: string, description: string): Flag.Flag<number> =>
+  parsed(name, "RATE", description, readRate)
+
 export const json = onOff("json", "Print the result as JSON")
 
 export const platform = (description: string): Flag.Flag<Platform.Platform> =>
   parsed("platform", "OS/ARCH", description, Platform.parse)
+
+/** Makes a flag for a platform with another name than `--platform`. */
+export const parsedPlatform = (name: string, description: string): Flag.Flag<Platform.Platform> =>
+  parsed(name, "OS/ARCH", description, Platform.parse)
 
 export const tag = (description: string): Flag.Flag<Tag> => parsed("tag", "TAG", description, readTag)
 
@@ -93,6 +112,21 @@ export const readPair: Read<readonly [key: string, value: string]> = (text) => {
     ? Result.succeed([text.slice(0, at), text.slice(at + 1)])
     : Result.fail({ message: `${JSON.stringify(text)} is not KEY=VALUE` })
 }
+
+/** Makes a flag for annotations. */
+export const annotation = (description: string): Flag.Flag<ReadonlyArray<readonly [key: string, value: string]>> =>
+  parsed("annotation", "KEY=VALUE", description, readPair).pipe(Flag.withAlias("a"), Flag.atLeast(0))
+
+/** The flag that selects referrers by their annotations. */
+export const annotationFilter = annotation(
+  "Only referrers with this annotation. If repeated, referrers must have all of them"
+)
+
+/** Returns true for a descriptor with all of these annotations. */
+export const hasAnnotations =
+  (wanted: ReadonlyArray<readonly [key: string, value: string]>) =>
+  ({ annotations = {} }: Pick<Descriptor, "annotations">): boolean =>
+    wanted.every(([key, value]) => annotations[key] === value)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // arguments

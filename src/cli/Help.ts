@@ -38,7 +38,7 @@ const usage = ({ args = [], commandPath = [], subcommands }: HelpDoc.HelpDoc): s
 
 /** Returns true for flags about connections, which are listed last. */
 export const isAboutConnections = ({ name }: HelpDoc.FlagDoc): boolean =>
-  /^(?:plain-http|tls|insecure|ca-file|cert-file|key-file|mirror|capabilities|concurrency)$/.test(name)
+  /^(?:plain-http|tls|insecure|ca-file|cert-file|key-file|mirror|capabilities|concurrency|rate|budget)$/.test(name)
 
 /** Returns true for flags about credentials, which are listed before those about connections. */
 export const isAboutCredentials = ({ name }: HelpDoc.FlagDoc): boolean =>

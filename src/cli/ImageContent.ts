@@ -64,7 +64,7 @@ const load = Effect.fnUntraced(function*(
   namespace: Namespace.Namespace["Service"],
   place: Locations.Location,
   root: ManifestBytes,
-  withReferrers: boolean
+  referrersOf: (digest: Digest) => Effect.Effect<ReadonlyArray<Descriptor>, Namespace.NamespaceError>
 ) {
   const loaded = new Map<Digest, Loaded | "blob" | undefined>()
   // limits the requests of all levels together, because each level branches
@@ -75,7 +75,7 @@ const load = Effect.fnUntraced(function*(
     Effect.gen(function*() {
       const { digest, mediaType } = found.descriptor
       const decoded = Manifest.decode(mediaType, found.bytes)
-      const referrers = withReferrers ? yield* limited(Stream.runCollect(namespace.referrers(endOf(digest)))) : []
+      const referrers = yield* limited(referrersOf(digest))
       if (Result.isFailure(decoded)) return void loaded.set(digest, { referrers })
       const manifest = decoded.success
       loaded.set(digest, { manifest, referrers })
@@ -148,8 +148,18 @@ const assemble = (loaded: ReadonlyMap<Digest, Loaded | "blob" | undefined>, root
 export const read = Effect.fnUntraced(function*(
   namespace: Namespace.Namespace["Service"],
   place: Locations.Location,
-  options: Namespace.ForPlatform & { readonly referrers: boolean }
+  options: Namespace.ForPlatform & {
+    /** Selects the referrers that are shown. Default: none, which needs fewer requests. */
+    readonly referrers?: ((referrer: Descriptor) => boolean) | undefined
+  }
 ) {
+  const { referrers: isWanted } = options
   const root = yield* namespace.getManifest(place.end, options)
-  return assemble(yield* load(namespace, place, root, options.referrers), root.descriptor)
+  const referrersOf = (digest: Digest) =>
+    isWanted === undefined
+      ? Effect.succeed([])
+      : Stream.runCollect(
+        Stream.filter(namespace.referrers(Locations.withPart(place, { digest }).end), isWanted)
+      )
+  return assemble(yield* load(namespace, place, root, referrersOf), root.descriptor)
 })

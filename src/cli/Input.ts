@@ -20,6 +20,10 @@ const unreadable = (file: string) => ({ reason }: PlatformError) =>
     }`
   })
 
+/** Returns the content of stdin. */
+export const stdin = ({ stdin }: Stdio.Stdio): Stream.Stream<Uint8Array, Failure> =>
+  Stream.mapError(stdin, unreadable("-"))
+
 /** Returns the content of a file. Fails if it is larger than `limit` bytes. */
 export const readBytes = Effect.fnUntraced(function*(file: string, limit: number) {
   const fs = yield* FileSystem.FileSystem

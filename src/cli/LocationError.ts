@@ -4,6 +4,7 @@
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
+import { ArtifactError, isArtifactError } from "../artifact/ArtifactError.ts"
 import type { NamespaceError } from "../Namespace.ts"
 import type { RegistryError } from "../RegistryError.ts"
 
@@ -38,13 +39,21 @@ const tags = {
 const isNamespaceError = (error: unknown): error is NamespaceError =>
   hasProperty(error, "_tag") && typeof error._tag === "string" && Object.hasOwn(tags, error._tag)
 
-/** Converts the errors of an operation on a place to `LocationError`. */
+/**
+ * Converts the errors of an operation on a place to `LocationError`. Those of artifacts get the reference of the place.
+ */
 export const at = (reference: string) =>
 <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, Exclude<E, NamespaceError> | LocationError, R> =>
   Effect.mapError(effect, (error) => {
-    if (!isNamespaceError(error)) return error as Exclude<E, NamespaceError> // the guard has excluded the others
+    // with the reference as it was typed
+    if (isArtifactError(error)) {
+      return new ArtifactError({ reference, reason: error.reason }) as Exclude<E, NamespaceError>
+    }
+    if (!isNamespaceError(error)) {
+      return error as Exclude<E, NamespaceError> // the guard has excluded the others
+    }
     return error._tag === "RegistryError"
       ? new LocationError({ reference, operation: error.operation, reason: error.reason })
       : new LocationError({ reference, reason: error })

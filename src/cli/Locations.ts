@@ -6,7 +6,8 @@
  * - `oci-archive:FILE[:tag][@digest]`: an image layout in a tar archive
  * - `oci:DIR:host/name[:tag]` and `oci-archive:FILE:host/name[:tag]`: an image in one of these by its full name, for
  *   reading only
- * - `docker-archive:FILE[:name[:tag]][@digest]`: an archive of `docker save`, for reading only
+ * - `docker-archive:FILE[:name[:tag]][@digest]`: an archive of `docker save`
+ * - `oci-archive:-[:tag]` and `docker-archive:-[:name[:tag]]`: an archive on stdout, for writing only
  *
  * After a folder or file, the text after the last colon is a tag unless it contains a slash or backslash. The text
  * after the last `@` is a digest if it begins with `sha256:` or `sha512:`. For example, `oci:C:\images` and `oci:a:b/`
@@ -20,17 +21,21 @@ import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import type * as Stdio from "effect/Stdio"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as DockerHub from "../DockerHub.ts"
 import type * as Namespace from "../Namespace.ts"
 import * as Reference from "../Reference.ts"
+import type { Registry } from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import type { DockerArchive } from "../stores/DockerArchive.ts"
 import type { LayoutRegistry, NamedManifest } from "../stores/LayoutRegistry.ts"
+import * as HostPlatform from "./HostPlatform.ts"
 import * as LocationError from "./LocationError.ts"
 import * as Messages from "./Messages.ts"
 import { misuse as invalid, readReference } from "./ReferenceInput.ts"
+import * as StandardOutput from "./StandardOutput.ts"
 
 export interface Location {
   readonly end: Exclude<Namespace.End, string>
@@ -46,6 +51,8 @@ export interface Location {
 export interface Role {
   readonly needs: "image" | "name" | "nothing"
   readonly isWritten: boolean
+  /** Name that an image gets in an archive of `docker save` if the argument has none. */
+  readonly suggested?: Reference.Reference | undefined
 }
 
 /** Reads an image. */
@@ -65,17 +72,22 @@ export interface Named {
   readonly input: string
   /** The registry and the repository; absent for a folder or an archive. */
   readonly registry?: { readonly host: Reference.Host; readonly repository: Reference.Repository } | undefined
+  /** True if it is an archive on stdout. */
+  readonly isStdout?: boolean | undefined
   /** Opens the place, and runs `work` on it. An archive has been written when the effect ends. */
   readonly use: <A, E, R>(
     role: Role,
     work: (place: Location) => Effect.Effect<A, E, R>
-  ) => Effect.Effect<A, Failed<E>, R | FileSystem.FileSystem | Path.Path>
+  ) => Effect.Effect<A, Failed<E>, R | Services>
 }
+
+/** Services that places need. */
+type Services = FileSystem.FileSystem | Path.Path | Stdio.Stdio
 
 /** Errors of work on a place. Errors of the place itself have its reference. */
 type Failed<E> = E | LocationError.LocationError | CliError.ValidationError
 
-interface Part {
+export interface Part {
   readonly tag?: Reference.Tag | undefined
   readonly digest?: Digest.Digest | undefined
 }
@@ -98,7 +110,7 @@ export const useAll = <A, E, R>(
   named: ReadonlyArray<Named>,
   role: Role,
   work: (places: ReadonlyArray<Location>) => Effect.Effect<A, E, R>
-): Effect.Effect<A, Failed<E>, R | FileSystem.FileSystem | Path.Path> => {
+): Effect.Effect<A, Failed<E>, R | Services> => {
   const from = (index: number, places: ReadonlyArray<Location>): ReturnType<typeof useAll<A, E, R>> => {
     const next = named[index]
     return next === undefined ? work(places) : next.use(role, (place) => from(index + 1, [...places, place]))
@@ -239,6 +251,9 @@ const splitName = Effect.fnUntraced(function*(prefix: string, path: string, tag:
   return undefined
 })
 
+const notReadable = (input: string) =>
+  misuse(input, "an archive is not read from stdin, because it is read in any order: write it to a file first")
+
 const readLayout = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "oci-archive:") {
   const whole = yield* readPath(input, prefix)
   const paths = yield* Path.Path
@@ -270,6 +285,16 @@ const readLayout = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "
       )
     }
     const options = { file: path, name: registryName }
+    if (path === "-") {
+      if (!role.isWritten) return Effect.fail(notReadable(input))
+      const end = { repository: anyRepository, ...part }
+      return Effect.all([ociArchives, StandardOutput.forArchive]).pipe(
+        Effect.flatMap(([{ writeTo }, write]) =>
+          writeTo({ write }, (registry) => work({ end: { registry, ...end }, format }))
+        ),
+        LocationError.at(input)
+      )
+    }
     return ociArchives.pipe(
       Effect.flatMap(({ make, update }) =>
         role.isWritten ? update(options, workIn) : Effect.scoped(Effect.flatMap(make(options), workIn))
@@ -279,6 +304,7 @@ const readLayout = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "
   }
   const named: Named = {
     input,
+    ...prefix === "oci-archive:" && whole.path === "-" ? { isStdout: true } : {},
     use: Effect.fnUntraced(function*(role, work) {
       const split = yield* splitName(prefix, whole.path, whole.part.tag)
       if (split === undefined) return yield* workAt(whole.path, whole.part, undefined, role, work)
@@ -293,7 +319,8 @@ const readLayout = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "
 })
 
 const readDocker = Effect.fnUntraced(function*(input: string, prefix: string) {
-  const { name, part, path } = yield* readDockerArchive(input, prefix)
+  const { name, path, ...rest } = yield* readDockerArchive(input, prefix)
+  const part: Part = rest.part
   const repository = name?.repository
   const format = formatOf(prefix + path + (repository === undefined ? "" : `:${repository}`))
   const choose = Effect.fnUntraced(function*({ needs }: Role, { images, name: registryName }: DockerArchive) {
@@ -315,20 +342,48 @@ const readDocker = Effect.fnUntraced(function*(input: string, prefix: string) {
     const place: Location = { end, format }
     return place
   })
+  /** Returns the name that an image gets, if any. */
+  const nameFor = ({ needs, suggested }: Role): Reference.RelativeReference | undefined => {
+    if (name === undefined) return suggested
+    return needs === "nothing" || !isUnnamed(part) ? name : { ...name, tag: latest }
+  }
+  const write = Effect.fnUntraced(function*<A, E, R>(
+    role: Role,
+    work: (place: Location) => Effect.Effect<A, E, R>
+  ) {
+    const wanted = nameFor(role)
+    if (role.needs === "image" && wanted === undefined && part.digest === undefined) {
+      return yield* misuse(input, "name the image, such as docker-archive:FILE:team/app:1")
+    }
+    const tag = role.needs === "nothing" ? part.tag : wanted?.tag
+    const shown = wanted === undefined
+      ? ""
+      : `${wanted.registry === undefined ? "" : `${wanted.registry}/`}${wanted.repository}`
+    const formatted = formatOf(prefix + path + (shown === "" ? "" : `:${shown}`))
+    const chosen: Part = { ...part, ...tag === undefined ? {} : { tag } }
+    if (formatted(chosen) !== input) yield* Messages.note(`${input} means ${formatted(chosen)}`)
+    const use = (registry: Registry) =>
+      work({ end: { registry, repository: wanted?.repository ?? anyRepository, ...chosen }, format: formatted })
+    const options = { platform: HostPlatform.platform, host: wanted?.registry }
+    const archives = yield* dockerArchives
+    return yield* (path === "-"
+      ? archives.writeTo({ ...options, write: yield* StandardOutput.forArchive }, use)
+      : archives.update({ ...options, file: path }, use)).pipe(LocationError.at(formatted(chosen)))
+  })
   const named: Named = {
     input,
-    use: (role, work) =>
-      role.isWritten
-        ? Effect.fail(
-          misuse(input, "archives of docker save are read-only: use oci-archive, which docker load accepts as well")
-        )
-        : dockerArchives.pipe(
-          Effect.flatMap(({ make }) => make({ file: path })),
-          Effect.flatMap((archive) => place(role, archive)),
-          Effect.flatMap(work),
-          Effect.scoped,
-          LocationError.at(format(part))
-        )
+    ...path === "-" ? { isStdout: true } : {},
+    use: (role, work) => {
+      if (role.isWritten) return write(role, work)
+      if (path === "-") return Effect.fail(notReadable(input))
+      return dockerArchives.pipe(
+        Effect.flatMap(({ make }) => make({ file: path })),
+        Effect.flatMap((archive) => place(role, archive)),
+        Effect.flatMap(work),
+        Effect.scoped,
+        LocationError.at(format(part))
+      )
+    }
   }
   return named
 })

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { isObject } from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as Annotations from "../Annotations.ts"
 import { Descriptor } from "../Descriptor.ts"
 import * as Manifest from "../Manifest.ts"
 import * as Namespace from "../Namespace.ts"
@@ -83,7 +84,9 @@ const layers = (layers: ReadonlyArray<Descriptor>): ReadonlyArray<string> => {
   const total = layers.reduce((sum, { size }) => sum + size, 0)
   return list(
     `layers, ${Format.size(total)} in all`,
-    layers.map(({ digest, mediaType, size }) => columns(digest, Format.size(size), mediaType))
+    layers.map(({ annotations, digest, mediaType, size }) =>
+      columns(digest, Format.size(size), mediaType, annotations?.[Annotations.title] ?? "")
+    )
   )
 }
 

@@ -84,6 +84,20 @@ export const Message = Schema.Union([
     milliseconds
   }),
   Schema.Struct({
+    type: Schema.Literal("pulled"),
+    message,
+    directory: Schema.String,
+    bytes: Schema.Natural.annotate({ description: "Number of bytes downloaded" }),
+    milliseconds
+  }),
+  Schema.Struct({
+    type: Schema.Literal("mirrored"),
+    message,
+    rule: Schema.String,
+    destination: Schema.String.annotate({ description: "Repository with its registry and tag" }),
+    outcome: Schema.String.annotate({ description: "copied, superseded or pruned" })
+  }),
+  Schema.Struct({
     type: Schema.Literal("request"),
     message,
     method: Schema.String,

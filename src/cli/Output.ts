@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { PlatformError } from "effect/PlatformError"
 import { isObject } from "effect/Predicate"
+import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
 import * as Sink from "effect/Sink"
 import * as Stdio from "effect/Stdio"
@@ -18,8 +19,12 @@ export class Failure extends Schema.TaggedError<Failure>("effect-oci/cli/Failure
   message: Schema.String
 }) {}
 
-/** The command has failed, and the failure has been reported. */
-export class Reported extends Schema.TaggedError<Reported>("effect-oci/cli/Reported")("Reported", {}) {}
+/** The command has failed, and the failure has been reported. Default of the exit code: 1. */
+export class Reported extends Schema.TaggedError<Reported>("effect-oci/cli/Reported")("Reported", {
+  exitCode: Schema.optionalKey(Schema.Natural)
+}) {
+  override readonly [Runtime.errorExitCode]: number = this.exitCode ?? 1
+}
 
 /** A result could not be written, for example because the reader closed the pipe. */
 class Unwritten extends Schema.TaggedError<Unwritten>("effect-oci/cli/Unwritten")("Unwritten", {

@@ -34,6 +34,10 @@ import { version } from "./version.ts"
 const verbs = {
   copy: Effect.map(Effect.promise(() => import("./CopyCommand.ts")), ({ CopyCommand }) => CopyCommand),
   plan: Effect.map(Effect.promise(() => import("./PlanCommand.ts")), ({ PlanCommand }) => PlanCommand),
+  push: Effect.map(Effect.promise(() => import("./PushCommand.ts")), ({ PushCommand }) => PushCommand),
+  attach: Effect.map(Effect.promise(() => import("./AttachCommand.ts")), ({ AttachCommand }) => AttachCommand),
+  pull: Effect.map(Effect.promise(() => import("./PullCommand.ts")), ({ PullCommand }) => PullCommand),
+  index: Effect.map(Effect.promise(() => import("./IndexCommand.ts")), ({ IndexCommand }) => IndexCommand),
   resolve: Effect.map(Effect.promise(() => import("./ResolveCommand.ts")), ({ ResolveCommand }) => ResolveCommand),
   manifest: Effect.map(Effect.promise(() => import("./ManifestCommand.ts")), ({ ManifestCommand }) => ManifestCommand),
   blob: Effect.map(Effect.promise(() => import("./BlobCommand.ts")), ({ BlobCommand }) => BlobCommand),
@@ -43,10 +47,17 @@ const verbs = {
     Effect.promise(() => import("./ReferrersCommand.ts")),
     ({ ReferrersCommand }) => ReferrersCommand
   ),
+  config: Effect.map(Effect.promise(() => import("./ConfigCommand.ts")), ({ ConfigCommand }) => ConfigCommand),
+  files: Effect.map(Effect.promise(() => import("./FilesCommand.ts")), ({ FilesCommand }) => FilesCommand),
+  validate: Effect.map(Effect.promise(() => import("./ValidateCommand.ts")), ({ ValidateCommand }) => ValidateCommand),
+  append: Effect.map(Effect.promise(() => import("./AppendCommand.ts")), ({ AppendCommand }) => AppendCommand),
+  mutate: Effect.map(Effect.promise(() => import("./MutateCommand.ts")), ({ MutateCommand }) => MutateCommand),
+  rebase: Effect.map(Effect.promise(() => import("./RebaseCommand.ts")), ({ RebaseCommand }) => RebaseCommand),
   tags: Effect.map(Effect.promise(() => import("./TagsCommand.ts")), ({ TagsCommand }) => TagsCommand),
   catalog: Effect.map(Effect.promise(() => import("./CatalogCommand.ts")), ({ CatalogCommand }) => CatalogCommand),
   tag: Effect.map(Effect.promise(() => import("./TagCommand.ts")), ({ TagCommand }) => TagCommand),
   delete: Effect.map(Effect.promise(() => import("./DeleteCommand.ts")), ({ DeleteCommand }) => DeleteCommand),
+  mirror: Effect.flatMap(Effect.promise(() => import("./MirrorCommand.ts")), ({ make }) => make(undefined)),
   serve: Effect.map(Effect.promise(() => import("./ServeCommand.ts")), ({ ServeCommand }) => ServeCommand),
   gc: Effect.map(Effect.promise(() => import("./GcCommand.ts")), ({ GcCommand }) => GcCommand),
   login: Effect.map(Effect.promise(() => import("./LoginCommand.ts")), ({ LoginCommand }) => LoginCommand),
@@ -83,6 +94,12 @@ const root = Command.make("effect-oci").pipe(
   ])
 )
 
+/** Loads a verb. Of the verbs below `mirror`, only the one that the arguments name is loaded. */
+const load = (verb: keyof typeof verbs, args: ReadonlyArray<string>) =>
+  verb === "mirror"
+    ? Effect.flatMap(Effect.promise(() => import("./MirrorCommand.ts")), ({ make }) => make(args[1]))
+    : verbs[verb]
+
 const isVerb = (word: string | undefined): word is keyof typeof verbs =>
   word !== undefined && Object.hasOwn(verbs, word)
 
@@ -91,12 +108,25 @@ export const whole = Effect.gen(function*() {
   const all = yield* Effect.all(verbs)
   return root.pipe(
     Command.withSubcommands([
-      { group: "Copying", commands: [all.copy, all.plan] },
+      { group: "Copying", commands: [all.copy, all.plan, all.mirror] },
       {
         group: "Reading",
-        commands: [all.resolve, all.tags, all.catalog, all.tree, all.referrers, all.diff, all.manifest, all.blob]
+        commands: [
+          all.resolve,
+          all.tags,
+          all.catalog,
+          all.tree,
+          all.referrers,
+          all.diff,
+          all.config,
+          all.files,
+          all.validate,
+          all.manifest,
+          all.blob
+        ]
       },
-      { group: "Changing", commands: [all.tag, all.delete] },
+      { group: "Files", commands: [all.push, all.attach, all.pull] },
+      { group: "Changing", commands: [all.tag, all.index, all.append, all.mutate, all.rebase, all.delete] },
       { group: "Serving", commands: [all.serve, all.gc] },
       { group: "Setting up", commands: [all.login, all.logout, all.schema, all.completions] }
     ])
@@ -139,7 +169,7 @@ const runVerb = Effect.fnUntraced(function*(args: ReadonlyArray<string>) {
   if (Mode.isContradictory(args)) return yield* misuse("--quiet and --debug contradict each other")
   const width = yield* helpWidth
   const command = isVerb(first)
-    ? root.pipe(Command.withSubcommands([yield* verbs[first]]))
+    ? root.pipe(Command.withSubcommands([yield* load(first, args)]))
     : yield* whole
   yield* Command.runWith(command, { version })(args).pipe(
     Effect.provideService(CliOutput.Presenter, presenter(width)),

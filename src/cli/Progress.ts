@@ -2,15 +2,10 @@
  * The progress of a copy on stderr. On a terminal: bars for large blobs, and a line with the totals, which are redrawn.
  * Elsewhere, and with `--json` or `--debug`: one message for each event.
  */
-import * as Clock from "effect/Clock"
-import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
-import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
-import * as Terminal from "effect/Terminal"
-import type { CopyEvent } from "../copy/CopyEvent.ts"
+import type * as Artifact from "../artifact/Artifact.ts"
 import * as CopyProgress from "../copy/CopyProgress.ts"
 import type { CopyReport, Entry, Outcome } from "../copy/CopyReport.ts"
 import type { Digest } from "../Digest.ts"
@@ -18,6 +13,7 @@ import * as MediaType from "../MediaType.ts"
 import { lasting, plural, seconds, size } from "./Format.ts"
 import * as Messages from "./Messages.ts"
 import type { Mode } from "./Mode.ts"
+import * as Redraw from "./Redraw.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
 // text
@@ -83,8 +79,11 @@ export const settled = ({ descriptor, outcome, role }: Entry, destination?: stri
   }
 }
 
+/** An event of a copy, or of the push or pull of an artifact. */
+type Event<Report = unknown> = Artifact.Event<Report>
+
 /** Returns the message about an event, except for the last one. */
-const messageOf = (event: CopyEvent): Messages.Message | undefined => {
+const messageOf = (event: Event): Messages.Message | undefined => {
   switch (event._tag) {
     case "Planned": {
       const { descriptor: { digest, mediaType, size: bytes }, role } = event
@@ -173,15 +172,10 @@ const draw = (
 // writing
 // ---------------------------------------------------------------------------------------------------------------------
 
-// it is "dumb" for a terminal that cannot move its cursor
-const term = Config.String("TERM").pipe(Config.withDefault(""))
-
-/** Runs a copy, reports its progress, and returns its report. */
-export const shown = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyEvent, E, R>) {
-  const { detail, format, isTerminal } = yield* Messages.CurrentMode
-  const hasBars = isTerminal && format === "text" && detail === "normal" && (yield* Effect.orDie(term)) !== "dumb"
-  const show = hasBars ? onTerminal : inLines
-  let report: CopyReport | undefined
+/** Runs a copy, a push or a pull, reports its progress, and returns its report. */
+export const shown = Effect.fnUntraced(function*<Report, E, R>(events: Stream.Stream<Event<Report>, E, R>) {
+  const show = (yield* Redraw.isPossible) ? onTerminal : inLines
+  let report: Report | undefined
   yield* show(Stream.tap(events, (event) =>
     Effect.sync(() => {
       if (event._tag === "Done") report = event.report
@@ -190,58 +184,26 @@ export const shown = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<Cop
   return report ?? (yield* Effect.die("a copy has ended without a report"))
 })
 
-const inLines = <E, R>(events: Stream.Stream<CopyEvent, E, R>) =>
+const inLines = <E, R>(events: Stream.Stream<Event, E, R>) =>
   Stream.runForEach(events, (event) => {
     const message = messageOf(event)
     return message === undefined ? Effect.void : Messages.send(message)
   })
 
-// size of a terminal that does not report its own
-const usualWidth = 80
-const usualHeight = 24
-
 /** Returns the line above the bars about an event, if it deserves one. */
-const remarkOf = (event: CopyEvent, mode: Mode): string | undefined => {
+const remarkOf = (event: Event, mode: Mode): string | undefined => {
   const message = event._tag === "Warned" || event._tag === "Paused" ? messageOf(event) : undefined
   return message === undefined ? undefined : Messages.render(message, mode)
 }
 
-const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<CopyEvent, E, R>) {
+const onTerminal = Effect.fnUntraced(function*<E, R>(events: Stream.Stream<Event, E, R>) {
   const mode = yield* Messages.CurrentMode
-  const stdio = yield* Stdio.Stdio
-  const { columns, rows } = yield* Terminal.Terminal
-  const write = (text: string) => Effect.ignore(Stream.run(Stream.succeed(text), stdio.stderr({ endOnDone: false })))
   let progress = CopyProgress.empty
-  let drawn: ReadonlyArray<string> = []
-  // moves the cursor to the start of the first line, and erases everything below; a line takes several rows if the
-  // terminal has become narrower than the line
-  const erased = (width: number) => {
-    const height = drawn.reduce((height, line) => height + Math.max(1, Math.ceil(line.length / width)), 0)
-    return height === 0 ? "" : `\r${height === 1 ? "" : `\x1b[${height - 1}A`}\x1b[J`
-  }
-  const redraw = (above: string = "") =>
-    Effect.gen(function*() {
-      const width = (yield* columns) || usualWidth
-      // some terminals break a line that reaches the right edge
-      const room = Math.max(1, width - 1)
-      const lines = draw(progress, yield* Clock.currentTimeMillis, room, (yield* rows) || usualHeight)
-        .map((line) => line.slice(0, room))
-      const text = erased(width) + above + lines.join("\n")
-      drawn = lines
-      yield* write(text)
-    })
-  const erase = Effect.gen(function*() {
-    const text = erased((yield* columns) || usualWidth)
-    drawn = []
-    yield* write(text)
+  yield* Redraw.follow(events, {
+    update: (event, now) => {
+      if (event._tag !== "Done") progress = CopyProgress.update(progress, event, now)
+    },
+    draw: (now, width, rows) => draw(progress, now, width, rows),
+    remark: (event) => Effect.succeed(remarkOf(event, mode))
   })
-  const clock = yield* Clock.Clock
-  const following = Stream.runForEach(events, (event) => {
-    progress = CopyProgress.update(progress, event, clock.currentTimeMillisUnsafe())
-    const remark = remarkOf(event, mode)
-    return remark === undefined ? Effect.void : redraw(`${remark}\n`)
-  })
-  yield* Effect.raceFirst(following, Effect.repeat(redraw(), Schedule.spaced("100 millis"))).pipe(
-    Effect.ensuring(erase)
-  )
 })

@@ -25,18 +25,20 @@ export const ReferrersCommand = Command.make(
   "referrers",
   {
     image: Flags.place("image", "Subject: host/repository, oci:DIR or oci-archive:FILE, with a tag or a digest"),
-    type: Flag.String("type").pipe(
+    artifactType: Flag.String("artifact-type").pipe(
+      Flag.withAlias("type"),
       Flag.withMetavar("TYPE"),
       Flag.withDescription("Only referrers of this artifact type"),
       Flag.optional
     ),
+    annotation: Flags.annotationFilter,
     platform: Flags.platform("List the referrers of the image for this platform instead of the index").pipe(
       Flag.optional
     ),
     json: Flags.json,
     connection: Connection.flags
   },
-  Effect.fnUntraced(function*({ image, json, platform, type }) {
+  Effect.fnUntraced(function*({ annotation, artifactType, image, json, platform }) {
     const namespace = yield* Namespace.Namespace
     yield* image.use(
       Locations.image,
@@ -44,7 +46,10 @@ export const ReferrersCommand = Command.make(
         const subject = Option.isNone(platform) ? place : Locations.withPart(place, {
           digest: (yield* namespace.resolveManifest(place.end, { platform: platform.value })).digest
         })
-        const found = namespace.referrers(subject.end, Option.isNone(type) ? {} : { artifactType: type.value })
+        const found = namespace.referrers(
+          subject.end,
+          Option.isNone(artifactType) ? {} : { artifactType: artifactType.value }
+        ).pipe(Stream.filter(Flags.hasAnnotations(annotation)))
         if (!json) return yield* Output.lines(Stream.map(found, line))
         yield* Output.json(Referrers, yield* Stream.runCollect(found))
       })
@@ -61,7 +66,7 @@ export const ReferrersCommand = Command.make(
   Command.withExamples([
     { command: "effect-oci referrers ghcr.io/team/app:1", description: "List all referrers of an image" },
     {
-      command: "effect-oci referrers --type application/spdx+json --json ghcr.io/team/app:1",
+      command: "effect-oci referrers --artifact-type application/spdx+json --json ghcr.io/team/app:1",
       description: "List the SBOMs of an image as JSON"
     }
   ])

@@ -1,10 +1,12 @@
 /**
- * `effect-oci resolve IMAGE`
+ * `effect-oci resolve IMAGE...`
  */
+import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import { Descriptor } from "../Descriptor.ts"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
@@ -12,10 +14,17 @@ import * as Flags from "./Flags.ts"
 import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
 
+const Resolved = Schema.Struct({ reference: Schema.String, descriptor: Descriptor })
+
+/** Schema of the result for several images. */
+export const ResolvedMany = Schema.Array(Resolved)
+
 export const ResolveCommand = Command.make(
   "resolve",
   {
-    image: Flags.place("image", "Image: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE"),
+    images: Flags.place("image", "Image: host/repository, oci:DIR, oci-archive:FILE or docker-archive:FILE").pipe(
+      Argument.atLeast(1)
+    ),
     platform: Flags.platform(
       "Print the digest of the image for this platform, such as linux/arm64 or windows(10.0.17763)/amd64"
     ).pipe(Flag.optional),
@@ -23,27 +32,32 @@ export const ResolveCommand = Command.make(
     json: Flags.json,
     connection: Connection.flags
   },
-  Effect.fnUntraced(function*({ fullRef, image, json, platform }) {
+  Effect.fnUntraced(function*({ fullRef, images, json, platform }) {
     const namespace = yield* Namespace.Namespace
-    yield* image.use(
-      Locations.image,
-      Effect.fnUntraced(function*({ end, format }) {
-        const descriptor = yield* namespace.resolveManifest(
-          end,
-          Option.isNone(platform) ? {} : { platform: platform.value }
-        )
-        const { digest } = descriptor
-        if (json) return yield* Output.json(Descriptor, descriptor)
-        yield* Output.line(fullRef ? format({ digest }) : digest)
-      })
-    )
+    const options = Option.isNone(platform) ? {} : { platform: platform.value }
+    const resolved: Array<typeof Resolved.Type> = []
+    for (const image of images) {
+      yield* image.use(
+        Locations.image,
+        Effect.fnUntraced(function*({ end, format }) {
+          const descriptor = yield* namespace.resolveManifest(end, options)
+          const { digest } = descriptor
+          resolved.push({ reference: format({ digest }), descriptor })
+          if (!json) yield* Output.line(fullRef ? format({ digest }) : digest)
+        })
+      )
+    }
+    const [first, ...others] = resolved
+    if (!json || first === undefined) return
+    yield* others.length === 0 ? Output.json(Descriptor, first.descriptor) : Output.json(ResolvedMany, resolved)
   })
 ).pipe(
-  Connection.provide("image"),
+  Connection.provide("images"),
   Command.withAlias("digest"),
   Command.withShortDescription("Prints the digest that a tag points at"),
   Command.withDescription(
-    "Prints the digest that a tag points at. With --json, prints the descriptor: media type, digest and size."
+    "Prints the digest that a tag points at. With --json, prints the descriptor: media type, digest and size. For " +
+      "several images, prints one line each, or one JSON array."
   ),
   Command.withExamples([
     {
@@ -53,6 +67,7 @@ export const ResolveCommand = Command.make(
     {
       command: "effect-oci resolve --platform linux/arm64 --full-ref ghcr.io/team/app:1",
       description: "Print a reference that pins the image for one platform"
-    }
+    },
+    { command: "effect-oci resolve ghcr.io/team/app:1 ghcr.io/team/app:2", description: "Print two digests" }
   ])
 )

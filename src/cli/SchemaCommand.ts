@@ -22,6 +22,8 @@ interface Document {
   readonly description: string
   /** Loads the schema, which may be in the module of a verb. */
   readonly schema: Effect.Effect<Schema.Constraint>
+  /** True for a file that people write: fields that are not in the schema are errors. */
+  readonly isStrict?: boolean | undefined
 }
 
 const known = (description: string, schema: Schema.Constraint): Document => ({
@@ -37,8 +39,16 @@ const loaded = (description: string, load: () => Promise<Schema.Constraint>): Do
 const descriptor = (verb: string) => known(`The descriptor that ${verb} --json prints.`, Descriptor)
 const removed = (verb: string) => known(`The result of ${verb} --json.`, Removed)
 
+const pushReport = (verb: string) =>
+  loaded(`The report that ${verb} --json prints.`, () => import("../artifact/Artifact.ts").then((_) => _.PushReport))
+
+const editReport = (verb: string) =>
+  loaded(`The report that ${verb} --json prints.`, () => import("./EditFlags.ts").then((_) => _.EditReport))
+
 /** Every document that the command prints, by name. */
 const documents: Readonly<Record<string, Document>> = {
+  append: editReport("append"),
+  attach: pushReport("attach"),
   "blob-delete": removed("blob delete"),
   "blob-get": descriptor("blob get"),
   "blob-head": descriptor("blob head"),
@@ -46,6 +56,10 @@ const documents: Readonly<Record<string, Document>> = {
   catalog: loaded(
     "The repositories that catalog --json prints.",
     () => import("./CatalogCommand.ts").then((_) => _.Catalog)
+  ),
+  config: loaded(
+    "The reference, the descriptor and the config that config --json prints.",
+    () => import("./ConfigCommand.ts").then((_) => _.DescribedConfig)
   ),
   copy: loaded(
     "The report that copy --json prints for one destination.",
@@ -57,7 +71,23 @@ const documents: Readonly<Record<string, Document>> = {
   ),
   delete: removed("delete"),
   diff: loaded("The differences that diff --json prints.", () => import("./DiffCommand.ts").then((_) => _.Diff)),
+  "files-cat": loaded(
+    "The file that files cat --json prints.",
+    () => import("./FilesCatCommand.ts").then((_) => _.PrintedFile)
+  ),
+  "files-export": loaded(
+    "The result that files export --json prints.",
+    () => import("./FilesExportCommand.ts").then((_) => _.ExportedFiles)
+  ),
+  "files-ls": loaded(
+    "The files that files ls --json prints.",
+    () => import("./FilesListCommand.ts").then((_) => _.ListedFiles)
+  ),
   gc: loaded("The report that gc --json prints.", () => import("./CollectionFlags.ts").then((_) => _.Result)),
+  "index-add": descriptor("index add"),
+  "index-annotate": descriptor("index annotate"),
+  "index-create": descriptor("index create"),
+  "index-remove": descriptor("index remove"),
   login: loaded("The result of login --json.", () => import("./LoginCommand.ts").then((_) => _.Login)),
   logout: loaded("The result of logout --json.", () => import("./LogoutCommand.ts").then((_) => _.Logout)),
   "manifest-delete": removed("manifest delete"),
@@ -71,6 +101,42 @@ const documents: Readonly<Record<string, Document>> = {
   ),
   "manifest-put": descriptor("manifest put"),
   message: known("One line on stderr with --json.", Message),
+  mirror: {
+    ...loaded(
+      "The file that declares a mirror, for editors.",
+      () => import("../mirror/MirrorConfig.ts").then((_) => _.MirrorFile)
+    ),
+    isStrict: true
+  },
+  "mirror-changes": loaded(
+    "The differences that mirror plan --compare --json prints.",
+    () => import("./MirrorPlanCommand.ts").then((_) => _.MirrorChanges)
+  ),
+  "mirror-check": loaded(
+    "The rules that mirror check --json prints.",
+    () => import("./MirrorCheckCommand.ts").then((_) => _.CheckedMirror)
+  ),
+  "mirror-convert": loaded(
+    "The file and the omissions that mirror convert --json prints.",
+    () => import("./MirrorConvertCommand.ts").then((_) => _.ConvertedMirror)
+  ),
+  "mirror-plan": loaded(
+    "The plan that mirror plan --json prints.",
+    () => import("../mirror/MirrorPlan.ts").then((_) => _.MirrorPlan)
+  ),
+  "mirror-report": loaded(
+    "The report that mirror run --json prints.",
+    () => import("../mirror/MirrorReport.ts").then((_) => _.MirrorReport)
+  ),
+  "mirror-retry": loaded(
+    "The result of mirror retry --json.",
+    () => import("./MirrorRetryCommand.ts").then((_) => _.MirrorRetried)
+  ),
+  "mirror-status": loaded(
+    "The state that mirror status --json prints.",
+    () => import("./MirrorStatusCommand.ts").then((_) => _.MirrorStatus)
+  ),
+  mutate: editReport("mutate"),
   plan: loaded(
     "The plan that plan --json, or copy --dry-run --json, prints for one destination.",
     () => import("../copy/CopyPlan.ts").then((_) => _.CopyPlan)
@@ -79,21 +145,49 @@ const documents: Readonly<Record<string, Document>> = {
     "The plans that plan --json, or copy --dry-run --json, prints for several destinations, or with --all-tags.",
     () => import("./PlanCommand.ts").then((_) => _.CopyPlans)
   ),
+  pull: loaded(
+    "The report that pull --json prints.",
+    () => import("../artifact/Artifact.ts").then((_) => _.PullReport)
+  ),
+  push: pushReport("push"),
+  rebase: editReport("rebase"),
   referrers: loaded(
     "The descriptors that referrers --json prints.",
     () => import("./ReferrersCommand.ts").then((_) => _.Referrers)
   ),
   resolve: descriptor("resolve"),
+  "resolve-many": loaded(
+    "The references and descriptors that resolve --json prints for several images.",
+    () => import("./ResolveCommand.ts").then((_) => _.ResolvedMany)
+  ),
   schema: known("The names that schema --json prints.", Names),
+  "mirror-serve": loaded(
+    "The address that mirror serve --json prints.",
+    () => import("./MirrorServeCommand.ts").then((_) => _.ServedMirror)
+  ),
+  "mirror-service": loaded(
+    "The status of a mirror at /status.json of mirror serve.",
+    () => import("../mirror-web/MirrorStatus.ts").then((_) => _.MirrorStatus)
+  ),
+  "mirror-notification": loaded(
+    "The notification that webhooks of mirror serve receive.",
+    () => import("../mirror/MirrorNotification.ts").then((_) => _.MirrorNotification)
+  ),
   serve: loaded("The address that serve --json prints.", () => import("./ServeCommand.ts").then((_) => _.Listening)),
   tag: loaded("The references that tag --json prints.", () => import("./TagCommand.ts").then((_) => _.Tagged)),
   tags: loaded("The tags that tags --json prints.", () => import("./TagsCommand.ts").then((_) => _.Tags)),
-  tree: loaded("The content that tree --json prints.", () => import("./TreeCommand.ts").then((_) => _.ContentTree))
+  tree: loaded("The content that tree --json prints.", () => import("./TreeCommand.ts").then((_) => _.ContentTree)),
+  validate: loaded(
+    "The report that validate --json prints.",
+    () => import("../artifact/Validation.ts").then((_) => _.Report)
+  )
 }
 
 /** Returns the JSON Schema of a document. Its `$id` contains the version of the command. */
-const jsonSchema = Effect.fnUntraced(function*(name: string, { description, schema: load }: Document) {
-  const { definitions, schema } = Schema.toJsonSchemaDocument(yield* load)
+const jsonSchema = Effect.fnUntraced(function*(name: string, { description, isStrict, schema: load }: Document) {
+  const { definitions, schema } = Schema.toJsonSchemaDocument(yield* load, {
+    onExcessProperty: isStrict === true ? "error" : "ignore"
+  })
   return {
     $schema: "https://json-schema.org/draft/2020-12/schema",
     $id: `urn:effect-oci:${version}:${name}`,
@@ -126,11 +220,15 @@ export const SchemaCommand = Command.make(
 ).pipe(
   Command.withShortDescription("Prints the JSON Schema of an output of this command"),
   Command.withDescription(
-    "Prints the JSON Schema (draft 2020-12) of a document that a verb prints with --json, or of a line on stderr " +
-      "(message). Without a name, lists the names."
+    "Prints the JSON Schema (draft 2020-12) of a document that a verb prints with --json, of a line on stderr " +
+      "(message), or of the file of a mirror (mirror). Without a name, lists the names."
   ),
   Command.withExamples([
     { command: "effect-oci schema", description: "List the names" },
-    { command: "effect-oci schema copy > copy.schema.json", description: "Write the schema of the report of a copy" }
+    { command: "effect-oci schema copy > copy.schema.json", description: "Write the schema of the report of a copy" },
+    {
+      command: "effect-oci schema mirror > mirror.schema.json",
+      description: "Write the schema of the file of a mirror"
+    }
   ])
 )

@@ -1,24 +1,19 @@
 /**
  * `effect-oci serve`
  */
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as HttpServer from "effect/http/HttpServer"
-import type * as HttpServerError from "effect/http/HttpServerError"
-import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
-import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as Http from "node:http"
-import { isLoopback } from "../server/BrowserSafety.ts"
 import * as RegistryServer from "../server/RegistryServer.ts"
+import { isLoopback } from "../web/SameSite.ts"
 import * as AccessLog from "./AccessLog.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
+import * as Listener from "./Listener.ts"
 import * as Output from "./Output.ts"
 import { misuse, readHost } from "./ReferenceInput.ts"
 import * as ServeCollection from "./ServeCollection.ts"
@@ -26,46 +21,6 @@ import * as ServeLimits from "./ServeLimits.ts"
 import * as ServeStore from "./ServeStore.ts"
 import * as ServeUsers from "./ServeUsers.ts"
 import * as Signals from "./Signals.ts"
-
-// an interruption takes at most 1.5 seconds; requests in flight get one second of that
-const gracePeriod = Duration.seconds(1)
-
-// requests have no total limit, because bodies may take long; idle connections stay open for 75 seconds, longer than
-// clients keep them
-const nodeServer = () =>
-  Http.createServer({
-    requestTimeout: 0,
-    headersTimeout: 60_000,
-    keepAliveTimeout: 75_000,
-    // the server waits until a connection has sent a piece of this size or more, as stores that lend pieces need
-    highWaterMark: 64 * 1024
-  })
-
-const problems: Readonly<Record<string, string>> = {
-  EADDRINUSE: "the address is in use",
-  EACCES: "binding to this port requires administrator rights",
-  EADDRNOTAVAIL: "this machine has no such address",
-  ENOTFOUND: "the host name does not resolve",
-  EAI_AGAIN: "the host name cannot be resolved at the moment"
-}
-
-const notServed = (where: string) => ({ cause }: HttpServerError.ServeError) => {
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : ""
-  return new Output.Failure({
-    message: `cannot listen on ${where}: ${problems[code] ?? (cause instanceof Error ? cause.message : String(cause))}`
-  })
-}
-
-/** Stops listening, waits for the requests in flight, and closes the connections that are left after `limit`. */
-const drain = (server: Http.Server, limit: Duration.Duration) =>
-  Effect.callback<void>((resume) => void server.close(() => resume(Effect.void))).pipe(
-    // a connection is idle after its last response
-    Effect.raceFirst(
-      Effect.repeat(Effect.sync(() => server.closeIdleConnections()), Schedule.spaced(Duration.millis(50)))
-    ),
-    Effect.timeoutOption(limit),
-    Effect.andThen(Effect.sync(() => server.closeAllConnections()))
-  )
 
 /** Schema of the result. */
 export const Listening = Schema.Struct({ address: Schema.String })
@@ -159,16 +114,10 @@ export const ServeCommand = Command.make(
       ...ServeLimits.optionsOf(flags)
     })
     const logged = yield* AccessLog.make
-    const server = nodeServer()
-    const listener = NodeHttpServer.layerServer(() => server, { host, port, gracefulShutdownTimeout: gracePeriod })
-    const { address } = yield* Layer.build(Layer.provideMerge(HttpServer.serve(logged(app)), listener)).pipe(
-      Effect.mapError(notServed(`${host}:${port}`)),
-      Effect.flatMap((context) => Effect.provide(HttpServer.HttpServer, context))
-    )
-    const listening = HttpServer.formatAddress(address)
-    yield* json ? Output.json(Listening, { address: listening }) : Output.line(`listening on ${listening}`)
+    const { address, drain } = yield* Listener.listen(logged(app), { host, port })
+    yield* json ? Output.json(Listening, { address }) : Output.line(`listening on ${address}`)
     yield* Queue.take(terminated)
-    yield* drain(server, Duration.seconds(grace))
+    yield* drain(Duration.seconds(grace))
   }, Effect.scoped)
 ).pipe(
   Connection.provide("proxy"),

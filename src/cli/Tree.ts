@@ -1,6 +1,7 @@
 /**
  * Formats the content of an image as a tree of lines, or as a Mermaid flowchart.
  */
+import * as Annotations from "../Annotations.ts"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as Platform from "../Platform.ts"
@@ -26,6 +27,9 @@ const words = ({ artifactType, ends: end, mediaType, platform, size }: ImageCont
 /** Returns the format of a layer, such as `tar+gzip`, or its media type if it is not a layer of an image. */
 const packing = ({ mediaType }: Descriptor): string =>
   /^application\/vnd\.(?:oci\.image\.layer|docker\.image\.rootfs)\..*?(tar.*)$/s.exec(mediaType)?.[1] ?? mediaType
+
+/** Returns the name of the file that a layer of an artifact is, or a blank. */
+const titleOf = ({ annotations }: Descriptor): string => annotations?.[Annotations.title] ?? ""
 
 /** Returns the sizes of the blobs of a tree by digest. */
 const blobsOf = (content: ImageContent, blobs: Map<Digest, number> = new Map()): ReadonlyMap<Digest, number> => {
@@ -61,7 +65,7 @@ const leaf = (name: string, descriptor: Descriptor, ...more: ReadonlyArray<strin
 
 const below = (content: ImageContent): ReadonlyArray<Line> => [
   ...content.config === undefined ? [] : [leaf("config", content.config)],
-  ...(content.layers ?? []).map((layer) => leaf("layer", layer, packing(layer))),
+  ...(content.layers ?? []).map((layer) => leaf("layer", layer, packing(layer), titleOf(layer))),
   ...(content.manifests ?? []).map((manifest) => lineOf(manifest)),
   ...(content.referrers ?? []).map((referrer) => lineOf(referrer, "referrer"))
 ]
@@ -100,7 +104,10 @@ export const mermaid = (name: string, content: ImageContent): ReadonlyArray<stri
     lines.add(`${id}${open}"${[...label, short(digest)].map(escaped).join("<br>")}"${close}`)
     return id
   }
-  const blob = (name: string, { digest, size }: Descriptor) => node(digest, [name, Format.size(size)], ["([", "])"])
+  const blob = (name: string, descriptor: Descriptor) => {
+    const label = [name, titleOf(descriptor), Format.size(descriptor.size)].filter((part) => part !== "")
+    return node(descriptor.digest, label, ["([", "])"])
+  }
   const manifest = (content: ImageContent, ...names: ReadonlyArray<string>): string => {
     const id = node(content.digest, [...names, ...words(content)], ["[", "]"])
     if (content.config !== undefined) lines.add(`${id} --> ${blob("config", content.config)}`)

@@ -6,6 +6,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import type { Descriptor } from "../Descriptor.ts"
 import * as Namespace from "../Namespace.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
@@ -29,18 +30,30 @@ export const TreeCommand = Command.make(
       ),
       Flag.withDefault(true)
     ),
+    artifactType: Flag.String("artifact-type").pipe(
+      Flag.withMetavar("TYPE"),
+      Flag.withDescription("Only referrers of this artifact type"),
+      Flag.optional
+    ),
+    annotation: Flags.annotationFilter,
     mermaid: Flags.onOff("mermaid", "Print a Mermaid flowchart"),
     json: Flags.json,
     connection: Connection.flags
   },
-  Effect.fnUntraced(function*({ image, json, mermaid, platform, referrers }) {
+  Effect.fnUntraced(function*({ annotation, artifactType, image, json, mermaid, platform, referrers }) {
     if (json && mermaid) return yield* misuse("--json and --mermaid contradict each other")
+    if (!referrers && (Option.isSome(artifactType) || annotation.length > 0)) {
+      return yield* misuse("--no-referrers contradicts --artifact-type and --annotation")
+    }
+    const isWanted = (referrer: Descriptor) =>
+      Flags.hasAnnotations(annotation)(referrer) &&
+      (Option.isNone(artifactType) || referrer.artifactType === artifactType.value)
     const namespace = yield* Namespace.Namespace
     yield* image.use(
       Locations.image,
       Effect.fnUntraced(function*(place) {
         const content = yield* ImageContent.read(namespace, place, {
-          referrers,
+          ...referrers ? { referrers: isWanted } : {},
           ...Option.isNone(platform) ? {} : { platform: platform.value }
         })
         const name = place.format(place.end)
@@ -62,6 +75,10 @@ export const TreeCommand = Command.make(
       command: "effect-oci tree --mermaid oci:images:app > app.mmd",
       description: "Draw a diagram of an image in a folder"
     },
-    { command: "effect-oci tree --json --no-referrers ghcr.io/team/app:1", description: "Print the tree as JSON" }
+    { command: "effect-oci tree --json --no-referrers ghcr.io/team/app:1", description: "Print the tree as JSON" },
+    {
+      command: "effect-oci tree --artifact-type application/spdx+json ghcr.io/team/app:1",
+      description: "Show an image with its SBOMs, and no other referrers"
+    }
   ])
 )

@@ -1,8 +1,8 @@
 /**
  * Pauses that a registry asks for (`Retry-After`). They apply to all requests of the same client.
  *
- * Remaining quotas in responses (`RateLimit-Remaining`, for example of Docker Hub) are ignored, because registries
- * differ in their meaning, and the refusal at the end of a quota says how long to wait.
+ * Remaining budgets in responses (`RateLimit-Remaining`, for example of Docker Hub) are the subject of
+ * `Limiter.withBudget`, because registries differ in their meaning, so that a program has to ask for it.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -17,6 +17,8 @@ export interface RetryAfterPauses {
    * than `allowed`, in milliseconds.
    */
   readonly over: (allowed: (now: number) => number) => Effect.Effect<void, Duration.Duration>
+  /** Returns true while a pause is left. */
+  readonly isPaused: (now: number) => boolean
   /** Starts the pause that an error asks for. */
   readonly heed: (error: unknown) => Effect.Effect<void>
 }
@@ -34,6 +36,7 @@ export const make = (registry: string): RetryAfterPauses => {
   })
   return {
     over,
+    isPaused: (now) => until - now >= 1,
     heed: (error) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
         if (!isRegistryError(error) || error.retryAfter === undefined || !worthRetrying(error)) return

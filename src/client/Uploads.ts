@@ -4,10 +4,11 @@
  * A small blob is pushed by one POST if the registry supports that. Otherwise a POST opens a session, and a PUT commits
  * it, with PATCH requests in between for a blob that is pushed in chunks.
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Ref from "effect/Ref"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as BlobSource from "../BlobSource.ts"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
@@ -64,16 +65,31 @@ const acquire = (
   opening: Effect.Effect<Connection.Received, RegistryError.RegistryError>
 ): Effect.Effect<UploadSession.Session | undefined, RegistryError.RegistryError, Scope.Scope> =>
   retryWhile(
-    Effect.acquireRelease(
-      once(Effect.gen(function*() {
-        const received = yield* opening
-        if (received.status === 201) return undefined
-        const location = yield* UploadSession.locationOf(connection, call, received)
-        return yield* UploadSession.make(connection, call.repository, location, received)
-      })),
-      (session) => session === undefined ? Effect.void : UploadSession.cancel(session)
+    Effect.contextWith((context: Context.Context<Scope.Scope>) =>
+      Effect.uninterruptible(
+        once(opening).pipe(
+          Effect.flatMap((received) =>
+            received.status === 201 ? Effect.undefined : sessionOf(connection, call, received)
+          ),
+          Effect.tap((session) =>
+            session === undefined ? Effect.void : Scope.addFinalizer(
+              Context.get(context, Scope.Scope),
+              Effect.suspend(() =>
+                session.isCommitted ? Effect.void : Effect.provideContext(UploadSession.cancel(session), context)
+              )
+            )
+          )
+        )
+      )
     ),
     worthRetrying
+  )
+
+/** Returns the session that a response has opened. */
+const sessionOf = (connection: Connection.Connection, call: OpeningCall, received: Connection.Received) =>
+  Effect.flatMap(
+    UploadSession.locationOf(connection, call, received),
+    (location) => UploadSession.make(connection, call.repository, location, received)
   )
 
 /** Requests a mount, and records what the response shows about the registry. */

@@ -89,7 +89,9 @@ export {
   /** @since 0.1.0 */
   type Referenced,
   /** @since 0.1.0 */
-  type ReferrerFilter
+  type ReferrerFilter,
+  /** @since 0.1.0 */
+  type TagPush
 } from "./Options.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -147,6 +147,21 @@ export class PlanOutdated
 }
 
 /**
+ * The option `beforeTag` of the copy refused to set tags.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TagRefused extends Schema.TaggedError<TagRefused>("effect-oci/CopyError/TagRefused")("TagRefused", {
+  tags: Schema.Array(Schema.String),
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return printable(`the tag ${this.tags.join(", ")} was not set: ${this.problem}`)
+  }
+}
+
+/**
  * Manifests contain or refer to each other through more levels than a copy follows.
  *
  * @category errors
@@ -182,6 +197,7 @@ export const Reason = Schema.Union([
   SparseIndexRefused,
   VerificationFailed,
   PlanOutdated,
+  TagRefused,
   TooDeep
 ])
 

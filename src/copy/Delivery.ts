@@ -5,6 +5,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Semaphore from "effect/Semaphore"
@@ -14,6 +15,7 @@ import * as ChunkMemory from "../ChunkMemory.ts"
 import { inlineContent } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Limiter from "../Limiter.ts"
+import * as OnePiece from "../OnePiece.ts"
 import * as Preparation from "../Preparation.ts"
 import type { Repository } from "../Reference.ts"
 import * as Upload from "../Upload.ts"
@@ -68,7 +70,7 @@ const move = (
         leaders,
         (destination) =>
           Job.attempt(destination, locate(job, destination, node, isNew, tried.includes(destination.state))),
-        { concurrency: "unbounded" }
+        { concurrency: leaders.length }
       )
       const needed = sinks.filter((sink) => sink !== undefined)
       if (needed.length > 0) yield* transfer(job, node, needed)
@@ -182,7 +184,9 @@ const intoNewSession = (destination: Job.Destination, node: ContentNode): Sink =
         ...anonymousMount === undefined ? { mount: { digest } } : {},
         algorithm: Digest.algorithm(digest)
       })
-      const [primed, started] = yield* Effect.all([BlobSource.primed(source), start], { concurrency: 2 })
+      // the source is fetched in a fiber of its own meanwhile
+      const primed = yield* BlobSource.primed(source)
+      const started = yield* start
       if (started._tag === "Mounted") return "mounted"
       yield* Upload.write(started, digest, primed, reopen(destination, node))
       return "copied"
@@ -212,7 +216,7 @@ const transfer = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, si
         Effect.flatMap((outcome) => arrived(job, destination, node, outcome))
       )
     ).pipe(Effect.ensuring(leave))
-  }, { concurrency: "unbounded", discard: true })
+  }, { concurrency: sinks.length, discard: true })
 })
 
 /** Returns true if nothing keeps a chunk between the source and this destination. */
@@ -222,7 +226,8 @@ const isPassingOn = ({ source }: Job.Job, { destination }: Sink): boolean =>
 /** Gives the chunks of a source back after they have been written. */
 const reusing = <E>(source: BlobSource.BlobSource<E>): BlobSource.BlobSource<E> => ({
   ...source,
-  open: (offset) => ChunkMemory.reusing(source.open(offset))
+  // one piece is small, and has memory of its own
+  open: (offset) => OnePiece.transform(source.open(offset), identity, ChunkMemory.reusing)
 })
 
 const isLarge = ({ descriptor }: ContentNode) =>
@@ -247,13 +252,13 @@ export const sourceOf = Effect.fnUntraced(function*(job: Job.Job, node: ContentP
   if (content !== undefined) return BlobSource.fromBytes(content)
   const source = yield* External.blobSource(job, node).pipe(Job.atSource(job, node))
   const failure = failureOf(job.source, "source", node)
-  return BlobSource.make(source.size, (offset) => Stream.mapError(source.open(offset), failure))
+  return BlobSource.make(source.size, (offset) => OnePiece.mapError(source.open(offset), failure))
 })
 
 // interval between two `Progressed` events of a blob
 const progressInterval = Duration.millis(100)
 
-/** Emits a `Progressed` event from time to time while a source is read. */
+/** Emits a `Progressed` event from time to time while a source is read, unless it comes in one piece. */
 const withProgress = <E>(
   job: Job.Job,
   { descriptor }: ContentNode,
@@ -261,20 +266,21 @@ const withProgress = <E>(
 ): BlobSource.BlobSource<E> => ({
   ...source,
   open: (offset) =>
-    Stream.unwrap(Effect.gen(function*() {
-      let bytes = offset
-      let reported = offset
-      const report = Effect.suspend(() => {
-        if (bytes === reported) return Effect.void
-        reported = bytes
-        return job.emit({ _tag: "Progressed", descriptor, bytes })
-      })
-      yield* Effect.forkScoped(Effect.repeat(report, Schedule.spaced(progressInterval)))
-      return Stream.mapArray(source.open(offset), (chunks) => {
-        for (const { length } of chunks) bytes += length
-        return chunks
-      })
-    }))
+    OnePiece.transform(source.open(offset), identity, (stream) =>
+      Stream.unwrap(Effect.gen(function*() {
+        let bytes = offset
+        let reported = offset
+        const report = Effect.suspend(() => {
+          if (bytes === reported) return Effect.void
+          reported = bytes
+          return job.emit({ _tag: "Progressed", descriptor, bytes })
+        })
+        yield* Effect.forkScoped(Effect.repeat(report, Schedule.spaced(progressInterval)))
+        return Stream.mapArray(stream, (chunks) => {
+          for (const { length } of chunks) bytes += length
+          return chunks
+        })
+      })))
 })
 
 // ---------------------------------------------------------------------------------------------------------------------

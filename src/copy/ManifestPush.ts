@@ -21,6 +21,8 @@ export interface ManifestPush<E> {
   /** Manifests that it contains. */
   readonly children: ReadonlyArray<Digest>
   readonly tags: ReadonlyArray<Tag>
+  /** True if the copy may refuse the tags at the last moment, so that no other copy pushes them. */
+  readonly isGuarded: boolean
   readonly send: (tags: ReadonlyArray<Tag>) => Effect.Effect<unknown, E>
 }
 
@@ -80,9 +82,9 @@ const asFirst = <E>(push: ManifestPush<E>): Effect.Effect<boolean, E> =>
  */
 export const push = <E>(push: ManifestPush<E>): Effect.Effect<boolean, E> =>
   Effect.gen(function*() {
-    const { digest, repository, state, tags } = push
+    const { digest, isGuarded, repository, state, tags } = push
     const { tagParameters } = yield* state.registry.capabilities
-    if (tags.length === 0 || tagParameters === false) return yield* alone(push)
+    if (tags.length === 0 || isGuarded || tagParameters === false) return yield* alone(push)
     const open = state.openPushes.get(keyOf(repository, digest))
     if (open === undefined) return yield* asFirst(push)
     for (const tag of tags) open.tags.add(tag)

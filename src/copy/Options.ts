@@ -11,6 +11,7 @@ import type { Platform } from "../Platform.ts"
 import type { Repository, Tag } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
+import type { TagRefused } from "./CopyError.ts"
 import type { CopyPlan } from "./CopyPlan.ts"
 import type { Role } from "./CopyReport.ts"
 import type { ContentPath } from "./Ends.ts"
@@ -126,6 +127,20 @@ export type ManifestDigests = (
 >
 
 /**
+ * Tags that a push is about to set.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TagPush {
+  readonly registry: Registry
+  readonly repository: Repository
+  /** Manifest that the tags will point at. */
+  readonly digest: Digest
+  readonly tags: ReadonlyArray<Tag>
+}
+
+/**
  * Options of a copy.
  *
  * @category models
@@ -166,6 +181,11 @@ export interface Options extends Readonly<{ [Name in keyof Policies]?: Policies[
       readonly repository: Repository
     }) => Effect.Effect<void, RegistryError>)
     | undefined
+  /**
+   * Runs immediately before each push that sets tags, when all other content of the copy is at the destination. If it
+   * fails, the copy fails, and sets none of these tags. Content that was pushed by digest stays.
+   */
+  readonly beforeTag?: ((push: TagPush) => Effect.Effect<void, TagRefused>) | undefined
   /** Returns the content that a manifest refers to. Default: `Manifest.digests`. */
   readonly manifestDigests?: ManifestDigests | undefined
   /**

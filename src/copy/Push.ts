@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as BlobSource from "../BlobSource.ts"
 import type { Digest } from "../Digest.ts"
+import * as Limiter from "../Limiter.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
@@ -131,6 +132,21 @@ export const pushTags = (
     { discard: true }
   )
 
+/** Runs `beforeTag` before a push that sets tags, under the permit of the push, so that it does not wait in between. */
+const guarded =
+  ({ options }: Job.Job, destination: Job.Destination, node: ManifestNode, tags: ReadonlyArray<Tag>) =>
+  <A>(
+    push: Effect.Effect<A, CopyError>
+  ): Effect.Effect<A, CopyError> => {
+    const { end, limiter, registry, repository } = destination
+    if (options.beforeTag === undefined || tags.length === 0) return push
+    return options.beforeTag({ registry, repository, digest: node.descriptor.digest, tags }).pipe(
+      Effect.mapError((reason) => failure(end, "destination", reason, node)),
+      Effect.andThen(push),
+      Limiter.withPermits(limiter)
+    )
+  }
+
 /** Pushes a manifest with some tags, unless another copy has done so. */
 const put = Effect.fnUntraced(
   function*(
@@ -148,10 +164,19 @@ const put = Effect.fnUntraced(
       yield* registry.pushManifest(repository, { mediaType: descriptor.mediaType, bytes, digest }, tags).pipe(
         isSparse(job.options, descriptor) ? Effect.provideService(SparseIndex, "accept") : identity,
         Job.atDestination(destination, node),
+        guarded(job, destination, node, tags),
         Effect.retry({ times: 1, while: isDoubtful })
       )
     })
-    const isNew = yield* ManifestPush.push({ state, repository, digest, children: node.children, tags, send })
+    const isNew = yield* ManifestPush.push({
+      state,
+      repository,
+      digest,
+      children: node.children,
+      tags,
+      isGuarded: job.options.beforeTag !== undefined,
+      send
+    })
     return isNew && node.absent.has(destination) ? "copied" : "present"
   }
 )

@@ -10,9 +10,11 @@ import type * as Headers from "effect/http/Headers"
 import type * as HttpClientError from "effect/http/HttpClientError"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Stream from "effect/Stream"
+import * as OnePiece from "../OnePiece.ts"
 import * as RegistryError from "../RegistryError.ts"
 import * as Retries from "../Retries.ts"
 import { overdue } from "./Deadline.ts"
+import * as Direct from "./Direct.ts"
 import { keepsTime } from "./TimedOut.ts"
 import * as TransportFailure from "./TransportFailure.ts"
 
@@ -72,7 +74,7 @@ const freed = Effect.yieldNow
 const nothing: Effect.Effect<Body> = Effect.as(freed, { bytes: new Uint8Array(), isComplete: true })
 
 /** Reads a body up to a limit. The idle timeout and the progress of the operation start again at each chunk, or not. */
-const readUpTo = Effect.fnUntraced(function*(
+const readStream = Effect.fnUntraced(function*(
   response: HttpClientResponse.HttpClientResponse,
   limit: number,
   isProgress: boolean
@@ -98,21 +100,42 @@ const readUpTo = Effect.fnUntraced(function*(
     () => since + Duration.toMillis(duration) - clock.currentTimeMillisUnsafe(),
     () => new RegistryError.Timeout({ phase: "body", after: duration })
   )
-  const bytes = yield* isProgress && keepsTime(response.request) ? whole : Effect.raceFirst(whole, late)
+  const bytes = yield* isProgress && (keepsTime(response.request) || Direct.isDirect(response))
+    ? whole
+    : Effect.raceFirst(whole, late)
   yield* freed
   return { bytes, isComplete: size <= limit }
 })
+
+/** Reads a small body that comes directly from the transport, which keeps the idle timeout. */
+const readDirect = (response: Direct.Response): Effect.Effect<Body, RegistryError.Reason> =>
+  Effect.withFiber((fiber) =>
+    Effect.matchEffect(response.whole, {
+      onFailure: (error) => Effect.fail(TransportFailure.transport(error)),
+      onSuccess: (bytes) => {
+        const progress = fiber.getRef(Retries.Progress)
+        if (progress !== undefined) progress.since = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
+        return Effect.succeed({ bytes, isComplete: true })
+      }
+    })
+  )
+
+const nothingDirect: Effect.Effect<Body> = Effect.succeed({ bytes: new Uint8Array(), isComplete: true })
 
 /** Reads a body, and stops after the chunk that exceeds `limit` bytes. It may take any time while bytes arrive. */
 export const read = (
   response: HttpClientResponse.HttpClientResponse,
   limit: number
-): Effect.Effect<Body, RegistryError.Reason> => isEmpty(response) ? nothing : readUpTo(response, limit, true)
+): Effect.Effect<Body, RegistryError.Reason> => {
+  const isDirect = Direct.isDirect(response)
+  if (isEmpty(response)) return isDirect ? nothingDirect : nothing
+  return isDirect && isSmall(response) && limit >= smallSize ? readDirect(response) : readStream(response, limit, true)
+}
 
 /** Reads the body of an error response, within the idle timeout as a whole. */
 export const readError = (
   response: HttpClientResponse.HttpClientResponse
-): Effect.Effect<Body, RegistryError.Reason> => readUpTo(response, smallSize, false)
+): Effect.Effect<Body, RegistryError.Reason> => readStream(response, smallSize, false)
 
 /** Streams a body as it arrives. */
 export const chunks = (
@@ -122,7 +145,7 @@ export const chunks = (
     response.stream.pipe(
       Stream.catchIf(isBodiless, () => Stream.empty),
       Stream.mapError(TransportFailure.transport),
-      keepsTime(response.request)
+      keepsTime(response.request) || Direct.isDirect(response)
         ? identity
         : Stream.timeoutOrElse({
           duration,
@@ -130,10 +153,8 @@ export const chunks = (
         })
     )))
 
-/** Streams a body. A small one is read first and comes in one piece, which is far less work than a stream. */
+/** Streams a body. A small one comes in one piece. */
 export const stream = (
   response: HttpClientResponse.HttpClientResponse
 ): Stream.Stream<Uint8Array, RegistryError.Reason> =>
-  isSmall(response)
-    ? Stream.fromEffect(Effect.map(readUpTo(response, smallSize, true), ({ bytes }) => bytes))
-    : chunks(response)
+  isSmall(response) ? OnePiece.make(Effect.map(read(response, smallSize), ({ bytes }) => bytes)) : chunks(response)

@@ -27,18 +27,18 @@ const attributesOf = ({ method, url }: HttpClientRequest.HttpClientRequest) => {
 
 /**
  * Runs the sending of a request, until the headers of the response have arrived, in a span. Without a tracer that
- * collects spans, there is none.
+ * collects spans, there is none. `isDirect` is true if it is not sent by an `HttpClient`, which makes spans by itself.
  */
-export const traced = (request: HttpClientRequest.HttpClientRequest) =>
+export const traced = (request: HttpClientRequest.HttpClientRequest, isDirect = false) =>
 <E, R>(
   sending: Effect.Effect<HttpClientResponse.HttpClientResponse, E, R>
-): Effect.Effect<HttpClientResponse.HttpClientResponse, E, R> =>
-  Effect.withFiber<HttpClientResponse.HttpClientResponse, E, R>((fiber) =>
+): Effect.Effect<HttpClientResponse.HttpClientResponse, E, R> => {
+  const traced = Effect.withFiber<HttpClientResponse.HttpClientResponse, E, R>((fiber) =>
     Tracing.isCollected(fiber) ? inSpan(request, sending) : sending
-  ).pipe(
-    // the HTTP client makes no span of its own
-    Effect.provideService(HttpClient.TracerDisabledWhen, () => true)
   )
+  // the HTTP client makes no span of its own
+  return isDirect ? traced : Effect.provideService(traced, HttpClient.TracerDisabledWhen, () => true)
+}
 
 const inSpan = <E, R>(
   request: HttpClientRequest.HttpClientRequest,

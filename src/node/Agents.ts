@@ -27,7 +27,7 @@ export interface Settings {
   readonly maxSockets: number
   /** Resolves the names of hosts. Default: the lookup of Node. */
   readonly lookup: Net.LookupFunction | undefined
-  readonly tls: Pick<Tls.ConnectionOptions, "rejectUnauthorized" | "secureContext">
+  readonly tls: () => Pick<Tls.ConnectionOptions, "rejectUnauthorized" | "secureContext">
 }
 
 /** The connection was not established in time. */
@@ -190,7 +190,7 @@ class PlainAgent extends Http.Agent {
 /** Returns the options of an agent for HTTPS. */
 export const secureOptions = (settings: Settings): Https.AgentOptions => ({
   ...agentOptions(settings),
-  ...settings.tls,
+  ...settings.tls(),
   ALPNProtocols: ["http/1.1"]
 })
 
@@ -290,7 +290,7 @@ const openTunnel = (
     headers,
     agent: false
   } as const
-  const request = url.protocol === "https:" ? Https.request({ ...to, ...proxyTls }) : Http.request(to)
+  const request = url.protocol === "https:" ? Https.request({ ...to, ...proxyTls() }) : Http.request(to)
   request.once("close", failAfter(duration, (error) => request.destroy(error)))
   request.on("error", onResult)
   request.once("connect", ({ statusCode = 0 }, socket, head) => {

@@ -131,12 +131,13 @@ export const make = ({ connection, idle, length, onComplete, slabs }: Options): 
     if (outcome === undefined) return Effect.andThen(arrival, pull)
     return outcome === "complete" ? Cause.done() : Effect.fail(outcome)
   })
+  const discard = () => fail(new Incomplete({ code: "ECONNRESET", message: "the reader has stopped" }))
   const stream: Stream.Stream<Uint8Array, unknown> = Stream.fromChannel(
     Channel.fromTransform((_: unknown, scope) =>
       Effect.as(
         EffectScope.addFinalizer(
           scope,
-          Effect.sync(() => fail(new Incomplete({ code: "ECONNRESET", message: "the reader has stopped" })))
+          Effect.sync(discard)
         ),
         pull
       )
@@ -150,6 +151,8 @@ export const make = ({ connection, idle, length, onComplete, slabs }: Options): 
     },
     stream,
     bytes: Effect.map(Stream.runCollect(stream), join),
+    whole: Effect.map(Stream.runCollect(stream), join),
+    discard,
     fail
   }
 }

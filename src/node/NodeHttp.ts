@@ -13,7 +13,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Tls from "node:tls"
-import { HeadersTimeout } from "../client/Connection.ts"
+import { HeadersTimeout } from "../client/Conversation.ts"
 import * as AddressPolicy from "../http/AddressPolicy.ts"
 import { ExpectedSize, IdleTimeout, LargeSize } from "../http/ResponseBody.ts"
 import * as Preparation from "../Preparation.ts"
@@ -81,13 +81,19 @@ const makeSettings = Effect.fnUntraced(function*({ ca, certificate, maxConnectio
     connectTimeout: yield* ConnectTimeout,
     maxSockets: maxConnections
   }
-  return {
-    ...settings,
-    tls: { secureContext: Tls.createSecureContext({ ...trusted, ...certificate }) },
-    // without the client certificate, which is for registries
-    proxyTls: { secureContext: Tls.createSecureContext(trusted) }
-  }
+  // without the client certificate, which is for registries
+  const proxyTls = tlsOf(trusted)
+  const tls = certificate === undefined ? proxyTls : tlsOf({ ...trusted, ...certificate })
+  // a file that is not in PEM format fails here
+  if (ca !== undefined || certificate !== undefined) tls()
+  return { ...settings, tls, proxyTls }
 })
+
+/** Returns the settings of TLS, which are made when a connection first needs them, because they take several ms. */
+const tlsOf = (options: Tls.SecureContextOptions): Agents.Settings["tls"] => {
+  let made: ReturnType<Agents.Settings["tls"]> | undefined
+  return () => made ??= { secureContext: Tls.createSecureContext(options) }
+}
 
 /**
  * Creates a client. It resolves the names of registries to all their addresses, and names that a registry leads to only

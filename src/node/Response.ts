@@ -16,11 +16,12 @@ import type * as Schema from "effect/Schema"
 import type * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import type * as Http from "node:http"
+import type * as Direct from "../http/Direct.ts"
 import type { ResponseBody } from "./ResponseBody.ts"
 
 const { DecodeError, HttpClientError: ClientError, StatusCodeError } = HttpClientError
 
-class Response extends Inspectable.Class implements HttpClientResponse.HttpClientResponse, Pipeable {
+class Response extends Inspectable.Class implements Direct.Response, Pipeable {
   readonly [HttpIncomingMessage.TypeId]: typeof HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId
   readonly [HttpClientResponse.TypeId]: typeof HttpClientResponse.TypeId = HttpClientResponse.TypeId
   readonly request: HttpClientRequest.HttpClientRequest
@@ -55,6 +56,12 @@ class Response extends Inspectable.Class implements HttpClientResponse.HttpClien
   }
   get stream(): Stream.Stream<Uint8Array, HttpClientError.HttpClientError> {
     return Stream.mapError(this.#body.stream, this.#unreadable)
+  }
+  get whole(): Effect.Effect<Uint8Array, HttpClientError.HttpClientError> {
+    return Effect.mapError(this.#body.whole, this.#unreadable)
+  }
+  discard(): void {
+    this.#body.discard()
   }
   get arrayBuffer(): Effect.Effect<ArrayBuffer, HttpClientError.HttpClientError> {
     return Effect.mapBoth(this.#body.bytes, { onFailure: this.#unreadable, onSuccess: ({ buffer }) => buffer })
@@ -103,4 +110,4 @@ export const make = (
   url: string,
   message: Http.IncomingMessage,
   body: ResponseBody
-): HttpClientResponse.HttpClientResponse => new Response(request, url, message, body)
+): Direct.Response => new Response(request, url, message, body)

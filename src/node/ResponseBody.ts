@@ -27,8 +27,12 @@ export interface Idle {
 export interface ResponseBody {
   /** The pieces. If the stream is closed early, the rest is discarded. */
   readonly stream: Stream.Stream<Uint8Array, unknown>
-  /** The whole body in memory. */
+  /** The whole body in memory of its own. */
   readonly bytes: Effect.Effect<Uint8Array<ArrayBuffer>, unknown>
+  /** The whole body in memory. When it has been read, the connection is free for the next request. */
+  readonly whole: Effect.Effect<Uint8Array, unknown>
+  /** Discards what has not been read. */
+  readonly discard: () => void
   /** Ends a body that is not complete, after an error of the connection. */
   readonly fail: (error: Error) => void
 }
@@ -50,7 +54,21 @@ export const join = (pieces: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer>
   return bytes
 }
 
-const emptyBody: ResponseBody = { stream: Stream.empty, bytes: Effect.sync(() => new Uint8Array()), fail: () => {} }
+/** Waits until the connection of a complete body is free, which Node makes it in the next tick, and joins the pieces. */
+const freed = (pieces: ReadonlyArray<Uint8Array>): Effect.Effect<Uint8Array> =>
+  Effect.callback((resume) => {
+    const [first = new Uint8Array()] = pieces
+    const bytes = pieces.length > 1 ? join(pieces) : first
+    process.nextTick(() => resume(Effect.succeed(bytes)))
+  })
+
+const emptyBody: ResponseBody = {
+  stream: Stream.empty,
+  bytes: Effect.sync(() => new Uint8Array()),
+  whole: Effect.sync(() => new Uint8Array()),
+  discard: () => {},
+  fail: () => {}
+}
 
 /** Creates the body of a response, and starts to receive it. `onEnd` runs after its last byte, or after a failure. */
 export const make = (
@@ -152,6 +170,10 @@ export const make = (
       )
     )),
     bytes: Effect.map(all, () => join(pieces)),
+    whole: Effect.flatMap(all, () => freed(pieces)),
+    discard: () => {
+      if (outcome === undefined) discard()
+    },
     fail: finish
   }
 }

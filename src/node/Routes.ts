@@ -46,7 +46,7 @@ export interface Routes {
 }
 
 export const make = ({ choose, isInsecure, proxyTls, settings, slabs }: Options): Routes => {
-  const trusting: Agents.Settings = { ...settings, tls: { ...settings.tls, rejectUnauthorized: false } }
+  const trusting: Agents.Settings = { ...settings, tls: () => ({ ...settings.tls(), rejectUnauthorized: false }) }
   const forProxies: Agents.Settings = { ...settings, lookup: undefined, tls: proxyTls }
   const agents = new Map<string, Http.Agent>()
 

@@ -12,12 +12,14 @@ import type * as Fiber from "effect/Fiber"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"
-import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as Url from "effect/http/Url"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Http from "node:http"
 import * as Timers from "node:timers"
 import * as ChunkMemory from "../ChunkMemory.ts"
+import * as Direct from "../http/Direct.ts"
 import { keepTime, TimedOut } from "../http/TimedOut.ts"
 import * as Exchange from "./Exchange.ts"
 import type { Unusable } from "./ProxyChoice.ts"
@@ -43,7 +45,8 @@ interface Sending {
   readonly request: HttpClientRequest.HttpClientRequest
   readonly url: URL
   readonly route: Route
-  readonly signal: AbortSignal
+  /** Aborts the request. `undefined` if only an interruption does. */
+  readonly signal: AbortSignal | undefined
   readonly headersTimeout: Duration.Duration
   readonly idleTimeout: Duration.Duration
 }
@@ -119,7 +122,7 @@ const begin = (sending: Sending, body: RequestBody.RequestBody): Http.ClientRequ
 const exchange = (
   sending: Sending,
   body: RequestBody.RequestBody
-): Effect.Effect<HttpClientResponse.HttpClientResponse, Failure> =>
+): Effect.Effect<Direct.Response, Failure> =>
   Effect.suspend(() => {
     const { content, length } = body
     if (!Stream.isStream(content)) return answerTo(sending, body, () => {})
@@ -137,7 +140,7 @@ const answerTo = (
   sending: Sending,
   body: RequestBody.RequestBody,
   onBegun: (outgoing: Http.ClientRequest) => void
-): Effect.Effect<HttpClientResponse.HttpClientResponse, Failure> =>
+): Effect.Effect<Direct.Response, Failure> =>
   Effect.callback((resume) => {
     // begun here, because an event before a listener is added would be lost, and an error would end the process
     const begun = Result.try(() => begin(sending, body))
@@ -145,9 +148,9 @@ const answerTo = (
     const outgoing = begun.success
     const { headersTimeout, idleTimeout, request, signal, url } = sending
     const abort = () => outgoing.destroy()
-    signal.addEventListener("abort", abort, { once: true })
-    const release = () => signal.removeEventListener("abort", abort)
-    const settle = (result: Effect.Effect<HttpClientResponse.HttpClientResponse, Failure>) => {
+    signal?.addEventListener("abort", abort, { once: true })
+    const release = () => signal?.removeEventListener("abort", abort)
+    const settle = (result: Effect.Effect<Direct.Response, Failure>) => {
       Timers.clearTimeout(timer)
       resume(result)
     }
@@ -164,7 +167,7 @@ const answerTo = (
     let received: ResponseBody.ResponseBody | undefined
     outgoing.on("error", (error) => {
       if (received !== undefined) return received.fail(explain(error))
-      if (signal.aborted || !isStale(outgoing, error)) return fail(explain(error))
+      if (signal?.aborted === true || !isStale(outgoing, error)) return fail(explain(error))
       release()
       settle(exchange(sending, body))
     })
@@ -184,7 +187,11 @@ const answerTo = (
       const { socket } = message
       const large = hasBody && socket instanceof Exchange.Exchange ? socket.answer(message, idle, onEnd) : undefined
       received = large ?? ResponseBody.make(message, hasBody, idle, onEnd)
-      settle(Effect.succeed(Response.make(request, url.href, message, received)))
+      const answer = Effect.succeed(Response.make(request, url.href, message, received))
+      if (hasBody && message.headers["content-length"] !== "0") return settle(answer)
+      // the connection is free for the next request in the tick after the end
+      const settleFree = () => process.nextTick(settle, answer)
+      message.once("end", settleFree).once("close", settleFree)
     })
     if (isStreamed) onBegun(outgoing)
     else outgoing.end(body.content)
@@ -197,12 +204,16 @@ const answerTo = (
 
 /** Creates a client. */
 export const make = ({ headersTimeout, idleTimeout, route }: Options): HttpClient.HttpClient => {
-  const client = HttpClient.make((request, url, signal, fiber) => {
+  const send = (
+    request: HttpClientRequest.HttpClientRequest,
+    url: URL,
+    signal: AbortSignal | undefined,
+    fiber: AnyFiber
+  ): Effect.Effect<Direct.Response, Failure> => {
     const found = route(url, fiber)
     if (found._tag === "Unusable") {
       return Effect.fail(failed(request, new Unanswered({ code: "ERR_INVALID_PROXY", message: found.problem })))
     }
-    keepTime(request)
     const sending: Sending = {
       request,
       url,
@@ -217,8 +228,23 @@ export const make = ({ headersTimeout, idleTimeout, route }: Options): HttpClien
       Effect.mapError((cause) => failed(request, cause)),
       Effect.flatMap((encoded) => exchange(sending, encoded))
     )
+  }
+  const client = HttpClient.make((request, url, signal, fiber) => {
+    keepTime(request)
+    return send(request, url, signal, fiber)
   })
   keepTime(client)
+  Direct.register(client, (request) =>
+    Effect.withFiber((fiber) => {
+      const url = Url.make(request.url, request.urlParams, Option.getOrUndefined(request.hash))
+      return Result.isSuccess(url)
+        ? send(request, url.success, undefined, fiber)
+        : Effect.fail(
+          new HttpClientError.HttpClientError({
+            reason: new HttpClientError.InvalidUrlError({ request, cause: url.failure })
+          })
+        )
+    }))
   ChunkMemory.markPassing(client)
   return client
 }

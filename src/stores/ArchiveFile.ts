@@ -85,14 +85,31 @@ const unpackAll = (
   )
 }
 
+/** Returns the unpacked content of a file. It fails with `ContentTooLarge` if it exceeds a limit of `UnpackLimits`. */
+export const unpacked = (
+  path: string,
+  packed: OpenFile,
+  unpack: Unpack
+): Stream.Stream<Uint8Array, Storage | ContentTooLarge> =>
+  Stream.unwrap(Effect.map(UnpackLimits, ({ ratio, ratioFrom, size: maximum }) => {
+    const limit = Math.min(maximum, Math.max(ratioFrom, ratio * packed.size))
+    let size = 0
+    return unpackAll(packed, unpack, (problem) => new Storage({ path, problem })).pipe(
+      Stream.mapArrayEffect((chunks) => {
+        for (const { length } of chunks) size += length
+        return size > limit
+          ? Effect.fail(new ContentTooLarge({ limit, detail: `${path}, unpacked` }))
+          : Effect.succeed(chunks)
+      })
+    )
+  }))
+
 /**
  * Unpacks an archive to a temporary file. The file loses its name as soon as it is open, so that it disappears even if
  * the process is killed.
  */
 const spool = Effect.fnUntraced(function*(path: string, packed: OpenFile, unpack: Unpack) {
   const fs = yield* FileSystem.FileSystem
-  const { ratio, ratioFrom, size: maximum } = yield* UnpackLimits
-  const limit = Math.min(maximum, Math.max(ratioFrom, ratio * packed.size))
   const refusedAt = (path: string) => Effect.mapError(refusal(path))
   const folder = yield* refusedAt("temporary folder")(fs.makeTempDirectory({ prefix: "effect-oci-" }))
   const remove = Effect.ignore(fs.remove(folder, { recursive: true, force: true }))
@@ -102,10 +119,9 @@ const spool = Effect.fnUntraced(function*(path: string, packed: OpenFile, unpack
   yield* remove
   let size = 0
   yield* Stream.runForEach(
-    unpackAll(packed, unpack, (problem) => new Storage({ path, problem })),
+    unpacked(path, packed, unpack),
     Effect.fnUntraced(function*(bytes) {
       size += bytes.length
-      if (size > limit) return yield* new ContentTooLarge({ limit, detail: `${path}, unpacked` })
       yield* Effect.uninterruptible(refusedAt(draft)(file.writeAll(bytes)))
     })
   )

@@ -114,13 +114,14 @@ export const digestOf = Effect.fnUntraced(
 /** Waits until a draft of this digest is on disk, and records that it is verified. */
 export const settle = Effect.fnUntraced(
   function*({ files, verified }: LayoutTarget, path: string, file: FileSystem.File, digest: Digest.Digest) {
-    yield* files.sync(path, file)
     const stat = Effect.mapError(file.stat, refusal(path))
     const written = yield* stat
     // the last byte may have arrived long ago
     const isOld = (yield* Clock.currentTimeMillis) - LayoutQuarantine.timeOf(written) > freshness
     if (isOld) yield* files.touch(path)
-    verified.add(digest, isOld ? yield* stat : written)
+    const info = isOld ? yield* stat : written
+    yield* files.sync(path, file)
+    verified.add(digest, info)
   }
 )
 

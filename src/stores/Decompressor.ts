@@ -7,10 +7,10 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
-import { hasProperty } from "effect/Predicate"
-import * as Stream from "effect/Stream"
+import type * as Effect from "effect/Effect"
+import type * as Stream from "effect/Stream"
 import type { Storage } from "../RegistryError.ts"
+import * as Zlib from "./Zlib.ts"
 
 /**
  * Compression formats of archives.
@@ -26,23 +26,24 @@ export type Format = "gzip" | "zstd"
  * @category models
  * @since 0.1.0
  */
-export interface Unpacking {
+export interface Unpacking<out E = never> {
   /** The unpacked content. It ends after the first member or frame, or after several of them. */
-  readonly stream: Stream.Stream<Uint8Array, Storage>
+  readonly stream: Stream.Stream<Uint8Array, E | Storage>
   /** Number of compressed bytes that were used. It is known after the stream has ended. */
   readonly used: Effect.Effect<number>
 }
 
 /**
- * Unpacks one format. `broken` creates the error of content that cannot be unpacked from a phrase with the reason.
+ * Unpacks one format. `broken` creates the error of content that cannot be unpacked from a phrase with the reason. The
+ * content is not read on after the piece in which the last member or frame ends that is unpacked.
  *
  * @category models
  * @since 0.1.0
  */
-export type Unpack = (
-  content: Stream.Stream<Uint8Array, Storage>,
+export type Unpack = <E>(
+  content: Stream.Stream<Uint8Array, E>,
   broken: (problem: string) => Storage
-) => Unpacking
+) => Unpacking<E>
 
 /**
  * Returns the function that unpacks a format, or `undefined` if the format is not supported.
@@ -82,68 +83,11 @@ export const UnpackLimits: Context.Reference<Limits> = Context.Reference("effect
 // node:zlib
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** The part of a decompressing stream of `node:zlib` that is used here. */
-interface Engine extends AsyncIterable<Uint8Array> {
-  readonly bytesWritten: number
-  readonly write: (chunk: Uint8Array, done: () => void) => unknown
-  readonly end: () => unknown
-  readonly destroy: () => unknown
-  readonly on: (event: "error", listener: () => void) => unknown
-}
-
-/** The part of `node:zlib` that is used here. */
-interface Zlib {
-  readonly createGunzip: () => Engine
-  /** Missing in old versions of some runtimes. */
-  readonly createZstdDecompress?: (() => Engine) | undefined
-}
-
-/** Returns the compression module of the runtime if it has one, without importing it. */
-const runtimeZlib = (): Zlib | undefined => {
-  // browsers have no `process`
-  const { process } = globalThis as {
-    readonly process?: { readonly getBuiltinModule?: ((name: "node:zlib") => Zlib | undefined) | undefined } | undefined
-  }
-  return process?.getBuiltinModule?.("node:zlib")
-}
-
-const problemOf = (error: unknown): string =>
-  hasProperty(error, "code") && error.code === "Z_BUF_ERROR" ? "it is cut off" : "its compressed data are broken"
-
-const unpackWith = (create: () => Engine): Unpack => (content, broken) => {
-  let used = 0
-  const stream = Stream.unwrap(Effect.gen(function*() {
-    const engine = yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        const engine = create()
-        // the reader gets the error, but without a listener the process ends if it comes before the reader or after it
-        engine.on("error", () => {})
-        return engine
-      }),
-      (engine) => Effect.sync(() => void engine.destroy())
-    )
-    // a write completes when its output has been read, or fits the buffer
-    const feed = content.pipe(
-      Stream.runForEach((chunk) =>
-        Effect.callback<void>((resume) => void engine.write(chunk, () => resume(Effect.void)))
-      ),
-      Effect.andThen(Effect.sync(() => void engine.end()))
-    )
-    return Stream.fromAsyncIterable(engine, (error) => broken(problemOf(error))).pipe(
-      Stream.merge(Stream.fromEffectDrain(feed), { haltStrategy: "left" }),
-      Stream.concat(Stream.fromEffectDrain(Effect.sync(() => {
-        used = engine.bytesWritten
-      })))
-    )
-  }))
-  return { stream, used: Effect.sync(() => used) }
-}
-
 const makeDefault = (): Decompressor => {
-  const zlib = runtimeZlib()
+  const zlib = Zlib.runtimeZlib()
   return (format) => {
     const create = format === "gzip" ? zlib?.createGunzip : zlib?.createZstdDecompress
-    return create === undefined ? undefined : unpackWith(create)
+    return create === undefined ? undefined : Zlib.through(create)
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * Archives of `docker save` as registries to read from. Skopeo and podman call the format `docker-archive`.
+ * Archives of `docker save` as registries. Skopeo and podman call the format `docker-archive`.
  *
  * Docker 25 and later put an image layout into the archive. Such an archive is read as that layout, with the manifests
  * and digests of the images. Older archives, and those of crane, skopeo and kaniko, have no manifests. For these, OCI
@@ -11,30 +11,41 @@
  * Images have the names that they have in the archive, without `docker.io/library/` and other hosts. For example,
  * `docker.io/library/alpine:3` is the tag `3` in the repository `alpine`. Every repository has all images by digest.
  *
+ * {@link update} writes an archive to a file, and {@link writeTo} to a stream, in the form of docker 25 and later, so
+ * that `docker load`, `podman load` and skopeo read it. `index.json` lists everything that was pushed: indexes with all
+ * their platforms, artifacts and referrers. `manifest.json` lists the images for readers that do not know layouts.
+ * There, an index is represented by its image for one platform, and an image with several tags has all of them.
+ *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
+import type * as Path from "effect/Path"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
+import * as DockerHub from "../DockerHub.ts"
 import * as Hasher from "../Hasher.ts"
 import * as MediaType from "../MediaType.ts"
+import type * as Platform from "../Platform.ts"
 import * as Reference from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import * as ArchiveFile from "./ArchiveFile.ts"
+import * as ArchiveWriting from "./ArchiveWriting.ts"
 import * as BlobWriter from "./BlobWriter.ts"
+import * as DockerSave from "./DockerSave.ts"
 import { ofBytes, type OpenFile } from "./Files.ts"
 import * as LayoutArchive from "./LayoutArchive.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import * as LayoutReader from "./LayoutReader.ts"
 import * as TarFile from "./TarFile.ts"
+import type * as TarOutput from "./TarOutput.ts"
 
 /**
  * Path and name of an archive.
@@ -126,6 +137,7 @@ const jsonLimit = 8 * 1024 * 1024
 /** Content of an archive that was opened. */
 interface Opened {
   readonly images: ReadonlyArray<Image>
+  readonly blobs: () => ReadonlyArray<readonly [digest: Digest.Digest, file: OpenFile]>
   readonly content: Pick<LayoutReader.Content, "size" | "mention" | "open">
 }
 
@@ -193,6 +205,7 @@ const readImages = Effect.fnUntraced(function*(tar: TarFile.TarFile): Effect.fn.
   const size = (digest: Digest.Digest) => Effect.sync(() => blobs.get(digest)?.size)
   return {
     images,
+    blobs: () => Array.from(blobs),
     content: {
       size,
       mention: size,
@@ -217,12 +230,23 @@ const readLayout = Effect.fnUntraced(function*(tar: TarFile.TarFile): Effect.fn.
     )
     images.set(descriptor.digest, { descriptor, names: [...known, ...names] })
   }
-  return { images: Array.from(images.values()), content: layout }
+  const blobs = () =>
+    LayoutArchive.blobsOf(tar.names).flatMap(({ digest, name }) => {
+      const file = tar.open(name)
+      return file === undefined ? [] : [[digest, file] as const]
+    })
+  return { images: Array.from(images.values()), blobs, content: layout }
 })
 
 // ---------------------------------------------------------------------------------------------------------------------
 // constructors
 // ---------------------------------------------------------------------------------------------------------------------
+
+/** Opens an archive of any form. */
+const openFile = Effect.fnUntraced(function*(file: string) {
+  const tar = yield* TarFile.open(file)
+  return yield* tar.names.includes("index.json") ? readLayout(tar) : readImages(tar)
+})
 
 /** Returns the index of a repository: all images, with the tags of this repository. */
 const indexOf = (images: ReadonlyArray<Image>, repository: Reference.Repository): LayoutIndex.LayoutIndex =>
@@ -258,10 +282,7 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<DockerArchive, RegistryError.RegistryError, FileSystem.FileSystem | Scope.Scope> {
   const { file, name = `docker-archive:${file}` } = options
   const failed = RegistryError.failing(name)
-  const { content, images } = yield* TarFile.open(file).pipe(
-    Effect.flatMap((tar) => tar.names.includes("index.json") ? readLayout(tar) : readImages(tar)),
-    Effect.mapError(failed("open"))
-  )
+  const { content, images } = yield* Effect.mapError(openFile(file), failed("open"))
   const repositories = Array.from(new Set(images.flatMap(({ names }) => names.map(({ repository }) => repository))))
     .sort()
 
@@ -317,3 +338,115 @@ export const layer = (
   options: Options
 ): Layer.Layer<Registry.Registry, RegistryError.RegistryError, FileSystem.FileSystem> =>
   Layer.effect(Registry.Registry, make(options))
+
+// ---------------------------------------------------------------------------------------------------------------------
+// writing
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * Options of writing an archive.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface WriteOptions {
+  /** Host in the names of images that are pushed. Default: `docker.io`. */
+  readonly host?: Reference.Host | undefined
+  /**
+   * Platform of the image that represents an index in `manifest.json`. Default: `linux/amd64`. If the index has no
+   * image for it, the first image represents the index.
+   */
+  readonly platform?: Platform.Platform | undefined
+}
+
+/** Returns a full name for a name in an archive. */
+const expand = (name: string): string => {
+  const parsed = Result.getOrUndefined(Reference.parseRelative(name))
+  if (parsed === undefined || parsed.registry !== undefined) return name
+  return `${DockerHub.host}/${DockerHub.fullName(parsed.repository)}:${parsed.tag}`
+}
+
+const repositoryKey = (repository: Reference.Repository): Reference.Repository => {
+  const key = familiar(repository)
+  return isRepository(key) ? key : repository
+}
+
+/** Creates the format of an archive, which keeps the names in an earlier archive. */
+const formatOf = ({ host = DockerHub.host, platform }: WriteOptions): ArchiveWriting.Format => {
+  const names = new Map<string, string>()
+  const settings = { host, platform: platform ?? { os: "linux", architecture: "amd64" }, names }
+  return {
+    keyOf: repositoryKey,
+    files: (archive) => DockerSave.files(archive, settings),
+    read: (path) =>
+      Effect.map(openFile(path), ({ blobs, images }) => {
+        for (const { name, repository, tag } of images.flatMap(({ names }) => names)) {
+          names.set(`${repository}:${tag}`, expand(name))
+        }
+        return { blobs: blobs(), roots: images }
+      })
+  }
+}
+
+/**
+ * Writes an archive to a file. Content that `use` pushes to the registry goes straight into the archive, one blob after
+ * another. The content of an existing archive is preserved, in the form of docker 25. The file is replaced after `use`
+ * has succeeded and has changed the content. If `use` fails or is interrupted, the file stays as it was. A device or a
+ * pipe is written to while content is pushed.
+ *
+ * The registry cannot delete.
+ *
+ * **Example** (Saving an image)
+ *
+ * ```ts import.meta.vitest
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect } from "effect"
+ * import * as DockerArchive from "effect-oci/DockerArchive"
+ * import { Images } from "effect-oci/testing"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* DockerArchive.update(
+ *     { file: "team.tar" },
+ *     (registry) => Images.pushSample(registry, Images.repository("team/app"), [Images.tag("1")])
+ *   )
+ *   const { images } = yield* DockerArchive.make({ file: "team.tar" })
+ *   return images.flatMap(({ names }) => names.map(({ name }) => name))
+ * })
+ *
+ * const names = await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
+ * names // => ["docker.io/team/app:1"]
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const update = <A, E, R>(
+  options: Options & WriteOptions,
+  use: (registry: Registry.Registry) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | RegistryError.RegistryError, R | FileSystem.FileSystem | Path.Path> => {
+  const { file, name = `docker-archive:${file}` } = options
+  return ArchiveWriting.update(file, name, formatOf(options), ({ registry }) => use(registry))
+}
+
+/**
+ * Writes a new archive to a stream. The registry cannot return blobs, and cannot delete. If `use` or a push fails, the
+ * archive is incomplete.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const writeTo = <A, E, R>(
+  options: WriteOptions & {
+    /** Writes the next bytes of the archive. */
+    readonly write: TarOutput.Write
+    /** Name of the registry in errors. Default: `docker-archive:-`. */
+    readonly name?: string | undefined
+  },
+  use: (registry: Registry.Registry) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | RegistryError.RegistryError, R> =>
+  ArchiveWriting.writeTo(
+    options.write,
+    options.name ?? "docker-archive:-",
+    formatOf(options),
+    ({ registry }) => use(registry)
+  )

@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type { Digest } from "../Digest.ts"
+import * as Digest from "../Digest.ts"
 import { type ContentTooLarge, Storage } from "../RegistryError.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndexText from "./LayoutIndexText.ts"
@@ -34,7 +34,7 @@ export const make = Effect.fnUntraced(
       LayoutFormat.indexLimit,
       (bytes) => Result.flatMap(LayoutFormat.decodeText(bytes), LayoutIndexText.parse)
     )
-    const size = (digest: Digest) => Effect.sync(() => tar.open(LayoutFormat.blobPath(digest).join("/"))?.size)
+    const size = (digest: Digest.Digest) => Effect.sync(() => tar.open(LayoutFormat.blobPath(digest).join("/"))?.size)
     return LayoutReader.make({
       index: Effect.succeed(index),
       indexPath: `${tar.path}: index.json`,
@@ -44,3 +44,15 @@ export const make = Effect.fnUntraced(
     })
   }
 )
+
+/** Returns the blobs in a list of files, with their digests. */
+export const blobsOf = (
+  names: ReadonlyArray<string>
+): ReadonlyArray<{ readonly name: string; readonly digest: Digest.Digest }> =>
+  names.flatMap((name) => {
+    const [folder, algorithm = "", encoded = "", ...rest] = name.split("/")
+    const digest = Digest.parse(`${algorithm}:${encoded}`)
+    return folder === "blobs" && rest.length === 0 && Result.isSuccess(digest)
+      ? [{ name, digest: digest.success }]
+      : []
+  })

@@ -5,7 +5,8 @@
  * {@link make} reads an archive in place and in any order, without unpacking it. {@link update} writes one: pushed
  * content goes to a hidden folder beside the file, and the archive replaces the file in one step after everything is
  * on disk. The previous content of the file is preserved. If two processes update a file at the same time, the later
- * one replaces the result of the other. A process that is killed leaves the folder behind.
+ * one replaces the result of the other. A process that is killed leaves the folder behind. {@link writeTo} writes a new
+ * archive to a stream, while content is pushed to it.
  *
  * All repository names have the same content, as in a single layout of `LayoutRegistry`. An archive that is compressed
  * with gzip or zstd is unpacked to a temporary file to be read (see `Decompressor`), and cannot be updated.
@@ -18,22 +19,23 @@ import * as Tar from "effect/encoding/Tar"
 import type * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Path from "effect/Path"
-import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as BlobSource from "../BlobSource.ts"
-import * as Digest from "../Digest.ts"
 import { Repository } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
+import * as ArchiveWriting from "./ArchiveWriting.ts"
 import * as Files from "./Files.ts"
 import * as LayoutArchive from "./LayoutArchive.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
+import * as LayoutIndexText from "./LayoutIndexText.ts"
 import * as LayoutReader from "./LayoutReader.ts"
 import * as LayoutRegistry from "./LayoutRegistry.ts"
 import * as OutputFile from "./OutputFile.ts"
 import * as TarFile from "./TarFile.ts"
+import type * as TarOutput from "./TarOutput.ts"
 
 /**
  * Path and name of an archive.
@@ -138,16 +140,6 @@ export const layer = (
 // writing
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Returns the blobs in a list of files, with their digests. */
-const blobsOf = (names: ReadonlyArray<string>) =>
-  names.flatMap((name) => {
-    const [folder, algorithm = "", encoded = "", ...rest] = name.split("/")
-    const digest = Digest.parse(`${algorithm}:${encoded}`)
-    return folder === "blobs" && rest.length === 0 && Result.isSuccess(digest)
-      ? [{ name, digest: digest.success }]
-      : []
-  })
-
 const anyRepository = Repository.make("archive")
 
 /** Unpacks a layout from an archive to a new folder. */
@@ -168,7 +160,7 @@ const unpack = Effect.fnUntraced(
         if (bytes !== undefined) yield* files.write(files.join(files.root, name), bytes)
       }
     }).pipe(Effect.mapError(fail))
-    for (const { digest, name } of blobsOf(tar.names)) {
+    for (const { digest, name } of LayoutArchive.blobsOf(tar.names)) {
       const blob = tar.open(name)
       if (blob === undefined) continue
       const content = BlobSource.make(blob.size, (offset) => Stream.mapError(blob.read(offset, blob.size), fail))
@@ -257,3 +249,58 @@ export const update = Effect.fnUntraced(function*<A, E, R>(
     return value
   }))
 })
+
+const streamed: ArchiveWriting.Format = {
+  keyOf: () => anyRepository,
+  files: (archive) => {
+    const index = LayoutIndex.make(
+      archive.roots().flatMap(({ descriptor, names }) =>
+        names.length === 0 ? [{ descriptor }] : names.map(({ tag }) => ({ descriptor, tag }))
+      )
+    )
+    return [["index.json", LayoutIndexText.format(index)]]
+  },
+  read: () => Effect.succeed({ blobs: [], roots: [] })
+}
+
+/**
+ * Writes a new archive to a stream. Content that `use` pushes to the registry goes straight into the archive, one blob
+ * after another. The registry cannot return blobs, and cannot delete. If `use` or a push fails, the archive is
+ * incomplete.
+ *
+ * **Example** (The bytes of an archive)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as OciArchive from "effect-oci/OciArchive"
+ * import { Images } from "effect-oci/testing"
+ *
+ * const chunks: Array<Uint8Array> = []
+ *
+ * const program = OciArchive.writeTo(
+ *   { write: (bytes) => Effect.sync(() => void chunks.push(bytes)) },
+ *   (registry) => Images.pushImage(registry, Images.repository("app"), ["a layer"], { tags: [Images.tag("1")] })
+ * )
+ *
+ * await Effect.runPromise(program)
+ * Buffer.concat(chunks).length % 512 // => 0
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const writeTo = <A, E, R>(
+  options: {
+    /** Writes the next bytes of the archive. */
+    readonly write: TarOutput.Write
+    /** Name of the registry in errors. Default: `oci-archive:-`. */
+    readonly name?: string | undefined
+  },
+  use: (registry: Registry.Registry) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | RegistryError.RegistryError, R> =>
+  ArchiveWriting.writeTo(
+    options.write,
+    options.name ?? nameOf({ file: "-" }),
+    streamed,
+    ({ registry }) => use(registry)
+  )

@@ -106,7 +106,7 @@ const writeTo = <E, R>(path: string, file: FileSystem.File, content: Stream.Stre
  * Opens a device for writing. A pipe opens once it has a reader. Interruption opens its other end, because the thread
  * that waits for a reader cannot be interrupted, and would keep the process from ending.
  */
-const openDevice = Effect.fnUntraced(function*(path: string) {
+export const openDevice = Effect.fnUntraced(function*(path: string) {
   const fs = yield* FileSystem.FileSystem
   const scope = yield* Effect.scope
   // append, because a write to a pipe has no position
@@ -128,8 +128,25 @@ const overwrite = Effect.fnUntraced(function*(draft: string, path: string) {
   yield* refused(into.sync)
 }, Effect.scoped)
 
-const replace = Effect.fnUntraced(function*<E, R>(
+/** Moves a draft that is complete and on disk to the path of its target, in one step. */
+export const place = Effect.fnUntraced(function*(
   { info, path: file }: Target & { readonly _tag: "File" },
+  draft: string
+) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  if (info !== undefined) yield* Files.keepPermissions(draft, info)
+  yield* Effect.catchIf(
+    refusedAt(file)(fs.rename(draft, file)),
+    ({ code = "" }) => info !== undefined && refusals.has(code),
+    () => overwrite(draft, file)
+  )
+  const beside = yield* Files.make(path.dirname(file), { isDurable: true })
+  yield* beside.syncFolder(beside.root)
+})
+
+const replace = Effect.fnUntraced(function*<E, R>(
+  target: Target & { readonly _tag: "File" },
   folder: string,
   content: Stream.Stream<Uint8Array, E, R>
 ) {
@@ -141,14 +158,7 @@ const replace = Effect.fnUntraced(function*<E, R>(
     yield* writeTo(draft, into, content)
     yield* refusedAt(draft)(into.sync)
   }))
-  if (info !== undefined) yield* Files.keepPermissions(draft, info)
-  yield* Effect.catchIf(
-    refusedAt(file)(fs.rename(draft, file)),
-    ({ code = "" }) => info !== undefined && refusals.has(code),
-    () => overwrite(draft, file)
-  )
-  const beside = yield* Files.make(path.dirname(file), { isDurable: true })
-  yield* beside.syncFolder(beside.root)
+  yield* place(target, draft)
 })
 
 /** Writes content to a target. `folder` is the folder for drafts that {@link temporaryFolder} created for it. */

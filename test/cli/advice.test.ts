@@ -1,6 +1,7 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
+import * as Artifact from "effect-oci/Artifact"
 import * as CopyError from "effect-oci/CopyError"
 import * as RegistryError from "effect-oci/RegistryError"
 import * as Advice from "../../src/cli/Advice.ts"
@@ -47,6 +48,18 @@ describe("every reason has a message and advice:", () => {
       ([{ error, reason }]) =>
         Effect.gen(function*() {
           const failure = new RegistryError.RegistryError({ ...error, reason })
+          assertSentence(yield* sentenceOf(failure), failure)
+        }).pipe(withNode),
+      { arbitrary: { runs: 5 } }
+    )
+  }
+  for (const reason of Artifact.Reason.members) {
+    it.effect.prop(
+      `ArtifactError, ${reason.identifier}`,
+      [Schema.Struct({ reason, error: Artifact.ArtifactError })],
+      ([{ error, reason }]) =>
+        Effect.gen(function*() {
+          const failure = new Artifact.ArtifactError({ ...error, reason })
           assertSentence(yield* sentenceOf(failure), failure)
         }).pipe(withNode),
       { arbitrary: { runs: 5 } }

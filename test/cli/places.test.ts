@@ -263,17 +263,6 @@ describe("effect-oci copy", () => {
       assert.isFalse(Fs.existsSync(at("copy")))
     }).pipe(withNode))
 
-  it.live("refuses an archive of docker save as the destination", () =>
-    Effect.gen(function*() {
-      const { at, run } = yield* setUp
-      const { code, stderr } = yield* run(`oci:${at("layout")}:1`, `docker-archive:${at("out.tar")}`)
-      assert.strictEqual(code, 2)
-      assert.include(
-        stderr,
-        "archives of docker save are read-only: use oci-archive, which docker load accepts as well"
-      )
-    }).pipe(withNode))
-
   it.live("leaves no file if it is interrupted while it writes an archive", () =>
     Effect.gen(function*() {
       const { at, folder } = yield* setUp

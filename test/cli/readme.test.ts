@@ -26,7 +26,7 @@ it.live("the commands of the README succeed, one after another", () =>
         .replaceAll("ghcr.io", source.host)
         .replaceAll("127.0.0.1:5000", mirror.host)
         .split(" ")
-        .map((arg) => arg.replace(/^(oci|oci-archive):/, `$1:${folder}${Path.sep}`))
+        .map((arg) => arg.replace(/^(oci|oci-archive):/, `$1:${folder}${Path.sep}`).replace(/^docs$/, `${folder}/docs`))
       const { code, stderr, stdout } = yield* Command.run(...args)
       assert.strictEqual(code, 0, `${command}: ${stderr}`)
       assert.notStrictEqual(stdout, "", command)

@@ -9,6 +9,7 @@ import * as MediaType from "effect-oci/MediaType"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Command from "../utils/Command.ts"
+import { layer, pushImageOf } from "../utils/image-layers.ts"
 import { pushBlob, pushImage, pushManifest, pushSample, repository, tag } from "../utils/images.ts"
 import { validatorOf } from "../utils/JsonSchemas.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
@@ -39,6 +40,12 @@ const setUp = Effect.gen(function*() {
   yield* pushBlob(layout, app, "a blob")
   Fs.writeFileSync(Path.join(folder, "blob"), "a blob")
   Fs.writeFileSync(Path.join(folder, "manifest"), `{"manifests":[]}`)
+  const files = layer({ name: "a", content: "a" }, { name: "b", type: "2", link: "a" })
+  const real = yield* LayoutRegistry.make({ directory: Path.join(folder, "real"), form: "layout" })
+  yield* pushImageOf(real, [[files]])
+  Fs.writeFileSync(Path.join(folder, "layer"), files)
+  Fs.writeFileSync(Path.join(folder, "mirror.yml"), "version: 1\nrules: [{ from: a.test/app, to: b.test/app }]\n")
+  Fs.writeFileSync(Path.join(folder, "sync.yml"), "a.test:\n  images: { app: [] }\n  cert-dir: certificates\n")
   const place = (arg: string) => arg.replace(/^(oci|oci-archive):/, `$1:${folder}/`).replace(/^file:/, `${folder}/`)
   const env = { DOCKER_CONFIG: folder, HOME: folder }
   return {
@@ -60,6 +67,14 @@ const verbs: ReadonlyArray<readonly [name: string, ...args: ReadonlyArray<string
   ["gc", "gc", "--dry-run", "file:images"],
   ["gc", "gc", "--keep-newest=1", "--keep-by=created", "--dry-run", "file:images"],
   ["resolve", "resolve", "oci:images:1"],
+  ["resolve-many", "resolve", "oci:images:1", "oci:images:2"],
+  ["push", "push", "oci:images:7", "file:blob"],
+  ["attach", "attach", "oci:images:1", "file:blob", "--artifact-type=a/b", "--platform=linux/amd64"],
+  ["pull", "pull", "oci:images:1", "-o", "file:pulled"],
+  ["index-create", "index", "create", "oci:images:8", ":1", "oci:images:2"],
+  ["index-add", "index", "add", "oci:images:1", ":2"],
+  ["index-remove", "index", "remove", "oci:images:1", "linux/amd64"],
+  ["index-annotate", "index", "annotate", "oci:images:1", "-a", "b=c"],
   ["tags", "tags", "oci:images"],
   ["tree", "tree", "oci:images:1"],
   ["tree", "tree", "oci:images:3"],
@@ -80,12 +95,22 @@ const verbs: ReadonlyArray<readonly [name: string, ...args: ReadonlyArray<string
   ["blob-head", "blob", "head", `oci:images@${blob}`],
   ["blob-put", "blob", "put", "oci:images", "file:blob"],
   ["blob-delete", "blob", "delete", `oci:images@${blob}`],
+  ["config", "config", "oci:real:1"],
+  ["files-ls", "files", "ls", "oci:real:1"],
+  ["files-cat", "files", "cat", "oci:real:1", "b", "-o", "file:cat"],
+  ["files-export", "files", "export", "oci:real:1", "--directory", "file:exported"],
+  ["validate", "validate", "oci:real:1"],
+  ["append", "append", "oci:real:1", "oci:made:1", "file:layer"],
+  ["mutate", "mutate", "oci:real:1", "--user=me"],
   ["tag", "tag", "oci:images:1", "6", "7"],
   ["delete", "delete", "oci:images:1"],
   ["catalog", "catalog", "HOST"],
   ["login", "login", "HOST", "-u", "ada", "--password-stdin"],
   ["logout", "logout", "HOST"],
-  ["schema", "schema"]
+  ["schema", "schema"],
+  ["mirror-check", "mirror", "check", "-c", "file:mirror.yml"],
+  ["mirror-check", "mirror", "check", "file:sync.yml", "--to", "m.test/x"],
+  ["mirror-convert", "mirror", "convert", "file:sync.yml", "--to", "m.test/x"]
 ]
 
 /** Fields of the documents, with values of the wrong type. */
@@ -93,9 +118,12 @@ const wrong = {
   changed: 0,
   descriptor: 0,
   digest: 0,
+  entries: "",
+  format: 0,
   host: 0,
   isSame: 0,
   names: 0,
+  problems: 0,
   reference: 0,
   removed: 0,
   repository: 0,
@@ -103,8 +131,25 @@ const wrong = {
   size: ""
 }
 
-/** The names whose documents other tests validate: `message` is in messages.test.ts. */
-const elsewhere = ["message", "serve"]
+/**
+ * The names whose documents other tests validate, or that are the same as those of `append` (`rebase`): `message` is in
+ * messages.test.ts, `mirror` in mirror.test.ts, and those of the runs and of the service of a mirror are in
+ * mirror-run.test.ts and mirror-serve.test.ts.
+ */
+const elsewhere = [
+  "message",
+  "mirror",
+  "mirror-changes",
+  "mirror-notification",
+  "mirror-plan",
+  "mirror-report",
+  "mirror-retry",
+  "mirror-serve",
+  "mirror-service",
+  "mirror-status",
+  "rebase",
+  "serve"
+]
 
 describe("schema", () => {
   it.live("lists a name for the output of every verb", () =>

@@ -285,6 +285,45 @@ describe("the number of concurrent requests at a registry", () => {
       })
   )
 
+  it.effect("is created for the host of the registry", () =>
+    Effect.gen(function*() {
+      const hosts: Array<string> = []
+      yield* make({}).pipe(Effect.provideService(Limiter.PerRegistry, (host) => {
+        hosts.push(host)
+        return Limiter.unlimited()
+      }))
+      assert.deepStrictEqual(hosts, ["registry.test"])
+    }))
+
+  it.effect("pauses as the RateLimit headers of responses say, without a failure of the operation", () =>
+    Effect.gen(function*() {
+      const { registry, sent } = yield* make({
+        "GET /v2/": [
+          { headers: { "ratelimit-limit": "100;w=21600", "ratelimit-remaining": "10;w=21600" } },
+          { headers: { "ratelimit-limit": "100;w=21600", "ratelimit-remaining": "100;w=21600" } }
+        ]
+      }).pipe(Effect.provideService(Limiter.PerRegistry, (host) => Limiter.make(host, { keep: 10 })))
+      yield* registry.ping
+      const paused = yield* Effect.forkChild(registry.ping)
+      yield* TestClock.adjust("32 minutes")
+      assert.strictEqual(sent().length, 1)
+      yield* TestClock.adjust("1 minutes")
+      yield* Fiber.join(paused)
+      yield* registry.ping
+      assert.strictEqual(sent().length, 3)
+    }))
+
+  it.effect("ignores the RateLimit headers of another host that the registry redirects to", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* make({
+        "GET /v2/": { status: 307, headers: { location: "https://storage.test/x" } },
+        "GET https://storage.test/x": { headers: { "ratelimit-remaining": "0", "ratelimit-reset": "60" } }
+      }).pipe(Effect.provideService(Limiter.PerRegistry, (host) => Limiter.make(host, { keep: 10 })))
+      yield* registry.ping
+      assert.isUndefined(yield* registry.limiter?.budget ?? Effect.undefined)
+      yield* registry.ping
+    }))
+
   it.effect("is the one that the program sets for all registries", () =>
     Effect.gen(function*() {
       const { registry } = yield* Effect.provide(make({}), Limiter.layerFixed(2))

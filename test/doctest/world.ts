@@ -84,11 +84,17 @@ export const httpServer: typeof NodeHttpServer = { ...NodeHttpServer, layer: lis
 // what is run
 // ---------------------------------------------------------------------------------------------------------------------
 
+/** Asks a server for the base of a registry, or for its page. */
 const answered = (address: string) =>
-  Effect.tryPromise((signal) => systemFetch(`${address}/v2/`, { signal })).pipe(
-    Effect.timeout("200 millis"),
-    Effect.retry(Schedule.spaced("10 millis")),
-    Effect.map(({ status }) => assert.include([200, 401], status))
+  Effect.forEach(
+    ["/v2/", "/"],
+    (path) =>
+      Effect.tryPromise((signal) => systemFetch(`${address}${path}`, { signal })).pipe(
+        Effect.timeout("200 millis"),
+        Effect.retry(Schedule.spaced("10 millis"))
+      )
+  ).pipe(
+    Effect.map((responses) => assert.isTrue(responses.some(({ status }) => status === 200 || status === 401)))
   )
 
 const running: Array<Promise<unknown>> = []

@@ -106,9 +106,21 @@ describe("a body", () => {
         queueMicrotask(() => buffer.fill(0xff))
         return subarray.apply(buffer, range)
       }
-      const settings = { buffer, connectTimeout: Duration.seconds(1), maxSockets: 4, lookup: undefined, tls: {} }
+      const settings = {
+        buffer,
+        connectTimeout: Duration.seconds(1),
+        maxSockets: 4,
+        lookup: undefined,
+        tls: () => ({})
+      }
       const slabs = Slabs.make({ size: 1024, capacity: 1, onUnused: () => {} })
-      const routes = Routes.make({ settings, proxyTls: {}, slabs, choose: () => undefined, isInsecure: () => false })
+      const routes = Routes.make({
+        settings,
+        proxyTls: () => ({}),
+        slabs,
+        choose: () => undefined,
+        isInsecure: () => false
+      })
       yield* Effect.addFinalizer(() => Effect.sync(routes.close))
       const client = Transport.make({
         route: (url) => routes.find(url),

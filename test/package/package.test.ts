@@ -228,6 +228,7 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
         "dist/*.js",
         "dist/*.js.map",
         "examples/*.ts",
+        "examples/*.yml",
         "package.json",
         "src/*.ts"
       ])
@@ -370,7 +371,9 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
       assert.isBelow(direct.own, whole.own / 20)
       // the rest is Schema, of effect
       assert.isBelow(direct.all, whole.all / 4)
-      assert.deepStrictEqual(barrel, direct)
+      assert.strictEqual(barrel.own, direct.own)
+      // the order of the modules decides which names are short
+      assert.approximately(barrel.all, direct.all, direct.all / 1000)
       assert.strictEqual(nothing.own, 0)
       // and of a module no more than that, either
       const one = yield* bundle("one", `import { isDigest } from "effect-oci/Digest"\nconsole.log(isDigest(""))`)

@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
 import * as Authentication from "effect-oci/Authentication"
 import * as MediaType from "effect-oci/MediaType"
-import { isExecutable, isLoopback } from "../../src/server/BrowserSafety.ts"
+import { isExecutable } from "../../src/server/BrowserSafety.ts"
+import { isLoopback } from "../../src/web/SameSite.ts"
 import { memory } from "../utils/Served.ts"
 
 const index = `{"schemaVersion":2,"manifests":[]}`

@@ -49,6 +49,8 @@ const peakMemory = (pid: number | undefined): number => {
 export interface Options {
   /** Variables that are added to the environment. */
   readonly env?: Readonly<Record<string, string>>
+  /** The current folder. Default: that of this process. */
+  readonly cwd?: string
 }
 
 const spawn = (options: Options, program: string, ...args: ReadonlyArray<string>) =>
@@ -57,7 +59,8 @@ const spawn = (options: Options, program: string, ...args: ReadonlyArray<string>
       Effect.sync(() =>
         ChildProcess.spawn(program, args, {
           stdio: ["ignore", "pipe", "pipe"],
-          env: { ...process.env, ...options.env }
+          env: { ...process.env, ...options.env },
+          ...options.cwd === undefined ? {} : { cwd: options.cwd }
         })
       ),
       (child) => Effect.sync(() => void child.kill("SIGKILL"))
@@ -94,6 +97,9 @@ export const startNode = (...args: ReadonlyArray<string>) => spawn({}, process.e
 /** Starts the command. The process is killed if it outlives the scope. */
 export const start = (...args: ReadonlyArray<string>) => spawn({}, ...command, ...args)
 
+/** Starts the command with options. The process is killed if it outlives the scope. */
+export const startWith = (options: Options, ...args: ReadonlyArray<string>) => spawn(options, ...command, ...args)
+
 /** Runs the command to its end. */
 export const run = (...args: ReadonlyArray<string>): Effect.Effect<Ended> =>
   Effect.scoped(Effect.flatMap(start(...args), ({ ended }) => ended))
@@ -101,3 +107,7 @@ export const run = (...args: ReadonlyArray<string>): Effect.Effect<Ended> =>
 /** Runs the command to its end, with options. */
 export const runWith = (options: Options, ...args: ReadonlyArray<string>): Effect.Effect<Ended> =>
   Effect.scoped(Effect.flatMap(spawn(options, ...command, ...args), ({ ended }) => ended))
+
+/** Runs a program of others to its end. */
+export const runOther = (program: string, options: Options, ...args: ReadonlyArray<string>): Effect.Effect<Ended> =>
+  Effect.scoped(Effect.flatMap(spawn(options, program, ...args), ({ ended }) => ended))

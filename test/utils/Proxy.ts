@@ -9,6 +9,8 @@ import { Transform } from "node:stream"
 export interface Options {
   /** Called for each request; `false` keeps it from ever being answered, and a status is the answer. */
   readonly onRequest?: (method: string, url: string) => false | number | void
+  /** Called for each response, before its body. */
+  readonly onHeaders?: (method: string, url: string, headers: Http.IncomingHttpHeaders) => void
   /** Changes the body of a response, chunk by chunk. */
   readonly onAnswer?: (method: string, url: string) => ((chunk: Buffer) => Buffer) | undefined
 }
@@ -25,6 +27,7 @@ export const make = (target: string, options: Options) =>
           if (answer !== undefined) return request.resume().on("end", () => response.writeHead(answer).end())
           // the registry makes its Locations from this, so that they lead through the proxy
           const onward = Http.request(`http://${target}${url}`, { method, headers }, (answer) => {
+            options.onHeaders?.(method, url, answer.headers)
             response.writeHead(answer.statusCode ?? 502, answer.headers)
             const change = options.onAnswer?.(method, url)
             if (change === undefined) return answer.pipe(response)

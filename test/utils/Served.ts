@@ -13,7 +13,7 @@ import * as Net from "node:net"
 import { bytesOf } from "./images.ts"
 
 /** Serves an app until the scope closes, and returns its address. Connections are closed at that point. */
-const serveApp = Effect.fnUntraced(function*(app: RegistryServer.App) {
+export const serveApp = Effect.fnUntraced(function*(app: RegistryServer.App) {
   const server = Http.createServer({ requestTimeout: 0 })
   const listener = NodeHttpServer.layerServer(() => server, { host: "127.0.0.1", port: 0 })
   const context = yield* Layer.build(Layer.provideMerge(HttpServer.serve(app), listener))

@@ -1,0 +1,85 @@
+/**
+ * Tables of the state of a mirror, in the order in which they were added. A migration that was released never changes.
+ *
+ * Times are milliseconds since the epoch.
+ */
+import * as Effect from "effect/Effect"
+import * as Migrator from "effect/sql/Migrator"
+import * as SqlClient from "effect/sql/SqlClient"
+
+/** Table with the migrations that were applied. */
+const table = "mirror_migrations"
+
+const tables = [
+  `CREATE TABLE mirror_tag (
+    destination TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    source TEXT NOT NULL,
+    source_tag TEXT NOT NULL,
+    source_digest TEXT,
+    destination_digest TEXT,
+    filter_key TEXT NOT NULL,
+    generation BIGINT NOT NULL,
+    status TEXT NOT NULL,
+    error TEXT,
+    attempts INTEGER NOT NULL,
+    retry_at BIGINT,
+    checked_at BIGINT,
+    copied_at BIGINT,
+    referrers_at BIGINT,
+    missing INTEGER NOT NULL,
+    PRIMARY KEY (destination, tag)
+  )`,
+  "CREATE INDEX mirror_tag_status ON mirror_tag (status, rule)",
+  `CREATE TABLE mirror_run (
+    id TEXT NOT NULL PRIMARY KEY,
+    rule TEXT NOT NULL,
+    slot BIGINT,
+    started_at BIGINT NOT NULL,
+    ended_at BIGINT,
+    process TEXT NOT NULL,
+    planned BIGINT NOT NULL,
+    copied BIGINT NOT NULL,
+    failed BIGINT NOT NULL,
+    pruned BIGINT NOT NULL,
+    bytes BIGINT NOT NULL,
+    requests BIGINT NOT NULL,
+    error TEXT
+  )`,
+  "CREATE INDEX mirror_run_started ON mirror_run (rule, started_at)",
+  `CREATE TABLE mirror_list (
+    rule TEXT NOT NULL,
+    source TEXT NOT NULL,
+    tags BIGINT NOT NULL,
+    listed_at BIGINT NOT NULL,
+    PRIMARY KEY (rule, source)
+  )`,
+  "CREATE TABLE mirror_prune (rule TEXT NOT NULL PRIMARY KEY, policy TEXT NOT NULL)",
+  "CREATE TABLE mirror_image (digest TEXT NOT NULL PRIMARY KEY, created_at BIGINT NOT NULL, recorded_at BIGINT NOT NULL)",
+  "CREATE INDEX mirror_image_recorded ON mirror_image (recorded_at)"
+]
+
+const run = (statements: ReadonlyArray<string>) =>
+  Effect.flatMap(
+    SqlClient.SqlClient,
+    (sql) => Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
+  )
+
+const migrations = { "1_state": run(tables) }
+
+/** Number of the latest migration that this version knows. */
+export const latest = Object.keys(migrations).length
+
+/** Returns the number of the latest migration that was applied, or 0. */
+export const applied = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  const rows = yield* sql<{ readonly id: number }>`SELECT max(migration_id) AS id FROM ${sql(table)}`.pipe(
+    // the table does not exist yet
+    Effect.orElseSucceed(() => [])
+  )
+  return rows[0]?.id ?? 0
+})
+
+/** Applies the migrations that are missing, in one transaction. */
+export const apply = Migrator.make({})({ loader: Migrator.fromRecord(migrations), table })
