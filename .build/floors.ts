@@ -47,7 +47,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "Tracing"
   ],
   ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
-  ["Resolver"],
+  ["Resolver", "Retention"],
   ["stores"],
   ["views"],
   ["http"],

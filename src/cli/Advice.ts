@@ -133,7 +133,9 @@ const tips: Tips = {
   SizeInvalid: () => again,
   Unauthorized: (_, about) => logIn(about),
   Denied: (_, about) =>
-    isDeletion(about)
+    about.operation === "deleteBlob" && about.host === undefined
+      ? "delete the manifest first; effect-oci gc then removes the blobs that it needed"
+      : isDeletion(about)
       ? `deleting requires a separate permission, and protected or immutable tags cannot be deleted; ${logIn(about)}`
       : `check the permissions of this user${
         about.search?.origin === undefined ? `, or log in as another: ${logIn(about)}` : ""

@@ -3,6 +3,7 @@
  */
 import * as Argument from "effect/cli/Argument"
 import * as Flag from "effect/cli/Flag"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { Descriptor } from "../Descriptor.ts"
@@ -50,6 +51,20 @@ export const readSize: Read<number> = (text) => {
     ? Result.succeed(bytes)
     : Result.fail({ message: `${JSON.stringify(text)} is not a size of at least 1 byte, such as 1000, 500MB or 2GiB` })
 }
+
+const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** Reads a time, such as `90s`, `30m`, `12h` or `7d`. */
+export const readDuration: Read<Duration.Input> = (text) => {
+  const [, number = "", unit = ""] = /^([0-9]{1,7})([smhd])$/.exec(text) ?? []
+  return number === ""
+    ? Result.fail({ message: `${JSON.stringify(text)} is not a time, such as 90s, 30m, 12h or 7d` })
+    : Result.succeed(Duration.millis(Number(number) * (units[unit] ?? 0)))
+}
+
+/** Makes a flag for a time. */
+export const duration = (name: string, description: string): Flag.Flag<Duration.Input> =>
+  parsed(name, "TIME", description, readDuration)
 
 const secondsOf: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 }
 

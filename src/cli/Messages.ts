@@ -76,6 +76,14 @@ export const Message = Schema.Union([
     milliseconds
   }),
   Schema.Struct({
+    type: Schema.Literal("collected"),
+    message,
+    tags: Schema.Natural.annotate({ description: "Number of deleted tags" }),
+    removed: Schema.Natural.annotate({ description: "Number of removed manifests and blobs" }),
+    bytes: Schema.Natural.annotate({ description: "Number of bytes that became free" }),
+    milliseconds
+  }),
+  Schema.Struct({
     type: Schema.Literal("pulled"),
     message,
     directory: Schema.String,

@@ -59,6 +59,7 @@ const verbs = {
   delete: Effect.map(Effect.promise(() => import("./DeleteCommand.ts")), ({ DeleteCommand }) => DeleteCommand),
   mirror: Effect.flatMap(Effect.promise(() => import("./MirrorCommand.ts")), ({ make }) => make(undefined)),
   serve: Effect.map(Effect.promise(() => import("./ServeCommand.ts")), ({ ServeCommand }) => ServeCommand),
+  gc: Effect.map(Effect.promise(() => import("./GcCommand.ts")), ({ GcCommand }) => GcCommand),
   login: Effect.map(Effect.promise(() => import("./LoginCommand.ts")), ({ LoginCommand }) => LoginCommand),
   logout: Effect.map(Effect.promise(() => import("./LogoutCommand.ts")), ({ LogoutCommand }) => LogoutCommand),
   schema: Effect.map(Effect.promise(() => import("./SchemaCommand.ts")), ({ SchemaCommand }) => SchemaCommand),
@@ -126,7 +127,7 @@ export const whole = Effect.gen(function*() {
       },
       { group: "Files", commands: [all.push, all.attach, all.pull] },
       { group: "Changing", commands: [all.tag, all.index, all.append, all.mutate, all.rebase, all.delete] },
-      { group: "Serving", commands: [all.serve] },
+      { group: "Serving", commands: [all.serve, all.gc] },
       { group: "Setting up", commands: [all.login, all.logout, all.schema, all.completions] }
     ])
   )

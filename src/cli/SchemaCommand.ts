@@ -83,6 +83,7 @@ const documents: Readonly<Record<string, Document>> = {
     "The files that files ls --json prints.",
     () => import("./FilesListCommand.ts").then((_) => _.ListedFiles)
   ),
+  gc: loaded("The report that gc --json prints.", () => import("./CollectionFlags.ts").then((_) => _.Result)),
   "index-add": descriptor("index add"),
   "index-annotate": descriptor("index annotate"),
   "index-create": descriptor("index create"),

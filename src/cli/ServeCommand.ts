@@ -17,7 +17,9 @@ import * as Flags from "./Flags.ts"
 import * as Listener from "./Listener.ts"
 import * as Messages from "./Messages.ts"
 import * as Output from "./Output.ts"
+import { misuse } from "./ReferenceInput.ts"
 import * as ServeCheck from "./ServeCheck.ts"
+import * as ServeCollection from "./ServeCollection.ts"
 import * as ServeFiles from "./ServeFiles.ts"
 import * as ServeLimits from "./ServeLimits.ts"
 import * as ServeProbes from "./ServeProbes.ts"
@@ -64,12 +66,16 @@ export const ServeCommand = Command.make(
       const proxy = Option.fromUndefinedOr(settings.proxy)
       const pieces = Option.isNone(proxy) ? "lent" : "owned"
       const use = readOnly === true && Option.isNone(proxy) ? "read" : "write"
+      if (use === "read" && settings.gc !== undefined) {
+        return yield* misuse("--gc and --read-only contradict each other")
+      }
       const store = yield* ServeStore.open(Option.fromUndefinedOr(dir), use, {
         maxRepository: Option.fromUndefinedOr(settings.maxRepository),
         maxTotal: Option.fromUndefinedOr(settings.maxTotal),
         pieces
       })
       const registry = yield* ServeStore.inFrontOf(proxy, store)
+      if (settings.gc !== undefined) yield* Effect.forkScoped(ServeCollection.repeat(store, settings.gc, settings))
       const { allowedHost = [] } = settings
       const isExposed = users !== undefined || !isLoopback(host)
       const allowedHosts = isExposed && allowedHost.length === 0 ? undefined : [host, ...allowedHost]
@@ -133,6 +139,10 @@ export const ServeCommand = Command.make(
     {
       command: "effect-oci serve --config serve.yml --check-config",
       description: "Check a configuration file and the files that it names"
+    },
+    {
+      command: "effect-oci serve --dir ./registry --gc 12h --gc-untagged collect --gc-older-than 1d",
+      description: "Remove manifests without tags and blobs that nothing needs, twice a day"
     },
     {
       command: "effect-oci serve --dir ./cache --proxy docker.io",

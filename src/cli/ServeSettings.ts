@@ -6,6 +6,7 @@
  */
 import * as Flag from "effect/cli/Flag"
 import * as Config from "effect/Config"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
@@ -15,6 +16,7 @@ import * as Schema from "effect/Schema"
 import * as ConfigurationFile from "./ConfigurationFile.ts"
 import * as Flags from "./Flags.ts"
 import { readHost } from "./ReferenceInput.ts"
+import * as TagFlags from "./TagFlags.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
 // kinds of settings
@@ -87,6 +89,21 @@ const count = (description: string) => number(description, 1, 999_999_999)
 const size = (description: string) =>
   scalar(Schema.Union([Schema.Int, Schema.String]), "SIZE", description, Flags.readSize)
 
+const duration = (description: string) => scalar(Schema.String, "TIME", description, Flags.readDuration)
+
+const interval = (description: string) =>
+  scalar(
+    Schema.String,
+    "TIME",
+    description,
+    (text) =>
+      Result.filterOrFail(
+        Flags.readDuration(text),
+        (time) => !Duration.isZero(Duration.fromInputUnsafe(time)),
+        () => ({ message: "it must be at least 1s" })
+      )
+  )
+
 const choice = <const Names extends ReadonlyArray<string>>(names: Names, description: string): Setting<Names[number]> =>
   scalar(Schema.String, names.join("|"), description, (text) => {
     const found = names.find((name) => name === text)
@@ -123,6 +140,23 @@ const list = (
   isList: true,
   resolved: (texts, resolve) => texts.map((text) => resolved(text, resolve))
 })
+
+const patterns = (description: string): Setting<ReadonlyArray<string>> => {
+  const read: Read<string> = (text) => Result.map(TagFlags.readPattern(text), () => text)
+  const parse: Setting<ReadonlyArray<string>>["parse"] = (texts) =>
+    Result.mapError(Result.all(texts.map(read)), ({ message }) => message)
+  return {
+    flag: (name) =>
+      Flags.parsed(name, "REGEX", `${description}. May be repeated`, read).pipe(
+        Flag.atLeast(0),
+        Flag.map((texts) => texts.length === 0 ? Option.none() : Option.some(texts))
+      ),
+    schema: parsedBy(Schema.Array(Schema.String).annotate({ description }), parse),
+    parse,
+    isList: true,
+    resolved: (texts) => texts
+  }
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // the settings
@@ -174,6 +208,24 @@ const settings = {
   maxMemory: size("Maximum total size of the manifests and lists in transfer. Default: 128MiB"),
   maxClientMemory: size("Maximum total size of the manifests and lists in transfer per client. Default: 64MiB"),
   minBodyRate: size("Minimum rate of request and response bodies, per second. Default: 1KiB"),
+  gc: interval("Remove blobs that no manifest needs at this interval, such as 12h. Default: never"),
+  gcOlderThan: duration(
+    "Keep content that was pushed or asked for within this time, such as 30m, 12h or 7d. It must exceed the time of a " +
+      "push. Default: 1h"
+  ),
+  gcUntagged: choice(
+    ["keep", "collect"],
+    "Manifests without a tag that no other manifest contains. Default: keep"
+  ),
+  gcDangling: choice(["keep", "collect"], "Referrers and cosign tags whose image does not exist. Default: keep"),
+  gcKeepNewest: count("Delete tags, except the N newest of each repository by --gc-keep-by. Default: delete no tags"),
+  gcKeepBy: choice(
+    ["semver", "created"],
+    "Order of tags: their versions, or the times at which their images were created. Tags without one stay. Default: " +
+      "semver"
+  ),
+  gcInclude: patterns("Tags that --gc-keep-newest is about; others stay. Default: all tags"),
+  gcExclude: patterns("Tags that --gc-keep-newest is not about"),
   grace: count("Seconds to wait for requests in flight after SIGTERM. Default: 3"),
   proxy: scalar(
     Schema.String,

@@ -8,7 +8,8 @@ import * as SemVerRange from "effect/SemVerRange"
 import type { TagFilter } from "../TagFilter.ts"
 import * as Flags from "./Flags.ts"
 
-const readPattern = (text: string): Result.Result<RegExp, { readonly message: string }> =>
+/** Reads a regular expression. */
+export const readPattern = (text: string): Result.Result<RegExp, { readonly message: string }> =>
   Result.try({
     try: () => new RegExp(text),
     catch: () => ({ message: `${JSON.stringify(text)} is not a regular expression` })

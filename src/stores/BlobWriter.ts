@@ -2,6 +2,7 @@
  * Writing of blobs into a layout. A blob is written to a draft and hashed at the same time. When it is complete,
  * verified and on disk, the draft is renamed to the path of the blob.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type { PlatformError } from "effect/PlatformError"
@@ -11,7 +12,9 @@ import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Reason, RegistryError } from "../RegistryError.ts"
+import { freshness } from "./Cutoff.ts"
 import { refusal } from "./Files.ts"
+import * as LayoutQuarantine from "./LayoutQuarantine.ts"
 import type { LayoutTarget } from "./LayoutTarget.ts"
 import * as Usage from "./Usage.ts"
 import * as WriteBuffer from "./WriteBuffer.ts"
@@ -111,7 +114,12 @@ export const digestOf = Effect.fnUntraced(
 /** Waits until a draft of this digest is on disk, and records that it is verified. */
 export const settle = Effect.fnUntraced(
   function*({ files, verified }: LayoutTarget, path: string, file: FileSystem.File, digest: Digest.Digest) {
-    const info = yield* Effect.mapError(file.stat, refusal(path))
+    const stat = Effect.mapError(file.stat, refusal(path))
+    const written = yield* stat
+    // the last byte may have arrived long ago
+    const isOld = (yield* Clock.currentTimeMillis) - LayoutQuarantine.timeOf(written) > freshness
+    if (isOld) yield* files.touch(path)
+    const info = isOld ? yield* stat : written
     yield* files.sync(path, file)
     verified.add(digest, info)
   }
@@ -140,7 +148,8 @@ export const link = Effect.fnUntraced(function*(
     Effect.as(files.link(from, path), true),
     ({ code }) => Effect.succeed(code === "EEXIST")
   )
-  return yield* usage.linking(key, path, size, link)
+  const isLinked = yield* usage.linking(key, path, size, link)
+  return isLinked && (yield* layout.mention(digest)) !== undefined
 })
 
 /** Stores a blob. `path` is the path of its draft, which must not exist. */

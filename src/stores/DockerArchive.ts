@@ -138,7 +138,7 @@ const jsonLimit = 8 * 1024 * 1024
 interface Opened {
   readonly images: ReadonlyArray<Image>
   readonly blobs: () => ReadonlyArray<readonly [digest: Digest.Digest, file: OpenFile]>
-  readonly content: Pick<LayoutReader.Content, "size" | "open">
+  readonly content: Pick<LayoutReader.Content, "size" | "mention" | "open">
 }
 
 type Blobs = Map<Digest.Digest, OpenFile>
@@ -202,11 +202,13 @@ const readImages = Effect.fnUntraced(function*(tar: TarFile.TarFile): Effect.fn.
   const blobs: Blobs = new Map()
   const manifests = yield* LayoutArchive.readText(tar, "manifest.json", jsonLimit, decodeManifests)
   const images = yield* Effect.forEach(manifests, (entry) => readImage(tar, entry, blobs))
+  const size = (digest: Digest.Digest) => Effect.sync(() => blobs.get(digest)?.size)
   return {
     images,
     blobs: () => Array.from(blobs),
     content: {
-      size: (digest) => Effect.sync(() => blobs.get(digest)?.size),
+      size,
+      mention: size,
       open: (digest) => Effect.sync(() => blobs.get(digest))
     }
   }

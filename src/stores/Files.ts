@@ -74,7 +74,9 @@ export interface OpenFile {
   readonly size: number
   /** Returns the bytes from `offset` up to `end`. It may be called and run any number of times. */
   readonly read: (offset: number, end: number) => Stream.Stream<Uint8Array, Storage>
-  /** The same in pieces that are valid until the reader asks for the next one. Absent if the file cannot lend pieces. */
+  /**
+   * The same in pieces that are valid until the reader asks for the next one. Absent if the file cannot lend pieces.
+   */
   readonly lend?: ((offset: number, end: number) => Stream.Stream<Uint8Array, Storage>) | undefined
   /** Metadata of the file when it was opened. Absent if it is not a file of its own. */
   readonly info?: FileSystem.File.Info | undefined

@@ -34,10 +34,12 @@ export const make = Effect.fnUntraced(
       LayoutFormat.indexLimit,
       (bytes) => Result.flatMap(LayoutFormat.decodeText(bytes), LayoutIndexText.parse)
     )
+    const size = (digest: Digest.Digest) => Effect.sync(() => tar.open(LayoutFormat.blobPath(digest).join("/"))?.size)
     return LayoutReader.make({
       index: Effect.succeed(index),
       indexPath: `${tar.path}: index.json`,
-      size: (digest) => Effect.sync(() => tar.open(LayoutFormat.blobPath(digest).join("/"))?.size),
+      size,
+      mention: size,
       open: (digest) => Effect.sync(() => tar.open(LayoutFormat.blobPath(digest).join("/")))
     })
   }

@@ -24,6 +24,7 @@ import * as Steps from "./Steps.ts"
 interface Node {
   readonly mediaType: string
   readonly children: ReadonlyArray<Descriptor>
+  readonly blobs: ReadonlyArray<Digest>
   readonly subject?: Digest | undefined
   /** Its descriptor in the list of referrers of its subject. */
   readonly referrer?: Descriptor | undefined
@@ -46,17 +47,24 @@ export interface Catalog {
     index: LayoutIndex.LayoutIndex,
     subject: Digest
   ) => Effect.Effect<ReadonlyArray<Descriptor>, Reason>
+  /** Returns a manifest of the layout that needs some content, if any. */
+  readonly holderOf: (
+    index: LayoutIndex.LayoutIndex,
+    digest: Digest
+  ) => Effect.Effect<Digest | undefined, Reason>
   /** Records the relations of a manifest that was written. */
   readonly remember: (descriptor: Descriptor, manifest: Manifest.Manifest | undefined) => void
 }
 
 const nodeOf = (descriptor: Descriptor, manifest: Manifest.Manifest | undefined): Node => {
   const { mediaType } = descriptor
-  if (manifest === undefined) return { mediaType, children: [] }
+  if (manifest === undefined) return { mediaType, children: [], blobs: [] }
   const subject = manifest.content.subject?.digest
+  const { blobs, manifests } = Manifest.references(manifest)
   return {
     mediaType,
-    children: Manifest.references(manifest).manifests,
+    children: manifests,
+    blobs: blobs.map(({ digest }) => digest),
     ...subject === undefined ? {} : { subject, referrer: Manifest.toReferrer(manifest, descriptor) }
   }
 }
@@ -154,6 +162,15 @@ const makeGraph = (nodes: Map<Digest, Node>) => {
     parentsOf: (digest: Digest) => parents.get(digest),
     referrersOf: (subject: Digest) => referrers.get(subject),
     has: (digest: Digest) => there.has(digest),
+    /** Returns a manifest that needs some content, if any. */
+    holderOf: function*(digest: Digest): Generator<void, Digest | undefined> {
+      for (const holder of there.keys()) {
+        yield
+        const { blobs = [], children = [] } = nodes.get(holder) ?? {}
+        if (blobs.includes(digest) || children.some((child) => child.digest === digest)) return holder
+      }
+      return undefined
+    },
     addedBy: (next: LayoutIndex.LayoutIndex) => Steps.collect(LayoutIndex.added(index, next), manifestsAtATime),
     /** Updates the graph to an index. */
     advance: Effect.fnUntraced(function*(next: LayoutIndex.LayoutIndex, added: ReadonlyArray<Descriptor>) {
@@ -275,6 +292,11 @@ export const make = (options: {
         graph.referrersOf(subject)?.values() ?? [],
         ({ digest }) => LayoutIndex.find(index, digest) !== undefined ? Effect.succeed(true) : options.exists(digest)
       )
+    }),
+    holderOf: Effect.fnUntraced(function*(index, digest) {
+      yield* update(index)
+      yield* readAll
+      return yield* Steps.run(graph.holderOf(digest), manifestsAtATime)
     }),
     remember: (descriptor, manifest) => {
       nodes.set(descriptor.digest, nodeOf(descriptor, manifest))

@@ -9,16 +9,20 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
+import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import type { Digest } from "../Digest.ts"
+import { type Digest, isDigest } from "../Digest.ts"
 import { Denied, type Reason, type Storage } from "../RegistryError.ts"
 import type { Files } from "./Files.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import * as LayoutIndexFile from "./LayoutIndexFile.ts"
 import * as LayoutLock from "./LayoutLock.ts"
+import * as LayoutQuarantine from "./LayoutQuarantine.ts"
 import * as LayoutReader from "./LayoutReader.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
+import * as Steps from "./Steps.ts"
+import type { VerifiedFiles } from "./VerifiedFiles.ts"
 
 /** Name of the folder within a layout or registry that belongs to this library. No repository can have this name. */
 export const ours = ".effect-oci"
@@ -41,6 +45,9 @@ export interface LayoutFolder extends LayoutReader.Layout {
   readonly blobPath: (digest: Digest) => string
   /** Returns the path of a blob, and creates the folder that it is in. */
   readonly makePath: (digest: Digest) => Effect.Effect<string, Storage>
+  readonly quarantine: LayoutQuarantine.LayoutQuarantine
+  /** Digests of all blobs. */
+  readonly digests: Effect.Effect<ReadonlyArray<Digest>, Storage>
   /** Metadata of all blobs. */
   readonly blobs: Effect.Effect<ReadonlyArray<FileSystem.File.Info>, Storage>
   readonly exists: Effect.Effect<boolean, Reason>
@@ -78,6 +85,10 @@ interface Context {
 
 const lock = ({ files, folder, indexFile: { temporary }, owner }: Context) =>
   LayoutLock.acquire({ files, owner, temporary, folder: files.join(folder, ours, "lock") })
+
+/** Runs an effect that takes the lock and holds it to its end. */
+const holding = ({ folder }: Context) => <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E> =>
+  Effect.updateService(Effect.scoped(effect), LayoutQuarantine.HeldLocks, (held) => new Set([...held, folder]))
 
 // ---------------------------------------------------------------------------------------------------------------------
 // changes
@@ -145,7 +156,7 @@ const makePending = (context: Context): Effect.Effect<void, Reason> => {
     const changes = pending.splice(0)
     return Effect.uninterruptible(Effect.onError(makeChanges(context, changes, held), failAll(changes)))
   }
-  return Effect.scoped(Effect.flatMap(
+  return holding(context)(Effect.flatMap(
     Effect.tapError(lock(context), (reason) => failAll(pending.splice(0))(Cause.fail(reason))),
     make
   ))
@@ -200,7 +211,7 @@ const create = Effect.fnUntraced(function*(context: Context): Effect.fn.Return<v
   yield* files.forget
   yield* writing.withPermit(
     Effect.suspend(() =>
-      indexFile.isKnown ? Effect.void : Effect.scoped(Effect.flatMap(lock(context), (held) => fill(context, held)))
+      indexFile.isKnown ? Effect.void : holding(context)(Effect.flatMap(lock(context), (held) => fill(context, held)))
     )
   )
 })
@@ -219,9 +230,25 @@ const allBlobs = Effect.fnUntraced(function*({ blobsPath, files }: Context) {
   return found.filter((info) => info !== undefined).filter(({ type }) => type === "File")
 })
 
+/** Number of names that are read without a pause. */
+const namesAtATime = 1000
+
+const allDigests = Effect.fnUntraced(function*({ blobsPath, files }: Context) {
+  const digests: Array<Digest> = []
+  for (const algorithm of yield* files.list(blobsPath, "Directory")) {
+    const names = yield* files.list(files.join(blobsPath, algorithm))
+    yield* Steps.forEach(names, namesAtATime, (name) => {
+      const digest = `${algorithm}:${name}`
+      if (isDigest(digest)) digests.push(digest)
+    })
+  }
+  return digests
+})
+
 const makeReader = (
   { files, indexFile }: Context,
-  blobPath: (digest: Digest) => string
+  blobPath: (digest: Digest) => string,
+  quarantine: LayoutQuarantine.LayoutQuarantine
 ): LayoutReader.Layout =>
   LayoutReader.make({
     index: Effect.suspend(() => LayoutIndexFile.current(indexFile)),
@@ -229,15 +256,23 @@ const makeReader = (
     size: (digest) =>
       Effect.gen(function*() {
         yield* LayoutIndexFile.existing(indexFile)
-        const info = yield* files.stat(blobPath(digest))
+        const info = yield* quarantine.find(digest)
         return info?.type === "File" ? ByteSize.toNumberUnsafe(info.size) : undefined
       }),
-    open: (digest) => Effect.andThen(LayoutIndexFile.existing(indexFile), files.open(blobPath(digest)))
+    mention: (digest) => Effect.andThen(LayoutIndexFile.existing(indexFile), quarantine.mention(digest)),
+    open: (digest) =>
+      Effect.gen(function*() {
+        yield* LayoutIndexFile.existing(indexFile)
+        const file = yield* files.open(blobPath(digest))
+        if (file !== undefined || (yield* quarantine.find(digest)) === undefined) return file
+        return yield* files.open(blobPath(digest))
+      })
   })
 
 /** Creates the operations on the layout in a folder. `begin` runs before the layout is created. */
-export const make = ({ begin, owner, ...options }: LayoutIndexFile.Options & {
+export const make = ({ begin, owner, verified, ...options }: LayoutIndexFile.Options & {
   readonly owner: ProcessIdentity
+  readonly verified: VerifiedFiles
   readonly begin: Effect.Effect<void, Storage>
 }): LayoutFolder => {
   const { files, folder } = options
@@ -252,9 +287,19 @@ export const make = ({ begin, owner, ...options }: LayoutIndexFile.Options & {
     begin
   }
   const blobPath = (digest: Digest) => files.join(folder, ...LayoutFormat.blobPath(digest))
-  return {
-    ...makeReader(context, blobPath),
+  const quarantine = LayoutQuarantine.make({
+    files,
+    layout: folder,
+    folder: files.join(folder, ours, "collected"),
     blobPath,
+    verified,
+    locked: (effect) => context.writing.withPermit(holding(context)(Effect.andThen(lock(context), effect)))
+  })
+  return {
+    ...makeReader(context, blobPath, quarantine),
+    blobPath,
+    quarantine,
+    digests: Effect.suspend(() => allDigests(context)),
     makePath: Effect.fnUntraced(function*(digest) {
       const path = blobPath(digest)
       const isNew = yield* files.makeFolder(files.dirname(path))

@@ -226,6 +226,14 @@ export const find = (self: LayoutIndex, digest: Digest.Digest): Descriptor | und
   return found === undefined ? undefined : Result.getOrUndefined(found.entry.descriptor)
 }
 
+/** Returns the entries that are listed under a digest. */
+export const entriesOf = function*(self: LayoutIndex, digest: Digest.Digest): Generator<Entry> {
+  for (const place of placesOf(self.listed, digest)) {
+    const entry = SortedMap.get(self.entries, place)
+    if (entry !== undefined) yield entry
+  }
+}
+
 /** Returns all listed manifests, once each. Entries that are not valid are ignored. */
 export const roots = (self: LayoutIndex): ReadonlyArray<Descriptor> => {
   const found = new Map<Digest.Digest, Descriptor>()

@@ -3,6 +3,7 @@
  */
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
@@ -44,6 +45,21 @@ const listed = Effect.fnUntraced(function*(
   const retyped = yield* Steps.settle(next, (index) => LayoutIndex.retype(index, descriptor, entriesAtATime))
   return LayoutIndex.add(retyped, descriptor)
 })
+
+/**
+ * Marks the manifests as mentioned that tags point at, because a client that has just resolved such a tag may still
+ * pull them after it has moved.
+ */
+const mentionTagged = (
+  layout: LayoutFolder.LayoutFolder,
+  index: LayoutIndex.LayoutIndex,
+  tags: ReadonlyArray<Tag>
+) =>
+  Effect.forEach(
+    new Set(tags.flatMap((tag) => Result.getOrUndefined(LayoutIndex.resolve(index, tag))?.digest ?? [])),
+    layout.mention,
+    { concurrency: 8, discard: true }
+  )
 
 /** Removes the entries of manifests that a listed manifest contains. */
 const withoutChildren = (index: LayoutIndex.LayoutIndex, children: ReadonlyArray<Digest.Digest>) =>
@@ -89,7 +105,7 @@ export const push = Effect.fnUntraced(
     const descriptor: Descriptor = { mediaType, digest, size: bytes.length }
     const manifest = yield* ManifestCheck.check(descriptor, bytes, tags)
     const references = manifest === undefined ? [] : yield* ManifestCheck.references(manifest)
-    const check = ManifestCheck.checkReferences(references, ({ descriptor }) => layout.size(descriptor.digest))
+    const check = ManifestCheck.checkReferences(references, ({ descriptor }) => layout.mention(descriptor.digest))
     const children = manifest === undefined ? [] : Manifest.references(manifest).manifests.map(({ digest }) => digest)
     const list = (index: LayoutIndex.LayoutIndex) =>
       Effect.flatMap(listed(layout, index, descriptor, tags), (index) => withoutChildren(index, children))
@@ -107,7 +123,7 @@ export const push = Effect.fnUntraced(
         limit: pushLimit,
         prepare: Effect.andThen(check, usage.adding(key, path, bytes.length, files.rename(draft, path))),
         edit: (index) =>
-          Effect.map(list(index), (index) => ({
+          Effect.map(Effect.tap(list(index), () => mentionTagged(layout, index, tags)), (index) => ({
             index,
             value: undefined,
             after: Effect.sync(() => layout.catalog.remember(descriptor, manifest))
@@ -174,15 +190,29 @@ export const deleteTag = ({ layout }: LayoutTarget, tag: Tag) =>
     limit: LayoutFormat.indexLimit,
     edit: (index) =>
       LayoutIndex.hasTag(index, tag)
-        ? Effect.succeed({ index: LayoutIndex.withoutTag(index, tag), value: undefined })
+        ? Effect.as(mentionTagged(layout, index, [tag]), {
+          index: LayoutIndex.withoutTag(index, tag),
+          value: undefined
+        })
         : Effect.fail(new RegistryError.ManifestUnknown({}))
   })
 
-/** Deletes a blob. Fails with `BlobUnknown` if the content is a manifest. */
-export const deleteBlob = (target: LayoutTarget, digest: Digest.Digest) => {
+/** Fails with `Denied` if a manifest needs a blob. */
+const checkUnneeded = Effect.fnUntraced(function*(layout: LayoutFolder.LayoutFolder, digest: Digest.Digest) {
+  const holder = yield* layout.catalog.holderOf(yield* layout.index, digest)
+  if (holder !== undefined) return yield* ManifestCheck.needed(holder)
+})
+
+/**
+ * Deletes a blob. Fails with `BlobUnknown` if the content is a manifest, and with `Denied` if a manifest needs it,
+ * unless all blobs are `deletable`.
+ */
+export const deleteBlob = (target: LayoutTarget, digest: Digest.Digest, deletable: "unneeded" | "all") => {
   const { layout } = target
+  const check = deletable === "all" ? Effect.void : checkUnneeded(layout, digest)
   return Effect.andThen(
-    prepareCatalog(layout),
+    // reads the manifests in advance, so that the change does not wait for that under the lock
+    Effect.andThen(prepareCatalog(layout), Effect.ignore(check)),
     layout.change({
       limit: LayoutFormat.indexLimit,
       edit: Effect.fnUntraced(function*(index) {
@@ -190,7 +220,8 @@ export const deleteBlob = (target: LayoutTarget, digest: Digest.Digest) => {
         if ((yield* layout.catalog.find(index, digest)) !== undefined) {
           return yield* new RegistryError.BlobUnknown({ detail: "it is a manifest" })
         }
-        return { index, value: undefined, after: removeBlob(target, digest) }
+        // after the change, because manifests that are pushed at the same time may need it
+        return { index, value: undefined, after: Effect.andThen(check, removeBlob(target, digest)) }
       })
     })
   )

@@ -29,6 +29,11 @@ export interface Content {
   readonly indexPath: string
   /** Returns the size of a blob in bytes, if it exists. */
   readonly size: (digest: Digest.Digest) => Effect.Effect<number | undefined, RegistryError.Reason>
+  /**
+   * Returns the size of a blob in bytes, if it exists, and marks the blob as mentioned, so that a collection does not
+   * remove it within its grace period.
+   */
+  readonly mention: (digest: Digest.Digest) => Effect.Effect<number | undefined, RegistryError.Reason>
   /** Opens a blob if it exists. */
   readonly open: (
     digest: Digest.Digest
@@ -40,7 +45,7 @@ export interface Layout extends Content {
 }
 
 /** Reads a blob of at most {@link manifestLimit} bytes if it exists, and verifies its digest. */
-const readBlob = (content: Content, digest: Digest.Digest) =>
+export const readBlob = (content: Content, digest: Digest.Digest) =>
   Effect.scoped(Effect.gen(function*() {
     const file = yield* content.open(digest)
     if (file === undefined) return undefined
@@ -138,7 +143,7 @@ export const operations = (
     return { descriptor, stream: Stream.mapError(read(offset, end), fail) }
   }, (effect, repository) => Effect.mapError(effect, failed("getBlob", repository))),
   resolveBlob: Effect.fnUntraced(function*(repository, digest) {
-    const size = yield* (yield* find(repository)).size(digest)
+    const size = yield* (yield* find(repository)).mention(digest)
     if (size === undefined) return yield* new RegistryError.BlobUnknown({})
     return { mediaType: MediaType.octetStream, digest, size }
   }, (effect, repository) => Effect.mapError(effect, failed("resolveBlob", repository))),
@@ -155,7 +160,7 @@ export const operations = (
     const descriptor = yield* lookUp(layout, reference)
     const { digest, mediaType } = descriptor
     // from the file, because the size in the index may be wrong
-    const size = yield* layout.size(digest)
+    const size = yield* layout.mention(digest)
     if (size === undefined) return yield* missing(descriptor)
     if (mediaType !== "") return { mediaType, digest, size }
     return { mediaType: typeOf(yield* readBlob(layout, digest)), digest, size }

@@ -43,6 +43,14 @@
  * others are being written wait, and are written together. Other tools do not know this lock: what they write at the
  * same moment may be lost, and so may changes of two such tools.
  *
+ * **Space**
+ *
+ * `collect` removes content that nothing needs, while this process and others use the folder. It goes by the
+ * modification times of files. A process that acknowledges that content exists sets its time first, unless it may not
+ * change the file. Other tools do not, so the grace period must exceed the time in which such a tool pushes an image.
+ * Files that are about to be removed are in `.effect-oci/collected` for a moment; after a crash, they are moved back
+ * when they are missed.
+ *
  * **Limits**
  *
  * A push fails with `Denied` if `index.json` would exceed 64 MiB, which is some 280 000 entries with names of usual
@@ -74,6 +82,8 @@ import * as RegistryError from "../RegistryError.ts"
 import type { Mounted } from "../Upload.ts"
 import * as BlobWriter from "./BlobWriter.ts"
 import * as Files from "./Files.ts"
+import type * as GarbageCollection from "./GarbageCollection.ts"
+import * as LayoutCollections from "./LayoutCollections.ts"
 import * as LayoutFolder from "./LayoutFolder.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
@@ -137,6 +147,11 @@ export interface Options {
    */
   readonly verification?: "changed" | "always" | undefined
   /**
+   * Blobs that clients may delete: those that no manifest needs, or all of them. A refused delete fails with `Denied`,
+   * which names the manifest. Default: `unneeded`.
+   */
+  readonly deletableBlobs?: "unneeded" | "all" | undefined
+  /**
    * Owner of the pieces of a blob that is read: `owned` pieces belong to the reader. A reader must neither change a
    * `lent` piece, nor use it after it has asked for the next one; this saves memory. Default: `owned`.
    */
@@ -159,6 +174,15 @@ export interface LayoutRegistry extends Registry.Registry {
   readonly roots: (
     repository: Repository
   ) => Effect.Effect<ReadonlyArray<Descriptor>, RegistryError.RegistryError>
+  /**
+   * Removes content that the policies do not protect, and abandoned uploads. See `GarbageCollection`. A repository that
+   * has a broken manifest is skipped, because it is unknown what that needs.
+   *
+   * Reasons: `NameUnknown` if a single layout does not exist, `Storage`.
+   */
+  readonly collect: (
+    options: GarbageCollection.Options
+  ) => Effect.Effect<GarbageCollection.Report, RegistryError.RegistryError>
   /**
    * Returns the names in `index.json` with their manifests: tags, or full references, which containerd, docker and
    * podman write. Full references distinguish images with the same tag.
@@ -215,7 +239,14 @@ export const make = Effect.fnUntraced(function*(
   const name = options.name ?? (form === "layout" ? `oci:${directory}` : directory)
   const files = yield* Files.make(directory, { isDurable: durability === "power-loss" })
   const uploads = LayoutUploads.make(files, files.join(files.root, LayoutFolder.ours, "uploads"))
-  const tree = RepositoryFolders.make({ files, form, owner: yield* ProcessIdentity.make, temporary: uploads.temporary })
+  const verified = options.verification === "always" ? VerifiedFiles.none : VerifiedFiles.make()
+  const tree = RepositoryFolders.make({
+    files,
+    form,
+    owner: yield* ProcessIdentity.make,
+    temporary: uploads.temporary,
+    verified
+  })
 
   const everything = form === "layout"
     ? Stream.empty
@@ -225,25 +256,25 @@ export const make = Effect.fnUntraced(function*(
     )
   const usage = LayoutUsage.make(files, options, everything)
   const buffers = WriteBuffer.makePool()
-  const verified = options.verification === "always" ? VerifiedFiles.none : VerifiedFiles.make()
 
   const failed = RegistryError.failing(name)
+  const targetIn = (repository: Repository, layout: LayoutFolder.LayoutFolder): LayoutTarget => ({
+    files,
+    layout,
+    key: tree.keyOf(repository),
+    usage,
+    buffers,
+    verified,
+    pushLimit: Math.min(maximumIndexSize, LayoutFormat.pushLimit),
+    failed: (operation: string) => failed(operation, repository)
+  })
   /** Returns the target of a write to a repository, which need not exist. */
   const target = (
     operation: string,
     repository: Repository
   ): Effect.Effect<LayoutTarget, RegistryError.RegistryError> =>
     tree.prepare(repository).pipe(
-      Effect.map((layout) => ({
-        files,
-        layout,
-        key: tree.keyOf(repository),
-        usage,
-        buffers,
-        verified,
-        pushLimit: Math.min(maximumIndexSize, LayoutFormat.pushLimit),
-        failed: (operation: string) => failed(operation, repository)
-      })),
+      Effect.map((layout) => targetIn(repository, layout)),
       Effect.tap(usage.ready),
       Effect.mapError(failed(operation, repository))
     )
@@ -279,7 +310,10 @@ export const make = Effect.fnUntraced(function*(
     if (found.file === undefined) return undefined
     const { file, origin } = found
     const into = yield* target("startUpload", repository)
-    if (into.layout !== origin) {
+    if (into.layout === origin) {
+      const size = yield* Effect.mapError(origin.mention(digest), fail)
+      if (size === undefined) return undefined
+    } else {
       const isLinked = yield* Effect.mapError(
         BlobWriter.link(into, origin.blobPath(digest), { digest, size: file.size }),
         fail
@@ -327,7 +361,11 @@ export const make = Effect.fnUntraced(function*(
       return yield* Effect.mapError(push, into.failed("pushManifest"))
     }),
     deleteBlob: (repository, digest) =>
-      change("deleteBlob", repository, (target) => LayoutManifests.deleteBlob(target, digest)),
+      change(
+        "deleteBlob",
+        repository,
+        (target) => LayoutManifests.deleteBlob(target, digest, options.deletableBlobs ?? "unneeded")
+      ),
     deleteManifest: (repository, digest) =>
       change("deleteManifest", repository, (target) => LayoutManifests.deleteManifest(target, digest)),
     deleteTag: (repository, tag) => change("deleteTag", repository, (target) => LayoutManifests.deleteTag(target, tag)),
@@ -337,6 +375,14 @@ export const make = Effect.fnUntraced(function*(
   })
   return {
     ...registry,
+    collect: (policies) =>
+      LayoutCollections.run({
+        policies,
+        uploads,
+        repositories: form === "layout" ? undefined : tree.repositories(""),
+        find: (repository) => Effect.map(tree.find(repository), (layout) => targetIn(repository, layout)),
+        ready: usage.ready
+      }).pipe(Effect.mapError(failed("collect"))),
     roots: (repository) =>
       tree.find(repository).pipe(
         Effect.flatMap(({ index }) => index),

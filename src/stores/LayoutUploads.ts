@@ -49,6 +49,8 @@ export interface Uploads {
   readonly temporary: Effect.Effect<string, Storage>
   /** Opens a session. */
   readonly start: (target: LayoutTarget, algorithm: string) => Effect.Effect<Upload, RegistryError, Scope.Scope>
+  /** Removes abandoned sessions and drafts unless `isDry`, and returns their number and size in bytes. */
+  readonly collect: (isDry: boolean) => Effect.Effect<{ readonly count: number; readonly bytes: number }, Storage>
   /** Resumes a session of this process, or of another one that does not use it. */
   readonly resume: (target: LayoutTarget, id: string) => Effect.Effect<Upload, RegistryError, Scope.Scope>
 }
@@ -89,15 +91,35 @@ const prefixOf = ({ files, folder }: State, { key }: LayoutTarget, id: string) =
 /** Time between two sweeps. */
 const sweepInterval = Duration.hours(1)
 
-/** Removes files older than {@link UploadTimeToLive}, except those of open sessions. */
-const sweep = Effect.fnUntraced(function*({ files, folder, sessions }: State, now: number) {
+/** Runs an effect for each file older than {@link UploadTimeToLive}, except those of open sessions. */
+const forExpired = Effect.fnUntraced(function*(
+  { files, folder, sessions }: State,
+  now: number,
+  use: (path: string, size: number) => Effect.Effect<unknown, Storage>
+) {
   const timeToLive = Duration.toMillis(yield* UploadTimeToLive)
   const own = new Set(Array.from(sessions.values(), ({ path }) => path))
   for (const name of yield* files.list(folder)) {
     const path = files.join(folder, name)
-    const mtime = Option.getOrUndefined((yield* files.stat(path))?.mtime ?? Option.none())
-    if (mtime !== undefined && now - mtime.getTime() > timeToLive && !own.has(path)) yield* files.remove(path)
+    const info = yield* files.stat(path)
+    const mtime = Option.getOrUndefined(info?.mtime ?? Option.none())
+    if (info === undefined || mtime === undefined || now - mtime.getTime() <= timeToLive || own.has(path)) continue
+    yield* use(path, Number(info.size))
   }
+})
+
+/** Removes files older than {@link UploadTimeToLive}, except those of open sessions. */
+const sweep = (state: State, now: number) => forExpired(state, now, state.files.remove)
+
+/** Removes the same files unless `isDry`, and returns their number and size. */
+const collect = Effect.fnUntraced(function*(state: State, isDry: boolean) {
+  const sum = { count: 0, bytes: 0 }
+  yield* forExpired(state, yield* Clock.currentTimeMillis, (path, size) => {
+    sum.count++
+    sum.bytes += size
+    return isDry ? Effect.void : state.files.remove(path)
+  })
+  return sum
 })
 
 /** Creates the folder unless it exists, and sweeps it from time to time. */
@@ -284,6 +306,7 @@ export const make = (files: Files, folder: string): Uploads => {
   const state: State = { files, folder, sessions: new Map(), takingOver: Semaphore.makeUnsafe(1), swept: undefined }
   return {
     temporary: Effect.andThen(Effect.suspend(() => prepare(state)), temporaryPath(state)),
+    collect: (isDry) => collect(state, isDry),
     start: (target, algorithm) => start(state, target, algorithm),
     resume: (target, id) => resume(state, target, id)
   }

@@ -45,12 +45,12 @@ export interface LayoutUsage extends Pick<Usage.Usage, "checkBlob" | "checkUploa
     size: number,
     link: Effect.Effect<boolean, E>
   ) => Effect.Effect<boolean, E | Storage | Denied>
-  /** Runs an effect that removes a blob, and subtracts its bytes. */
+  /** Runs an effect that removes a blob, and subtracts its bytes. The effect returns true if it removed the blob. */
   readonly removing: <E>(
     key: string,
     path: string,
-    remove: Effect.Effect<unknown, E>
-  ) => Effect.Effect<void, E | Storage>
+    remove: Effect.Effect<boolean, E>
+  ) => Effect.Effect<boolean, E | Storage>
 }
 
 const sizeOf = ({ size }: FileSystem.File.Info): number => ByteSize.toNumberUnsafe(size)
@@ -139,10 +139,11 @@ export const make = (
         return yield* Effect.tap(Effect.onError(link, () => undo), (isLinked) => isLinked ? Effect.void : undo)
       })),
     removing: (key, path, remove) =>
-      !isActive ? Effect.asVoid(remove) : inTurn(path)(Effect.gen(function*() {
+      !isActive ? remove : inTurn(path)(Effect.gen(function*() {
         const before = yield* files.stat(path)
-        yield* remove
-        if (before !== undefined) usage.remove(key, amountOf(before))
+        const isRemoved = yield* remove
+        if (isRemoved && before !== undefined) usage.remove(key, amountOf(before))
+        return isRemoved
       }))
   }
 }

@@ -10,7 +10,7 @@ import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
 import { SparseIndex } from "../Registry.ts"
-import { ContentTooLarge, ManifestBlobUnknown, ManifestInvalid, type Reason } from "../RegistryError.ts"
+import { ContentTooLarge, Denied, ManifestBlobUnknown, ManifestInvalid, type Reason } from "../RegistryError.ts"
 
 /** Maximum length of a media type, in characters: each of its two names may have 127 (RFC 6838, section 4.2). */
 const mediaTypeLimit = 255
@@ -68,6 +68,10 @@ export const check = Effect.fnUntraced(function*(
   if (tags.length > tagLimit) return yield* new ContentTooLarge({ detail: `one push may have ${tagLimit} tags` })
   return yield* decode(descriptor, bytes)
 })
+
+/** Returns the reason why a blob is not deleted that a manifest needs. */
+export const needed = (holder: Digest): Denied =>
+  new Denied({ detail: `the manifest ${holder} needs this blob; delete the manifest first` })
 
 /** Content that a manifest refers to. */
 interface Reference {

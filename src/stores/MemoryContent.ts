@@ -22,6 +22,8 @@ export interface Content {
   readonly tagsOf: Map<Digest.Digest, Set<Tag>>
   /** Referrers of each subject, with the descriptors that lists contain. */
   readonly referrers: Map<Digest.Digest, Map<Digest.Digest, Descriptor>>
+  /** Time at which each blob and manifest was last written or mentioned, in milliseconds. */
+  readonly mentioned: Map<Digest.Digest, number>
 }
 
 /** Cost of a repository, blob, manifest or tag besides its content, in bytes: its name and its part of the tables. */
@@ -37,12 +39,26 @@ export const make = (): Content => ({
   manifests: new Map(),
   tags: SortedMap.empty(),
   tagsOf: new Map(),
-  referrers: new Map()
+  referrers: new Map(),
+  mentioned: new Map()
 })
 
 /** Returns true if a repository has content of this digest, as a blob or as a manifest. */
 export const has = ({ blobs, manifests }: Content, digest: Digest.Digest): boolean =>
   blobs.has(digest) || manifests.has(digest)
+
+/** Marks content as mentioned if it exists, and returns true if so. */
+export const mention = (self: Content, digest: Digest.Digest, now: number): boolean => {
+  const isThere = has(self, digest)
+  if (isThere) self.mentioned.set(digest, now)
+  return isThere
+}
+
+/** Removes a blob. */
+export const removeBlob = (self: Content, digest: Digest.Digest): void => {
+  self.blobs.delete(digest)
+  if (!self.manifests.has(digest)) self.mentioned.delete(digest)
+}
 
 /** Removes a tag if it exists. */
 export const removeTag = (self: Content, tag: Tag): void => {
@@ -97,6 +113,7 @@ export const putManifest = (
 export const removeManifest = (self: Content, manifest: StoredManifest): ReadonlyArray<Tag> => {
   const { digest } = manifest.descriptor
   self.manifests.delete(digest)
+  if (!self.blobs.has(digest)) self.mentioned.delete(digest)
   removeReferrer(self, manifest)
   return Array.from(self.tagsOf.get(digest) ?? [])
 }

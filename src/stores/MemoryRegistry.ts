@@ -9,9 +9,12 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
+import type { Descriptor } from "../Descriptor.ts"
 import * as Registry from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
 import * as Blocks from "./Blocks.ts"
+import type * as GarbageCollection from "./GarbageCollection.ts"
+import * as MemoryCollection from "./MemoryCollection.ts"
 import * as MemoryManifests from "./MemoryManifests.ts"
 import * as MemoryStorage from "./MemoryStorage.ts"
 import * as MemoryUploads from "./MemoryUploads.ts"
@@ -42,10 +45,26 @@ export interface Options {
   /** Maximum number of open upload sessions. One more fails with `TooManyRequests`. Default: no limit. */
   readonly maximumUploads?: number | undefined
   /**
+   * Blobs that clients may delete: those that no manifest needs, or all of them. A refused delete fails with `Denied`,
+   * which names the manifest. Default: `unneeded`.
+   */
+  readonly deletableBlobs?: "unneeded" | "all" | undefined
+  /**
    * Owner of the pieces of a blob that is read: `owned` pieces belong to the reader. A reader must neither change a
    * `lent` piece, nor use it after it has asked for the next one; this saves copies. Default: `owned`.
    */
   readonly pieces?: "owned" | "lent" | undefined
+}
+
+/**
+ * A registry in memory.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MemoryRegistry extends Registry.Registry {
+  /** Removes content that the policies do not protect. See `GarbageCollection`. */
+  readonly collect: (options: GarbageCollection.Options) => Effect.Effect<GarbageCollection.Report>
 }
 
 /**
@@ -76,10 +95,10 @@ export interface Options {
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
+export const make = (options?: Options): Effect.Effect<MemoryRegistry> =>
   Effect.sync(() => {
     const storage = MemoryStorage.make(options?.name ?? "memory", options ?? {})
-    return Registry.make({
+    const registry = Registry.make({
       name: storage.name,
       capabilities: Effect.succeed({
         referrers: true,
@@ -93,7 +112,11 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
       getBlob: getBlob(storage, options?.pieces ?? "owned"),
       resolveBlob: (repository, digest) =>
         Effect.map(
-          MemoryStorage.findBlob(storage, "resolveBlob", repository, digest),
+          // in this order, because a collection may run between the two
+          Effect.andThen(
+            MemoryStorage.mention(storage, repository, digest),
+            MemoryStorage.findBlob(storage, "resolveBlob", repository, digest)
+          ),
           (bytes) => MemoryStorage.describeBlob(digest, bytes)
         ),
       getManifest: (repository, reference) =>
@@ -101,13 +124,9 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
           MemoryStorage.findManifest(storage, "getManifest", repository, reference),
           ({ bytes, descriptor }) => ({ descriptor, bytes: Blocks.join(bytes) })
         ),
-      resolveManifest: (repository, reference) =>
-        Effect.map(
-          MemoryStorage.findManifest(storage, "resolveManifest", repository, reference),
-          ({ descriptor }) => descriptor
-        ),
+      resolveManifest: (repository, reference) => resolveManifest(storage, repository, reference),
       ...MemoryUploads.operations(storage),
-      ...MemoryManifests.operations(storage),
+      ...MemoryManifests.operations(storage, options?.deletableBlobs ?? "unneeded"),
       repositories: (options) =>
         Stream.suspend(() => Stream.fromIterable(keysAfter(storage.repositories, options?.after))),
       tags: (repository, options) =>
@@ -124,7 +143,22 @@ export const make = (options?: Options): Effect.Effect<Registry.Registry> =>
           )
         })
     })
+    return { ...registry, collect: (options) => MemoryCollection.run(storage, options) }
   })
+
+/** Marks a manifest as mentioned, and returns its descriptor. */
+const resolveManifest = Effect.fnUntraced(
+  function*(
+    storage: MemoryStorage.MemoryStorage,
+    ...[repository, reference]: Parameters<Registry.Registry["resolveManifest"]>
+  ): Effect.fn.Return<Descriptor, RegistryError.RegistryError> {
+    const { descriptor } = yield* MemoryStorage.findManifest(storage, "resolveManifest", repository, reference)
+    if (yield* MemoryStorage.mention(storage, repository, descriptor.digest)) return descriptor
+    // a collection has removed it meanwhile
+    const reason = new RegistryError.ManifestUnknown({})
+    return yield* MemoryStorage.failure(storage, "resolveManifest", repository, reason)
+  }
+)
 
 /** Size of the pieces that a blob is returned in, in bytes. Each owned piece is a copy. */
 const pieceSize = { owned: 65_536, lent: 512 * 1024 }

@@ -1,6 +1,7 @@
 /**
  * The content of a registry in memory, with its counters. Content that several repositories have is stored once.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { Descriptor } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
@@ -85,6 +86,17 @@ export const findManifest = Effect.fnUntraced(
   }
 )
 
+/** Marks content of a repository as mentioned, so that a collection protects it for its grace period. */
+export const mention = (
+  self: MemoryStorage,
+  repository: Repository,
+  digest: Digest.Digest
+): Effect.Effect<boolean> =>
+  Effect.map(Clock.currentTimeMillis, (now) => {
+    const content = contentOf(self, repository)
+    return content !== undefined && MemoryContent.mention(content, digest, now)
+  })
+
 /** Returns the descriptor of a blob. */
 export const describeBlob = (digest: Digest.Digest, { size }: Blocks): Descriptor => ({
   mediaType: MediaType.octetStream,
@@ -154,8 +166,10 @@ export const putBlob = (
   self: MemoryStorage,
   repository: Repository,
   digest: Digest.Digest,
-  bytes: Blocks
+  bytes: Blocks,
+  now: number
 ): void => {
   const content = created(self, repository)
   if (!content.blobs.has(digest)) content.blobs.set(digest, hold(self, digest, bytes))
+  content.mentioned.set(digest, now)
 }

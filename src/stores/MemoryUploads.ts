@@ -1,6 +1,7 @@
 /**
  * Upload sessions of a registry in memory.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -143,8 +144,9 @@ const store = Effect.fnUntraced(
       Usage.orFail(() => storage.usage.add(repository, MemoryStorage.costOfBlob(storage, repository, digest)))
     )
     yield* discard(state, session)
+    const now = yield* Clock.currentTimeMillis
     storage.usage.found(repository, MemoryStorage.amountOf(storage, repository, digest, bytes.size))
-    MemoryStorage.putBlob(storage, repository, digest, bytes)
+    MemoryStorage.putBlob(storage, repository, digest, bytes, now)
     return MemoryStorage.describeBlob(digest, bytes)
   }
 )
@@ -223,6 +225,7 @@ const start = Effect.fnUntraced(
     const { algorithm = "sha256", mount } = options ?? {}
     if (mount === undefined) return yield* openSession(state, repository, algorithm)
     const { digest, from } = mount
+    const now = yield* Clock.currentTimeMillis
     const isThere = from === undefined || MemoryStorage.contentOf(storage, from)?.blobs.has(digest) === true
     const bytes = isThere ? storage.shared.get(digest)?.bytes : undefined
     if (bytes === undefined) return yield* openSession(state, repository, algorithm)
@@ -234,7 +237,7 @@ const start = Effect.fnUntraced(
       Usage.orFail(() => storage.usage.add(repository, amount)),
       (reason) => MemoryStorage.failure(storage, "startUpload", repository, reason)
     )
-    MemoryStorage.putBlob(storage, repository, digest, bytes)
+    MemoryStorage.putBlob(storage, repository, digest, bytes, now)
     return { _tag: "Mounted", digest }
   }
 )

@@ -9,6 +9,7 @@ import { NameInvalid, NameUnknown, type Reason, Storage } from "../RegistryError
 import type { Files } from "./Files.ts"
 import * as LayoutFolder from "./LayoutFolder.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
+import type { VerifiedFiles } from "./VerifiedFiles.ts"
 
 /** Maximum number of layouts in memory. One that was dropped is read again. */
 const layoutLimit = 1000
@@ -62,8 +63,9 @@ export const make = (options: {
   readonly form: "registry" | "layout"
   readonly owner: ProcessIdentity
   readonly temporary: Effect.Effect<string, Storage>
+  readonly verified: VerifiedFiles
 }): RepositoryFolders => {
-  const { files, form, owner, temporary } = options
+  const { files, form, owner, temporary, verified } = options
   const { root } = files
 
   // -- one form or the other ------------------------------------------------------------------------------------------
@@ -102,6 +104,7 @@ export const make = (options: {
         owner,
         folder: form === "layout" ? root : files.join(root, ...key.split("/").map(toFolder)),
         temporary,
+        verified,
         absence,
         begin
       }))

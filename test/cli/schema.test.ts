@@ -64,6 +64,8 @@ const verbs: ReadonlyArray<readonly [name: string, ...args: ReadonlyArray<string
   ["plan", "plan", "oci:images:1", "oci:copy:1"],
   ["plan", "copy", "--dry-run", "oci:images:3", "oci:copy:1"],
   ["plan-many", "plan", "--all-tags", "oci:images", "oci:copy"],
+  ["gc", "gc", "--dry-run", "file:images"],
+  ["gc", "gc", "--keep-newest=1", "--keep-by=created", "--dry-run", "file:images"],
   ["resolve", "resolve", "oci:images:1"],
   ["resolve-many", "resolve", "oci:images:1", "oci:images:2"],
   ["push", "push", "oci:images:7", "file:blob"],

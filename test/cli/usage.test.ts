@@ -279,6 +279,7 @@ describe("help", () => {
     "index annotate",
     "delete",
     "serve",
+    "gc",
     "login",
     "logout",
     "schema",

@@ -7,6 +7,7 @@ import * as Copy from "effect-oci/Copy"
 import * as Manifest from "effect-oci/Manifest"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import type { Registry } from "effect-oci/Registry"
 import { Denied, DigestInvalid, Unauthorized, UnexpectedResponse, Unsupported } from "effect-oci/RegistryError"
 import { bytesOf, pushBlob, pushImage, pushIndex, repository, tag } from "../utils/images.ts"
 import { failing, override, recorded } from "../utils/registries.ts"
@@ -17,7 +18,7 @@ const to = repository("mirror/app")
 const setup = Effect.gen(function*() {
   const source = yield* recorded("source.test")
   const destination = yield* MemoryRegistry.make()
-  const copy = (options: Copy.Options = {}, into = destination) =>
+  const copy = (options: Copy.Options = {}, into: Registry = destination) =>
     Copy.copyManifest({
       ...options,
       source: { registry: source.registry, repository: from, tag: tag("1") },

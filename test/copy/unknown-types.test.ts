@@ -120,7 +120,10 @@ describe("children of unknown types", () => {
 
   it.effect("are an error at the source if it has neither a manifest nor a blob with that digest", () =>
     Effect.gen(function*() {
-      const [source, destination] = [yield* MemoryRegistry.make(), yield* MemoryRegistry.make()]
+      const [source, destination] = [
+        yield* MemoryRegistry.make({ deletableBlobs: "all" }),
+        yield* MemoryRegistry.make()
+      ]
       const { blob, index } = yield* pushOdd(source)
       yield* source.deleteBlob(app, blob.digest)
       const error = yield* Effect.flip(copy(source, destination))

@@ -29,7 +29,7 @@ const lineOf = ({ from, operation, reference, tags }: Faults.Call): string =>
 
 /** A registry in memory, and the calls that reach it since the last `forget`: `operation digest-or-tag …`. */
 export const recorded = Effect.fnUntraced(function*(name: string) {
-  const { calls, registry } = yield* Faults.make(yield* MemoryRegistry.make({ name }))
+  const { calls, registry } = yield* Faults.make(yield* MemoryRegistry.make({ name, deletableBlobs: "all" }))
   let forgotten = 0
   return {
     registry,

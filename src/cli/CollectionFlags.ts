@@ -1,0 +1,109 @@
+/**
+ * The flags of garbage collection and retention, and the work that they describe.
+ */
+import * as Flag from "effect/cli/Flag"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { Repository } from "../Reference.ts"
+import type { Registry } from "../Registry.ts"
+import type { RegistryError } from "../RegistryError.ts"
+import * as Retention from "../Retention.ts"
+import * as GarbageCollection from "../stores/GarbageCollection.ts"
+import * as Flags from "./Flags.ts"
+import * as TagFlags from "./TagFlags.ts"
+
+/** The flags. `serve` has the same with the prefix `gc-`. */
+export const flags = {
+  olderThan: Flags.duration(
+    "older-than",
+    "Keep content that was pushed or asked for within this time, such as 30m, 12h or 7d. It must exceed the time of " +
+      "a push. Default: 1h"
+  ).pipe(Flag.withDefault("1 hour" as Duration.Input)),
+  untagged: Flag.Literals("untagged", ["keep", "collect"]).pipe(
+    Flag.withDescription("Manifests without a tag that no other manifest contains. Default: keep"),
+    Flag.withDefault("keep")
+  ),
+  dangling: Flag.Literals("dangling", ["keep", "collect"]).pipe(
+    Flag.withDescription("Referrers and cosign tags whose image does not exist. Default: keep"),
+    Flag.withDefault("keep")
+  ),
+  keepNewest: Flags.positive(
+    "keep-newest",
+    "Delete tags, except the N newest of each repository by --keep-by. Default: delete no tags"
+  ).pipe(Flag.optional),
+  keepBy: Flag.Literals("keep-by", ["semver", "created"]).pipe(
+    Flag.withDescription(
+      "Order of tags: their versions, or the times at which their images were created. Tags without one stay. " +
+        "Default: semver"
+    ),
+    Flag.withDefault("semver")
+  ),
+  include: Flags.parsed(
+    "include",
+    "REGEX",
+    "Tags that --keep-newest is about; others stay. May be repeated. Default: all tags",
+    TagFlags.readPattern
+  ).pipe(Flag.atLeast(0)),
+  exclude: Flags.parsed(
+    "exclude",
+    "REGEX",
+    "Tags that --keep-newest is not about. May be repeated",
+    TagFlags.readPattern
+  ).pipe(Flag.atLeast(0))
+}
+
+/** Values of the flags. */
+export interface Values {
+  readonly olderThan: Duration.Input
+  readonly untagged: GarbageCollection.Policy
+  readonly dangling: GarbageCollection.Policy
+  readonly keepNewest: Option.Option<number>
+  readonly keepBy: "semver" | "created"
+  readonly include: ReadonlyArray<RegExp>
+  readonly exclude: ReadonlyArray<RegExp>
+}
+
+/** Schema of the result: the report of the collection, and the tags that retention deleted before it. */
+export const Result = Schema.Struct({ ...GarbageCollection.Report.fields, tags: Schema.Array(Retention.Deleted) })
+
+/** The result of a collection. */
+export type Result = typeof Result.Type
+
+/** A registry that can collect garbage. */
+export interface Collected extends Registry {
+  readonly collect: (
+    options: GarbageCollection.Options
+  ) => Effect.Effect<GarbageCollection.Report, RegistryError>
+}
+
+/** Deletes tags in these repositories if the flags ask for it, and collects garbage. */
+export const run = Effect.fnUntraced(function*(
+  registry: Collected,
+  repositories: Stream.Stream<Repository, RegistryError>,
+  values: Values,
+  dryRun: boolean
+): Effect.fn.Return<Result, RegistryError> {
+  const { dangling, exclude, include, keepBy, keepNewest, olderThan, untagged } = values
+  const rules = Option.toArray(keepNewest).map((newest) => ({ newest, by: keepBy, tags: { include, exclude } }))
+  const tags = rules.length === 0 ? [] : (yield* Stream.runCollect(Stream.mapEffect(
+    repositories,
+    (repository) => Retention.apply({ registry, repository, rules, dryRun })
+  ))).flat()
+  const report = yield* registry.collect({ olderThan, untagged, danglingReferrers: dangling, dryRun })
+  return { ...report, tags }
+})
+
+/** Returns the result as lines of text. */
+export const format = ({ tags, ...report }: Result): ReadonlyArray<string> => [
+  ...tags.map(({ digest, repository, tag }) => `tag ${repository}:${tag} ${digest}`),
+  ...GarbageCollection.format(report)
+]
+
+/** Returns one line about the result. */
+export const summary = ({ tags, ...report }: Result): string => {
+  const [last = ""] = GarbageCollection.format({ ...report, skipped: [] }).slice(-1)
+  return tags.length === 0 ? last : `deleted ${tags.length} tags, ${last}`
+}

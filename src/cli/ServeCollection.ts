@@ -1,0 +1,51 @@
+/**
+ * The garbage collection of `serve`.
+ */
+import * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { RegistryError } from "../RegistryError.ts"
+import * as CollectionFlags from "./CollectionFlags.ts"
+import * as Messages from "./Messages.ts"
+import type * as ServeSettings from "./ServeSettings.ts"
+
+/** The settings of `serve` about collections, besides the interval. */
+type Settings = Pick<
+  ServeSettings.Values,
+  "gcOlderThan" | "gcUntagged" | "gcDangling" | "gcKeepNewest" | "gcKeepBy" | "gcInclude" | "gcExclude"
+>
+
+const valuesOf = (settings: Settings): CollectionFlags.Values => ({
+  olderThan: settings.gcOlderThan ?? "1 hour",
+  untagged: settings.gcUntagged ?? "keep",
+  dangling: settings.gcDangling ?? "keep",
+  keepNewest: Option.fromUndefinedOr(settings.gcKeepNewest),
+  keepBy: settings.gcKeepBy ?? "semver",
+  include: (settings.gcInclude ?? []).map((pattern) => new RegExp(pattern)),
+  exclude: (settings.gcExclude ?? []).map((pattern) => new RegExp(pattern))
+})
+
+/** Collects once, and reports it. A failure is reported as well, because the next collection may succeed. */
+const collect = Effect.fnUntraced(function*(registry: CollectionFlags.Collected, values: CollectionFlags.Values) {
+  const began = yield* Clock.currentTimeMillis
+  const result = yield* CollectionFlags.run(registry, registry.repositories(), values, false)
+  for (const { problem, repository } of result.skipped) {
+    yield* Messages.warn(`the garbage collection skipped ${repository ?? registry.name}: ${problem}`)
+  }
+  yield* Messages.send({
+    type: "collected",
+    message: CollectionFlags.summary(result),
+    tags: result.tags.length,
+    removed: result.removed.length,
+    bytes: result.bytes,
+    milliseconds: (yield* Clock.currentTimeMillis) - began
+  })
+}, Effect.catch(({ message }: RegistryError) => Messages.warn(`the garbage collection failed: ${message}`)))
+
+/** Collects again and again, with this interval before each collection. */
+export const repeat = (
+  registry: CollectionFlags.Collected,
+  interval: Duration.Input,
+  settings: Settings
+): Effect.Effect<never> => Effect.forever(Effect.delay(collect(registry, valuesOf(settings)), interval))

@@ -1,0 +1,330 @@
+/**
+ * Garbage collection of a layout, while this process and others use it.
+ *
+ * First it reads all manifests of the layout, and decides which of them stay and what these need. Then it removes the
+ * others, and after them the blobs, in batches. Each batch holds the lock of the layout for a short time. It begins
+ * with a second look: what the index lists since the last look stays, with all that it needs. The entries of manifests
+ * are removed from the index before their files are.
+ */
+import * as Arr from "effect/Array"
+import * as ByteSize from "effect/ByteSize"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import * as Result from "effect/Result"
+import type { Descriptor } from "../Descriptor.ts"
+import type { Digest } from "../Digest.ts"
+import * as Manifest from "../Manifest.ts"
+import * as MediaType from "../MediaType.ts"
+import { type Reason, Storage } from "../RegistryError.ts"
+import type * as GarbageCollection from "./GarbageCollection.ts"
+import * as LayoutEntry from "./LayoutEntry.ts"
+import type { Change } from "./LayoutFolder.ts"
+import * as LayoutFormat from "./LayoutFormat.ts"
+import * as LayoutIndex from "./LayoutIndex.ts"
+import * as LayoutQuarantine from "./LayoutQuarantine.ts"
+import * as LayoutReader from "./LayoutReader.ts"
+import type { LayoutTarget } from "./LayoutTarget.ts"
+import * as ManifestLinks from "./ManifestLinks.ts"
+import * as Reachability from "./Reachability.ts"
+import * as SortedMap from "./SortedMap.ts"
+import * as Steps from "./Steps.ts"
+
+/** Number of manifests or blobs that are removed while the lock is held. */
+const removedAtATime = 100
+
+/** Number of files that are examined or removed at the same time. */
+const filesAtATime = 16
+
+/** Number of entries that are handled without a pause. */
+const itemsAtATime = 200
+
+/** Time between two batches, in which other processes can take the lock. */
+const pause = Duration.millis(60)
+
+/** Content that goes, with its file. */
+export interface Removed {
+  readonly entry: Omit<GarbageCollection.Entry, "repository">
+  readonly info: FileSystem.File.Info
+}
+
+export interface Options {
+  readonly target: LayoutTarget
+  readonly policies: GarbageCollection.Options
+  /** Content that was written or mentioned later stays. */
+  readonly cutoff: number
+  /** Records content that goes. */
+  readonly record: (removed: Removed) => void
+}
+
+interface Context extends Options {
+  readonly reachability: Reachability.Reachability
+  /** The index at the last look. */
+  seen: LayoutIndex.LayoutIndex
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// reading
+// ---------------------------------------------------------------------------------------------------------------------
+
+const unreadable = ({ target: { layout } }: Context, digest: Digest, problem: string) =>
+  new Storage({
+    path: layout.blobPath(digest),
+    problem: `${problem}, so that it is unknown what it needs; push or delete this manifest`
+  })
+
+/** Returns the names of a manifest in an index. */
+const namesOf = (index: LayoutIndex.LayoutIndex, digest: Digest): ReadonlyArray<string> =>
+  Array.from(LayoutIndex.entriesOf(index, digest)).flatMap((entry) =>
+    entry.isPlain ? [] : entry.tag !== undefined && entry.isExact ? [entry.tag] : LayoutEntry.namesOf(entry)
+  )
+
+/** Returns the links of content that is a manifest, or may be one because its type is unknown. */
+const linksOf = Effect.fnUntraced(function*(
+  context: Context,
+  { digest, mediaType }: Descriptor,
+  size: number
+): Effect.fn.Return<ManifestLinks.ManifestLinks, Reason> {
+  const isKnown = MediaType.isManifest(mediaType)
+  if (!isKnown && size > LayoutReader.manifestLimit) return ManifestLinks.none
+  const bytes = yield* LayoutReader.readBlob(context.target.layout, digest).pipe(Effect.catchTags({
+    ContentTooLarge: () => Effect.fail(unreadable(context, digest, "it is larger than a manifest may be")),
+    DigestMismatch: () => Effect.fail(unreadable(context, digest, "its content does not match its digest")),
+    UnsupportedAlgorithm: () => Effect.fail(unreadable(context, digest, "its digest cannot be verified"))
+  }))
+  if (bytes === undefined) return ManifestLinks.none
+  const type = mediaType === "" ? Result.getOrElse(Manifest.mediaTypeOf("", bytes), () => "") : mediaType
+  return yield* ManifestLinks.make(type, bytes)
+})
+
+/** Reads manifests, and those that they contain, unless they are known. */
+const load = Effect.fnUntraced(function*(
+  context: Context,
+  index: LayoutIndex.LayoutIndex,
+  descriptors: Iterable<Descriptor>
+): Effect.fn.Return<void, Reason> {
+  const { cutoff, reachability, target: { layout } } = context
+  const known = new Set<Digest>()
+  let open = Array.from(descriptors)
+  while (open.length > 0) {
+    const next: Array<Descriptor> = []
+    yield* Effect.forEach(
+      open,
+      Effect.fnUntraced(function*(descriptor) {
+        const { digest, mediaType } = descriptor
+        if (known.has(digest) || reachability.get(digest) !== undefined) return
+        known.add(digest)
+        const info = yield* layout.quarantine.find(digest)
+        const size = info === undefined ? 0 : ByteSize.toNumberUnsafe(info.size)
+        const links = info === undefined ? ManifestLinks.none : yield* linksOf(context, descriptor, size)
+        reachability.add({
+          digest,
+          mediaType,
+          size,
+          names: namesOf(index, digest),
+          isYoung: info !== undefined && LayoutQuarantine.timeOf(info) > cutoff,
+          needs: links.needs,
+          subject: links.subject
+        })
+        next.push(...links.manifests)
+      }),
+      { concurrency: 8, discard: true }
+    )
+    open = next
+  }
+})
+
+/** Keeps all content that an entry without a valid descriptor may mean. */
+const keepInvalid = (context: Context, index: LayoutIndex.LayoutIndex) =>
+  Steps.run(
+    function*() {
+      for (const [, entry] of SortedMap.entries(index.entries)) {
+        yield
+        if (Result.isSuccess(entry.descriptor)) continue
+        for (const digest of ManifestLinks.mentions(entry.text)) yield* context.reachability.keep(digest)
+      }
+    }(),
+    itemsAtATime
+  )
+
+const keep = ({ reachability }: Context, digest: Digest) => Steps.run(reachability.keep(digest), itemsAtATime)
+
+/** Keeps what an index lists since the last look. */
+const lookAgain = Effect.fnUntraced(function*(context: Context, index: LayoutIndex.LayoutIndex) {
+  const { seen } = context
+  if (index === seen) return
+  const added = yield* Steps.collect(LayoutIndex.added(seen, index), itemsAtATime)
+  yield* load(context, index, added)
+  for (const { digest } of added) yield* keep(context, digest)
+  yield* keepInvalid(context, index)
+  context.seen = index
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// removing
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Makes a change of the index that lets it become no larger. */
+const change = <A>({ target: { layout } }: Context, edit: Change<A>["edit"]) =>
+  layout.change({ limit: LayoutFormat.indexLimit, edit })
+
+/** Removes a file that is in quarantine, and returns true if it did. */
+const discard = ({ target: { key, layout, usage } }: Context, digest: Digest) =>
+  usage.removing(key, layout.quarantine.pathOf(digest), layout.quarantine.discard(digest))
+
+const entryOf = ({ node, reason }: Reachability.Removal): Removed["entry"] => ({
+  kind: "manifest",
+  digest: node.digest,
+  size: node.size,
+  reason,
+  ...node.names.length === 0 ? {} : { tags: node.names }
+})
+
+/** Returns an index with the manifests that stay although what contained them goes. */
+const withOrphans = (
+  { reachability }: Context,
+  index: LayoutIndex.LayoutIndex,
+  removed: ReadonlyArray<Reachability.Removal>
+) =>
+  Steps.reduce(index, removed, itemsAtATime, (index, { node }) =>
+    node.needs.reduce((index, digest) => {
+      const child = reachability.get(digest)
+      if (child === undefined || !reachability.isKept(digest)) return index
+      const isContained = reachability.parentsOf(digest).some(reachability.isKept)
+      const isListed = LayoutIndex.find(index, digest) !== undefined
+      return isContained || isListed ? index : LayoutIndex.add(index, child)
+    }, index))
+
+/** Removes manifests. One that was mentioned or tagged meanwhile stays, with all that it needs. */
+const removeManifests = (context: Context, removals: ReadonlyArray<Reachability.Removal>) =>
+  change(
+    context,
+    Effect.fnUntraced(function*(index) {
+      const { cutoff, reachability, target: { layout } } = context
+      yield* lookAgain(context, index)
+      const seized: Array<Reachability.Removal & { readonly info: FileSystem.File.Info | undefined }> = []
+      let next = index
+      for (const removal of removals) {
+        const { digest, names } = removal.node
+        if (reachability.isKept(digest)) continue
+        const isNamed = namesOf(index, digest).some((name) => !names.includes(name))
+        const info = yield* layout.quarantine.find(digest)
+        if (isNamed || (yield* layout.quarantine.seize(digest, cutoff)) === "young") yield* keep(context, digest)
+        else {
+          next = yield* Steps.settle(next, (index) => LayoutIndex.without(index, digest, itemsAtATime))
+          seized.push({ ...removal, info })
+        }
+      }
+      return {
+        index: yield* withOrphans(context, next, removals),
+        value: undefined,
+        after: Effect.map(
+          Effect.filter(seized, ({ node }) => discard(context, node.digest), { concurrency: filesAtATime }),
+          (removed) => {
+            for (const { info, ...removal } of removed) {
+              if (info !== undefined) context.record({ entry: entryOf(removal), info })
+            }
+          }
+        )
+      }
+    })
+  )
+
+/** Returns true if a file may go. */
+const isOld = ({ cutoff }: Context, info: FileSystem.File.Info | undefined): info is FileSystem.File.Info =>
+  info?.type === "File" && LayoutQuarantine.timeOf(info) <= cutoff
+
+const blobOf = (digest: Digest, info: FileSystem.File.Info): Removed => ({
+  entry: { kind: "blob", digest, size: ByteSize.toNumberUnsafe(info.size), reason: "unreferenced" },
+  info
+})
+
+/** Runs an effect for blobs that nothing needs and whose files are old. */
+const forOldBlobs = <E>(
+  context: Context,
+  digests: ReadonlyArray<Digest>,
+  use: (removed: Removed) => Effect.Effect<void, E>
+): Effect.Effect<void, E | Storage> =>
+  Effect.forEach(
+    digests,
+    Effect.fnUntraced(function*(digest) {
+      const { reachability, target: { files, layout } } = context
+      if (reachability.isKept(digest)) return
+      const info = yield* files.stat(layout.blobPath(digest))
+      if (isOld(context, info)) yield* use(blobOf(digest, info))
+    }),
+    { concurrency: filesAtATime, discard: true }
+  )
+
+const removeBlobs = (context: Context, digests: ReadonlyArray<Digest>) =>
+  change(context, (index) =>
+    Effect.succeed({
+      index,
+      value: undefined,
+      after: Effect.gen(function*() {
+        const { cutoff, record, target: { layout } } = context
+        // the index that was written together with this batch
+        yield* lookAgain(context, yield* layout.index)
+        yield* forOldBlobs(context, digests, (removed) =>
+          Effect.gen(function*() {
+            const { digest } = removed.entry
+            if ((yield* layout.quarantine.seize(digest, cutoff)) !== "seized") return
+            if (yield* discard(context, digest)) record(removed)
+          }))
+      })
+    }))
+
+// ---------------------------------------------------------------------------------------------------------------------
+// the collection
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Runs an effect for batches of items, with pauses in which other processes can take the lock. */
+const inBatches = <A>(
+  context: Context,
+  items: ReadonlyArray<A>,
+  use: (batch: ReadonlyArray<A>) => Effect.Effect<void, Reason>
+) =>
+  Effect.forEach(Arr.chunksOf(items, removedAtATime), (batch, position) =>
+    Effect.gen(function*() {
+      if (position > 0) yield* Effect.sleep(pause)
+      // without the lock first, so that little is left to read while it is held
+      yield* lookAgain(context, yield* context.target.layout.index)
+      yield* use(batch)
+    }), { discard: true })
+
+/** Returns the blobs that nothing needs and whose files are old. */
+const candidates = Effect.fnUntraced(function*(context: Context) {
+  const { reachability, target: { layout } } = context
+  const found: Array<Removed> = []
+  yield* forOldBlobs(
+    context,
+    (yield* layout.digests).filter((digest) => reachability.get(digest) === undefined),
+    (removed) => Effect.sync(() => found.push(removed))
+  )
+  return found
+})
+
+/** Collects a layout. Fails with `Storage` before it removes anything if it cannot read a manifest. */
+export const run = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<void, Reason> {
+  const { policies, record, target: { files, layout } } = options
+  const isDry = policies.dryRun === true
+  const context: Context = { ...options, reachability: Reachability.make(policies), seen: yield* layout.index }
+  if (!isDry) {
+    yield* change(context, (index) => Effect.as(layout.quarantine.restoreAll, { index, value: undefined }))
+  }
+  const index = yield* layout.index
+  context.seen = index
+  yield* load(context, index, LayoutIndex.roots(index))
+  yield* keepInvalid(context, index)
+  const removals = yield* Steps.run(context.reachability.settle(), itemsAtATime)
+  if (isDry) {
+    for (const removal of removals) {
+      const info = yield* files.stat(layout.blobPath(removal.node.digest))
+      if (info !== undefined) record({ entry: entryOf(removal), info })
+    }
+  } else yield* inBatches(context, removals, (batch) => removeManifests(context, batch))
+  if (policies.blobs === "keep") return
+  const blobs = yield* candidates(context)
+  if (isDry) blobs.forEach(record)
+  else yield* inBatches(context, blobs.map(({ entry }) => entry.digest), (batch) => removeBlobs(context, batch))
+})

@@ -1,0 +1,153 @@
+/**
+ * Removal of files of blobs and manifests from a layout while other processes use it.
+ *
+ * A process that acknowledges that content exists first sets the modification time of its file to the current time, and
+ * then checks that the file is still there. A collection moves a file to `.effect-oci/collected` before it looks at the
+ * time, and moves it back if that is recent. So either the process finds the file missing, or the collection finds the
+ * time recent. The collection removes the file only after that.
+ *
+ * The folder has files only while a collection holds the lock of the layout. If a process ends in that time, the next
+ * process that misses such a file, or collects, moves it back.
+ */
+import * as ByteSize from "effect/ByteSize"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Digest from "../Digest.ts"
+import type { Reason, Storage } from "../RegistryError.ts"
+import { freshness } from "./Cutoff.ts"
+import type { Files } from "./Files.ts"
+import type { VerifiedFiles } from "./VerifiedFiles.ts"
+
+/** Folders of the layouts whose locks this fiber holds. */
+export const HeldLocks: Context.Reference<ReadonlySet<string>> = Context.Reference(
+  "effect-oci/LayoutQuarantine/HeldLocks",
+  { defaultValue: (): ReadonlySet<string> => new Set() }
+)
+
+export interface LayoutQuarantine {
+  /** Returns the path of a file while it is in quarantine. */
+  readonly pathOf: (digest: Digest.Digest) => string
+  /** Returns the metadata of a file if it exists. A file that a collection left in quarantine is moved back. */
+  readonly find: (digest: Digest.Digest) => Effect.Effect<FileSystem.File.Info | undefined, Reason>
+  /** Returns the size of a file in bytes if it exists, and marks the file as mentioned. */
+  readonly mention: (digest: Digest.Digest) => Effect.Effect<number | undefined, Reason>
+  /**
+   * Moves a file to the quarantine, unless it was written or mentioned after `cutoff`. The caller holds the lock of the
+   * layout.
+   */
+  readonly seize: (digest: Digest.Digest, cutoff: number) => Effect.Effect<"seized" | "young" | "absent", Storage>
+  /** Removes a file from the quarantine. Returns false if it was moved back. */
+  readonly discard: (digest: Digest.Digest) => Effect.Effect<boolean, Storage>
+  /** Moves all files back that are in the quarantine. The caller holds the lock of the layout. */
+  readonly restoreAll: Effect.Effect<void, Storage>
+}
+
+/** Returns the time of the last write to a file or of its last mention, in milliseconds. */
+export const timeOf = ({ mtime }: FileSystem.File.Info): number =>
+  Option.match(mtime, { onNone: () => Infinity, onSome: (time) => time.getTime() })
+
+const sizeOf = ({ size, type }: FileSystem.File.Info): number | undefined =>
+  type === "File" ? ByteSize.toNumberUnsafe(size) : undefined
+
+interface Options {
+  readonly files: Files
+  /** Folder of the layout. */
+  readonly layout: string
+  /** Folder of the quarantine. */
+  readonly folder: string
+  readonly blobPath: (digest: Digest.Digest) => string
+  readonly verified: VerifiedFiles
+  /** Runs an effect while the lock of the layout is held. */
+  readonly locked: <A>(effect: Effect.Effect<A, Reason>) => Effect.Effect<A, Reason>
+}
+
+const pathIn = ({ files, folder }: Options, digest: Digest.Digest) =>
+  files.join(folder, `${Digest.algorithm(digest)}-${Digest.encoded(digest)}`)
+
+/** Runs an effect. Returns `undefined` if its file does not exist. */
+const ifPresent = <A>(effect: Effect.Effect<A, Storage>): Effect.Effect<A | undefined, Storage> =>
+  Effect.catchIf(effect, ({ code }) => code === "ENOENT", () => Effect.undefined)
+
+const move = ({ files }: Options, from: string, to: string) =>
+  Effect.map(ifPresent(Effect.as(files.rename(from, to), true)), (isMoved) => isMoved ?? false)
+
+const restore = (options: Options, digest: Digest.Digest) =>
+  move(options, pathIn(options, digest), options.blobPath(digest))
+
+const find = Effect.fnUntraced(
+  function*(options: Options, digest: Digest.Digest): Effect.fn.Return<FileSystem.File.Info | undefined, Reason> {
+    const { files, layout, locked } = options
+    const path = options.blobPath(digest)
+    const info = yield* files.stat(path)
+    if (info !== undefined || (yield* files.stat(pathIn(options, digest))) === undefined) return info
+    const back = restore(options, digest)
+    // waits for the collection that holds the lock, if one does
+    yield* (yield* HeldLocks).has(layout) ? back : locked(back)
+    return yield* files.stat(path)
+  }
+)
+
+/** Sets the modification time of a file. Returns false if it does not exist. */
+const touch = ({ blobPath, files }: Options, digest: Digest.Digest) =>
+  files.touch(blobPath(digest)).pipe(
+    Effect.as(true),
+    // a process that may not change the file cannot protect it
+    Effect.catch(({ code }) => Effect.succeed(code !== "ENOENT"))
+  )
+
+const mention = Effect.fnUntraced(
+  function*(options: Options, digest: Digest.Digest): Effect.fn.Return<number | undefined, Reason> {
+    const { blobPath, files, verified } = options
+    while (true) {
+      const before = yield* find(options, digest)
+      if (before === undefined || before.type !== "File") return undefined
+      if ((yield* Clock.currentTimeMillis) - timeOf(before) <= freshness) return sizeOf(before)
+      if (!(yield* touch(options, digest))) continue
+      const after = yield* files.stat(blobPath(digest))
+      if (after === undefined) continue
+      const isSame = Option.getOrUndefined(after.ino) === Option.getOrUndefined(before.ino)
+      if (isSame && after.size === before.size && verified.has(digest, before)) verified.add(digest, after)
+      return sizeOf(after)
+    }
+  }
+)
+
+const seize = Effect.fnUntraced(
+  function*(options: Options, digest: Digest.Digest, cutoff: number): Effect.fn.Return<
+    "seized" | "young" | "absent",
+    Storage
+  > {
+    const { blobPath, files, folder } = options
+    const [path, seized] = [blobPath(digest), pathIn(options, digest)]
+    const before = yield* files.stat(path)
+    if (before === undefined) return "absent"
+    if (before.type !== "File" || timeOf(before) > cutoff) return "young"
+    yield* files.makeFolder(folder)
+    if (!(yield* move(options, path, seized))) return "absent"
+    const after = yield* files.stat(seized)
+    if (after === undefined || timeOf(after) <= cutoff) return "seized"
+    yield* restore(options, digest)
+    return "young"
+  },
+  Effect.uninterruptible
+)
+
+const restoreAll = Effect.fnUntraced(function*(options: Options) {
+  const { files, folder } = options
+  for (const name of yield* files.list(folder)) {
+    const digest = name.replace("-", ":")
+    if (Digest.isDigest(digest)) yield* restore(options, digest)
+  }
+})
+
+export const make = (options: Options): LayoutQuarantine => ({
+  pathOf: (digest) => pathIn(options, digest),
+  find: (digest) => find(options, digest),
+  mention: (digest) => mention(options, digest),
+  seize: (digest, cutoff) => seize(options, digest, cutoff),
+  discard: (digest) => options.files.remove(pathIn(options, digest)),
+  restoreAll: restoreAll(options)
+})

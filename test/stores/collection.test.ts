@@ -1,0 +1,506 @@
+/**
+ * Garbage collection, of registries in memory and in folders.
+ */
+import { NodeServices } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Fiber, type Scope, Stream } from "effect"
+import type { Digest } from "effect-oci/Digest"
+import type * as GarbageCollection from "effect-oci/GarbageCollection"
+import * as LayoutRegistry from "effect-oci/LayoutRegistry"
+import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import type { Registry } from "effect-oci/Registry"
+import type { RegistryError } from "effect-oci/RegistryError"
+import { TestClock } from "effect/testing"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import {
+  bytesOf,
+  pushBlob,
+  pushImage,
+  pushIndex,
+  pushManifest,
+  pushReferrer,
+  repository,
+  tag
+} from "../utils/images.ts"
+import { assertValid, blobPath, temporaryFolder } from "../utils/layouts.ts"
+
+const app = repository("team/app")
+
+interface Collected extends Registry {
+  readonly collect: (
+    options: GarbageCollection.Options
+  ) => Effect.Effect<GarbageCollection.Report, RegistryError>
+}
+
+interface Store {
+  readonly name: string
+  readonly make: Effect.Effect<Collected, never, NodeServices.NodeServices | Scope.Scope>
+}
+
+const layoutIn = (form: "registry" | "layout") =>
+  Effect.flatMap(temporaryFolder, (folder) => LayoutRegistry.make({ directory: Path.join(folder, "here"), form }))
+
+const stores: ReadonlyArray<Store> = [
+  { name: "MemoryRegistry", make: MemoryRegistry.make() },
+  { name: "LayoutRegistry as a registry", make: layoutIn("registry") },
+  { name: "LayoutRegistry as a layout", make: layoutIn("layout") }
+]
+
+/** Sets the clock to a time after the files that exist now. */
+const later = (hours: number) => TestClock.setTime(Date.now() + Duration.toMillis(Duration.hours(hours)))
+
+const everything = { untagged: "collect", danglingReferrers: "collect" } as const
+
+const run = <A, E>(
+  make: Store["make"],
+  test: (registry: Collected) => Effect.Effect<A, E, NodeServices.NodeServices>
+) => Effect.scoped(Effect.flatMap(make, test)).pipe(Effect.provide(NodeServices.layer))
+
+const has = (effect: Effect.Effect<unknown, RegistryError>) => Effect.isSuccess(effect)
+
+const hasBlob = (registry: Registry, digest: Digest) => has(Effect.scoped(registry.getBlob(app, digest)))
+
+const hasManifest = (registry: Registry, digest: Digest) => has(registry.getManifest(app, digest))
+
+const removedBy = ({ removed }: GarbageCollection.Report) =>
+  removed.map(({ digest, kind, reason }) => `${reason} ${kind} ${digest}`).sort()
+
+describe.each(stores)("a collection of $name", ({ make }) => {
+  it.effect("removes blobs that no manifest needs", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+        const blob = yield* pushBlob(registry, app, "alone")
+        yield* later(2)
+        const report = yield* registry.collect({ olderThan: "1 hour" })
+        assert.deepStrictEqual(removedBy(report), [`unreferenced blob ${blob.digest}`])
+        assert.strictEqual(report.bytes, 5)
+        assert.isFalse(report.dryRun)
+        assert.strictEqual(report.repositories, 1)
+        assert.isFalse(yield* hasBlob(registry, blob.digest))
+        const { bytes } = yield* registry.getManifest(app, image.digest)
+        const { config, layers } = JSON.parse(new TextDecoder().decode(bytes))
+        for (const { digest } of [config, ...layers]) assert.isTrue(yield* hasBlob(registry, digest))
+      })))
+
+  it.effect("removes nothing in a dry run, and reports the same", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const image = yield* pushImage(registry, app, ["layer"])
+        const referrer = yield* pushReferrer(registry, app, image, "signature")
+        yield* later(2)
+        const options = { olderThan: "1 hour", ...everything } as const
+        const dry = yield* registry.collect({ ...options, dryRun: true })
+        assert.isTrue(dry.dryRun)
+        assert.isTrue(yield* hasManifest(registry, image.digest))
+        assert.isTrue(yield* hasManifest(registry, referrer.digest))
+        const report = yield* registry.collect(options)
+        assert.deepStrictEqual(removedBy(dry), removedBy(report))
+        assert.strictEqual(dry.bytes, report.bytes)
+        assert.isFalse(yield* hasManifest(registry, image.digest))
+      })))
+
+  it.effect("keeps what was written within the grace period", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        yield* later(0)
+        const image = yield* pushImage(registry, app, ["layer"])
+        const blob = yield* pushBlob(registry, app, "alone")
+        yield* TestClock.adjust("50 minutes")
+        assert.deepStrictEqual(removedBy(yield* registry.collect({ olderThan: "1 hour", ...everything })), [])
+        assert.isTrue(yield* hasManifest(registry, image.digest))
+        assert.isTrue(yield* hasBlob(registry, blob.digest))
+      })))
+
+  const mentions: ReadonlyArray<[string, (registry: Registry, digest: Digest) => Effect.Effect<unknown, unknown>]> = [
+    ["a client asks for", (registry, digest) => registry.resolveBlob(app, digest)],
+    [
+      "a client mounts",
+      (registry, digest) => Effect.scoped(registry.startUpload(app, { mount: { digest, from: app } }))
+    ],
+    ["a client pushes again", (registry) => pushBlob(registry, app, "alone")]
+  ]
+  it.effect.each(mentions)(
+    "keeps an old blob that %s",
+    ([, mention]) =>
+      run(make, (registry) =>
+        Effect.gen(function*() {
+          const { digest } = yield* pushBlob(registry, app, "alone")
+          yield* later(2)
+          yield* mention(registry, digest)
+          yield* registry.collect({ olderThan: "1 hour" })
+          assert.isTrue(yield* hasBlob(registry, digest))
+        }))
+  )
+
+  it.effect("keeps a mounted blob in both repositories", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const { digest } = yield* pushBlob(registry, app, "alone")
+        yield* later(2)
+        const other = repository("other")
+        const mounted = yield* Effect.scoped(registry.startUpload(other, { mount: { digest, from: app } }))
+        assert.strictEqual(mounted._tag, "Mounted")
+        yield* registry.collect({ olderThan: "1 hour" })
+        assert.isTrue(yield* has(registry.resolveBlob(other, digest)))
+      })))
+
+  it.effect("keeps the blobs of an old untagged manifest that a client asks for", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const image = yield* pushImage(registry, app, ["layer"])
+        const index = yield* pushIndex(registry, app, [image])
+        const referrer = yield* pushReferrer(registry, app, image, "signature")
+        yield* later(2)
+        yield* registry.resolveManifest(app, index.digest)
+        const report = yield* registry.collect({ olderThan: "1 hour", ...everything })
+        assert.deepStrictEqual(removedBy(report), [])
+        for (const { digest } of [index, image, referrer]) assert.isTrue(yield* hasManifest(registry, digest))
+      })))
+
+  it.effect("keeps a manifest whose tag was moved or deleted within the grace period", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const one = yield* pushImage(registry, app, ["one"], { tags: [tag("a"), tag("b")] })
+        const two = yield* pushImage(registry, app, ["two"], { tags: [tag("c")] })
+        yield* later(2)
+        yield* pushImage(registry, app, ["three"], { tags: [tag("a"), tag("b")] })
+        yield* registry.deleteTag(app, tag("c"))
+        yield* registry.collect({ olderThan: "1 hour", ...everything })
+        assert.isTrue(yield* hasManifest(registry, one.digest))
+        assert.isTrue(yield* hasManifest(registry, two.digest))
+        yield* TestClock.adjust("2 hours")
+        yield* registry.collect({ olderThan: "1 hour", ...everything })
+        assert.isFalse(yield* hasManifest(registry, one.digest))
+        assert.isFalse(yield* hasManifest(registry, two.digest))
+      })))
+
+  it.effect("keeps untagged manifests by default", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const image = yield* pushImage(registry, app, ["layer"])
+        yield* later(2)
+        assert.deepStrictEqual(removedBy(yield* registry.collect({ olderThan: 0 })), [])
+        assert.isTrue(yield* hasManifest(registry, image.digest))
+      })))
+
+  it.effect("removes untagged manifests with their children, referrers and blobs if asked to", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const image = yield* pushImage(registry, app, ["layer"])
+        const index = yield* pushIndex(registry, app, [image])
+        const referrer = yield* pushReferrer(registry, app, image, "signature")
+        const kept = yield* pushImage(registry, app, ["kept"], { tags: [tag("1")] })
+        yield* later(2)
+        const report = yield* registry.collect({ olderThan: "1 hour", untagged: "collect" })
+        const manifests = report.removed.filter(({ kind }) => kind === "manifest")
+        assert.deepStrictEqual(manifests.map(({ reason }) => reason), ["untagged", "untagged", "untagged"])
+        assert.strictEqual(manifests[0]?.digest, index.digest)
+        for (const { digest } of [index, image, referrer]) assert.isFalse(yield* hasManifest(registry, digest))
+        assert.isTrue(yield* hasManifest(registry, kept.digest))
+        assert.isTrue(report.removed.some(({ kind }) => kind === "blob"))
+      })))
+
+  it.effect("keeps untagged manifests that a tagged index contains, and referrers of all that stays", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const image = yield* pushImage(registry, app, ["layer"])
+        const nested = yield* pushIndex(registry, app, [image])
+        yield* pushIndex(registry, app, [nested], { tags: [tag("1")] })
+        const referrer = yield* pushReferrer(registry, app, image, "signature")
+        const second = yield* pushReferrer(registry, app, referrer, "of the signature")
+        yield* later(2)
+        assert.deepStrictEqual(removedBy(yield* registry.collect({ olderThan: 0, ...everything })), [])
+        assert.isTrue(yield* hasManifest(registry, second.digest))
+      })))
+
+  it.effect("lists a child that stays after the index that contained it goes", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const image = yield* pushImage(registry, app, ["layer"])
+        const index = yield* pushIndex(registry, app, [image])
+        yield* later(2)
+        yield* registry.resolveManifest(app, image.digest)
+        yield* registry.collect({ olderThan: "1 hour", ...everything })
+        assert.isFalse(yield* hasManifest(registry, index.digest))
+        assert.isTrue(yield* hasManifest(registry, image.digest))
+      })))
+
+  it.effect("removes dangling referrers, and digest tags without their image, only if asked to", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+        const gone = yield* pushImage(registry, app, ["gone"])
+        const prefix = (digest: string) => digest.replace(":", "-")
+        const referrer = yield* pushReferrer(registry, app, gone, "signature")
+        const signed = yield* pushImage(registry, app, ["sig"], { tags: [tag(`${prefix(image.digest)}.sig`)] })
+        const lost = yield* pushImage(registry, app, ["lost"], { tags: [tag(`${prefix(gone.digest)}.sig`)] })
+        const schema = yield* pushIndex(registry, app, [lost], { tags: [tag(prefix(gone.digest))] })
+        yield* registry.deleteManifest(app, gone.digest)
+        yield* later(2)
+        const before = yield* registry.collect({ olderThan: 0, untagged: "collect" })
+        assert.deepStrictEqual(before.removed.filter(({ kind }) => kind === "manifest"), [])
+        const report = yield* registry.collect({ olderThan: 0, danglingReferrers: "collect" })
+        const manifests = report.removed.filter(({ kind }) => kind === "manifest")
+        assert.sameMembers(manifests.map(({ digest }) => digest), [referrer.digest, lost.digest, schema.digest])
+        assert.isTrue(manifests.every(({ reason }) => reason === "dangling"))
+        assert.isTrue(yield* hasManifest(registry, signed.digest))
+        assert.deepStrictEqual(
+          yield* Stream.runCollect(registry.tags(app)),
+          ["1", `${prefix(image.digest)}.sig`].map(tag)
+        )
+      })))
+
+  it.effect("removes the signatures of an untagged image together with it", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const image = yield* pushImage(registry, app, ["layer"])
+        const signature = tag(`${image.digest.replace(":", "-")}.sig`)
+        const signed = yield* pushImage(registry, app, ["sig"], { tags: [signature] })
+        yield* later(2)
+        yield* registry.collect({ olderThan: 0, untagged: "collect", danglingReferrers: "collect" })
+        assert.isFalse(yield* hasManifest(registry, signed.digest))
+        assert.isFalse(yield* hasManifest(registry, image.digest))
+      })))
+
+  it.effect("keeps all that a manifest of an unknown type mentions", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const blob = yield* pushBlob(registry, app, "needed")
+        yield* registry.pushManifest(app, {
+          mediaType: "application/vnd.example+json",
+          bytes: bytesOf({ parts: [{ at: blob.digest }] })
+        }, [tag("1")])
+        yield* later(2)
+        assert.deepStrictEqual(removedBy(yield* registry.collect({ olderThan: 0, ...everything })), [])
+      })))
+
+  it.effect("keeps blobs if asked to", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const { digest } = yield* pushBlob(registry, app, "alone")
+        yield* later(2)
+        assert.deepStrictEqual(removedBy(yield* registry.collect({ olderThan: 0, blobs: "keep" })), [])
+        assert.isTrue(yield* hasBlob(registry, digest))
+      })))
+
+  it.effect("keeps an upload session", () =>
+    run(make, (registry) =>
+      Effect.scoped(Effect.gen(function*() {
+        const upload = yield* registry.startUpload(app)
+        assert(upload._tag === "Upload")
+        yield* upload.append({ offset: 0, size: 3, stream: Stream.succeed(bytesOf("one")) })
+        yield* later(2)
+        yield* registry.collect({ olderThan: 0 })
+        const { digest } = yield* pushBlob(registry, repository("other"), "one")
+        yield* upload.commit(digest)
+        yield* registry.collect({ olderThan: "1 hour" })
+        assert.isTrue(yield* hasBlob(registry, digest))
+      }))))
+
+  it.effect("lets a push finish that goes on meanwhile", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const layers = Array.from({ length: 20 }, (_, index) => `layer ${index}`)
+        for (const layer of layers) yield* pushBlob(registry, app, layer)
+        yield* later(2)
+        const collecting = yield* Effect.forkChild(registry.collect({ olderThan: "1 hour", ...everything }))
+        const images = yield* Effect.forEach(
+          layers,
+          (layer) => pushImage(registry, app, [layer, "shared"], { tags: [tag(layer.replace(" ", "-"))] }),
+          { concurrency: 4 }
+        )
+        yield* Fiber.join(collecting)
+        for (const { digest } of images) {
+          const { bytes } = yield* registry.getManifest(app, digest)
+          const { config, layers } = JSON.parse(new TextDecoder().decode(bytes))
+          for (const { digest } of [config, ...layers]) assert.isTrue(yield* hasBlob(registry, digest))
+        }
+      })))
+})
+
+/** Creates a registry in a folder with one repository. */
+const folder = Effect.gen(function*() {
+  const directory = Path.join(yield* temporaryFolder, "here")
+  const registry = yield* LayoutRegistry.make({ directory })
+  return { directory, layout: Path.join(directory, "team", "app"), registry }
+})
+
+const withNode = <A, E>(effect: Effect.Effect<A, E, NodeServices.NodeServices | Scope.Scope>) =>
+  Effect.provide(Effect.scoped(effect), NodeServices.layer)
+
+describe("a collection of a folder", () => {
+  it.effect("leaves nothing but a valid layout", () =>
+    withNode(Effect.gen(function*() {
+      const { layout, registry } = yield* folder
+      yield* pushImage(registry, app, ["gone"])
+      const { digest } = yield* pushImage(registry, app, ["kept"], { tags: [tag("1")] })
+      yield* later(2)
+      yield* registry.collect({ olderThan: 0, ...everything })
+      assertValid(layout)
+      assert.lengthOf(Fs.readdirSync(Path.join(layout, "blobs", "sha256")), 3)
+      assert.deepStrictEqual(Fs.readdirSync(Path.join(layout, ".effect-oci", "collected")), [])
+      assert.isTrue(
+        yield* hasManifest(yield* LayoutRegistry.make({ directory: Path.dirname(Path.dirname(layout)) }), digest)
+      )
+    })))
+
+  it.effect("counts a file with links in several repositories once, after the last of them", () =>
+    withNode(Effect.gen(function*() {
+      const { registry } = yield* folder
+      const { digest } = yield* pushBlob(registry, app, "alone")
+      yield* Effect.scoped(registry.startUpload(repository("other"), { mount: { digest, from: app } }))
+      yield* later(2)
+      const dry = yield* registry.collect({ olderThan: 0, dryRun: true })
+      const report = yield* registry.collect({ olderThan: 0 })
+      assert.deepStrictEqual([dry.bytes, report.bytes], [5, 5])
+      assert.lengthOf(report.removed, 2)
+    })))
+
+  it.effect("skips a repository with a broken manifest, and collects the others", () =>
+    withNode(Effect.gen(function*() {
+      const { layout, registry } = yield* folder
+      const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      yield* pushBlob(registry, app, "alone")
+      const other = yield* pushBlob(registry, repository("other"), "alone")
+      Fs.writeFileSync(blobPath(layout, image.digest), "broken")
+      yield* later(2)
+      const report = yield* registry.collect({ olderThan: 0 })
+      assert.deepStrictEqual(report.removed.map(({ digest, repository }) => `${repository}@${digest}`), [
+        `other@${other.digest}`
+      ])
+      assert.deepStrictEqual(report.skipped.map(({ repository }) => repository), [app])
+      assert.include(report.skipped[0]?.problem, "does not match its digest")
+    })))
+
+  it.effect("ignores files that are not blobs", () =>
+    withNode(Effect.gen(function*() {
+      const { layout, registry } = yield* folder
+      yield* pushBlob(registry, app, "alone")
+      const file = Path.join(layout, "blobs", "sha256", "README")
+      Fs.writeFileSync(file, "not a blob")
+      yield* later(2)
+      yield* registry.collect({ olderThan: 0 })
+      assert.isTrue(Fs.existsSync(file))
+    })))
+
+  it.effect("keeps what an entry without a valid descriptor mentions", () =>
+    withNode(Effect.gen(function*() {
+      const { layout, registry } = yield* folder
+      const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      const index = Path.join(layout, "index.json")
+      const text = Fs.readFileSync(index, "utf8").replace(/"size":[0-9]+/, "\"size\":\"unknown\"")
+      Fs.writeFileSync(index, text)
+      yield* later(2)
+      const { removed } = yield* registry.collect({ olderThan: 0, ...everything })
+      assert.notInclude(removed.map(({ digest }) => digest), image.digest)
+    })))
+
+  it.live("takes a tag into account that another process sets meanwhile", () =>
+    withNode(Effect.gen(function*() {
+      const { directory, registry } = yield* folder
+      const image = yield* pushImage(registry, app, ["layer"])
+      const other = yield* LayoutRegistry.make({ directory })
+      const { bytes, descriptor } = yield* other.getManifest(app, image.digest)
+      yield* Effect.all([
+        registry.collect({ olderThan: 0, untagged: "collect" }),
+        Effect.ignore(other.pushManifest(app, { mediaType: descriptor.mediaType, bytes }, [tag("1")]))
+      ], { concurrency: 2 })
+      const tags = yield* Stream.runCollect(registry.tags(app))
+      if (tags.length > 0) {
+        assert.isTrue(yield* hasManifest(registry, image.digest))
+        assertValid(Path.join(directory, "team", "app"))
+      }
+    })))
+
+  it.effect("moves a file back that a crash left in quarantine", () =>
+    withNode(Effect.gen(function*() {
+      const { directory, layout, registry } = yield* folder
+      const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      const blob = yield* pushBlob(registry, app, "alone")
+      const collected = Path.join(layout, ".effect-oci", "collected")
+      Fs.mkdirSync(collected, { recursive: true })
+      for (const { digest } of [image, blob]) {
+        Fs.renameSync(blobPath(layout, digest), Path.join(collected, digest.replace(":", "-")))
+      }
+      const restarted = yield* LayoutRegistry.make({ directory })
+      assert.strictEqual((yield* restarted.resolveBlob(app, blob.digest)).size, 5)
+      assert.isTrue(yield* hasManifest(restarted, image.digest))
+      assert.deepStrictEqual(Fs.readdirSync(collected), [])
+    })))
+
+  it.effect("accepts a manifest that needs a file that a crash left in quarantine", () =>
+    withNode(Effect.gen(function*() {
+      const { layout, registry } = yield* folder
+      const blob = yield* pushBlob(registry, app, "alone")
+      const collected = Path.join(layout, ".effect-oci", "collected")
+      Fs.mkdirSync(collected, { recursive: true })
+      Fs.renameSync(blobPath(layout, blob.digest), Path.join(collected, blob.digest.replace(":", "-")))
+      yield* pushManifest(registry, app, {
+        schemaVersion: 2,
+        mediaType: "application/vnd.oci.image.manifest.v1+json",
+        config: { ...blob, mediaType: "application/vnd.example" },
+        layers: []
+      })
+      assert.isTrue(Fs.existsSync(blobPath(layout, blob.digest)))
+    })))
+
+  it.effect("reports and removes abandoned upload sessions", () =>
+    withNode(Effect.gen(function*() {
+      const { directory, registry } = yield* folder
+      yield* pushBlob(registry, app, "alone")
+      const file = Path.join(directory, ".effect-oci", "uploads", `${crypto.randomUUID()}.0123456789abcdef.0`)
+      Fs.writeFileSync(file, "half")
+      yield* later(12)
+      assert.strictEqual((yield* registry.collect({ olderThan: 0 })).uploads, 0)
+      yield* later(30)
+      assert.strictEqual((yield* registry.collect({ olderThan: 0, dryRun: true })).uploads, 1)
+      assert.isTrue(Fs.existsSync(file))
+      assert.strictEqual((yield* registry.collect({ olderThan: 0 })).uploads, 1)
+      assert.isFalse(Fs.existsSync(file))
+    })))
+
+  it.effect("does not hash a blob again that it marks as mentioned", () =>
+    withNode(Effect.gen(function*() {
+      const { layout, registry } = yield* folder
+      const blob = yield* pushBlob(registry, app, "alone")
+      yield* later(2)
+      const before = Fs.statSync(blobPath(layout, blob.digest)).mtimeMs
+      yield* registry.resolveBlob(app, blob.digest)
+      assert.isAbove(Fs.statSync(blobPath(layout, blob.digest)).mtimeMs, before)
+    })))
+})
+
+describe.each(stores)("deleting a blob of $name", ({ make }) => {
+  it.effect("fails if a manifest needs it, and names the manifest", () =>
+    run(make, (registry) =>
+      Effect.gen(function*() {
+        const layer = yield* pushBlob(registry, app, "layer")
+        const { digest } = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+        const { reason } = yield* Effect.flip(registry.deleteBlob(app, layer.digest))
+        assert.strictEqual(reason._tag, "Denied")
+        assert.include(reason.message, digest)
+        assert.isTrue(yield* hasBlob(registry, layer.digest))
+        yield* registry.deleteManifest(app, digest)
+        yield* registry.deleteBlob(app, layer.digest)
+        assert.isFalse(yield* hasBlob(registry, layer.digest))
+      })))
+})
+
+describe("deleting a blob that a manifest needs", () => {
+  const makes = [
+    MemoryRegistry.make({ deletableBlobs: "all" }),
+    Effect.flatMap(temporaryFolder, (directory) => LayoutRegistry.make({ directory, deletableBlobs: "all" }))
+  ]
+  it.effect("succeeds if all blobs are deletable", () =>
+    withNode(Effect.gen(function*() {
+      for (const make of makes) {
+        const registry = yield* make
+        const layer = yield* pushBlob(registry, app, "layer")
+        yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+        yield* registry.deleteBlob(app, layer.digest)
+        assert.isFalse(yield* hasBlob(registry, layer.digest))
+      }
+    })))
+})
