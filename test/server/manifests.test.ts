@@ -329,9 +329,11 @@ describe("deleted content", () => {
       assert.deepStrictEqual(JSON.parse((yield* ask("GET /v2/team/app/tags/list")).text).tags, [])
     }))
 
-  it.live("is absent if it was a blob", () =>
+  it.live("is absent if it was a blob that no manifest needs", () =>
     Effect.gen(function*() {
-      const { ask, layer } = yield* withImage
+      const { ask, image, layer } = yield* withImage
+      assert.strictEqual((yield* ask(`DELETE /v2/team/app/blobs/${layer}`)).status, 403)
+      assert.strictEqual((yield* ask(`DELETE /v2/team/app/manifests/${image.digest}`)).status, 202)
       assert.strictEqual((yield* ask(`DELETE /v2/team/app/blobs/${layer}`)).status, 202)
       assert.strictEqual((yield* ask(`HEAD /v2/team/app/blobs/${layer}`)).status, 404)
     }))

@@ -114,7 +114,7 @@ describe("MemoryRegistry", () => {
 
   it.effect("names the content that a manifest lacks", () =>
     Effect.gen(function*() {
-      const registry = yield* MemoryRegistry.make()
+      const registry = yield* MemoryRegistry.make({ deletableBlobs: "all" })
       const { digest } = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
       const { bytes, descriptor } = yield* registry.getManifest(app, digest)
       const layer = yield* pushBlob(registry, app, "layer")
