@@ -7,12 +7,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Artifact from "../artifact/Artifact.ts"
 import * as ArtifactFlags from "./ArtifactFlags.ts"
+import * as ArtifactPush from "./ArtifactPush.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
 import * as Locations from "./Locations.ts"
 import * as Output from "./Output.ts"
-import * as Progress from "./Progress.ts"
-import { conclude } from "./PushCommand.ts"
 import { misuse } from "./ReferenceInput.ts"
 
 export const AttachCommand = Command.make(
@@ -43,10 +42,7 @@ export const AttachCommand = Command.make(
           artifactType,
           ...Option.isNone(platform) ? {} : { platform: platform.value }
         })
-        const [elapsed, report] = yield* Effect.timed(Progress.shown(events))
-        yield* conclude(report, elapsed)
-        const line = format({ digest: report.descriptor.digest })
-        return { line, report: { ...report, reference: line } }
+        return yield* ArtifactPush.run(events, format)
       })
     )
     yield* json ? Output.json(Artifact.PushReport, report) : Output.line(line)

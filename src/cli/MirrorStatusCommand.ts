@@ -5,7 +5,8 @@ import * as Command from "effect/cli/Command"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type { RunState, TagState } from "../mirror/MirrorState.ts"
+import type { TagState } from "../mirror/MirrorState.ts"
+import * as RunDocument from "../mirror/RunDocument.ts"
 import { plural, size } from "./Format.ts"
 import * as MirrorInput from "./MirrorInput.ts"
 import * as Output from "./Output.ts"
@@ -20,16 +21,7 @@ export const MirrorStatus = Schema.Struct({
     kept: Schema.Natural,
     pending: Schema.Natural,
     failed: Schema.Natural,
-    lastRun: Schema.optionalKey(Schema.Struct({
-      startedAt: Schema.String,
-      endedAt: time,
-      copied: Schema.Natural,
-      failed: Schema.Natural,
-      pruned: Schema.Natural,
-      bytes: Schema.Natural,
-      requests: Schema.Natural,
-      error: Schema.optionalKey(Schema.String)
-    }))
+    lastRun: Schema.optionalKey(RunDocument.Result)
   })),
   failures: Schema.Array(Schema.Struct({
     rule: Schema.String,
@@ -42,17 +34,6 @@ export const MirrorStatus = Schema.Struct({
 })
 
 type Status = typeof MirrorStatus.Type
-
-const runOf = (run: RunState): NonNullable<Status["rules"][number]["lastRun"]> => ({
-  startedAt: DateTime.formatIso(run.startedAt),
-  ...run.endedAt === undefined ? {} : { endedAt: DateTime.formatIso(run.endedAt) },
-  copied: run.copied,
-  failed: run.failed,
-  pruned: run.pruned,
-  bytes: run.bytes,
-  requests: run.requests,
-  ...run.error === undefined ? {} : { error: run.error }
-})
 
 const failureOf = (
   { attempts, destination, error = "", retryAt, rule, tag }: TagState
@@ -81,7 +62,7 @@ const read = Effect.fnUntraced(function*({ config, isChosen, state }: MirrorInpu
         kept: count(name, "kept"),
         pending: count(name, "pending"),
         failed: count(name, "failed"),
-        ...run === undefined ? {} : { lastRun: runOf(run) }
+        ...run === undefined ? {} : { lastRun: RunDocument.resultOf(run) }
       }))),
     failures: (yield* state.find({ status: "failed", limit: maximumFailures }))
       .filter(({ rule }) => isChosen({ name: rule }))

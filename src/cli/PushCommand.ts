@@ -3,26 +3,15 @@
  */
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Artifact from "../artifact/Artifact.ts"
 import * as ArtifactFlags from "./ArtifactFlags.ts"
+import * as ArtifactPush from "./ArtifactPush.ts"
 import * as Connection from "./Connection.ts"
 import * as Flags from "./Flags.ts"
-import * as Format from "./Format.ts"
 import * as Locations from "./Locations.ts"
-import * as Messages from "./Messages.ts"
 import * as Output from "./Output.ts"
-import * as Progress from "./Progress.ts"
-
-/** Writes the message about a push that has succeeded. */
-export const conclude = ({ bytes, files, reference, requests }: Artifact.PushReport, elapsed: Duration.Duration) => {
-  const milliseconds = Math.round(Duration.toMillis(elapsed))
-  const message = `pushed ${Format.plural(files.length, "file")} (${Format.size(bytes)} sent), in ` +
-    Format.seconds(milliseconds)
-  return Messages.send({ type: "copied", message, destination: reference, bytes, requests, milliseconds })
-}
 
 export const PushCommand = Command.make(
   "push",
@@ -62,10 +51,7 @@ export const PushCommand = Command.make(
           onTagExists: ifTagExists,
           ...Option.isNone(artifactType) ? {} : { artifactType: artifactType.value }
         })
-        const [elapsed, report] = yield* Effect.timed(Progress.shown(events))
-        yield* conclude(report, elapsed)
-        const line = format({ digest: report.descriptor.digest })
-        return { line, report: { ...report, reference: line } }
+        return yield* ArtifactPush.run(events, format)
       })
     )
     yield* json ? Output.json(Artifact.PushReport, report) : Output.line(line)

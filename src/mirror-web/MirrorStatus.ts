@@ -8,23 +8,17 @@ import * as Schema from "effect/Schema"
 import type { Activity, HostStatus } from "../mirror/MirrorRunner.ts"
 import type { RuleStatus, Status } from "../mirror/MirrorService.ts"
 import type { RunState, TagState } from "../mirror/MirrorState.ts"
+import * as RunDocument from "../mirror/RunDocument.ts"
 import * as RuleText from "./RuleText.ts"
 
-const Time = Schema.String.annotate({ description: "Time in UTC, such as 2026-11-27T12:00:00.000Z" })
+const { Time } = RunDocument
 
 const Run = Schema.Struct({
   id: Schema.String,
   rule: Schema.String,
   slot: Schema.optionalKey(Time),
-  startedAt: Time,
-  endedAt: Schema.optionalKey(Time),
   planned: Schema.Natural,
-  copied: Schema.Natural,
-  failed: Schema.Natural,
-  pruned: Schema.Natural,
-  bytes: Schema.Natural,
-  requests: Schema.Natural,
-  error: Schema.optionalKey(Schema.String)
+  ...RunDocument.Result.fields
 })
 
 const Progress = Schema.Struct({
@@ -114,12 +108,12 @@ const iso = DateTime.formatIso
 
 const isoOf = (millis: number): string => iso(DateTime.makeUnsafe(millis))
 
-const runOf = ({ by: _by, endedAt, error, slot, startedAt, ...rest }: RunState): typeof Run.Type => ({
-  ...rest,
-  startedAt: iso(startedAt),
-  ...slot === undefined ? {} : { slot: iso(slot) },
-  ...endedAt === undefined ? {} : { endedAt: iso(endedAt) },
-  ...error === undefined ? {} : { error }
+const runOf = (run: RunState): typeof Run.Type => ({
+  id: run.id,
+  rule: run.rule,
+  ...run.slot === undefined ? {} : { slot: iso(run.slot) },
+  planned: run.planned,
+  ...RunDocument.resultOf(run)
 })
 
 const progressOf = (activity: Activity): typeof Progress.Type => ({

@@ -4,8 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-
-const Time = Schema.String.annotate({ description: "Time in UTC, such as 2026-11-27T12:00:00.000Z" })
+import * as RunDocument from "./RunDocument.ts"
 
 /**
  * Notification about a run, as webhooks receive it in JSON.
@@ -24,15 +23,8 @@ export const MirrorNotification = Schema.Struct({
   rule: Schema.String,
   run: Schema.Struct({
     id: Schema.String,
-    startedAt: Time,
-    endedAt: Schema.optionalKey(Time),
     planned: Schema.Natural,
-    copied: Schema.Natural,
-    failed: Schema.Natural,
-    pruned: Schema.Natural,
-    bytes: Schema.Natural,
-    requests: Schema.Natural,
-    error: Schema.optionalKey(Schema.String)
+    ...RunDocument.Result.fields
   }),
   failures: Schema.Array(Schema.Struct({
     destination: Schema.String,

@@ -1,9 +1,9 @@
 /**
  * Notifications about runs that have ended.
  */
-import * as DateTime from "effect/DateTime"
 import type { MirrorNotification } from "./MirrorNotification.ts"
 import type { RunState, TagState } from "./MirrorState.ts"
+import * as RunDocument from "./RunDocument.ts"
 
 // number of failed tags in a notification
 const maximumFailures = 20
@@ -28,18 +28,7 @@ export const make = (
   version: 1,
   event,
   rule: run.rule,
-  run: {
-    id: run.id,
-    startedAt: DateTime.formatIso(run.startedAt),
-    ...run.endedAt === undefined ? {} : { endedAt: DateTime.formatIso(run.endedAt) },
-    planned: run.planned,
-    copied: run.copied,
-    failed: run.failed,
-    pruned: run.pruned,
-    bytes: run.bytes,
-    requests: run.requests,
-    ...run.error === undefined ? {} : { error: run.error }
-  },
+  run: { id: run.id, planned: run.planned, ...RunDocument.resultOf(run) },
   failures: failures.slice(0, maximumFailures).map(({ attempts, destination, error = "", source, sourceTag, tag }) => ({
     destination,
     tag,

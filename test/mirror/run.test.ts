@@ -3,6 +3,7 @@ import { DateTime, Effect, Stream } from "effect"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Mirror from "effect-oci/Mirror"
 import * as MirrorState from "effect-oci/MirrorState"
+import type { Registry } from "effect-oci/Registry"
 import { UnexpectedResponse } from "effect-oci/RegistryError"
 import { Faults } from "effect-oci/testing"
 import { TestClock } from "effect/testing"
@@ -15,6 +16,15 @@ const config = configOf(app)
 
 const mirrored = (name: string, test: Effect.Effect<void, unknown, MirrorState.MirrorState>) =>
   it.effect(name, () => Effect.provide(test, MirrorState.layerMemory))
+
+/** Makes the lookups of tags fail while the switch says so. */
+const failingLookups = (lookups: { readonly fail: boolean }) => (registry: Registry) =>
+  override(registry, {
+    resolveManifest: (name, reference) =>
+      lookups.fail
+        ? failingWith("resolveManifest", new UnexpectedResponse({ status: 500 }))
+        : registry.resolveManifest(name, reference)
+  })
 
 describe("a run", () => {
   mirrored(
@@ -431,16 +441,8 @@ describe("a run that is killed while it records a failed lookup", () => {
   mirrored(
     "does not make the tag of another tool its own",
     Effect.gen(function*() {
-      let isAway = true
-      const { destination, push, run, state } = yield* setup({
-        source: (registry) =>
-          override(registry, {
-            resolveManifest: (name, reference) =>
-              isAway
-                ? failingWith("resolveManifest", new UnexpectedResponse({ status: 500 }))
-                : registry.resolveManifest(name, reference)
-          })
-      })
+      const lookups = { fail: true }
+      const { destination, push, run, state } = yield* setup({ source: failingLookups(lookups) })
       yield* push("1", "one")
       const { digest } = yield* pushImage(destination.memory, repository("app"), ["other"], { tags: [tag("1")] })
       yield* run(config)
@@ -449,7 +451,7 @@ describe("a run that is killed while it records a failed lookup", () => {
       yield* state.record(
         row === undefined ? [] : [{ ...row, status: "pending", error: undefined, retryAt: undefined }]
       )
-      isAway = false
+      lookups.fail = false
       const { rule } = yield* run(config)
       assert.match(rule.failures[0]?.error ?? "", /another tool/)
       assert.deepStrictEqual(yield* imagesOf(destination.memory, "app"), { 1: digest })
@@ -514,23 +516,15 @@ describe("a failed tag that the rule does not select any more", () => {
   mirrored(
     "is no failure, whether the destination has got it or not",
     Effect.gen(function*() {
-      let isAway = false
-      const { push, run, source, state } = yield* setup({
-        source: (registry) =>
-          override(registry, {
-            resolveManifest: (name, reference) =>
-              isAway
-                ? failingWith("resolveManifest", new UnexpectedResponse({ status: 500 }))
-                : registry.resolveManifest(name, reference)
-          })
-      })
+      const lookups = { fail: false }
+      const { push, run, source, state } = yield* setup({ source: failingLookups(lookups) })
       yield* push("1", "one")
       yield* push("3", "three")
       yield* run(config)
       yield* push("2", "two")
-      isAway = true
+      lookups.fail = true
       assert.strictEqual((yield* run(config)).rule.failed, 3)
-      isAway = false
+      lookups.fail = false
       for (const name of ["1", "2"]) yield* source.memory.deleteTag(repository("app"), tag(name))
       yield* TestClock.adjust("1 hour")
       yield* run(config)

@@ -3,45 +3,36 @@
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Random, Schedule, Stream } from "effect"
+import { Effect, Fiber, Random } from "effect"
 import type * as Digest from "effect-oci/Digest"
-import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as Manifest from "effect-oci/Manifest"
 import type * as Registry from "effect-oci/Registry"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { noise } from "../utils/BadNetwork.ts"
-import { pushBlob, pushImage, pushIndex, repository, tag } from "../utils/images.ts"
+import { pushBlob, pushImage, pushIndex, tag } from "../utils/images.ts"
+import { app, assertNoRollback, impatient, moving, type MovingTags, pull, serve } from "../utils/killed-servers.ts"
 import { assertValid, blobPath, temporaryFolder } from "../utils/layouts.ts"
 import { start } from "../utils/Program.ts"
 import { connect } from "../utils/ScriptedServer.ts"
 
 const rounds = process.env["EFFECT_OCI_LONG"] === undefined ? 2 : 50
 const clients = 6
-const app = repository("team/app")
 
 /** Content that the server has acknowledged. */
 interface Acknowledged {
   /** Tags that no client moves. */
   readonly images: Map<string, Digest.Digest>
-  /** Per moving tag: the digest of the last acknowledged push, and the one in flight. */
-  readonly moving: Map<string, { last: Digest.Digest | undefined; next: Digest.Digest }>
+  readonly moving: MovingTags
   /** Blobs that no manifest needs. */
   readonly garbage: Array<Digest.Digest>
 }
 
 const everything = ["untagged=collect", "dangling=collect", "older-than=2s"]
 
-const serve = Effect.fnUntraced(function*(directory: string) {
-  const flags = everything.map((flag) => `--gc-${flag}`)
-  const server = yield* start("serve", "--port", "0", "--dir", directory, "--gc", "1s", ...flags)
-  const host = (yield* server.firstLine).replace("listening on http://", "")
-  assert.notStrictEqual(host, "", "the server did not start")
-  return { ...server, host }
-})
-
-const impatient = Effect.provideService(HttpRegistry.RetrySchedule, Schedule.recurs(0))
+const serveAndCollect = (directory: string) =>
+  serve(directory, "--gc", "1s", ...everything.map((flag) => `--gc-${flag}`))
 
 /** Pushes images until the server is gone. They share a layer that other images have lost again and again. */
 const pushing = Effect.fnUntraced(function*(registry: Registry.Registry, name: string, acknowledged: Acknowledged) {
@@ -53,19 +44,6 @@ const pushing = Effect.fnUntraced(function*(registry: Registry.Registry, name: s
     // becomes garbage
     acknowledged.garbage.push((yield* pushBlob(registry, app, `${name} ${number} garbage`)).digest)
     yield* pushImage(registry, app, ["shared", `${name} ${number} untagged`])
-  }
-})
-
-/** Moves one tag from image to image until the server is gone. No other writer moves that tag. */
-const moving = Effect.fnUntraced(function*(registry: Registry.Registry, name: string, acknowledged: Acknowledged) {
-  let last: Digest.Digest | undefined
-  for (let number = 0;; number++) {
-    const { digest } = yield* pushImage(registry, app, [`${name} at ${number}`])
-    acknowledged.moving.set(name, { last, next: digest })
-    const { bytes, descriptor } = yield* registry.getManifest(app, digest)
-    yield* registry.pushManifest(app, { mediaType: descriptor.mediaType, bytes }, [tag(name)])
-    last = digest
-    acknowledged.moving.set(name, { last, next: digest })
   }
 })
 
@@ -83,14 +61,14 @@ const collecting = Effect.fnUntraced(function*(directory: string) {
 
 /** Kills the server some time after it has started to collect. */
 const round = Effect.fnUntraced(function*(directory: string, prefix: string, acknowledged: Acknowledged) {
-  const server = yield* serve(directory)
+  const server = yield* serveAndCollect(directory)
   const lifetime = yield* Random.nextIntBetween(2000, 5000)
   const work = Effect.gen(function*() {
     const registry = yield* connect(server)
     const indexes = Array.from({ length: clients }, (_, index) => index)
     yield* Effect.all([
       ...indexes.map((index) => pushing(registry, `${prefix}-${index}`, acknowledged)),
-      ...indexes.map((index) => moving(registry, `moving-${prefix}-${index}`, acknowledged))
+      ...indexes.map((index) => moving(registry, `moving-${prefix}-${index}`, acknowledged.moving))
     ], { concurrency: "unbounded" })
   }).pipe(impatient, Effect.scoped)
   const fiber = yield* Effect.forkChild(Effect.exit(work))
@@ -101,9 +79,6 @@ const round = Effect.fnUntraced(function*(directory: string, prefix: string, ack
   yield* Fiber.interrupt(collector)
   yield* server.ended
 }, Effect.scoped)
-
-const pull = (registry: Registry.Registry, digest: Digest.Digest) =>
-  Effect.scoped(Effect.flatMap(registry.getBlob(app, digest), ({ stream }) => Stream.runDrain(stream)))
 
 /** Verifies that a manifest and all that it needs exists. The client verifies digests. */
 const assertComplete = (
@@ -125,14 +100,7 @@ const assertAcknowledged = Effect.fnUntraced(function*(
     assert.strictEqual((yield* registry.resolveManifest(app, tag(name))).digest, digest)
     yield* assertComplete(registry, digest)
   }
-  for (const [name, { last, next }] of moving) {
-    const found = yield* registry.resolveManifest(app, tag(name)).pipe(
-      Effect.map(({ digest }): Digest.Digest | undefined => digest),
-      Effect.catchReason("RegistryError", "ManifestUnknown", () => Effect.undefined)
-    )
-    assert(found === last || found === next, `${name} is ${found}, not ${last} or ${next}`)
-    if (found !== undefined) yield* assertComplete(registry, found)
-  }
+  for (const digest of yield* assertNoRollback(registry, moving)) yield* assertComplete(registry, digest)
 })
 
 describe("effect-oci serve --dir --gc", () => {
@@ -145,7 +113,7 @@ describe("effect-oci serve --dir --gc", () => {
         for (let number = 0; number < rounds; number++) {
           yield* round(directory, `round-${number}`, acknowledged).pipe(Random.withSeed(number))
           yield* Effect.scoped(Effect.gen(function*() {
-            const registry = yield* connect(yield* serve(directory))
+            const registry = yield* connect(yield* serveAndCollect(directory))
             yield* assertAcknowledged(registry, acknowledged)
           }))
           // a collection moves files back that a kill has left in quarantine

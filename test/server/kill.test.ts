@@ -3,44 +3,31 @@
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Random, Schedule, Stream } from "effect"
+import { Deferred, Effect, Fiber, Random, Stream } from "effect"
 import type { Descriptor } from "effect-oci/Descriptor"
-import type * as Digest from "effect-oci/Digest"
-import * as HttpRegistry from "effect-oci/HttpRegistry"
 import * as Manifest from "effect-oci/Manifest"
 import * as Registry from "effect-oci/Registry"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { noise } from "../utils/BadNetwork.ts"
 import { digestOf } from "../utils/digests.ts"
-import { pushImage, repository, tag } from "../utils/images.ts"
+import { pushImage, tag } from "../utils/images.ts"
+import { app, assertNoRollback, impatient, moving, type MovingTags, pull, serve } from "../utils/killed-servers.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
-import { start } from "../utils/Program.ts"
 import { connect } from "../utils/ScriptedServer.ts"
 
 const rounds = process.env["EFFECT_OCI_LONG"] === undefined ? 3 : 50
 const clients = 8
 const movingTags = 4
-const app = repository("team/app")
 const half = 100_000
 const large = noise(2 * half)
 
 /** Content that the server has acknowledged. */
 interface Acknowledged {
   readonly images: Map<string, Descriptor>
-  /** Per moving tag: the digest of the last acknowledged push, and the one in flight. */
-  readonly moving: Map<string, { last: Digest.Digest | undefined; next: Digest.Digest }>
+  readonly moving: MovingTags
   readonly sessions: Array<string>
 }
-
-const serve = Effect.fnUntraced(function*(directory: string) {
-  const server = yield* start("serve", "--port", "0", "--dir", directory)
-  const host = (yield* server.firstLine).replace("listening on http://", "")
-  assert.notStrictEqual(host, "", "the server did not start")
-  return { ...server, host }
-})
-
-const impatient = Effect.provideService(HttpRegistry.RetrySchedule, Schedule.recurs(0))
 
 /** Pushes images until the server is gone. */
 const pushing = Effect.fnUntraced(function*(registry: Registry.Registry, name: string, acknowledged: Acknowledged) {
@@ -48,19 +35,6 @@ const pushing = Effect.fnUntraced(function*(registry: Registry.Registry, name: s
     const layers = [`${name} ${number}`, noise(70_000 + number), noise(1_000_000 + number)]
     const tagged = `${name}-${number}`
     acknowledged.images.set(tagged, yield* pushImage(registry, app, layers, { tags: [tag(tagged)] }))
-  }
-})
-
-/** Moves one tag from image to image until the server is gone. No other writer moves that tag. */
-const moving = Effect.fnUntraced(function*(registry: Registry.Registry, name: string, acknowledged: Acknowledged) {
-  let last: Digest.Digest | undefined
-  for (let number = 0;; number++) {
-    const { digest } = yield* pushImage(registry, app, [`${name} at ${number}`])
-    acknowledged.moving.set(name, { last, next: digest })
-    const { bytes, descriptor } = yield* registry.getManifest(app, digest)
-    yield* registry.pushManifest(app, { mediaType: descriptor.mediaType, bytes }, [tag(name)])
-    last = digest
-    acknowledged.moving.set(name, { last, next: digest })
   }
 })
 
@@ -92,7 +66,7 @@ const round = Effect.fnUntraced(function*(directory: string, prefix: string, ack
     const others = Array.from({ length: clients }, (_, index) => pushing(registry, `${prefix}-${index}`, acknowledged))
     const movers = Array.from(
       { length: movingTags },
-      (_, index) => moving(registry, `moving-${prefix}-${index}`, acknowledged)
+      (_, index) => moving(registry, `moving-${prefix}-${index}`, acknowledged.moving)
     )
     yield* Effect.all([opening(registry, acknowledged), ...others, ...movers], { concurrency: "unbounded" })
   }).pipe(Effect.provideService(Registry.Observer, observer), impatient, Effect.scoped)
@@ -102,9 +76,6 @@ const round = Effect.fnUntraced(function*(directory: string, prefix: string, ack
   yield* server.ended
 }, Effect.scoped)
 
-const pull = (registry: Registry.Registry, digest: Digest.Digest) =>
-  Effect.scoped(Effect.flatMap(registry.getBlob(app, digest), ({ stream }) => Stream.runDrain(stream)))
-
 /** Verifies that all acknowledged content exists unchanged. The client verifies digests. */
 const assertComplete = Effect.fnUntraced(function*(registry: Registry.Registry, { images }: Acknowledged) {
   for (const [name, { digest }] of images) {
@@ -112,17 +83,6 @@ const assertComplete = Effect.fnUntraced(function*(registry: Registry.Registry, 
     assert.strictEqual(descriptor.digest, digest)
     const { blobs } = yield* Effect.fromResult(Manifest.digests(descriptor.mediaType, bytes))
     yield* Effect.forEach(blobs, (blob) => pull(registry, blob.digest), { concurrency: 4, discard: true })
-  }
-})
-
-/** Verifies that every tag points to the last acknowledged manifest or to the one in flight. */
-const assertNoRollback = Effect.fnUntraced(function*(registry: Registry.Registry, { moving }: Acknowledged) {
-  for (const [name, { last, next }] of moving) {
-    const found = yield* registry.resolveManifest(app, tag(name)).pipe(
-      Effect.map(({ digest }): Digest.Digest | undefined => digest),
-      Effect.catchReason("RegistryError", "ManifestUnknown", () => Effect.undefined)
-    )
-    assert(found === last || found === next, `${name} is ${found}, not ${last} or ${next}`)
   }
 })
 
@@ -161,7 +121,7 @@ describe("effect-oci serve --dir", () => {
             const { host } = yield* serve(directory)
             const registry = yield* connect({ host })
             yield* assertComplete(registry, acknowledged)
-            yield* assertNoRollback(registry, acknowledged)
+            yield* assertNoRollback(registry, acknowledged.moving)
             yield* Effect.forEach(acknowledged.sessions.slice(-3), (id) => assertResumable(registry, host, id))
           }))
         }
