@@ -192,11 +192,13 @@ const afterFirst = <Attempt>(first: RegistryError, fail: (error: RegistryError) 
 
 /**
  * Streams `first`, and resumes it where it breaks by `open`, which receives the number of bytes that were read. It
- * retries as the schedule says; its attempts are counted again after each progress.
+ * retries as the schedule says; its attempts are counted again after each progress. A stream of one piece remains one,
+ * so that it is collected, until it ends or exceeds `size` bytes.
  */
 export const resuming = (
   first: Stream.Stream<Uint8Array, RegistryError>,
-  open: (read: number) => Stream.Stream<Uint8Array, RegistryError>
+  open: (read: number) => Stream.Stream<Uint8Array, RegistryError>,
+  size: number
 ): Stream.Stream<Uint8Array, RegistryError> => {
   const piece = OnePiece.of(first)
   return piece === undefined
@@ -204,7 +206,7 @@ export const resuming = (
     : OnePiece.make(Effect.flatMap(watchTransfer, (transfer) =>
       // a piece that fails has given no bytes
       Effect.catch(piece, (error) =>
-        Stream.mkUint8Array(resumingWhere(Effect.succeed(transfer), Stream.fail(error), open)))))
+        OnePiece.collect(resumingWhere(Effect.succeed(transfer), Stream.fail(error), open), size))))
 }
 
 const resumingWhere = (

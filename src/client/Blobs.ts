@@ -264,7 +264,7 @@ const open = Effect.fnUntraced(function*(
   const first = yield* Scope.provide(openOnce(target, range, size === undefined ? undefined : { size }), own)
   const resuming = (known: Known, { stream }: Opened) => ({
     size: known.size,
-    stream: Retries.resuming(stream, rest(target, range, known))
+    stream: Retries.resuming(stream, rest(target, range, known), known.size)
   })
   if (first.known !== undefined) return resuming(first.known, first)
   // the next request needs a connection and a permit, and this one may hold the only ones

@@ -235,11 +235,13 @@ const respond = (
   const judged = <R>(send: Send<R>) =>
     Effect.flatMap(converse(state, send, call, request, read), (answered) => judge(state, call, answered, expected))
   if (state.direct === undefined) return Scope.provide(judged(HttpClient.withScope(state.client).execute), scope)
-  return Effect.tap(
-    withClient(state, judged),
-    (response) =>
-      Direct.isDirect(response) ? Scope.addFinalizer(scope, Effect.sync(() => response.discard())) : Effect.void
-  )
+  // registered before the response leaves `withClient`, so that an interruption always discards it
+  return withClient(state, (send) =>
+    Effect.tap(
+      judged(send),
+      (response) =>
+        Direct.isDirect(response) ? Scope.addFinalizer(scope, Effect.sync(() => response.discard())) : Effect.void
+    ))
 }
 
 const open = (state: State): Connection["open"] => (call, request, expected) =>

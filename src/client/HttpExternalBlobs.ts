@@ -132,7 +132,7 @@ const resuming = (transfer: Transfer, position: { offset: number }) =>
   Stream.suspend(() => {
     const start = position.offset
     const rest = (read: number) => Stream.unwrap(open(transfer, start + read))
-    return Stream.mapArray(Retries.resuming(rest(0), rest), (chunks) => {
+    return Stream.mapArray(Retries.resuming(rest(0), rest, transfer.size), (chunks) => {
       for (const { length } of chunks) position.offset += length
       return chunks
     })

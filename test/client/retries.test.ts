@@ -204,6 +204,30 @@ describe("a download that breaks off", () => {
       assert.lengthOf(sent(), 2)
     }))
 
+  it.effect("is not read much further than its size, if it is small and the rest is of another size", () =>
+    Effect.gen(function*() {
+      let received = 0
+      const longer = Stream.repeat(
+        Stream.sync(() => {
+          received += 1000
+          return noise(1000)
+        }),
+        Schedule.recurs(1000)
+      )
+      const { registry } = yield* make({
+        [`GET /v2/team/app/blobs/${digestOf(content)}`]: [
+          { headers: { "content-length": "10" }, body: broken(content.subarray(0, 4)) },
+          { body: longer }
+        ]
+      })
+      const small = Effect.flatMap(
+        registry.getBlob(name, digestOf(content)),
+        ({ stream }) => Stream.mkUint8Array(stream)
+      )
+      assert.strictEqual((yield* whileTimeFlies(reasonOf(small)))._tag, "SizeMismatch")
+      assert.isBelow(received, 10_000)
+    }))
+
   it.effect("resumes even if the registry does not support ranges", () =>
     Effect.gen(function*() {
       const { registry } = yield* make(script({ body: big }))

@@ -431,7 +431,7 @@ describe("a copy of large blobs", () => {
   const namespace = Namespace.make({ resolver: Resolver.static({}) })
   const app = repository("team/app")
 
-  /** A registry over HTTP, and the one behind it. */
+  /** Serves a registry in memory. Returns it, and a client of it over HTTP. */
   const registry = Effect.fnUntraced(function*(settings: Slabs.Settings) {
     const store = yield* MemoryRegistry.make()
     const { host } = yield* serve(store)
