@@ -251,15 +251,20 @@ describe("effect-oci serve", () => {
   it.live("with --proxy fetches a blob again that was damaged in the folder, although a manifest needs it", () =>
     Effect.gen(function*() {
       const upstream = yield* serve()
-      yield* pushImage(yield* connect({ host: upstream.host }), app, ["layer"], { tags: [tag("1")] })
+      const image = yield* pushImage(yield* connect({ host: upstream.host }), app, ["layer"], { tags: [tag("1")] })
       const directory = Path.join(Path.dirname(yield* temporary("")), "cache")
       const path = `GET /v2/team/app/blobs/${digestOf("layer")}`
       const first = yield* serve("--proxy", upstream.host, "--dir", directory)
-      yield* (yield* connect({ host: first.host })).getManifest(app, tag("1"))
+      const { bytes } = yield* (yield* connect({ host: first.host })).getManifest(app, tag("1"))
+      const config: string = JSON.parse(new TextDecoder().decode(bytes)).config.digest
+      yield* send(first.host, `GET /v2/team/app/blobs/${config}`)
       assert.strictEqual((yield* send(first.host, path)).text, "layer")
-      const file = blobPath(Path.join(directory, "team", "app"), digestOf("layer"))
-      // the cache stores the blob after it has sent it
-      while (!Fs.existsSync(file)) yield* Effect.sleep("20 millis")
+      const layout = Path.join(directory, "team", "app")
+      const file = blobPath(layout, digestOf("layer"))
+      // the cache stores content after it has sent it, and the manifest after its blobs
+      while (![file, blobPath(layout, image.digest)].every((path) => Fs.existsSync(path))) {
+        yield* Effect.sleep("20 millis")
+      }
       first.kill("SIGTERM")
       yield* first.ended
       Fs.writeFileSync(file, "LAYER")
