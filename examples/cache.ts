@@ -17,7 +17,10 @@ import { createServer } from "node:http"
 const [host = "", directory = "", port = ""] = process.argv.slice(2)
 
 const Server = HttpRouter.serve(RegistryServer.layer({ changes: "none" })).pipe(
-  Layer.provide(CacheRegistry.layer({ store: LayoutRegistry.layer({ directory }), tagTimeToLive: "10 minutes" })),
+  Layer.provide(CacheRegistry.layer({
+    store: LayoutRegistry.layer({ directory, deletableBlobs: "all" }),
+    tagTimeToLive: "10 minutes"
+  })),
   Layer.provide(HttpRegistry.layer({ host, plainHttp: HttpResolver.isLoopback(host) })),
   Layer.provide([NodeHttp.layer(), NodeServices.layer]),
   Layer.provide(

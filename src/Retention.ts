@@ -203,8 +203,12 @@ export const apply = Effect.fn("Retention.apply")(
       Effect.fnUntraced(function*({ digest, tag }) {
         const current = yield* RegistryError.orAbsent(registry.resolveManifest(repository, tag))
         if (current === undefined || digest !== undefined && current.digest !== digest) return []
-        if (!dryRun) yield* registry.deleteTag(repository, tag)
-        return [{ repository, tag, digest: current.digest }]
+        const deleted = { repository, tag, digest: current.digest }
+        if (dryRun) return [deleted]
+        // another client may have deleted it meanwhile
+        return Arr.fromNullishOr(
+          yield* RegistryError.orAbsent(Effect.as(registry.deleteTag(repository, tag), deleted))
+        )
       }),
       { concurrency: atATime }
     )).flat()

@@ -112,4 +112,19 @@ describe("Retention", () => {
       yield* apply(moving, [{ newest: 1, by: "created" }])
       assert.include(yield* tagsOf(registry), "a")
     }))
+
+  it.effect("goes on if another client deletes a tag at the same time", () =>
+    Effect.gen(function*() {
+      const registry = yield* MemoryRegistry.make()
+      yield* pushImage(registry, app, ["layer"], { tags: ["1.0.0", "2.0.0", "3.0.0"].map(tag) })
+      const contended = override(registry, {
+        deleteTag: (name, deleted) =>
+          Effect.andThen(
+            deleted === "2.0.0" ? registry.deleteTag(name, deleted) : Effect.void,
+            registry.deleteTag(name, deleted)
+          )
+      })
+      assert.deepStrictEqual(yield* apply(contended, [{ newest: 1 }]), ["1.0.0"])
+      assert.deepStrictEqual(yield* tagsOf(registry), ["3.0.0"])
+    }))
 })

@@ -15,44 +15,43 @@ import * as GarbageCollection from "../stores/GarbageCollection.ts"
 import * as Flags from "./Flags.ts"
 import * as TagFlags from "./TagFlags.ts"
 
+/** Returns the descriptions of the flags, whose names have this prefix. */
+export const descriptions = (prefix: "" | "gc-") => ({
+  olderThan: "Keep content that was pushed or asked for within this time, such as 30m, 12h or 7d. It must exceed the " +
+    "time of a push. Default: 1h",
+  untagged: "Manifests without a tag that no other manifest contains. Default: keep",
+  dangling: "Referrers and cosign tags whose image does not exist. Default: keep",
+  keepNewest: `Delete tags, except the N newest of each repository by --${prefix}keep-by. Default: delete no tags`,
+  keepBy: "Order of tags: their versions, or the times at which their images were created. Tags without one stay. " +
+    "Default: semver",
+  include: `Tags that --${prefix}keep-newest is about; others stay. Default: all tags`,
+  exclude: `Tags that --${prefix}keep-newest is not about`
+})
+
+const described = descriptions("")
+
 /** The flags. `serve` has the same with the prefix `gc-`. */
 export const flags = {
-  olderThan: Flags.duration(
-    "older-than",
-    "Keep content that was pushed or asked for within this time, such as 30m, 12h or 7d. It must exceed the time of " +
-      "a push. Default: 1h"
-  ).pipe(Flag.withDefault("1 hour" as Duration.Input)),
+  olderThan: Flags.duration("older-than", described.olderThan).pipe(Flag.withDefault("1 hour" as Duration.Input)),
   untagged: Flag.Literals("untagged", ["keep", "collect"]).pipe(
-    Flag.withDescription("Manifests without a tag that no other manifest contains. Default: keep"),
+    Flag.withDescription(described.untagged),
     Flag.withDefault("keep")
   ),
   dangling: Flag.Literals("dangling", ["keep", "collect"]).pipe(
-    Flag.withDescription("Referrers and cosign tags whose image does not exist. Default: keep"),
+    Flag.withDescription(described.dangling),
     Flag.withDefault("keep")
   ),
-  keepNewest: Flags.positive(
-    "keep-newest",
-    "Delete tags, except the N newest of each repository by --keep-by. Default: delete no tags"
-  ).pipe(Flag.optional),
+  keepNewest: Flags.positive("keep-newest", described.keepNewest).pipe(Flag.optional),
   keepBy: Flag.Literals("keep-by", ["semver", "created"]).pipe(
-    Flag.withDescription(
-      "Order of tags: their versions, or the times at which their images were created. Tags without one stay. " +
-        "Default: semver"
-    ),
+    Flag.withDescription(described.keepBy),
     Flag.withDefault("semver")
   ),
-  include: Flags.parsed(
-    "include",
-    "REGEX",
-    "Tags that --keep-newest is about; others stay. May be repeated. Default: all tags",
-    TagFlags.readPattern
-  ).pipe(Flag.atLeast(0)),
-  exclude: Flags.parsed(
-    "exclude",
-    "REGEX",
-    "Tags that --keep-newest is not about. May be repeated",
-    TagFlags.readPattern
-  ).pipe(Flag.atLeast(0))
+  include: Flags.parsed("include", "REGEX", `${described.include}. May be repeated`, TagFlags.readPattern).pipe(
+    Flag.atLeast(0)
+  ),
+  exclude: Flags.parsed("exclude", "REGEX", `${described.exclude}. May be repeated`, TagFlags.readPattern).pipe(
+    Flag.atLeast(0)
+  )
 }
 
 /** Values of the flags. */
@@ -79,7 +78,10 @@ export interface Collected extends Registry {
   ) => Effect.Effect<GarbageCollection.Report, RegistryError>
 }
 
-/** Deletes tags in these repositories if the flags ask for it, and collects garbage. */
+/**
+ * Deletes tags in these repositories if the flags ask for it, and collects garbage. A repository whose tags cannot be
+ * deleted is reported as skipped.
+ */
 export const run = Effect.fnUntraced(function*(
   registry: Collected,
   repositories: Stream.Stream<Repository, RegistryError>,
@@ -88,12 +90,17 @@ export const run = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Result, RegistryError> {
   const { dangling, exclude, include, keepBy, keepNewest, olderThan, untagged } = values
   const rules = Option.toArray(keepNewest).map((newest) => ({ newest, by: keepBy, tags: { include, exclude } }))
+  const skipped: Array<GarbageCollection.Skipped> = []
   const tags = rules.length === 0 ? [] : (yield* Stream.runCollect(Stream.mapEffect(
     repositories,
-    (repository) => Retention.apply({ registry, repository, rules, dryRun })
+    (repository) =>
+      Effect.catch(Retention.apply({ registry, repository, rules, dryRun }), ({ message }) => {
+        skipped.push({ repository, problem: message })
+        return Effect.succeed([])
+      })
   ))).flat()
   const report = yield* registry.collect({ olderThan, untagged, danglingReferrers: dangling, dryRun })
-  return { ...report, tags }
+  return { ...report, skipped: [...skipped, ...report.skipped], tags }
 })
 
 /** Returns the result as lines of text. */

@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import type { RegistryError } from "../RegistryError.ts"
 import * as CollectionFlags from "./CollectionFlags.ts"
 import * as Messages from "./Messages.ts"
+import { misuse } from "./ReferenceInput.ts"
 import type * as ServeSettings from "./ServeSettings.ts"
 
 /** The settings of `serve` about collections, besides the interval. */
@@ -25,6 +26,12 @@ const valuesOf = (settings: Settings): CollectionFlags.Values => ({
   include: (settings.gcInclude ?? []).map((pattern) => new RegExp(pattern)),
   exclude: (settings.gcExclude ?? []).map((pattern) => new RegExp(pattern))
 })
+
+/** Fails if the settings ask for collections, but the content must not change. That of a cache always may. */
+export const check = ({ gc, proxy, readOnly }: Pick<ServeSettings.Values, "gc" | "proxy" | "readOnly">) =>
+  gc !== undefined && readOnly === true && proxy === undefined
+    ? Effect.fail(misuse("--gc and --read-only contradict each other"))
+    : Effect.void
 
 /** Collects once, and reports it. A failure is reported as well, because the next collection may succeed. */
 const collect = Effect.fnUntraced(function*(registry: CollectionFlags.Collected, values: CollectionFlags.Values) {

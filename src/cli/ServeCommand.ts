@@ -17,7 +17,6 @@ import * as Flags from "./Flags.ts"
 import * as Listener from "./Listener.ts"
 import * as Messages from "./Messages.ts"
 import * as Output from "./Output.ts"
-import { misuse } from "./ReferenceInput.ts"
 import * as ServeCheck from "./ServeCheck.ts"
 import * as ServeCollection from "./ServeCollection.ts"
 import * as ServeFiles from "./ServeFiles.ts"
@@ -53,6 +52,7 @@ export const ServeCommand = Command.make(
       const file = yield* ServeSettings.fileOf(config)
       const load = ServeSettings.read(given, file)
       const settings = yield* load
+      yield* ServeCollection.check(settings)
       if (checkConfig) return yield* ServeCheck.run(settings, json)
       const { dir, grace = 3, host = "127.0.0.1", metricsPort, port = 5000, readOnly } = settings
       const terminated = yield* Signals.handle("SIGTERM", Duration.seconds(grace + 1))
@@ -66,13 +66,12 @@ export const ServeCommand = Command.make(
       const proxy = Option.fromUndefinedOr(settings.proxy)
       const pieces = Option.isNone(proxy) ? "lent" : "owned"
       const use = readOnly === true && Option.isNone(proxy) ? "read" : "write"
-      if (use === "read" && settings.gc !== undefined) {
-        return yield* misuse("--gc and --read-only contradict each other")
-      }
       const store = yield* ServeStore.open(Option.fromUndefinedOr(dir), use, {
         maxRepository: Option.fromUndefinedOr(settings.maxRepository),
         maxTotal: Option.fromUndefinedOr(settings.maxTotal),
-        pieces
+        pieces,
+        // a cache deletes what is broken, and fetches it again
+        deletableBlobs: Option.isNone(proxy) ? "unneeded" : "all"
       })
       const registry = yield* ServeStore.inFrontOf(proxy, store)
       if (settings.gc !== undefined) yield* Effect.forkScoped(ServeCollection.repeat(store, settings.gc, settings))

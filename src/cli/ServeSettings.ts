@@ -13,6 +13,7 @@ import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as CollectionFlags from "./CollectionFlags.ts"
 import * as ConfigurationFile from "./ConfigurationFile.ts"
 import * as Flags from "./Flags.ts"
 import { readHost } from "./ReferenceInput.ts"
@@ -162,6 +163,8 @@ const patterns = (description: string): Setting<ReadonlyArray<string>> => {
 // the settings
 // ---------------------------------------------------------------------------------------------------------------------
 
+const collection = CollectionFlags.descriptions("gc-")
+
 const settings = {
   host: text("ADDRESS", "Listen on this address. Default: 127.0.0.1, which only this machine can reach"),
   port: number("Listen on this port; 0 selects a free one. Default: 5000", 0, 65_535),
@@ -209,23 +212,13 @@ const settings = {
   maxClientMemory: size("Maximum total size of the manifests and lists in transfer per client. Default: 64MiB"),
   minBodyRate: size("Minimum rate of request and response bodies, per second. Default: 1KiB"),
   gc: interval("Remove blobs that no manifest needs at this interval, such as 12h. Default: never"),
-  gcOlderThan: duration(
-    "Keep content that was pushed or asked for within this time, such as 30m, 12h or 7d. It must exceed the time of a " +
-      "push. Default: 1h"
-  ),
-  gcUntagged: choice(
-    ["keep", "collect"],
-    "Manifests without a tag that no other manifest contains. Default: keep"
-  ),
-  gcDangling: choice(["keep", "collect"], "Referrers and cosign tags whose image does not exist. Default: keep"),
-  gcKeepNewest: count("Delete tags, except the N newest of each repository by --gc-keep-by. Default: delete no tags"),
-  gcKeepBy: choice(
-    ["semver", "created"],
-    "Order of tags: their versions, or the times at which their images were created. Tags without one stay. Default: " +
-      "semver"
-  ),
-  gcInclude: patterns("Tags that --gc-keep-newest is about; others stay. Default: all tags"),
-  gcExclude: patterns("Tags that --gc-keep-newest is not about"),
+  gcOlderThan: duration(collection.olderThan),
+  gcUntagged: choice(["keep", "collect"], collection.untagged),
+  gcDangling: choice(["keep", "collect"], collection.dangling),
+  gcKeepNewest: count(collection.keepNewest),
+  gcKeepBy: choice(["semver", "created"], collection.keepBy),
+  gcInclude: patterns(collection.include),
+  gcExclude: patterns(collection.exclude),
   grace: count("Seconds to wait for requests in flight after SIGTERM. Default: 3"),
   proxy: scalar(
     Schema.String,
@@ -307,7 +300,10 @@ const readFile = Effect.fnUntraced(function*(file: string) {
 const ofEnvironment = (name: string): Effect.Effect<string | undefined> =>
   Effect.orElseSucceed(Config.String(variable(name)), () => undefined)
 
-/** Reads the values in the environment. An empty variable is like none; the texts of a list are between commas. */
+/** Splits the text of a list at its commas, except those in a repetition of a pattern, such as `{1,3}`. */
+const split = (text: string): ReadonlyArray<string> => text.split(/,(?![^{}]*\})/).map((part) => part.trim())
+
+/** Reads the values in the environment. An empty variable is like none. */
 const readEnvironment = Effect.gen(function*() {
   const found: Found = {}
   const problems: Array<string> = []
@@ -315,7 +311,7 @@ const readEnvironment = Effect.gen(function*() {
     const text = yield* ofEnvironment(name)
     if (text === undefined || text === "") continue
     const { isList, parse } = settings[name]
-    const parsed: Result.Result<unknown, string> = parse(isList ? text.split(",").map((part) => part.trim()) : [text])
+    const parsed: Result.Result<unknown, string> = parse(isList ? split(text) : [text])
     if (Result.isSuccess(parsed)) found[name] = parsed.success
     else problems.push(`${variable(name)}: ${parsed.failure}`)
   }

@@ -57,21 +57,26 @@ const checkFolder = Effect.fnUntraced(
   Effect.scoped
 )
 
-/** Limits of the size of the store, and the owner of the pieces of blobs that are read. */
+/** Limits of the size of the store, the owner of the pieces of blobs that are read, and the blobs that may go. */
 interface Options {
   readonly maxRepository: Option.Option<number>
   readonly maxTotal: Option.Option<number>
   readonly pieces: "owned" | "lent"
+  readonly deletableBlobs: "unneeded" | "all"
 }
 
 /** Opens the registry in a folder, or makes a registry in memory. Fails if the folder cannot be served. */
 export const open = Effect.fnUntraced(
-  function*(directory: Option.Option<string>, use: "read" | "write", { maxRepository, maxTotal, pieces }: Options) {
+  function*(
+    directory: Option.Option<string>,
+    use: "read" | "write",
+    { deletableBlobs, maxRepository, maxTotal, pieces }: Options
+  ) {
     const maximumRepositorySize = Option.getOrUndefined(maxRepository)
     if (Option.isNone(directory)) {
       // half, because other processes need memory as well
       const maximumSize = Option.getOrElse(maxTotal, () => Math.floor(Os.totalmem() / 2))
-      return yield* MemoryRegistry.make({ maximumRepositorySize, maximumSize, pieces })
+      return yield* MemoryRegistry.make({ maximumRepositorySize, maximumSize, pieces, deletableBlobs })
     }
     yield* checkFolder(directory.value, use)
     const maximumSize = Option.getOrUndefined(maxTotal)
@@ -79,7 +84,8 @@ export const open = Effect.fnUntraced(
       directory: directory.value,
       maximumRepositorySize,
       maximumSize,
-      pieces
+      pieces,
+      deletableBlobs
     })
     yield* registry.ping
     yield* Stream.runDrain(Stream.take(registry.repositories(), 1))

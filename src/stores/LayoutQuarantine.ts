@@ -74,8 +74,13 @@ const ifPresent = <A>(effect: Effect.Effect<A, Storage>): Effect.Effect<A | unde
 const move = ({ files }: Options, from: string, to: string) =>
   Effect.map(ifPresent(Effect.as(files.rename(from, to), true)), (isMoved) => isMoved ?? false)
 
-const restore = (options: Options, digest: Digest.Digest) =>
-  move(options, pathIn(options, digest), options.blobPath(digest))
+/** Moves a file back. It is removed if its content was written again meanwhile, because that file is younger. */
+const restore = Effect.fnUntraced(function*(options: Options, digest: Digest.Digest) {
+  const { blobPath, files } = options
+  const [path, seized] = [blobPath(digest), pathIn(options, digest)]
+  if ((yield* files.stat(path)) === undefined) yield* move(options, seized, path)
+  else yield* files.remove(seized)
+})
 
 const find = Effect.fnUntraced(
   function*(options: Options, digest: Digest.Digest): Effect.fn.Return<FileSystem.File.Info | undefined, Reason> {

@@ -74,7 +74,10 @@ export const ReaderTimeout: Context.Reference<Duration.Duration> = Context.Refer
  * @since 0.1.0
  */
 export interface Options {
-  /** Registry that the content is kept in. */
+  /**
+   * Registry that the content is kept in. A registry in memory or in a folder should have `deletableBlobs: "all"`, or
+   * else a blob that was damaged stays as long as a manifest needs it.
+   */
   readonly store: Registry.Registry
   /** Time after which upstream is asked again for a tag. Default: 5 minutes. */
   readonly tagTimeToLive?: Duration.Input | undefined

@@ -70,6 +70,23 @@ describe("effect-oci gc", () => {
       assert.match(stderr, /^effect-oci: skipped team\/app: .*does not match its digest.*manifest delete/)
     })).pipe(withNode))
 
+  it.live("collects the others after it has skipped a repository whose tags cannot be ordered", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { directory, image, layout, registry } = yield* setUp()
+      const other = yield* pushBlob(registry, repository("team/other"), "other")
+      Fs.writeFileSync(blobPath(layout, image.digest), "broken")
+      const { code, stderr, stdout } = yield* run(
+        "gc",
+        "--older-than=0s",
+        "--keep-newest=1",
+        "--keep-by=created",
+        directory
+      )
+      assert.strictEqual(code, 1)
+      assert.include(stderr, "skipped team/app: ")
+      assert.include(stdout, `unreferenced blob team/other@${other.digest} 5\n`)
+    })).pipe(withNode))
+
   it.live("fails if the folder is neither a layout nor a registry", () =>
     Effect.scoped(Effect.gen(function*() {
       const { code, stderr } = yield* run("gc", yield* temporaryFolder)
@@ -103,8 +120,11 @@ describe("effect-oci serve --gc", () => {
       assert.include((yield* server.ended).stderr, "removed 0 manifests, 1 blob, 5 bytes, in 1 repository")
     })).pipe(withNode))
 
-  it.live.each(["--gc=0s", "--gc=1h --read-only", "--gc=often"])("refuses %s", (args) =>
-    Effect.gen(function*() {
-      assert.strictEqual((yield* run("serve", "--port=0", ...args.split(" "))).code, 2)
-    }))
+  it.live.each(["--gc=0s", "--gc=1h --read-only", "--gc=1h --read-only --check-config", "--gc=often"])(
+    "refuses %s",
+    (args) =>
+      Effect.gen(function*() {
+        assert.strictEqual((yield* run("serve", "--port=0", ...args.split(" "))).code, 2)
+      })
+  )
 })

@@ -100,6 +100,12 @@ describe("the settings of serve", () => {
       })
     }))
 
+  it.effect("may be patterns with commas in the environment", () =>
+    Effect.gen(function*() {
+      const env = { EFFECT_OCI_SERVE_GC_EXCLUDE: "^v\\d{1,3}$, ^pr-" }
+      assert.deepStrictEqual(definedIn(yield* read({ env })), { gcExclude: ["^v\\d{1,3}$", "^pr-"] })
+    }))
+
   it.effect("are refused with all problems of the file", () =>
     Effect.gen(function*() {
       const { write } = yield* temporary

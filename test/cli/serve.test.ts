@@ -5,6 +5,7 @@ import * as Http from "node:http"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { pushImage, repository, tag } from "../utils/images.ts"
+import { blobPath } from "../utils/layouts.ts"
 import { run, type Running, start } from "../utils/Program.ts"
 import { connect, digestOf } from "../utils/ScriptedServer.ts"
 import { connect as connectRaw, send } from "../utils/Served.ts"
@@ -245,6 +246,31 @@ describe("effect-oci serve", () => {
       yield* upstream.ended
       assert.strictEqual((yield* cached.getManifest(app, digest)).descriptor.digest, digest)
       assert.strictEqual((yield* send(host, `GET /v2/team/app/blobs/${digestOf("layer")}`)).text, "layer")
+    }))
+
+  it.live("with --proxy fetches a blob again that was damaged in the folder, although a manifest needs it", () =>
+    Effect.gen(function*() {
+      const upstream = yield* serve()
+      const image = yield* pushImage(yield* connect({ host: upstream.host }), app, ["layer"], { tags: [tag("1")] })
+      const directory = Path.join(Path.dirname(yield* temporary("")), "cache")
+      const path = `GET /v2/team/app/blobs/${digestOf("layer")}`
+      const first = yield* serve("--proxy", upstream.host, "--dir", directory)
+      const { bytes } = yield* (yield* connect({ host: first.host })).getManifest(app, tag("1"))
+      const config: string = JSON.parse(new TextDecoder().decode(bytes)).config.digest
+      yield* send(first.host, `GET /v2/team/app/blobs/${config}`)
+      assert.strictEqual((yield* send(first.host, path)).text, "layer")
+      const layout = Path.join(directory, "team", "app")
+      const file = blobPath(layout, digestOf("layer"))
+      // the cache stores content after it has sent it, and the manifest after its blobs
+      while (![file, blobPath(layout, image.digest)].every((path) => Fs.existsSync(path))) {
+        yield* Effect.sleep("20 millis")
+      }
+      first.kill("SIGTERM")
+      yield* first.ended
+      Fs.writeFileSync(file, "LAYER")
+      const { host } = yield* serve("--proxy", upstream.host, "--dir", directory)
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(send(host, path))))
+      assert.strictEqual((yield* send(host, path)).text, "layer")
     }))
 })
 

@@ -446,6 +446,22 @@ describe("a collection of a folder", () => {
       assert.isTrue(Fs.existsSync(blobPath(layout, blob.digest)))
     })))
 
+  it.effect("keeps a blob that was pushed again after a crash left an old file of it in quarantine", () =>
+    withNode(Effect.gen(function*() {
+      const { layout, registry } = yield* folder
+      const blob = yield* pushBlob(registry, app, "alone")
+      const collected = Path.join(layout, ".effect-oci", "collected")
+      const seized = Path.join(collected, blob.digest.replace(":", "-"))
+      Fs.mkdirSync(collected, { recursive: true })
+      Fs.renameSync(blobPath(layout, blob.digest), seized)
+      Fs.utimesSync(seized, 1, 1)
+      yield* pushBlob(registry, app, "alone")
+      yield* TestClock.setTime(Date.now())
+      assert.deepStrictEqual((yield* registry.collect({ olderThan: "1 hour" })).removed, [])
+      assert.isTrue(yield* hasBlob(registry, blob.digest))
+      assert.deepStrictEqual(Fs.readdirSync(collected), [])
+    })))
+
   it.effect("reports and removes abandoned upload sessions", () =>
     withNode(Effect.gen(function*() {
       const { directory, registry } = yield* folder
