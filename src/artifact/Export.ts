@@ -23,12 +23,6 @@ import * as LinkTarget from "./LinkTarget.ts"
 import * as Overlay from "./Overlay.ts"
 import * as Spool from "./Spool.ts"
 
-/** Returns the entries at and below a path. */
-export const below = (path: string) => (files: Stream.Stream<Files.Entry, Layers.Failure>) => {
-  const root = Overlay.normalize(path)
-  return root === "" ? files : Stream.filter(files, (entry) => entry.path === root || entry.path.startsWith(`${root}/`))
-}
-
 const archived = ({ content, header, linkTarget, path }: Files.Entry): ReadonlyArray<Tar.Entry<Layers.Failure>> => {
   if (header.type === "Other") return []
   const name = header.type === "Directory" ? `${path}/` : path
@@ -84,7 +78,7 @@ export const toFolder = Effect.fnUntraced(function*(
   const system = sep === "\\" ? "windows" : "posix"
   const folders = new Set<string>()
   const written = new Set<string>()
-  const links: Array<Files.Entry> = []
+  const links = new Map<string, Files.Entry>()
   const skipped: Array<string> = []
 
   yield* refused(root, fs.makeDirectory(root, { recursive: true }))
@@ -117,7 +111,8 @@ export const toFolder = Effect.fnUntraced(function*(
       case "File": {
         yield* makeFolder(parentOf(path))
         const at = yield* pathOf(path)
-        // an archive may have a file twice, of which the later one counts
+        // of several entries with a path, the last one counts
+        links.delete(path)
         if (written.has(path)) yield* refused(at, fs.remove(at))
         yield* Effect.scoped(Effect.gen(function*() {
           const file = yield* refused(at, fs.open(at, { flag: "wx", mode: header.mode & 0o777 }))
@@ -129,15 +124,15 @@ export const toFolder = Effect.fnUntraced(function*(
       }
       case "Symlink":
       case "Hardlink":
-        return void links.push(entry)
+        return void links.set(path, entry)
       default:
         skipped.push(path)
     }
   })
   yield* Stream.runForEach(files, write)
 
-  const hard = links.filter(({ header }) => header.type === "Hardlink")
-  for (const { linkTarget = "", path } of hard) {
+  for (const { header, linkTarget = "", path } of links.values()) {
+    if (header.type !== "Hardlink") continue
     if (!written.has(linkTarget) || written.has(path)) {
       if (linkTarget !== path) skipped.push(path)
       continue
@@ -147,7 +142,7 @@ export const toFolder = Effect.fnUntraced(function*(
     yield* Effect.catch(refused(at, fs.link(from, at)), () => refused(at, fs.copyFile(from, at)))
     written.add(path)
   }
-  for (const { header, linkTarget = "", path } of links) {
+  for (const { header, linkTarget = "", path } of links.values()) {
     if (header.type !== "Symlink") continue
     yield* makeFolder(parentOf(path))
     const at = yield* pathOf(path)

@@ -14,8 +14,8 @@ const nameLimit = 4096
 
 const sizeOf = (text: string): number => new TextEncoder().encode(text).length
 
-/** Names of devices on Windows, which it also recognizes with an extension. */
-const device = /^(?:con|prn|aux|nul|conin\$|conout\$|clock\$|(?:com|lpt)[0-9¹²³])(?: *(?:\..*)?)$/i
+/** Names of devices on Windows, which it also recognizes with an extension or a colon. */
+const device = /^(?:con|prn|aux|nul|conin\$|conout\$|clock\$|(?:com|lpt)[0-9¹²³])(?: *(?:[.:].*)?)$/i
 
 const splits = (name: string): Parts => name.split("/").filter((part) => part !== "" && part !== ".")
 

@@ -30,7 +30,10 @@ export interface Entry {
   readonly content: Stream.Stream<Uint8Array, Layers.Failure>
 }
 
-/** Returns the visible entry for an entry of a layer. `hidden` are the hidden files of the layer, by their path. */
+/**
+ * Returns the visible entry for an entry of a layer. `hidden` are the files of the layer that are not listed, by their
+ * path.
+ */
 const visible = (
   source: Layers.Source,
   layer: Layers.Described,
@@ -43,7 +46,7 @@ const visible = (
   }
   const target = Overlay.normalize(linkTarget)
   const file = hidden.get(target)
-  // an upper layer has replaced the other name of the file, but not this one
+  // the other name of the file is not listed, such as one that an upper layer has replaced
   return file === undefined
     ? { path, header, layer, content: body, linkTarget: target }
     : {
@@ -54,9 +57,11 @@ const visible = (
     }
 }
 
-/** Lists the files of an image. `layers` begins with the top layer. */
-export const list = ({ layers, source }: FileSearch.Stack): Stream.Stream<Entry, Layers.Failure> =>
+/** Lists the files of an image at and below a path. `layers` begins with the top layer. */
+export const list = ({ layers, source }: FileSearch.Stack, path: string): Stream.Stream<Entry, Layers.Failure> =>
   Stream.unwrap(Effect.map(Layers.counter(source), (count) => {
+    const root = Overlay.normalize(path)
+    const isBelow = (path: string) => root === "" || path === root || path.startsWith(`${root}/`)
     const overlay = Overlay.make()
     const inLayer = (layer: Layers.Described, position: number) => {
       const isLowest = position === layers.length - 1
@@ -67,12 +72,13 @@ export const list = ({ layers, source }: FileSearch.Stack): Stream.Stream<Entry,
         const meaning = Overlay.meaningOf(path)
         if (meaning._tag === "Deleted" || meaning._tag === "Cleared") overlay.remove(meaning)
         if (meaning._tag !== "Entry" || path === "") return []
-        if (overlay.isHidden(path, isFolder)) {
+        const isHidden = overlay.isHidden(path, isFolder)
+        // nothing is below the lowest layer, so that its entries need not be remembered
+        if (!isHidden && !isLowest) overlay.add(path, isFolder)
+        if (isHidden || !isBelow(path)) {
           if (header.type === "File") hidden.set(path, { ordinal, header })
           return []
         }
-        // nothing is below the lowest layer, so that its entries need not be remembered
-        if (!isLowest) overlay.add(path, isFolder)
         return [visible(source, layer, entry, hidden)]
       }
       return Layers.entries(source, layer).pipe(

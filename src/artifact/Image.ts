@@ -213,7 +213,8 @@ export const open = Effect.fn("Image.open")(function*(
 const stackOf = ({ layers, source }: Image): FileSearch.Stack => ({ source, layers: layers.toReversed() })
 
 /**
- * Lists the files, folders and links of an image. Entries that an upper layer replaces or deletes are left out.
+ * Lists the files, folders and links of an image, or those at and below a path. Entries that an upper layer replaces
+ * or deletes are left out.
  *
  * **Details**
  *
@@ -229,7 +230,8 @@ const stackOf = ({ layers, source }: Image): FileSearch.Stack => ({ source, laye
  * @category accessors
  * @since 0.1.0
  */
-export const files = (self: Image): Stream.Stream<Files.Entry, Layers.Failure> => Files.list(stackOf(self))
+export const files = (self: Image, path = ""): Stream.Stream<Files.Entry, Layers.Failure> =>
+  Files.list(stackOf(self), path)
 
 /**
  * A file of an image.
@@ -324,7 +326,7 @@ export const readFile = Effect.fn("Image.readFile")(function*(
  * @since 0.1.0
  */
 export const toTar = (self: Image, path = ""): Stream.Stream<Uint8Array, Layers.Failure> =>
-  Export.toTar(Export.below(path)(files(self)), self.source.reference)
+  Export.toTar(files(self, path), self.source.reference)
 
 /**
  * Writes the files of an image, or those at and below a path, into a folder, which must not exist or be empty. Nothing
@@ -340,6 +342,6 @@ export const toFolder = (
   path = ""
 ): Effect.Effect<Export.Exported, Layers.Failure, FileSystem.FileSystem | Path.Path> =>
   Effect.withSpan(
-    Export.toFolder(Export.below(path)(files(self)), directory, self.source.reference),
+    Export.toFolder(files(self, path), directory, self.source.reference),
     "Image.toFolder"
   )

@@ -240,9 +240,9 @@ const changeIndex = Effect.fnUntraced(function*<E, R>(
   const made = yield* Effect.forEach(images, (child) =>
     Effect.map(change(child), (draft) => {
       const { data: _, ...listed } = child
-      const { digest, size } = draft.descriptor
+      const { digest, mediaType, size } = draft.descriptor
       const platform = config?.platform === undefined ? {} : { platform: config.platform }
-      return { draft, descriptor: { ...listed, digest, size, ...platform } }
+      return { draft, descriptor: { ...listed, mediaType, digest, size, ...platform } }
     }))
   const all = Object.entries({ ...index.content.annotations, ...annotations })
     .flatMap(([key, value]) => value === undefined ? [] : [[key, value] as const])

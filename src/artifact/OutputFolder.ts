@@ -11,7 +11,7 @@ import * as Path from "effect/Path"
 import type { PlatformError } from "effect/PlatformError"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Digest } from "../Digest.ts"
+import * as Digest from "../Digest.ts"
 import type * as Hasher from "../Hasher.ts"
 import { Storage } from "../RegistryError.ts"
 import { digestOf } from "../stores/BlobWriter.ts"
@@ -48,7 +48,7 @@ export interface OutputFolder {
   /** Returns true if the file exists with this digest and size. */
   readonly has: (
     parts: Parts,
-    content: { readonly digest: Digest; readonly size: number }
+    content: { readonly digest: Digest.Digest; readonly size: number }
   ) => Effect.Effect<boolean, Storage | Hasher.UnsupportedAlgorithm>
   /** Returns true if the file or link exists with the same content as a draft. */
   readonly isSame: (parts: Parts, ready: Ready) => Effect.Effect<boolean, Storage | Hasher.UnsupportedAlgorithm>
@@ -129,12 +129,13 @@ export const make = Effect.fnUntraced(function*(
     return yield* Files.orAbsent(at, fs.lstat(at))
   })
 
-  const digestAt = (at: string, size: number) => digestOf(Spool.ofFile(fs, at, size).open(0))
+  const digestAt = (at: string, size: number, algorithm?: string) =>
+    digestOf(Spool.ofFile(fs, at, size).open(0), algorithm)
 
   const has: OutputFolder["has"] = Effect.fnUntraced(function*(parts, content) {
     const info = yield* stat(parts)
     return info?.type === "File" && ByteSize.toNumberUnsafe(info.size) === content.size &&
-      (yield* digestAt(path(parts), content.size)) === content.digest
+      (yield* digestAt(path(parts), content.size, Digest.algorithm(content.digest))) === content.digest
   })
 
   const isSame: OutputFolder["isSame"] = Effect.fnUntraced(function*(parts, ready) {

@@ -42,7 +42,7 @@ import * as Place from "./Place.ts"
  * - `WrongDiffId`: a layer without its compression is not the one that the config describes.
  * - `NotDecompressible`: a layer cannot be unpacked, or exceeds the limits of `Decompressor.UnpackLimits`.
  * - `LayerCount`: the config describes more or fewer layers than the manifest has.
- * - `Unreadable`: the registry failed to return it.
+ * - `Unreadable`: the registry failed to return it, or the list of its referrers.
  *
  * @category schemas
  * @since 0.1.0
@@ -387,15 +387,19 @@ const makeRun = Effect.fnUntraced(function*(registry: Registry, options: Options
       else if (decoded.failure.kind === "Malformed") {
         yield* report(location, { mediaType, digest }, { kind: "InvalidManifest", message: decoded.failure.message })
       }
-      if (referrers === "include") yield* checkReferrers(below, digest, depth)
+      if (referrers === "include") yield* checkReferrers(location, digest, depth)
     })
 
-  const checkReferrers = (location: Location, digest: Digest.Digest, depth: number): Effect.Effect<void> =>
-    registry.referrers(location.repository, digest).pipe(
-      // an optional endpoint
-      Stream.catch(() => Stream.empty),
-      Stream.runForEach((referrer) => checkManifest(location, referrer.digest, referrer, depth + 1))
+  const checkReferrers = (above: Location, digest: Digest.Digest, depth: number): Effect.Effect<void> => {
+    const location = { ...above, path: [...above.path, digest] }
+    return registry.referrers(location.repository, digest).pipe(
+      Stream.runForEach((referrer) => checkManifest(location, referrer.digest, referrer, depth + 1)),
+      Effect.catch((error) =>
+        // an optional endpoint
+        error.reason._tag === "Unsupported" ? Effect.void : report(above, { digest }, findingOf(error, "Unreadable"))
+      )
     )
+  }
 
   const result = (): Report => ({ ...count, problems, truncated })
   return { checkManifest, report, result }

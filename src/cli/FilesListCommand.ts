@@ -6,7 +6,6 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as Export from "../artifact/Export.ts"
 import type { Entry } from "../artifact/Files.ts"
 import * as Image from "../artifact/Image.ts"
 import { Digest } from "../Digest.ts"
@@ -81,7 +80,7 @@ export const FilesListCommand = Command.make(
     yield* image.use(
       Locations.image,
       Effect.fnUntraced(function*(place) {
-        const files = Export.below(path)(Image.files(yield* ImageInput.open(place, platform)))
+        const files = Image.files(yield* ImageInput.open(place, platform), path)
         if (!json) {
           return yield* Output.lines(Stream.map(files, input.long ? long : ({ path }) => path))
         }

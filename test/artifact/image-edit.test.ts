@@ -262,6 +262,20 @@ describe("edit", () => {
       }).pipe(withRegistries(registry))
     }).pipe(withNode))
 
+  it.effect("lists the image that replaces a nested index with the media type of an image", () =>
+    Effect.gen(function*() {
+      const registry = yield* MemoryRegistry.make()
+      const nested = yield* pushIndex(registry, app, [yield* pushImageOf(registry, [[one]])])
+      yield* pushIndex(registry, app, [nested], { tags: [tag("1")] })
+      yield* Effect.gen(function*() {
+        const namespace = yield* Namespace.Namespace
+        yield* ImageEdit.edit({ source, destination, config: { user: "me" } })
+        const { bytes } = yield* namespace.getManifest(destination)
+        const index = JSON.parse(new TextDecoder().decode(bytes))
+        assert.strictEqual(index.manifests[0].mediaType, MediaType.imageManifest)
+      }).pipe(withRegistries(registry))
+    }).pipe(withNode))
+
   it.live.skipIf(!has("crane"))("makes images that crane validates", () =>
     Effect.gen(function*() {
       const { host, registry } = yield* Served.memory()

@@ -41,6 +41,8 @@ const names: ReadonlyArray<readonly [name: string, problem: string]> = [
   ["prn .txt", "Windows reserves the name"],
   ["CONIN$", "Windows reserves the name"],
   ["clock$", "Windows reserves the name"],
+  ["nul:", "Windows reserves the name"],
+  ["dir/con:a", "Windows reserves the name"],
   ["a.", "ends with a dot or a space"],
   ["a ", "ends with a dot or a space"],
   ["dir./a", "ends with a dot or a space"],

@@ -1,6 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Latch, Stream } from "effect"
 import * as Artifact from "effect-oci/Artifact"
+import * as BlobSource from "effect-oci/BlobSource"
+import * as Descriptor from "effect-oci/Descriptor"
+import * as Manifest from "effect-oci/Manifest"
+import * as MediaType from "effect-oci/MediaType"
 import { Images } from "effect-oci/testing"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -9,7 +13,7 @@ import { bytesOf } from "../utils/images.ts"
 import { override } from "../utils/registries.ts"
 import { tar } from "../utils/tars.ts"
 
-const { folderLayer, pushTitled, read, reference, within, write } = Artifacts
+const { app, folderLayer, pushTitled, read, reference, within, write } = Artifacts
 
 const reasonOf = (error: Artifact.PullError): string => "reason" in error ? error.reason._tag : error._tag
 
@@ -91,6 +95,21 @@ describe("Artifact.pull", () => {
         assert.deepStrictEqual(files.map(({ outcome }) => outcome), ["present", "present"])
         assert.strictEqual(Fs.statSync(Path.join(folder, "a.txt")).ino, ino)
         assert.isAbove(bytes, 0)
+      })
+    ))
+
+  it.effect("finds a file that exists with the same content by a digest of any algorithm", () =>
+    within(({ folder, registry }) =>
+      Effect.gen(function*() {
+        const bytes = new TextEncoder().encode("aa")
+        const descriptor = yield* Descriptor.fromBytes(bytes, { algorithm: "sha512" })
+        yield* registry.pushBlob(app, descriptor, BlobSource.fromBytes(bytes))
+        yield* Images.pushBlob(registry, app, "{}", MediaType.empty)
+        const layer = { ...descriptor, annotations: { "org.opencontainers.image.title": "a.txt" } }
+        yield* registry.pushManifest(app, yield* Manifest.artifact({ layers: [layer] }), [Images.tag("1")])
+        yield* Artifact.pull({ source: reference, directory: folder })
+        const { files } = yield* Artifact.pull({ source: reference, directory: folder })
+        assert.deepStrictEqual(files.map(({ outcome }) => outcome), ["present"])
       })
     ))
 

@@ -1,17 +1,19 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schema } from "effect"
+import { Effect, Schema, Stream } from "effect"
 import * as Decompressor from "effect-oci/Decompressor"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import * as Registry from "effect-oci/Registry"
+import { Denied, type Reason, RegistryError, Unsupported } from "effect-oci/RegistryError"
 import * as Validation from "effect-oci/Validation"
 import * as Fs from "node:fs"
 import * as Zlib from "node:zlib"
 import { app, diffIdOf, layer, pushImageOf, within } from "../utils/image-layers.ts"
 import { pushBlob, pushIndex, pushManifest, pushReferrer, repository, tag } from "../utils/images.ts"
 import { blobPath, temporaryFolder } from "../utils/layouts.ts"
+import { override } from "../utils/registries.ts"
 
 const one = layer({ name: "a", content: "one" })
 const two = Zlib.gzipSync(layer({ name: "b", content: "two" }))
@@ -181,6 +183,25 @@ describe("Validation", () => {
       const { config, layers } = { config: yield* pushBlob(registry, app, "{}", MediaType.imageConfig), layers: [] }
       yield* pushManifest(registry, app, { mediaType: MediaType.imageManifest, config, layers })
       assert.strictEqual((yield* Validation.validateRegistry({ registry, repository: app })).manifests, 1)
+    }).pipe(withNode))
+
+  it.effect("reports referrers that cannot be listed, unless the registry lists none", () =>
+    Effect.gen(function*() {
+      const registry = yield* MemoryRegistry.make()
+      const image = yield* pushImageOf(registry, layers)
+      const validate = (reason: Reason) => {
+        const failing = override(registry, {
+          referrers: () =>
+            Stream.fail(new RegistryError({ operation: "referrers", registry: "a.test", repository: app, reason }))
+        })
+        return Validation.validateRegistry({ registry: failing, repository: app, tag: tag("1") })
+      }
+      const { problems } = yield* validate(new Denied({}))
+      assert.deepStrictEqual(
+        problems.map(({ digest, kind, path }) => [kind, digest, path]),
+        [["Unreadable", image.digest, []]]
+      )
+      assert.deepStrictEqual(kinds(yield* validate(new Unsupported({}))), [])
     }).pipe(withNode))
 
   it.effect("limits the problems in the report, and passes on all of them", () =>
