@@ -60,13 +60,39 @@ const tables = [
   "CREATE INDEX mirror_image_recorded ON mirror_image (recorded_at)"
 ]
 
+const jobs = [
+  `CREATE TABLE mirror_job (
+    id TEXT NOT NULL PRIMARY KEY,
+    kind TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    run TEXT,
+    job TEXT NOT NULL,
+    offered_at BIGINT NOT NULL,
+    started_at BIGINT,
+    ended_at BIGINT,
+    result TEXT
+  )`,
+  "CREATE INDEX mirror_job_run ON mirror_job (run)",
+  "CREATE INDEX mirror_job_rule ON mirror_job (rule, kind, offered_at)",
+  "CREATE INDEX mirror_job_ended ON mirror_job (ended_at)",
+  "CREATE TABLE mirror_turn (rule TEXT NOT NULL PRIMARY KEY, job TEXT NOT NULL)",
+  `CREATE TABLE mirror_process (
+    name TEXT NOT NULL PRIMARY KEY,
+    version TEXT NOT NULL,
+    started_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    draining INTEGER NOT NULL,
+    holds TEXT NOT NULL
+  )`
+]
+
 const run = (statements: ReadonlyArray<string>) =>
   Effect.flatMap(
     SqlClient.SqlClient,
     (sql) => Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
   )
 
-const migrations = { "1_state": run(tables) }
+const migrations = { "1_state": run(tables), "2_jobs": run(jobs) }
 
 /** Number of the latest migration that this version knows. */
 export const latest = Object.keys(migrations).length

@@ -12,7 +12,9 @@ import type * as Schema from "effect/Schema"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { MirrorJobs } from "../mirror/MirrorJobs.ts"
 import { KeptDates, KeptRuns, MirrorState, MirrorStateError } from "../mirror/MirrorState.ts"
+import * as JobsSql from "./JobsSql.ts"
 import * as Migrations from "./Migrations.ts"
 import * as Rows from "./Rows.ts"
 
@@ -213,6 +215,8 @@ const migrate = Effect.gen(function*() {
   )
 })
 
+const open = Effect.catchTag(migrate, "SqlError", (error) => failing("open")(Effect.fail(error)))
+
 /**
  * Provides a state in the database of the program. Creates its tables, whose names begin with `mirror_`. Fails if a
  * newer version of this package has written them.
@@ -239,11 +243,23 @@ export const layer: Layer.Layer<MirrorState, MirrorStateError, SqlClient.SqlClie
   MirrorState,
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
-    yield* Effect.catchTag(migrate, "SqlError", (error) => failing("open")(Effect.fail(error)))
+    yield* open
     return MirrorState.of({
       ...makeTags(sql),
       ...makeRuns(sql, yield* KeptRuns),
       ...makeImages(sql, yield* KeptDates)
     })
   })
+)
+
+/**
+ * Provides the jobs of a mirror in the database of the program, so that several processes keep it together. Creates its
+ * tables, whose names begin with `mirror_`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerJobs: Layer.Layer<MirrorJobs, MirrorStateError, SqlClient.SqlClient> = Layer.effect(
+  MirrorJobs,
+  Effect.andThen(open, JobsSql.make)
 )

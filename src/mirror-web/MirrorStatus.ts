@@ -176,7 +176,16 @@ const failureOf = (
  * import * as MirrorStatus from "effect-oci/MirrorStatus"
  *
  * const at = DateTime.makeUnsafe("2026-11-27T12:00:00Z")
- * const status = { at, startedAt: at, rules: [], hosts: [], failures: [], runs: [], problem: undefined }
+ * const status = {
+ *   at,
+ *   startedAt: at,
+ *   rules: [],
+ *   hosts: [],
+ *   failures: [],
+ *   runs: [],
+ *   processes: [],
+ *   problem: undefined
+ * }
  *
  * MirrorStatus.make(status).startedAt // => "2026-11-27T12:00:00.000Z"
  * ```
