@@ -5,12 +5,20 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as SchemaGetter from "effect/SchemaGetter"
 import { Digest } from "../Digest.ts"
 import type { ListState, RunState, TagState } from "../mirror/MirrorState.ts"
 import { Tag } from "../Reference.ts"
 
-// PostgreSQL returns a BIGINT as a string, because it may be too large for a number
-const Integer = Schema.Union([Schema.Int, Schema.NumberFromString])
+/** Number that a driver may return as a bigint or as text, as those of PostgreSQL do for BIGINT. */
+export const Integer = Schema.Union([
+  Schema.Int,
+  Schema.BigInt.pipe(Schema.decodeTo(Schema.Int, {
+    decode: SchemaGetter.transform(Number),
+    encode: SchemaGetter.transform(BigInt)
+  })),
+  Schema.NumberFromString
+])
 const Text = Schema.NullOr(Schema.String)
 const Time = Schema.NullOr(Integer)
 
