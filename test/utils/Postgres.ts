@@ -2,7 +2,7 @@
  * A PostgreSQL server of its own for a test, from the binaries that Debian's `postgresql` installs. It listens on
  * loopback, asks for a password, and is gone when the scope closes.
  */
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Semaphore } from "effect"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
@@ -142,6 +142,7 @@ export const make = Effect.gen(function*() {
   const port = yield* freePort
   let child: ChildProcess.ChildProcess | undefined
   let databases = 0
+  const creating = Semaphore.makeUnsafe(1)
   const start = Effect.uninterruptible(
     Effect.suspend(() =>
       child !== undefined ? Effect.void : Effect.map(launch(data, port), (started) => {
@@ -162,7 +163,8 @@ export const make = Effect.gen(function*() {
     port,
     database: Effect.suspend(() => {
       const name = `test_${databases++}`
-      return Effect.as(execute(`CREATE DATABASE ${name}`), urlOf(port, name))
+      // one at a time, because PostgreSQL waits seconds while another one is created from the same template
+      return Effect.as(creating.withPermit(execute(`CREATE DATABASE ${name}`)), urlOf(port, name))
     }),
     execute,
     stop,

@@ -2,10 +2,10 @@
  * Rows of the state of a mirror, and files with a state in SQLite.
  */
 import { NodeServices } from "@effect/platform-node"
-import { PgClient } from "@effect/sql-pg"
 import { DateTime, Effect, FileSystem, Layer, Redacted } from "effect"
 import * as MirrorSql from "effect-oci/MirrorSql"
 import type * as MirrorState from "effect-oci/MirrorState"
+import * as NodePostgres from "effect-oci/NodePostgres"
 import * as NodeSqlite from "effect-oci/NodeSqlite"
 import { tag } from "./images.ts"
 import * as Postgres from "./Postgres.ts"
@@ -67,7 +67,7 @@ export const layerSqlite = Layer.unwrap(Effect.map(file, layerFile))
 
 /** A state in a database of PostgreSQL. */
 export const layerUrl = (url: string) =>
-  MirrorSql.layer.pipe(Layer.provide(PgClient.layer({ url: Redacted.make(url) })))
+  MirrorSql.layer.pipe(Layer.provide(NodePostgres.layer({ url: Redacted.make(url) })))
 
 /** A state in a database of its own. */
 export const layerPostgres = Layer.unwrap(
