@@ -21,7 +21,8 @@ export const flags = {
   store: Flag.String("store").pipe(
     Flag.withMetavar("URL"),
     Flag.withDescription(
-      "Store of the state: sqlite:FILE or memory. Default: that of the file, or a SQLite file beside it"
+      "Store of the state: sqlite:FILE, postgres://…, memory, or env:NAME for the URL in an environment variable. " +
+        "Default: that of the file, or a SQLite file beside it"
     ),
     Flag.optional
   ),

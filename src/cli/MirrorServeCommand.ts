@@ -89,7 +89,10 @@ const reload = Effect.fnUntraced(
     const { config } = loaded.success
     if (storeOf(config) !== store) {
       yield* Effect.logWarning(
-        Format.oneLine(`the store stays ${store} until the next start, which uses ${storeOf(config)}`)
+        Format.oneLine(
+          `the store stays ${MirrorServices.describeStore(store)} until the next start, which uses ` +
+            MirrorServices.describeStore(storeOf(config))
+        )
       )
     }
     const { added, changed, kept, removed } = yield* service.reload(config)

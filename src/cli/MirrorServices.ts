@@ -36,26 +36,72 @@ export const storeOf = (given: Option.Option<string>, { store }: MirrorConfig.Mi
 
 const withoutExtension = (file: string): string => file.replace(/\.(?:ya?ml|json|toml)$/i, "")
 
+/** Returns the URL of a store for messages, without its password. */
+export const describeStore = (store: string): string => {
+  if (!isPostgres(store)) return store
+  if (!URL.canParse(store)) return store.replace(/\/\/.*/, "//…")
+  const url = new URL(store)
+  if (url.password !== "") url.password = "***"
+  if (url.searchParams.has("password")) url.searchParams.set("password", "***")
+  return url.href
+}
+
+const isPostgres = (store: string): boolean => /^postgres(?:ql)?:/.test(store)
+
+/** Returns the URL of a store that an environment variable may have. */
+const resolved = Effect.fnUntraced(function*(store: string) {
+  const name = /^env:(.+)$/.exec(store)?.[1]
+  if (name === undefined) return store
+  const value = yield* Effect.option(Config.NonEmptyString(name))
+  return Option.isSome(value)
+    ? value.value
+    : yield* misuse(`--store: the environment variable ${JSON.stringify(name)} is not set`)
+})
+
 const memory = Effect.map(Layer.build(MirrorState.layerMemory), Context.get(MirrorState.MirrorState))
 
+const advice: ReadonlyArray<readonly [problem: RegExp, advice: string]> = [
+  [/unsupported startup parameter/, "; for PgBouncer, add pgbouncer=true to the URL"],
+  [/self-signed certificate|unable to verify/, "; sslrootcert=FILE in the URL names the certificates to trust"]
+]
+
+const cannotOpen = (store: string) => ({ message }: { readonly message: string }) => {
+  const [, tip = ""] = advice.find(([problem]) => problem.test(message)) ?? []
+  return new Failure({ message: `cannot open the store ${describeStore(store)}: ${message}${tip}` })
+}
+
+const openPostgres = Effect.fnUntraced(function*(url: string) {
+  const [MirrorSql, NodePostgres] = yield* Effect.promise(() =>
+    Promise.all([import("../mirror-sql/MirrorSql.ts"), import("../node/NodePostgres.ts")])
+  )
+  const layer = Layer.provide(MirrorSql.layer, NodePostgres.layer({ url: Redacted.make(url) }))
+  return Context.get(yield* Effect.mapError(Layer.build(layer), cannotOpen(url)), MirrorState.MirrorState)
+})
+
+const openSqlite = Effect.fnUntraced(function*(filename: string) {
+  const [MirrorSql, NodeSqlite] = yield* Effect.promise(() =>
+    Promise.all([import("../mirror-sql/MirrorSql.ts"), import("../node/NodeSqlite.ts")])
+  )
+  const layer = Layer.provide(MirrorSql.layer, NodeSqlite.layer({ filename }))
+  const context = yield* Effect.mapError(withoutWarning(Layer.build(layer)), cannotOpen(filename))
+  return Context.get(context, MirrorState.MirrorState)
+})
+
 /** Opens the store of the state. A file that does not exist is created only for a verb that writes. */
-export const openState = Effect.fnUntraced(function*(url: string, use: "read" | "write") {
+export const openState = Effect.fnUntraced(function*(given: string, use: "read" | "write") {
+  const url = yield* resolved(given)
   if (url === "memory" || url === "memory:") return yield* memory
+  if (isPostgres(url)) return yield* openPostgres(url)
   const filename = /^sqlite:(?:\/\/)?(.+)$/.exec(url)?.[1]
   if (filename === undefined) {
-    return yield* misuse(`--store: ${JSON.stringify(url)} is not sqlite:FILE or memory`)
+    // a value of the environment may be a secret
+    const shown = JSON.stringify(given)
+    return yield* misuse(`--store: ${shown} is not sqlite:FILE, postgres://…, env:NAME or memory`)
   }
   const fs = yield* FileSystem.FileSystem
   // a file that cannot be looked at cannot be opened either, which is reported
   if (use === "read" && !(yield* Effect.orElseSucceed(fs.exists(filename), () => true))) return yield* memory
-  const [MirrorSql, NodeSqlite] = yield* Effect.promise(() =>
-    Promise.all([import("../mirror-sql/MirrorSql.ts"), import("../node/NodeSqlite.ts")])
-  )
-  const context = yield* Layer.build(Layer.provide(MirrorSql.layer, NodeSqlite.layer({ filename }))).pipe(
-    withoutWarning,
-    Effect.mapError(({ message }) => new Failure({ message: `cannot open the store ${filename}: ${message}` }))
-  )
-  return Context.get(context, MirrorState.MirrorState)
+  return yield* openSqlite(filename)
 })
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import * as Schema from "effect/Schema"
 import { type Holding, Job, type JobState, type ProcessState } from "../mirror/MirrorJobs.ts"
 import * as Rows from "./Rows.ts"
 
-const Integer = Schema.Union([Schema.Int, Schema.NumberFromString])
+const { Integer } = Rows
 const Time = Schema.NullOr(Integer)
 
 /** A row of `mirror_job`. */
@@ -20,16 +20,18 @@ export const JobRow = Schema.Struct({
   result: Schema.NullOr(Schema.String)
 })
 
-/** A row of `mirror_process`, with the time of the database. */
+/** A row of `mirror_process`. */
 export const ProcessRow = Schema.Struct({
   name: Schema.String,
   version: Schema.String,
   started_at: Integer,
   seen_at: Integer,
   draining: Integer,
-  holds: Schema.String,
-  now: Integer
+  holds: Schema.String
 })
+
+/** The same, with the time of the database. */
+export const SeenProcessRow = Schema.Struct({ ...ProcessRow.fields, now: Integer })
 
 export const IdRow = Schema.Struct({ id: Schema.String })
 

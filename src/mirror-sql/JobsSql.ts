@@ -4,6 +4,7 @@
  * The tables of the queues are private to `PersistedQueue`. A job and its element are added in one transaction.
  */
 import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -13,12 +14,14 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
+import { SqlError } from "effect/sql/SqlError"
 import { Job, MirrorJobs } from "../mirror/MirrorJobs.ts"
 import * as Jobs from "../mirror/MirrorJobs.ts"
-import { MirrorStateError } from "../mirror/MirrorState.ts"
+import type { MirrorStateError } from "../mirror/MirrorState.ts"
+import { newId } from "../mirror/RandomId.ts"
 import * as JobRows from "./JobRows.ts"
 import * as Rows from "./Rows.ts"
+import { attempt, failure } from "./StoreAccess.ts"
 
 type Service = MirrorJobs["Service"]
 
@@ -28,18 +31,11 @@ const batch = 500
 // an element stays in its queue until its job has ended
 const maximumAttempts = 2_000_000_000
 
-/** Converts the failures of an operation. */
-const failing = (operation: string) =>
-<A, R>(
-  effect: Effect.Effect<A, SqlError | Schema.SchemaError | PersistedQueue.PersistedQueueError, R>
-): Effect.Effect<A, MirrorStateError, R> =>
-  Effect.mapError(effect, (cause) =>
-    new MirrorStateError({
-      operation,
-      problem: cause.message,
-      cause,
-      isRetryable: cause._tag === "PersistedQueueError" || cause._tag === "SqlError" && cause.isRetryable
-    }))
+/** Fails with the error of the database behind a failure of a queue. */
+const ofDatabase = ({ cause }: PersistedQueue.PersistedQueueError): Effect.Effect<never, SqlError> => {
+  const error = Cause.isCause(cause) ? Cause.squash(cause) : cause
+  return error instanceof SqlError ? Effect.fail(error) : Effect.die(error)
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // queues
@@ -61,7 +57,8 @@ const makeTake = (
       Effect.flatMap(({ attempts, element }) =>
         Effect.map(decodeElement(element), ({ id, job }) => ({ id, job, isRepeated: attempts > 1 }))
       ),
-      failing("take"),
+      Effect.catchTag("PersistedQueueError", ofDatabase),
+      Effect.mapError(failure("take")),
       Effect.flatMap(run)
     )
   )
@@ -73,29 +70,35 @@ const makeTake = (
 type Tables = Pick<Service, "offer" | "begin" | "end" | "find">
 
 const makeTables = (sql: SqlClient.SqlClient, store: PersistedQueue.PersistedQueueStore["Service"]): Tables => {
+  const columns = sql.literal(Rows.columns(JobRows.JobRow))
   const jobs = Rows.decoder(JobRows.JobRow)
   const ids = Rows.decoder(JobRows.IdRow)
   const add = Effect.fnUntraced(function*(
     offered: Arr.NonEmptyReadonlyArray<{ readonly id: string; readonly job: Job }>,
     now: number
   ) {
-    const rows = Arr.map(offered, ({ id, job }) => ({
-      id,
-      kind: job._tag,
-      rule: job.rule,
-      run: job._tag === "Copy" ? job.run : null,
-      job: JobRows.fromJob(job),
-      offered_at: now
-    }))
+    const rows = Arr.map(offered, ({ id, job }) =>
+      Rows.storable({
+        id,
+        kind: job._tag,
+        rule: job.rule,
+        run: job._tag === "Copy" ? job.run : null,
+        job: JobRows.fromJob(job),
+        offered_at: now
+      }))
     const added = yield* ids(sql`INSERT INTO mirror_job ${sql.insert(rows)} ON CONFLICT (id) DO NOTHING RETURNING id`)
     const isAdded = new Set(added.map(({ id }) => id))
     for (const { id, job, kind } of rows) {
-      if (isAdded.has(id)) yield* store.offer({ name: kind, id, element: { id, job }, isCustomId: true })
+      if (!isAdded.has(id)) continue
+      // another id, because the queue limits their length
+      const element = { name: kind, id: `${yield* newId}${yield* newId}`, element: { id, job }, isCustomId: false }
+      yield* Effect.catchTag(store.offer(element), "PersistedQueueError", ofDatabase)
     }
     return Array.from(isAdded)
   })
-  const begin = Effect.fnUntraced(function*(id: string): Effect.fn.Return<Jobs.Turn, SqlError> {
+  const begin = Effect.fnUntraced(function*(given: string): Effect.fn.Return<Jobs.Turn, SqlError> {
     const now = yield* Clock.currentTimeMillis
+    const id = Rows.text(given)
     const taken = yield* sql`INSERT INTO mirror_turn (rule, job)
       SELECT rule, id FROM mirror_job WHERE id = ${id} AND ended_at IS NULL
       ON CONFLICT (rule) DO UPDATE SET job = excluded.job
@@ -111,7 +114,9 @@ const makeTables = (sql: SqlClient.SqlClient, store: PersistedQueue.PersistedQue
   })
   const setEnd = Effect.fnUntraced(function*(id: string, result: string | null) {
     const now = yield* Clock.currentTimeMillis
-    yield* sql`UPDATE mirror_job SET ended_at = ${now}, result = ${result} WHERE id = ${id} AND ended_at IS NULL`
+    yield* sql`UPDATE mirror_job SET ended_at = ${now}, result = ${result} WHERE id = ${
+      Rows.text(id)
+    } AND ended_at IS NULL`
   })
   return {
     offer: (offered) =>
@@ -119,31 +124,31 @@ const makeTables = (sql: SqlClient.SqlClient, store: PersistedQueue.PersistedQue
         Effect.flatMap((now) => Effect.forEach(Arr.chunksOf(offered, batch), (offered) => add(offered, now))),
         Effect.map((added) => added.flat()),
         sql.withTransaction,
-        failing("offer")
+        attempt("offer")
       ),
-    begin: (id) => begin(id).pipe(sql.withTransaction, failing("begin")),
+    begin: (id) => begin(id).pipe(sql.withTransaction, attempt("begin")),
     end: (id, result) =>
       result === undefined
-        ? Effect.andThen(setEnd(id, null), sql`DELETE FROM mirror_job WHERE run = ${id}`).pipe(
+        ? Effect.andThen(setEnd(id, null), sql`DELETE FROM mirror_job WHERE run = ${Rows.text(id)}`).pipe(
           Effect.asVoid,
           sql.withTransaction,
-          failing("end")
+          attempt("end")
         )
-        : failing("end")(setEnd(id, result)),
+        : attempt("end")(setEnd(id, result)),
     find: ({ ids, isOpen, kind, limit = 1000, rule, run }) =>
-      ids?.length === 0 ? Effect.succeed([]) : jobs(sql`SELECT * FROM mirror_job WHERE ${
+      ids?.length === 0 ? Effect.succeed([]) : jobs(sql`SELECT ${columns} FROM mirror_job WHERE ${
         sql.and([
           // a condition that always holds, because a list of conditions must not be empty
           sql`1 = 1`,
           ...kind === undefined ? [] : [sql`kind = ${kind}`],
-          ...rule === undefined ? [] : [sql`rule = ${rule}`],
-          ...run === undefined ? [] : [sql`run = ${run}`],
-          ...ids === undefined ? [] : [sql.in("id", ids)],
+          ...rule === undefined ? [] : [sql`rule = ${Rows.text(rule)}`],
+          ...run === undefined ? [] : [sql`run = ${Rows.text(run)}`],
+          ...ids === undefined ? [] : [sql.in("id", ids.map(Rows.text))],
           ...isOpen === undefined ? [] : [isOpen ? sql`ended_at IS NULL` : sql`ended_at IS NOT NULL`]
         ])
       } ORDER BY offered_at DESC, id DESC LIMIT ${limit}`).pipe(
         Effect.map((rows) => rows.map(JobRows.toJob)),
-        failing("find")
+        attempt("find")
       )
   }
 }
@@ -163,7 +168,8 @@ const nowOf = (sql: SqlClient.SqlClient) =>
 
 const makeProcesses = (sql: SqlClient.SqlClient, refresh: Duration.Duration): Processes => {
   const now = nowOf(sql)
-  const processes = Rows.decoder(JobRows.ProcessRow)
+  const columns = sql.literal(Rows.columns(JobRows.ProcessRow))
+  const processes = Rows.decoder(JobRows.SeenProcessRow)
   const draining = Rows.decoder(JobRows.DrainingRow)
   return {
     report: ({ holds, name, version }) =>
@@ -172,17 +178,17 @@ const makeProcesses = (sql: SqlClient.SqlClient, refresh: Duration.Duration): Pr
         ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at, holds = excluded.holds
         RETURNING draining`).pipe(
         Effect.map(([row]) => row?.draining === 1),
-        failing("report")
+        attempt("report")
       ),
-    leave: (name) => sql`DELETE FROM mirror_process WHERE name = ${name}`.pipe(Effect.asVoid, failing("leave")),
-    processes: processes(sql`SELECT *, ${now} AS now FROM mirror_process ORDER BY started_at, name`).pipe(
+    leave: (name) => sql`DELETE FROM mirror_process WHERE name = ${name}`.pipe(Effect.asVoid, attempt("leave")),
+    processes: processes(sql`SELECT ${columns}, ${now} AS now FROM mirror_process ORDER BY started_at, name`).pipe(
       Effect.map((rows) => rows.map((row) => JobRows.toProcess(row, Jobs.isLate(row.seen_at, row.now, refresh)))),
-      failing("processes")
+      attempt("processes")
     ),
     drain: (name) =>
       sql`UPDATE mirror_process SET draining = 1 WHERE name = ${name} RETURNING name`.pipe(
         Effect.map((rows) => rows.length > 0),
-        failing("drain")
+        attempt("drain")
       )
   }
 }
@@ -194,13 +200,11 @@ const clean = (
   retention: Duration.Duration
 ) => {
   const kept = Duration.toMillis(retention)
-  // an id is refused for longer than its job is shown
-  const timeToLive = Duration.times(retention, 2)
   return Effect.gen(function*() {
     const before = (yield* Clock.currentTimeMillis) - kept
     yield* sql`DELETE FROM mirror_job WHERE ended_at < ${before}`
     yield* sql`DELETE FROM mirror_process WHERE seen_at < ${nowOf(sql)} - ${sql.literal(`${kept}`)}`
-    yield* store.cleanup({ timeToLive, failedTimeToLive: timeToLive })
+    yield* store.cleanup({ timeToLive: Duration.hours(1), failedTimeToLive: retention })
   }).pipe(
     Effect.ignore,
     Effect.repeat(Schedule.spaced("1 hour"))
@@ -220,7 +224,7 @@ export const make: Effect.Effect<Service, MirrorStateError, SqlClient.SqlClient 
     }).pipe(
       // while the database is away, the queue would log each attempt; the process reports it once
       Effect.provideService(References.MinimumLogLevel, "Error"),
-      failing("open")
+      Effect.mapError(failure("open"))
     )
     yield* Effect.forkScoped(clean(sql, store, yield* Jobs.Retention))
     return MirrorJobs.of({

@@ -1,7 +1,8 @@
 /**
  * Tables of the state of a mirror, in the order in which they were added. A migration that was released never changes.
  *
- * Times are milliseconds since the epoch.
+ * Times are milliseconds since the epoch. Older processes may run while a migration is applied and after it: it only
+ * adds tables, indexes, and columns that have a default.
  */
 import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
@@ -86,11 +87,16 @@ const jobs = [
   )`
 ]
 
+/** Runs statements. In PostgreSQL, texts sort by their bytes, as they do in SQLite. */
 const run = (statements: ReadonlyArray<string>) =>
-  Effect.flatMap(
-    SqlClient.SqlClient,
-    (sql) => Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
-  )
+  Effect.flatMap(SqlClient.SqlClient, (sql) => {
+    const isPostgres = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
+    return Effect.forEach(
+      statements.map((statement) => isPostgres ? statement.replaceAll(/\bTEXT\b/g, "TEXT COLLATE \"C\"") : statement),
+      (statement) => sql.unsafe(statement),
+      { discard: true }
+    )
+  })
 
 const migrations = { "1_state": run(tables), "2_jobs": run(jobs) }
 

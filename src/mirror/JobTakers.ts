@@ -13,11 +13,11 @@ import type { PartResult, SharedRun } from "./MirrorRunner.ts"
 import type { MirrorStateError, RunState } from "./MirrorState.ts"
 import * as Part from "./Part.ts"
 import { patiently } from "./PatientState.ts"
+import { newId } from "./RandomId.ts"
 import { failedRun, failuresOf, textOf } from "./RuleHistory.ts"
 import type { Shared } from "./RuleLoop.ts"
 import { oldSlot, type RuleOffers } from "./RuleOffers.ts"
 import * as RunEvents from "./RunEvents.ts"
-import { newId } from "./RunSession.ts"
 
 /** This process leaves a job to the others: it does not know the rule, or the rule runs already. */
 class LeftToOthers extends Data.TaggedError("LeftToOthers")<{}> {}

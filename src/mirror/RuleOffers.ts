@@ -14,9 +14,9 @@ import type { Selection } from "./MirrorRunner.ts"
 import * as MirrorSchedule from "./MirrorSchedule.ts"
 import type { MirrorState, MirrorStateError, RunState } from "./MirrorState.ts"
 import { patiently } from "./PatientState.ts"
+import { newId } from "./RandomId.ts"
 import { delayAfter, earliest, failuresOf, isComplete, isInterrupted, persistently } from "./RuleHistory.ts"
 import type { RuleLoop, Work } from "./RuleLoop.ts"
-import { newId } from "./RunSession.ts"
 
 /** The offers of one rule, and its part in the jobs of this process. */
 export interface RuleOffers extends RuleLoop {
@@ -48,7 +48,7 @@ const wait = <A>(effect: Effect.Effect<A, MirrorStateError>): Effect.Effect<A> =
 export const oldSlot: Duration.Duration = Duration.minutes(10)
 
 /** Returns the id of the run of a slot. */
-export const slotId = (rule: string, slot: DateTime.Utc): string => `${rule}@${DateTime.formatIso(slot)}`
+const slotId = (rule: string, slot: DateTime.Utc): string => `${rule}@${DateTime.formatIso(slot)}`
 
 /** Runs of a rule in the store, and what they have left to do. */
 interface Facts {

@@ -7,7 +7,6 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Queue from "effect/Queue"
-import * as Random from "effect/Random"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { Namespace } from "../Namespace.ts"
@@ -20,6 +19,7 @@ import type { MirrorRule } from "./MirrorRule.ts"
 import type { PartRequest, SharedRun } from "./MirrorRunner.ts"
 import { MirrorState, type MirrorStateError } from "./MirrorState.ts"
 import * as PruneDecision from "./PruneDecision.ts"
+import { newId } from "./RandomId.ts"
 import * as RuleRun from "./RuleRun.ts"
 import { makeSelect, type Scope, type Session } from "./Session.ts"
 import * as Unit from "./Unit.ts"
@@ -152,12 +152,6 @@ export const makePartSession = Effect.fnUntraced(function*(
 
 // number of unread events from which on `Progressed` events are dropped
 const backlog = 256
-
-/** Returns 16 random hexadecimal digits. */
-export const newId: Effect.Effect<string> = Effect.map(
-  Effect.replicateEffect(Random.nextIntBetween(0, 0x1_0000), 4),
-  (numbers) => numbers.map((number) => number.toString(16).padStart(4, "0")).join("")
-)
 
 /** Runs the rules, and returns the report. */
 const runAll = Effect.fnUntraced(function*(
