@@ -254,7 +254,7 @@ export const serveWith = Effect.fnUntraced(function*(
   const by = options.by ?? shared?.name
   return yield* MirrorService.make(config, {
     ...options,
-    shared: shared && { ...shared, copies: shared.copies ?? copies },
+    shared,
     runner: Effect.fnUntraced(function*(config) {
       const parts = yield* connect(config)
       return yield* StreamRunner.make(config, { ...parts, by, copies }).pipe(

@@ -25,12 +25,12 @@ export interface SharedJobs {
   readonly name: string
   /** Version of its program, which is shown. Default: empty. */
   readonly version?: string | undefined
-  /** Largest number of copies that this process takes at the same time. Default: 16. */
+  /** Largest number of copy jobs that this process takes at the same time. Default: 8. */
   readonly copies?: number | undefined
 }
 
-// default number of copies that a process takes at the same time
-const copiesAtOnce = 16
+// default number of copy jobs that a process takes at the same time: more would leave less to the others
+const copiesAtOnce = 8
 
 export interface Together {
   /** Creates the offers of a rule. */
