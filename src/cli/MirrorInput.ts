@@ -43,13 +43,12 @@ export interface Values extends MirrorFlags.ForeignValues {
 }
 
 /** The file of a mirror, with its chosen rules and its state. */
-export interface Opened {
+export interface Opened extends MirrorServices.Store {
   /** Name of the file. */
   readonly file: string
   readonly config: MirrorConfig
   /** Returns true if the flags choose a rule. */
   readonly isChosen: (rule: Pick<MirrorRule, "name">) => boolean
-  readonly state: MirrorState["Service"]
 }
 
 /** Loads the file, and opens the state until the scope closes. */
@@ -68,7 +67,7 @@ export const open = Effect.fnUntraced(function*(
     file,
     config,
     isChosen: ({ name }) => names.length === 0 || names.includes(name),
-    state: yield* MirrorServices.openState(MirrorServices.storeOf(store, config, file), use)
+    ...yield* MirrorServices.openStore(MirrorServices.storeOf(store, config, file), use)
   }
   return opened
 })

@@ -8,6 +8,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
 import { credentialOf } from "../auth/CredentialHelper.ts"
 import * as CredentialKeys from "../auth/CredentialKeys.ts"
 import * as Credentials from "../auth/Credentials.ts"
@@ -16,6 +17,7 @@ import * as ExternalBlobs from "../ExternalBlobs.ts"
 import * as Limiter from "../Limiter.ts"
 import * as HostLimits from "../mirror/HostLimits.ts"
 import type * as MirrorConfig from "../mirror/MirrorConfig.ts"
+import { MirrorJobs } from "../mirror/MirrorJobs.ts"
 import * as MirrorState from "../mirror/MirrorState.ts"
 import * as Namespace from "../Namespace.ts"
 import * as NodeNamespace from "../node/NodeNamespace.ts"
@@ -58,7 +60,17 @@ const resolved = Effect.fnUntraced(function*(store: string) {
     : yield* misuse(`--store: the environment variable ${JSON.stringify(name)} is not set`)
 })
 
-const memory = Effect.map(Layer.build(MirrorState.layerMemory), Context.get(MirrorState.MirrorState))
+/** An open store. */
+export interface Store {
+  readonly state: MirrorState.MirrorState["Service"]
+  /** Opens the jobs that several processes share. Absent if the store is that of one process. */
+  readonly jobs: Effect.Effect<MirrorJobs["Service"], Failure, Scope.Scope> | undefined
+}
+
+const memory: Effect.Effect<Store, never, Scope.Scope> = Effect.map(
+  Layer.build(MirrorState.layerMemory),
+  (context) => ({ state: Context.get(context, MirrorState.MirrorState), jobs: undefined })
+)
 
 const advice: ReadonlyArray<readonly [problem: RegExp, advice: string]> = [
   [/unsupported startup parameter/, "; for PgBouncer, add pgbouncer=true to the URL"],
@@ -74,8 +86,12 @@ const openPostgres = Effect.fnUntraced(function*(url: string) {
   const [MirrorSql, NodePostgres] = yield* Effect.promise(() =>
     Promise.all([import("../mirror-sql/MirrorSql.ts"), import("../node/NodePostgres.ts")])
   )
-  const layer = Layer.provide(MirrorSql.layer, NodePostgres.layer({ url: Redacted.make(url) }))
-  return Context.get(yield* Effect.mapError(Layer.build(layer), cannotOpen(url)), MirrorState.MirrorState)
+  const build = <A, E extends { readonly message: string }>(layer: Layer.Layer<A, E>) =>
+    Effect.mapError(Layer.build(layer), cannotOpen(url))
+  const client = Layer.succeedContext(yield* build(NodePostgres.layer({ url: Redacted.make(url) })))
+  const context = yield* build(Layer.provide(MirrorSql.layer, client))
+  const jobs = Effect.map(build(Layer.provide(MirrorSql.layerJobs, client)), Context.get(MirrorJobs))
+  return { state: Context.get(context, MirrorState.MirrorState), jobs } satisfies Store
 })
 
 const openSqlite = Effect.fnUntraced(function*(filename: string) {
@@ -84,11 +100,11 @@ const openSqlite = Effect.fnUntraced(function*(filename: string) {
   )
   const layer = Layer.provide(MirrorSql.layer, NodeSqlite.layer({ filename }))
   const context = yield* Effect.mapError(withoutWarning(Layer.build(layer)), cannotOpen(filename))
-  return Context.get(context, MirrorState.MirrorState)
+  return { state: Context.get(context, MirrorState.MirrorState), jobs: undefined } satisfies Store
 })
 
-/** Opens the store of the state. A file that does not exist is created only for a verb that writes. */
-export const openState = Effect.fnUntraced(function*(given: string, use: "read" | "write") {
+/** Opens the store. A file that does not exist is created only for a verb that writes. */
+export const openStore = Effect.fnUntraced(function*(given: string, use: "read" | "write") {
   const url = yield* resolved(given)
   if (url === "memory" || url === "memory:") return yield* memory
   if (isPostgres(url)) return yield* openPostgres(url)

@@ -142,6 +142,7 @@ const elsewhere = [
   "message",
   "mirror",
   "mirror-changes",
+  "mirror-drain",
   "mirror-notification",
   "mirror-plan",
   "mirror-report",
