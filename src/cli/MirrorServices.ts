@@ -16,6 +16,7 @@ import * as ExternalBlobs from "../ExternalBlobs.ts"
 import * as Limiter from "../Limiter.ts"
 import * as HostLimits from "../mirror/HostLimits.ts"
 import type * as MirrorConfig from "../mirror/MirrorConfig.ts"
+import { MirrorRates } from "../mirror/MirrorRates.ts"
 import * as MirrorState from "../mirror/MirrorState.ts"
 import * as Namespace from "../Namespace.ts"
 import * as NodeNamespace from "../node/NodeNamespace.ts"
@@ -58,7 +59,19 @@ const resolved = Effect.fnUntraced(function*(store: string) {
     : yield* misuse(`--store: the environment variable ${JSON.stringify(name)} is not set`)
 })
 
-const memory = Effect.map(Layer.build(MirrorState.layerMemory), Context.get(MirrorState.MirrorState))
+/** Store of a mirror. */
+export interface Store {
+  readonly state: MirrorState.MirrorState["Service"]
+  /** Rates and budgets that all processes with the same store share. */
+  readonly rates: MirrorRates["Service"] | undefined
+}
+
+const storeWith = (state: Store["state"]): Store => ({ state, rates: undefined })
+
+const memory = Effect.map(
+  Layer.build(MirrorState.layerMemory),
+  (context) => storeWith(Context.get(context, MirrorState.MirrorState))
+)
 
 const advice: ReadonlyArray<readonly [problem: RegExp, advice: string]> = [
   [/unsupported startup parameter/, "; for PgBouncer, add pgbouncer=true to the URL"],
@@ -70,12 +83,18 @@ const cannotOpen = (store: string) => ({ message }: { readonly message: string }
   return new Failure({ message: `cannot open the store ${describeStore(store)}: ${message}${tip}` })
 }
 
-const openPostgres = Effect.fnUntraced(function*(url: string) {
+const openPostgres = Effect.fnUntraced(function*(url: string, use: "read" | "write") {
   const [MirrorSql, NodePostgres] = yield* Effect.promise(() =>
     Promise.all([import("../mirror-sql/MirrorSql.ts"), import("../node/NodePostgres.ts")])
   )
-  const layer = Layer.provide(MirrorSql.layer, NodePostgres.layer({ url: Redacted.make(url) }))
-  return Context.get(yield* Effect.mapError(Layer.build(layer), cannotOpen(url)), MirrorState.MirrorState)
+  const client = NodePostgres.layer({ url: Redacted.make(url) })
+  const layer = use === "read" ? MirrorSql.layer : Layer.merge(MirrorSql.layer, MirrorSql.layerRates)
+  const context = yield* Effect.mapError(Layer.build(Layer.provide(layer, client)), cannotOpen(url))
+  const store: Store = {
+    state: Context.get(context, MirrorState.MirrorState),
+    rates: Option.getOrUndefined(Context.getOption(context, MirrorRates))
+  }
+  return store
 })
 
 const openSqlite = Effect.fnUntraced(function*(filename: string) {
@@ -84,14 +103,14 @@ const openSqlite = Effect.fnUntraced(function*(filename: string) {
   )
   const layer = Layer.provide(MirrorSql.layer, NodeSqlite.layer({ filename }))
   const context = yield* Effect.mapError(withoutWarning(Layer.build(layer)), cannotOpen(filename))
-  return Context.get(context, MirrorState.MirrorState)
+  return storeWith(Context.get(context, MirrorState.MirrorState))
 })
 
-/** Opens the store of the state. A file that does not exist is created only for a verb that writes. */
-export const openState = Effect.fnUntraced(function*(given: string, use: "read" | "write") {
+/** Opens a store. A file that does not exist is created only for a verb that writes. */
+export const openStore = Effect.fnUntraced(function*(given: string, use: "read" | "write") {
   const url = yield* resolved(given)
   if (url === "memory" || url === "memory:") return yield* memory
-  if (isPostgres(url)) return yield* openPostgres(url)
+  if (isPostgres(url)) return yield* openPostgres(url, use)
   const filename = /^sqlite:(?:\/\/)?(.+)$/.exec(url)?.[1]
   if (filename === undefined) {
     // a value of the environment may be a secret
@@ -164,8 +183,8 @@ const credentialsOf = Effect.fnUntraced(function*({ registries }: MirrorConfig.M
 })
 
 /** Makes the namespace of a configuration, with the limits of its registries, and its hooks. */
-export const connect = Effect.fnUntraced(function*(config: MirrorConfig.MirrorConfig) {
-  const { hosts, perRegistry } = HostLimits.make(config)
+export const connect = Effect.fnUntraced(function*(config: MirrorConfig.MirrorConfig, rates: Store["rates"]) {
+  const { hosts, perRegistry } = HostLimits.make(config, rates)
   const withScheme = (scheme: MirrorConfig.RegistrySettings["scheme"]) =>
     config.registries.filter((settings) => settings.scheme === scheme).map(({ host }) => host)
   const context = yield* Layer.build(NodeNamespace.layerOptions({

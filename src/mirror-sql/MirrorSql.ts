@@ -9,13 +9,14 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Order from "effect/Order"
-import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
-import { KeptDates, KeptRuns, MirrorState, MirrorStateError } from "../mirror/MirrorState.ts"
-import type { TagKey } from "../mirror/MirrorState.ts"
-import * as Migrations from "./Migrations.ts"
+import type { MirrorRates } from "../mirror/MirrorRates.ts"
+import { KeptDates, KeptRuns, MirrorState } from "../mirror/MirrorState.ts"
+import type { MirrorStateError, TagKey } from "../mirror/MirrorState.ts"
+import * as Rates from "./Rates.ts"
 import * as Rows from "./Rows.ts"
-import { attempt, failure } from "./StoreAccess.ts"
+import { migrate } from "./Store.ts"
+import { attempt } from "./StoreAccess.ts"
 
 type Service = MirrorState["Service"]
 
@@ -205,33 +206,6 @@ const makeImages = (sql: SqlClient.SqlClient, kept: number): Images => {
   }
 }
 
-/** Applies the migrations, unless a newer version has written the database. */
-const migrate = Effect.gen(function*() {
-  const applied = yield* Migrations.applied
-  if (applied === Migrations.latest) return
-  if (applied > Migrations.latest) {
-    return yield* new MirrorStateError({
-      operation: "open",
-      problem: `it has version ${applied}, but this program knows versions up to ${Migrations.latest} only`,
-      isRetryable: false
-    })
-  }
-  yield* Migrations.apply.pipe(
-    Effect.catchIf(
-      (error) => error instanceof Migrator.MigrationError,
-      (error) =>
-        Effect.fail(
-          new MirrorStateError({
-            operation: "open",
-            problem: error.message,
-            cause: error,
-            isRetryable: error.kind === "Locked"
-          })
-        )
-    )
-  )
-})
-
 /**
  * Provides a state in the database of the program. Creates its tables, whose names begin with `mirror_`. Fails if a
  * newer version of this package has written them.
@@ -258,7 +232,7 @@ export const layer: Layer.Layer<MirrorState, MirrorStateError, SqlClient.SqlClie
   MirrorState,
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
-    yield* Effect.catchTag(migrate, "SqlError", (error) => Effect.fail(failure("open")(error)))
+    yield* migrate
     return MirrorState.of({
       ...makeTags(sql),
       ...makeRuns(sql, yield* KeptRuns),
@@ -266,3 +240,12 @@ export const layer: Layer.Layer<MirrorState, MirrorStateError, SqlClient.SqlClie
     })
   })
 )
+
+/**
+ * Provides rates and budgets that all processes with the same database share. Creates its tables, as {@link layer}
+ * does.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerRates: Layer.Layer<MirrorRates, MirrorStateError, SqlClient.SqlClient> = Rates.layer

@@ -11,7 +11,7 @@ import type { ListState, RunState, TagState } from "../mirror/MirrorState.ts"
 import { Tag } from "../Reference.ts"
 
 // drivers return BIGINT as a bigint (PostgreSQL) or as text, because it may be too large for a number
-const Integer = Schema.Union([
+export const Integer = Schema.Union([
   Schema.Int,
   Schema.BigInt.pipe(Schema.decodeTo(Schema.Int, {
     decode: SchemaGetter.transform(Number),
