@@ -66,11 +66,9 @@ export interface Store {
   readonly rates: MirrorRates["Service"] | undefined
 }
 
-const storeWith = (state: Store["state"]): Store => ({ state, rates: undefined })
-
 const memory = Effect.map(
   Layer.build(MirrorState.layerMemory),
-  (context) => storeWith(Context.get(context, MirrorState.MirrorState))
+  (context): Store => ({ state: Context.get(context, MirrorState.MirrorState), rates: undefined })
 )
 
 const advice: ReadonlyArray<readonly [problem: RegExp, advice: string]> = [
@@ -80,16 +78,48 @@ const advice: ReadonlyArray<readonly [problem: RegExp, advice: string]> = [
 
 const cannotOpen = (store: string) => ({ message }: { readonly message: string }) => {
   const [, tip = ""] = advice.find(([problem]) => problem.test(message)) ?? []
-  return new Failure({ message: `cannot open the store ${describeStore(store)}: ${message}${tip}` })
+  const shown = filenameOf(store) ?? describeStore(store)
+  return new Failure({ message: `cannot open the store ${shown}: ${message}${tip}` })
 }
 
-const openPostgres = Effect.fnUntraced(function*(url: string, use: "read" | "write") {
-  const [MirrorSql, NodePostgres] = yield* Effect.promise(() =>
-    Promise.all([import("../mirror-sql/MirrorSql.ts"), import("../node/NodePostgres.ts")])
-  )
-  const client = NodePostgres.layer({ url: Redacted.make(url) })
-  const layer = use === "read" ? MirrorSql.layer : Layer.merge(MirrorSql.layer, MirrorSql.layerRates)
-  const context = yield* Effect.mapError(Layer.build(Layer.provide(layer, client)), cannotOpen(url))
+const filenameOf = (url: string): string | undefined => /^sqlite:(?:\/\/)?(.+)$/.exec(url)?.[1]
+
+/** Returns the client of a database, or `undefined` if the URL is not that of a database. */
+const clientOf = Effect.fnUntraced(function*(url: string) {
+  if (isPostgres(url)) {
+    const NodePostgres = yield* Effect.promise(() => import("../node/NodePostgres.ts"))
+    return NodePostgres.layer({ url: Redacted.make(url) })
+  }
+  const filename = filenameOf(url)
+  if (filename === undefined) return undefined
+  const NodeSqlite = yield* Effect.promise(() => import("../node/NodeSqlite.ts"))
+  return NodeSqlite.layer({ filename })
+})
+
+const unknownStore = (store: string, kinds: string) => {
+  // an address of another kind may contain a password as well
+  const shown = JSON.stringify(store.replace(/:\/\/.*/, "://…"))
+  return misuse(`the store ${shown} is not ${kinds}`)
+}
+
+/** Returns true if a store is a file that does not exist. One that cannot be looked at cannot be opened either. */
+const isAbsent = Effect.fnUntraced(function*(url: string) {
+  const filename = filenameOf(url)
+  const fs = yield* FileSystem.FileSystem
+  return filename !== undefined && !(yield* Effect.orElseSucceed(fs.exists(filename), () => true))
+})
+
+/** Opens a store. A file that does not exist is created only for a verb that writes. */
+export const openStore = Effect.fnUntraced(function*(given: string, use: "read" | "write") {
+  const url = yield* resolved(given)
+  if (url === "memory" || url === "memory:") return yield* memory
+  const client = yield* clientOf(url)
+  if (client === undefined) return yield* unknownStore(given, "sqlite:FILE, postgres://…, env:NAME or memory")
+  if (use === "read" && (yield* isAbsent(url))) return yield* memory
+  const MirrorSql = yield* Effect.promise(() => import("../mirror-sql/MirrorSql.ts"))
+  const isShared = use === "write" && isPostgres(url)
+  const layer = isShared ? Layer.merge(MirrorSql.layer, MirrorSql.layerRates) : MirrorSql.layer
+  const context = yield* Effect.mapError(withoutWarning(Layer.build(Layer.provide(layer, client))), cannotOpen(url))
   const store: Store = {
     state: Context.get(context, MirrorState.MirrorState),
     rates: Option.getOrUndefined(Context.getOption(context, MirrorRates))
@@ -97,30 +127,21 @@ const openPostgres = Effect.fnUntraced(function*(url: string, use: "read" | "wri
   return store
 })
 
-const openSqlite = Effect.fnUntraced(function*(filename: string) {
-  const [MirrorSql, NodeSqlite] = yield* Effect.promise(() =>
-    Promise.all([import("../mirror-sql/MirrorSql.ts"), import("../node/NodeSqlite.ts")])
-  )
-  const layer = Layer.provide(MirrorSql.layer, NodeSqlite.layer({ filename }))
-  const context = yield* Effect.mapError(withoutWarning(Layer.build(layer)), cannotOpen(filename))
-  return storeWith(Context.get(context, MirrorState.MirrorState))
-})
-
-/** Opens a store. A file that does not exist is created only for a verb that writes. */
-export const openStore = Effect.fnUntraced(function*(given: string, use: "read" | "write") {
-  const url = yield* resolved(given)
-  if (url === "memory" || url === "memory:") return yield* memory
-  if (isPostgres(url)) return yield* openPostgres(url, use)
-  const filename = /^sqlite:(?:\/\/)?(.+)$/.exec(url)?.[1]
-  if (filename === undefined) {
-    // a value of the environment may be a secret
-    const shown = JSON.stringify(given)
-    return yield* misuse(`--store: ${shown} is not sqlite:FILE, postgres://…, env:NAME or memory`)
+/** Copies the state of one store to another. */
+export const copyState = Effect.fnUntraced(function*(from: string, to: string) {
+  const kinds = "sqlite:FILE, postgres://… or env:NAME"
+  const [source, destination] = [yield* resolved(from), yield* resolved(to)]
+  const [fromClient, toClient] = [yield* clientOf(source), yield* clientOf(destination)]
+  if (fromClient === undefined) return yield* unknownStore(from, kinds)
+  if (toClient === undefined) return yield* unknownStore(to, kinds)
+  if (yield* isAbsent(source)) {
+    return yield* new Failure({ message: `cannot open the store ${filenameOf(source)}: there is no such file` })
   }
-  const fs = yield* FileSystem.FileSystem
-  // a file that cannot be looked at cannot be opened either, which is reported
-  if (use === "read" && !(yield* Effect.orElseSucceed(fs.exists(filename), () => true))) return yield* memory
-  return yield* openSqlite(filename)
+  const MirrorSql = yield* Effect.promise(() => import("../mirror-sql/MirrorSql.ts"))
+  return yield* MirrorSql.copyState({ from: fromClient, to: toClient }).pipe(
+    withoutWarning,
+    Effect.mapError(({ message }) => new Failure({ message: `cannot copy the state: ${message}` }))
+  )
 })
 
 // ---------------------------------------------------------------------------------------------------------------------

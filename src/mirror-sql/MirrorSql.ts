@@ -10,11 +10,13 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Order from "effect/Order"
 import * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import type { MirrorRates } from "../mirror/MirrorRates.ts"
 import { KeptDates, KeptRuns, MirrorState } from "../mirror/MirrorState.ts"
 import type { MirrorStateError, TagKey } from "../mirror/MirrorState.ts"
 import * as Rates from "./Rates.ts"
 import * as Rows from "./Rows.ts"
+import * as StateCopy from "./StateCopy.ts"
 import { migrate } from "./Store.ts"
 import { attempt } from "./StoreAccess.ts"
 
@@ -249,3 +251,33 @@ export const layer: Layer.Layer<MirrorState, MirrorStateError, SqlClient.SqlClie
  * @since 0.1.0
  */
 export const layerRates: Layer.Layer<MirrorRates, MirrorStateError, SqlClient.SqlClient> = Rates.layer
+
+export type { CopiedState } from "./StateCopy.ts"
+
+/**
+ * Copies the state of one database to another, for example from a file of SQLite to PostgreSQL. The destination has to
+ * be empty, or to have the same rows, such as after a copy that was interrupted. All rows are compared afterwards; if
+ * one differs, nothing is copied. Rates and budgets are not copied. No process may use either database meanwhile.
+ *
+ * **Example** (From one file to another)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as MirrorSql from "effect-oci/MirrorSql"
+ * import * as NodeSqlite from "effect-oci/NodeSqlite"
+ *
+ * const copying = MirrorSql.copyState({
+ *   from: NodeSqlite.layer({ filename: ":memory:" }),
+ *   to: NodeSqlite.layer({ filename: ":memory:" })
+ * })
+ *
+ * await Effect.runPromise(copying) // => { tags: 0, runs: 0, lists: 0, prunes: 0, images: 0 }
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const copyState: (databases: {
+  readonly from: Layer.Layer<SqlClient.SqlClient, SqlError>
+  readonly to: Layer.Layer<SqlClient.SqlClient, SqlError>
+}) => Effect.Effect<StateCopy.CopiedState, MirrorStateError> = StateCopy.copy

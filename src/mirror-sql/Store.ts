@@ -21,14 +21,8 @@ export const migrate = Effect.gen(function*() {
   yield* Migrations.apply
 }).pipe(
   Effect.mapError((error) => {
-    if (!(error instanceof Migrator.MigrationError)) {
-      return error._tag === "SqlError" ? failure("open")(error) : error
-    }
-    return new MirrorStateError({
-      operation: "open",
-      problem: error.message,
-      cause: error,
-      isRetryable: error.kind === "Locked"
-    })
+    if (!(error instanceof Migrator.MigrationError)) return failure("open")(error)
+    const { message: problem } = error
+    return new MirrorStateError({ operation: "open", problem, cause: error, isRetryable: error.kind === "Locked" })
   })
 )
