@@ -247,6 +247,21 @@ export const layer: Layer.Layer<MirrorState, MirrorStateError, SqlClient.SqlClie
  * Provides rates and budgets that all processes with the same database share. Creates its tables, as {@link layer}
  * does.
  *
+ * **Example** (Processes with one file)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Layer } from "effect"
+ * import { MirrorRates } from "effect-oci/MirrorRates"
+ * import * as MirrorSql from "effect-oci/MirrorSql"
+ * import * as NodeSqlite from "effect-oci/NodeSqlite"
+ *
+ * const layer = MirrorSql.layerRates.pipe(Layer.provide(NodeSqlite.layer({ filename: ":memory:" })))
+ *
+ * const program = MirrorRates.use((rates) => rates.processes)
+ *
+ * await Effect.runPromise(Effect.provide(program, layer)) // => 1
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */
