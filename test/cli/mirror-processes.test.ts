@@ -125,7 +125,7 @@ describe.skipIf(!Postgres.available)(
           const { processes } = yield* one.status
           assert.deepStrictEqual(
             processes.map(({ draining, late }) => [draining, late]),
-            new Array(3).fill([false, false])
+            Array.from({ length: 3 }, () => [false, false])
           )
           const name = processes[0]?.name ?? ""
           assert.include(yield* one.page, name)
