@@ -161,7 +161,7 @@ describe.skipIf(!Postgres.available)(
       const database = Postgres.Postgres.use(({ database }) => database)
 
       for (const active of [1, 3]) {
-        it.effect(`is that of the file with ${active} of three processes`, () =>
+        it.effect(`is kept in real time with ${active} of three processes`, () =>
           Effect.gen(function*() {
             const url = yield* database
             const rates = yield* Effect.all([connect(url), connect(url), connect(url)])
