@@ -99,6 +99,7 @@ const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<s
   ]],
   [/^effect\/(sql|persistence)\//, ["mirror-sql", "node"]],
   [/^@effect\/platform-node/, ["node", "cli"]],
+  [/^@effect\/sql-pg/, ["node"]],
   [/^@noble\/hashes/, ["NobleHasher"]],
   [/^bcryptjs$/, ["cli"]]
 ]
