@@ -51,7 +51,7 @@ export const check = Effect.fnUntraced(
     if (hasCredentials(flags) && upstreams.length !== 1) {
       return yield* misuse(
         upstreams.length === 0
-          ? "--username requires --proxy"
+          ? "--username requires a registry: name it with --proxy"
           : "--username is for one registry, but --proxy names several: write credentials into the configuration file, " +
             "or use effect-oci login"
       )

@@ -11,7 +11,12 @@ import type { Files } from "./Files.ts"
 import type { LayoutFolder } from "./LayoutFolder.ts"
 import * as LayoutQuarantine from "./LayoutQuarantine.ts"
 
-/** A blob or manifest of a repository. */
+/**
+ * A blob or manifest of a repository.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Content {
   readonly repository: Repository
   readonly digest: Digest
