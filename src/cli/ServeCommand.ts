@@ -74,7 +74,7 @@ export const ServeCommand = Command.make(
       const use = readOnly === true && !isCache ? "read" : "write"
       const store = yield* ServeStore.open(Option.fromUndefinedOr(dir), use, {
         maxRepository: Option.fromUndefinedOr(settings.maxRepository),
-        maxTotal: Option.fromUndefinedOr(settings.maxTotal),
+        maxTotal: Option.fromUndefinedOr(isCache ? ServeUpstreams.sizesOf(settings).store : settings.maxTotal),
         pieces,
         // a cache deletes what is broken, and fetches it again
         deletableBlobs: isCache ? "all" : settings.deletableBlobs ?? "unneeded",

@@ -290,8 +290,8 @@ const settings = {
       "upstream request uses the stored docker login of this machine; restrict clients with users"
   ),
   cacheSize: size(
-    "Maximum size of the content that --proxy caches; what was used longest ago goes first. Default: unlimited in a " +
-      "folder, or else half of the memory of the machine"
+    "Maximum size of the content that --proxy caches; what was used longest ago goes first. Default: nine tenths of " +
+      "--max-total, or else unlimited in a folder, and half of the memory of the machine otherwise"
   ),
   cacheTagTtl: duration("Ask the registry of --proxy again for a tag after this time. Default: 5m"),
   cacheAbsentTtl: duration("Ask the registry of --proxy again for absent content after this time. Default: 10s"),

@@ -87,6 +87,18 @@ const openAll = Effect.fnUntraced(function*(flags: Flags, upstreams: ReadonlyArr
 export const mirroredHosts = (upstreams: ReadonlyArray<Upstream.Upstream>): Readonly<Record<string, string>> =>
   Object.fromEntries(upstreams.map(({ host, prefix }) => [host, prefix] as const).toReversed())
 
+/**
+ * Returns the maximum sizes of the content of the cache and of its store, in bytes. That of the store is larger,
+ * because it counts uploads, and in memory some bytes for each piece of content.
+ */
+export const sizesOf = ({ cacheSize, dir, maxTotal }: ServeSettings.Values) => {
+  // half, because other processes need memory as well
+  const usual = dir === undefined ? Math.floor(Os.totalmem() / 2) : undefined
+  const cache = cacheSize ?? (maxTotal === undefined ? usual : Math.floor(maxTotal * 0.9))
+  const store = maxTotal ?? (dir === undefined && cache !== undefined ? Math.floor(cache * 1.25) : undefined)
+  return { cache, store }
+}
+
 /** Returns the registry to serve: a read-only cache of the upstreams, which keeps their content in the store. */
 export const cached = Effect.fnUntraced(function*(
   flags: Flags,
@@ -105,7 +117,7 @@ export const cached = Effect.fnUntraced(function*(
     tagTimeToLive: settings.cacheTagTtl,
     absentTimeToLive: settings.cacheAbsentTtl,
     stale: settings.cacheStale,
-    maximumSize: settings.cacheSize ?? (dir === undefined ? Math.floor(Os.totalmem() / 2) : undefined),
+    maximumSize: sizesOf(settings).cache,
     ...dir === undefined
       ? {}
       : { journal: yield* CacheRegistry.fileJournal(join(dir, ".effect-oci", "cache.json")), inventory: store.contents }

@@ -135,9 +135,10 @@ export const make = ({ maximumSize, store }: Options): CacheSpace => {
   const makeRoom = Effect.fnUntraced(function*(size: number) {
     const isEnough = () => total + reserved + size <= maximumSize
     if (isEnough()) return
-    for (const [key, item] of Array.from(items)) {
+    // content that is used meanwhile moves to the end of the table
+    for (const [key, item] of items) {
       if (isEnough()) return
-      if (!holders.has(key) && items.get(key) === item) yield* evict(key, item)
+      if (!holders.has(key)) yield* evict(key, item)
     }
   })
 

@@ -145,9 +145,9 @@ const measureTags = Effect.gen(function*() {
 /** Pushes and pulls as 20 clients until an effect ends, and prints how long the requests took. */
 const loaded = Effect.fnUntraced(function*(title: string, host: string, until: Effect.Effect<void>) {
   const times = { upload: new Array<number>(), manifest: new Array<number>(), pull: new Array<number>() }
-  let isDone = false
+  const state = { isDone: false }
   const client = Effect.fnUntraced(function*(name: number) {
-    for (let round = 0; !isDone; round++) {
+    for (let round = 0; !state.isDone; round++) {
       const layer = `${title} ${name} ${round}`
       times.upload.push(...yield* pushBlob(host, "app", layer))
       times.upload.push(...yield* pushBlob(host, "app", "{}"))
@@ -160,7 +160,7 @@ const loaded = Effect.fnUntraced(function*(title: string, host: string, until: E
   const end = Effect.andThen(
     until,
     Effect.sync(() => {
-      isDone = true
+      state.isDone = true
     })
   )
   yield* Effect.all([end, ...Array.from({ length: clients }, (_, name) => client(name))], { concurrency: "unbounded" })
