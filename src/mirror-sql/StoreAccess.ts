@@ -10,7 +10,7 @@ import { SqlError } from "effect/sql/SqlError"
 import { MirrorStateError, RetryTime } from "../mirror/MirrorState.ts"
 
 // time after which an attempt is cut off, because the connection may be lost without a sign
-const attemptTime = "30 seconds"
+const attemptTime = "10 seconds"
 
 // classes of PostgreSQL: lack of resources, and operator intervention, which includes its start and its end
 const isTemporary = (code: string): boolean => code.startsWith("53") || code.startsWith("57P")
