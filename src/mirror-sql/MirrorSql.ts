@@ -303,6 +303,21 @@ export const copyState: (databases: {
  * Provides the jobs of a mirror in the database of the program, so that several processes keep it together. Creates its
  * tables, as {@link layer} does.
  *
+ * **Example** (Jobs in SQLite)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Layer } from "effect"
+ * import * as MirrorJobs from "effect-oci/MirrorJobs"
+ * import * as MirrorSql from "effect-oci/MirrorSql"
+ * import * as NodeSqlite from "effect-oci/NodeSqlite"
+ *
+ * const layer = MirrorSql.layerJobs.pipe(Layer.provide(NodeSqlite.layer({ filename: ":memory:" })))
+ *
+ * const program = MirrorJobs.MirrorJobs.use((jobs) => jobs.find({ isOpen: true }))
+ *
+ * await Effect.runPromise(Effect.provide(program, layer)) // => []
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */
