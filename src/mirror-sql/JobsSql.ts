@@ -44,6 +44,9 @@ const ofDatabase = ({ cause }: PersistedQueue.PersistedQueueError): Effect.Effec
 /** An element of a queue. A job that this version cannot decode is left to other processes. */
 const Element = Schema.Struct({ id: Schema.String, job: Schema.fromJsonString(Job) })
 
+/** Hides the warnings of the queue: while the database is away, it would log each attempt. The process reports that. */
+const quietly = Effect.provideService(References.MinimumLogLevel, "Error")
+
 const decodeElement = Schema.decodeUnknownEffect(Element)
 
 const makeTake = (
@@ -53,6 +56,7 @@ const makeTake = (
 (kind, run) =>
   Effect.scopedWith((scope) =>
     store.take({ name: kind, maxAttempts: maximumAttempts, retryDelay: () => Effect.succeed(retry) }).pipe(
+      quietly,
       Scope.provide(scope),
       Effect.flatMap(({ attempts, element }) =>
         Effect.map(decodeElement(element), ({ id, job }) => ({ id, job, isRepeated: attempts > 1 }))
@@ -222,8 +226,7 @@ export const make: Effect.Effect<Service, MirrorStateError, SqlClient.SqlClient 
       lockRefreshInterval: refresh,
       lockExpiration: yield* Jobs.LockExpiration
     }).pipe(
-      // while the database is away, the queue would log each attempt; the process reports it once
-      Effect.provideService(References.MinimumLogLevel, "Error"),
+      quietly,
       Effect.mapError(failure("open"))
     )
     yield* Effect.forkScoped(clean(sql, store, yield* Jobs.Retention))

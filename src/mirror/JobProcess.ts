@@ -6,6 +6,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
@@ -140,9 +141,12 @@ const reporting = Effect.fnUntraced(function*(
   let isAway = false
   for (;;) {
     yield* Effect.sleep(refresh)
-    const result = yield* Effect.result(Effect.timeout(report, refresh))
+    const result = yield* Effect.result(Effect.timeoutOrElse(report, {
+      duration: refresh,
+      orElse: () => Effect.fail({ message: `no answer in ${Duration.format(refresh)}` })
+    }))
     if (result._tag === "Failure") {
-      if (!isAway) yield* Effect.logWarning("nothing is taken, because the store is away", result.failure)
+      if (!isAway) yield* Effect.logWarning(`nothing is taken, because the store is away: ${result.failure.message}`)
       isAway = true
       yield* gate.close
       continue
