@@ -31,6 +31,7 @@ export interface Ended {
 }
 
 export interface Running {
+  readonly pid: number | undefined
   /** The first line on stdout; blank if the process ends without one. */
   readonly firstLine: Effect.Effect<string>
   /** Closes the reading end of stderr. */
@@ -83,6 +84,7 @@ const spawn = (options: Options, program: string, ...args: ReadonlyArray<string>
         child.once("close", () => resolve(""))
       })
       return {
+        pid: child.pid,
         firstLine: Effect.promise(() => firstLine),
         ignore: () => void child.stderr.destroy(),
         kill: (signal) => void child.kill(signal),
