@@ -21,7 +21,9 @@ import * as ServeCheck from "./ServeCheck.ts"
 import * as ServeCollection from "./ServeCollection.ts"
 import * as ServeFiles from "./ServeFiles.ts"
 import * as ServeLimits from "./ServeLimits.ts"
+import * as ServePage from "./ServePage.ts"
 import * as ServeProbes from "./ServeProbes.ts"
+import * as ServeScrub from "./ServeScrub.ts"
 import * as ServeSettings from "./ServeSettings.ts"
 import * as ServeStore from "./ServeStore.ts"
 import * as ServeUsers from "./ServeUsers.ts"
@@ -53,6 +55,8 @@ export const ServeCommand = Command.make(
       const load = ServeSettings.read(given, file)
       const settings = yield* load
       yield* ServeCollection.check(settings)
+      yield* ServeScrub.check(settings)
+      yield* ServePage.check(settings)
       if (checkConfig) return yield* ServeCheck.run(settings, json)
       const { dir, grace = 3, host = "127.0.0.1", metricsPort, port = 5000, readOnly } = settings
       const terminated = yield* Signals.handle("SIGTERM", Duration.seconds(grace + 1))
@@ -75,19 +79,23 @@ export const ServeCommand = Command.make(
       })
       const registry = yield* ServeStore.inFrontOf(proxy, store)
       if (settings.gc !== undefined) yield* Effect.forkScoped(ServeCollection.repeat(store, settings.gc, settings))
+      const scrubs = settings.scrub === undefined ? undefined : ServeScrub.make(store, settings)
+      if (scrubs !== undefined && settings.scrub !== undefined) yield* Effect.forkScoped(scrubs.repeat(settings.scrub))
       const { allowedHost = [] } = settings
       const isExposed = users !== undefined || !isLoopback(host)
       const allowedHosts = isExposed && allowedHost.length === 0 ? undefined : [host, ...allowedHost]
-      const app = yield* RegistryServer.make(registry, {
+      const options: RegistryServer.Options = {
         pieces,
         changes: readOnly === true ? "none" : settings.delete ?? true ? "all" : "no-deletes",
         authentication: users?.authentication,
         allowedHosts,
         ...ServeLimits.optionsOf(settings)
-      })
+      }
+      const app = yield* RegistryServer.make(registry, options)
+      const withPage = yield* ServePage.make(store, settings, options, { isSecure: pair !== undefined, scrubs })
       const logged = yield* AccessLog.make(settings.log)
       const { address, drain, replace } = yield* Listener.listen(
-        ServeProbes.added(logged(ServeProbes.counted(app)), {
+        ServeProbes.added(logged(ServeProbes.counted(withPage(app))), {
           registry,
           metrics: metricsPort === undefined ? users ?? "open" : "none",
           allowedHosts

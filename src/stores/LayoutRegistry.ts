@@ -15,6 +15,7 @@
  * blobs/sha256/…             blobs and manifests
  * .effect-oci/lock/          claims to write index.json, see below
  * .effect-oci/uploads/       unfinished blobs and manifests; a registry has this folder in DIR only
+ * .effect-oci/broken/        content that `quarantine` has moved aside
  * .effect-oci/registry       in DIR, marks it as a registry
  * ```
  *
@@ -87,6 +88,7 @@ import * as LayoutCollections from "./LayoutCollections.ts"
 import * as LayoutFolder from "./LayoutFolder.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
+import * as LayoutIsolation from "./LayoutIsolation.ts"
 import * as LayoutManifests from "./LayoutManifests.ts"
 import * as LayoutReader from "./LayoutReader.ts"
 import type { LayoutTarget } from "./LayoutTarget.ts"
@@ -184,6 +186,18 @@ export interface LayoutRegistry extends Registry.Registry {
     options: GarbageCollection.Options
   ) => Effect.Effect<GarbageCollection.Report, RegistryError.RegistryError>
   /**
+   * Moves a blob or manifest to `.effect-oci/broken` if its content does not match its digest, so that a client can
+   * push it again. It is absent then; tags and manifests that refer to it stay. The content is read once more before,
+   * also if it was verified earlier; `changing` content was replaced again and again meanwhile. Nothing reads or
+   * removes the moved file.
+   *
+   * Reasons: `NameUnknown`, `UnsupportedAlgorithm`, `Storage`.
+   */
+  readonly quarantine: (
+    repository: Repository,
+    digest: Digest
+  ) => Effect.Effect<"quarantined" | "intact" | "absent" | "changing", RegistryError.RegistryError>
+  /**
    * Returns the names in `index.json` with their manifests: tags, or full references, which containerd, docker and
    * podman write. Full references distinguish images with the same tag.
    *
@@ -279,10 +293,10 @@ export const make = Effect.fnUntraced(function*(
       Effect.mapError(failed(operation, repository))
     )
   /** Changes the layout of an existing repository. */
-  const change = (
+  const change = <A>(
     operation: string,
     repository: Repository,
-    make: (target: LayoutTarget) => Effect.Effect<void, RegistryError.Reason>
+    make: (target: LayoutTarget) => Effect.Effect<A, RegistryError.Reason>
   ) =>
     Effect.mapError(tree.find(repository), failed(operation, repository)).pipe(
       Effect.andThen(target(operation, repository)),
@@ -383,6 +397,8 @@ export const make = Effect.fnUntraced(function*(
         find: (repository) => Effect.map(tree.find(repository), (layout) => targetIn(repository, layout)),
         ready: usage.ready
       }).pipe(Effect.mapError(failed("collect"))),
+    quarantine: (repository, digest) =>
+      change("quarantine", repository, (target) => LayoutIsolation.run(target, digest)),
     roots: (repository) =>
       tree.find(repository).pipe(
         Effect.flatMap(({ index }) => index),
