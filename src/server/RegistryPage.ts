@@ -315,7 +315,9 @@ export const make = Effect.fnUntraced(function*(
   ) =>
     checked(incoming, inTurn(effect)).pipe(
       Effect.catch((error) => Effect.map(refusalOf(incoming, error), refused)),
-      Effect.catchDefect((defect) => Effect.map(internal(incoming, defect), refused))
+      Effect.catchDefect((defect) => Effect.map(internal(incoming, defect), refused)),
+      // ends when the viewer has gone
+      Effect.interruptible
     )
 
   return (app) =>
