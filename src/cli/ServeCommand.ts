@@ -127,8 +127,8 @@ export const ServeCommand = Command.make(
       "one line on stderr. SIGTERM ends it after the requests in flight, with exit code 0. SIGHUP reads the " +
       "configuration file, users, rights and the certificate again; what cannot be used changes nothing. Each flag " +
       "has a variable in the environment, such as EFFECT_OCI_SERVE_MAX_BLOB, which overrides the configuration " +
-      "file; flags override both. /healthz and /readyz are for probes, and /metrics is for Prometheus. A size is a " +
-      "number of bytes, with or without a unit, such as 500MB or 2GiB."
+      "file; flags override both. /healthz and /readyz are for probes, and /metrics is for Prometheus. Browsers find a " +
+      "page at /. A size is a number of bytes, with or without a unit, such as 500MB or 2GiB."
   ),
   Command.withExamples([
     {
@@ -150,6 +150,10 @@ export const ServeCommand = Command.make(
     {
       command: "effect-oci serve --dir ./registry --gc 12h --gc-untagged collect --gc-older-than 1d",
       description: "Remove manifests without tags and blobs that nothing needs, twice a day"
+    },
+    {
+      command: "effect-oci serve --dir ./registry --scrub 7d --scrub-broken quarantine",
+      description: "Read all content once a week, and move what is broken aside, so that it can be pushed again"
     },
     {
       command: "effect-oci serve --dir ./cache --proxy docker.io",

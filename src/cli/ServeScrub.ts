@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as Metric from "effect/Metric"
 import type * as Path from "effect/Path"
-import * as Scrub from "../artifact/Scrub.ts"
+import type * as Scrub from "../artifact/Scrub.ts"
 import type { Registry } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import type { Check } from "../server/RegistryPage.ts"
@@ -71,6 +71,23 @@ type Store = Registry & Partial<Scrub.Quarantine>
 const unverified = ({ dir }: Settings, store: Store) =>
   dir === undefined ? Effect.succeed(store) : LayoutRegistry.make({ directory: dir, verification: "always" })
 
+/**
+ * Returns what moves broken content of the store aside. A cache forgets it as well, so that it is fetched again, and a
+ * collection does not wait for a client that pushes it.
+ */
+const quarantineOf = (store: Store, isCache: boolean): "report" | Scrub.Quarantine => {
+  const { quarantine } = store
+  if (quarantine === undefined) return "report"
+  return {
+    quarantine: (repository, digest) =>
+      Effect.tap(
+        quarantine(repository, digest),
+        (outcome) =>
+          isCache && outcome === "quarantined" ? Effect.ignore(store.deleteManifest(repository, digest)) : Effect.void
+      )
+  }
+}
+
 /** Scrubs, and the result of the last one. */
 export interface Scrubs {
   readonly last: Effect.Effect<Check | undefined>
@@ -84,15 +101,16 @@ export interface Scrubs {
 export const make = (store: Store, settings: Settings): Scrubs => {
   let last: Check | undefined
   const { proxy, scrubBroken, scrubRate } = settings
-  const { quarantine } = store
+  const broken = scrubBroken === "quarantine" ? quarantineOf(store, proxy !== undefined) : "report"
 
   const scrub = Effect.fnUntraced(
     function*() {
       const began = yield* Clock.currentTimeMillis
+      const { run } = yield* Effect.promise(() => import("../artifact/Scrub.ts"))
       let warnings = 0
-      const report = yield* Scrub.run(yield* unverified(settings, store), {
+      const report = yield* run(yield* unverified(settings, store), {
         rate: scrubRate,
-        broken: scrubBroken === "quarantine" && quarantine !== undefined ? { quarantine } : "report",
+        broken,
         // a cache lacks what no client has asked for
         missing: proxy === undefined ? "report" : "ignore",
         onProblem: (problem) =>

@@ -48,6 +48,8 @@ export interface LayoutQuarantine {
    * it was replaced or mentioned meanwhile. The caller holds the lock of the layout.
    */
   readonly isolate: (digest: Digest.Digest, expected: FileSystem.File.Info) => Effect.Effect<boolean, Storage>
+  /** Returns true if a broken file of this digest was moved aside. */
+  readonly isIsolated: (digest: Digest.Digest) => Effect.Effect<boolean, Storage>
   /** Moves all files back that are in the quarantine. The caller holds the lock of the layout. */
   readonly restoreAll: Effect.Effect<void, Storage>
 }
@@ -150,6 +152,8 @@ const seize = Effect.fnUntraced(
   Effect.uninterruptible
 )
 
+const brokenPath = ({ broken, files }: Options, digest: Digest.Digest) => files.join(broken, nameOf(digest))
+
 const isSame = (a: FileSystem.File.Info, b: FileSystem.File.Info): boolean =>
   a.dev === b.dev && Option.getOrUndefined(a.ino) === Option.getOrUndefined(b.ino) && a.size === b.size &&
   timeOf(a) === timeOf(b)
@@ -164,7 +168,7 @@ const isolate = Effect.fnUntraced(
     // a file that a client has pushed meanwhile is another one
     const found = yield* files.stat(seized)
     if (found !== undefined && isSame(found, expected)) {
-      return yield* move(options, seized, files.join(broken, nameOf(digest)))
+      return yield* move(options, seized, brokenPath(options, digest))
     }
     yield* restore(options, digest)
     return false
@@ -186,6 +190,7 @@ export const make = (options: Options): LayoutQuarantine => ({
   mention: (digest) => mention(options, digest),
   seize: (digest, cutoff) => seize(options, digest, cutoff),
   isolate: (digest, expected) => isolate(options, digest, expected),
+  isIsolated: (digest) => Effect.map(options.files.stat(brokenPath(options, digest)), (info) => info !== undefined),
   discard: (digest) => options.files.remove(pathIn(options, digest)),
   restoreAll: restoreAll(options)
 })

@@ -105,6 +105,23 @@ describe("a scrub", () => {
       assert.deepStrictEqual(found(yield* scrub()), [])
     }).pipe(withNode))
 
+  it.live("does not let a collection remove what a manifest needs that was moved aside", () =>
+    Effect.gen(function*() {
+      const { damage, layer, manifest, pathOf, push, scrub, store } = yield* setUp
+      damage(app, manifest)
+      yield* scrub({ broken: store })
+      const { skipped } = yield* store.collect({ olderThan: 0 })
+      assert.match(skipped[0]?.problem ?? "", /it was broken, and moved aside, .*push or delete this manifest/)
+      assert.isTrue(Fs.existsSync(pathOf(app, layer)))
+      yield* push(app)
+      assert.deepStrictEqual((yield* store.collect({ olderThan: 0 })).skipped, [])
+      damage(app, manifest)
+      yield* scrub({ broken: store })
+      yield* store.deleteManifest(app, manifest)
+      const { removed } = yield* store.collect({ olderThan: 0 })
+      assert.deepStrictEqual(removed.map(({ digest }) => digest).includes(layer), true)
+    }).pipe(withNode))
+
   it.live("moves nothing aside that was pushed again after it was read", () =>
     Effect.gen(function*() {
       const { damage, layer, push, scrub, store } = yield* setUp

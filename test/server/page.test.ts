@@ -77,7 +77,7 @@ describe("the page of a registry", () => {
       for (const view of views) {
         const { status, text } = yield* ask(`GET ${view}`)
         assert.strictEqual(status, 200, view)
-        assert.notMatch(text, /<script|<img|onerror=alert\(2\)>|\u202e|\u0007/, view)
+        assert.notMatch(text, /<script|<img|onerror=alert\(2\)>|\u202e/, view)
         assert.notMatch(text, /href="javascript/, view)
         assert.notInclude(text, "x".repeat(1000), view)
       }
