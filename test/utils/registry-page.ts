@@ -45,7 +45,7 @@ const pushPlatform = Effect.fnUntraced(function*(registry: Registry, architectur
 })
 
 /** Pushes an index of two platforms with a referrer, an artifact with hostile texts, and other repositories. */
-export const fill = Effect.fnUntraced(function*(registry: Registry) {
+const fill = Effect.fnUntraced(function*(registry: Registry) {
   const amd64 = yield* pushPlatform(registry, "amd64", noise(60_000))
   const arm64 = yield* pushPlatform(registry, "arm64", noise(70_000))
   const extra = { annotations: { "org.opencontainers.image.source": "javascript:alert(3)", [hostile]: hostile } }

@@ -18,14 +18,17 @@ import type { Registry } from "../../Registry.ts"
 import * as Content from "./Content.ts"
 
 /** Limits of one computation. */
-const limits = { repositories: 2000, manifests: 20_000, blobs: 100_000 }
+const limits = { repositories: 2000, manifests: 10_000, blobs: 100_000 }
 
 /** Time after which it is computed again, in milliseconds. */
 const timeToLive = Duration.toMillis("5 minutes")
 
-/** Number of manifests that are read without a pause, and the pause. */
+/** Number of manifests that are read at the beginning without a pause, and between two pauses. */
+const manifestsAtOnce = 64
 const manifestsAtATime = 8
-const pause = "5 millis"
+
+/** Number of times that a pause is longer than the work before it. */
+const pauseFactor = 4
 
 /** Time that a page waits for a computation. */
 const patience = "400 millis"
@@ -59,9 +62,20 @@ interface Work {
   manifests: number
   blobs: number
   isPartial: boolean
+  /** Time at which the last pause ended, in milliseconds. */
+  resumedAt: number
 }
 
 const isFull = (work: Work): boolean => work.manifests >= limits.manifests || work.blobs >= limits.blobs
+
+/** Counts a manifest, and pauses after some of them, so that most of the time is left to the requests of clients. */
+const count = Effect.fnUntraced(function*(work: Work) {
+  work.manifests++
+  if (work.manifests < manifestsAtOnce || work.manifests % manifestsAtATime !== 0) return
+  const worked = Math.max(1, (yield* Clock.currentTimeMillis) - work.resumedAt)
+  yield* Effect.sleep(pauseFactor * worked)
+  work.resumedAt = yield* Clock.currentTimeMillis
+})
 
 /** Adds what a tag or a manifest needs. */
 const walk = (
@@ -77,8 +91,7 @@ const walk = (
       work.isPartial = true
       return
     }
-    work.manifests++
-    if (work.manifests % manifestsAtATime === 0) yield* Effect.sleep(pause)
+    yield* count(work)
     const node = yield* Effect.option(Content.read(registry, repository, reference))
     if (node._tag === "None" || found.manifests.has(node.value.descriptor.digest)) return
     found.manifests.add(node.value.descriptor.digest)
@@ -112,7 +125,8 @@ const measure = Effect.fnUntraced(function*(registry: Registry, work: Work, repo
 })
 
 const compute = Effect.fnUntraced(function*(registry: Registry) {
-  const work: Work = { manifests: 0, blobs: 0, isPartial: false }
+  const resumedAt = yield* Clock.currentTimeMillis
+  const work: Work = { manifests: 0, blobs: 0, isPartial: false, resumedAt }
   const repositories = new Map<string, RepositorySpace>()
   yield* Stream.runForEach(
     Stream.take(registry.repositories(), limits.repositories),
