@@ -206,23 +206,23 @@ const settle = Effect.fnUntraced(function*(
 /**
  * Scrubs all repositories of a registry. Fails if the registry cannot list them.
  *
- * **Example** (Moving broken content aside, once a day)
+ * **Example** (Moving broken content aside)
  *
  * ```ts import.meta.vitest
- * import { NodeRuntime, NodeServices } from "@effect/platform-node"
+ * import { NodeServices } from "@effect/platform-node"
  * import { Effect } from "effect"
  * import * as LayoutRegistry from "effect-oci/LayoutRegistry"
  * import * as Scrub from "effect-oci/Scrub"
+ * import { Images } from "effect-oci/testing"
  *
- * const scrub = Effect.gen(function*() {
+ * const program = Effect.gen(function*() {
  *   const registry = yield* LayoutRegistry.make({ directory: "registry", verification: "always" })
- *   const { problems } = yield* Scrub.run(registry, { broken: registry, rate: 50_000_000 })
- *   for (const { message, outcome, repository } of problems) {
- *     yield* Effect.logWarning(`${repository}: ${message} (${outcome})`)
- *   }
+ *   yield* Images.pushImage(registry, Images.repository("team/app"), [], { tags: [Images.tag("1")] })
+ *   const { manifests, problems } = yield* Scrub.run(registry, { broken: registry, rate: 50_000_000 })
+ *   return [manifests, problems]
  * })
  *
- * NodeRuntime.runMain(Effect.forever(Effect.delay(scrub, "1 day")).pipe(Effect.provide(NodeServices.layer)))
+ * await Effect.runPromise(Effect.provide(program, NodeServices.layer)) // => [1, []]
  * ```
  *
  * @category combinators
