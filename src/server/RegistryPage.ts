@@ -81,6 +81,16 @@ const acceptsHtml = ({ headers }: Incoming): boolean =>
     /^\s*text\/html\s*(?:;|$)/i.test(range) && !/;\s*q=0(?:\.0*)?\s*(?:;|$)/i.test(range)
   )
 
+/**
+ * Returns the headers of a request as far as they say where it comes from. A link of another site may lead to a view,
+ * which that site cannot read.
+ */
+const originOf = ({ headers, method }: Incoming): SameSite.RequestHeaders => {
+  const isLink = method === "GET" && headers["sec-fetch-mode"] === "navigate" &&
+    headers["sec-fetch-dest"] === "document"
+  return isLink ? { host: headers["host"], origin: headers["origin"] } : headers
+}
+
 const split = (url: string): readonly [path: string, query: URLSearchParams] => {
   const mark = url.indexOf("?")
   return mark < 0 ? [url, new URLSearchParams()] : [url.slice(0, mark), new URLSearchParams(url.slice(mark + 1))]
@@ -305,7 +315,7 @@ export const make = Effect.fnUntraced(function*(
   })
 
   const checked = <A, E>(incoming: Incoming, effect: Effect.Effect<A, E>): Effect.Effect<A, E | Refusal.Refusal> => {
-    const message = objection(incoming.headers)
+    const message = objection(originOf(incoming))
     return message === undefined ? effect : Effect.fail(Refusal.make(403, "DENIED", message))
   }
 

@@ -114,7 +114,17 @@ describe("the page of a registry", () => {
       const { ask } = yield* served({ allowedHosts: [] })
       assert.strictEqual((yield* ask("GET /", { headers: { host: "evil.test" } })).status, 403)
       assert.strictEqual((yield* ask("GET /", { headers: { origin: "http://evil.test" } })).status, 403)
+      assert.strictEqual((yield* ask("GET /", { headers: { "sec-fetch-site": "cross-site" } })).status, 403)
       assert.strictEqual((yield* ask("GET /")).status, 200)
+    }))
+
+  it.live("follows links of other sites", () =>
+    Effect.gen(function*() {
+      const { ask } = yield* served({ allowedHosts: [] })
+      const headers = { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" }
+      assert.strictEqual((yield* ask("GET /", { headers })).status, 200)
+      assert.strictEqual((yield* ask("GET /", { headers: { ...headers, "sec-fetch-dest": "iframe" } })).status, 403)
+      assert.strictEqual((yield* ask("GET /", { headers: { ...headers, host: "evil.test" } })).status, 403)
     }))
 
   it.live("refuses pages while too many are being made", () =>
@@ -160,6 +170,22 @@ describe("the list of repositories", () => {
       assert.include((yield* ask("GET /?prefix=none")).text, "No repository begins with <b>none</b>.")
       const { text } = yield* ask("GET /?prefix=app-1")
       assert.include(text, "/?prefix=app-1&amp;after=app-149")
+    }))
+
+  it.live("reads a limited number of names, also of repositories that a viewer may not see", () =>
+    Effect.gen(function*() {
+      let read = 0
+      const registry = override(yield* MemoryRegistry.make(), {
+        repositories: () =>
+          Stream.map(Stream.range(0, 1_000_000), (number) => {
+            read++
+            return repository(`hidden-${number}`)
+          })
+      })
+      const { ask } = yield* serve(registry, { authentication })
+      const { text } = yield* ask("GET /", { headers: bob })
+      assert.include(text, "The list is too long to be searched to its end.")
+      assert.isBelow(read, 200_000)
     }))
 
   it.live("shows the result of a scrub", () =>

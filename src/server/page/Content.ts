@@ -65,7 +65,8 @@ export const readConfig = (
     const blob = yield* registry.getBlob(repository, digest, { size })
     // the descriptor may be wrong
     if (blob.descriptor.size > limit) return Result.fail("it is too large to be shown")
-    return ImageConfig.decode(yield* Stream.mkUint8Array(blob.stream))
+    // copied, because a store may use the memory of a piece again
+    return ImageConfig.decode(yield* Stream.mkUint8Array(Stream.map(blob.stream, (piece) => piece.slice())))
   }).pipe(Effect.scoped, Effect.catch(({ message }) => Effect.succeed(Result.fail(message))))
 
 /** A child of an index, which may be absent or unreadable. */

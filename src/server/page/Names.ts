@@ -12,10 +12,14 @@ const pageSize = 50
 /** Maximum number of names that one search reads. */
 const scanLimit = 50_000
 
-/** Reads the names after `after` that begin with `prefix`, up to the end of a page. */
+/**
+ * Reads the names after `after` that begin with `prefix` and that the viewer sees, up to the end of a page. Names that
+ * the viewer does not see count for the limit as well.
+ */
 export const read = <A extends string>(
   list: (options: { readonly after?: string | undefined }) => Stream.Stream<A, RegistryError>,
-  query: URLSearchParams
+  query: URLSearchParams,
+  sees: (name: A) => Effect.Effect<boolean>
 ): Effect.Effect<Names<A>, RegistryError> =>
   Effect.suspend(() => {
     const prefix = (query.get("prefix") ?? "").trim().slice(0, 255)
@@ -24,6 +28,7 @@ export const read = <A extends string>(
     return list({ after }).pipe(
       Stream.takeWhile(() => ++scanned <= scanLimit),
       Stream.filter((name) => name.startsWith(prefix)),
+      Stream.filterEffect(sees),
       Stream.take(pageSize + 1),
       Stream.runCollect,
       Effect.map((found): Names<A> => {

@@ -44,7 +44,7 @@ export const repositories = Effect.fnUntraced(function*(
   sees: Sees,
   query: URLSearchParams
 ): Effect.fn.Return<Page, RegistryError> {
-  const names = yield* Names.read((options) => Stream.filterEffect(registry.repositories(options), sees), query)
+  const names = yield* Names.read(registry.repositories, query, sees)
   return RepositoriesView.make(context, {
     names,
     space: yield* space.report,
@@ -74,7 +74,11 @@ export const repository = Effect.fnUntraced(function*(
   repository: Repository,
   query: URLSearchParams
 ): Effect.fn.Return<Page, RegistryError> {
-  const names = yield* Names.read((options) => registry.tags(repository, options), query)
+  const names = yield* Names.read(
+    (options) => registry.tags(repository, options),
+    query,
+    () => Effect.succeed(true)
+  )
   const items = yield* Effect.forEach(names.items, (tag) => lineOf(registry, repository, tag), { concurrency: 4 })
   return RepositoryView.make(context, {
     repository,
