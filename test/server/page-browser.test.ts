@@ -21,7 +21,10 @@ const openTab = Effect.gen(function*() {
   return { ...page, open, tab, textOf, views }
 })
 
-describe.skipIf(!available)("the page of a registry in Chromium", () => {
+// a browser is slow on a busy machine
+const timeout = 60_000
+
+describe.skipIf(!available)("the page of a registry in Chromium", { timeout }, () => {
   layer(chromium, { excludeTestServices: true })((it) => {
     it.effect("loads nothing but itself, without errors and without violations of its policy", () =>
       Effect.gen(function*() {
