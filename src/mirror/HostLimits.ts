@@ -21,7 +21,7 @@ const statusOf = ([host, { budget = Effect.undefined, limit, rate }]: readonly [
   Effect.all({ host: Effect.succeed(host), rate: Effect.succeed(rate), concurrency: limit, budget })
 
 /** Creates the limits. Hosts without settings get limiters that adapt. */
-export const make = ({ registries }: MirrorConfig): HostLimits => {
+export const make = ({ registries }: Pick<MirrorConfig, "registries">): HostLimits => {
   const limiters = new Map<string, Limiter.Limiter>()
   return {
     perRegistry: (name) => {
