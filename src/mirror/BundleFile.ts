@@ -42,9 +42,8 @@ export interface BundleFile {
 }
 
 /** Converts a failure of the system to an error about a bundle. */
-const unreadable =
-  (path: string) => (error: Storage | ContentTooLarge | Hasher.UnsupportedAlgorithm): BundleError =>
-    failing(path)("Unreadable", error.message)
+const unreadable = (path: string) => (error: Storage | ContentTooLarge | Hasher.UnsupportedAlgorithm): BundleError =>
+  failing(path)("Unreadable", error.message)
 
 const parse = Effect.fnUntraced(function*(path: string, bytes: Uint8Array) {
   const contents = yield* Effect.mapError(
