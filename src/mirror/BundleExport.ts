@@ -14,6 +14,7 @@ import * as Platform from "../Platform.ts"
 import { parseTag, type Tag } from "../Reference.ts"
 import type * as LayoutRegistry from "../stores/LayoutRegistry.ts"
 import type { BundleContents } from "./BundleContents.ts"
+import { failing } from "./BundleError.ts"
 import * as BundleKnown from "./BundleKnown.ts"
 import * as BundleStore from "./BundleStore.ts"
 import { optionsOf } from "./CopyJob.ts"
@@ -317,6 +318,15 @@ const repositoryOf = (
 // exporting
 // ---------------------------------------------------------------------------------------------------------------------
 
+/** Returns the problem of a base that is about other registries than the rules, so that it would be of no use. */
+const foreignBase = ({ hosts }: BundleKnown.BundleKnown, rules: ReadonlyArray<Units.RuleUnits>) => {
+  const wanted = new Set(rules.flatMap(({ rule }) => rule.to.map(({ registry }) => registry)))
+  const [host] = wanted
+  return hosts.size === 0 || host === undefined || Array.from(wanted).some((each) => hosts.has(each))
+    ? undefined
+    : { host, problem: `the base has no content of this registry, but of ${Array.from(hosts.keys()).join(", ")}` }
+}
+
 /** Copies what the rules select to a layout. Returns the list of contents, without positions in pieces. */
 export const toLayout = Effect.fnUntraced(function*(
   config: Pick<MirrorConfig, "rules">,
@@ -338,6 +348,8 @@ export const toLayout = Effect.fnUntraced(function*(
   }
   const { rules } = yield* Units.find(namespace, config.rules, options.rules ?? (() => true))
   const chosen = rules.filter(({ rule }) => options.rules?.(rule) ?? true)
+  const foreign = foreignBase(known, chosen)
+  if (foreign !== undefined) return yield* failing(foreign.host)("Invalid", foreign.problem)
   const exports = yield* Effect.forEach(
     chosen.flatMap(({ units }) => units),
     (unit) => exportUnit(session, unit),

@@ -215,9 +215,6 @@ const fileOf = (bytes: Uint8Array) => Effect.map(Hasher.digest(bytes), (digest) 
 const prepare = Effect.fnUntraced(function*(files: Files.Files, path: string) {
   const at = files.join(files.root, mark)
   const names = yield* files.list(files.root)
-  if (names.includes(BundleFile.listName)) {
-    return yield* failing(path)("Refused", "it has a bundle already; choose another name")
-  }
   if (names.length > 0 && !names.includes(mark)) {
     return yield* failing(path)("Refused", "the folder has other content; choose an empty one")
   }
@@ -229,9 +226,20 @@ const prepare = Effect.fnUntraced(function*(files: Files.Files, path: string) {
 const formOf = Effect.fnUntraced(function*(path: string) {
   const fs = yield* FileSystem.FileSystem
   const info = yield* Files.orAbsent(path, fs.stat(path))
-  if (info === undefined) return path.endsWith(".tar") ? "archive" : "folder"
-  return info.type === "Directory" ? "folder" : yield* failing(path)("Refused", "it exists; choose another name")
+  return info?.type === "Directory" || info === undefined && !path.endsWith(".tar") ? "folder" : "archive"
 })
+
+/** Returns true if one of some files exists. */
+const isFinished = Effect.fnUntraced(function*(files: Files.Files, names: ReadonlyArray<string>) {
+  for (const name of names) {
+    if ((yield* files.stat(files.join(files.root, name))) !== undefined) return true
+  }
+  return false
+})
+
+/** Returns true if a folder collects the content of an export. */
+const isMarked = (files: Files.Files) =>
+  Effect.map(files.stat(files.join(files.root, mark)), (info) => info !== undefined)
 
 /** Opens a bundle for writing. Continues with the content of an export that was interrupted. */
 export const open = Effect.fnUntraced(function*(
@@ -244,22 +252,25 @@ export const open = Effect.fnUntraced(function*(
   const toError = Effect.mapError((error: BundleError | Storage | Hasher.UnsupportedAlgorithm) =>
     error._tag === "BundleError" ? error : failing(path)("Unreadable", error.message)
   )
+  const remove = (at: string) => Effect.ignore(fs.remove(at, { recursive: true, force: true }))
   const form: Form = yield* toError(formOf(path))
   const isPlain = form === "folder" && maximumSize === undefined
   const folder = form === "folder" ? paths.resolve(path) : paths.dirname(paths.resolve(path))
   const archive = form === "folder" ? "bundle.tar" : paths.basename(path)
   const list = form === "folder" ? BundleFile.listName : BundleFile.listBeside(archive)
   const beside = yield* Files.make(folder, { isDurable: true })
-  if (form === "folder") yield* toError(prepare(beside, path))
-  else if ((yield* toError(beside.stat(beside.join(folder, list)))) !== undefined) {
-    return yield* failing(path)("Refused", "it has a bundle already; choose another name")
+  const hidden = yield* Files.make(beside.join(folder, `.${archive}.export`), { isDurable: true })
+  if (yield* toError(isFinished(beside, form === "archive" ? [list, archive] : [list]))) {
+    // an export that was interrupted at its very end may have left its folder
+    if (yield* toError(isMarked(hidden))) yield* remove(hidden.root)
+    return yield* failing(path)("Refused", "it exists; choose another name")
   }
-  const staging = isPlain ? beside : yield* Files.make(beside.join(folder, `.${archive}.export`), { isDurable: true })
+  if (form === "folder") yield* toError(prepare(beside, path))
+  const staging = isPlain ? beside : hidden
   if (!isPlain) yield* toError(prepare(staging, staging.root))
   const layout = yield* LayoutRegistry.make({ directory: staging.root, form: "layout", name: "bundle" }).pipe(
     Effect.mapError(({ message }) => failing(path)("Unreadable", message))
   )
-  const remove = (at: string) => Effect.ignore(fs.remove(at, { recursive: true, force: true }))
 
   const finish = Effect.fnUntraced(function*(listed: Listed) {
     yield* removeOthers(staging, listed)

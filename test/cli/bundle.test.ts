@@ -245,7 +245,7 @@ describe("mirror bundle and CNCF distribution", () => {
         }
         yield* assertSame(source, destination)
         assert.deepStrictEqual(
-          Fs.readdirSync(path("")).filter((name) => name.includes("draft") || name.includes("export")),
+          Fs.readdirSync(path("")).filter((name) => name.includes("draft")),
           []
         )
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),

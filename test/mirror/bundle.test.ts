@@ -403,8 +403,25 @@ describe("an export", () => {
         yield* write(name, { maximumSize })
         assert.strictEqual((yield* Effect.flip(write(name, { maximumSize }))).kind, "Refused")
       }
+      // an attempt that was killed at its very end
+      Fs.mkdirSync(path(".a.tar.export"))
+      Fs.writeFileSync(path(".a.tar.export/.effect-oci-export"), "")
+      assert.strictEqual((yield* Effect.flip(write("a.tar"))).kind, "Refused")
+      assert.isFalse(Fs.existsSync(path(".a.tar.export")))
       assert.deepStrictEqual(Fs.readdirSync(path("mine")), ["file"])
       assert.strictEqual(Fs.readFileSync(path("mine.tar"), "utf8"), "mine")
+    })
+  )
+
+  test(
+    "refuses a base that is about other registries only",
+    Effect.gen(function*() {
+      const { path, push, write } = yield* setup()
+      yield* push("1", "one")
+      yield* write("first.tar")
+      const other = yield* setup({ rules: [{ from: "outside.test/app", to: "elsewhere.test/app" }] })
+      const error = yield* Effect.flip(other.write("second.tar", { since: [path("first.tar")] }))
+      assert.include(error.message, "elsewhere.test: the base has no content of this registry, but of inside.test")
     })
   )
 
