@@ -12,6 +12,7 @@ import * as Flags from "./Flags.ts"
 import * as Messages from "./Messages.ts"
 import * as MirrorFlags from "./MirrorFlags.ts"
 import * as Output from "./Output.ts"
+import { misuse } from "./ReferenceInput.ts"
 
 const linesOf = ({ assumed, base, bytes, carried, digest, list, pieces, tags }: Bundle.ExportReport) => [
   `${tags} tags, ${carried} blobs and manifests, ${assumed} expected at the destination, ${bytes} bytes`,
@@ -55,6 +56,7 @@ export const BundleExportCommand = Command.make(
     json: Flags.json
   },
   Effect.fnUntraced(function*({ config: flag, copies, json, maxSize, omitFailed, path, rule, since, ...foreign }) {
+    if (path === "-") return yield* misuse("a bundle is not written to stdout: name a file or a folder")
     const file = yield* MirrorFlags.nameOf(Option.none(), flag)
     const config = yield* BundleInput.load(file, foreign, rule)
     const report = yield* Bundle.exportTo(path, config, {

@@ -265,6 +265,10 @@ export const open = Effect.fnUntraced(function*(
     if (yield* toError(isMarked(hidden))) yield* remove(hidden.root)
     return yield* failing(path)("Refused", "it exists; choose another name")
   }
+  const first = BundlePieces.nameOf(archive, 1)
+  if (form === "archive" && !(yield* toError(isMarked(hidden))) && (yield* toError(isFinished(beside, [first])))) {
+    return yield* failing(path)("Refused", `${first} exists; choose another name`)
+  }
   if (form === "folder") yield* toError(prepare(beside, path))
   const staging = isPlain ? beside : hidden
   if (!isPlain) yield* toError(prepare(staging, staging.root))

@@ -22,7 +22,7 @@ const digits = 3
 const maximumPieces = 10_000
 
 /** Returns the name of a piece, counted from 1. */
-const nameOf = (archive: string, number: number): string => `${archive}.${String(number).padStart(digits, "0")}`
+export const nameOf = (archive: string, number: number): string => `${archive}.${String(number).padStart(digits, "0")}`
 
 /** A piece that is being written. */
 interface Open {
@@ -98,16 +98,19 @@ export const writer = Effect.fnUntraced(function*(
   return {
     write,
     position: () => position,
-    end: Effect.suspend(() =>
-      Effect.map(
-        Effect.andThen(
-          open === undefined ? Effect.void : complete(open),
-          files.syncFolder(files.root)
-        ),
-        () => done
-      )
-    )
+    end: Effect.gen(function*() {
+      if (open !== undefined) yield* complete(open)
+      yield* removeAfter(files, archive, done.length)
+      yield* files.syncFolder(files.root)
+      return done
+    })
   }
+})
+
+/** Removes pieces of an earlier attempt that had more of them. */
+const removeAfter = Effect.fnUntraced(function*(files: Files.Files, archive: string, count: number) {
+  let number = count + 1
+  while (yield* files.remove(files.join(files.root, nameOf(archive, number)))) number++
 })
 
 /** A part of the joined pieces that lies in one piece. */

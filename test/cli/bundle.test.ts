@@ -147,6 +147,7 @@ describe("mirror bundle", () => {
       const { bundle, file, path } = yield* setUp("127.0.0.1:1")
       const table: ReadonlyArray<readonly [args: ReadonlyArray<string>, code: number, says: RegExp]> = [
         [["export", path("a.tar")], 2, /missing file: use --config FILE/],
+        [["export", "-c", file, "-"], 2, /a bundle is not written to stdout: name a file or a folder/],
         [["export", "-c", file], 2, /missing argument PATH/],
         [["export", "-c", file, "--max-size", "big", path("a.tar")], 2, /--max-size: "big" is not a size/],
         [["export", "-c", file, "--rule", "none", path("a.tar")], 2, /there is no rule "none"; the file has: apps/],

@@ -414,6 +414,28 @@ describe("an export", () => {
   )
 
   test(
+    "replaces the pieces of an interrupted attempt, and no other files of that name",
+    Effect.gen(function*() {
+      const { folder, path, push, read, write } = yield* setup()
+      yield* push("1", "one")
+      const names = () => Fs.readdirSync(folder).sort()
+      Fs.writeFileSync(path("a.tar.001"), "mine")
+      assert.strictEqual((yield* Effect.flip(write("a.tar", { maximumSize: 2000 }))).kind, "Refused")
+      assert.deepStrictEqual(names(), ["a.tar.001"])
+      // an attempt with smaller pieces that was killed before its list was written
+      Fs.mkdirSync(path(".a.tar.export"))
+      Fs.writeFileSync(path(".a.tar.export/.effect-oci-export"), "")
+      for (const number of ["002", "003", "004", "005", "006", "007", "008"]) {
+        Fs.writeFileSync(path(`a.tar.${number}`), "old")
+      }
+      const { pieces } = yield* write("a.tar", { maximumSize: 4000 })
+      assert.isBelow(pieces.length, 5)
+      assert.deepStrictEqual(names(), [...pieces, "a.tar.bundle.json"])
+      assert.deepStrictEqual(outcomes(yield* read("a.tar")), { 1: "set" })
+    })
+  )
+
+  test(
     "refuses a base that is about other registries only",
     Effect.gen(function*() {
       const { path, push, write } = yield* setup()
