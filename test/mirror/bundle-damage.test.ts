@@ -11,7 +11,7 @@ import { filesIn, outcomes, setup, test } from "../utils/bundles.ts"
 import { pushSample, repository, tag } from "../utils/images.ts"
 import { imagesOf } from "../utils/mirrors.ts"
 
-const rounds = process.env["EFFECT_OCI_LONG"] === undefined ? 4 : 400
+const rounds = process.env["EFFECT_OCI_LONG"] === undefined ? 4 : 100
 
 /** Returns numbers below a bound, which depend on the seed only. */
 const random = (seed: number) => {
