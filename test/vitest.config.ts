@@ -18,7 +18,12 @@ export default defineConfig({
       // modules are loaded once, because loading them for each file takes half of the time
       {
         extends: true,
-        test: { name: "tests", include: ["test/**/*.test.ts", "examples/*.test.ts"], exclude: [examples], isolate: false }
+        test: {
+          name: "tests",
+          include: ["test/**/*.test.ts", "examples/*.test.ts"],
+          exclude: [examples],
+          isolate: false
+        }
       },
       { extends: true, test: { name: "documentation", include: [examples] } }
     ]

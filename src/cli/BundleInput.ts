@@ -47,7 +47,7 @@ const noFile: Pick<MirrorConfig, "onRepositoryMissing" | "registries"> = {
 /** Provides an effect with the registries of a file. */
 export const connected = (config: Option.Option<MirrorConfig>) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.flatMap(
-    MirrorServices.connect(Option.getOrElse(config, () => noFile)),
+    MirrorServices.connect(Option.getOrElse(config, () => noFile), undefined),
     ({ hooks, namespace }) =>
       effect.pipe(
         Effect.provideService(Hooks, hooks),
