@@ -47,7 +47,18 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "TokenScope",
     "Tracing"
   ],
-  ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
+  [
+    "BlobSource",
+    "RegistryError",
+    "ExternalBlobs",
+    "Observer",
+    "Metrics",
+    "Retries",
+    "Limiter",
+    "Upload",
+    "Registry",
+    "Learning"
+  ],
   ["Resolver", "Retention"],
   ["stores"],
   ["views"],
@@ -89,6 +100,7 @@ const outside: ReadonlyArray<readonly [specifier: RegExp, rooms: ReadonlyArray<s
   ]],
   [/^effect\/(sql|persistence)\//, ["mirror-sql", "node"]],
   [/^@effect\/platform-node/, ["node", "cli"]],
+  [/^@effect\/sql-pg/, ["node"]],
   [/^@noble\/hashes/, ["NobleHasher"]],
   [/^bcryptjs$/, ["cli"]]
 ]

@@ -11,6 +11,8 @@ const verbs = {
   serve: Effect.map(Effect.promise(() => import("./MirrorServeCommand.ts")), (_) => _.MirrorServeCommand),
   status: Effect.map(Effect.promise(() => import("./MirrorStatusCommand.ts")), (_) => _.MirrorStatusCommand),
   retry: Effect.map(Effect.promise(() => import("./MirrorRetryCommand.ts")), (_) => _.MirrorRetryCommand),
+  bundle: Effect.map(Effect.promise(() => import("./MirrorBundleCommand.ts")), (_) => _.MirrorBundleCommand),
+  state: Effect.map(Effect.promise(() => import("./MirrorStateCommand.ts")), (_) => _.MirrorStateCommand),
   check: Effect.map(Effect.promise(() => import("./MirrorCheckCommand.ts")), (_) => _.MirrorCheckCommand),
   convert: Effect.map(Effect.promise(() => import("./MirrorConvertCommand.ts")), (_) => _.MirrorConvertCommand)
 }
@@ -31,6 +33,16 @@ export const make = Effect.fnUntraced(function*(verb: string | undefined) {
   if (isVerb(verb)) return parent.pipe(Command.withSubcommands([yield* verbs[verb]]))
   const all = yield* Effect.all(verbs)
   return parent.pipe(
-    Command.withSubcommands([all.plan, all.run, all.serve, all.status, all.retry, all.check, all.convert])
+    Command.withSubcommands([
+      all.plan,
+      all.run,
+      all.serve,
+      all.status,
+      all.retry,
+      all.state,
+      all.bundle,
+      all.check,
+      all.convert
+    ])
   )
 })

@@ -21,7 +21,8 @@ export const flags = {
   store: Flag.String("store").pipe(
     Flag.withMetavar("URL"),
     Flag.withDescription(
-      "Store of the state: sqlite:FILE or memory. Default: that of the file, or a SQLite file beside it"
+      "Store of the state: sqlite:FILE, postgres://…, memory, or env:NAME for the URL in an environment variable. " +
+        "Default: that of the file, or a SQLite file beside it"
     ),
     Flag.optional
   ),
@@ -41,14 +42,13 @@ export interface Values extends MirrorFlags.ForeignValues {
   readonly json: boolean
 }
 
-/** The file of a mirror, with its chosen rules and its state. */
-export interface Opened {
+/** The file of a mirror, with its chosen rules and its store. */
+export interface Opened extends MirrorServices.Store {
   /** Name of the file. */
   readonly file: string
   readonly config: MirrorConfig
   /** Returns true if the flags choose a rule. */
   readonly isChosen: (rule: Pick<MirrorRule, "name">) => boolean
-  readonly state: MirrorState["Service"]
 }
 
 /** Loads the file, and opens the state until the scope closes. */
@@ -67,14 +67,14 @@ export const open = Effect.fnUntraced(function*(
     file,
     config,
     isChosen: ({ name }) => names.length === 0 || names.includes(name),
-    state: yield* MirrorServices.openState(MirrorServices.storeOf(store, config, file), use)
+    ...yield* MirrorServices.openStore(MirrorServices.storeOf(store, config, file), use)
   }
   return opened
 })
 
 /** Provides an effect with the state and with the registries of the file. */
-export const connected = ({ config, state }: Opened) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.flatMap(MirrorServices.connect(config), ({ hooks, namespace }) =>
+export const connected = ({ config, rates, state }: Opened) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(MirrorServices.connect(config, rates), ({ hooks, namespace }) =>
     effect.pipe(
       Effect.provideService(Hooks, hooks),
       Effect.provideService(MirrorState, state),

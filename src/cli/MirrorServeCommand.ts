@@ -56,8 +56,8 @@ const readToken = Effect.fnUntraced(function*(file: Option.Option<string>) {
 })
 
 /** Connects to the registries and webhooks of a configuration. */
-const connect = Effect.fnUntraced(function*(config: MirrorConfig) {
-  return { ...yield* MirrorServices.connect(config), notify: yield* Webhooks.make(config.notify) }
+const connect = Effect.fnUntraced(function*(config: MirrorConfig, rates: MirrorServices.Store["rates"]) {
+  return { ...yield* MirrorServices.connect(config, rates), notify: yield* Webhooks.make(config.notify) }
 })
 
 type ConnectServices = Exclude<Effect.Services<ReturnType<typeof connect>>, Scope.Scope | HttpClient.HttpClient>
@@ -89,7 +89,10 @@ const reload = Effect.fnUntraced(
     const { config } = loaded.success
     if (storeOf(config) !== store) {
       yield* Effect.logWarning(
-        Format.oneLine(`the store stays ${store} until the next start, which uses ${storeOf(config)}`)
+        Format.oneLine(
+          `the store stays ${MirrorServices.describeStore(store)} until the next start, which uses ` +
+            MirrorServices.describeStore(storeOf(config))
+        )
       )
     }
     const { added, changed, kept, removed } = yield* service.reload(config)
@@ -151,7 +154,7 @@ export const MirrorServeCommand = Command.make(
     if (!isLocal && secret === undefined) {
       yield* Messages.warn("without a token, nothing can be changed by the page or by requests: use --token-file")
     }
-    const { config, file, state } = yield* MirrorInput.open({ ...flags, rule: [] }, "write")
+    const { config, file, rates, state } = yield* MirrorInput.open({ ...flags, rule: [] }, "write")
     const http = yield* Layer.build(NodeHttp.layer())
     const services = Context.merge(yield* Effect.context<ConnectServices>(), http)
     const service = yield* Mirror.serveWith(
@@ -159,7 +162,7 @@ export const MirrorServeCommand = Command.make(
       (config) =>
         // the scope is that of the configuration, not that of the command
         Effect.flatMap(Effect.scope, (scope) =>
-          Effect.provideContext(connect(config), Context.add(services, Scope.Scope, scope))),
+          Effect.provideContext(connect(config, rates), Context.add(services, Scope.Scope, scope))),
       { concurrency: rules, copies, by: `${process.pid}`, notify: logged }
     ).pipe(Effect.provideService(MirrorState, state))
     const makeApp = (secret: Redacted.Redacted | undefined) =>

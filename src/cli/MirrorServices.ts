@@ -16,6 +16,7 @@ import * as ExternalBlobs from "../ExternalBlobs.ts"
 import * as Limiter from "../Limiter.ts"
 import * as HostLimits from "../mirror/HostLimits.ts"
 import type * as MirrorConfig from "../mirror/MirrorConfig.ts"
+import { MirrorRates } from "../mirror/MirrorRates.ts"
 import * as MirrorState from "../mirror/MirrorState.ts"
 import * as Namespace from "../Namespace.ts"
 import * as NodeNamespace from "../node/NodeNamespace.ts"
@@ -36,26 +37,111 @@ export const storeOf = (given: Option.Option<string>, { store }: MirrorConfig.Mi
 
 const withoutExtension = (file: string): string => file.replace(/\.(?:ya?ml|json|toml)$/i, "")
 
-const memory = Effect.map(Layer.build(MirrorState.layerMemory), Context.get(MirrorState.MirrorState))
+/** Returns the URL of a store for messages, without its password. */
+export const describeStore = (store: string): string => {
+  if (!isPostgres(store)) return store
+  if (!URL.canParse(store)) return store.replace(/\/\/.*/, "//…")
+  const url = new URL(store)
+  if (url.password !== "") url.password = "***"
+  if (url.searchParams.has("password")) url.searchParams.set("password", "***")
+  return url.href
+}
 
-/** Opens the store of the state. A file that does not exist is created only for a verb that writes. */
-export const openState = Effect.fnUntraced(function*(url: string, use: "read" | "write") {
-  if (url === "memory" || url === "memory:") return yield* memory
-  const filename = /^sqlite:(?:\/\/)?(.+)$/.exec(url)?.[1]
-  if (filename === undefined) {
-    return yield* misuse(`--store: ${JSON.stringify(url)} is not sqlite:FILE or memory`)
+const isPostgres = (store: string): boolean => /^postgres(?:ql)?:/.test(store)
+
+/** Returns the URL of a store that an environment variable may have. */
+const resolved = Effect.fnUntraced(function*(store: string) {
+  const name = /^env:(.+)$/.exec(store)?.[1]
+  if (name === undefined) return store
+  const value = yield* Effect.option(Config.NonEmptyString(name))
+  return Option.isSome(value)
+    ? value.value
+    : yield* misuse(`--store: the environment variable ${JSON.stringify(name)} is not set`)
+})
+
+/** Store of a mirror. */
+export interface Store {
+  readonly state: MirrorState.MirrorState["Service"]
+  /** Rates and budgets that all processes with the same store share. */
+  readonly rates: MirrorRates["Service"] | undefined
+}
+
+const memory = Effect.map(
+  Layer.build(MirrorState.layerMemory),
+  (context): Store => ({ state: Context.get(context, MirrorState.MirrorState), rates: undefined })
+)
+
+const advice: ReadonlyArray<readonly [problem: RegExp, advice: string]> = [
+  [/unsupported startup parameter/, "; for PgBouncer, add pgbouncer=true to the URL"],
+  [/self-signed certificate|unable to verify/, "; sslrootcert=FILE in the URL names the certificates to trust"]
+]
+
+const cannotOpen = (store: string) => ({ message }: { readonly message: string }) => {
+  const [, tip = ""] = advice.find(([problem]) => problem.test(message)) ?? []
+  const shown = filenameOf(store) ?? describeStore(store)
+  return new Failure({ message: `cannot open the store ${shown}: ${message}${tip}` })
+}
+
+const filenameOf = (url: string): string | undefined => /^sqlite:(?:\/\/)?(.+)$/.exec(url)?.[1]
+
+/** Returns the client of a database, or `undefined` if the URL is not that of a database. */
+const clientOf = Effect.fnUntraced(function*(url: string) {
+  if (isPostgres(url)) {
+    const NodePostgres = yield* Effect.promise(() => import("../node/NodePostgres.ts"))
+    return NodePostgres.layer({ url: Redacted.make(url) })
   }
+  const filename = filenameOf(url)
+  if (filename === undefined) return undefined
+  const NodeSqlite = yield* Effect.promise(() => import("../node/NodeSqlite.ts"))
+  return NodeSqlite.layer({ filename })
+})
+
+const unknownStore = (store: string, kinds: string) => {
+  // an address of another kind may contain a password as well
+  const shown = JSON.stringify(store.replace(/:\/\/.*/, "://…"))
+  return misuse(`the store ${shown} is not ${kinds}`)
+}
+
+/** Returns true if a store is a file that does not exist. One that cannot be looked at cannot be opened either. */
+const isAbsent = Effect.fnUntraced(function*(url: string) {
+  const filename = filenameOf(url)
   const fs = yield* FileSystem.FileSystem
-  // a file that cannot be looked at cannot be opened either, which is reported
-  if (use === "read" && !(yield* Effect.orElseSucceed(fs.exists(filename), () => true))) return yield* memory
-  const [MirrorSql, NodeSqlite] = yield* Effect.promise(() =>
-    Promise.all([import("../mirror-sql/MirrorSql.ts"), import("../node/NodeSqlite.ts")])
-  )
-  const context = yield* Layer.build(Layer.provide(MirrorSql.layer, NodeSqlite.layer({ filename }))).pipe(
+  return filename !== undefined && !(yield* Effect.orElseSucceed(fs.exists(filename), () => true))
+})
+
+/** Opens a store. A file that does not exist is created only for a verb that writes. */
+export const openStore = Effect.fnUntraced(function*(given: string, use: "read" | "write") {
+  const url = yield* resolved(given)
+  if (url === "memory" || url === "memory:") return yield* memory
+  const client = yield* clientOf(url)
+  if (client === undefined) return yield* unknownStore(given, "sqlite:FILE, postgres://…, env:NAME or memory")
+  if (use === "read" && (yield* isAbsent(url))) return yield* memory
+  const MirrorSql = yield* Effect.promise(() => import("../mirror-sql/MirrorSql.ts"))
+  const isShared = use === "write" && isPostgres(url)
+  const layer = isShared ? Layer.merge(MirrorSql.layer, MirrorSql.layerRates) : MirrorSql.layer
+  const context = yield* Effect.mapError(withoutWarning(Layer.build(Layer.provide(layer, client))), cannotOpen(url))
+  const store: Store = {
+    state: Context.get(context, MirrorState.MirrorState),
+    rates: Option.getOrUndefined(Context.getOption(context, MirrorRates))
+  }
+  return store
+})
+
+/** Copies the state of one store to another. */
+export const copyState = Effect.fnUntraced(function*(from: string, to: string) {
+  const kinds = "sqlite:FILE, postgres://… or env:NAME"
+  const [source, destination] = [yield* resolved(from), yield* resolved(to)]
+  const [fromClient, toClient] = [yield* clientOf(source), yield* clientOf(destination)]
+  if (fromClient === undefined) return yield* unknownStore(from, kinds)
+  if (toClient === undefined) return yield* unknownStore(to, kinds)
+  if (yield* isAbsent(source)) {
+    return yield* new Failure({ message: `cannot open the store ${filenameOf(source)}: there is no such file` })
+  }
+  const MirrorSql = yield* Effect.promise(() => import("../mirror-sql/MirrorSql.ts"))
+  return yield* MirrorSql.copyState({ from: fromClient, to: toClient }).pipe(
     withoutWarning,
-    Effect.mapError(({ message }) => new Failure({ message: `cannot open the store ${filename}: ${message}` }))
+    Effect.mapError(({ message }) => new Failure({ message: `cannot copy the state: ${message}` }))
   )
-  return Context.get(context, MirrorState.MirrorState)
 })
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -103,7 +189,7 @@ const lookup = Effect.fnUntraced(function*(
 const isSame = (one: string, other: string): boolean => CredentialKeys.placeOf(one) === CredentialKeys.placeOf(other)
 
 /** Makes the credentials of the registries of a configuration. All others are those of docker. */
-const credentialsOf = Effect.fnUntraced(function*({ registries }: MirrorConfig.MirrorConfig) {
+const credentialsOf = Effect.fnUntraced(function*({ registries }: Pick<MirrorConfig.MirrorConfig, "registries">) {
   const docker = yield* DockerConfig.make()
   const context = yield* Effect.context<FileSystem.FileSystem>()
   return Credentials.Credentials.of({
@@ -118,8 +204,11 @@ const credentialsOf = Effect.fnUntraced(function*({ registries }: MirrorConfig.M
 })
 
 /** Makes the namespace of a configuration, with the limits of its registries, and its hooks. */
-export const connect = Effect.fnUntraced(function*(config: MirrorConfig.MirrorConfig) {
-  const { hosts, perRegistry } = HostLimits.make(config)
+export const connect = Effect.fnUntraced(function*(
+  config: Pick<MirrorConfig.MirrorConfig, "onRepositoryMissing" | "registries">,
+  rates: Store["rates"]
+) {
+  const { hosts, perRegistry } = HostLimits.make(config, rates)
   const withScheme = (scheme: MirrorConfig.RegistrySettings["scheme"]) =>
     config.registries.filter((settings) => settings.scheme === scheme).map(({ host }) => host)
   const context = yield* Layer.build(NodeNamespace.layerOptions({

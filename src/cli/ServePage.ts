@@ -14,13 +14,15 @@ import type * as ServeSettings from "./ServeSettings.ts"
 /** The settings of `serve` that matter for the page. */
 type Settings = Pick<ServeSettings.Values, "ui" | "uiChanges" | "host" | "proxy" | "readOnly">
 
+const isCache = ({ proxy = [] }: Settings): boolean => proxy.length > 0
+
 const isOn = ({ host = "127.0.0.1", ui }: Settings): boolean => ui ?? isLoopback(host)
 
 /** Fails if the settings ask for changes by the page, but there is no page, or the content must not change. */
 export const check = (settings: Settings) => {
   if (settings.uiChanges !== true) return Effect.void
   if (!isOn(settings)) return Effect.fail(misuse("--ui-changes requires --ui"))
-  if (settings.proxy !== undefined) return Effect.fail(misuse("--ui-changes and --proxy contradict each other"))
+  if (isCache(settings)) return Effect.fail(misuse("--ui-changes and --proxy contradict each other"))
   return settings.readOnly === true
     ? Effect.fail(misuse("--ui-changes and --read-only contradict each other"))
     : Effect.void
@@ -40,9 +42,9 @@ export const make = Effect.fnUntraced(function*(
     authentication,
     isSecure,
     changes: settings.uiChanges === true ? changes : "none",
-    ...settings.proxy === undefined
-      ? {}
-      : { remark: "This registry is a cache. The page shows what it has stored, and asks no other registry." },
+    ...isCache(settings)
+      ? { remark: "This registry is a cache. The page shows what it has stored, and asks no other registry." }
+      : {},
     ...scrubs === undefined ? {} : { check: scrubs.last }
   })
 })

@@ -9,7 +9,6 @@ import type * as FileSystem from "effect/FileSystem"
 import * as Metric from "effect/Metric"
 import type * as Path from "effect/Path"
 import type * as Scrub from "../artifact/Scrub.ts"
-import type { Registry } from "../Registry.ts"
 import type { RegistryError } from "../RegistryError.ts"
 import type { Check } from "../server/RegistryPage.ts"
 import * as LayoutRegistry from "../stores/LayoutRegistry.ts"
@@ -17,14 +16,15 @@ import * as Format from "./Format.ts"
 import * as Messages from "./Messages.ts"
 import { misuse } from "./ReferenceInput.ts"
 import type * as ServeSettings from "./ServeSettings.ts"
+import type { Store } from "./ServeStore.ts"
 
 /** The settings of `serve` that matter for scrubs. */
 type Settings = Pick<ServeSettings.Values, "scrub" | "scrubRate" | "scrubBroken" | "dir" | "proxy" | "readOnly">
 
 /** Fails if the settings ask to move content aside, but it must not change. That of a cache always may. */
-export const check = ({ proxy, readOnly, scrub, scrubBroken }: Settings) => {
+export const check = ({ proxy = [], readOnly, scrub, scrubBroken }: Settings) => {
   if (scrubBroken !== undefined && scrub === undefined) return Effect.fail(misuse("--scrub-broken requires --scrub"))
-  return scrubBroken === "quarantine" && readOnly === true && proxy === undefined
+  return scrubBroken === "quarantine" && readOnly === true && proxy.length === 0
     ? Effect.fail(misuse("--scrub-broken quarantine and --read-only contradict each other"))
     : Effect.void
 }
@@ -64,9 +64,6 @@ const warningOf = ({ digest, message, outcome, repository, tag }: Scrub.Problem)
   return `the scrub found a problem in ${name}: ${message}${outcome === "quarantined" ? "; it was moved aside" : ""}`
 }
 
-/** A store that may be able to move broken content aside. */
-type Store = Registry & Partial<Scrub.Quarantine>
-
 /** Returns a registry that knows nothing of the files that were verified earlier. */
 const unverified = ({ dir }: Settings, store: Store) =>
   dir === undefined ? Effect.succeed(store) : LayoutRegistry.make({ directory: dir, verification: "always" })
@@ -100,8 +97,9 @@ export interface Scrubs {
 /** Makes the scrubs of a store. */
 export const make = (store: Store, settings: Settings): Scrubs => {
   let last: Check | undefined
-  const { proxy, scrubBroken, scrubRate } = settings
-  const broken = scrubBroken === "quarantine" ? quarantineOf(store, proxy !== undefined) : "report"
+  const { proxy = [], scrubBroken, scrubRate } = settings
+  const isCache = proxy.length > 0
+  const broken = scrubBroken === "quarantine" ? quarantineOf(store, isCache) : "report"
 
   const scrub = Effect.fnUntraced(
     function*() {
@@ -112,7 +110,7 @@ export const make = (store: Store, settings: Settings): Scrubs => {
         rate: scrubRate,
         broken,
         // a cache lacks what no client has asked for
-        missing: proxy === undefined ? "report" : "ignore",
+        missing: isCache ? "ignore" : "report",
         onProblem: (problem) =>
           Effect.andThen(
             problem.outcome === "quarantined" ? Metric.update(quarantined, 1) : Effect.void,

@@ -1,7 +1,8 @@
 /**
  * Tables of the state of a mirror, in the order in which they were added. A migration that was released never changes.
  *
- * Times are milliseconds since the epoch.
+ * Times are milliseconds since the epoch. Older processes may run while a migration is applied and after it: it only
+ * adds tables, indexes, and columns that have a default.
  */
 import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
@@ -60,13 +61,33 @@ const tables = [
   "CREATE INDEX mirror_image_recorded ON mirror_image (recorded_at)"
 ]
 
-const run = (statements: ReadonlyArray<string>) =>
-  Effect.flatMap(
-    SqlClient.SqlClient,
-    (sql) => Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
-  )
+/** Rates and budgets. Their times are those of the database, because the clocks of processes differ. */
+const rates = [
+  `CREATE TABLE mirror_rate (
+    host TEXT NOT NULL PRIMARY KEY,
+    due DOUBLE PRECISION NOT NULL,
+    budget_remaining BIGINT,
+    budget_limit BIGINT,
+    budget_reset_at DOUBLE PRECISION,
+    budget_window BIGINT,
+    budget_at DOUBLE PRECISION,
+    budget_version BIGINT NOT NULL DEFAULT 0
+  )`,
+  "CREATE TABLE mirror_rate_process (process TEXT NOT NULL PRIMARY KEY, seen_at DOUBLE PRECISION NOT NULL)"
+]
 
-const migrations = { "1_state": run(tables) }
+/** Runs statements. In PostgreSQL, texts sort by their bytes, as they do in SQLite. */
+const run = (statements: ReadonlyArray<string>) =>
+  Effect.flatMap(SqlClient.SqlClient, (sql) => {
+    const isPostgres = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
+    return Effect.forEach(
+      statements.map((statement) => isPostgres ? statement.replaceAll(/\bTEXT\b/g, "TEXT COLLATE \"C\"") : statement),
+      (statement) => sql.unsafe(statement),
+      { discard: true }
+    )
+  })
+
+const migrations = { "1_state": run(tables), "2_rates": run(rates) }
 
 /** Number of the latest migration that this version knows. */
 export const latest = Object.keys(migrations).length

@@ -5,12 +5,20 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as SchemaGetter from "effect/SchemaGetter"
 import { Digest } from "../Digest.ts"
 import type { ListState, RunState, TagState } from "../mirror/MirrorState.ts"
 import { Tag } from "../Reference.ts"
 
-// PostgreSQL returns a BIGINT as a string, because it may be too large for a number
-const Integer = Schema.Union([Schema.Int, Schema.NumberFromString])
+// drivers return BIGINT as a bigint (PostgreSQL) or as text, because it may be too large for a number
+export const Integer = Schema.Union([
+  Schema.Int,
+  Schema.BigInt.pipe(Schema.decodeTo(Schema.Int, {
+    decode: SchemaGetter.transform(Number),
+    encode: SchemaGetter.transform(BigInt)
+  })),
+  Schema.NumberFromString
+])
 const Text = Schema.NullOr(Schema.String)
 const Time = Schema.NullOr(Integer)
 
@@ -60,6 +68,19 @@ export const PruneRow = Schema.Struct({ policy: Schema.String })
 
 export const ImageRow = Schema.Struct({ digest: Digest, created_at: Integer })
 
+/** Returns the names of the columns of a row, so that a column of a newer version is not selected. */
+export const columns = (row: { readonly fields: Schema.Struct.Fields }): string => Object.keys(row.fields).join(", ")
+
+/** Returns a text that every database stores: PostgreSQL refuses NUL, and surrogates have to be in pairs. */
+export const text = (value: string): string => value.replaceAll("\0", "\uFFFD").toWellFormed()
+
+/** Replaces the texts of a record by those that every database stores. */
+export const storable = <A extends Readonly<Record<string, unknown>>>(record: A): A =>
+  // the keys, and the types of the values, stay the same
+  Object.fromEntries(
+    Object.entries(record).map(([name, value]) => [name, typeof value === "string" ? text(value) : value])
+  ) as A
+
 /** Returns a function that decodes rows. */
 export const decoder = <A>(schema: Schema.Codec<A, unknown>) => {
   const decode = Schema.decodeUnknownEffect(Schema.Array(schema))
@@ -99,25 +120,26 @@ export const toTag = (row: typeof TagRow.Type): TagState => ({
   missing: row.missing
 })
 
-export const fromTag = (tag: TagState) => ({
-  destination: tag.destination,
-  tag: tag.tag,
-  rule: tag.rule,
-  source: tag.source,
-  source_tag: tag.sourceTag,
-  source_digest: orNull(tag.sourceDigest),
-  destination_digest: orNull(tag.destinationDigest),
-  filter_key: tag.filterKey,
-  generation: tag.generation,
-  status: tag.status,
-  error: orNull(tag.error),
-  attempts: tag.attempts,
-  retry_at: toTime(tag.retryAt),
-  checked_at: toTime(tag.checkedAt),
-  copied_at: toTime(tag.copiedAt),
-  referrers_at: toTime(tag.referrersAt),
-  missing: tag.missing
-})
+export const fromTag = (tag: TagState) =>
+  storable({
+    destination: tag.destination,
+    tag: tag.tag,
+    rule: tag.rule,
+    source: tag.source,
+    source_tag: tag.sourceTag,
+    source_digest: orNull(tag.sourceDigest),
+    destination_digest: orNull(tag.destinationDigest),
+    filter_key: tag.filterKey,
+    generation: tag.generation,
+    status: tag.status,
+    error: orNull(tag.error),
+    attempts: tag.attempts,
+    retry_at: toTime(tag.retryAt),
+    checked_at: toTime(tag.checkedAt),
+    copied_at: toTime(tag.copiedAt),
+    referrers_at: toTime(tag.referrersAt),
+    missing: tag.missing
+  })
 
 export const toRun = (row: typeof RunRow.Type): RunState => ({
   id: row.id,
@@ -135,21 +157,22 @@ export const toRun = (row: typeof RunRow.Type): RunState => ({
   error: orUndefined(row.error)
 })
 
-export const fromRun = (run: RunState) => ({
-  id: run.id,
-  rule: run.rule,
-  slot: toTime(run.slot),
-  started_at: DateTime.toEpochMillis(run.startedAt),
-  ended_at: toTime(run.endedAt),
-  process: run.by,
-  planned: run.planned,
-  copied: run.copied,
-  failed: run.failed,
-  pruned: run.pruned,
-  bytes: run.bytes,
-  requests: run.requests,
-  error: orNull(run.error)
-})
+export const fromRun = (run: RunState) =>
+  storable({
+    id: run.id,
+    rule: run.rule,
+    slot: toTime(run.slot),
+    started_at: DateTime.toEpochMillis(run.startedAt),
+    ended_at: toTime(run.endedAt),
+    process: run.by,
+    planned: run.planned,
+    copied: run.copied,
+    failed: run.failed,
+    pruned: run.pruned,
+    bytes: run.bytes,
+    requests: run.requests,
+    error: orNull(run.error)
+  })
 
 export const toList = (row: typeof ListRow.Type): ListState => ({
   rule: row.rule,

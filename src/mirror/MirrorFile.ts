@@ -321,7 +321,11 @@ const Notification = Schema.Struct({
 /** Schema of a file. */
 export const MirrorFile = Schema.Struct({
   version: Schema.Literal(1).annotateKey({ description: "Version of the format" }),
-  store: described(Schema.NonEmptyString, "Store of the state: sqlite:FILE or memory. Default: a file beside this one"),
+  store: described(
+    Schema.NonEmptyString,
+    "Store of the state: sqlite:FILE, postgres://…, memory, or env:NAME for the URL in an environment variable. Default: " +
+      "a SQLite file beside this one"
+  ),
   registries: described(Schema.Record(Schema.String, RegistryEntry), "Settings of registries, by host or alias"),
   defaults: described(Defaults, "Settings for all rules"),
   rules: Schema.Array(Rule).annotateKey({ description: "Rules: which tags of which repositories belong where" }),

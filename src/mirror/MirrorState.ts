@@ -9,6 +9,7 @@
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
@@ -211,6 +212,18 @@ export const KeptRuns: Context.Reference<number> = Context.Reference("effect-oci
  */
 export const KeptDates: Context.Reference<number> = Context.Reference("effect-oci/MirrorState/KeptDates", {
   defaultValue: () => 100_000
+})
+
+/**
+ * Time for which an operation is tried again while the store is away, before it fails. While the store is away, no job
+ * starts a change of a tag, because it waits for {@link MirrorState} to confirm its generation.
+ *
+ * @default 30 seconds
+ * @category references
+ * @since 0.1.0
+ */
+export const RetryTime: Context.Reference<Duration.Duration> = Context.Reference("effect-oci/MirrorState/RetryTime", {
+  defaultValue: () => Duration.seconds(30)
 })
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -254,7 +254,7 @@ describe("effect-oci mirror serve", () => {
           true
         ])
         assert.match((yield* failing("--private"))[1], /--private requires --token-file/)
-        assert.match((yield* failing("--store", "redis://x", "--port", "0"))[1], /is not sqlite:FILE or memory/)
+        assert.match((yield* failing("--store", "redis://x", "--port", "0"))[1], /is not sqlite:FILE, postgres:/)
         write({ rules: [{ from: "a.test/b", to: "c.test/d", tags: { semver: "nonsense" } }] })
         assert.match((yield* failing("--port", "0"))[1], /rules\[0\]\.tags\.semver/)
       }),

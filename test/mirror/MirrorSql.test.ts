@@ -44,9 +44,9 @@ describe("a state in SQLite", () => {
       )
       yield* Effect.provide(upgrade, NodeSqlite.layer({ filename }))
       const error = yield* Effect.flip(Effect.provide(State.use((state) => state.counts), layerFile(filename)))
-      assert.strictEqual(
+      assert.match(
         error.message,
-        "the state of the mirror (open): it has version 99, but this program knows versions up to 1 only"
+        /^the state of the mirror \(open\): it has version 99, but this program knows versions up to \d+ only$/
       )
     }).pipe(Effect.scoped))
 

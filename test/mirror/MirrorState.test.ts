@@ -6,15 +6,19 @@ import { DateTime, Effect, type Layer } from "effect"
 import * as MirrorState from "effect-oci/MirrorState"
 import { digestOf } from "../utils/digests.ts"
 import { tag } from "../utils/images.ts"
-import { layerSqlite, row, run } from "../utils/mirror-states.ts"
+import { layerPostgres, layerSqlite, row, run } from "../utils/mirror-states.ts"
+import * as Postgres from "../utils/Postgres.ts"
 
 const one = digestOf("one")
 const at = (millis: number) => DateTime.makeUnsafe(millis)
 const State = MirrorState.MirrorState
 
-const contract = (layer: Layer.Layer<MirrorState.MirrorState, unknown>) => {
+/** Runs a test with services `R`. */
+type Run<R> = (name: string, test: () => Effect.Effect<void, unknown, R>) => void
+
+const contract = <R>(layer: Layer.Layer<MirrorState.MirrorState, unknown, R>, execute: Run<R>) => {
   const holds = (name: string, test: Effect.Effect<void, unknown, MirrorState.MirrorState>) =>
-    it.effect(name, () => Effect.provide(test, layer))
+    execute(name, () => Effect.provide(test, layer))
 
   holds(
     "keeps every field of a tag",
@@ -184,7 +188,7 @@ const contract = (layer: Layer.Layer<MirrorState.MirrorState, unknown>) => {
     })
   )
 
-  it.effect("keeps only the latest runs of a rule, and the latest dates of images", () =>
+  execute("keeps only the latest runs of a rule, and the latest dates of images", () =>
     Effect.gen(function*() {
       const state = yield* State
       for (const i of [1, 2, 3, 4]) yield* state.recordRun(run(`${i}`, i))
@@ -227,5 +231,9 @@ const contract = (layer: Layer.Layer<MirrorState.MirrorState, unknown>) => {
   )
 }
 
-describe("MirrorState in memory", () => contract(MirrorState.layerMemory))
-describe("MirrorState in SQLite", () => contract(layerSqlite))
+describe("MirrorState in memory", () => contract(MirrorState.layerMemory, it.effect))
+describe("MirrorState in SQLite", () => contract(layerSqlite, it.effect))
+describe.skipIf(!Postgres.available)(
+  "MirrorState in PostgreSQL",
+  () => it.layer(Postgres.layer, { timeout: "1 minute" })((it) => contract(layerPostgres, it.effect))
+)

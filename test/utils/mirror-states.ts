@@ -2,11 +2,13 @@
  * Rows of the state of a mirror, and files with a state in SQLite.
  */
 import { NodeServices } from "@effect/platform-node"
-import { DateTime, Effect, FileSystem, Layer } from "effect"
+import { DateTime, Effect, FileSystem, Layer, Redacted } from "effect"
 import * as MirrorSql from "effect-oci/MirrorSql"
 import type * as MirrorState from "effect-oci/MirrorState"
+import * as NodePostgres from "effect-oci/NodePostgres"
 import * as NodeSqlite from "effect-oci/NodeSqlite"
 import { tag } from "./images.ts"
+import * as Postgres from "./Postgres.ts"
 
 export type Begun = Parameters<MirrorState.MirrorState["Service"]["begin"]>[0][number]
 
@@ -62,3 +64,12 @@ export const layerFile = (filename: string) => MirrorSql.layer.pipe(Layer.provid
 
 /** A state in a file of its own. */
 export const layerSqlite = Layer.unwrap(Effect.map(file, layerFile))
+
+/** A state in a database of PostgreSQL. */
+export const layerUrl = (url: string) =>
+  MirrorSql.layer.pipe(Layer.provide(NodePostgres.layer({ url: Redacted.make(url) })))
+
+/** A state in a database of its own. */
+export const layerPostgres = Layer.unwrap(
+  Effect.map(Postgres.Postgres.use(({ database }) => database), layerUrl)
+)
