@@ -136,8 +136,8 @@ describe("a service runs a rule", () => {
       yield* end()
       yield* TestClock.adjust("1 day")
       assert.strictEqual(seen().length, 2)
-      const { rule } = yield* Effect.flip(service.runNow("b"))
-      assert.strictEqual(rule, "b")
+      const error = yield* Effect.flip(service.runNow("b"))
+      assert.strictEqual(error.message, "there is no rule \"b\"")
     }))
 
   it.effect("while no more rules than the limit run", () =>

@@ -73,3 +73,11 @@ export const layerUrl = (url: string) =>
 export const layerPostgres = Layer.unwrap(
   Effect.map(Postgres.Postgres.use(({ database }) => database), layerUrl)
 )
+
+/** Jobs in a database of PostgreSQL, or in a file, with connections of their own, as another process has them. */
+export const layerJobs = (url: string) =>
+  Layer.fresh(MirrorSql.layerJobs).pipe(Layer.provide(Layer.fresh(
+    url.startsWith("postgres:")
+      ? NodePostgres.layer({ url: Redacted.make(url) })
+      : NodeSqlite.layer({ filename: url })
+  )))
