@@ -77,7 +77,7 @@ const makeShare = (
       const part = `${yield* newId}${yield* newId}`
       const { settings } = offers
       const copy: Job = { _tag: "Copy", rule, run: id, settings, source, selection, tags }
-      yield* patiently(process.jobs.offer([{ id: part, job: copy }]))
+      yield* process.offer({ id: part, job: copy })
       return resultOf(yield* process.ended(part))
     })
   }
