@@ -50,16 +50,16 @@ export interface Together {
 
 /** Returns the work of a rule: its run at any process, or one that waits. */
 const workOf = (rule: string, processes: ReadonlyArray<ProcessState>, open: ReadonlyArray<JobState>): Work => {
-  const run = processes.flatMap(({ holds }) => holds).find((job) => job.kind === "Run" && job.rule === rule)
-  if (run !== undefined) {
-    // the copies of a run are those of all processes
-    const copies = processes.flatMap(({ holds }) => holds).flatMap((job) =>
-      job.kind === "Copy" && job.rule === rule ? job.activity.copies : []
-    )
-    return { _tag: "Running", since: run.since, activity: { ...run.activity, copies } }
-  }
-  const waiting = open.find(({ job }) => job.rule === rule)
-  return waiting === undefined ? { _tag: "Idle" } : { _tag: "Waiting", since: waiting.offeredAt }
+  const jobs = open.filter(({ job }) => job.rule === rule)
+  const [waiting] = jobs
+  if (waiting === undefined) return { _tag: "Idle" }
+  // a process that is late may have lost what it holds
+  const holds = processes.filter(({ isLate }) => !isLate).flatMap(({ holds }) => holds)
+  const run = holds.find((holding) => jobs.some(({ id }) => id === holding.id))
+  if (run === undefined) return { _tag: "Waiting", since: waiting.offeredAt }
+  // the copies of a run are those of all processes
+  const copies = holds.flatMap((job) => job.kind === "Copy" && job.rule === rule ? job.activity.copies : [])
+  return { _tag: "Running", since: run.since, activity: { ...run.activity, copies } }
 }
 
 /** Joins the processes of a mirror. */

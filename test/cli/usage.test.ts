@@ -239,6 +239,7 @@ describe("help", () => {
     "mirror check",
     "mirror convert",
     "mirror plan",
+    "mirror drain",
     "mirror retry",
     "mirror run",
     "mirror serve",
