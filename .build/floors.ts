@@ -46,7 +46,18 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "TokenScope",
     "Tracing"
   ],
-  ["BlobSource", "RegistryError", "ExternalBlobs", "Observer", "Metrics", "Retries", "Limiter", "Upload", "Registry"],
+  [
+    "BlobSource",
+    "RegistryError",
+    "ExternalBlobs",
+    "Observer",
+    "Metrics",
+    "Retries",
+    "Limiter",
+    "Upload",
+    "Registry",
+    "Learning"
+  ],
   ["Resolver", "Retention"],
   ["stores"],
   ["views"],

@@ -4,12 +4,14 @@
  */
 import { defineConfig } from "rolldown"
 import { licenses, treeshake } from "./licenses.ts"
+import { ascii, byRequire, segmenterOnDemand } from "./startup.ts"
 
 export default defineConfig([
   {
     input: "src/cli/main.ts",
     platform: "node",
     external: /\/run\.ts$/,
+    plugins: [byRequire("./run.cjs")],
     treeshake,
     output: { dir: "dist/cli", minify: true, paths: (id) => id.endsWith("/run.ts") ? "./run.cjs" : id }
   },
@@ -17,7 +19,7 @@ export default defineConfig([
   {
     input: "src/cli/run.ts",
     platform: "node",
-    plugins: [licenses],
+    plugins: [licenses, segmenterOnDemand, ascii],
     // CommonJS has none, and Effect does without
     transform: { define: { "import.meta": "{}" } },
     treeshake,

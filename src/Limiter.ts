@@ -123,13 +123,13 @@ export const unlimited = (): Limiter => ({
  * @since 0.1.0
  */
 export const adaptive = (options?: {
-  /** Initial limit, at most the maximum. Default: 32. */
+  /** Initial limit, at most the maximum. Default: 64. */
   readonly start?: number | undefined
   /** Largest limit. Default: 64. */
   readonly maximum?: number | undefined
 }): Limiter => {
   const { maximum = 64 } = options ?? {}
-  const start = Math.min(options?.start ?? 32, maximum)
+  const start = Math.min(options?.start ?? 64, maximum)
   const permits = Semaphore.makeUnsafe(start)
   let limit = start
   let inUse = 0

@@ -37,7 +37,9 @@ const bytes = { pull: blobs("pull"), push: blobs("push") }
 /** Increments the counter of an event, and passes the event to the `Observer`. */
 export const tell = (event: RegistryEvent): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
-    if (event._tag !== "Warning") events[event._tag](event.registry).updateUnsafe(1, fiber.context)
+    if (event._tag !== "Warning" && event._tag !== "ServedStale") {
+      events[event._tag](event.registry).updateUnsafe(1, fiber.context)
+    }
     return fiber.getRef(Observer)(event)
   })
 

@@ -4,12 +4,13 @@
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type { Repository, Tag } from "./Reference.ts"
 import type { RegistryError } from "./RegistryError.ts"
 
 /**
  * Events of an operation that are not its result: a request was sent; a failure is retried; a registry sent a warning
  * (distribution-spec, "Warnings"), or credentials for it were ignored, because they cannot be read; a request waits for
- * the end of a pause that the registry asked for.
+ * the end of a pause that the registry asked for; a cache served a tag as last known, because the registry fails.
  *
  * @category models
  * @since 0.1.0
@@ -24,6 +25,14 @@ export type RegistryEvent =
   }
   | { readonly _tag: "Warning"; readonly registry: string; readonly text: string }
   | { readonly _tag: "Paused"; readonly registry: string; readonly duration: Duration.Duration }
+  | {
+    readonly _tag: "ServedStale"
+    readonly registry: string
+    readonly repository: Repository
+    readonly tag: Tag
+    /** Time since the registry was asked with success. `undefined` if that was before a restart. */
+    readonly age: Duration.Duration | undefined
+  }
 
 /**
  * Function that receives each {@link RegistryEvent}.

@@ -372,7 +372,7 @@ export const make = (
 
   const self = {
     capabilities: Effect.succeed({}),
-    ping: Effect.fail(unsupported("ping")),
+    ping: Effect.suspend(() => Effect.fail(unsupported("ping"))),
     getBlob: no("getBlob"),
     resolveBlob: no("resolveBlob"),
     getManifest: no("getManifest"),

@@ -313,6 +313,7 @@ const observed = (emit: Emit) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     const record = (event: Registry.RegistryEvent): Effect.Effect<void> => {
       switch (event._tag) {
         case "Requested":
+        case "ServedStale":
           return Effect.void
         case "Warning":
           return emit({ _tag: "Warned", registry: event.registry, text: event.text })

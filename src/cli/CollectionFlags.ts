@@ -30,21 +30,35 @@ export const descriptions = (prefix: "" | "gc-") => ({
 
 const described = descriptions("")
 
+/** The policies for a kind of content. */
+export const policies = ["keep", "collect"] as const
+
+/** The orders of tags. */
+export const orders = ["semver", "created"] as const
+
+/** The values without flags or settings. */
+export const defaults: Pick<Values, "olderThan" | "untagged" | "dangling" | "keepBy"> = {
+  olderThan: "1 hour",
+  untagged: "keep",
+  dangling: "keep",
+  keepBy: "semver"
+}
+
 /** The flags. `serve` has the same with the prefix `gc-`. */
 export const flags = {
-  olderThan: Flags.duration("older-than", described.olderThan).pipe(Flag.withDefault("1 hour" as Duration.Input)),
-  untagged: Flag.Literals("untagged", ["keep", "collect"]).pipe(
+  olderThan: Flags.duration("older-than", described.olderThan).pipe(Flag.withDefault(defaults.olderThan)),
+  untagged: Flag.Literals("untagged", policies).pipe(
     Flag.withDescription(described.untagged),
-    Flag.withDefault("keep")
+    Flag.withDefault(defaults.untagged)
   ),
-  dangling: Flag.Literals("dangling", ["keep", "collect"]).pipe(
+  dangling: Flag.Literals("dangling", policies).pipe(
     Flag.withDescription(described.dangling),
-    Flag.withDefault("keep")
+    Flag.withDefault(defaults.dangling)
   ),
   keepNewest: Flags.positive("keep-newest", described.keepNewest).pipe(Flag.optional),
-  keepBy: Flag.Literals("keep-by", ["semver", "created"]).pipe(
+  keepBy: Flag.Literals("keep-by", orders).pipe(
     Flag.withDescription(described.keepBy),
-    Flag.withDefault("semver")
+    Flag.withDefault(defaults.keepBy)
   ),
   include: Flags.parsed("include", "REGEX", `${described.include}. May be repeated`, TagFlags.readPattern).pipe(
     Flag.atLeast(0)

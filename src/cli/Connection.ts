@@ -231,12 +231,12 @@ export const observe = (event: RegistryEvent): Effect.Effect<void> => {
       return Messages.send(Messages.paused(event.registry, event.duration))
     case "Retried":
       return Messages.send(Messages.retried(event.registry, event.error.message, event.delay))
+    // the cache warns once each time that upstream fails, instead of for each request
+    case "ServedStale":
     case "Requested":
       return Effect.void
   }
 }
-
-const layerObserver = Layer.succeed(Observer, observe)
 
 const layerOf = (settings: Settings, ends: ReadonlyArray<GivenCredentials.End>, readsStdin = false) =>
   Layer.merge(
@@ -280,6 +280,13 @@ const layerFor = ({ connection, file, files = [] }: Input, places: GivenCredenti
     [{ prefix: "", given: connection, places }],
     file === "-" || files.some(({ path }) => path === "-")
   )
+
+/** Makes the namespace of one registry, to which the credentials in the settings go. */
+export const layerForHost = (settings: Settings & Password.Given, host: Host) =>
+  layerFor({ connection: settings }, placeOf(host))
+
+/** Provides what reports the events of registries on stderr. */
+export const layerObserver: Layer.Layer<never> = Layer.succeed(Observer, observe)
 
 /** Provides the namespace of a verb. The flags give credentials to the registry that these of its arguments name. */
 export const provide =

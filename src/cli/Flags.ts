@@ -69,7 +69,7 @@ export const duration = (name: string, description: string): Flag.Flag<Duration.
 const secondsOf: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 }
 
 /** Reads a number of requests in each second, such as `20`, `20/s` or `100/m`. */
-const readRate: Read<number> = (text) => {
+export const readRate: Read<number> = (text) => {
   const [, number = "", unit = "s"] = /^([1-9][0-9]{0,5})(?:\/([smh]))?$/.exec(text) ?? []
   return number === ""
     ? Result.fail({ message: `${JSON.stringify(text)} is not a rate, such as 20/s, 100/m or 5000/h` })

@@ -12,6 +12,7 @@ const verbs = {
   status: Effect.map(Effect.promise(() => import("./MirrorStatusCommand.ts")), (_) => _.MirrorStatusCommand),
   drain: Effect.map(Effect.promise(() => import("./MirrorDrainCommand.ts")), (_) => _.MirrorDrainCommand),
   retry: Effect.map(Effect.promise(() => import("./MirrorRetryCommand.ts")), (_) => _.MirrorRetryCommand),
+  state: Effect.map(Effect.promise(() => import("./MirrorStateCommand.ts")), (_) => _.MirrorStateCommand),
   check: Effect.map(Effect.promise(() => import("./MirrorCheckCommand.ts")), (_) => _.MirrorCheckCommand),
   convert: Effect.map(Effect.promise(() => import("./MirrorConvertCommand.ts")), (_) => _.MirrorConvertCommand)
 }
@@ -32,6 +33,16 @@ export const make = Effect.fnUntraced(function*(verb: string | undefined) {
   if (isVerb(verb)) return parent.pipe(Command.withSubcommands([yield* verbs[verb]]))
   const all = yield* Effect.all(verbs)
   return parent.pipe(
-    Command.withSubcommands([all.plan, all.run, all.serve, all.status, all.drain, all.retry, all.check, all.convert])
+    Command.withSubcommands([
+      all.plan,
+      all.run,
+      all.serve,
+      all.status,
+      all.drain,
+      all.retry,
+      all.state,
+      all.check,
+      all.convert
+    ])
   )
 })

@@ -42,7 +42,7 @@ export interface Values extends MirrorFlags.ForeignValues {
   readonly json: boolean
 }
 
-/** The file of a mirror, with its chosen rules and its state. */
+/** The file of a mirror, with its chosen rules and its store. */
 export interface Opened extends MirrorServices.Store {
   /** Name of the file. */
   readonly file: string
@@ -73,8 +73,8 @@ export const open = Effect.fnUntraced(function*(
 })
 
 /** Provides an effect with the state and with the registries of the file. */
-export const connected = ({ config, state }: Opened) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.flatMap(MirrorServices.connect(config), ({ hooks, namespace }) =>
+export const connected = ({ config, rates, state }: Opened) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(MirrorServices.connect(config, rates), ({ hooks, namespace }) =>
     effect.pipe(
       Effect.provideService(Hooks, hooks),
       Effect.provideService(MirrorState, state),

@@ -248,6 +248,7 @@ const observe = (event: RegistryEvent): Effect.Effect<void> => {
     case "Retried":
       return Messages.send(Messages.retried(event.registry, event.error.message, event.delay))
     case "Requested":
+    case "ServedStale":
     case "Warning":
       return Effect.void
   }

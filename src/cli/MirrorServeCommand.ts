@@ -65,8 +65,8 @@ const processName = Effect.map(
 )
 
 /** Connects to the registries and webhooks of a configuration. */
-const connect = Effect.fnUntraced(function*(config: MirrorConfig) {
-  return { ...yield* MirrorServices.connect(config), notify: yield* Webhooks.make(config.notify) }
+const connect = Effect.fnUntraced(function*(config: MirrorConfig, rates: MirrorServices.Store["rates"]) {
+  return { ...yield* MirrorServices.connect(config, rates), notify: yield* Webhooks.make(config.notify) }
 })
 
 type ConnectServices = Exclude<Effect.Services<ReturnType<typeof connect>>, Scope.Scope | HttpClient.HttpClient>
@@ -163,7 +163,7 @@ export const MirrorServeCommand = Command.make(
     if (!isLocal && secret === undefined) {
       yield* Messages.warn("without a token, nothing can be changed by the page or by requests: use --token-file")
     }
-    const { config, file, jobs, state } = yield* MirrorInput.open({ ...flags, rule: [] }, "write")
+    const { config, file, jobs, rates, state } = yield* MirrorInput.open({ ...flags, rule: [] }, "write")
     const shared = jobs === undefined ? {} : { shared: { jobs: yield* jobs, name: yield* processName, version } }
     const http = yield* Layer.build(NodeHttp.layer())
     const services = Context.merge(yield* Effect.context<ConnectServices>(), http)
@@ -172,7 +172,7 @@ export const MirrorServeCommand = Command.make(
       (config) =>
         // the scope is that of the configuration, not that of the command
         Effect.flatMap(Effect.scope, (scope) =>
-          Effect.provideContext(connect(config), Context.add(services, Scope.Scope, scope))),
+          Effect.provideContext(connect(config, rates), Context.add(services, Scope.Scope, scope))),
       { concurrency: rules, copies, notify: logged, ...jobs === undefined ? { by: `${process.pid}` } : {}, ...shared }
     ).pipe(Effect.provideService(MirrorState, state))
     const makeApp = (secret: Redacted.Redacted | undefined) =>

@@ -18,6 +18,7 @@ import * as Limiter from "../Limiter.ts"
 import * as HostLimits from "../mirror/HostLimits.ts"
 import type * as MirrorConfig from "../mirror/MirrorConfig.ts"
 import { MirrorJobs } from "../mirror/MirrorJobs.ts"
+import { MirrorRates } from "../mirror/MirrorRates.ts"
 import * as MirrorState from "../mirror/MirrorState.ts"
 import * as Namespace from "../Namespace.ts"
 import * as NodeNamespace from "../node/NodeNamespace.ts"
@@ -60,16 +61,18 @@ const resolved = Effect.fnUntraced(function*(store: string) {
     : yield* misuse(`--store: the environment variable ${JSON.stringify(name)} is not set`)
 })
 
-/** An open store. */
+/** Store of a mirror. */
 export interface Store {
   readonly state: MirrorState.MirrorState["Service"]
+  /** Rates and budgets that all processes with the same store share. */
+  readonly rates: MirrorRates["Service"] | undefined
   /** Opens the jobs that several processes share. Absent if the store is that of one process. */
   readonly jobs: Effect.Effect<MirrorJobs["Service"], Failure, Scope.Scope> | undefined
 }
 
-const memory: Effect.Effect<Store, never, Scope.Scope> = Effect.map(
+const memory = Effect.map(
   Layer.build(MirrorState.layerMemory),
-  (context) => ({ state: Context.get(context, MirrorState.MirrorState), jobs: undefined })
+  (context): Store => ({ state: Context.get(context, MirrorState.MirrorState), rates: undefined, jobs: undefined })
 )
 
 const advice: ReadonlyArray<readonly [problem: RegExp, advice: string]> = [
@@ -79,45 +82,75 @@ const advice: ReadonlyArray<readonly [problem: RegExp, advice: string]> = [
 
 const cannotOpen = (store: string) => ({ message }: { readonly message: string }) => {
   const [, tip = ""] = advice.find(([problem]) => problem.test(message)) ?? []
-  return new Failure({ message: `cannot open the store ${describeStore(store)}: ${message}${tip}` })
+  const shown = filenameOf(store) ?? describeStore(store)
+  return new Failure({ message: `cannot open the store ${shown}: ${message}${tip}` })
 }
 
-const openPostgres = Effect.fnUntraced(function*(url: string) {
-  const [MirrorSql, NodePostgres] = yield* Effect.promise(() =>
-    Promise.all([import("../mirror-sql/MirrorSql.ts"), import("../node/NodePostgres.ts")])
-  )
-  const build = <A, E extends { readonly message: string }>(layer: Layer.Layer<A, E>) =>
-    Effect.mapError(Layer.build(layer), cannotOpen(url))
-  const client = Layer.succeedContext(yield* build(NodePostgres.layer({ url: Redacted.make(url) })))
-  const context = yield* build(Layer.provide(MirrorSql.layer, client))
-  const jobs = Effect.map(build(Layer.provide(MirrorSql.layerJobs, client)), Context.get(MirrorJobs))
-  return { state: Context.get(context, MirrorState.MirrorState), jobs } satisfies Store
+const filenameOf = (url: string): string | undefined => /^sqlite:(?:\/\/)?(.+)$/.exec(url)?.[1]
+
+/** Returns the client of a database, or `undefined` if the URL is not that of a database. */
+const clientOf = Effect.fnUntraced(function*(url: string) {
+  if (isPostgres(url)) {
+    const NodePostgres = yield* Effect.promise(() => import("../node/NodePostgres.ts"))
+    return NodePostgres.layer({ url: Redacted.make(url) })
+  }
+  const filename = filenameOf(url)
+  if (filename === undefined) return undefined
+  const NodeSqlite = yield* Effect.promise(() => import("../node/NodeSqlite.ts"))
+  return NodeSqlite.layer({ filename })
 })
 
-const openSqlite = Effect.fnUntraced(function*(filename: string) {
-  const [MirrorSql, NodeSqlite] = yield* Effect.promise(() =>
-    Promise.all([import("../mirror-sql/MirrorSql.ts"), import("../node/NodeSqlite.ts")])
-  )
-  const layer = Layer.provide(MirrorSql.layer, NodeSqlite.layer({ filename }))
-  const context = yield* Effect.mapError(withoutWarning(Layer.build(layer)), cannotOpen(filename))
-  return { state: Context.get(context, MirrorState.MirrorState), jobs: undefined } satisfies Store
+const unknownStore = (store: string, kinds: string) => {
+  // an address of another kind may contain a password as well
+  const shown = JSON.stringify(store.replace(/:\/\/.*/, "://…"))
+  return misuse(`the store ${shown} is not ${kinds}`)
+}
+
+/** Returns true if a store is a file that does not exist. One that cannot be looked at cannot be opened either. */
+const isAbsent = Effect.fnUntraced(function*(url: string) {
+  const filename = filenameOf(url)
+  const fs = yield* FileSystem.FileSystem
+  return filename !== undefined && !(yield* Effect.orElseSucceed(fs.exists(filename), () => true))
 })
 
-/** Opens the store. A file that does not exist is created only for a verb that writes. */
+/** Opens a store. A file that does not exist is created only for a verb that writes. */
 export const openStore = Effect.fnUntraced(function*(given: string, use: "read" | "write") {
   const url = yield* resolved(given)
   if (url === "memory" || url === "memory:") return yield* memory
-  if (isPostgres(url)) return yield* openPostgres(url)
-  const filename = /^sqlite:(?:\/\/)?(.+)$/.exec(url)?.[1]
-  if (filename === undefined) {
-    // a value of the environment may be a secret
-    const shown = JSON.stringify(given)
-    return yield* misuse(`--store: ${shown} is not sqlite:FILE, postgres://…, env:NAME or memory`)
+  const client = yield* clientOf(url)
+  if (client === undefined) return yield* unknownStore(given, "sqlite:FILE, postgres://…, env:NAME or memory")
+  if (use === "read" && (yield* isAbsent(url))) return yield* memory
+  const MirrorSql = yield* Effect.promise(() => import("../mirror-sql/MirrorSql.ts"))
+  const isShared = use === "write" && isPostgres(url)
+  const layer = isShared ? Layer.merge(MirrorSql.layer, MirrorSql.layerRates) : MirrorSql.layer
+  const build = <A, E extends { readonly message: string }>(layer: Layer.Layer<A, E>) =>
+    Effect.mapError(withoutWarning(Layer.build(layer)), cannotOpen(url))
+  const database = Layer.succeedContext(yield* build(client))
+  const context = yield* build(Layer.provide(layer, database))
+  const jobs = Effect.map(build(Layer.provide(MirrorSql.layerJobs, database)), Context.get(MirrorJobs))
+  const store: Store = {
+    state: Context.get(context, MirrorState.MirrorState),
+    rates: Option.getOrUndefined(Context.getOption(context, MirrorRates)),
+    jobs: isPostgres(url) ? jobs : undefined
   }
-  const fs = yield* FileSystem.FileSystem
-  // a file that cannot be looked at cannot be opened either, which is reported
-  if (use === "read" && !(yield* Effect.orElseSucceed(fs.exists(filename), () => true))) return yield* memory
-  return yield* openSqlite(filename)
+  return store
+})
+
+/** Copies the state of one store to another. */
+export const copyState = Effect.fnUntraced(function*(from: string, to: string) {
+  const kinds = "sqlite:FILE, postgres://… or env:NAME"
+  const [source, destination] = [yield* resolved(from), yield* resolved(to)]
+  const [fromClient, toClient] = [yield* clientOf(source), yield* clientOf(destination)]
+  if (fromClient === undefined) return yield* unknownStore(from, kinds)
+  if (toClient === undefined) return yield* unknownStore(to, kinds)
+  if (yield* isAbsent(source)) {
+    return yield* new Failure({ message: `cannot open the store ${filenameOf(source)}: there is no such file` })
+  }
+  const MirrorSql = yield* Effect.promise(() => import("../mirror-sql/MirrorSql.ts"))
+  return yield* MirrorSql.copyState({ from: fromClient, to: toClient }).pipe(
+    withoutWarning,
+    Effect.mapError(({ message }) => new Failure({ message: `cannot copy the state: ${message}` }))
+  )
 })
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -180,8 +213,8 @@ const credentialsOf = Effect.fnUntraced(function*({ registries }: MirrorConfig.M
 })
 
 /** Makes the namespace of a configuration, with the limits of its registries, and its hooks. */
-export const connect = Effect.fnUntraced(function*(config: MirrorConfig.MirrorConfig) {
-  const { hosts, perRegistry } = HostLimits.make(config)
+export const connect = Effect.fnUntraced(function*(config: MirrorConfig.MirrorConfig, rates: Store["rates"]) {
+  const { hosts, perRegistry } = HostLimits.make(config, rates)
   const withScheme = (scheme: MirrorConfig.RegistrySettings["scheme"]) =>
     config.registries.filter((settings) => settings.scheme === scheme).map(({ host }) => host)
   const context = yield* Layer.build(NodeNamespace.layerOptions({

@@ -136,6 +136,10 @@ const documents: Readonly<Record<string, Document>> = {
     "The result of mirror retry --json.",
     () => import("./MirrorRetryCommand.ts").then((_) => _.MirrorRetried)
   ),
+  "mirror-state-copy": loaded(
+    "The numbers of rows that mirror state copy --json prints.",
+    () => import("./MirrorStateCommand.ts").then((_) => _.CopiedMirrorState)
+  ),
   "mirror-status": loaded(
     "The state that mirror status --json prints.",
     () => import("./MirrorStatusCommand.ts").then((_) => _.MirrorStatus)

@@ -12,6 +12,7 @@ import * as Output from "./Output.ts"
 import * as ServeFiles from "./ServeFiles.ts"
 import type * as ServeSettings from "./ServeSettings.ts"
 import * as ServeUsers from "./ServeUsers.ts"
+import * as Upstream from "./Upstream.ts"
 
 /** Schema of the result. */
 export const CheckedConfiguration = Schema.Struct({
@@ -23,6 +24,9 @@ export const CheckedConfiguration = Schema.Struct({
   })),
   users: Schema.optionalKey(Schema.Array(Schema.String)).annotate({
     description: "Names of users. Absent if there is no authentication"
+  }),
+  upstreams: Schema.optionalKey(Schema.Array(Schema.String)).annotate({
+    description: "Registries whose content is cached, as --proxy names them"
   }),
   rules: Schema.optionalKey(Schema.Natural).annotate({ description: "Number of rules about rights" })
 })
@@ -60,6 +64,7 @@ export const run = Effect.fnUntraced(function*(settings: ServeSettings.Values, i
   const { dir, host = "127.0.0.1", port = 5000 } = settings
   const names = found === undefined ? undefined : [...found.passwords.keys(), ...found.hashes.keys()]
   const rules = found?.access?.rules
+  const upstreams = (settings.proxy ?? []).map(Upstream.format)
   if (isJson) {
     return yield* Output.json(CheckedConfiguration, {
       address: `${host}:${port}`,
@@ -68,6 +73,7 @@ export const run = Effect.fnUntraced(function*(settings: ServeSettings.Values, i
         ? {}
         : { certificate: { names: tls.names, validUntil: DateTime.formatIsoDateUtc(tls.validUntil) } },
       ...names === undefined ? {} : { users: names },
+      ...upstreams.length === 0 ? {} : { upstreams },
       ...rules === undefined ? {} : { rules }
     })
   }
@@ -78,6 +84,7 @@ export const run = Effect.fnUntraced(function*(settings: ServeSettings.Values, i
     `users        ${
       names === undefined ? "none: every client may do everything" : `${names.length}: ${names.join(", ")}`
     }`,
+    ...upstreams.length === 0 ? [] : [`upstreams    ${upstreams.join(", ")}`],
     ...rules === undefined ? [] : [`rights       ${Format.plural(rules, "rule")}`]
   ])
 })

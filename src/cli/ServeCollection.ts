@@ -18,18 +18,18 @@ type Settings = Pick<
 >
 
 const valuesOf = (settings: Settings): CollectionFlags.Values => ({
-  olderThan: settings.gcOlderThan ?? "1 hour",
-  untagged: settings.gcUntagged ?? "keep",
-  dangling: settings.gcDangling ?? "keep",
+  olderThan: settings.gcOlderThan ?? CollectionFlags.defaults.olderThan,
+  untagged: settings.gcUntagged ?? CollectionFlags.defaults.untagged,
+  dangling: settings.gcDangling ?? CollectionFlags.defaults.dangling,
   keepNewest: Option.fromUndefinedOr(settings.gcKeepNewest),
-  keepBy: settings.gcKeepBy ?? "semver",
+  keepBy: settings.gcKeepBy ?? CollectionFlags.defaults.keepBy,
   include: (settings.gcInclude ?? []).map((pattern) => new RegExp(pattern)),
   exclude: (settings.gcExclude ?? []).map((pattern) => new RegExp(pattern))
 })
 
 /** Fails if the settings ask for collections, but the content must not change. That of a cache always may. */
 export const check = ({ gc, proxy, readOnly }: Pick<ServeSettings.Values, "gc" | "proxy" | "readOnly">) =>
-  gc !== undefined && readOnly === true && proxy === undefined
+  gc !== undefined && readOnly === true && (proxy ?? []).length === 0
     ? Effect.fail(misuse("--gc and --read-only contradict each other"))
     : Effect.void
 

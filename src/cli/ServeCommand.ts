@@ -24,6 +24,7 @@ import * as ServeLimits from "./ServeLimits.ts"
 import * as ServeProbes from "./ServeProbes.ts"
 import * as ServeSettings from "./ServeSettings.ts"
 import * as ServeStore from "./ServeStore.ts"
+import * as ServeUpstreams from "./ServeUpstreams.ts"
 import * as ServeUsers from "./ServeUsers.ts"
 import * as Signals from "./Signals.ts"
 
@@ -52,28 +53,34 @@ export const ServeCommand = Command.make(
       const file = yield* ServeSettings.fileOf(config)
       const load = ServeSettings.read(given, file)
       const settings = yield* load
+      const { proxy: upstreams = [] } = settings
       yield* ServeCollection.check(settings)
+      yield* ServeUpstreams.check(given.connection, upstreams)
       if (checkConfig) return yield* ServeCheck.run(settings, json)
       const { dir, grace = 3, host = "127.0.0.1", metricsPort, port = 5000, readOnly } = settings
       const terminated = yield* Signals.handle("SIGTERM", Duration.seconds(grace + 1))
       const files = ServeFiles.usersOf(settings)
       const loaded = files === undefined ? undefined : yield* ServeUsers.load(files)
       for (const remark of loaded === undefined ? [] : ServeUsers.remarks(loaded)) yield* Messages.warn(remark)
-      const users = loaded === undefined ? undefined : ServeUsers.make(loaded)
+      const users = loaded === undefined ? undefined : ServeUsers.make(loaded, {
+        auth: settings.auth,
+        tokenRealm: settings.tokenRealm
+      })
       const pair = yield* ServeFiles.certificateOf(settings)
       const certificate = pair === undefined ? undefined : yield* Certificate.read(pair)
       // server and store use a piece before the next one; a cache keeps pieces for several readers
-      const proxy = Option.fromUndefinedOr(settings.proxy)
-      const pieces = Option.isNone(proxy) ? "lent" : "owned"
-      const use = readOnly === true && Option.isNone(proxy) ? "read" : "write"
+      const isCache = upstreams.length > 0
+      const pieces = isCache ? "owned" : "lent"
+      const use = readOnly === true && !isCache ? "read" : "write"
       const store = yield* ServeStore.open(Option.fromUndefinedOr(dir), use, {
         maxRepository: Option.fromUndefinedOr(settings.maxRepository),
-        maxTotal: Option.fromUndefinedOr(settings.maxTotal),
+        maxTotal: Option.fromUndefinedOr(isCache ? ServeUpstreams.sizesOf(settings).store : settings.maxTotal),
         pieces,
         // a cache deletes what is broken, and fetches it again
-        deletableBlobs: Option.isNone(proxy) ? "unneeded" : "all"
+        deletableBlobs: isCache ? "all" : settings.deletableBlobs ?? "unneeded",
+        verification: settings.verification
       })
-      const registry = yield* ServeStore.inFrontOf(proxy, store)
+      const registry = isCache ? yield* ServeUpstreams.cached(given.connection, settings, upstreams, store) : store
       if (settings.gc !== undefined) yield* Effect.forkScoped(ServeCollection.repeat(store, settings.gc, settings))
       const { allowedHost = [] } = settings
       const isExposed = users !== undefined || !isLoopback(host)
@@ -83,19 +90,21 @@ export const ServeCommand = Command.make(
         changes: readOnly === true ? "none" : settings.delete ?? true ? "all" : "no-deletes",
         authentication: users?.authentication,
         allowedHosts,
+        mirroredHosts: isCache ? ServeUpstreams.mirroredHosts(upstreams) : undefined,
         ...ServeLimits.optionsOf(settings)
       })
       const logged = yield* AccessLog.make(settings.log)
       const { address, drain, replace } = yield* Listener.listen(
         ServeProbes.added(logged(ServeProbes.counted(app)), {
-          registry,
+          // a cache serves what it has while its upstreams are away
+          registry: store,
           metrics: metricsPort === undefined ? users ?? "open" : "none",
           allowedHosts
         }),
         { host, port, certificate }
       )
       const metrics = metricsPort === undefined ? undefined : yield* Listener.listen(
-        ServeProbes.added(ServeProbes.nothingElse, { registry, metrics: "open", allowedHosts }),
+        ServeProbes.added(ServeProbes.nothingElse, { registry: store, metrics: "open", allowedHosts }),
         { host, port: metricsPort }
       )
       if (certificate !== undefined) yield* Certificate.warnIfExpired(certificate)
@@ -112,7 +121,7 @@ export const ServeCommand = Command.make(
     (effect) => Effect.catchTag(effect, "FileProblems", ServeCheck.reported)
   )
 ).pipe(
-  Connection.provide("proxy"),
+  Command.provide(Connection.layerObserver),
   Command.withShortDescription("Serves a registry over HTTP"),
   Command.withDescription(
     "Serves a registry over HTTP until interrupted. Prints its address once it listens, and logs each request as " +
@@ -146,6 +155,10 @@ export const ServeCommand = Command.make(
     {
       command: "effect-oci serve --dir ./cache --proxy docker.io",
       description: "Cache Docker Hub in a folder: docker pull 127.0.0.1:5000/library/alpine"
+    },
+    {
+      command: "effect-oci serve --dir ./cache --proxy hub=docker.io --proxy ghcr=ghcr.io --cache-size 100GiB",
+      description: "Cache two registries below prefixes, such as hub/library/alpine"
     }
   ])
 )

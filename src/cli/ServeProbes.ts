@@ -91,8 +91,8 @@ const metrics = Effect.suspend(() => Probes.metrics(samples()))
 
 /** Fails unless the client may read the metrics. */
 const admit = Effect.fnUntraced(function*(incoming: Incoming, { authentication }: Users) {
-  const { authorize, check, realm } = authentication
-  const challenge = Guard.basicChallenge(realm)
+  const { authorize, check } = authentication
+  const challenge = Guard.basicChallenge("registry")
   const username = yield* Guard.userOf(incoming, check, challenge)
   if (yield* authorize(username, { type: "registry", name: "metrics", action: "*" })) return
   return yield* username === undefined

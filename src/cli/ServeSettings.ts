@@ -16,19 +16,25 @@ import * as Schema from "effect/Schema"
 import * as CollectionFlags from "./CollectionFlags.ts"
 import * as ConfigurationFile from "./ConfigurationFile.ts"
 import * as Flags from "./Flags.ts"
-import { readHost } from "./ReferenceInput.ts"
+import { misuse } from "./ReferenceInput.ts"
 import * as TagFlags from "./TagFlags.ts"
+import * as Upstream from "./Upstream.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
 // kinds of settings
 // ---------------------------------------------------------------------------------------------------------------------
 
+/** A value in a file. */
+type FileValue = string | number | boolean | ReadonlyArray<string | typeof Upstream.Fields.Type>
+
 interface Setting<A> {
   readonly flag: (name: string) => Flag.Flag<Option.Option<A>>
-  /** Schema of the value in the file, which accepts only what `parse` accepts. */
-  readonly schema: Schema.Codec<string | number | boolean | ReadonlyArray<string>>
+  /** Schema of the value in the file, which accepts only what `fromFile` or `parse` accepts. */
+  readonly schema: Schema.Codec<FileValue, unknown>
   /** Parses the texts of the value: one, unless it is a list. */
   readonly parse: (texts: ReadonlyArray<string>) => Result.Result<A, string>
+  /** Reads the value in a file. Default: parses its texts. */
+  readonly fromFile?: ((value: FileValue) => Result.Result<A, string>) | undefined
   readonly isList: boolean
   /** Returns a value of the file with its paths, which are relative to the folder of the file. */
   readonly resolved: (value: A, resolve: (path: string) => string) => A
@@ -36,11 +42,11 @@ interface Setting<A> {
 
 type Read<A> = (text: string) => Result.Result<A, { readonly message: string }>
 
-const textsOf = (value: string | number | boolean | ReadonlyArray<string>): ReadonlyArray<string> =>
-  typeof value === "object" ? value : [String(value)]
+const textsOf = (value: FileValue): ReadonlyArray<string> =>
+  typeof value === "object" ? value.filter((item) => typeof item === "string") : [String(value)]
 
 /** Makes a schema of the values whose text can be parsed. */
-const parsedBy = <S extends Schema.Codec<string | number | boolean | ReadonlyArray<string>>>(
+const parsedBy = <S extends Schema.Codec<FileValue>>(
   schema: S,
   parse: (texts: ReadonlyArray<string>) => Result.Result<unknown, string>
 ) =>
@@ -159,6 +165,46 @@ const patterns = (description: string): Setting<ReadonlyArray<string>> => {
   }
 }
 
+const upstreams = (description: string): Setting<ReadonlyArray<Upstream.Upstream>> => {
+  const fromFile = (value: FileValue) => Upstream.read(typeof value === "object" ? value : [String(value)])
+  const read = (text: string) =>
+    Result.mapBoth(Upstream.read([text]), {
+      onSuccess: () => text,
+      onFailure: (message) => ({ message })
+    })
+  return {
+    flag: (name) =>
+      Flags.parsed(name, "[PREFIX=]HOST", `${description}. May be repeated`, read).pipe(
+        Flag.atLeast(0),
+        Flag.mapEffect((texts) =>
+          Effect.mapBoth(Effect.fromResult(Upstream.read(texts)), {
+            onSuccess: (all) => all.length === 0 ? Option.none() : Option.some(all),
+            onFailure: (message) => misuse(`--${name}: ${message}`)
+          })
+        )
+      ),
+    schema: Schema.Union([Schema.String, Schema.Array(Upstream.Item)]).annotate({ description }).check(
+      Schema.makeFilter((value) =>
+        Result.match(fromFile(value), { onSuccess: () => undefined, onFailure: (message) => message })
+      )
+    ),
+    parse: Upstream.read,
+    fromFile,
+    isList: true,
+    resolved: (all, resolve) => all.map((upstream) => Upstream.resolved(upstream, resolve))
+  }
+}
+
+/** Reads for how long a tag may be served although its upstream is away. */
+const readStale: Read<"serve" | "fail" | { readonly maximumAge: Duration.Input }> = (text) => {
+  if (text === "always") return Result.succeed("serve")
+  if (text === "never") return Result.succeed("fail")
+  return Result.mapBoth(Flags.readDuration(text), {
+    onSuccess: (maximumAge) => ({ maximumAge }),
+    onFailure: () => ({ message: `${JSON.stringify(text)} is not always, never, or a time such as 30m, 12h or 7d` })
+  })
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // the settings
 // ---------------------------------------------------------------------------------------------------------------------
@@ -169,6 +215,15 @@ const settings = {
   host: text("ADDRESS", "Listen on this address. Default: 127.0.0.1, which only this machine can reach"),
   port: number("Listen on this port; 0 selects a free one. Default: 5000", 0, 65_535),
   dir: path("DIR", "Store the content in this folder, as OCI image layouts. Default: in memory"),
+  deletableBlobs: choice(
+    ["unneeded", "all"],
+    "Blobs that clients may delete: those that no manifest needs, or all. Default: unneeded"
+  ),
+  verification: choice(
+    ["changed", "always"],
+    "Blobs in --dir to hash at each read: those whose files changed since this process hashed them, or all. " +
+      "Default: changed"
+  ),
   delete: boolean("Allow clients to delete tags, manifests and blobs; --no-delete refuses it. Default: allowed"),
   readOnly: boolean("Refuse all changes"),
   user: list(
@@ -184,6 +239,15 @@ const settings = {
     "FILE",
     "Allow users and anonymous clients what the rules in this file say (YAML, JSON or TOML; see effect-oci schema " +
       "serve-access). Default: users may do everything, and anonymous clients nothing"
+  ),
+  auth: choice(
+    ["basic", "token"],
+    "Ask users for their password with each request, or for a token of /token, which clients get for their password. " +
+      "The password is accepted in both cases. Default: basic"
+  ),
+  tokenRealm: text(
+    "URL",
+    "URL of /token for clients, if they reach this server by another than the one in their requests"
   ),
   tlsCert: path(
     "FILE",
@@ -213,19 +277,30 @@ const settings = {
   minBodyRate: size("Minimum rate of request and response bodies, per second. Default: 1KiB"),
   gc: interval("Remove blobs that no manifest needs at this interval, such as 12h. Default: never"),
   gcOlderThan: duration(collection.olderThan),
-  gcUntagged: choice(["keep", "collect"], collection.untagged),
-  gcDangling: choice(["keep", "collect"], collection.dangling),
+  gcUntagged: choice(CollectionFlags.policies, collection.untagged),
+  gcDangling: choice(CollectionFlags.policies, collection.dangling),
   gcKeepNewest: count(collection.keepNewest),
-  gcKeepBy: choice(["semver", "created"], collection.keepBy),
+  gcKeepBy: choice(CollectionFlags.orders, collection.keepBy),
   gcInclude: patterns(collection.include),
   gcExclude: patterns(collection.exclude),
   grace: count("Seconds to wait for requests in flight after SIGTERM. Default: 3"),
-  proxy: scalar(
+  proxy: upstreams(
+    "Serve the content of the registry at this host, read-only, and cache it; with a prefix, its repositories are " +
+      "below it, such as hub=docker.io. A client that uses this server as a mirror selects it by ?ns=HOST. Every " +
+      "upstream request uses the stored docker login of this machine; restrict clients with users"
+  ),
+  cacheSize: size(
+    "Maximum size of the content that --proxy caches; what was used longest ago goes first. Default: nine tenths of " +
+      "--max-total, or else unlimited in a folder, and half of the memory of the machine otherwise"
+  ),
+  cacheTagTtl: duration("Ask the registry of --proxy again for a tag after this time. Default: 5m"),
+  cacheAbsentTtl: duration("Ask the registry of --proxy again for absent content after this time. Default: 10s"),
+  cacheStale: scalar(
     Schema.String,
-    "HOST",
-    "Serve the content of the registry at this host, read-only, and cache it. Every upstream request uses the stored " +
-      "docker login of this machine; restrict clients with users",
-    readHost
+    "always|never|TIME",
+    "Serve tags as last known while the registry of --proxy is away: always, never, or if it confirmed them within " +
+      "this time. Default: always",
+    readStale
   ),
   metricsPort: number(
     "Serve /metrics on this port instead, without authentication, beside /healthz and /readyz; 0 selects a free one",
@@ -291,7 +366,7 @@ const readFile = Effect.fnUntraced(function*(file: string) {
     // the value has the type of its setting, which the compiler cannot relate to the key
     const setting = settings[key] as Setting<unknown>
     // the schema accepts only values that can be parsed
-    const parsed = Result.getOrThrow(setting.parse(textsOf(value)))
+    const parsed = Result.getOrThrow(setting.fromFile?.(value) ?? setting.parse(textsOf(value)))
     found[key] = setting.resolved(parsed, (path) => resolve(folder, path))
   }
   return found

@@ -6,13 +6,13 @@ import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import type { PlatformError } from "effect/PlatformError"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Os from "node:os"
-import * as Namespace from "../Namespace.ts"
-import type { Host } from "../Reference.ts"
-import type { Registry } from "../Registry.ts"
+import type { RegistryError } from "../RegistryError.ts"
 import * as LayoutRegistry from "../stores/LayoutRegistry.ts"
 import * as MemoryRegistry from "../stores/MemoryRegistry.ts"
+import type * as CollectionFlags from "./CollectionFlags.ts"
 import { Failure } from "./Output.ts"
 
 const problems: Readonly<Record<string, string>> = {
@@ -63,6 +63,12 @@ interface Options {
   readonly maxTotal: Option.Option<number>
   readonly pieces: "owned" | "lent"
   readonly deletableBlobs: "unneeded" | "all"
+  readonly verification: "changed" | "always" | undefined
+}
+
+/** The store, which lists its content if it is in a folder. */
+export interface Store extends CollectionFlags.Collected {
+  readonly contents?: LayoutRegistry.LayoutRegistry["contents"] | undefined
 }
 
 /** Opens the registry in a folder, or makes a registry in memory. Fails if the folder cannot be served. */
@@ -70,8 +76,8 @@ export const open = Effect.fnUntraced(
   function*(
     directory: Option.Option<string>,
     use: "read" | "write",
-    { deletableBlobs, maxRepository, maxTotal, pieces }: Options
-  ) {
+    { deletableBlobs, maxRepository, maxTotal, pieces, verification }: Options
+  ): Effect.fn.Return<Store, Failure | RegistryError, FileSystem.FileSystem | Path.Path | Scope.Scope> {
     const maximumRepositorySize = Option.getOrUndefined(maxRepository)
     if (Option.isNone(directory)) {
       // half, because other processes need memory as well
@@ -85,21 +91,11 @@ export const open = Effect.fnUntraced(
       maximumRepositorySize,
       maximumSize,
       pieces,
-      deletableBlobs
+      deletableBlobs,
+      verification
     })
     yield* registry.ping
     yield* Stream.runDrain(Stream.take(registry.repositories(), 1))
     return registry
   }
 )
-
-/** Returns the registry to serve: the store, or the registry of `--proxy` with the store as its cache. */
-export const inFrontOf = Effect.fnUntraced(function*(proxied: Option.Option<Host>, store: Registry) {
-  if (Option.isNone(proxied)) return store
-  const namespace = yield* Namespace.Namespace
-  const [CacheRegistry, View] = yield* Effect.promise(() =>
-    Promise.all([import("../views/CacheRegistry.ts"), import("../views/View.ts")])
-  )
-  // upstream requests use the credentials of this machine, so clients must not write through the cache
-  return View.readOnly(yield* CacheRegistry.make(yield* namespace.registry(proxied.value), { store }))
-})

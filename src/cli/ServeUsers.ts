@@ -105,34 +105,50 @@ export const remarks = ({ access, hashes, passwords }: Loaded): ReadonlyArray<st
 
 /** Authentication of the clients, whose users and rights can be replaced. */
 export interface Users {
-  readonly authentication: Extract<Authentication.Authentication, { readonly _tag: "Basic" }>
+  readonly authentication: Authentication.Authentication
   readonly replace: (loaded: Loaded) => void
 }
 
 const everythingForUsers: Authentication.Authorize = (username) => Effect.succeed(username !== undefined)
 
+/** How users send their passwords. */
+export interface Scheme {
+  readonly auth: "basic" | "token" | undefined
+  /** URL of the token service for clients. Default: at the host of the request. */
+  readonly tokenRealm: string | undefined
+}
+
 /** Makes the authentication of these users. */
-export const make = (first: Loaded): Users => {
+export const make = (first: Loaded, { auth, tokenRealm }: Scheme): Users => {
   let current = first
   const checkOf = ({ passwords }: Loaded) => Authentication.passwords(Object.fromEntries(passwords))
   let checkPassword = checkOf(first)
   const checkHash = Htpasswd.make(() => current.hashes)
+  const check: Authentication.Check = (username, password) =>
+    Effect.suspend(() => {
+      const checked = current.passwords.size === 0 ? Effect.succeed(false) : checkPassword(username, password)
+      // a wrong password takes the same time for every user name
+      return current.hashes.size === 0
+        ? checked
+        : Effect.flatMap(checked, (isRight) => isRight ? Effect.succeed(true) : checkHash(username, password))
+    })
+  const authorize: Authentication.Authorize = (username, permission) =>
+    Effect.suspend(() => (current.access?.authorize ?? everythingForUsers)(username, permission))
   return {
     replace: (loaded) => {
       current = loaded
       checkPassword = checkOf(loaded)
     },
-    authentication: Authentication.basic({
-      check: (username, password) =>
-        Effect.suspend(() => {
-          const checked = current.passwords.size === 0 ? Effect.succeed(false) : checkPassword(username, password)
-          // a wrong password takes the same time for every user name
-          return current.hashes.size === 0
-            ? checked
-            : Effect.flatMap(checked, (isRight) => isRight ? Effect.succeed(true) : checkHash(username, password))
-        }),
-      authorize: (username, permission) =>
-        Effect.suspend(() => (current.access?.authorize ?? everythingForUsers)(username, permission))
-    })
+    authentication: auth === "token"
+      ? Authentication.bearer({
+        service: "effect-oci",
+        realm: tokenRealm,
+        check,
+        authorize,
+        passwords: "everywhere",
+        // a stored refresh token would expire, and be invalid after a restart
+        refreshLifetime: 0
+      })
+      : Authentication.basic({ check, authorize })
   }
 }

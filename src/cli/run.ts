@@ -45,8 +45,8 @@ streams.watch()
 
 const args = process.argv.slice(2)
 
-// the heap of a server is limited from the start
-const limitHeap = args[0] === "serve" ? Effect.void : Effect.forkChild(Heap.limitGrowth(50))
+// a server may run for long under attack, so that its heap is limited more
+const limitHeap = Effect.forkChild(Heap.limitGrowth(args[0] === "serve" ? 20 : 50))
 
 // a run of a mirror works for long
 const limitYoung = args[0] === "mirror" && args[1] === "run" ? Effect.forkChild(Heap.limitYoung) : Effect.void

@@ -31,6 +31,7 @@ import * as Redirects from "../http/Redirects.ts"
 import * as ResponseBody from "../http/ResponseBody.ts"
 import * as Spans from "../http/Spans.ts"
 import * as Urls from "../http/Urls.ts"
+import { OnLearnt } from "../Learning.ts"
 import * as Limiter from "../Limiter.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Metrics from "../Metrics.ts"
@@ -409,7 +410,11 @@ export const make = Effect.fnUntraced(function*(
     limiter,
     pauses,
     capabilities,
-    learn: (news) => Ref.update(capabilities, (known) => ({ ...known, ...news, ...given })),
+    learn: (news) =>
+      Effect.flatMap(OnLearnt, (onLearnt) => {
+        const learning = Ref.update(capabilities, (known) => ({ ...known, ...news, ...given }))
+        return onLearnt === undefined ? learning : Effect.andThen(learning, onLearnt(name, news))
+      }),
     url: (path) => options.origin + path,
     locate: (address = "", base) =>
       address !== "" && URL.canParse(address, base) ? Urls.atHome(registry, Urls.resolve(address, base)) : undefined,

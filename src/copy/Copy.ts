@@ -133,6 +133,8 @@ const accounting = (account: Account, emit: Job.Job["emit"]) => <A, E, R>(effect
           return Effect.void
         case "Warning":
           return emit({ _tag: "Warned", registry: event.registry, text: event.text })
+        case "ServedStale":
+          return Effect.void
         case "Retried":
         case "Paused":
           return emit(event)

@@ -2,7 +2,6 @@
  * Delivers one blob to every destination that lacks it. Each destination gets it in the way that takes the fewest
  * requests, and the source is read once for all of them.
  */
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
@@ -16,7 +15,6 @@ import { inlineContent } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Limiter from "../Limiter.ts"
 import * as OnePiece from "../OnePiece.ts"
-import * as Preparation from "../Preparation.ts"
 import type { Repository } from "../Reference.ts"
 import * as Upload from "../Upload.ts"
 import type { CopyError } from "./CopyError.ts"
@@ -28,6 +26,7 @@ import * as Job from "./Job.ts"
 import type { ContentNode } from "./Options.ts"
 import * as RegistryState from "./RegistryState.ts"
 import * as Trace from "./Trace.ts"
+import * as Trial from "./Trial.ts"
 
 /** Writes a blob to one destination, and returns the outcome. */
 interface Sink {
@@ -76,10 +75,10 @@ const move = (
       if (needed.length > 0) yield* transfer(job, node, needed)
     })
     yield* Effect.scoped(Effect.gen(function*() {
-      const tried = yield* tryOrWait(job, node, leaders)
+      const tried = yield* Trial.tryOrWait(job, node, leaders, isNew)
       for (const state of states) yield* RegistryState.claim(state, [node.descriptor.digest])
       // one permit for all requests of the blob, so that a blob that has begun does not wait for others to begin
-      yield* Limiter.withPermits(...limiters)(Effect.scoped(handling(tried)))
+      yield* Limiter.withPermits(...limiters)(Effect.scoped(handling(tried))).pipe(Trial.announcing(tried))
     })).pipe((yield* isLarge(node)) ? afterLarge([job.sourceState, ...states]) : (effect) => effect)
     const others = destinations.filter((destination) => !leaders.includes(destination))
     if (others.length > 0) yield* move(job, node, others, isNew)
@@ -119,10 +118,19 @@ const locate = Effect.fnUntraced(
     }
     const { anonymousMount, selfMount, singlePost } = yield* registry.capabilities
     const isWithoutAsking = isTrial ? singlePost !== false : singlePost === true
-    if (size <= Upload.smallBlob && isWithoutAsking && isNew) return atOnce(destination, node)
-    if (anonymousMount === true || selfMount === true) {
-      const started = yield* start(anonymousMount === true ? { digest } : { digest, from: repository })
-      if (started._tag === "Mounted") return yield* done(anonymousMount === true ? "mounted" : "present")
+    const isLikelyAbsent = isNew && size <= Upload.smallBlob
+    if (isLikelyAbsent && isWithoutAsking) return atOnce(destination, node)
+    // if it is not known yet whether the registry accepts self-mounts, the request opens a session in any case
+    const isOpen = selfMount === undefined && state.selfMountProbe !== "done" && singlePost === false
+    const mount = anonymousMount === true
+      ? { digest }
+      : selfMount === true || isOpen && isLikelyAbsent
+      ? { digest, from: repository }
+      : undefined
+    if (mount !== undefined) {
+      if (isLikelyAbsent && !destination.hasParts) return intoNewSession(destination, node, mount)
+      const started = yield* start(mount)
+      if (started._tag === "Mounted") return yield* done(outcomeOf(mount))
       return intoSession(destination, node, started)
     }
     const found = yield* orAbsentOrDenied(registry.resolveBlob(repository, digest, { size })).pipe(
@@ -134,6 +142,16 @@ const locate = Effect.fnUntraced(
       : intoNewSession(destination, node)
   }
 )
+
+/** A mount that is requested without knowing whether the registry has the blob. */
+interface Mount {
+  readonly digest: Digest.Digest
+  /** Repository of the destination itself, or none for any repository. */
+  readonly from?: Repository | undefined
+}
+
+/** Returns what a mount has shown: that the repository has the blob, or that another one had it. */
+const outcomeOf = ({ from }: Mount): Outcome => from === undefined ? "mounted" : "present"
 
 /** Records that a destination has a blob. */
 const arrived = (job: Job.Job, destination: Job.Destination, node: ContentNode, outcome: Outcome) =>
@@ -170,24 +188,26 @@ const intoSession = (destination: Job.Destination, node: ContentNode, session: U
 })
 
 /**
- * Writes a blob into a session that is opened at the same time as the source. The request also asks for a mount without
- * a source repository, unless it is known whether the registry supports that, because it costs nothing to learn.
+ * Writes a blob into a session that is opened at the same time as the source. The request also asks for a mount: the
+ * given one, or one without a source repository, unless it is known whether the registry supports that, because it
+ * costs nothing to learn. If the registry turns out to have the blob, the source was opened in vain.
  */
-const intoNewSession = (destination: Job.Destination, node: ContentNode): Sink => ({
+const intoNewSession = (destination: Job.Destination, node: ContentNode, given?: Mount): Sink => ({
   destination,
   write: (source) =>
     Effect.gen(function*() {
       const { registry, repository } = destination
       const { digest } = node.descriptor
       const { anonymousMount } = yield* registry.capabilities
-      const start = registry.startUpload(repository, {
-        ...anonymousMount === undefined ? { mount: { digest } } : {},
-        algorithm: Digest.algorithm(digest)
-      })
+      const mount = given ?? (anonymousMount === undefined ? { digest } : undefined)
+      const start = registry.startUpload(repository, { mount, algorithm: Digest.algorithm(digest) })
       // the source is fetched in a fiber of its own meanwhile
       const primed = yield* BlobSource.primed(source)
       const started = yield* start
-      if (started._tag === "Mounted") return "mounted"
+      if (started._tag === "Mounted") {
+        destination.hasParts = true
+        return outcomeOf(mount ?? { digest })
+      }
       yield* Upload.write(started, digest, primed, reopen(destination, node))
       return "copied"
     }).pipe(Effect.scoped, Job.atDestination(destination, node))
@@ -212,7 +232,7 @@ const transfer = Effect.fnUntraced(function*(job: Job.Job, node: ContentNode, si
     return Job.attempt(
       destination,
       write(withProgress(job, node, source)).pipe(
-        Effect.tap(tryMount(job, destination, node)),
+        Effect.tap(Trial.tryMount(job, destination, node)),
         Effect.flatMap((outcome) => arrived(job, destination, node, outcome))
       )
     ).pipe(Effect.ensuring(leave))
@@ -282,77 +302,3 @@ const withProgress = <E>(
         })
       })))
 })
-
-// ---------------------------------------------------------------------------------------------------------------------
-// self-mounts
-// ---------------------------------------------------------------------------------------------------------------------
-
-// probe for self-mounts only if at least this many blobs are pending: the probe costs one request
-const selfMountThreshold = 4
-
-// maximum time for which other blobs wait for the trial of the first one
-const trialTimeout = Duration.seconds(2)
-
-/**
- * Selects one small blob as the first that a registry gets, so that {@link tryMount} can probe with it and the others
- * need no separate lookup. Other blobs wait for that trial. Returns the registries where this blob is the trial.
- */
-const tryOrWait = Effect.fnUntraced(
-  function*(job: Job.Job, node: ContentNode, destinations: ReadonlyArray<Job.Destination>) {
-    const tried: Array<RegistryState.RegistryState> = []
-    const trials: Array<Deferred.Deferred<void>> = []
-    for (const destination of destinations) {
-      const { state } = destination
-      if (!(yield* isWorthTrying(job, destination, node))) continue
-      if (state.trial !== undefined) trials.push(state.trial)
-      else if (node.descriptor.size <= Upload.smallBlob) {
-        const trial = Deferred.makeUnsafe<void>()
-        state.trial = trial
-        tried.push(state)
-        yield* Effect.addFinalizer(() => {
-          state.trial = undefined
-          return Deferred.succeed(trial, undefined)
-        })
-      }
-    }
-    // a trial does not wait for another trial, so that no two wait for each other
-    if (tried.length === 0) {
-      if (trials.length > 0) [job.source, ...destinations].forEach(({ registry }) => Preparation.prepare(registry))
-      yield* Effect.forEach(trials, (trial) => Effect.timeoutOption(Deferred.await(trial), trialTimeout))
-    }
-    return tried
-  }
-)
-
-/** Returns true if it would save requests to know how a registry answers to a self-mount. */
-const isWorthTrying = Effect.fnUntraced(
-  function*(job: Job.Job, destination: Job.Destination, { descriptor: { digest } }: ContentNode) {
-    const { pending, source } = job
-    const { state, registry, repository } = destination
-    const { anonymousMount, selfMount } = yield* registry.capabilities
-    if (anonymousMount === true || selfMount !== undefined || state.hasTriedSelfMount || pending < selfMountThreshold) {
-      return false
-    }
-    if (Job.isSameRepository(job, destination)) return false
-    if (yield* RegistryState.has(state.blobs, repository, digest)) return false
-    const given = source.registry === registry ? source.repository : undefined
-    return RegistryState.origin(state, digest, repository, given) === undefined
-  }
-)
-
-/**
- * Probes once whether a registry accepts a self-mount: a mount of a blob from the repository that has it already. If it
- * does, a single request per blob then shows whether the blob is present, and opens a session if not. The probe runs
- * before any manifest refers to the blob, because distribution 2.8 writes its link to the blob again, and until then
- * refuses manifests that refer to it.
- */
-const tryMount = Effect.fnUntraced(
-  function*({ pending }: Job.Job, { state, registry, repository }: Job.Destination, node: ContentNode) {
-    const { selfMount } = yield* registry.capabilities
-    if (selfMount !== undefined || state.hasTriedSelfMount || pending < selfMountThreshold) return
-    state.hasTriedSelfMount = true
-    yield* Effect.ignore(Effect.scoped(registry.startUpload(repository, {
-      mount: { digest: node.descriptor.digest, from: repository }
-    })))
-  }
-)

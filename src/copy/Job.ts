@@ -40,6 +40,8 @@ export interface Destination {
   readonly isOnly: boolean
   /** True if a referrer is pushed after its subject, so that tags are pushed after all manifests. */
   tagIsLast: boolean
+  /** True if it had a blob of a manifest that it lacks, so that it may have others. */
+  hasParts: boolean
 }
 
 /** Presence of content at a destination. */
@@ -78,7 +80,8 @@ export const makeDestination = Effect.fnUntraced(function*(
     unknownReferrers: [],
     failure: Deferred.makeUnsafe(),
     isOnly,
-    tagIsLast: false
+    tagIsLast: false,
+    hasParts: false
   }
   return destination
 })

@@ -44,6 +44,14 @@ export interface OpenPush {
   readonly ended: Deferred.Deferred<boolean>
 }
 
+/** A blob that shows how the registry accepts blobs, and for which other blobs wait. */
+export interface Trial {
+  /** Completed when it is known whether the registry accepts a blob in one request. */
+  readonly learnt: Deferred.Deferred<void>
+  /** Completed when the blob is delivered, and has served to probe for self-mounts. */
+  readonly ended: Deferred.Deferred<void>
+}
+
 export interface RegistryState {
   /** Position in the order in which several registries are used together, so that no two copies wait for each other. */
   readonly id: number
@@ -64,10 +72,10 @@ export interface RegistryState {
   readonly prepared: Map<Repository, Effect.Effect<void, RegistryError>>
   /** True after the first request of a copy to the registry. */
   isContacted: boolean
-  /** True after a copy has probed whether the registry accepts self-mounts. */
-  hasTriedSelfMount: boolean
-  /** Completed when the blob that probes for self-mounts is delivered. `undefined` if there is no such blob. */
-  trial: Deferred.Deferred<void> | undefined
+  /** State of the request that probes whether the registry accepts self-mounts. */
+  selfMountProbe: "none" | "running" | "done"
+  /** The trial that is running, if there is one. */
+  trial: Trial | undefined
 }
 
 // maximum number of blobs, and of manifests, whose locations are remembered
@@ -93,7 +101,7 @@ const make = (registry: Registry): RegistryState => ({
   unmountable: new Set(),
   prepared: new Map(),
   isContacted: false,
-  hasTriedSelfMount: false,
+  selfMountProbe: "none",
   trial: undefined
 })
 

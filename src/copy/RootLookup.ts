@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
+import * as DockerHub from "../DockerHub.ts"
 import * as KnownTags from "../KnownTags.ts"
 import * as MediaType from "../MediaType.ts"
 import type { Tag } from "../Reference.ts"
@@ -156,10 +157,12 @@ const bothEnds = Effect.fnUntraced(function*(job: Job.Job) {
   const isFirst = !job.sourceState.isContacted &&
     !job.destinations.some(({ registry }) => registry === job.source.registry)
   for (const state of [job.sourceState, ...job.destinations.map(({ state }) => state)]) state.isContacted = true
-  // the first copy from a registry contacts both ends at the same time, because it has to connect to them. That costs a
-  // request that may turn out to be unnecessary. A selection of platforms needs the content of the source anyway
+  // the first copy from a registry contacts both ends at the same time, because it has to connect to them. It reads the
+  // content of the source, which may turn out to be unnecessary, but costs no further request if it is needed. Docker
+  // Hub limits the number of manifests that are read, but not of lookups. A selection of platforms needs the content
   if (isFirst || platforms !== "all") {
-    return yield* Effect.all([lookUps, named(job, platforms === "all")], { concurrency: 2 })
+    const isLookup = platforms === "all" && DockerHub.isHost(job.source.registry.name)
+    return yield* Effect.all([lookUps, named(job, isLookup)], { concurrency: 2 })
   }
   const lookups = yield* lookUps
   const isTagged = lookups.some(([, exit]) =>

@@ -61,6 +61,22 @@ const tables = [
   "CREATE INDEX mirror_image_recorded ON mirror_image (recorded_at)"
 ]
 
+/** Rates and budgets. Their times are those of the database, because the clocks of processes differ. */
+const rates = [
+  `CREATE TABLE mirror_rate (
+    host TEXT NOT NULL PRIMARY KEY,
+    due DOUBLE PRECISION NOT NULL,
+    budget_remaining BIGINT,
+    budget_limit BIGINT,
+    budget_reset_at DOUBLE PRECISION,
+    budget_window BIGINT,
+    budget_at DOUBLE PRECISION,
+    budget_version BIGINT NOT NULL DEFAULT 0
+  )`,
+  "CREATE TABLE mirror_rate_process (process TEXT NOT NULL PRIMARY KEY, seen_at DOUBLE PRECISION NOT NULL)"
+]
+
+/** Jobs of several processes, and these processes. */
 const jobs = [
   `CREATE TABLE mirror_job (
     id TEXT NOT NULL PRIMARY KEY,
@@ -98,7 +114,7 @@ const run = (statements: ReadonlyArray<string>) =>
     )
   })
 
-const migrations = { "1_state": run(tables), "2_jobs": run(jobs) }
+const migrations = { "1_state": run(tables), "2_rates": run(rates), "3_jobs": run(jobs) }
 
 /** Number of the latest migration that this version knows. */
 export const latest = Object.keys(migrations).length

@@ -9,15 +9,18 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Order from "effect/Order"
-import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import { MirrorJobs } from "../mirror/MirrorJobs.ts"
-import { KeptDates, KeptRuns, MirrorState, MirrorStateError } from "../mirror/MirrorState.ts"
-import type { TagKey } from "../mirror/MirrorState.ts"
+import type { MirrorRates } from "../mirror/MirrorRates.ts"
+import { KeptDates, KeptRuns, MirrorState } from "../mirror/MirrorState.ts"
+import type { MirrorStateError, TagKey } from "../mirror/MirrorState.ts"
 import * as JobsSql from "./JobsSql.ts"
-import * as Migrations from "./Migrations.ts"
+import * as Rates from "./Rates.ts"
 import * as Rows from "./Rows.ts"
-import { attempt, failure } from "./StoreAccess.ts"
+import * as StateCopy from "./StateCopy.ts"
+import { migrate } from "./Store.ts"
+import { attempt } from "./StoreAccess.ts"
 
 type Service = MirrorState["Service"]
 
@@ -207,35 +210,6 @@ const makeImages = (sql: SqlClient.SqlClient, kept: number): Images => {
   }
 }
 
-/** Applies the migrations, unless a newer version has written the database. */
-const migrate = Effect.gen(function*() {
-  const applied = yield* Migrations.applied
-  if (applied === Migrations.latest) return
-  if (applied > Migrations.latest) {
-    return yield* new MirrorStateError({
-      operation: "open",
-      problem: `it has version ${applied}, but this program knows versions up to ${Migrations.latest} only`,
-      isRetryable: false
-    })
-  }
-  yield* Migrations.apply.pipe(
-    Effect.catchIf(
-      (error) => error instanceof Migrator.MigrationError,
-      (error) =>
-        Effect.fail(
-          new MirrorStateError({
-            operation: "open",
-            problem: error.message,
-            cause: error,
-            isRetryable: error.kind === "Locked"
-          })
-        )
-    )
-  )
-})
-
-const open = Effect.catchTag(migrate, "SqlError", (error) => Effect.fail(failure("open")(error)))
-
 /**
  * Provides a state in the database of the program. Creates its tables, whose names begin with `mirror_`. Fails if a
  * newer version of this package has written them.
@@ -262,7 +236,7 @@ export const layer: Layer.Layer<MirrorState, MirrorStateError, SqlClient.SqlClie
   MirrorState,
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
-    yield* open
+    yield* migrate
     return MirrorState.of({
       ...makeTags(sql),
       ...makeRuns(sql, yield* KeptRuns),
@@ -272,13 +246,82 @@ export const layer: Layer.Layer<MirrorState, MirrorStateError, SqlClient.SqlClie
 )
 
 /**
+ * Provides rates and budgets that all processes with the same database share. Creates its tables, as {@link layer}
+ * does.
+ *
+ * **Example** (Processes with one file)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Layer } from "effect"
+ * import { MirrorRates } from "effect-oci/MirrorRates"
+ * import * as MirrorSql from "effect-oci/MirrorSql"
+ * import * as NodeSqlite from "effect-oci/NodeSqlite"
+ *
+ * const layer = MirrorSql.layerRates.pipe(Layer.provide(NodeSqlite.layer({ filename: ":memory:" })))
+ *
+ * const program = MirrorRates.use((rates) => rates.processes)
+ *
+ * await Effect.runPromise(Effect.provide(program, layer)) // => 1
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerRates: Layer.Layer<MirrorRates, MirrorStateError, SqlClient.SqlClient> = Rates.layer
+
+export type { CopiedState } from "./StateCopy.ts"
+
+/**
+ * Copies the state of one database to another, for example from a file of SQLite to PostgreSQL. The destination has to
+ * be empty, or to have the same rows, such as after a copy that was interrupted. All rows are compared afterwards; if
+ * one differs, nothing is copied. Rates and budgets are not copied. No process may use either database meanwhile.
+ *
+ * **Example** (From one file to another)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import * as MirrorSql from "effect-oci/MirrorSql"
+ * import * as NodeSqlite from "effect-oci/NodeSqlite"
+ *
+ * const copying = MirrorSql.copyState({
+ *   from: NodeSqlite.layer({ filename: ":memory:" }),
+ *   to: NodeSqlite.layer({ filename: ":memory:" })
+ * })
+ *
+ * await Effect.runPromise(copying) // => { tags: 0, runs: 0, lists: 0, prunes: 0, images: 0 }
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const copyState: (databases: {
+  readonly from: Layer.Layer<SqlClient.SqlClient, SqlError>
+  readonly to: Layer.Layer<SqlClient.SqlClient, SqlError>
+}) => Effect.Effect<StateCopy.CopiedState, MirrorStateError> = StateCopy.copy
+
+/**
  * Provides the jobs of a mirror in the database of the program, so that several processes keep it together. Creates its
- * tables, whose names begin with `mirror_`.
+ * tables, as {@link layer} does.
+ *
+ * **Example** (Jobs in SQLite)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Layer } from "effect"
+ * import * as MirrorJobs from "effect-oci/MirrorJobs"
+ * import * as MirrorSql from "effect-oci/MirrorSql"
+ * import * as NodeSqlite from "effect-oci/NodeSqlite"
+ *
+ * const layer = MirrorSql.layerJobs.pipe(Layer.provide(NodeSqlite.layer({ filename: ":memory:" })))
+ *
+ * const program = MirrorJobs.MirrorJobs.use((jobs) => jobs.find({ isOpen: true }))
+ *
+ * await Effect.runPromise(Effect.provide(program, layer)) // => []
+ * ```
  *
  * @category layers
  * @since 0.1.0
  */
 export const layerJobs: Layer.Layer<MirrorJobs, MirrorStateError, SqlClient.SqlClient> = Layer.effect(
   MirrorJobs,
-  Effect.andThen(open, JobsSql.make)
+  Effect.andThen(migrate, JobsSql.make)
 )

@@ -10,7 +10,7 @@ import { SqlError } from "effect/sql/SqlError"
 import { MirrorStateError, RetryTime } from "../mirror/MirrorState.ts"
 
 // time after which an attempt is cut off, because the connection may be lost without a sign
-const attemptTime = "30 seconds"
+const attemptTime = "10 seconds"
 
 // classes of PostgreSQL: lack of resources, and operator intervention, which includes its start and its end
 const isTemporary = (code: string): boolean => code.startsWith("53") || code.startsWith("57P")
@@ -36,11 +36,15 @@ const textOf = ({ message, reason: { cause } }: SqlError): string => {
   return detail === "" || text.includes(detail) ? text : `${text}: ${detail}`
 }
 
-/** Converts a failure of an operation. */
-export const failure = (operation: string) => (cause: SqlError | Schema.SchemaError): MirrorStateError =>
-  cause instanceof SqlError
+type Problem = SqlError | Schema.SchemaError | MirrorStateError
+
+/** Converts a failure of an operation, unless that is done already. */
+export const failure = (operation: string) => (cause: Problem): MirrorStateError => {
+  if (cause instanceof MirrorStateError) return cause
+  return cause instanceof SqlError
     ? new MirrorStateError({ operation, problem: textOf(cause), cause, isRetryable: isRetryable(cause) })
     : new MirrorStateError({ operation, problem: cause.message, cause, isRetryable: false })
+}
 
 const pauses = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]).pipe(Schedule.jittered)
 
@@ -58,7 +62,7 @@ const catchRollback = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A
 /** Runs an operation. Tries it again for `RetryTime` while the database is away. */
 export const attempt = (operation: string) =>
 <A, R>(
-  effect: Effect.Effect<A, SqlError | Schema.SchemaError, R>
+  effect: Effect.Effect<A, Problem, R>
 ): Effect.Effect<A, MirrorStateError, R> =>
   Effect.flatMap(RetryTime, (time) =>
     catchRollback(effect).pipe(

@@ -10,6 +10,7 @@
  * @since 0.1.0
  */
 import * as ByteSize from "effect/ByteSize"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -19,6 +20,7 @@ import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { MirrorService } from "../mirror/MirrorService.ts"
+import { RetryTime } from "../mirror/MirrorState.ts"
 import * as Reference from "../Reference.ts"
 import * as Changes from "../web/Changes.ts"
 import * as Format from "../web/Format.ts"
@@ -49,6 +51,9 @@ export interface Options {
   /** Host names under which the server may be reached, beside those of loopback. Default: every name. */
   readonly allowedHosts?: ReadonlyArray<string> | undefined
 }
+
+// a response does not wait until a store that is away is back
+const atOnce = Effect.provideService(RetryTime, Duration.zero)
 
 /**
  * Effect that answers an HTTP request.
@@ -271,11 +276,11 @@ export const make = Effect.fnUntraced(function*(
     }
     if (method !== "GET" && method !== "HEAD") return methodNotAllowed("GET, HEAD")
     if (path === "/healthz") return Probes.healthy
-    if (path === "/readyz") return yield* Probes.readiness(service.ready)
+    if (path === "/readyz") return yield* atOnce(Probes.readiness(service.ready))
     if (options.isPrivate === true && readable.has(path) && (yield* changes.reader(headers)) !== "Allowed") {
       return refusal(401, "Password required", "Any user name, and the token of the mirror as the password.", challenge)
     }
-    return yield* read(service, changes, path, new URLSearchParams(mark < 0 ? "" : url.slice(mark)))
+    return yield* atOnce(read(service, changes, path, new URLSearchParams(mark < 0 ? "" : url.slice(mark))))
   })
 
   return Effect.flatMap(HttpServerRequest.HttpServerRequest, (incoming) =>

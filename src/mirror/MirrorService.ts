@@ -23,6 +23,7 @@ import type { ProcessState } from "./MirrorJobs.ts"
 import type { MirrorNotification } from "./MirrorNotification.ts"
 import type { HostStatus, MirrorRunner } from "./MirrorRunner.ts"
 import { MirrorState, type MirrorStateError, type RunState, type TagState } from "./MirrorState.ts"
+import * as RuleHistory from "./RuleHistory.ts"
 import * as RuleLoop from "./RuleLoop.ts"
 import * as Together from "./Together.ts"
 
@@ -269,17 +270,26 @@ export const make = Effect.fnUntraced(function*(
     const counts = yield* state.counts
     const { runner } = current
     const processes = together === undefined ? [] : yield* together.look
+    const runs = yield* state.runs({ limit: maximumRuns })
+    // other processes may have run a rule since this one has read its runs
+    const latest = (rule: string, view: RuleLoop.View) => {
+      const own = together === undefined ? [] : runs.filter((run) => run.rule === rule)
+      return {
+        lastRun: own[0] ?? view.lastRun,
+        completeAt: own.find(RuleHistory.isComplete)?.startedAt ?? view.completeAt
+      }
+    }
     return {
       at: yield* DateTime.now,
       startedAt,
       rules: Array.from(entries.values(), ({ loop }) => {
         const view = loop.view()
         const own = counts.filter(({ rule }) => rule === view.rule.name).map(({ status, tags }) => [status, tags])
-        return { ...view, tags: { ...noTags, ...Object.fromEntries(own) } }
+        return { ...view, ...latest(view.rule.name, view), tags: { ...noTags, ...Object.fromEntries(own) } }
       }),
       hosts: yield* Effect.scoped(Effect.flatMap(RcRef.get(runner), ({ hosts }) => hosts)),
       failures: yield* state.find({ status: "failed", limit: maximumFailures }),
-      runs: yield* state.runs({ limit: maximumRuns }),
+      runs,
       processes,
       problem
     }

@@ -77,10 +77,22 @@ export const meant = (input: string, known: ReadonlyArray<string>): string | und
   return best?.name
 }
 
-/** Returns the text about an unknown name. */
+/** Maximum number of known names in a text. */
+const namedAtOnce = 12
+
+/** Returns the names that share the beginning of a word with the input, or else the first ones. */
+const similar = (input: string, known: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const start = input.toLowerCase().slice(0, 3)
+  const alike = known.filter((name) => start !== "" && name.toLowerCase().includes(start))
+  return (alike.length === 0 ? known : alike).slice(0, namedAtOnce)
+}
+
+/** Returns the text about an unknown name. It suggests the nearest name, or names some of many. */
 export const unknown = (kind: string, input: string, known: ReadonlyArray<string>): string => {
   const name = meant(input, known)
-  const rest = name === undefined ? `use one of ${known.join(", ")}` : `did you mean ${name}?`
+  const named = known.length <= namedAtOnce ? known : similar(input, known)
+  const more = named.length < known.length ? ` (${named.length} of ${known.length})` : ""
+  const rest = name === undefined ? `use one of ${named.join(", ")}${more}` : `did you mean ${name}?`
   return `unknown ${kind} ${JSON.stringify(input.slice(0, longestName))}${name === undefined ? ": " : "; "}${rest}`
 }
 

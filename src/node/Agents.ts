@@ -115,7 +115,7 @@ const agentOptions = ({ lookup, maxSockets }: Settings): Http.AgentOptions => ({
 })
 
 // maximum number of connections to one host that no request has needed yet
-const mostEarly = 32
+const mostEarly = 64
 
 /** Connections that are opened before requests need them. */
 class EarlyConnections {

@@ -127,14 +127,16 @@ const load = Effect.tryPromise({
  *
  * **Example** (The state of a mirror in PostgreSQL)
  *
- * ```ts
+ * ```ts import.meta.vitest
  * import { Layer, Redacted } from "effect"
  * import * as MirrorSql from "effect-oci/MirrorSql"
  * import * as NodePostgres from "effect-oci/NodePostgres"
  *
  * const url = Redacted.make("postgres://mirror@db.example.com/mirror?sslmode=require")
  *
- * export const layer = MirrorSql.layer.pipe(Layer.provide(NodePostgres.layer({ url })))
+ * const layer = MirrorSql.layer.pipe(Layer.provide(NodePostgres.layer({ url })))
+ *
+ * Layer.isLayer(layer) // => true
  * ```
  *
  * @category layers

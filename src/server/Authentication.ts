@@ -59,6 +59,7 @@ export type Authentication =
     readonly _tag: "Bearer"
     readonly service: string
     readonly realm: string | undefined
+    readonly passwords: "token-service" | "everywhere"
     readonly check: Check
     readonly authorize: Authorize
     readonly lifetime: Duration.Duration
@@ -87,6 +88,9 @@ export const basic = (options: {
   authorize: options.authorize ?? everythingForUsers
 })
 
+/** Authentication by tokens. */
+type Bearer = Extract<Authentication, { readonly _tag: "Bearer" }>
+
 /**
  * Creates authentication by tokens of a service at `/token` beside the registry. A token contains its permissions and a
  * signature, so that the server does not store it. Default of `authorize`: users may do everything, and anonymous
@@ -107,14 +111,20 @@ export const bearer = (options: {
   readonly realm?: string | undefined
   /** Lifetime of a token. Default: 5 minutes. */
   readonly lifetime?: Duration.Input | undefined
-  /** Lifetime of a refresh token. Default: 1 day. */
+  /**
+   * Requests that may have a password: those to the token service, or all of them, for clients that know no tokens.
+   * Default: `token-service`.
+   */
+  readonly passwords?: "token-service" | "everywhere" | undefined
+  /** Lifetime of a refresh token. With zero, none is issued, and clients keep the password. Default: 1 day. */
   readonly refreshLifetime?: Duration.Input | undefined
   /** Key that signs the tokens. Default: a random key, so that tokens are invalid after a restart of the server. */
   readonly key?: Redacted.Redacted<Uint8Array> | undefined
-}): Authentication => ({
+}): Bearer => ({
   _tag: "Bearer",
   service: options.service,
   realm: options.realm,
+  passwords: options.passwords ?? "token-service",
   check: options.check,
   authorize: options.authorize ?? everythingForUsers,
   lifetime: Duration.fromInputUnsafe(options.lifetime ?? "5 minutes"),

@@ -114,29 +114,38 @@ export const scopeOf = (permissions: ReadonlyArray<Permission>): TokenScope.Toke
     .map(({ action, name, type }) => TokenScope.make(`${type}:${name}`, action))
     .reduce(TokenScope.union, TokenScope.empty)
 
-export const basic = ({ authorize, check, realm }: Extract<Authentication, { readonly _tag: "Basic" }>): Guard => {
-  const challenge = basicChallenge(realm)
+/** Returns the identity of a client with a password, or of an anonymous one. */
+const admitByPassword = Effect.fnUntraced(function*(
+  request: Incoming,
+  { needed }: Needs,
+  { authorize, check }: Pick<Authentication, "authorize" | "check">,
+  challenge: string
+): Effect.fn.Return<Identity, Refusal.Refusal> {
+  const username = yield* userOf(request, check, challenge)
+  const may = (permission: Permission) => authorize(username, permission)
+  // a client requests `/v2/` to learn how to authenticate, so an anonymous request gets the challenge
+  const isAllowed = needed.length === 0
+    ? username !== undefined
+    : (yield* Effect.forEach(needed, may)).every((isAllowed) => isAllowed)
+  if (isAllowed) return { user: username, may, sees: sight(authorize, username), isUnrestricted: false }
+  return yield* username === undefined
+    ? Refusal.make(401, "UNAUTHORIZED", "a user name and password are required", { "www-authenticate": challenge })
+    : Refusal.make(403, "DENIED", "this user has no permission for the request")
+})
+
+export const basic = (authentication: Extract<Authentication, { readonly _tag: "Basic" }>): Guard => {
+  const challenge = basicChallenge(authentication.realm)
   return {
-    admit: Effect.fnUntraced(function*(request, { needed }) {
-      const username = yield* userOf(request, check, challenge)
-      const may = (permission: Permission) => authorize(username, permission)
-      // a client requests `/v2/` to learn how to authenticate, so an anonymous request gets the challenge
-      const isAllowed = needed.length === 0
-        ? username !== undefined
-        : (yield* Effect.forEach(needed, may)).every((isAllowed) => isAllowed)
-      if (isAllowed) return { user: username, may, sees: sight(authorize, username), isUnrestricted: false }
-      return yield* username === undefined
-        ? Refusal.make(401, "UNAUTHORIZED", "a user name and password are required", { "www-authenticate": challenge })
-        : Refusal.make(403, "DENIED", "this user has no permission for the request")
-    }),
+    admit: (request, needs) => admitByPassword(request, needs, authentication, challenge),
     challenge: () => challenge
   }
 }
 
 export const bearer = (
-  { authorize, realm, service }: Extract<Authentication, { readonly _tag: "Bearer" }>,
+  authentication: Extract<Authentication, { readonly _tag: "Bearer" }>,
   tokens: SignedTokens.SignedTokens
 ): Guard => {
+  const { authorize, passwords, realm, service } = authentication
   const realmOf = (request: Incoming): string =>
     realm ?? Option.match(HttpServerRequest.toURL(request), {
       onNone: () => tokenPath,
@@ -154,6 +163,9 @@ export const bearer = (
           "www-authenticate": challenge(request, needs) + (error === undefined ? "" : `,error=${quoted(error)}`)
         })
       if (request.headers["authorization"] === undefined) return yield* refuse("a token is required")
+      if (passwords === "everywhere" && credentialsOf(request, "Basic") !== "") {
+        return yield* admitByPassword(request, needs, authentication, challenge(request, needs))
+      }
       const claims = yield* tokens.read(credentialsOf(request, "Bearer"), "access")
       if (claims === undefined) return yield* refuse("the token is invalid or has expired", "invalid_token")
       const allowed = TokenScope.parse(claims.scope)

@@ -37,11 +37,13 @@ import * as IdleWatch from "./IdleWatch.ts"
 import * as Limits from "./Limits.ts"
 import * as Lists from "./Lists.ts"
 import * as Manifests from "./Manifests.ts"
+import * as MirroredHosts from "./MirroredHosts.ts"
 import * as Refusal from "./Refusal.ts"
 import type { Answer, Caller, Incoming, ServerContext } from "./ServerContext.ts"
 import * as Sessions from "./Sessions.ts"
 import * as Settings from "./Settings.ts"
 import * as SignedTokens from "./SignedTokens.ts"
+import * as Staleness from "./Staleness.ts"
 import * as TokenService from "./TokenService.ts"
 import * as Uploads from "./Uploads.ts"
 
@@ -125,11 +127,11 @@ const dispatcher = (served: ServerContext) => {
       }
       case "Manifest": {
         const { reference, repository } = endpoint
-        if (method === "GET") return manifests.get(incoming, repository, reference)
+        if (method === "GET") return Staleness.headed(manifests.get(incoming, repository, reference))
         if (method === "PUT") return manifests.put(incoming, caller, repository, reference, query)
         return method === "DELETE"
           ? manifests.remove(incoming, repository, reference)
-          : manifests.head(incoming, repository, reference)
+          : Staleness.headed(manifests.head(incoming, repository, reference))
       }
     }
   }
@@ -216,12 +218,14 @@ export const make = Effect.fnUntraced(function*(
   const { guard, token } = { token: undefined, ...yield* makeGuard(options.authentication, idle) }
   const dispatch = dispatcher({ registry, settings, sessions, idle })
   const checkBrowser = BrowserSafety.make(settings.allowedHosts)
+  const select = MirroredHosts.make(settings.mirroredHosts)
 
   const answer = Effect.fnUntraced(function*(incoming: Incoming) {
     yield* checkBrowser(incoming)
     const visit = yield* limits.enter(incoming)
     if (token !== undefined && isForTokens(incoming)) return yield* token(incoming)
-    const request = yield* Effect.fromResult(Endpoint.parse(incoming.method, incoming.url))
+    const parsed = yield* Effect.fromResult(Endpoint.parse(incoming.method, incoming.url))
+    const request = yield* Effect.fromResult(select(parsed))
     const needs = Guard.needsOf(request)
     const identity = yield* guard.admit(incoming, needs)
     if (identity.user !== undefined) yield* visit.identify(identity.user)

@@ -49,6 +49,13 @@ export interface Options extends Limits.Options {
    * own host.
    */
   readonly allowedHosts?: ReadonlyArray<string> | undefined
+  /**
+   * Prefixes of repositories by the host that a client may name in the query parameter `ns`, as containerd does when it
+   * uses this server as a mirror: `/v2/library/alpine/…?ns=docker.io` is `hub/library/alpine` if `docker.io` has the
+   * prefix `hub`. A blank prefix adds nothing. Hosts that are not listed are refused with 404, so that clients try the
+   * host itself. Default: `ns` is ignored.
+   */
+  readonly mirroredHosts?: Readonly<Record<string, string>> | undefined
   /** Minimum size of every chunk of an upload except the last, in bytes (`OCI-Chunk-Min-Length`). Default: 0. */
   readonly minimumChunk?: number | undefined
   /**
@@ -63,6 +70,7 @@ export interface Settings extends Limits.Values {
   readonly changes: "all" | "no-deletes" | "none"
   readonly pageSize: number
   readonly allowedHosts: ReadonlyArray<string> | undefined
+  readonly mirroredHosts: Readonly<Record<string, string>> | undefined
   readonly minimumChunk: number
   readonly pieces: "owned" | "lent"
   readonly idleTimeout: Duration.Duration
@@ -75,6 +83,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     changes: options.changes ?? "all",
     pageSize: options.pageSize ?? 1000,
     allowedHosts: options.allowedHosts,
+    mirroredHosts: options.mirroredHosts,
     minimumChunk: options.minimumChunk ?? 0,
     pieces: options.pieces ?? "owned",
     idleTimeout: yield* IdleTimeout,

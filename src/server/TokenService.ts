@@ -76,7 +76,7 @@ export const make = (
         scope,
         expires_in: Math.floor(Duration.toSeconds(lifetime)),
         issued_at: issued,
-        ...wantsRefresh && username !== undefined
+        ...wantsRefresh && username !== undefined && !Duration.isZero(refreshLifetime)
           ? { refresh_token: yield* tokens.sign({ use: "refresh", scope: "", ...who }, refreshLifetime) }
           : {}
       }, { headers: uncached })

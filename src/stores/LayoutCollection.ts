@@ -8,6 +8,7 @@
  */
 import * as Arr from "effect/Array"
 import * as ByteSize from "effect/ByteSize"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
@@ -30,11 +31,17 @@ import * as Reachability from "./Reachability.ts"
 import * as SortedMap from "./SortedMap.ts"
 import * as Steps from "./Steps.ts"
 
-/** Number of manifests or blobs that are removed while the lock is held. */
+/** Maximum number of manifests or blobs that are removed while the lock is held. */
 const removedAtATime = 100
 
-/** Number of files that are examined or removed at the same time. */
+/** Time after which no more blobs are removed while the lock is held, in milliseconds, because pushes wait for it. */
+const heldTime = 20
+
+/** Number of files that are examined at the same time. */
 const filesAtATime = 16
+
+/** Number of files that are removed at the same time. It is small, because pushes wait for the same threads. */
+const removalsAtATime = 4
 
 /** Number of entries that are handled without a pause. */
 const itemsAtATime = 200
@@ -166,7 +173,7 @@ const lookAgain = Effect.fnUntraced(function*(context: Context, index: LayoutInd
 
 /** Makes a change of the index that lets it become no larger. */
 const change = <A>({ target: { layout } }: Context, edit: Change<A>["edit"]) =>
-  layout.change({ limit: LayoutFormat.indexLimit, edit })
+  layout.change({ limit: LayoutFormat.indexLimit, edit, addsContent: false })
 
 /** Removes a file that is in quarantine, and returns true if it did. */
 const discard = ({ target: { key, layout, usage } }: Context, digest: Digest) =>
@@ -219,7 +226,7 @@ const removeManifests = (context: Context, removals: ReadonlyArray<Reachability.
         index: yield* withOrphans(context, next, removals),
         value: undefined,
         after: Effect.map(
-          Effect.filter(seized, ({ node }) => discard(context, node.digest), { concurrency: filesAtATime }),
+          Effect.filter(seized, ({ node }) => discard(context, node.digest), { concurrency: removalsAtATime }),
           (removed) => {
             for (const { info, ...removal } of removed) {
               if (info !== undefined) context.record({ entry: entryOf(removal), info })
@@ -256,41 +263,55 @@ const forOldBlobs = <E>(
     { concurrency: filesAtATime, discard: true }
   )
 
-const removeBlobs = (context: Context, digests: ReadonlyArray<Digest>) =>
-  change(context, (index) =>
+/** Removes blobs until the time is over, and returns those that are left. */
+const removeBlobs = Effect.fnUntraced(function*(context: Context, digests: ReadonlyArray<Digest>) {
+  const left: Array<Digest> = []
+  const remove = Effect.fnUntraced(function*(removed: Removed) {
+    const { cutoff, record, target: { layout } } = context
+    const { digest } = removed.entry
+    if ((yield* layout.quarantine.seize(digest, cutoff)) !== "seized") return
+    if (yield* discard(context, digest)) record(removed)
+  })
+  yield* change(context, (index) =>
     Effect.succeed({
       index,
       value: undefined,
       after: Effect.gen(function*() {
-        const { cutoff, record, target: { layout } } = context
         // the index that was written together with this batch
-        yield* lookAgain(context, yield* layout.index)
-        yield* forOldBlobs(context, digests, (removed) =>
-          Effect.gen(function*() {
-            const { digest } = removed.entry
-            if ((yield* layout.quarantine.seize(digest, cutoff)) !== "seized") return
-            if (yield* discard(context, digest)) record(removed)
-          }))
+        yield* lookAgain(context, yield* context.target.layout.index)
+        const end = (yield* Clock.currentTimeMillis) + heldTime
+        for (const group of Arr.chunksOf(digests, removalsAtATime)) {
+          if ((yield* Clock.currentTimeMillis) > end) left.push(...group)
+          else yield* forOldBlobs(context, group, remove)
+        }
       })
     }))
+  return left
+})
 
 // ---------------------------------------------------------------------------------------------------------------------
 // the collection
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Runs an effect for batches of items, with pauses in which other processes can take the lock. */
-const inBatches = <A>(
+/**
+ * Runs an effect for batches of items, with pauses in which other processes can take the lock. The effect returns the
+ * items that are left for the next batch.
+ */
+const inBatches = Effect.fnUntraced(function*<A>(
   context: Context,
   items: ReadonlyArray<A>,
-  use: (batch: ReadonlyArray<A>) => Effect.Effect<void, Reason>
-) =>
-  Effect.forEach(Arr.chunksOf(items, removedAtATime), (batch, position) =>
-    Effect.gen(function*() {
-      if (position > 0) yield* Effect.sleep(pause)
-      // without the lock first, so that little is left to read while it is held
-      yield* lookAgain(context, yield* context.target.layout.index)
-      yield* use(batch)
-    }), { discard: true })
+  use: (batch: ReadonlyArray<A>) => Effect.Effect<ReadonlyArray<A>, Reason>
+) {
+  let left: ReadonlyArray<A> = []
+  for (let position = 0; position < items.length || left.length > 0;) {
+    if (position > 0) yield* Effect.sleep(pause)
+    // without the lock first, so that little is left to read while it is held
+    yield* lookAgain(context, yield* context.target.layout.index)
+    const next = position + removedAtATime - left.length
+    left = yield* use([...left, ...items.slice(position, next)])
+    position = next
+  }
+})
 
 /** Returns the blobs that nothing needs and whose files are old. */
 const candidates = Effect.fnUntraced(function*(context: Context) {
@@ -322,7 +343,7 @@ export const run = Effect.fnUntraced(function*(options: Options): Effect.fn.Retu
       const info = yield* files.stat(layout.blobPath(removal.node.digest))
       if (info !== undefined) record({ entry: entryOf(removal), info })
     }
-  } else yield* inBatches(context, removals, (batch) => removeManifests(context, batch))
+  } else yield* inBatches(context, removals, (batch) => Effect.as(removeManifests(context, batch), []))
   if (policies.blobs === "keep") return
   const blobs = yield* candidates(context)
   if (isDry) blobs.forEach(record)

@@ -31,6 +31,8 @@ export const ours = ".effect-oci"
 export interface Change<A> {
   /** Maximum size of the index after the change, in bytes. A change that makes the index smaller is always allowed. */
   readonly limit: number
+  /** False if the change adds no content, so that the folders of blobs need no sync. Default: true. */
+  readonly addsContent?: boolean | undefined
   /** Stores the content that the index will list. Several changes prepare at the same time. */
   readonly prepare?: Effect.Effect<void, Reason> | undefined
   readonly edit: (index: LayoutIndex.LayoutIndex) => Effect.Effect<{
@@ -97,6 +99,7 @@ const holding = ({ folder }: Context) => <A, E>(effect: Effect.Effect<A, E, Scop
 /** A change that waits to be written. */
 interface Pending {
   readonly limit: number
+  readonly addsContent: boolean
   readonly prepare: Effect.Effect<void, Reason>
   readonly edit: (index: LayoutIndex.LayoutIndex) => Effect.Effect<Edited, Reason>
   readonly fail: (cause: Cause.Cause<Reason>) => void
@@ -136,7 +139,7 @@ const makeChanges = Effect.fnUntraced(
     }
     const written = yield* Effect.exit(
       index === before
-        ? syncBlobs(context)
+        ? changes.some(({ addsContent }) => addsContent) ? syncBlobs(context) : Effect.void
         : LayoutIndexFile.write(context.indexFile, index, held, syncBlobs(context))
     )
     for (const { after, fail, succeed } of made) {
@@ -164,13 +167,14 @@ const makePending = (context: Context): Effect.Effect<void, Reason> => {
 
 const change = <A>(
   context: Context,
-  { edit, limit, prepare = Effect.void }: Change<A>
+  { addsContent = true, edit, limit, prepare = Effect.void }: Change<A>
 ): Effect.Effect<A, Reason> =>
   Effect.suspend(() => {
     const { pending, writing } = context
     const done = Deferred.makeUnsafe<A, Reason>()
     const own: Pending = {
       limit,
+      addsContent,
       prepare,
       edit: (index) =>
         Effect.map(edit(index), ({ after = Effect.void, index, value }) => ({

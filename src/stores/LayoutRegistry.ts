@@ -87,6 +87,7 @@ import * as LayoutCollections from "./LayoutCollections.ts"
 import * as LayoutFolder from "./LayoutFolder.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
+import * as LayoutInventory from "./LayoutInventory.ts"
 import * as LayoutManifests from "./LayoutManifests.ts"
 import * as LayoutReader from "./LayoutReader.ts"
 import type { LayoutTarget } from "./LayoutTarget.ts"
@@ -96,6 +97,11 @@ import * as ProcessIdentity from "./ProcessIdentity.ts"
 import * as RepositoryFolders from "./RepositoryFolders.ts"
 import * as VerifiedFiles from "./VerifiedFiles.ts"
 import * as WriteBuffer from "./WriteBuffer.ts"
+
+export {
+  /** @since 0.1.0 */
+  type Content
+} from "./LayoutInventory.ts"
 
 export {
   /** @since 0.1.0 */
@@ -183,6 +189,11 @@ export interface LayoutRegistry extends Registry.Registry {
   readonly collect: (
     options: GarbageCollection.Options
   ) => Effect.Effect<GarbageCollection.Report, RegistryError.RegistryError>
+  /**
+   * Lists the blobs and manifests of all repositories, with their sizes and the times of their last write. Only a
+   * registry of several layouts has repositories to list. A cache in the folder counts them with it.
+   */
+  readonly contents: Stream.Stream<LayoutInventory.Content, RegistryError.RegistryError>
   /**
    * Returns the names in `index.json` with their manifests: tags, or full references, which containerd, docker and
    * podman write. Full references distinguish images with the same tag.
@@ -383,6 +394,10 @@ export const make = Effect.fnUntraced(function*(
         find: (repository) => Effect.map(tree.find(repository), (layout) => targetIn(repository, layout)),
         ready: usage.ready
       }).pipe(Effect.mapError(failed("collect"))),
+    contents: form === "layout" ? Stream.empty : Stream.mapError(
+      LayoutInventory.list(files, tree.repositories(""), tree.find),
+      failed("contents")
+    ),
     roots: (repository) =>
       tree.find(repository).pipe(
         Effect.flatMap(({ index }) => index),

@@ -15,10 +15,17 @@
  * transfers the whole blob, because nothing else can be verified. A range up to the end of the blob follows the
  * transfer. Any other range waits for its end.
  *
- * **Tags** are cached for `tagTimeToLive`. After that, upstream is asked again, and the manifest is fetched only if
- * the tag has moved. A tag that upstream no longer knows is forgotten. If upstream is unreachable, or asks for a
- * pause, the last known manifest is served, however old, unless `stale` is `fail`. Upstream is asked again ten seconds
- * later, and the `Observer` receives a `Warning`. If upstream denies access, the tag is not served.
+ * **Tags** are cached for `tagTimeToLive`. After that, upstream is asked again by HEAD, and the manifest is fetched
+ * only if the tag has moved. A tag that upstream no longer knows is forgotten. If upstream is unreachable, does not
+ * answer within {@link RevalidationTimeout}, or asks for a pause, the last known manifest is served if the policy
+ * `stale` permits it. Upstream is asked again ten seconds later. The `Observer` receives a `Warning` each time that
+ * upstream fails, and `ServedStale` with the age for each request. If upstream denies access, the tag is not served.
+ * That upstream has no such tag or manifest is remembered for `absentTimeToLive`.
+ *
+ * **Space** is limited by `maximumSize`. Before a blob is stored, the blobs and manifests that were used longest ago
+ * are deleted from the store, in whatever repository they are, except those that are being read or written. A blob that
+ * does not fit is passed on without being kept, and the `Observer` receives a `Warning`. The times of use are in
+ * memory, and saved in the `journal` every minute and at the end, so that reads write nothing.
  *
  * **Lists** of tags, repositories and referrers come from upstream. **Writes and deletes** go to upstream, and the
  * cached content is forgotten after that. Use `View.readOnly` for a cache that cannot be written through.
@@ -36,9 +43,13 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { Digest } from "../Digest.ts"
+import type { Repository } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import { failing, isAbsence, type RegistryError } from "../RegistryError.ts"
 import * as CachedManifests from "./CachedManifests.ts"
+import * as CacheJournal from "./CacheJournal.ts"
+import * as CacheSpace from "./CacheSpace.ts"
 import * as KeptManifests from "./KeptManifests.ts"
 import * as PullThrough from "./PullThrough.ts"
 
@@ -67,6 +78,45 @@ export const ReaderTimeout: Context.Reference<Duration.Duration> = Context.Refer
   }
 )
 
+export {
+  /** @since 0.1.0 */
+  fileJournal,
+  /** @since 0.1.0 */
+  type Journal
+} from "./CacheJournal.ts"
+
+export {
+  /** @since 0.1.0 */
+  type Content
+} from "./CacheSpace.ts"
+
+/**
+ * Maximum time to wait for upstream to confirm a tag while the last known manifest could be served. After that, it is
+ * served.
+ *
+ * @default 10 seconds
+ * @category references
+ * @since 0.1.0
+ */
+export const RevalidationTimeout: Context.Reference<Duration.Duration> = Context.Reference(
+  "effect-oci/CacheRegistry/RevalidationTimeout",
+  {
+    defaultValue: () => Duration.seconds(10)
+  }
+)
+
+/**
+ * Policy for tags while upstream fails temporarily: serve the last known manifest however old, serve it if upstream
+ * confirmed it within a time, or fail.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Stale = "serve" | "fail" | {
+  /** Maximum time since upstream confirmed the tag. A tag whose time is unknown after a restart is not served. */
+  readonly maximumAge: Duration.Input
+}
+
 /**
  * Store and policies of a cache.
  *
@@ -81,10 +131,22 @@ export interface Options {
   readonly store: Registry.Registry
   /** Time after which upstream is asked again for a tag. Default: 5 minutes. */
   readonly tagTimeToLive?: Duration.Input | undefined
+  /** Time after which upstream is asked again for a tag or manifest that it did not have. Default: 10 seconds. */
+  readonly absentTimeToLive?: Duration.Input | undefined
+  /** Policy for tags while upstream fails temporarily. Default: `serve`. */
+  readonly stale?: Stale | undefined
   /**
-   * Policy for tags while upstream fails temporarily: serve the last known manifest, or fail. Default: `serve`.
+   * Maximum size of the content in the store, in bytes. The store must delete blobs that manifests need, which
+   * `deletableBlobs: "all"` permits. Default: unlimited.
    */
-  readonly stale?: "serve" | "fail" | undefined
+  readonly maximumSize?: number | undefined
+  /** Place that keeps the times of use and of checks across restarts. Default: they are in memory only. */
+  readonly journal?: CacheJournal.Journal | undefined
+  /**
+   * Content that is in the store when the cache is made. It counts for `maximumSize`, and content that the journal does
+   * not have was last used when it was written. Default: the content that the journal has.
+   */
+  readonly inventory?: Stream.Stream<CacheSpace.Content, RegistryError> | undefined
 }
 
 /**
@@ -122,21 +184,33 @@ export const make = Effect.fnUntraced(function*(
   upstream: Registry.Registry,
   options: Options
 ): Effect.fn.Return<Registry.Registry, never, Scope.Scope> {
-  const { stale = "serve", store, tagTimeToLive = "5 minutes" } = options
+  const { absentTimeToLive = "10 seconds", journal, maximumSize, stale = "serve", store } = options
+  const before = journal === undefined ? CacheJournal.nothing : yield* CacheJournal.read(journal)
+  const space = maximumSize === undefined ? CacheSpace.unlimited : CacheSpace.make({ store, maximumSize })
   const kept = KeptManifests.make(store)
   const manifests = yield* CachedManifests.make({
     upstream,
     kept,
-    timeToLive: Duration.fromInputUnsafe(tagTimeToLive),
-    stale
+    space,
+    timeToLive: Duration.fromInputUnsafe(options.tagTimeToLive ?? "5 minutes"),
+    absentTimeToLive: Duration.fromInputUnsafe(absentTimeToLive),
+    revalidationTimeout: yield* RevalidationTimeout,
+    stale,
+    checked: before.tags
   })
   const transfers = yield* PullThrough.make({
     upstream,
     store,
+    space,
     capacity: yield* ReadAhead,
     readerTimeout: yield* ReaderTimeout,
     stored: kept.partStored
   })
+  yield* Effect.forkScoped(space.restore(before, options.inventory))
+  if (journal !== undefined) {
+    yield* CacheJournal.keep(journal, () => ({ content: space.content(), tags: manifests.checked() }))
+  }
+  const forget = (repository: Repository, digest: Digest) => Effect.sync(() => space.forget(repository, digest))
 
   // without a limiter, because cached content needs no permit of upstream, and fetches take their own
   return Registry.make({
@@ -144,8 +218,10 @@ export const make = Effect.fnUntraced(function*(
     capabilities: upstream.capabilities,
     ping: upstream.ping,
     getBlob: Effect.fnUntraced(function*(repository, digest, options) {
+      yield* space.hold(repository, digest)
       const isMoving = transfers.has(repository, digest)
       const found = isMoving ? undefined : yield* getStored(store, repository, digest, options)
+      if (found !== undefined) yield* space.use(repository, digest, found.descriptor.size)
       return found ?? (yield* transfers.getBlob(repository, digest, options))
     }),
     resolveBlob: (repository, digest, options) =>
@@ -166,11 +242,17 @@ export const make = Effect.fnUntraced(function*(
     pushManifest: (repository, manifest, names = []) =>
       Effect.ensuring(upstream.pushManifest(repository, manifest, names), manifests.invalidate(repository, names)),
     deleteBlob: (repository, digest) =>
-      remove(upstream.deleteBlob(repository, digest), transfers.forget(repository, digest)),
+      remove(
+        upstream.deleteBlob(repository, digest),
+        Effect.andThen(transfers.forget(repository, digest), forget(repository, digest))
+      ),
     deleteManifest: (repository, digest) =>
       remove(
         upstream.deleteManifest(repository, digest),
-        Effect.andThen(kept.forget(repository, digest), manifests.invalidateAll(repository))
+        kept.forget(repository, digest).pipe(
+          Effect.andThen(forget(repository, digest)),
+          Effect.andThen(manifests.invalidateAll(repository))
+        )
       ),
     deleteTag: (repository, tag) =>
       remove(

@@ -18,6 +18,7 @@ import type { Repository } from "../Reference.ts"
 import { type Blob, blobSource, Observer, type Range, type Registry } from "../Registry.ts"
 import { failing, isRegistryError, RangeNotSatisfiable, type Reason, type RegistryError } from "../RegistryError.ts"
 import * as Upload from "../Upload.ts"
+import type { CacheSpace } from "./CacheSpace.ts"
 import * as Window from "./Window.ts"
 
 /** The outcome of a transfer. A blob that the store cannot take passes by it to the readers that follow. */
@@ -56,6 +57,8 @@ export interface Options {
   readonly capacity: number
   /** Maximum time that a transfer waits for its fastest reader. */
   readonly readerTimeout: Duration.Duration
+  /** Space for the blobs. */
+  readonly space: CacheSpace
   /** Runs for each blob after it was stored. */
   readonly stored: (repository: Repository, digest: Digest.Digest) => Effect.Effect<void>
 }
@@ -129,9 +132,10 @@ const openSource = Effect.fnUntraced(function*(state: State, transfer: Transfer)
     }))
 })
 
-/** Writes a blob into the store, or mounts it if the store has it in another repository. */
+/** Writes a blob into the store, or mounts it if the store has it in another repository. Makes room for it before. */
 const write = Effect.fnUntraced(
-  function*<E>({ store }: State, { digest, repository }: Transfer, source: BlobSource.BlobSource<E>) {
+  function*<E>({ space, store }: State, { digest, repository }: Transfer, source: BlobSource.BlobSource<E>) {
+    yield* Effect.mapError(space.reserve(source.size), failing(store.name)("pushBlob", repository))
     const { anonymousMount } = yield* store.capabilities
     if (anonymousMount !== true) {
       yield* store.pushBlob(repository, { digest, size: source.size }, source)
@@ -149,8 +153,9 @@ class Failed extends Data.TaggedError("Failed")<{ readonly error: RegistryError 
 
 const run = Effect.fnUntraced(
   function*(state: State, transfer: Transfer): Effect.fn.Return<Outcome, RegistryError, Scope.Scope> {
-    const { store } = state
+    const { space, store } = state
     const { digest, repository, window } = transfer
+    yield* space.hold(repository, digest)
     // another transfer may have ended since the reader looked
     const present = yield* Effect.option(store.resolveBlob(repository, digest))
     if (present._tag === "Some") {
@@ -164,9 +169,11 @@ const run = Effect.fnUntraced(
     )
     const written = yield* Effect.result(write(state, transfer, marked))
     if (Result.isSuccess(written)) {
-      yield* transfer.isForgotten
-        ? Effect.ignore(store.deleteBlob(repository, digest))
-        : state.stored(repository, digest)
+      if (transfer.isForgotten) yield* Effect.ignore(store.deleteBlob(repository, digest))
+      else {
+        yield* space.use(repository, digest, source.size)
+        yield* state.stored(repository, digest)
+      }
       return { _tag: "Stored" }
     }
     if (written.failure._tag === "Failed") return yield* written.failure.error

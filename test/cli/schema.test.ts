@@ -135,8 +135,9 @@ const wrong = {
 
 /**
  * The names whose documents other tests validate, or that are the same as those of `append` (`rebase`): `message` is in
- * messages.test.ts, `mirror` in mirror.test.ts, and those of the runs and of the service of a mirror are in
- * mirror-run.test.ts and mirror-serve.test.ts. The files of `serve` are in serve-settings.test.ts.
+ * messages.test.ts, `mirror` in mirror.test.ts, and those of the runs, of the state and of the service of a mirror are
+ * in mirror-run.test.ts, mirror-state.test.ts and mirror-serve.test.ts. The files of `serve` are in
+ * serve-settings.test.ts.
  */
 const elsewhere = [
   "message",
@@ -149,6 +150,7 @@ const elsewhere = [
   "mirror-retry",
   "mirror-serve",
   "mirror-service",
+  "mirror-state-copy",
   "mirror-status",
   "rebase",
   "serve",

@@ -1,11 +1,14 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Option } from "effect"
+import { Host } from "effect-oci/Reference"
 import * as Yaml from "effect/encoding/Yaml"
 import * as Path from "node:path"
 import * as ServeSettings from "../../src/cli/ServeSettings.ts"
 import { validatorOf } from "../utils/JsonSchemas.ts"
 import { temporary } from "../utils/serving.ts"
+
+const host = (name: string) => Host.make(name)
 
 // each value is absent
 const nothing = Object.fromEntries(
@@ -65,7 +68,7 @@ describe("the settings of serve", () => {
         maxBlob: 2 * 1024 ** 3,
         maxRepository: 1000,
         maxRequests: 5,
-        proxy: "docker.io",
+        proxy: [{ host: host("docker.io"), prefix: "", connection: {} }],
         metricsPort: 9090,
         log: "json"
       })
@@ -104,6 +107,33 @@ describe("the settings of serve", () => {
     Effect.gen(function*() {
       const env = { EFFECT_OCI_SERVE_GC_EXCLUDE: "^v\\d{1,3}$, ^pr-" }
       assert.deepStrictEqual(definedIn(yield* read({ env })), { gcExclude: ["^v\\d{1,3}$", "^pr-"] })
+    }))
+
+  it.effect("name several upstreams, with their connections in the file", () =>
+    Effect.gen(function*() {
+      const { folder, write } = yield* temporary
+      const text = "proxy:\n  - ghcr=ghcr.io\n  - { host: own.test:5000, prefix: own, caFile: ca.pem, rate: 20/s }\n"
+      const expected = [
+        { host: host("ghcr.io"), prefix: "ghcr", connection: {} },
+        { host: host("own.test:5000"), prefix: "own", connection: { caFile: Path.join(folder, "ca.pem"), rate: 20 } }
+      ]
+      assert.deepStrictEqual((yield* read({ file: write("serve.yml", text) })).proxy, expected)
+      const env = { EFFECT_OCI_SERVE_PROXY: "hub=docker.io,quay.io" }
+      assert.deepStrictEqual((yield* read({ env })).proxy, [
+        { host: host("docker.io"), prefix: "hub", connection: {} },
+        { host: host("quay.io"), prefix: "", connection: {} }
+      ])
+      const failed = yield* Effect.flip(read({ env: { EFFECT_OCI_SERVE_PROXY: "hub=docker.io,hub=quay.io" } }))
+      assert.deepStrictEqual(failed.lines, ["EFFECT_OCI_SERVE_PROXY: two upstreams have the prefix hub"])
+    }))
+
+  it.effect("that are unknown are reported in one short line", () =>
+    Effect.gen(function*() {
+      const { write } = yield* temporary
+      const { lines } = yield* Effect.flip(read({ file: write("serve.yml", "maximumSize: 1\nzzz: 1\n") }))
+      assert.lengthOf(lines, 2)
+      for (const line of lines) assert.isBelow(line.length, 300)
+      assert.include(lines[0], "use one of maxBlob")
     }))
 
   it.effect("are refused with all problems of the file", () =>

@@ -243,6 +243,8 @@ describe("help", () => {
     "mirror retry",
     "mirror run",
     "mirror serve",
+    "mirror state",
+    "mirror state copy",
     "mirror status",
     "resolve",
     "tags",

@@ -49,8 +49,7 @@ describe("metrics", () => {
         headers: { "content-type": MediaType.imageManifest, "docker-content-digest": digestOf(image) }
       }
       const source = yield* make({
-        "HEAD /v2/team/app/manifests/1": { ...type, body: image },
-        [`GET /v2/team/app/manifests/${digestOf(image)}`]: { ...type, body: image },
+        "GET /v2/team/app/manifests/1": { ...type, body: image },
         [`GET ${blob}`]: { body: content },
         [`GET /v2/team/app/blobs/${bigDigest}`]: { body: big }
       })

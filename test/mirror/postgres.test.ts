@@ -70,7 +70,7 @@ describe.skipIf(!Postgres.available)(
           const url = yield* database
           const { execute } = yield* Postgres.Postgres
           const states = yield* Effect.all([open(url), open(url), open(url)])
-          const names = Array.from({ length: 20 }, (_, i) => `v${i}`)
+          const names = Array.from({ length: 10 }, (_, i) => `v${i}`)
           const change = Effect.fnUntraced(function*(state: MirrorState.MirrorState["Service"], i: number) {
             const ordered = i % 2 === 0 ? names : names.toReversed()
             const begun = yield* state.begin(ordered.map((name) => row(name)))
@@ -86,7 +86,7 @@ describe.skipIf(!Postgres.available)(
           })
           yield* Effect.forEach(
             states,
-            (state) => Effect.forEach(Array.from({ length: 12 }), (_, i) => change(state, i), { concurrency: 4 }),
+            (state) => Effect.forEach(Array.from({ length: 6 }), (_, i) => change(state, i), { concurrency: 4 }),
             { concurrency: "unbounded" }
           )
           const deadlocks = yield* execute(

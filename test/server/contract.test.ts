@@ -29,7 +29,7 @@ describe("over HTTP, the contract is met by", () => {
           yield* Contract.violations(client, { cases, ...origin === undefined ? {} : { origin } }),
           []
         )
-      }), 60_000)
+      }), 120_000)
   }
 
   it.live("a server of a client of a server", () =>

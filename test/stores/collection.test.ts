@@ -3,7 +3,7 @@
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, type Scope, Stream } from "effect"
+import { Duration, Effect, Fiber, FileSystem, type Scope, Stream } from "effect"
 import type { Digest } from "effect-oci/Digest"
 import type * as GarbageCollection from "effect-oci/GarbageCollection"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
@@ -373,6 +373,46 @@ describe("a collection of a folder", () => {
       assert.deepStrictEqual(report.skipped.map(({ repository }) => repository), [app])
       assert.include(report.skipped[0]?.problem, "does not match its digest")
     })))
+
+  it.effect("releases the lock after 20 ms, and continues with the rest", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const calls: Array<"remove" | "release"> = []
+      const slow = FileSystem.FileSystem.of({
+        ...fs,
+        remove: (path, options) =>
+          Effect.andThen(
+            path.includes("collected")
+              ? Effect.andThen(Effect.sync(() => calls.push("remove")), TestClock.adjust("15 millis"))
+              : Effect.void,
+            fs.remove(path, options)
+          ),
+        rename: (from, to) =>
+          Effect.andThen(
+            Effect.sync(() => to.endsWith(".free") && calls.push("release")),
+            fs.rename(from, to)
+          )
+      })
+      const directory = yield* temporaryFolder
+      const registry = yield* LayoutRegistry.make({ directory, durability: "process-end" }).pipe(
+        Effect.provideService(FileSystem.FileSystem, slow)
+      )
+      yield* Effect.forEach(
+        Array.from({ length: 30 }, (_, index) => `${index}`),
+        (text) => pushBlob(registry, app, text)
+      )
+      yield* later(2)
+      calls.length = 0
+      const collecting = yield* Effect.forkChild(registry.collect({ olderThan: "1 hour" }), { startImmediately: true })
+      const time = yield* Effect.forkChild(
+        Effect.forever(Effect.andThen(TestClock.adjust("10 millis"), TestClock.withLive(Effect.sleep("1 millis"))))
+      )
+      const { removed } = yield* Fiber.join(collecting)
+      yield* Fiber.interrupt(time)
+      assert.lengthOf(removed, 30)
+      const runs = calls.join(" ").split("release").map((run) => run.split("remove").length - 1)
+      assert.isAtMost(Math.max(...runs), 8)
+    }).pipe(Effect.provide(NodeServices.layer)))
 
   it.effect("ignores files that are not blobs", () =>
     withNode(Effect.gen(function*() {

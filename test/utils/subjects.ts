@@ -6,6 +6,7 @@ import { Effect, type Scope } from "effect"
 import * as CacheRegistry from "effect-oci/CacheRegistry"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
+import * as PrefixRegistry from "effect-oci/PrefixRegistry"
 import type { Registry } from "effect-oci/Registry"
 import type { Contract } from "effect-oci/testing"
 import * as UnionRegistry from "effect-oci/UnionRegistry"
@@ -57,6 +58,18 @@ export const views: ReadonlyArray<Subject> = [
     make: ofOne(View.select((repository) => repository.startsWith("contract/")))
   },
   { name: "logged", make: ofOne(View.logged) },
+  {
+    name: "a registry below a prefix",
+    make: ofOne((registry) => PrefixRegistry.make({ registries: { contract: registry } }))
+  },
+  {
+    name: "the rest of a registry of prefixes",
+    isVariant: true,
+    make: Effect.map(
+      Effect.all([MemoryRegistry.make(), MemoryRegistry.make({ name: "other" })]),
+      ([rest, other]) => ({ registry: PrefixRegistry.make({ name: rest.name, registries: { other }, rest }) })
+    )
+  },
   { name: "a cache that is written through", make: Effect.map(cached, ({ registry }) => ({ registry })) },
   { name: "a cache", make: cached },
   ...(["sequential", "concurrent"] as const).flatMap((policy): ReadonlyArray<Subject> => [

@@ -786,11 +786,22 @@ describe("a tag", () => {
       assert.strictEqual(yield* reasonOf(kept.resolveManifest(app, tag("1"))), "ManifestUnknown")
     }))
 
-  it.effect("that does not exist is requested each time", () =>
+  it.effect("that does not exist is requested again after ten seconds", () =>
     Effect.gen(function*() {
-      const { cache, origin } = yield* tagged()
+      const { asked, cache, origin } = yield* tagged()
       assert.strictEqual(yield* reasonOf(cache.resolveManifest(app, tag("2"))), "ManifestUnknown")
       const { digest } = yield* pushManifest(origin, app, index, [tag("2")])
+      assert.strictEqual(yield* reasonOf(cache.resolveManifest(app, tag("2"))), "ManifestUnknown")
+      assert.strictEqual(asked("getManifest"), 1)
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(yield* digestOf(cache, tag("2")), digest)
+    }))
+
+  it.effect("that does not exist is found as soon as it was pushed through the cache", () =>
+    Effect.gen(function*() {
+      const { cache } = yield* tagged()
+      assert.strictEqual(yield* reasonOf(cache.resolveManifest(app, tag("2"))), "ManifestUnknown")
+      const { digest } = yield* pushManifest(cache, app, index, [tag("2")])
       assert.strictEqual(yield* digestOf(cache, tag("2")), digest)
     }))
 
@@ -812,7 +823,7 @@ describe("a tag", () => {
           (event) => Effect.sync(() => void events.push(event))
         )
         assert.strictEqual(found.descriptor.digest, digest)
-        assert.deepStrictEqual(events.map((event) => event._tag), ["Warning"])
+        assert.deepStrictEqual(events.map((event) => event._tag), ["Warning", "ServedStale"])
         const [event] = events
         assert(event?._tag === "Warning")
         assert.match(event.text, /^team\/app:1 is served as last known:/)

@@ -1,0 +1,28 @@
+/**
+ * The query parameter `ns`: containerd sends the host of a reference in it to a server that it uses as a mirror of that
+ * host (`hosts.toml` of containerd).
+ */
+import * as Result from "effect/Result"
+import * as DockerHub from "../DockerHub.ts"
+import * as Endpoint from "./Endpoint.ts"
+import * as Refusal from "./Refusal.ts"
+
+const canonical = (host: string): string => DockerHub.isHost(host) ? DockerHub.host : host.toLowerCase()
+
+/** Returns what replaces the repository of a request that names a host by the one that mirrors it. */
+export const make = (mirrored: Readonly<Record<string, string>> | undefined) => {
+  const prefixes = new Map(Object.entries(mirrored ?? {}).map(([host, prefix]) => [canonical(host), prefix]))
+  return (request: Endpoint.Request): Result.Result<Endpoint.Request, Refusal.Refusal> => {
+    const { endpoint, query } = request
+    const host = mirrored === undefined ? null : query.get("ns")
+    if (host === null || host === "" || !("repository" in endpoint)) return Result.succeed(request)
+    const prefix = prefixes.get(canonical(host))
+    if (prefix === undefined) {
+      return Result.fail(Refusal.make(404, "NAME_UNKNOWN", "this registry is not a mirror of that host"))
+    }
+    return prefix === "" ? Result.succeed(request) : Result.map(
+      Endpoint.parseRepository(`${prefix}/${endpoint.repository}`),
+      (repository) => ({ ...request, endpoint: { ...endpoint, repository } })
+    )
+  }
+}
