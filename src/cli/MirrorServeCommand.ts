@@ -12,9 +12,11 @@ import type * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import { hostname } from "node:os"
 import * as MirrorWeb from "../mirror-web/MirrorWeb.ts"
 import * as Webhooks from "../mirror-web/Webhooks.ts"
 import * as Mirror from "../mirror/Mirror.ts"
@@ -34,6 +36,7 @@ import * as MirrorServices from "./MirrorServices.ts"
 import * as Output from "./Output.ts"
 import { misuse } from "./ReferenceInput.ts"
 import * as Signals from "./Signals.ts"
+import { version } from "./version.ts"
 
 // time after SIGTERM in which copies are interrupted and uploads are cancelled
 const endTime = Duration.seconds(9)
@@ -54,6 +57,12 @@ const readToken = Effect.fnUntraced(function*(file: Option.Option<string>) {
   if (token !== "") return Redacted.make(token)
   return yield* new Output.Failure({ message: `cannot read the token: the first line of ${file.value} is empty` })
 })
+
+/** Name of this process, which tells people where it runs, and which no other one has. */
+const processName = Effect.map(
+  Random.nextIntBetween(0x1000, 0x1_0000),
+  (number) => `${hostname()}:${process.pid}:${number.toString(16)}`
+)
 
 /** Connects to the registries and webhooks of a configuration. */
 const connect = Effect.fnUntraced(function*(config: MirrorConfig, rates: MirrorServices.Store["rates"]) {
@@ -154,7 +163,8 @@ export const MirrorServeCommand = Command.make(
     if (!isLocal && secret === undefined) {
       yield* Messages.warn("without a token, nothing can be changed by the page or by requests: use --token-file")
     }
-    const { config, file, rates, state } = yield* MirrorInput.open({ ...flags, rule: [] }, "write")
+    const { config, file, jobs, rates, state } = yield* MirrorInput.open({ ...flags, rule: [] }, "write")
+    const shared = jobs === undefined ? {} : { shared: { jobs: yield* jobs, name: yield* processName, version } }
     const http = yield* Layer.build(NodeHttp.layer())
     const services = Context.merge(yield* Effect.context<ConnectServices>(), http)
     const service = yield* Mirror.serveWith(
@@ -163,7 +173,7 @@ export const MirrorServeCommand = Command.make(
         // the scope is that of the configuration, not that of the command
         Effect.flatMap(Effect.scope, (scope) =>
           Effect.provideContext(connect(config, rates), Context.add(services, Scope.Scope, scope))),
-      { concurrency: rules, copies, by: `${process.pid}`, notify: logged }
+      { concurrency: rules, copies, notify: logged, ...jobs === undefined ? { by: `${process.pid}` } : {}, ...shared }
     ).pipe(Effect.provideService(MirrorState, state))
     const makeApp = (secret: Redacted.Redacted | undefined) =>
       MirrorWeb.make(service, {
@@ -191,7 +201,8 @@ export const MirrorServeCommand = Command.make(
       Effect.forever,
       Effect.forkScoped
     )
-    yield* Queue.take(terminated)
+    const drained = Effect.andThen(service.drained, Effect.logInfo("drained"))
+    yield* Effect.raceFirst(Queue.take(terminated), drained)
   }, Effect.scoped)
 ).pipe(
   Command.withShortDescription("Keeps a mirror, with a page that shows it"),
@@ -200,7 +211,8 @@ export const MirrorServeCommand = Command.make(
       "the state of each rule. /status.json has the same for programs, /metrics is for Prometheus, /healthz and " +
       "/readyz are for probes, and POST /runs/RULE starts a run. SIGHUP reads the file and the token " +
       "again: rules that did not change go on, and a file that is not valid changes nothing. SIGTERM ends the command within ten seconds; the " +
-      "next start continues."
+      "next start continues. Any number of processes with the same database of PostgreSQL as their store are one mirror: " +
+      "they share the work, and continue what one of them leaves undone. effect-oci mirror drain lets one of them end."
   ),
   Command.withExamples([
     {

@@ -8,6 +8,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
 import { credentialOf } from "../auth/CredentialHelper.ts"
 import * as CredentialKeys from "../auth/CredentialKeys.ts"
 import * as Credentials from "../auth/Credentials.ts"
@@ -16,6 +17,7 @@ import * as ExternalBlobs from "../ExternalBlobs.ts"
 import * as Limiter from "../Limiter.ts"
 import * as HostLimits from "../mirror/HostLimits.ts"
 import type * as MirrorConfig from "../mirror/MirrorConfig.ts"
+import { MirrorJobs } from "../mirror/MirrorJobs.ts"
 import { MirrorRates } from "../mirror/MirrorRates.ts"
 import * as MirrorState from "../mirror/MirrorState.ts"
 import * as Namespace from "../Namespace.ts"
@@ -64,11 +66,13 @@ export interface Store {
   readonly state: MirrorState.MirrorState["Service"]
   /** Rates and budgets that all processes with the same store share. */
   readonly rates: MirrorRates["Service"] | undefined
+  /** Opens the jobs that several processes share. Absent if the store is that of one process. */
+  readonly jobs: Effect.Effect<MirrorJobs["Service"], Failure, Scope.Scope> | undefined
 }
 
 const memory = Effect.map(
   Layer.build(MirrorState.layerMemory),
-  (context): Store => ({ state: Context.get(context, MirrorState.MirrorState), rates: undefined })
+  (context): Store => ({ state: Context.get(context, MirrorState.MirrorState), rates: undefined, jobs: undefined })
 )
 
 const advice: ReadonlyArray<readonly [problem: RegExp, advice: string]> = [
@@ -119,10 +123,15 @@ export const openStore = Effect.fnUntraced(function*(given: string, use: "read" 
   const MirrorSql = yield* Effect.promise(() => import("../mirror-sql/MirrorSql.ts"))
   const isShared = use === "write" && isPostgres(url)
   const layer = isShared ? Layer.merge(MirrorSql.layer, MirrorSql.layerRates) : MirrorSql.layer
-  const context = yield* Effect.mapError(withoutWarning(Layer.build(Layer.provide(layer, client))), cannotOpen(url))
+  const build = <A, E extends { readonly message: string }>(layer: Layer.Layer<A, E>) =>
+    Effect.mapError(withoutWarning(Layer.build(layer)), cannotOpen(url))
+  const database = Layer.succeedContext(yield* build(client))
+  const context = yield* build(Layer.provide(layer, database))
+  const jobs = Effect.map(build(Layer.provide(MirrorSql.layerJobs, database)), Context.get(MirrorJobs))
   const store: Store = {
     state: Context.get(context, MirrorState.MirrorState),
-    rates: Option.getOrUndefined(Context.getOption(context, MirrorRates))
+    rates: Option.getOrUndefined(Context.getOption(context, MirrorRates)),
+    jobs: isPostgres(url) ? jobs : undefined
   }
   return store
 })

@@ -5,6 +5,7 @@ import * as Command from "effect/cli/Command"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as MirrorStatusDocument from "../mirror-web/MirrorStatus.ts"
 import type { TagState } from "../mirror/MirrorState.ts"
 import * as RunDocument from "../mirror/RunDocument.ts"
 import { plural, size } from "./Format.ts"
@@ -30,7 +31,10 @@ export const MirrorStatus = Schema.Struct({
     error: Schema.String,
     attempts: Schema.Natural,
     retryAt: time
-  }))
+  })),
+  processes: Schema.Array(MirrorStatusDocument.Process).annotate({
+    description: "Processes that share the store. Empty if it is that of one process"
+  })
 })
 
 type Status = typeof MirrorStatus.Type
@@ -49,7 +53,7 @@ const failureOf = (
 // maximum number of failures that are listed
 const maximumFailures = 1000
 
-const read = Effect.fnUntraced(function*({ config, isChosen, state }: MirrorInput.Opened) {
+const read = Effect.fnUntraced(function*({ config, isChosen, jobs, state }: MirrorInput.Opened) {
   const rules = config.rules.filter(isChosen)
   const counts = yield* state.counts
   const count = (name: string, status: TagState["status"]) =>
@@ -66,7 +70,8 @@ const read = Effect.fnUntraced(function*({ config, isChosen, state }: MirrorInpu
       }))),
     failures: (yield* state.find({ status: "failed", limit: maximumFailures }))
       .filter(({ rule }) => isChosen({ name: rule }))
-      .map(failureOf)
+      .map(failureOf),
+    processes: jobs === undefined ? [] : (yield* (yield* jobs).processes).map(MirrorStatusDocument.processOf)
   }
   return status
 })
@@ -95,6 +100,14 @@ const failureLine = ({ attempts, destination, error, retryAt, tag }: Status["fai
   `failed ${destination}:${tag} (${plural(attempts, "attempt")}): ${error}` +
   (retryAt === undefined ? "" : `; next attempt after ${retryAt}`)
 
+const processLines = (
+  { draining, holds, late, name, seenAt, startedAt, version }: Status["processes"][number]
+): ReadonlyArray<string> => [
+  `process ${name} (${version}) since ${startedAt}${late ? `, late: last seen ${seenAt}` : ""}` +
+  (draining ? ", draining" : ""),
+  ...holds.map(({ kind, rule, since, source }) => `  ${kind} of ${source ?? rule} since ${since}`)
+]
+
 export const MirrorStatusCommand = Command.make(
   "status",
   MirrorInput.flags,
@@ -102,13 +115,18 @@ export const MirrorStatusCommand = Command.make(
     const status = yield* read(yield* MirrorInput.open(input, "read"))
     yield* input.json
       ? Output.json(MirrorStatus, status)
-      : Output.text([...status.rules.flatMap(ruleLines), ...status.failures.map(failureLine)])
+      : Output.text([
+        ...status.rules.flatMap(ruleLines),
+        ...status.failures.map(failureLine),
+        ...status.processes.flatMap(processLines)
+      ])
   }, Effect.scoped)
 ).pipe(
   Command.withShortDescription("Shows the tags of each rule, its last run, and failures"),
   Command.withDescription(
     "Shows for each rule how many tags the destinations have, its last run, and the tags that have failed. It reads the " +
-      "state only, also while another process uses it."
+      "state only, also while another process uses it. With a store that several processes share, it shows each of them, " +
+      "what it holds, and which is late."
   ),
   Command.withExamples([
     { command: "effect-oci mirror status -c mirror.yml", description: "Show the state of all rules" }

@@ -144,6 +144,10 @@ const documents: Readonly<Record<string, Document>> = {
     "The report that mirror run --json prints.",
     () => import("../mirror/MirrorReport.ts").then((_) => _.MirrorReport)
   ),
+  "mirror-drain": loaded(
+    "The result of mirror drain --json.",
+    () => import("./MirrorDrainCommand.ts").then((_) => _.MirrorDrained)
+  ),
   "mirror-retry": loaded(
     "The result of mirror retry --json.",
     () => import("./MirrorRetryCommand.ts").then((_) => _.MirrorRetried)

@@ -76,6 +76,33 @@ const rates = [
   "CREATE TABLE mirror_rate_process (process TEXT NOT NULL PRIMARY KEY, seen_at DOUBLE PRECISION NOT NULL)"
 ]
 
+/** Jobs of several processes, and these processes. */
+const jobs = [
+  `CREATE TABLE mirror_job (
+    id TEXT NOT NULL PRIMARY KEY,
+    kind TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    run TEXT,
+    job TEXT NOT NULL,
+    offered_at BIGINT NOT NULL,
+    started_at BIGINT,
+    ended_at BIGINT,
+    result TEXT
+  )`,
+  "CREATE INDEX mirror_job_run ON mirror_job (run)",
+  "CREATE INDEX mirror_job_rule ON mirror_job (rule, kind, offered_at)",
+  "CREATE INDEX mirror_job_ended ON mirror_job (ended_at)",
+  "CREATE TABLE mirror_turn (rule TEXT NOT NULL PRIMARY KEY, job TEXT NOT NULL)",
+  `CREATE TABLE mirror_process (
+    name TEXT NOT NULL PRIMARY KEY,
+    version TEXT NOT NULL,
+    started_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    draining INTEGER NOT NULL,
+    holds TEXT NOT NULL
+  )`
+]
+
 /** Runs statements. In PostgreSQL, texts sort by their bytes, as they do in SQLite. */
 const run = (statements: ReadonlyArray<string>) =>
   Effect.flatMap(SqlClient.SqlClient, (sql) => {
@@ -87,7 +114,7 @@ const run = (statements: ReadonlyArray<string>) =>
     )
   })
 
-const migrations = { "1_state": run(tables), "2_rates": run(rates) }
+const migrations = { "1_state": run(tables), "2_rates": run(rates), "3_jobs": run(jobs) }
 
 /** Number of the latest migration that this version knows. */
 export const latest = Object.keys(migrations).length

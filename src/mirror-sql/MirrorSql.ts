@@ -11,9 +11,11 @@ import * as Layer from "effect/Layer"
 import * as Order from "effect/Order"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { MirrorJobs } from "../mirror/MirrorJobs.ts"
 import type { MirrorRates } from "../mirror/MirrorRates.ts"
 import { KeptDates, KeptRuns, MirrorState } from "../mirror/MirrorState.ts"
 import type { MirrorStateError, TagKey } from "../mirror/MirrorState.ts"
+import * as JobsSql from "./JobsSql.ts"
 import * as Rates from "./Rates.ts"
 import * as Rows from "./Rows.ts"
 import * as StateCopy from "./StateCopy.ts"
@@ -296,3 +298,30 @@ export const copyState: (databases: {
   readonly from: Layer.Layer<SqlClient.SqlClient, SqlError>
   readonly to: Layer.Layer<SqlClient.SqlClient, SqlError>
 }) => Effect.Effect<StateCopy.CopiedState, MirrorStateError> = StateCopy.copy
+
+/**
+ * Provides the jobs of a mirror in the database of the program, so that several processes keep it together. Creates its
+ * tables, as {@link layer} does.
+ *
+ * **Example** (Jobs in SQLite)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Layer } from "effect"
+ * import * as MirrorJobs from "effect-oci/MirrorJobs"
+ * import * as MirrorSql from "effect-oci/MirrorSql"
+ * import * as NodeSqlite from "effect-oci/NodeSqlite"
+ *
+ * const layer = MirrorSql.layerJobs.pipe(Layer.provide(NodeSqlite.layer({ filename: ":memory:" })))
+ *
+ * const program = MirrorJobs.MirrorJobs.use((jobs) => jobs.find({ isOpen: true }))
+ *
+ * await Effect.runPromise(Effect.provide(program, layer)) // => []
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerJobs: Layer.Layer<MirrorJobs, MirrorStateError, SqlClient.SqlClient> = Layer.effect(
+  MirrorJobs,
+  Effect.andThen(migrate, JobsSql.make)
+)

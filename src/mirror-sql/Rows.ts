@@ -10,7 +10,7 @@ import { Digest } from "../Digest.ts"
 import type { ListState, RunState, TagState } from "../mirror/MirrorState.ts"
 import { Tag } from "../Reference.ts"
 
-// drivers return BIGINT as a bigint (PostgreSQL) or as text, because it may be too large for a number
+/** A BIGINT, which drivers return as a bigint (PostgreSQL) or as text, because it may be too large for a number. */
 export const Integer = Schema.Union([
   Schema.Int,
   Schema.BigInt.pipe(Schema.decodeTo(Schema.Int, {

@@ -2,6 +2,7 @@
  * The page of a mirror.
  */
 import * as DateTime from "effect/DateTime"
+import type { ProcessState } from "../mirror/MirrorJobs.ts"
 import type { RunningCopy } from "../mirror/MirrorRunner.ts"
 import type { RuleStatus, Status } from "../mirror/MirrorService.ts"
 import type { RunState, TagState } from "../mirror/MirrorState.ts"
@@ -253,6 +254,47 @@ ${
 </section>`
 
 // ---------------------------------------------------------------------------------------------------------------------
+// processes
+// ---------------------------------------------------------------------------------------------------------------------
+
+const processState = ({ isDraining, isLate, seenAt }: ProcessState, now: DateTime.Utc): Html => {
+  if (isLate) return html`<span class="bad">late</span><small>last seen ${timeOf(seenAt, now)}</small>`
+  return isDraining ? html`draining` : html`<span class="good">running</span>`
+}
+
+// number of jobs of a process that are listed
+const maximumJobs = 20
+
+const processRow = (process: ProcessState, now: DateTime.Utc): Html =>
+  html`<tr>
+<th scope="row" class="name">${process.name}<small>${process.version}</small></th>
+<td>${processState(process, now)}</td>
+<td class="nowrap">${timeOf(process.startedAt, now)}</td>
+<td class="text">${
+    process.holds.length === 0
+      ? none
+      : process.holds.slice(0, maximumJobs).map(({ kind, rule, since, source }) =>
+        html`<div>${kind === "Run" ? `run of ${rule}` : `copy of ${source}`}, ${timeOf(since, now)}</div>`
+      )
+  }${
+    process.holds.length > maximumJobs && html`<div>${Format.number(process.holds.length - maximumJobs)} more</div>`
+  }</td>
+</tr>
+`
+
+const processes = ({ at, processes }: Status): Value =>
+  processes.length > 0 &&
+  html`<section aria-labelledby="processes"><h2 id="processes">Processes</h2>
+${
+    table(
+      "Processes",
+      [column("Process"), column("State"), column("Since"), column("Holds")],
+      html`<tbody>${processes.map((process) => processRow(process, at))}</tbody>`
+    )
+  }
+</section>`
+
+// ---------------------------------------------------------------------------------------------------------------------
 // history
 // ---------------------------------------------------------------------------------------------------------------------
 
@@ -364,6 +406,7 @@ ${rules(status, options)}
 ${failures(status, options)}
 ${running(status)}
 ${hosts(status)}
+${processes(status)}
 ${history(status)}
 </main>`
 })

@@ -11,6 +11,8 @@ const descriptions = {
   mirror_running: "1 while a rule runs, 0 otherwise",
   mirror_host_budget: "Requests that a registry still accepts, by its RateLimit headers",
   mirror_host_paused: "1 while requests to a registry are paused because of its budget, 0 otherwise",
+  mirror_process_late: "1 if a process has not reported for more than ten seconds, 0 otherwise",
+  mirror_process_jobs: "Jobs that a process has taken",
   mirror_configuration_problem: "1 if the last new configuration could not be used, 0 otherwise"
 } as const
 
@@ -29,6 +31,10 @@ export const make = (status: Status): ReadonlyArray<Sample> => {
   for (const { budget, host } of status.hosts) {
     add("mirror_host_budget", { host }, budget?.remaining)
     if (budget !== undefined) add("mirror_host_paused", { host }, budget.pausedUntil === undefined ? 0 : 1)
+  }
+  for (const { holds, isLate, name } of status.processes) {
+    add("mirror_process_late", { process: name }, isLate ? 1 : 0)
+    add("mirror_process_jobs", { process: name }, holds.length)
   }
   add("mirror_configuration_problem", {}, status.problem === undefined ? 0 : 1)
   return samples

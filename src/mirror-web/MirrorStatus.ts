@@ -5,6 +5,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
+import type { ProcessState } from "../mirror/MirrorJobs.ts"
 import type { Activity, HostStatus } from "../mirror/MirrorRunner.ts"
 import type { RuleStatus, Status } from "../mirror/MirrorService.ts"
 import type { RunState, TagState } from "../mirror/MirrorState.ts"
@@ -79,6 +80,29 @@ const Failure = Schema.Struct({
 })
 
 /**
+ * Schema of a process that keeps the mirror together with others.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Process = Schema.Struct({
+  name: Schema.String,
+  version: Schema.String,
+  startedAt: Time,
+  seenAt: Time.annotate({ description: "When the process has last reported what it holds" }),
+  late: Schema.Boolean.annotate({ description: "True if it has not reported for more than ten seconds" }),
+  draining: Schema.Boolean.annotate({
+    description: "True if it takes no more jobs, and ends after those that it holds"
+  }),
+  holds: Schema.Array(Schema.Struct({
+    kind: Schema.Literals(["run", "copy"]),
+    rule: Schema.String,
+    source: Schema.optionalKey(Schema.String),
+    since: Time
+  })).annotate({ description: "Jobs that the process has taken" })
+})
+
+/**
  * Document at `/status.json`.
  *
  * @category schemas
@@ -93,7 +117,10 @@ export const MirrorStatus = Schema.Struct({
   }),
   rules: Schema.Array(Rule),
   hosts: Schema.Array(HostDocument),
-  failures: Schema.Array(Failure).annotate({ description: "Failed tags, at most 200" })
+  failures: Schema.Array(Failure).annotate({ description: "Failed tags, at most 200" }),
+  processes: Schema.Array(Process).annotate({
+    description: "Processes that share the store, oldest first. Empty if it is that of one process"
+  })
 })
 
 /**
@@ -166,6 +193,31 @@ const failureOf = (
   ...retryAt === undefined ? {} : { retryAt: iso(retryAt) }
 })
 
+const kinds = { Run: "run", Copy: "copy" } as const
+
+/**
+ * Converts a process.
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const processOf = (
+  { holds, isDraining, isLate, name, seenAt, startedAt, version }: ProcessState
+): typeof Process.Type => ({
+  name,
+  version,
+  startedAt: iso(startedAt),
+  seenAt: iso(seenAt),
+  late: isLate,
+  draining: isDraining,
+  holds: holds.map(({ kind, rule, since, source }) => ({
+    kind: kinds[kind],
+    rule,
+    ...source === undefined ? {} : { source },
+    since: iso(since)
+  }))
+})
+
 /**
  * Creates the document.
  *
@@ -176,7 +228,16 @@ const failureOf = (
  * import * as MirrorStatus from "effect-oci/MirrorStatus"
  *
  * const at = DateTime.makeUnsafe("2026-11-27T12:00:00Z")
- * const status = { at, startedAt: at, rules: [], hosts: [], failures: [], runs: [], problem: undefined }
+ * const status = {
+ *   at,
+ *   startedAt: at,
+ *   rules: [],
+ *   hosts: [],
+ *   failures: [],
+ *   runs: [],
+ *   processes: [],
+ *   problem: undefined
+ * }
  *
  * MirrorStatus.make(status).startedAt // => "2026-11-27T12:00:00.000Z"
  * ```
@@ -184,12 +245,13 @@ const failureOf = (
  * @category constructors
  * @since 0.1.0
  */
-export const make = ({ at, failures, hosts, problem, rules, startedAt }: Status): MirrorStatus => ({
+export const make = ({ at, failures, hosts, problem, processes, rules, startedAt }: Status): MirrorStatus => ({
   version: 1,
   at: iso(at),
   startedAt: iso(startedAt),
   ...problem === undefined ? {} : { problem },
   rules: rules.map((rule) => ruleOf(rule, at)),
   hosts: hosts.map(hostOf),
-  failures: failures.map(failureOf)
+  failures: failures.map(failureOf),
+  processes: processes.map(processOf)
 })

@@ -125,7 +125,7 @@ const startRun = Effect.fnUntraced(function*(
   }
   return yield* service.runNow(rule).pipe(
     Effect.map((state) => json({ rule, state }, 202)),
-    Effect.catch(({ message }) => Effect.succeed(json({ error: message }, 404)))
+    Effect.catchTag("UnknownRule", ({ message }) => Effect.succeed(json({ error: message }, 404)))
   )
 })
 
@@ -154,7 +154,7 @@ const submit = Effect.fnUntraced(function*(
   if (path === "/actions/run") {
     return yield* service.runNow(field("rule") ?? "").pipe(
       Effect.map((state) => redirect(`/?done=${state}`)),
-      Effect.catch(({ message }) => Effect.succeed(refusal(404, "Unknown rule", message)))
+      Effect.catchTag("UnknownRule", ({ message }) => Effect.succeed(refusal(404, "Unknown rule", message)))
     )
   }
   const tag = field("tag") ?? ""

@@ -1,9 +1,10 @@
 /**
- * Fingerprints of settings, which tell whether a new configuration changes a rule. They contain secrets, so that they
- * must not be shown.
+ * Fingerprints of settings, which tell whether a new configuration changes a rule.
  */
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import * as Hasher from "../Hasher.ts"
 import type { MirrorConfig } from "./MirrorConfig.ts"
 import type { MirrorRule } from "./MirrorRule.ts"
 
@@ -13,8 +14,15 @@ const plain = (_key: string, value: unknown): unknown => {
   return Duration.isDuration(value) ? Duration.toMillis(value) : value
 }
 
-/** Returns a text that is the same for two rules if all their settings are, with those of their registries. */
+/**
+ * Returns a text that is the same for two rules if all their settings are, with those of their registries. It contains
+ * secrets, so that it must not be shown.
+ */
 export const make = (rule: MirrorRule, { onRepositoryMissing, registries }: MirrorConfig): string => {
   const hosts = new Set<string>([...rule.from, ...rule.to].map(({ registry }) => registry))
   return JSON.stringify([rule, registries.filter(({ host }) => hosts.has(host)), onRepositoryMissing], plain)
 }
+
+/** Returns a digest that is the same for two rules if all their settings are. It contains no secret. */
+export const digest = (rule: MirrorRule): Effect.Effect<string> =>
+  Effect.orDie(Hasher.digest(new TextEncoder().encode(JSON.stringify(rule, plain))))

@@ -43,32 +43,23 @@
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Queue from "effect/Queue"
-import * as Random from "effect/Random"
 import type * as EffectScope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import { Namespace } from "../Namespace.ts"
-import { Observer } from "../Observer.ts"
-import { Hooks } from "./Hooks.ts"
 import type { MirrorConfig } from "./MirrorConfig.ts"
 import type { MirrorEvent } from "./MirrorEvent.ts"
 import { MirrorPlan, type RepositoryPlan } from "./MirrorPlan.ts"
-import { MirrorReport } from "./MirrorReport.ts"
-import type { MirrorRule } from "./MirrorRule.ts"
 import type * as MirrorRunner from "./MirrorRunner.ts"
 import * as MirrorService from "./MirrorService.ts"
 import { MirrorState, type MirrorStateError } from "./MirrorState.ts"
+import * as PatientState from "./PatientState.ts"
 import * as PlanDocument from "./PlanDocument.ts"
-import * as PruneDecision from "./PruneDecision.ts"
-import * as RuleRun from "./RuleRun.ts"
-import { makeSelect, type Scope, type Session } from "./Session.ts"
+import { counting, makeSession, type Options, type RunOptions } from "./RunSession.ts"
+import * as RunSession from "./RunSession.ts"
 import * as StreamRunner from "./StreamRunner.ts"
-import * as Unit from "./Unit.ts"
+import type * as Unit from "./Unit.ts"
 import * as UnitPlanner from "./UnitPlanner.ts"
 
 export {
@@ -91,28 +82,15 @@ export {
 
 export {
   /** @since 0.1.0 */
+  type Options,
+  /** @since 0.1.0 */
+  type RunOptions
+} from "./RunSession.ts"
+
+export {
+  /** @since 0.1.0 */
   type Scope
 } from "./Session.ts"
-
-/**
- * Options of plans and runs.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Options {
-  /** Chooses the rules. Default: all. */
-  readonly rules?: ((rule: MirrorRule) => boolean) | undefined
-  /** Tags that are looked at. Default: `all`. Only then are tags deleted. */
-  readonly only?: Scope | undefined
-  /**
-   * Lets rules with a policy for it delete tags. The state remembers that for the policy, so that later runs need not
-   * say it again. Default: false.
-   */
-  readonly prune?: boolean | undefined
-  /** Number of repositories of each rule that are compared at the same time. Default: 8. */
-  readonly repositories?: number | undefined
-}
 
 /**
  * Options of a plan.
@@ -124,79 +102,6 @@ export interface PlanOptions extends Options {
   /** `deep` plans each copy, so that the numbers of bytes are those of the copy. It costs more requests. */
   readonly detail?: "tags" | "deep" | undefined
 }
-
-/**
- * Options of a run.
- *
- * @category models
- * @since 0.1.0
- */
-export interface RunOptions extends Options {
-  /** Number of tags that are copied at the same time. Default: 16. */
-  readonly copies?: number | undefined
-  /** Name of the process in the state. */
-  readonly by?: string | undefined
-  /** Time for which a schedule planned the run. */
-  readonly slot?: DateTime.Utc | undefined
-}
-
-// default numbers of repositories of a rule, and of copies, at the same time
-const repositoriesAtOnce = 8
-const copiesAtOnce = 16
-
-// number of rules that run at the same time
-const rulesAtOnce = 4
-
-/** Adds the requests of an effect to a count, and passes all events to the `Observer`. */
-const counting = (account: { requests: number }) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.flatMap(Observer, (observe) =>
-    Effect.provideService(effect, Observer, (event) =>
-      Effect.suspend(() => {
-        if (event._tag === "Requested") account.requests++
-        return observe(event)
-      })))
-
-/** Returns the names of the chosen rules that may delete tags. A run records that a person has confirmed it. */
-const findPruning = Effect.fnUntraced(function*(
-  { rules }: Pick<MirrorConfig, "rules">,
-  { prune = false, rules: isChosen = () => true }: Options,
-  isRun: boolean
-) {
-  const state = yield* MirrorState
-  const pruning = new Set<string>()
-  for (const rule of rules.filter(isChosen)) {
-    if (rule.prune._tag === "None") continue
-    const policy = PruneDecision.policyKey(rule.prune)
-    const isConfirmed = (yield* state.confirmedPrune(rule.name)) === policy
-    if (prune && isRun && !isConfirmed) yield* state.confirmPrune(rule.name, policy)
-    if (prune || isConfirmed) pruning.add(rule.name)
-  }
-  return pruning
-})
-
-const makeSession = Effect.fnUntraced(function*(
-  config: Pick<MirrorConfig, "rules">,
-  options: Options & Pick<RunOptions, "copies">,
-  isRun: boolean,
-  emit: Session["emit"]
-): Effect.fn.Return<Session, MirrorStateError, Namespace | MirrorState> {
-  const namespace = yield* Namespace
-  const state = yield* MirrorState
-  const pruning = yield* findPruning(config, options, isRun)
-  const units = yield* Unit.find(namespace, config.rules, options.rules ?? (() => true))
-  return {
-    namespace,
-    state,
-    hooks: yield* Hooks,
-    units,
-    only: options.only ?? "all",
-    isRun,
-    isPruning: ({ name }) => pruning.has(name),
-    copying: Semaphore.makeUnsafe(Math.max(1, options.copies ?? copiesAtOnce)),
-    emit,
-    select: makeSelect({ isRun, namespace, state, units })
-  }
-})
 
 // ---------------------------------------------------------------------------------------------------------------------
 // planning
@@ -225,7 +130,7 @@ export const plan = Effect.fn("Mirror.plan")(function*(
     const repositories: ReadonlyArray<ReadonlyArray<RepositoryPlan>> = yield* Effect.forEach(
       rules.flatMap(({ units }) => units),
       planUnit,
-      { concurrency: options.repositories ?? repositoriesAtOnce }
+      { concurrency: options.repositories ?? RunSession.repositoriesAtOnce }
     )
     return { rules, repositories: repositories.flat() }
   }))
@@ -244,37 +149,6 @@ export const plan = Effect.fn("Mirror.plan")(function*(
 // running
 // ---------------------------------------------------------------------------------------------------------------------
 
-// number of unread events from which on `Progressed` events are dropped
-const backlog = 256
-
-const newId = Effect.map(
-  Effect.replicateEffect(Random.nextIntBetween(0, 0x1_0000), 4),
-  (numbers) => numbers.map((number) => number.toString(16).padStart(4, "0")).join("")
-)
-
-/** Runs the rules, and returns the report. */
-const runAll = Effect.fnUntraced(function*(
-  config: Pick<MirrorConfig, "rules">,
-  options: RunOptions,
-  emit: Session["emit"]
-) {
-  const session = yield* makeSession(config, options, true, emit)
-  const now = yield* DateTime.now
-  const reports = yield* Effect.forEach(
-    session.units.rules,
-    (units) =>
-      Effect.flatMap(newId, (id) =>
-        RuleRun.run(session, units, {
-          id: `${DateTime.formatIso(now)} ${id}`,
-          by: options.by ?? "",
-          slot: options.slot,
-          concurrency: options.repositories ?? repositoriesAtOnce
-        }, counting)),
-    { concurrency: rulesAtOnce }
-  )
-  return new MirrorReport({ rules: reports })
-})
-
 /**
  * Runs the rules of a mirror: compares, copies what changed, deletes what the rules do not mean any more, and records
  * it. Running the stream runs the mirror; interrupting it stops the run, and the next one continues. A tag that fails
@@ -291,22 +165,7 @@ const runAll = Effect.fnUntraced(function*(
 export const run = (
   config: Pick<MirrorConfig, "rules">,
   options: RunOptions = {}
-): Stream.Stream<MirrorEvent, MirrorStateError, Namespace | MirrorState> =>
-  Stream.unwrap(Effect.gen(function*() {
-    const queue = yield* Queue.unbounded<MirrorEvent, MirrorStateError | Cause.Done>()
-    // progress is dropped while the reader is slow, because it would be outdated when it is read
-    const emit = (event: MirrorEvent) =>
-      Effect.suspend(() =>
-        event._tag === "Progressed" && Queue.sizeUnsafe(queue) > backlog ? Effect.void : Queue.offer(queue, event)
-      )
-    const running = runAll(config, options, emit).pipe(
-      Effect.flatMap((report) => Queue.offer(queue, { _tag: "Done", report })),
-      Effect.withSpan("Mirror.run"),
-      Effect.onExit((exit) => Exit.isSuccess(exit) ? Queue.end(queue) : Queue.failCause(queue, exit.cause))
-    )
-    yield* Effect.forkScoped(running)
-    return Stream.fromQueue(queue)
-  }))
+): Stream.Stream<MirrorEvent, MirrorStateError, Namespace | MirrorState> => RunSession.events(config, options)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // serving
@@ -388,14 +247,17 @@ export const serveWith = Effect.fnUntraced(function*(
   connect: (
     config: MirrorConfig
   ) => Effect.Effect<MirrorRunner.Parts & { readonly namespace: Namespace["Service"] }, never, EffectScope.Scope>,
-  { by, copies, ...options }: ServeOptions = {}
+  { copies, shared, ...options }: ServeOptions = {}
 ): Effect.fn.Return<MirrorService.MirrorService["Service"], never, MirrorState | EffectScope.Scope> {
-  const state = yield* MirrorState
+  const store = yield* MirrorState
+  const state = shared === undefined ? store : PatientState.make(store)
+  const by = options.by ?? shared?.name
   return yield* MirrorService.make(config, {
     ...options,
+    shared,
     runner: Effect.fnUntraced(function*(config) {
       const parts = yield* connect(config)
-      return yield* StreamRunner.make(run, config, { ...parts, by, copies }).pipe(
+      return yield* StreamRunner.make(config, { ...parts, by, copies }).pipe(
         Effect.provideService(Namespace, parts.namespace),
         Effect.provideService(MirrorState, state)
       )

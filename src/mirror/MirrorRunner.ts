@@ -6,10 +6,12 @@
 import type * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type { Budget } from "../Limiter.ts"
+import type { Tag } from "../Reference.ts"
 import type { Hooks } from "./Hooks.ts"
+import type { MirrorEvent } from "./MirrorEvent.ts"
 import type { MirrorNotification } from "./MirrorNotification.ts"
 import type { MirrorRule } from "./MirrorRule.ts"
-import type { RunState } from "./MirrorState.ts"
+import type { MirrorStateError, RunState } from "./MirrorState.ts"
 
 /**
  * Copy of a tag that is running.
@@ -51,6 +53,69 @@ export interface Activity {
 export type Selection = "all" | "missing" | "failed"
 
 /**
+ * Part of a run: some tags of one repository of the source, which any process may copy.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Part {
+  /** Repository of the source, with its registry. */
+  readonly source: string
+  /** Tags of the source, at most 50. */
+  readonly tags: ReadonlyArray<Tag>
+}
+
+/**
+ * Request for a part of a run.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PartRequest extends Part {
+  /** Id of the run. */
+  readonly run: string
+  readonly selection: Selection
+}
+
+/**
+ * Result of a part: the number of its requests, and the events that its run counts.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PartResult {
+  readonly requests: number
+  readonly events: ReadonlyArray<MirrorEvent>
+}
+
+/**
+ * Parts of a run that other processes may take.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Share {
+  /** Waits for the parts of the same run that an earlier process has shared, and returns their results. */
+  readonly former: Effect.Effect<ReadonlyArray<PartResult>, MirrorStateError>
+  /** Shares a part, and waits for its result. */
+  readonly run: (part: Part) => Effect.Effect<PartResult, MirrorStateError>
+}
+
+/**
+ * A run that several processes share.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SharedRun extends Share {
+  readonly id: string
+  /** When the first process has begun it. */
+  readonly startedAt: DateTime.Utc
+  /** False if another process has ended the run meanwhile, so that this one must not record it. */
+  readonly isOpen: Effect.Effect<boolean, MirrorStateError>
+}
+
+/**
  * Request for a run.
  *
  * @category models
@@ -60,6 +125,8 @@ export interface RunRequest {
   readonly selection: Selection
   /** Time for which the schedule planned the run. */
   readonly slot: DateTime.Utc | undefined
+  /** Shares the copies with other processes. Default: this process makes all of them. */
+  readonly shared?: SharedRun | undefined
 }
 
 /**
@@ -90,6 +157,12 @@ export interface MirrorRunner {
     request: RunRequest,
     watch: (activity: Activity) => Effect.Effect<void>
   ) => Effect.Effect<RunState, { readonly message: string }>
+  /** Runs a part of a run of a rule that another process has shared. */
+  readonly copy: (
+    rule: MirrorRule,
+    request: PartRequest,
+    watch: (activity: Activity) => Effect.Effect<void>
+  ) => Effect.Effect<PartResult, { readonly message: string }>
   /** Registries with which the runner has made contact, by host. */
   readonly hosts: Effect.Effect<ReadonlyArray<HostStatus>>
   /** Receives the notifications of the rules. It must not wait. */

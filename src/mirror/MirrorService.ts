@@ -10,6 +10,7 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as FiberMap from "effect/FiberMap"
 import * as RcRef from "effect/RcRef"
 import * as Schema from "effect/Schema"
@@ -18,10 +19,18 @@ import * as Semaphore from "effect/Semaphore"
 import type { Tag } from "../Reference.ts"
 import * as Fingerprint from "./Fingerprint.ts"
 import type { MirrorConfig } from "./MirrorConfig.ts"
+import type { ProcessState } from "./MirrorJobs.ts"
 import type { MirrorNotification } from "./MirrorNotification.ts"
 import type { HostStatus, MirrorRunner } from "./MirrorRunner.ts"
 import { MirrorState, type MirrorStateError, type RunState, type TagState } from "./MirrorState.ts"
+import * as RuleHistory from "./RuleHistory.ts"
 import * as RuleLoop from "./RuleLoop.ts"
+import * as Together from "./Together.ts"
+
+export {
+  /** @since 0.1.0 */
+  type SharedJobs
+} from "./Together.ts"
 
 /**
  * The configuration has no such rule.
@@ -64,6 +73,8 @@ export interface Status {
   readonly failures: ReadonlyArray<TagState>
   /** Latest runs, latest first, at most 500. */
   readonly runs: ReadonlyArray<RunState>
+  /** Processes that keep the mirror together, oldest first. Empty for a service that runs alone. */
+  readonly processes: ReadonlyArray<ProcessState>
   /** Problem of the last attempt to load a new configuration. */
   readonly problem: string | undefined
 }
@@ -92,7 +103,9 @@ export class MirrorService extends Context.Service<MirrorService, {
   /** Fails if the state cannot be read. */
   readonly ready: Effect.Effect<void, MirrorStateError>
   /** Starts a run of a rule. If one is running, another one follows it. */
-  readonly runNow: (rule: string) => Effect.Effect<"started" | "queued", UnknownRule>
+  readonly runNow: (rule: string) => Effect.Effect<"started" | "queued", UnknownRule | MirrorStateError>
+  /** Waits until the service was told to end, and has ended what it had in flight. */
+  readonly drained: Effect.Effect<void>
   /**
    * Tries failed tags of a destination again at once: one, or all of them. `destination` is a repository with its
    * registry. Returns their number.
@@ -117,6 +130,8 @@ export interface Options {
   readonly notify?: ((notification: MirrorNotification) => Effect.Effect<unknown>) | undefined
   /** Largest number of rules that run at the same time. Default: 4. */
   readonly concurrency?: number | undefined
+  /** Jobs that the service shares with other processes, and the name of this one. Default: it runs alone. */
+  readonly shared?: Together.SharedJobs | undefined
 }
 
 /** A configuration with its runner, which lives until the last run with it has ended. */
@@ -154,7 +169,7 @@ const maximumRuns = 500
  * }))
  *
  * const program = Effect.gen(function*() {
- *   const runner = { run: () => Effect.never, hosts: Effect.succeed([]) }
+ *   const runner = { run: () => Effect.never, copy: () => Effect.never, hosts: Effect.succeed([]) }
  *   const service = yield* MirrorService.make(config, { runner: () => Effect.succeed(runner) })
  *   return yield* service.runNow("apps")
  * })
@@ -185,6 +200,7 @@ export const make = Effect.fnUntraced(function*(
     return { config, runner, scope }
   })
   let current = yield* generate(config)
+  const together = options.shared === undefined ? undefined : yield* Together.make(options.shared)
 
   const shared: RuleLoop.Shared = {
     state,
@@ -200,11 +216,16 @@ export const make = Effect.fnUntraced(function*(
     entries.set(name, entry)
     yield* FiberMap.run(fibers, name, entry.loop.run)
   })
-  const entryOf = Effect.fnUntraced(function*(rule: MirrorConfig["rules"][number], continues: boolean) {
-    const loop = yield* RuleLoop.make(shared, rule, continues)
+  const entryOf = Effect.fnUntraced(function*(rule: MirrorConfig["rules"][number], continues: boolean, isNew: boolean) {
+    const loop = together === undefined
+      ? yield* RuleLoop.make(shared, rule, continues)
+      : yield* together.offer(state, rule, isNew)
     return { loop, fingerprint: Fingerprint.make(rule, current.config) } satisfies Entry
   })
-  for (const rule of config.rules) yield* start(rule.name, yield* entryOf(rule, false))
+  for (const rule of config.rules) yield* start(rule.name, yield* entryOf(rule, false, false))
+  const taking = together === undefined
+    ? undefined
+    : yield* together.take(shared, options.concurrency ?? 4)
 
   const reload = Effect.fnUntraced(function*(config: MirrorConfig): Effect.fn.Return<Reloaded> {
     const before = current
@@ -213,6 +234,7 @@ export const make = Effect.fnUntraced(function*(
     const removed = Array.from(entries.keys()).filter((name) => !names.has(name))
     for (const name of removed) {
       entries.delete(name)
+      together?.forget(name)
       yield* FiberMap.remove(fibers, name)
     }
     const result = { added: new Array<string>(), changed: new Array<string>(), kept: new Array<string>(), removed }
@@ -223,8 +245,9 @@ export const make = Effect.fnUntraced(function*(
         continue
       }
       const continues = old !== undefined && old.loop.view().work._tag !== "Idle"
+      together?.forget(rule.name)
       if (old !== undefined) yield* FiberMap.remove(fibers, rule.name)
-      yield* start(rule.name, yield* entryOf(rule, continues))
+      yield* start(rule.name, yield* entryOf(rule, continues, true))
       result[old === undefined ? "added" : "changed"].push(rule.name)
     }
     problem = undefined
@@ -246,17 +269,28 @@ export const make = Effect.fnUntraced(function*(
   const status = Effect.gen(function*(): Effect.fn.Return<Status, MirrorStateError> {
     const counts = yield* state.counts
     const { runner } = current
+    const processes = together === undefined ? [] : yield* together.look
+    const runs = yield* state.runs({ limit: maximumRuns })
+    // other processes may have run a rule since this one has read its runs
+    const latest = (rule: string, view: RuleLoop.View) => {
+      const own = together === undefined ? [] : runs.filter((run) => run.rule === rule)
+      return {
+        lastRun: own[0] ?? view.lastRun,
+        completeAt: own.find(RuleHistory.isComplete)?.startedAt ?? view.completeAt
+      }
+    }
     return {
       at: yield* DateTime.now,
       startedAt,
       rules: Array.from(entries.values(), ({ loop }) => {
         const view = loop.view()
         const own = counts.filter(({ rule }) => rule === view.rule.name).map(({ status, tags }) => [status, tags])
-        return { ...view, tags: { ...noTags, ...Object.fromEntries(own) } }
+        return { ...view, ...latest(view.rule.name, view), tags: { ...noTags, ...Object.fromEntries(own) } }
       }),
       hosts: yield* Effect.scoped(Effect.flatMap(RcRef.get(runner), ({ hosts }) => hosts)),
       failures: yield* state.find({ status: "failed", limit: maximumFailures }),
-      runs: yield* state.runs({ limit: maximumRuns }),
+      runs,
+      processes,
       problem
     }
   })
@@ -265,7 +299,10 @@ export const make = Effect.fnUntraced(function*(
     status,
     ready: Effect.asVoid(state.runs({ limit: 1 })),
     runNow: (rule) =>
-      Effect.suspend(() => entries.get(rule)?.loop.request("all") ?? Effect.fail(new UnknownRule({ rule }))),
+      Effect.suspend((): Effect.Effect<"started" | "queued", UnknownRule | MirrorStateError> =>
+        entries.get(rule)?.loop.request("all") ?? Effect.fail(new UnknownRule({ rule }))
+      ),
+    drained: taking === undefined ? Effect.never : Effect.asVoid(Fiber.await(taking)),
     retry,
     reload: (config) => Semaphore.withPermit(reloading, reload(config)),
     reportProblem: (text) =>

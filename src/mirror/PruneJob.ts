@@ -89,6 +89,15 @@ const deleteTag = Effect.fnUntraced(function*(
   return yield* new ManifestDeleted()
 })
 
+/**
+ * Lets the next run look at a tag of the destination that another run has taken over, because the request that deleted
+ * it may have arrived after that run has set it.
+ */
+const lookAgain = Effect.fnUntraced(function*({ state }: Session, { destination, tag }: TagState) {
+  const row = (yield* state.tags(destination)).find((row) => row.tag === tag)
+  if (row !== undefined) yield* state.record([{ ...row, checkedAt: undefined }])
+})
+
 /** Deletes one tag, unless something speaks against it. */
 const deleteOne = Effect.fnUntraced(function*(
   session: Session,
@@ -119,8 +128,10 @@ const deleteOne = Effect.fnUntraced(function*(
       Effect.tapError((error) => error._tag === "ManifestDeleted" ? state.remove(held) : release)
     )
   }
-  yield* state.remove(held)
-  return { isDeleted: true }
+  const isOurs = yield* state.holds(held)
+  if (isOurs) yield* state.remove(held)
+  else yield* lookAgain(session, held)
+  return isOurs ? { isDeleted: true } : kept("another run has taken the tag over")
 })
 
 /** Runs the deletions at one destination. */

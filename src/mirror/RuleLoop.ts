@@ -1,21 +1,28 @@
 /**
  * Runs of one rule, one after another: when its schedule says so, when a failed tag is due again, and on request.
  */
-import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import { hasProperty } from "effect/Predicate"
-import * as Schedule from "effect/Schedule"
 import * as MirrorMetrics from "./MirrorMetrics.ts"
 import type { MirrorNotification } from "./MirrorNotification.ts"
 import type { MirrorRule } from "./MirrorRule.ts"
 import type { Activity, MirrorRunner, RunRequest, Selection } from "./MirrorRunner.ts"
 import * as MirrorSchedule from "./MirrorSchedule.ts"
 import type { MirrorState, MirrorStateError, RunState } from "./MirrorState.ts"
+import {
+  delayAfter,
+  earliest,
+  failedRun,
+  failuresOf,
+  isComplete,
+  isInterrupted,
+  latestSlot,
+  persistently,
+  textOf
+} from "./RuleHistory.ts"
 import * as RunEvents from "./RunEvents.ts"
 
 /** Work of a rule at this moment: none, a run that waits for others to end, or a run. */
@@ -48,7 +55,7 @@ export interface Shared {
 export interface RuleLoop {
   readonly view: () => View
   /** Requests a run. If one is running, another one follows. */
-  readonly request: (selection: Selection) => Effect.Effect<"started" | "queued">
+  readonly request: (selection: Selection) => Effect.Effect<"started" | "queued", MirrorStateError>
   /** Runs for ever. */
   readonly run: Effect.Effect<never>
 }
@@ -57,20 +64,6 @@ const none: Activity = { planned: 0, copied: 0, failed: 0, pruned: 0, bytes: 0, 
 
 // longest sleep, so that a change of the clock is noticed
 const longestSleep = 60_000
-
-// delays after a run that failed as a whole, in minutes
-const shortestRetry = 1
-const longestRetry = 60
-
-const retries = Schedule.min([Schedule.exponential("1 second"), Schedule.spaced("1 minute")])
-
-/** Waits until the store of the state can be used again. */
-const persistently = <A>(effect: Effect.Effect<A, MirrorStateError>): Effect.Effect<A> =>
-  effect.pipe(
-    Effect.tapError((error) => Effect.logWarning("the state of the mirror cannot be used", error)),
-    Effect.retry(retries),
-    Effect.orDie
-  )
 
 /** Mutable state of the runs of a rule. */
 interface Progress {
@@ -96,24 +89,13 @@ const merge = (a: RunRequest | undefined, b: RunRequest): RunRequest =>
     slot: a.slot ?? b.slot
   }
 
-const earliest = (times: ReadonlyArray<DateTime.Utc | undefined>): DateTime.Utc | undefined =>
-  times.flatMap((time) => time ?? []).sort(DateTime.Order)[0]
-
-const failuresOf = (state: MirrorState["Service"], { name }: MirrorRule) =>
-  persistently(state.find({ rule: name, status: "failed", limit: 1000 }))
-
-/** Returns true if a run did not get to its end: the process ended, or a signal interrupted it. */
-const isInterrupted = ({ endedAt }: RunState): boolean => endedAt === undefined
-
-const isComplete = (run: RunState): boolean => !RunEvents.isFailed(run) && !isInterrupted(run)
-
 /** Reads the former runs of a rule, and decides what to do at the start. */
 const recall = Effect.fnUntraced(function*({ state }: Shared, rule: MirrorRule, progress: Progress) {
   const now = yield* DateTime.now
   const runs = yield* persistently(state.runs({ rule: rule.name, limit: 100 }))
   progress.lastRun = runs[0]
   progress.completeAt = runs.find(isComplete)?.startedAt
-  const lastSlot = runs.find(({ slot }) => slot !== undefined)?.slot
+  const lastSlot = latestSlot(runs.map(({ slot }) => slot), now)
   const missed = lastSlot === undefined
     ? undefined
     : Option.getOrUndefined(Option.filter(
@@ -154,28 +136,6 @@ const sleep = Effect.fnUntraced(function*({ nextRun, wake }: Progress) {
   yield* Effect.raceFirst(Deferred.await(wake), Effect.sleep(Math.min(longestSleep, Math.max(0, left))))
 })
 
-/** Returns the state of a run that failed as a whole, and that the runner could not record. */
-const failedRun = (rule: string, { slot }: RunRequest, startedAt: DateTime.Utc, error: string): RunState => ({
-  id: `${rule}@${DateTime.formatIso(startedAt)}`,
-  rule,
-  slot,
-  startedAt,
-  endedAt: undefined,
-  by: "",
-  planned: 0,
-  copied: 0,
-  failed: 0,
-  pruned: 0,
-  bytes: 0,
-  requests: 0,
-  error
-})
-
-const textOf = (cause: Cause.Cause<{ readonly message: string }>): string => {
-  const error = Cause.squash(cause)
-  return hasProperty(error, "message") ? String(error.message) : String(error)
-}
-
 /** Runs the rule once. A failure, also one of the program itself, is a failed run. */
 const runOnce = Effect.fnUntraced(function*(shared: Shared, rule: MirrorRule, progress: Progress, request: RunRequest) {
   const { state, withRunner } = shared
@@ -213,10 +173,9 @@ const conclude = Effect.fnUntraced(function*(
   progress.lastRun = run
   if (isComplete(run)) progress.completeAt = run.startedAt
   progress.failures = run.error === undefined ? 0 : progress.failures + 1
-  const minutes = Math.min(longestRetry, shortestRetry * 2 ** (progress.failures - 1))
   const now = yield* DateTime.now
   progress.retryAt = progress.failures > 0
-    ? DateTime.addDuration(now, Duration.minutes(minutes))
+    ? DateTime.addDuration(now, delayAfter(progress.failures))
     // a tag that was due already is one that the run has left alone, and the next one would do so as well
     : earliest(
       failures.map(({ retryAt }) => retryAt).filter((time) =>

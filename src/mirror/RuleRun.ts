@@ -1,29 +1,23 @@
 /**
  * The run of one rule: plans its units, runs their jobs, deletes what is left over, and counts what happens.
  */
-import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as KeyedLock from "../KeyedLock.ts"
-import { KnownTags } from "../KnownTags.ts"
-import * as CopyJob from "./CopyJob.ts"
 import type { MirrorEvent } from "./MirrorEvent.ts"
 import type { Failure, RuleReport } from "./MirrorReport.ts"
+import type { PartResult, SharedRun } from "./MirrorRunner.ts"
 import type { MirrorStateError, RunState } from "./MirrorState.ts"
+import * as Part from "./Part.ts"
 import * as PlanDocument from "./PlanDocument.ts"
-import * as PruneDecision from "./PruneDecision.ts"
 import * as PruneJob from "./PruneJob.ts"
 import type { Session } from "./Session.ts"
-import * as TagRecord from "./TagRecord.ts"
-import type { RuleUnits, Unit } from "./Unit.ts"
-import * as UnitPlanner from "./UnitPlanner.ts"
+import type { RuleUnits } from "./Unit.ts"
+import * as UnitRun from "./UnitRun.ts"
 
 /** Locks of the repositories of destinations: each has one job at a time in a process. Tests stand for several. */
 export const Locks = Context.Reference("effect-oci/mirror/RuleRun/Locks", { defaultValue: KeyedLock.make })
-
-// maximum number of source tags of a job
-const maximumTags = 50
 
 // maximum numbers of failures, problems and warnings in a report
 const maximumFailures = 1000
@@ -106,7 +100,7 @@ const count = (account: Account, event: MirrorEvent): void => {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// units
+// rules
 // ---------------------------------------------------------------------------------------------------------------------
 
 /** Runs an effect while no other one changes these repositories. */
@@ -114,108 +108,6 @@ const locked = (names: ReadonlyArray<string>) => <A, E, R>(effect: Effect.Effect
   Effect.flatMap(Locks, (lock) =>
     // always in the same order, so that no two units wait for each other
     Array.from(new Set(names)).sort().reduceRight((inner, name) => lock(name)(inner), effect))
-
-/** Creates the repositories that the destinations lack. Returns the targets whose repository exists. */
-const prepareRepositories = Effect.fnUntraced(function*(
-  session: Session,
-  { isRepositoryMissing, targets, destination: { registry, repository } }: UnitPlanner.DestinationPlan
-) {
-  const wanted = targets.filter(({ action }) => PlanDocument.copying.has(action))
-  if (!isRepositoryMissing || wanted.length === 0) return wanted
-  const created = yield* Effect.result(session.hooks.onRepositoryMissing(registry, repository))
-  if (created._tag === "Success") return wanted
-  const why = `the repository is missing: ${created.failure.message}`
-  yield* Effect.forEach(wanted, (target) => CopyJob.recordLookup(session, { ...target, why }), { discard: true })
-  return []
-})
-
-/** Records the tags that the destination has already, as those of this mirror. */
-const adopt = Effect.fnUntraced(function*(session: Session, targets: ReadonlyArray<UnitPlanner.Target>) {
-  const now = yield* DateTime.now
-  const adopted = targets.filter(({ action }) => action === "adopt")
-  if (adopted.length === 0) return
-  const begun = yield* TagRecord.begin(session.state, adopted)
-  yield* session.state.record(begun.flatMap(([target, row]) => {
-    const { source } = target
-    // the referrers of an adopted image are looked at by the next run
-    return source === undefined
-      ? []
-      : [{ ...TagRecord.copied(row, target, source, source, now), referrersAt: undefined }]
-  }))
-  for (const target of adopted) {
-    const { source } = target
-    if (source !== undefined) {
-      yield* session.emit({ ...TagRecord.subjectOf(target), _tag: "Copied", digest: source, bytes: 0 })
-    }
-  }
-})
-
-/** Reports the tags that are not copied, and the problems of a unit. */
-const reportPlan = Effect.fnUntraced(function*(session: Session, plan: UnitPlanner.UnitPlan) {
-  const { emit } = session
-  const { rule, source } = plan.unit
-  for (const document of PlanDocument.make(plan)) yield* emit({ _tag: "Planned", plan: document })
-  const problem = (problem: string) => emit({ _tag: "Problem", rule: rule.name, problem })
-  // texts of registries begin with the name of the repository
-  const place = plan.problem?.startsWith(`${source.name}:`) === true ? "" : `${source.name}: `
-  if (plan.problem !== undefined) yield* problem(`${place}${plan.problem}`)
-  for (const { destination, problems, targets } of plan.destinations) {
-    yield* Effect.forEach(problems, (text) => problem(`${destination.name}: ${text}`), { discard: true })
-    for (const target of targets) {
-      if (target.action === "failed" && target.hasFailed) yield* CopyJob.recordLookup(session, target)
-      else if (target.action === "failed" || target.action === "refused") {
-        yield* emit({ ...TagRecord.subjectOf(target), _tag: "Failed", error: target.why, retryAt: undefined })
-      }
-    }
-  }
-})
-
-/** Records the number of tags of the source, if the rule deletes tags and the list is not suspiciously short. */
-const recordList = Effect.fnUntraced(
-  function*({ state }: Session, { listed, unit: { rule, source } }: UnitPlanner.UnitPlan) {
-    if (rule.prune._tag === "None" || listed === undefined) return
-    const previous = (yield* state.list(rule.name, source.name))?.tags
-    if (previous === listed.size || PruneDecision.isShort(rule.prune, previous, listed.size)) return
-    yield* state.recordList({ rule: rule.name, source: source.name, tags: listed.size, listedAt: yield* DateTime.now })
-  }
-)
-
-/** Copies the tags of a unit in jobs, each with at most 50 tags of the source. */
-const copyAll = Effect.fnUntraced(function*(
-  session: Session,
-  unit: Unit,
-  targets: ReadonlyArray<UnitPlanner.Target>,
-  mayStart: () => boolean
-) {
-  const byTag = Array.from(Map.groupBy(targets, ({ sourceTag }) => sourceTag).values())
-  for (const tags of Arr.chunksOf(byTag, maximumTags)) {
-    if (mayStart()) yield* CopyJob.run(session, unit, tags.flat())
-  }
-})
-
-/** Runs a unit. Returns the deletions that are left to do. */
-const runUnit = Effect.fnUntraced(function*(
-  session: Session,
-  unit: Unit,
-  mayStart: () => boolean
-): Effect.fn.Return<ReadonlyArray<PruneJob.Input>, MirrorStateError> {
-  const plan = yield* UnitPlanner.plan(session, unit)
-  yield* reportPlan(session, plan)
-  const wanted = yield* Effect.forEach(plan.destinations, (destination) => prepareRepositories(session, destination))
-  yield* adopt(session, plan.destinations.flatMap(({ targets }) => targets))
-  yield* session.state.record(plan.destinations.flatMap(({ updates }) => updates))
-  yield* Effect.forEach(plan.destinations.flatMap(({ forgotten }) => forgotten), session.state.remove)
-  yield* Effect.provideService(copyAll(session, unit, wanted.flat(), mayStart), KnownTags, plan.lists)
-  yield* recordList(session, plan)
-  return plan.destinations.flatMap(({ deletions, destination }): ReadonlyArray<PruneJob.Input> => {
-    const due = deletions.filter(({ action }) => action === "delete")
-    return due.length === 0 ? [] : [{ unit, destination, deletions: due, listed: plan.listed }]
-  })
-})
-
-// ---------------------------------------------------------------------------------------------------------------------
-// rules
-// ---------------------------------------------------------------------------------------------------------------------
 
 /** Settings of a run. */
 export interface Settings {
@@ -225,7 +117,27 @@ export interface Settings {
   readonly slot: DateTime.Utc | undefined
   /** Number of units that run at the same time. */
   readonly concurrency: number
+  /** When the run has begun, if another process has begun it. Default: now. */
+  readonly startedAt?: DateTime.Utc | undefined
 }
+
+// number of units that wait for parts which other processes run
+const sharedAtOnce = 64
+
+/** Counts the parts that an earlier process has shared. Returns a predicate for the sources with failures. */
+const addFormer = Effect.fnUntraced(function*(session: Session, account: Account) {
+  const failed = new Set<string>()
+  const former = session.share === undefined ? [] : yield* session.share.former
+  const events = former.flatMap(({ events }) => events)
+  for (const event of events) {
+    if (Part.isOutcome(event)) account.planned++
+    if (event._tag === "Failed") failed.add(event.source)
+    yield* session.emit(event)
+  }
+  // a problem does not name its source
+  const hasProblem = Part.hasProblem(events)
+  return (source: string) => hasProblem || failed.has(source)
+})
 
 /** Runs the units of a rule, and then the deletions of those without failures. */
 const runUnits = Effect.fnUntraced(function*(
@@ -235,11 +147,12 @@ const runUnits = Effect.fnUntraced(function*(
   concurrency: number
 ) {
   if (problem !== undefined) yield* session.emit({ _tag: "Problem", rule: rule.name, problem })
+  const hasFailedBefore = yield* addFormer(session, account)
   const mayStart = () => rule.onError === "continue" || account.failed === 0 && account.problems.length === 0
   const deletions = yield* Effect.forEach(units, (unit) =>
     Effect.suspend(() => {
       if (!mayStart()) return Effect.succeed([])
-      let hasFailed = false
+      let hasFailed = hasFailedBefore(unit.source.name)
       const watched: Session = {
         ...session,
         emit: (event) => {
@@ -247,11 +160,11 @@ const runUnits = Effect.fnUntraced(function*(
           return session.emit(event)
         }
       }
-      return runUnit(watched, unit, mayStart).pipe(
+      return UnitRun.run(watched, unit, mayStart).pipe(
         locked(unit.destinations.map(({ name }) => name)),
         Effect.map((deletions) => hasFailed ? [] : deletions)
       )
-    }), { concurrency })
+    }), { concurrency: session.share === undefined ? concurrency : sharedAtOnce })
   if (session.only === "all" && account.tags === 0 && account.problems.length === 0) {
     const text = `it selects ${units.length === 0 ? "no repository" : "no tags"}`
     yield* session.emit({ _tag: "Warned", rule: rule.name, text })
@@ -283,6 +196,18 @@ const toState = (
   error: account.problems.length === 0 ? undefined : account.problems.slice(0, 3).join("; ")
 })
 
+/** Adds the requests of parts to the account. */
+const countingParts = (share: SharedRun, account: Account): SharedRun => {
+  const add = ({ requests }: PartResult) => {
+    account.requests += requests
+  }
+  return {
+    ...share,
+    former: Effect.tap(share.former, (results) => Effect.sync(() => results.forEach(add))),
+    run: (part) => Effect.tap(share.run(part), (result) => Effect.sync(() => add(result)))
+  }
+}
+
 /** Runs a rule. `counting` adds the requests of an effect to the account. */
 export const run = Effect.fnUntraced(function*(
   outer: Session,
@@ -293,25 +218,31 @@ export const run = Effect.fnUntraced(function*(
   const account = makeAccount()
   const { hooks, state } = outer
   const { name } = units.rule
-  const startedAt = yield* DateTime.now
+  const startedAt = settings.startedAt ?? (yield* DateTime.now)
   const emit: Session["emit"] = (event) =>
     Effect.suspend(() => {
       count(account, event)
       return outer.emit(event)
     })
-  const session: Session = { ...outer, emit }
+  const session: Session = { ...outer, emit, share: outer.share && countingParts(outer.share, account) }
   yield* state.recordRun(toState(units, settings, account, startedAt, undefined))
   yield* emit({ _tag: "Started", rule: name, run: settings.id, repositories: units.units.length })
   yield* Effect.matchEffect(hooks.beforeRun(name), {
     onFailure: ({ message }) => emit({ _tag: "Problem", rule: name, problem: message }),
     onSuccess: () => counting(account)(runUnits(session, units, account, settings.concurrency))
   }).pipe(
-    // a run without an end is one that was interrupted
-    Effect.onInterrupt(() => Effect.ignore(state.recordRun(toState(units, settings, account, startedAt, undefined))))
+    // a run without an end is one that was interrupted. A shared one is continued, with the counts of its parts
+    Effect.onInterrupt(() =>
+      session.share === undefined
+        ? Effect.ignore(state.recordRun(toState(units, settings, account, startedAt, undefined)))
+        : Effect.void
+    )
   )
   const ended = toState(units, settings, account, startedAt, yield* DateTime.now)
-  yield* state.recordRun(ended)
-  yield* hooks.afterRun(ended)
+  if (session.share === undefined || (yield* session.share.isOpen)) {
+    yield* state.recordRun(ended)
+    yield* hooks.afterRun(ended)
+  }
   const report: RuleReport = {
     rule: name,
     run: settings.id,

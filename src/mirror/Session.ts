@@ -7,6 +7,7 @@ import type * as Namespace from "../Namespace.ts"
 import type { Hooks } from "./Hooks.ts"
 import type { MirrorEvent } from "./MirrorEvent.ts"
 import type { MirrorRule } from "./MirrorRule.ts"
+import type { SharedRun } from "./MirrorRunner.ts"
 import type { MirrorState } from "./MirrorState.ts"
 import * as Selection from "./Selection.ts"
 import type { Unit, Units } from "./Unit.ts"
@@ -31,6 +32,10 @@ export interface Session {
   readonly isPruning: (rule: MirrorRule) => boolean
   /** Limits how many tags are copied at the same time. */
   readonly copying: Semaphore.Semaphore
+  /** Limits how many units are compared at the same time. */
+  readonly planning: Semaphore.Semaphore
+  /** Shares the jobs of the run with other processes. Absent if this process runs all of them. */
+  readonly share: SharedRun | undefined
   readonly emit: (event: MirrorEvent) => Effect.Effect<void>
   /** Returns the tags that a unit selects. They are looked up once. */
   readonly select: (unit: Unit) => Effect.Effect<Selection.Selection>

@@ -1,29 +1,22 @@
 /**
- * A runner that follows the events of `Mirror.run`.
+ * A runner that follows the events of its runs.
  */
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { Namespace } from "../Namespace.ts"
 import { Hooks } from "./Hooks.ts"
 import type { MirrorConfig } from "./MirrorConfig.ts"
 import type { MirrorEvent, Subject } from "./MirrorEvent.ts"
 import type { MirrorRule } from "./MirrorRule.ts"
-import type { Activity, MirrorRunner, Parts, RunningCopy, Selection } from "./MirrorRunner.ts"
-import { MirrorState, type MirrorStateError } from "./MirrorState.ts"
-
-/** The function `Mirror.run`, as far as a runner needs it. */
-type Run = (
-  config: MirrorConfig,
-  options: {
-    readonly rules: (rule: MirrorRule) => boolean
-    readonly only: Selection
-    readonly slot: DateTime.Utc | undefined
-    readonly by?: string | undefined
-    readonly copies?: number | undefined
-  }
-) => Stream.Stream<MirrorEvent, MirrorStateError, Namespace | MirrorState>
+import type { Activity, MirrorRunner, PartRequest, Parts, RunningCopy } from "./MirrorRunner.ts"
+import { MirrorState } from "./MirrorState.ts"
+import * as RunSession from "./RunSession.ts"
+import type { Session } from "./Session.ts"
+import * as Unit from "./Unit.ts"
+import * as UnitRun from "./UnitRun.ts"
 
 /** A run has ended without a record of it. */
 class RunVanished extends Data.Error<{ readonly rule: string }> {
@@ -88,11 +81,39 @@ const follow = () => {
 }
 
 /**
- * Creates a runner from `Mirror.run`, which records a run that is interrupted as one that did not end, so that the next
+ * Creates the function that runs parts. The unit of a part is looked up once for each run, and the limit of copies is
+ * that of a rule.
+ */
+const makeCopy = (copies: number) => {
+  const limits = new Map<string, Semaphore.Semaphore>()
+  const known = new Map<string, { readonly run: string; readonly units: Effect.Effect<Unit.Units> }>()
+  const limitOf = (rule: string) => {
+    const limit = limits.get(rule) ?? Semaphore.makeUnsafe(copies)
+    limits.set(rule, limit)
+    return limit
+  }
+  const unitsOf = Effect.fnUntraced(function*(rule: MirrorRule, run: string) {
+    const before = known.get(rule.name)
+    if (before?.run === run) return yield* before.units
+    const units = yield* Effect.cached(Effect.flatMap(Namespace, (_) => Unit.find(_, [rule], () => true)))
+    known.set(rule.name, { run, units: Effect.provideService(units, Namespace, yield* Namespace) })
+    return yield* units
+  })
+  return Effect.fnUntraced(function*(rule: MirrorRule, request: PartRequest, emit: Session["emit"]) {
+    const { rules: [found] } = yield* unitsOf(rule, request.run)
+    if (found?.problem !== undefined) yield* emit({ _tag: "Problem", rule: rule.name, problem: found.problem })
+    const unit = found?.units.find(({ source }) => source.name === request.source)
+    if (unit === undefined) return
+    const session = yield* RunSession.makePartSession(request, limitOf(rule.name), emit)
+    yield* UnitRun.runPart(session, unit)
+  })
+}
+
+/**
+ * Creates a runner of a configuration. It records a run that is interrupted as one that did not end, so that the next
  * start continues it.
  */
 export const make = Effect.fnUntraced(function*(
-  run: Run,
   config: MirrorConfig,
   options: Parts & {
     readonly by?: string | undefined
@@ -102,27 +123,44 @@ export const make = Effect.fnUntraced(function*(
   const namespace = yield* Namespace
   const state = yield* MirrorState
   const hooks = options.hooks ?? (yield* Hooks)
+  const { by, copies } = options
+  const provided = <A, E>(effect: Effect.Effect<A, E, Namespace | MirrorState>) =>
+    effect.pipe(
+      Effect.provideService(Namespace, namespace),
+      Effect.provideService(MirrorState, state),
+      Effect.provideService(Hooks, hooks)
+    )
   const recordOf = Effect.fnUntraced(function*(rule: string, id: string | undefined) {
     return (yield* state.runs({ rule, limit: 20 })).find((run) => run.id === id)
   })
+  const copy = makeCopy(copies ?? RunSession.copiesAtOnce)
   return {
     hosts: options.hosts ?? Effect.succeed([]),
     notify: options.notify,
-    run: Effect.fnUntraced(function*(rule, { selection, slot }, watch) {
+    run: Effect.fnUntraced(function*(rule, { selection, shared, slot }, watch) {
       const progress = follow()
-      const { by, copies } = options
-      yield* run(config, { rules: ({ name }) => name === rule.name, only: selection, slot, by, copies }).pipe(
-        Stream.runForEach((event) =>
+      const chosen = { rules: ({ name }: MirrorRule) => name === rule.name, only: selection, slot, by, copies }
+      yield* provided(
+        Stream.runForEach(RunSession.events(config, chosen, shared), (event) =>
           Effect.flatMap(DateTime.now, (now) => {
             progress.add(event, now)
             return watch(progress.activity())
-          })
-        ),
-        Effect.provideService(Namespace, namespace),
-        Effect.provideService(MirrorState, state),
-        Effect.provideService(Hooks, hooks)
+          }))
       )
       return (yield* recordOf(rule.name, progress.run())) ?? (yield* new RunVanished({ rule: rule.name }))
+    }),
+    copy: Effect.fnUntraced(function*(rule, request, watch) {
+      const progress = follow()
+      const account = { requests: 0 }
+      const events: Array<MirrorEvent> = []
+      const emit: Session["emit"] = (event) =>
+        Effect.flatMap(DateTime.now, (now) => {
+          progress.add(event, now)
+          if (event._tag !== "Progressed") events.push(event)
+          return watch(progress.activity())
+        })
+      yield* provided(RunSession.counting(account)(copy(rule, request, emit)))
+      return { requests: account.requests, events }
     })
   }
 })

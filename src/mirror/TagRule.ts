@@ -31,7 +31,9 @@ export interface Decision {
   readonly selected: boolean
   /** Reason, such as `excluded by -rc`. */
   readonly why: string
-  /** Largest age of the image. The tag is not selected before {@link decideByDate} has found the image to be younger. */
+  /**
+   * Largest age of the image. The tag is not selected before {@link decideByDate} has found the image to be younger.
+   */
   readonly within: Duration.Duration | undefined
 }
 

@@ -147,6 +147,7 @@ const elsewhere = [
   "message",
   "mirror",
   "mirror-changes",
+  "mirror-drain",
   "mirror-notification",
   "mirror-plan",
   "mirror-report",

@@ -245,6 +245,7 @@ describe("help", () => {
     "mirror check",
     "mirror convert",
     "mirror plan",
+    "mirror drain",
     "mirror retry",
     "mirror run",
     "mirror serve",

@@ -196,3 +196,46 @@ describe("a process that was killed", () => {
     })
   )
 })
+
+describe("a process that deletes a tag", () => {
+  raced(
+    "has it set again by the next run if the source gets it back, and the request arrives late",
+    Effect.gen(function*() {
+      const { freeze, reached, release } = yield* freezer
+      const source = yield* MemoryRegistry.make({ name: "one.local" })
+      const destination = yield* MemoryRegistry.make({ name: "two.local" })
+      const pruning = configOf({
+        name: "apps",
+        from: "one.local/app",
+        to: "two.local/app",
+        referrers: false,
+        trust: "1000d",
+        prune: { policy: "gone", after: 1, max: "100%" }
+      })
+      const process = (view: (registry: Registry) => Registry) =>
+        Effect.map(
+          setup({ source: () => source, destination: () => view(destination) }),
+          ({ run }) => Effect.provideService(run(pruning, { prune: true }), Locks, KeyedLock.make())
+        )
+      const push = (name: string) => pushImage(source, app, [name], { tags: [tag(name)] })
+      const other = yield* process((registry) => registry)
+      yield* push("1")
+      yield* push("2")
+      yield* other
+      yield* source.deleteTag(app, tag("1"))
+      const frozen = yield* process((registry) =>
+        override(registry, { deleteTag: (...args) => Effect.andThen(freeze, registry.deleteTag(...args)) })
+      )
+      const fiber = yield* Effect.forkChild(frozen)
+      yield* reached
+      const { digest } = yield* push("1")
+      yield* other
+      yield* release
+      const { rule } = yield* Fiber.join(fiber)
+      assert.deepStrictEqual([rule.pruned, Object.keys(yield* imagesOf(destination, "app"))], [0, ["2"]])
+      yield* other
+      assert.strictEqual((yield* imagesOf(destination, "app"))["1"], digest)
+      assert.strictEqual((yield* other).rule.planned, 0)
+    })
+  )
+})

@@ -132,6 +132,7 @@ export const runner = (hosts: ReadonlyArray<MirrorRunner.HostStatus> = []) => {
         made.push(config)
         return {
           hosts: Effect.succeed(hosts),
+          copy: () => Effect.succeed({ requests: 0, events: [] }),
           run: (rule, request, watch) =>
             Effect.gen(function*() {
               const result = yield* Deferred.make<RunState, { readonly message: string }>()
