@@ -73,12 +73,16 @@ describe("effect-oci serve --scrub", { timeout }, () => {
       const upstream = yield* memory()
       const image = yield* pushImage(upstream.registry, app, ["layer"], { tags: [tag("1")] })
       const { folder } = yield* temporary
-      const args = ["--dir", folder, "--proxy", upstream.host, "--scrub", "1s", "--scrub-broken", "quarantine"]
-      const { ended, host, kill } = yield* serve(...args)
-      yield* pullFrom(host, app, "1")
+      const cache = ["--dir", folder, "--proxy", upstream.host]
+      const first = yield* serve(...cache)
       const path = blobPath(Path.join(folder, app), image.digest)
+      yield* pullFrom(first.host, app, "1")
       yield* eventually(Effect.sync(() => Fs.existsSync(path)), (exists) => exists)
+      // it may still store the tag
+      first.kill("SIGTERM")
+      yield* first.ended
       Fs.writeFileSync(path, "rotten")
+      const { ended, host, kill } = yield* serve(...cache, "--scrub", "1s", "--scrub-broken", "quarantine")
       yield* eventually(Effect.sync(() => Fs.existsSync(path)), (exists) => !exists)
       const { bytes } = yield* send(host, `GET /v2/team/app/manifests/${image.digest}`)
       assert.strictEqual(bytes.length, image.size)
