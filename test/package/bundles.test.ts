@@ -118,9 +118,9 @@ describe.each(["browser", "neutral"] as const)("a bundle for %s", (platform) => 
       const { compressed, imports, inputs, size } = yield* bundle(platform, all)
       assert.deepStrictEqual(imports, [])
       assert.deepStrictEqual(inputs.filter((path) => /src\/(?:node|cli)\/|platform-node/.test(path)), [])
-      // 952 kB, and 334 kB with gzip
+      // some 940 kB, and 332 kB with gzip
       assert.isBelow(size, 1_000_000)
-      assert.isBelow(compressed, 345_000)
+      assert.isBelow(compressed, 350_000)
     }), patience)
 
   it.effect("has what a program over fetch uses", () =>
