@@ -36,6 +36,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "Annotations",
     "Platform",
     "Descriptor",
+    "ImageConfig",
     "ManifestContent",
     "ManifestEncoding",
     "Manifest",

@@ -6,8 +6,8 @@ import { isObject } from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Digest } from "../Digest.ts"
+import type * as Config from "../ImageConfig.ts"
 import type { Platform } from "../Platform.ts"
-import type * as Config from "./Config.ts"
 
 /**
  * Changes of the config of an image. In a record, `undefined` removes the key.

@@ -15,12 +15,12 @@ import * as Stream from "effect/Stream"
 import { nestingLimit, platformsOf } from "../copy/PlatformSearch.ts"
 import { type Descriptor, inlineContent } from "../Descriptor.ts"
 import type * as Digest from "../Digest.ts"
+import * as Config from "../ImageConfig.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Namespace from "../Namespace.ts"
 import * as Platform from "../Platform.ts"
 import type { ManifestBytes } from "../Registry.ts"
-import * as Config from "./Config.ts"
 import * as Export from "./Export.ts"
 import * as Files from "./Files.ts"
 import * as FileSearch from "./FileSearch.ts"
@@ -35,7 +35,7 @@ export {
   type Execution,
   /** @since 0.1.0 */
   History
-} from "./Config.ts"
+} from "../ImageConfig.ts"
 
 export {
   /** @since 0.1.0 */

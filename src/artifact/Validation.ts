@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
@@ -15,13 +16,13 @@ import * as Stream from "effect/Stream"
 import { type Descriptor, inlineContent } from "../Descriptor.ts"
 import * as Digest from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
+import * as Config from "../ImageConfig.ts"
 import * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import * as Namespace from "../Namespace.ts"
 import { Repository, type Tag } from "../Reference.ts"
 import type { Registry } from "../Registry.ts"
 import * as RegistryError from "../RegistryError.ts"
-import * as Config from "./Config.ts"
 import * as Frames from "./Frames.ts"
 import * as Layers from "./Layers.ts"
 import * as Place from "./Place.ts"
@@ -300,12 +301,10 @@ const makeRun = Effect.fnUntraced(function*(registry: Registry, options: Options
       return Config.decode(yield* Stream.mkUint8Array(stream))
     }).pipe(Effect.scoped, limited, Effect.orElseSucceed(() => undefined))
 
-  const isImageConfig = ({ mediaType }: Descriptor): boolean => /\.(?:config|image)\.v1\+json$/.test(mediaType)
-
   /** Returns the `diff_id`s in the config of an image. */
   const diffIdsOf = Effect.fnUntraced(function*(location: Location, image: Manifest.ImageManifest) {
     const { config, layers } = image
-    if (!isImageConfig(config) || config.size > Config.limit) return []
+    if (!Config.isImageConfig(config.mediaType) || config.size > Config.limit) return []
     const decoded = yield* readConfig(location.repository, config)
     if (decoded === undefined) return []
     if (Result.isFailure(decoded)) {
@@ -373,7 +372,14 @@ const makeRun = Effect.fnUntraced(function*(registry: Registry, options: Options
       if (Result.isFailure(found)) {
         // a child of an unknown type may be a blob
         if (listed !== undefined && !MediaType.isManifest(listed.mediaType)) return yield* checkBlob(location, listed)
-        return yield* report(location, about, findingOf(found.failure, "MissingManifest"))
+        if (Digest.isDigest(reference)) {
+          return yield* report(location, about, findingOf(found.failure, "MissingManifest"))
+        }
+        // the registry may know the digest of the tag although it cannot return the manifest
+        const resolved = yield* Effect.option(limited(registry.resolveManifest(repository, reference)))
+        const named: Partial<Descriptor> = Option.getOrElse(resolved, () => ({}))
+        if (named.digest !== undefined && !isNew(repository, named.digest)) return
+        return yield* report(location, named, findingOf(found.failure, "MissingManifest"))
       }
       const { bytes, descriptor: { digest, mediaType } } = found.success
       if (!Digest.isDigest(reference) && !isNew(repository, digest)) return

@@ -267,7 +267,7 @@ const readLayout = Effect.fnUntraced(function*(input: string, prefix: "oci:" | "
   ) => {
     const { name: registryName, repository } = nameOf(paths, prefix, path)
     const format = formatOf(prefix + path)
-    const workIn = Effect.fnUntraced(function*(registry: Omit<LayoutRegistry, "collect" | "contents">) {
+    const workIn = Effect.fnUntraced(function*(registry: Omit<LayoutRegistry, "collect" | "contents" | "quarantine">) {
       const chosen = name !== undefined && part.digest === undefined
         ? yield* announced(input, format, {
           digest: yield* imageCalled(registry.name, name, yield* registry.names(repository))

@@ -84,6 +84,16 @@ export const Message = Schema.Union([
     milliseconds
   }),
   Schema.Struct({
+    type: Schema.Literal("scrubbed"),
+    message,
+    manifests: Schema.Natural.annotate({ description: "Number of manifests that were read" }),
+    blobs: Schema.Natural.annotate({ description: "Number of blobs that were read" }),
+    bytes: Schema.Natural.annotate({ description: "Number of bytes of these blobs" }),
+    problems: Schema.Natural,
+    quarantined: Schema.Natural.annotate({ description: "Number of problems whose content was moved aside" }),
+    milliseconds
+  }),
+  Schema.Struct({
     type: Schema.Literal("pulled"),
     message,
     directory: Schema.String,

@@ -12,6 +12,7 @@ const verbs = {
   status: Effect.map(Effect.promise(() => import("./MirrorStatusCommand.ts")), (_) => _.MirrorStatusCommand),
   drain: Effect.map(Effect.promise(() => import("./MirrorDrainCommand.ts")), (_) => _.MirrorDrainCommand),
   retry: Effect.map(Effect.promise(() => import("./MirrorRetryCommand.ts")), (_) => _.MirrorRetryCommand),
+  bundle: Effect.map(Effect.promise(() => import("./MirrorBundleCommand.ts")), (_) => _.MirrorBundleCommand),
   state: Effect.map(Effect.promise(() => import("./MirrorStateCommand.ts")), (_) => _.MirrorStateCommand),
   check: Effect.map(Effect.promise(() => import("./MirrorCheckCommand.ts")), (_) => _.MirrorCheckCommand),
   convert: Effect.map(Effect.promise(() => import("./MirrorConvertCommand.ts")), (_) => _.MirrorConvertCommand)
@@ -41,6 +42,7 @@ export const make = Effect.fnUntraced(function*(verb: string | undefined) {
       all.drain,
       all.retry,
       all.state,
+      all.bundle,
       all.check,
       all.convert
     ])

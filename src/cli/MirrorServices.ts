@@ -198,7 +198,7 @@ const lookup = Effect.fnUntraced(function*(
 const isSame = (one: string, other: string): boolean => CredentialKeys.placeOf(one) === CredentialKeys.placeOf(other)
 
 /** Makes the credentials of the registries of a configuration. All others are those of docker. */
-const credentialsOf = Effect.fnUntraced(function*({ registries }: MirrorConfig.MirrorConfig) {
+const credentialsOf = Effect.fnUntraced(function*({ registries }: Pick<MirrorConfig.MirrorConfig, "registries">) {
   const docker = yield* DockerConfig.make()
   const context = yield* Effect.context<FileSystem.FileSystem>()
   return Credentials.Credentials.of({
@@ -213,7 +213,10 @@ const credentialsOf = Effect.fnUntraced(function*({ registries }: MirrorConfig.M
 })
 
 /** Makes the namespace of a configuration, with the limits of its registries, and its hooks. */
-export const connect = Effect.fnUntraced(function*(config: MirrorConfig.MirrorConfig, rates: Store["rates"]) {
+export const connect = Effect.fnUntraced(function*(
+  config: Pick<MirrorConfig.MirrorConfig, "onRepositoryMissing" | "registries">,
+  rates: Store["rates"]
+) {
   const { hosts, perRegistry } = HostLimits.make(config, rates)
   const withScheme = (scheme: MirrorConfig.RegistrySettings["scheme"]) =>
     config.registries.filter((settings) => settings.scheme === scheme).map(({ host }) => host)

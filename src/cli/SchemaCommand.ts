@@ -53,6 +53,22 @@ const documents: Readonly<Record<string, Document>> = {
   "blob-get": descriptor("blob get"),
   "blob-head": descriptor("blob head"),
   "blob-put": descriptor("blob put"),
+  bundle: loaded(
+    "The list of contents of a bundle, bundle.json.",
+    () => import("../mirror/BundleContents.ts").then((_) => _.BundleContents)
+  ),
+  "bundle-export": loaded(
+    "The report that mirror bundle export --json prints.",
+    () => import("../mirror/Bundle.ts").then((_) => _.ExportReport)
+  ),
+  "bundle-import": loaded(
+    "The report that mirror bundle import --json prints.",
+    () => import("../mirror/Bundle.ts").then((_) => _.ImportReport)
+  ),
+  "bundle-inventory": loaded(
+    "A line of the file that mirror bundle inventory writes.",
+    () => import("../mirror/Inventory.ts").then((_) => _.InventoryLine)
+  ),
   catalog: loaded(
     "The repositories that catalog --json prints.",
     () => import("./CatalogCommand.ts").then((_) => _.Catalog)

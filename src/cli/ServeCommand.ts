@@ -21,7 +21,9 @@ import * as ServeCheck from "./ServeCheck.ts"
 import * as ServeCollection from "./ServeCollection.ts"
 import * as ServeFiles from "./ServeFiles.ts"
 import * as ServeLimits from "./ServeLimits.ts"
+import * as ServePage from "./ServePage.ts"
 import * as ServeProbes from "./ServeProbes.ts"
+import * as ServeScrub from "./ServeScrub.ts"
 import * as ServeSettings from "./ServeSettings.ts"
 import * as ServeStore from "./ServeStore.ts"
 import * as ServeUpstreams from "./ServeUpstreams.ts"
@@ -55,6 +57,8 @@ export const ServeCommand = Command.make(
       const settings = yield* load
       const { proxy: upstreams = [] } = settings
       yield* ServeCollection.check(settings)
+      yield* ServeScrub.check(settings)
+      yield* ServePage.check(settings)
       yield* ServeUpstreams.check(given.connection, upstreams)
       if (checkConfig) return yield* ServeCheck.run(settings, json)
       const { dir, grace = 3, host = "127.0.0.1", metricsPort, port = 5000, readOnly } = settings
@@ -82,20 +86,24 @@ export const ServeCommand = Command.make(
       })
       const registry = isCache ? yield* ServeUpstreams.cached(given.connection, settings, upstreams, store) : store
       if (settings.gc !== undefined) yield* Effect.forkScoped(ServeCollection.repeat(store, settings.gc, settings))
+      const scrubs = settings.scrub === undefined ? undefined : ServeScrub.make(store, settings)
+      if (scrubs !== undefined && settings.scrub !== undefined) yield* Effect.forkScoped(scrubs.repeat(settings.scrub))
       const { allowedHost = [] } = settings
       const isExposed = users !== undefined || !isLoopback(host)
       const allowedHosts = isExposed && allowedHost.length === 0 ? undefined : [host, ...allowedHost]
-      const app = yield* RegistryServer.make(registry, {
+      const options: RegistryServer.Options = {
         pieces,
         changes: readOnly === true ? "none" : settings.delete ?? true ? "all" : "no-deletes",
         authentication: users?.authentication,
         allowedHosts,
         mirroredHosts: isCache ? ServeUpstreams.mirroredHosts(upstreams) : undefined,
         ...ServeLimits.optionsOf(settings)
-      })
+      }
+      const app = yield* RegistryServer.make(registry, options)
+      const withPage = yield* ServePage.make(store, settings, options, { isSecure: pair !== undefined, scrubs })
       const logged = yield* AccessLog.make(settings.log)
       const { address, drain, replace } = yield* Listener.listen(
-        ServeProbes.added(logged(ServeProbes.counted(app)), {
+        ServeProbes.added(logged(ServeProbes.counted(withPage(app))), {
           // a cache serves what it has while its upstreams are away
           registry: store,
           metrics: metricsPort === undefined ? users ?? "open" : "none",
@@ -128,8 +136,8 @@ export const ServeCommand = Command.make(
       "one line on stderr. SIGTERM ends it after the requests in flight, with exit code 0. SIGHUP reads the " +
       "configuration file, users, rights and the certificate again; what cannot be used changes nothing. Each flag " +
       "has a variable in the environment, such as EFFECT_OCI_SERVE_MAX_BLOB, which overrides the configuration " +
-      "file; flags override both. /healthz and /readyz are for probes, and /metrics is for Prometheus. A size is a " +
-      "number of bytes, with or without a unit, such as 500MB or 2GiB."
+      "file; flags override both. /healthz and /readyz are for probes, and /metrics is for Prometheus. Browsers find a " +
+      "page at /. A size is a number of bytes, with or without a unit, such as 500MB or 2GiB."
   ),
   Command.withExamples([
     {
@@ -151,6 +159,10 @@ export const ServeCommand = Command.make(
     {
       command: "effect-oci serve --dir ./registry --gc 12h --gc-untagged collect --gc-older-than 1d",
       description: "Remove manifests without tags and blobs that nothing needs, twice a day"
+    },
+    {
+      command: "effect-oci serve --dir ./registry --scrub 7d --scrub-broken quarantine",
+      description: "Read all content once a week, and move what is broken aside, so that it can be pushed again"
     },
     {
       command: "effect-oci serve --dir ./cache --proxy docker.io",

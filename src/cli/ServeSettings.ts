@@ -283,6 +283,16 @@ const settings = {
   gcKeepBy: choice(CollectionFlags.orders, collection.keepBy),
   gcInclude: patterns(collection.include),
   gcExclude: patterns(collection.exclude),
+  scrub: interval(
+    "Read all content at this interval, such as 7d, and report what is missing or does not match its digest. Default: " +
+      "never"
+  ),
+  scrubRate: size("Maximum number of bytes that --scrub reads per second. Default: 16MiB"),
+  scrubBroken: choice(
+    ["report", "quarantine"],
+    "Content that does not match its digest: leave it, or move it to .effect-oci/broken, so that it can be pushed or " +
+      "fetched again. Default: report"
+  ),
   grace: count("Seconds to wait for requests in flight after SIGTERM. Default: 3"),
   proxy: upstreams(
     "Serve the content of the registry at this host, read-only, and cache it; with a prefix, its repositories are " +
@@ -302,6 +312,11 @@ const settings = {
       "this time. Default: always",
     readStale
   ),
+  ui: boolean(
+    "Show browsers a page of the repositories, images and their sizes, at /; --no-ui does not. Viewers see what they may " +
+      "pull. Default: only if --host is a loopback address"
+  ),
+  uiChanges: boolean("Let viewers of the page add, move and delete tags and manifests if they have the rights"),
   metricsPort: number(
     "Serve /metrics on this port instead, without authentication, beside /healthz and /readyz; 0 selects a free one",
     0,

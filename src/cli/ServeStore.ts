@@ -66,8 +66,9 @@ interface Options {
   readonly verification: "changed" | "always" | undefined
 }
 
-/** The store, which lists its content if it is in a folder. */
+/** The store, which lists its content and moves what is broken aside if it is in a folder. */
 export interface Store extends CollectionFlags.Collected {
+  readonly quarantine?: LayoutRegistry.LayoutRegistry["quarantine"] | undefined
   readonly contents?: LayoutRegistry.LayoutRegistry["contents"] | undefined
 }
 

@@ -11,6 +11,7 @@ import * as Chart from "../web/Chart.ts"
 import * as Format from "../web/Format.ts"
 import { type Html, html, joined, type Value } from "../web/Html.ts"
 import type { Page } from "../web/Page.ts"
+import { button, column, hidden, none, table, timeOf } from "../web/Parts.ts"
 import * as RuleText from "./RuleText.ts"
 
 /** Parts of the page beside the status. */
@@ -22,36 +23,6 @@ export interface Options {
   /** Seconds after which the browser loads the page again. */
   readonly refresh: number | undefined
 }
-
-const timeOf = (time: DateTime.Utc, now: DateTime.Utc): Html =>
-  html`<time datetime="${DateTime.formatIso(time)}" title="${Format.time(time)}">${Format.relative(time, now)}</time>`
-
-const none = html`<span class="quiet">–</span>`
-
-/** Returns a button that sends a form with these fields. `label` names its object for those who hear the page. */
-const button = (
-  formToken: string | undefined,
-  action: string,
-  text: string,
-  label: string,
-  fields: Readonly<Record<string, string>>
-): Value =>
-  formToken !== undefined &&
-  html`<form method="post" action="${action}"><input type="hidden" name="token" value="${formToken}">${
-    Object.entries(fields).map(([name, value]) => html`<input type="hidden" name="${name}" value="${value}">`)
-  }<button type="submit" aria-label="${label}">${text}</button></form>`
-
-/** Returns a table in a frame that scrolls on narrow screens. */
-const table = (caption: Value, columns: ReadonlyArray<Value>, rows: Value): Html =>
-  html`<div class="scroll" role="region" tabindex="0" aria-label="${caption}"><table>
-<thead><tr>${columns}</tr></thead>
-${rows}
-</table></div>`
-
-const column = (text: string, className?: string): Html =>
-  html`<th scope="col"${className !== undefined && html` class="${className}"`}>${text}</th>`
-
-const hidden = (text: string): Html => html`<th scope="col" aria-label="${text}"></th>`
 
 // ---------------------------------------------------------------------------------------------------------------------
 // rules

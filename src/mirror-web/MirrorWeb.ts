@@ -9,13 +9,10 @@
  *
  * @since 0.1.0
  */
-import * as ByteSize from "effect/ByteSize"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import * as UrlParams from "effect/http/UrlParams"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
@@ -24,6 +21,7 @@ import { RetryTime } from "../mirror/MirrorState.ts"
 import * as Reference from "../Reference.ts"
 import * as Changes from "../web/Changes.ts"
 import * as Format from "../web/Format.ts"
+import * as FormBody from "../web/FormBody.ts"
 import { html } from "../web/Html.ts"
 import * as Page from "../web/Page.ts"
 import * as Probes from "../web/Probes.ts"
@@ -64,9 +62,6 @@ const atOnce = Effect.provideService(RetryTime, Duration.zero)
 export type App = Effect.Effect<HttpServerResponse.HttpServerResponse, never, HttpServerRequest.HttpServerRequest>
 
 type Incoming = HttpServerRequest.HttpServerRequest
-
-// a form of the page has less than 1 KiB
-const maximumBody = ByteSize.bytes(16_384)
 
 const noStore = { ...Page.headers, "cache-control": "no-store" }
 
@@ -134,22 +129,11 @@ const startRun = Effect.fnUntraced(function*(
   )
 })
 
-/** Reads the fields of a form. */
-const fieldsOf = (incoming: Incoming) =>
-  incoming.urlParamsBody.pipe(
-    Effect.provideService(HttpIncomingMessage.MaxBodySize, maximumBody),
-    Effect.timeout("10 seconds"),
-    Effect.map((params) => (name: string) => Option.getOrUndefined(UrlParams.getFirst(params, name)))
-  )
-
 const denied = refusal(
   403,
   "Not allowed",
   "The form is out of date, or forms cannot change anything here. Load the page again."
 )
-
-const isForm = ({ headers }: Incoming): boolean =>
-  /^application\/x-www-form-urlencoded(?:;|$)/i.test(headers["content-type"] ?? "")
 
 /** Answers a form of the page. */
 const submit = Effect.fnUntraced(function*(
@@ -158,8 +142,8 @@ const submit = Effect.fnUntraced(function*(
   incoming: Incoming,
   path: string
 ) {
-  if (!isForm(incoming)) return refusal(415, "Not a form", "Only forms are accepted here.")
-  const fields = yield* Effect.option(fieldsOf(incoming))
+  if (!FormBody.isForm(incoming)) return refusal(415, "Not a form", "Only forms are accepted here.")
+  const fields = yield* Effect.option(FormBody.read(incoming))
   if (Option.isNone(fields)) return refusal(400, "Unreadable form", "The form is too large, or did not arrive.")
   const field = fields.value
   const decision = yield* changes.form(incoming.headers, field("token"))

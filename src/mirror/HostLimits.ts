@@ -38,7 +38,10 @@ const limiterOf = (
 }
 
 /** Creates the limits. Hosts without settings get limiters that adapt. `rates` are those of all processes. */
-export const make = ({ registries }: MirrorConfig, rates?: MirrorRates["Service"]): HostLimits => {
+export const make = (
+  { registries }: Pick<MirrorConfig, "registries">,
+  rates?: MirrorRates["Service"]
+): HostLimits => {
   const limiters = new Map<string, Limiter.Limiter>()
   return {
     perRegistry: (name) => {

@@ -8,8 +8,10 @@ import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
+import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as MirrorJobs from "./MirrorJobs.ts"
 import type { Activity } from "./MirrorRunner.ts"
@@ -107,6 +109,25 @@ const makeWaiters = Effect.fnUntraced(function*(jobs: MirrorJobs.MirrorJobs["Ser
   }
 })
 
+type Offered = Parameters<MirrorJobs.MirrorJobs["Service"]["offer"]>[0][number]
+
+/** Returns a function that offers a job. Jobs that come while others are being offered are offered together. */
+const makeOffer = Effect.fnUntraced(function*(jobs: MirrorJobs.MirrorJobs["Service"]) {
+  type Offer = { readonly offered: Offered; readonly done: Deferred.Deferred<void, MirrorStateError> }
+  const queue = yield* Queue.unbounded<Offer>()
+  const offerAll = Effect.gen(function*() {
+    const offers = yield* Queue.takeAll(queue)
+    const exit = yield* Effect.exit(patiently(jobs.offer(offers.map(({ offered }) => offered))))
+    yield* Effect.forEach(offers, ({ done }) => Deferred.done(done, Exit.asVoid(exit)), { discard: true })
+  })
+  yield* Effect.forkScoped(Effect.forever(offerAll))
+  return (offered: Offered) =>
+    Effect.suspend(() => {
+      const done = Deferred.makeUnsafe<void, MirrorStateError>()
+      return Effect.andThen(Queue.offer(queue, { offered, done }), Deferred.await(done))
+    })
+})
+
 /** A process of a mirror. */
 export interface JobProcess {
   readonly jobs: MirrorJobs.MirrorJobs["Service"]
@@ -117,6 +138,8 @@ export interface JobProcess {
   ) => <A, E>(
     use: (watch: (activity: Activity) => Effect.Effect<void>) => Effect.Effect<A, E>
   ) => Effect.Effect<A, E>
+  /** Offers a job. */
+  readonly offer: (offered: Offered) => Effect.Effect<void, MirrorStateError>
   /** Waits for the end of a job. Returns its result, or `undefined` if it is unknown. */
   readonly ended: (id: string) => Effect.Effect<string | undefined>
   /** Records the end of a job. */
@@ -190,6 +213,7 @@ export const make = Effect.fnUntraced(function*(
           })
         return Effect.ensuring(use(watch), Effect.sync(() => holds.delete(job.id)))
       }),
+    offer: yield* makeOffer(jobs),
     ended: waiters.await,
     end: (id, result) => Effect.andThen(patiently(jobs.end(id, result)), waiters.complete(id, result)),
     take: (kind, run) =>

@@ -7,7 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { JobProcess } from "./JobProcess.ts"
-import type { Job, Taken } from "./MirrorJobs.ts"
+import { type Job, Retention, type Taken } from "./MirrorJobs.ts"
 import * as MirrorMetrics from "./MirrorMetrics.ts"
 import type { PartResult, SharedRun } from "./MirrorRunner.ts"
 import type { MirrorStateError, RunState } from "./MirrorState.ts"
@@ -43,7 +43,8 @@ const maximumParts = 1_000_000
 // ---------------------------------------------------------------------------------------------------------------------
 
 /** Returns the result of a part. One that is unknown was forgotten with its run, which another process has ended. */
-const resultOf = (text: string | undefined): PartResult => text === undefined ? noResult : Part.decode(text)
+const resultOf = (part: { readonly rule: string; readonly source: string }, text: string | undefined): PartResult =>
+  text === undefined ? noResult : Part.decode(part, text)
 
 /**
  * Waits for the parts that an earlier process has shared. Those with other settings of the rule are not run any more.
@@ -51,9 +52,10 @@ const resultOf = (text: string | undefined): PartResult => text === undefined ? 
 const formerParts = Effect.fnUntraced(function*({ process }: Options, id: string, { settings }: RuleOffers) {
   const found = yield* patiently(process.jobs.find({ kind: "Copy", run: id, limit: maximumParts }))
   return yield* Effect.forEach(found, ({ endedAt, id, job, result }) => {
-    if (endedAt !== undefined) return Effect.succeed(resultOf(result))
-    return job._tag === "Copy" && job.settings === settings
-      ? Effect.map(process.ended(id), resultOf)
+    if (job._tag !== "Copy") return Effect.succeed(noResult)
+    if (endedAt !== undefined) return Effect.succeed(resultOf(job, result))
+    return job.settings === settings
+      ? Effect.map(process.ended(id), (result) => resultOf(job, result))
       : Effect.as(process.end(id, Part.encode(noResult)), noResult)
   }, { concurrency: "unbounded" })
 })
@@ -77,8 +79,8 @@ const makeShare = (
       const part = `${yield* newId}${yield* newId}`
       const { settings } = offers
       const copy: Job = { _tag: "Copy", rule, run: id, settings, source, selection, tags }
-      yield* patiently(process.jobs.offer([{ id: part, job: copy }]))
-      return resultOf(yield* process.ended(part))
+      yield* process.offer({ id: part, job: copy })
+      return resultOf({ rule, source }, yield* process.ended(part))
     })
   }
 }
@@ -112,6 +114,9 @@ const runRule = Effect.fnUntraced(function*(
   job: RunJob
 ): Effect.fn.Return<RunState, MirrorStateError> {
   const { process, shared: { state, withRunner } } = options
+  // the process that ran it was killed between the end of the run and that of the job
+  const recorded = (yield* patiently(state.runs({ rule: job.rule, limit: 20 }))).find((run) => run.id === id)
+  if (recorded?.endedAt !== undefined) return recorded
   const [known] = yield* patiently(process.jobs.find({ ids: [id] }))
   const startedAt = known?.startedAt ?? (yield* DateTime.now)
   const request = { selection: job.selection, slot: job.slot, shared: makeShare(options, offers, id, job, startedAt) }
@@ -125,15 +130,24 @@ const runRule = Effect.fnUntraced(function*(
   yield* Effect.logWarning(`the run of ${job.rule} failed`, exit.cause)
   const failed = failedRun(job.rule, request, startedAt, textOf(exit.cause))
   const run = { ...failed, id, by: process.name, endedAt: yield* DateTime.now }
-  yield* patiently(state.recordRun(run))
+  const isOpen = (yield* patiently(process.jobs.begin(id))) === "begun"
+  if (isOpen) yield* patiently(state.recordRun(run))
   return run
+})
+
+/** Leaves a run to the processes that have its rule. A run is ended if none of them has taken it for a long time. */
+const leaveRun = Effect.fnUntraced(function*({ process }: Options, id: string) {
+  const [known] = yield* patiently(process.jobs.find({ ids: [id] }))
+  const before = DateTime.subtractDuration(yield* DateTime.now, yield* Retention)
+  if (known !== undefined && DateTime.isGreaterThan(known.offeredAt, before)) return yield* new LeftToOthers()
+  yield* process.end(id)
 })
 
 /** Runs the rule of a job, unless it has ended, or another run of the rule goes on. */
 const takeRun = Effect.fnUntraced(function*(options: Options, { id }: Taken, job: RunJob) {
   const { process } = options
   const offers = options.offersOf(job.rule)
-  if (offers === undefined) return yield* new LeftToOthers()
+  if (offers === undefined) return yield* leaveRun(options, id)
   if (yield* isOvertaken(options, job)) return yield* process.end(id)
   const turn = yield* patiently(process.jobs.begin(id))
   if (turn === "ended") return
@@ -150,6 +164,13 @@ const takeRun = Effect.fnUntraced(function*(options: Options, { id }: Taken, job
 // copies
 // ---------------------------------------------------------------------------------------------------------------------
 
+/** Leaves a copy to the processes with its settings, unless its run has ended. */
+const leaveCopy = Effect.fnUntraced(function*(process: JobProcess, id: string, { run }: CopyJob) {
+  const open = yield* patiently(process.jobs.find({ ids: [run], isOpen: true }))
+  if (open.length > 0) return yield* new LeftToOthers()
+  yield* process.end(id, Part.encode(noResult))
+})
+
 /** Runs a part, unless it has ended. A failure of the program itself is a problem of the run. */
 const takeCopy = Effect.fnUntraced(function*(
   { offersOf, process, shared: { withRunner } }: Options,
@@ -161,7 +182,7 @@ const takeCopy = Effect.fnUntraced(function*(
     if (known === undefined || known.endedAt !== undefined) return
   }
   const offers = offersOf(job.rule)
-  if (offers === undefined || offers.settings !== job.settings) return yield* new LeftToOthers()
+  if (offers === undefined || offers.settings !== job.settings) return yield* leaveCopy(process, id, job)
   const exit = yield* Effect.exit(
     process.holding({ id, kind: "Copy", rule: job.rule, source: job.source })((watch) =>
       withRunner((runner) => runner.copy(offers.rule, job, watch))

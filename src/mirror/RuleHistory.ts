@@ -34,6 +34,14 @@ export const persistently = <A>(effect: Effect.Effect<A, MirrorStateError>): Eff
 export const earliest = (times: ReadonlyArray<DateTime.Utc | undefined>): DateTime.Utc | undefined =>
   times.flatMap((time) => time ?? []).sort(DateTime.Order)[0]
 
+/** Returns the latest slot that has passed. A process whose clock was ahead may have run later ones. */
+export const latestSlot = (
+  slots: ReadonlyArray<DateTime.Utc | undefined>,
+  now: DateTime.Utc
+): DateTime.Utc | undefined =>
+  slots.flatMap((slot) => slot !== undefined && DateTime.isLessThanOrEqualTo(slot, now) ? [slot] : [])
+    .sort(DateTime.Order).at(-1)
+
 /** Reads the failed tags of a rule. */
 export const failuresOf = (state: MirrorState["Service"], { name }: MirrorRule) =>
   persistently(state.find({ rule: name, status: "failed", limit: 1000 }))

@@ -19,6 +19,7 @@ import {
   failuresOf,
   isComplete,
   isInterrupted,
+  latestSlot,
   persistently,
   textOf
 } from "./RuleHistory.ts"
@@ -94,7 +95,7 @@ const recall = Effect.fnUntraced(function*({ state }: Shared, rule: MirrorRule, 
   const runs = yield* persistently(state.runs({ rule: rule.name, limit: 100 }))
   progress.lastRun = runs[0]
   progress.completeAt = runs.find(isComplete)?.startedAt
-  const lastSlot = runs.find(({ slot }) => slot !== undefined)?.slot
+  const lastSlot = latestSlot(runs.map(({ slot }) => slot), now)
   const missed = lastSlot === undefined
     ? undefined
     : Option.getOrUndefined(Option.filter(

@@ -15,7 +15,7 @@ import * as MirrorSchedule from "./MirrorSchedule.ts"
 import type { MirrorState, MirrorStateError, RunState } from "./MirrorState.ts"
 import { patiently } from "./PatientState.ts"
 import { newId } from "./RandomId.ts"
-import { delayAfter, earliest, failuresOf, isComplete, isInterrupted, persistently } from "./RuleHistory.ts"
+import { delayAfter, earliest, failuresOf, isComplete, isInterrupted, latestSlot, persistently } from "./RuleHistory.ts"
 import type { RuleLoop, Work } from "./RuleLoop.ts"
 
 /** The offers of one rule, and its part in the jobs of this process. */
@@ -67,8 +67,7 @@ const read = Effect.fnUntraced(function*({ process, state }: Shared, rule: Mirro
   const jobs = yield* wait(process.jobs.find({ kind: "Run", rule: rule.name, limit: 50 }))
   const runs = yield* wait(state.runs({ rule: rule.name, limit: 50 }))
   const failures = yield* failuresOf(state, rule)
-  const slots = [...runs.map(({ slot }) => slot), ...jobs.map(slotOf)].flatMap((slot) => slot ?? [])
-  const lastSlot = slots.length === 0 ? undefined : slots.reduce((a, b) => DateTime.max(a, b))
+  const lastSlot = latestSlot([...runs.map(({ slot }) => slot), ...jobs.map(slotOf)], yield* DateTime.now)
   const [last] = runs
   const isFailed = last?.error !== undefined && last.endedAt !== undefined
   const failed = runs.findIndex(({ error }) => error === undefined)
@@ -152,7 +151,9 @@ export const make = Effect.fnUntraced(function*(
     }
     if (isDue) return
     const minute = DateTime.formatIso(DateTime.startOf(now, "minute"))
-    if (isNew) yield* wait(offer(`${rule.name}~new@${minute} ${settings}`, rule.atStart))
+    // older processes may not have the rule yet
+    if (facts.runs.length === 0 && facts.jobs.length === 0) yield* wait(offer(`${rule.name}~first`, rule.atStart))
+    else if (isNew) yield* wait(offer(`${rule.name}~new@${minute} ${settings}`, rule.atStart))
     else if (yield* isFirst) yield* wait(offer(`${rule.name}~start@${process.name}`, rule.atStart))
   })
 

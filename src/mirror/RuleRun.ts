@@ -124,16 +124,19 @@ export interface Settings {
 // number of units that wait for parts which other processes run
 const sharedAtOnce = 64
 
-/** Counts the parts that an earlier process has shared. Returns the sources with failures. */
+/** Counts the parts that an earlier process has shared. Returns a predicate for the sources with failures. */
 const addFormer = Effect.fnUntraced(function*(session: Session, account: Account) {
   const failed = new Set<string>()
   const former = session.share === undefined ? [] : yield* session.share.former
-  for (const event of former.flatMap(({ events }) => events)) {
+  const events = former.flatMap(({ events }) => events)
+  for (const event of events) {
     if (Part.isOutcome(event)) account.planned++
     if (event._tag === "Failed") failed.add(event.source)
     yield* session.emit(event)
   }
-  return failed
+  // a problem does not name its source
+  const hasProblem = Part.hasProblem(events)
+  return (source: string) => hasProblem || failed.has(source)
 })
 
 /** Runs the units of a rule, and then the deletions of those without failures. */
@@ -144,12 +147,12 @@ const runUnits = Effect.fnUntraced(function*(
   concurrency: number
 ) {
   if (problem !== undefined) yield* session.emit({ _tag: "Problem", rule: rule.name, problem })
-  const former = yield* addFormer(session, account)
+  const hasFailedBefore = yield* addFormer(session, account)
   const mayStart = () => rule.onError === "continue" || account.failed === 0 && account.problems.length === 0
   const deletions = yield* Effect.forEach(units, (unit) =>
     Effect.suspend(() => {
       if (!mayStart()) return Effect.succeed([])
-      let hasFailed = former.has(unit.source.name)
+      let hasFailed = hasFailedBefore(unit.source.name)
       const watched: Session = {
         ...session,
         emit: (event) => {

@@ -30,9 +30,12 @@ export type Selection =
   }
   | { readonly _tag: "Unknown"; readonly problem: string }
 
+/** Dates of images that are known. */
+export type Dates = Pick<MirrorState["Service"], "created" | "recordCreated">
+
 interface Context {
   readonly namespace: Namespace.Namespace["Service"]
-  readonly state: MirrorState["Service"]
+  readonly state: Dates
   readonly isRun: boolean
 }
 

@@ -84,7 +84,7 @@ const unitsOf = (namespace: Namespace.Namespace["Service"], rule: MirrorRule): E
   )
 
 /** Returns true if a rule may have a repository among its destinations. */
-const mayHave = ({ to }: MirrorRule, { registry, repository }: Place): boolean =>
+export const mayHave = ({ to }: MirrorRule, { registry, repository }: Place): boolean =>
   to.some((destination) => {
     if (destination.registry !== registry) return false
     const parts = destination.repository.split(/\$\d/).map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&"))

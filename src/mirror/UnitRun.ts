@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import { KnownTags } from "../KnownTags.ts"
 import * as CopyJob from "./CopyJob.ts"
 import type { MirrorStateError } from "./MirrorState.ts"
+import * as Part from "./Part.ts"
 import * as PlanDocument from "./PlanDocument.ts"
 import * as PruneDecision from "./PruneDecision.ts"
 import type * as PruneJob from "./PruneJob.ts"
@@ -88,15 +89,19 @@ const recordList = Effect.fnUntraced(
   }
 )
 
-/** Runs a job in this process, or shares it with the others. */
+/** Runs a job in this process, or shares it with the others. Returns true if a shared one has not got to its end. */
 const runJob = Effect.fnUntraced(function*(session: Session, unit: Unit, targets: ReadonlyArray<UnitPlanner.Target>) {
-  if (session.share === undefined) return yield* CopyJob.run(session, unit, targets)
+  if (session.share === undefined) {
+    yield* CopyJob.run(session, unit, targets)
+    return false
+  }
   const tags = Array.from(new Set(targets.map(({ sourceTag }) => sourceTag)))
   const { events } = yield* session.share.run({ source: unit.source.name, tags })
   yield* Effect.forEach(events, session.emit, { discard: true })
+  return Part.hasProblem(events)
 })
 
-/** Copies the tags of a unit in jobs, each with at most 50 tags of the source. */
+/** Copies the tags of a unit in jobs, each with at most 50 tags of the source. Returns true if one has a problem. */
 const copyAll = Effect.fnUntraced(function*(
   session: Session,
   unit: Unit,
@@ -104,9 +109,11 @@ const copyAll = Effect.fnUntraced(function*(
   mayStart: () => boolean
 ) {
   const byTag = Array.from(Map.groupBy(targets, ({ sourceTag }) => sourceTag).values())
+  let hasProblem = false
   for (const tags of Arr.chunksOf(byTag, maximumTags)) {
-    if (mayStart()) yield* runJob(session, unit, tags.flat())
+    if (mayStart()) hasProblem = (yield* runJob(session, unit, tags.flat())) || hasProblem
   }
+  return hasProblem
 })
 
 /** Runs a unit. Returns the deletions that are left to do. */
@@ -121,8 +128,13 @@ export const run = Effect.fnUntraced(function*(
   yield* adopt(session, plan.destinations.flatMap(({ targets }) => targets))
   yield* session.state.record(plan.destinations.flatMap(({ updates }) => updates))
   yield* Effect.forEach(plan.destinations.flatMap(({ forgotten }) => forgotten), session.state.remove)
-  yield* Effect.provideService(copyAll(session, unit, wanted.flat(), mayStart), KnownTags, plan.lists)
+  const hasProblem = yield* Effect.provideService(
+    copyAll(session, unit, wanted.flat(), mayStart),
+    KnownTags,
+    plan.lists
+  )
   yield* recordList(session, plan)
+  if (hasProblem) return []
   return plan.destinations.flatMap(({ deletions, destination }): ReadonlyArray<PruneJob.Input> => {
     const due = deletions.filter(({ action }) => action === "delete")
     return due.length === 0 ? [] : [{ unit, destination, deletions: due, listed: plan.listed }]

@@ -14,8 +14,8 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 
 const Claims = Schema.Struct({
-  /** Use of the token: for requests to the registry, or to get another token. */
-  use: Schema.Literals(["access", "refresh"]),
+  /** Use of the token: for requests to the registry, to get another token, or in the forms of a page. */
+  use: Schema.Literals(["access", "refresh", "form"]),
   service: Schema.String,
   username: Schema.optionalKey(Schema.String),
   scope: Schema.String,

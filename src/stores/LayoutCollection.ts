@@ -104,6 +104,13 @@ const linksOf = Effect.fnUntraced(function*(
   return yield* ManifestLinks.make(type, bytes)
 })
 
+/** Returns the links of a manifest whose file does not exist. */
+const linksOfAbsent = (context: Context, digest: Digest): Effect.Effect<ManifestLinks.ManifestLinks, Storage> =>
+  Effect.flatMap(context.target.layout.quarantine.isIsolated(digest), (isIsolated) =>
+    isIsolated
+      ? Effect.fail(unreadable(context, digest, "it was broken, and moved aside"))
+      : Effect.succeed(ManifestLinks.none))
+
 /** Reads manifests, and those that they contain, unless they are known. */
 const load = Effect.fnUntraced(function*(
   context: Context,
@@ -123,7 +130,9 @@ const load = Effect.fnUntraced(function*(
         known.add(digest)
         const info = yield* layout.quarantine.find(digest)
         const size = info === undefined ? 0 : ByteSize.toNumberUnsafe(info.size)
-        const links = info === undefined ? ManifestLinks.none : yield* linksOf(context, descriptor, size)
+        const links = info === undefined
+          ? yield* linksOfAbsent(context, digest)
+          : yield* linksOf(context, descriptor, size)
         reachability.add({
           digest,
           mediaType,

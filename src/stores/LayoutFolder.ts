@@ -295,6 +295,7 @@ export const make = ({ begin, owner, verified, ...options }: LayoutIndexFile.Opt
     files,
     layout: folder,
     folder: files.join(folder, ours, "collected"),
+    broken: files.join(folder, ours, "broken"),
     blobPath,
     verified,
     locked: (effect) => context.writing.withPermit(holding(context)(Effect.andThen(lock(context), effect)))

@@ -8,6 +8,8 @@
  *
  * The folder has files only while a collection holds the lock of the layout. If a process ends in that time, the next
  * process that misses such a file, or collects, moves it back.
+ *
+ * Broken files take the same way to `.effect-oci/broken`, where they stay. No process reads them there.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Clock from "effect/Clock"
@@ -41,6 +43,13 @@ export interface LayoutQuarantine {
   readonly seize: (digest: Digest.Digest, cutoff: number) => Effect.Effect<"seized" | "young" | "absent", Storage>
   /** Removes a file from the quarantine. Returns false if it was moved back. */
   readonly discard: (digest: Digest.Digest) => Effect.Effect<boolean, Storage>
+  /**
+   * Moves a file to the folder of broken files, and returns true, unless it has other metadata than `expected`, because
+   * it was replaced or mentioned meanwhile. The caller holds the lock of the layout.
+   */
+  readonly isolate: (digest: Digest.Digest, expected: FileSystem.File.Info) => Effect.Effect<boolean, Storage>
+  /** Returns true if a broken file of this digest was moved aside. */
+  readonly isIsolated: (digest: Digest.Digest) => Effect.Effect<boolean, Storage>
   /** Moves all files back that are in the quarantine. The caller holds the lock of the layout. */
   readonly restoreAll: Effect.Effect<void, Storage>
 }
@@ -58,14 +67,17 @@ interface Options {
   readonly layout: string
   /** Folder of the quarantine. */
   readonly folder: string
+  /** Folder of broken files. */
+  readonly broken: string
   readonly blobPath: (digest: Digest.Digest) => string
   readonly verified: VerifiedFiles
   /** Runs an effect while the lock of the layout is held. */
   readonly locked: <A>(effect: Effect.Effect<A, Reason>) => Effect.Effect<A, Reason>
 }
 
-const pathIn = ({ files, folder }: Options, digest: Digest.Digest) =>
-  files.join(folder, `${Digest.algorithm(digest)}-${Digest.encoded(digest)}`)
+const nameOf = (digest: Digest.Digest): string => `${Digest.algorithm(digest)}-${Digest.encoded(digest)}`
+
+const pathIn = ({ files, folder }: Options, digest: Digest.Digest) => files.join(folder, nameOf(digest))
 
 /** Runs an effect. Returns `undefined` if its file does not exist. */
 const ifPresent = <A>(effect: Effect.Effect<A, Storage>): Effect.Effect<A | undefined, Storage> =>
@@ -140,6 +152,30 @@ const seize = Effect.fnUntraced(
   Effect.uninterruptible
 )
 
+const brokenPath = ({ broken, files }: Options, digest: Digest.Digest) => files.join(broken, nameOf(digest))
+
+const isSame = (a: FileSystem.File.Info, b: FileSystem.File.Info): boolean =>
+  a.dev === b.dev && Option.getOrUndefined(a.ino) === Option.getOrUndefined(b.ino) && a.size === b.size &&
+  timeOf(a) === timeOf(b)
+
+const isolate = Effect.fnUntraced(
+  function*(options: Options, digest: Digest.Digest, expected: FileSystem.File.Info) {
+    const { blobPath, broken, files, folder } = options
+    const seized = pathIn(options, digest)
+    yield* files.makeFolder(folder)
+    yield* files.makeFolder(broken)
+    if (!(yield* move(options, blobPath(digest), seized))) return false
+    // a file that a client has pushed meanwhile is another one
+    const found = yield* files.stat(seized)
+    if (found !== undefined && isSame(found, expected)) {
+      return yield* move(options, seized, brokenPath(options, digest))
+    }
+    yield* restore(options, digest)
+    return false
+  },
+  Effect.uninterruptible
+)
+
 const restoreAll = Effect.fnUntraced(function*(options: Options) {
   const { files, folder } = options
   for (const name of yield* files.list(folder)) {
@@ -153,6 +189,8 @@ export const make = (options: Options): LayoutQuarantine => ({
   find: (digest) => find(options, digest),
   mention: (digest) => mention(options, digest),
   seize: (digest, cutoff) => seize(options, digest, cutoff),
+  isolate: (digest, expected) => isolate(options, digest, expected),
+  isIsolated: (digest) => Effect.map(options.files.stat(brokenPath(options, digest)), (info) => info !== undefined),
   discard: (digest) => options.files.remove(pathIn(options, digest)),
   restoreAll: restoreAll(options)
 })

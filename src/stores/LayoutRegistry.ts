@@ -15,6 +15,7 @@
  * blobs/sha256/…             blobs and manifests
  * .effect-oci/lock/          claims to write index.json, see below
  * .effect-oci/uploads/       unfinished blobs and manifests; a registry has this folder in DIR only
+ * .effect-oci/broken/        content that `quarantine` has moved aside
  * .effect-oci/registry       in DIR, marks it as a registry
  * ```
  *
@@ -88,6 +89,7 @@ import * as LayoutFolder from "./LayoutFolder.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
 import * as LayoutInventory from "./LayoutInventory.ts"
+import * as LayoutIsolation from "./LayoutIsolation.ts"
 import * as LayoutManifests from "./LayoutManifests.ts"
 import * as LayoutReader from "./LayoutReader.ts"
 import type { LayoutTarget } from "./LayoutTarget.ts"
@@ -190,6 +192,19 @@ export interface LayoutRegistry extends Registry.Registry {
     options: GarbageCollection.Options
   ) => Effect.Effect<GarbageCollection.Report, RegistryError.RegistryError>
   /**
+   * Moves a blob or manifest to `.effect-oci/broken` if its content does not match its digest, so that a client can
+   * push it again. It is absent then; tags and manifests that refer to it stay. The content is read once more before,
+   * also if it was verified earlier; `changing` content was replaced again and again meanwhile. Nothing reads or
+   * removes the moved file. As with a broken manifest, `collect` skips the repository until a manifest that was moved
+   * is pushed again or deleted.
+   *
+   * Reasons: `NameUnknown`, `UnsupportedAlgorithm`, `Storage`.
+   */
+  readonly quarantine: (
+    repository: Repository,
+    digest: Digest
+  ) => Effect.Effect<"quarantined" | "intact" | "absent" | "changing", RegistryError.RegistryError>
+  /**
    * Lists the blobs and manifests of all repositories, with their sizes and the times of their last write. Only a
    * registry of several layouts has repositories to list. A cache in the folder counts them with it.
    */
@@ -290,10 +305,10 @@ export const make = Effect.fnUntraced(function*(
       Effect.mapError(failed(operation, repository))
     )
   /** Changes the layout of an existing repository. */
-  const change = (
+  const change = <A>(
     operation: string,
     repository: Repository,
-    make: (target: LayoutTarget) => Effect.Effect<void, RegistryError.Reason>
+    make: (target: LayoutTarget) => Effect.Effect<A, RegistryError.Reason>
   ) =>
     Effect.mapError(tree.find(repository), failed(operation, repository)).pipe(
       Effect.andThen(target(operation, repository)),
@@ -394,6 +409,8 @@ export const make = Effect.fnUntraced(function*(
         find: (repository) => Effect.map(tree.find(repository), (layout) => targetIn(repository, layout)),
         ready: usage.ready
       }).pipe(Effect.mapError(failed("collect"))),
+    quarantine: (repository, digest) =>
+      change("quarantine", repository, (target) => LayoutIsolation.run(target, digest)),
     contents: form === "layout" ? Stream.empty : Stream.mapError(
       LayoutInventory.list(files, tree.repositories(""), tree.find),
       failed("contents")

@@ -80,7 +80,7 @@ const nameOf = ({ file, name }: Options): string => name ?? `oci-archive:${file}
 export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<
-  Omit<LayoutRegistry.LayoutRegistry, "collect" | "contents">,
+  Omit<LayoutRegistry.LayoutRegistry, "collect" | "contents" | "quarantine">,
   RegistryError.RegistryError,
   FileSystem.FileSystem | Scope.Scope
 > {

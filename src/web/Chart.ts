@@ -51,3 +51,67 @@ ${
 </svg>
 </figure>`
 }
+
+/** Part of a stacked bar. `shared` parts have another color. */
+export interface Part {
+  readonly label: string
+  readonly value: number
+  readonly kind: "own" | "shared"
+}
+
+const stackWidth = 600
+const stackHeight = 14
+
+/** Smallest width of a part. Smaller neighbours are drawn together. */
+const smallestWidth = 2
+
+/** Space between two parts. */
+const gap = 2
+
+const rounded = (value: number): number => Math.round(value * 10) / 10
+
+/** Joins neighbours of the same kind that are too small to be seen apart. */
+const joinSmall = (parts: ReadonlyArray<Part>, limit: number): ReadonlyArray<Part> => {
+  const joined: Array<Part & { readonly count: number }> = []
+  for (const part of parts) {
+    const last = joined.at(-1)
+    if (last === undefined || last.kind !== part.kind || last.value >= limit || part.value >= limit) {
+      joined.push({ ...part, count: 1 })
+      continue
+    }
+    const count = last.count + 1
+    joined[joined.length - 1] = {
+      kind: last.kind,
+      label: `${count} small parts`,
+      value: last.value + part.value,
+      count
+    }
+  }
+  return joined
+}
+
+/**
+ * Returns a horizontal bar whose parts lie side by side. Its length is in proportion to `whole`, so that several bars
+ * can be compared. The description stands for it where it cannot be seen.
+ */
+export const stack = (
+  { description, format, parts, whole }: {
+    readonly description: string
+    readonly format: (value: number) => string
+    readonly parts: ReadonlyArray<Part>
+    readonly whole: number
+  }
+): Html => {
+  const scale = stackWidth / Math.max(1, whole)
+  let end = 0
+  const bars = joinSmall(parts.filter(({ value }) => value > 0), smallestWidth / scale).map(
+    ({ kind, label, value }) => {
+      const start = end
+      end += value * scale
+      return html`<rect class="${kind === "shared" ? "bar shared" : "bar"}" x="${rounded(start)}" y="0" width="${
+        rounded(Math.max(1, value * scale - gap))
+      }" height="${stackHeight}"><title>${label}: ${format(value)}</title></rect>`
+    }
+  )
+  return html`<svg class="stack" viewBox="0 0 ${stackWidth} ${stackHeight}" preserveAspectRatio="none" role="img" aria-label="${description}">${bars}</svg>`
+}

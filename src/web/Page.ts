@@ -69,12 +69,14 @@ const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
 const style = `:root {
   color-scheme: light dark;
   --back: #fbfbfa; --panel: #ffffff; --text: #1d2125; --quiet: #59616a; --line: #dfe2e5;
-  --link: #1f5fa8; --bar: #3f7fc4; --good: #1c7a3d; --bad: #b3261e; --bad-back: #fcebea; --note-back: #eaf2fb;
+  --link: #1f5fa8; --bar: #3f7fc4; --shared: #b8761f; --good: #1c7a3d; --bad: #b3261e;
+  --bad-back: #fcebea; --note-back: #eaf2fb;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --back: #15181b; --panel: #1c2024; --text: #e6e8ea; --quiet: #a2abb4; --line: #343a40;
-    --link: #86b7ee; --bar: #6ba3e0; --good: #6fcf8e; --bad: #ff9a90; --bad-back: #3a2220; --note-back: #1d2b3a;
+    --link: #86b7ee; --bar: #6ba3e0; --shared: #d9a253; --good: #6fcf8e; --bad: #ff9a90;
+    --bad-back: #3a2220; --note-back: #1d2b3a;
   }
 }
 * { box-sizing: border-box }
@@ -123,4 +125,52 @@ svg { display: block; width: 100%; height: auto }
 svg .bar { fill: var(--bar) }
 svg .axis { stroke: var(--line) }
 svg text { fill: var(--quiet); font-size: 11px }
+svg .shared { fill: var(--shared) }
+svg.stack { height: .875rem; min-width: 8rem; margin-top: .3rem }
+code { font: .875em/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere }
+small code { font-size: 1em }
+code[title] { white-space: nowrap }
+h1 { overflow-wrap: anywhere }
+h1 code { font-size: .8em }
+h3 { font-size: 1rem; font-weight: 600; margin: 1.25rem 0 .5rem }
+header nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin-bottom: 1rem }
+header nav > :last-child:not([href="/ui/-/space"]) { margin-left: auto }
+a[aria-current] { color: var(--text); font-weight: 600; text-decoration: none }
+.pager { display: flex; gap: 1rem; margin: .75rem 0 }
+.search { display: flex; gap: .5rem; max-width: 32rem; margin: 1.25rem 0 1rem }
+input:not([type=checkbox]) {
+  font: inherit; padding: .25rem .6rem; min-width: 0; flex: 1; color: inherit;
+  background: var(--panel); border: 1px solid var(--line); border-radius: .4rem;
+}
+.wide { width: 35% }
+.type { overflow-wrap: anywhere }
+.chip {
+  display: inline-block; padding: 0 .5rem; border: 1px solid var(--line); border-radius: 1rem;
+  font-size: .875rem; white-space: nowrap;
+}
+.legend { font-size: .875rem }
+.legend span { display: inline-block; width: .8rem; height: .8rem; border-radius: .2rem; vertical-align: -.05rem }
+.legend span + span { margin-left: 1rem }
+.legend .own { background: var(--bar) }
+.legend .shared { background: var(--shared) }
+.facts, .commands {
+  margin: 1rem 0 0; padding: .25rem .75rem; background: var(--panel); border: 1px solid var(--line); border-radius: .5rem;
+}
+.facts > div, .commands > div {
+  display: grid; grid-template-columns: minmax(7rem, 21rem) 1fr; gap: 0 1rem; padding: .35rem 0;
+}
+.facts > div + div, .commands > div + div { border-top: 1px solid var(--line) }
+.commands > div { grid-template-columns: 6rem 1fr }
+dt { color: var(--quiet); overflow-wrap: anywhere }
+dd { margin: 0; overflow-wrap: anywhere }
+.commands code, code.all { user-select: all }
+.step { white-space: pre-wrap }
+.change { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem 1rem; margin: .5rem 0 }
+details { margin: .5rem 0 }
+summary { cursor: pointer; color: var(--link) }
+button.danger { color: var(--bad) }
+@media (max-width: 40rem) {
+  .facts > div, .commands > div { grid-template-columns: 1fr }
+  .wide { min-width: 9rem }
+}
 `

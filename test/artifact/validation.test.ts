@@ -95,6 +95,27 @@ describe("Validation", () => {
       assert.deepStrictEqual(kinds(none), ["MissingManifest"])
     }).pipe(withNode))
 
+  it.effect("reports a damaged manifest with a tag once, with its digest", () =>
+    Effect.gen(function*() {
+      const { index, pathOf, registry } = yield* setUp
+      Fs.appendFileSync(pathOf(index.digest), " ")
+      const { problems } = yield* Validation.validateRegistry({ registry, repository: app })
+      const about = problems.filter(({ digest }) => digest === undefined || digest === index.digest)
+      assert.deepStrictEqual(about.map(({ digest, tag }) => [digest, tag]), [[index.digest, "1"]])
+    }).pipe(withNode))
+
+  it.effect("does not take the config of another artifact for that of an image", () =>
+    Effect.gen(function*() {
+      const registry = yield* MemoryRegistry.make()
+      const config = yield* pushBlob(registry, app, "{}", "application/vnd.cncf.helm.config.v1+json")
+      const chart = yield* pushBlob(registry, app, "chart", "application/vnd.cncf.helm.chart.content.v1.tar")
+      yield* pushManifest(registry, app, { mediaType: MediaType.imageManifest, config, layers: [chart] }, [tag("1")])
+      const { problems } = yield* Validation.validateRegistry({ registry, repository: app }, { layers: "digest" })
+      assert.deepStrictEqual(problems, [])
+      const unpacked = yield* Validation.validateRegistry({ registry, repository: app })
+      assert.notInclude(kinds(unpacked), "LayerCount")
+    }))
+
   it.effect("reports a damaged manifest", () =>
     Effect.gen(function*() {
       const { image, pathOf, referrer, registry, validate } = yield* setUp

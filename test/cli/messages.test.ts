@@ -116,7 +116,7 @@ describe("--debug", () => {
       const { destination, source, stderr, stdout } = yield* copySecrets("--debug")
       const lines = linesOf(stderr)
       const has = (pattern: RegExp) => assert.isTrue(lines.some((line) => pattern.test(line)), `${pattern}\n${stderr}`)
-      has(new RegExp(`^debug: HEAD http://${source}/v2/app/manifests/1: 401 after \\d+ ms$`))
+      has(new RegExp(`^debug: GET http://${source}/v2/app/manifests/1: 401 after \\d+ ms$`))
       has(new RegExp(`^debug: GET http://${source}/token: 200 after \\d+ ms$`))
       has(new RegExp(`^debug: GET http://${source}/cdn/v2/app/blobs/${digestOf(layer)}: 200 after \\d+ ms$`))
       has(new RegExp(`^debug: PUT http://${destination}/v2/app/blobs/uploads/…: 201 after \\d+ ms$`))

@@ -137,9 +137,13 @@ const wrong = {
  * The names whose documents other tests validate, or that are the same as those of `append` (`rebase`): `message` is in
  * messages.test.ts, `mirror` in mirror.test.ts, and those of the runs, of the state and of the service of a mirror are
  * in mirror-run.test.ts, mirror-state.test.ts and mirror-serve.test.ts. The files of `serve` are in
- * serve-settings.test.ts.
+ * serve-settings.test.ts, and those of bundles in bundle.test.ts.
  */
 const elsewhere = [
+  "bundle",
+  "bundle-export",
+  "bundle-import",
+  "bundle-inventory",
   "message",
   "mirror",
   "mirror-changes",

@@ -1,6 +1,6 @@
 import { assert, describe, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { available, Chromium, layer as chromium } from "../utils/Chromium.ts"
+import { available, Chromium, layer as chromium, lowestContrast } from "../utils/Chromium.ts"
 import { served } from "../utils/mirror-page.ts"
 
 const openPage = Effect.gen(function*() {
@@ -11,30 +11,6 @@ const openPage = Effect.gen(function*() {
     tab.evaluate(`document.querySelector(${JSON.stringify(selector)})?.innerText ?? ""`)
   return { ...page, tab, textOf }
 })
-
-/** Contrast of texts whose color and background come from the stylesheet: the lowest (WCAG 2, 1.4.3). */
-const lowestContrast = `(() => {
-  const channels = (color) => color.match(/[\\d.]+/g).map(Number)
-  const light = (color) => {
-    const [r, g, b] = channels(color).slice(0, 3).map((value) => value / 255)
-      .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b
-  }
-  const backOf = (element) => {
-    for (let at = element; at !== null; at = at.parentElement) {
-      const color = getComputedStyle(at).backgroundColor
-      if (channels(color)[3] !== 0) return color
-    }
-    return "rgb(255, 255, 255)"
-  }
-  const texts = [...document.querySelectorAll("body *")].filter((element) =>
-    element.namespaceURI.endsWith("xhtml") &&
-    [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim() !== ""))
-  return Math.min(...texts.map((element) => {
-    const [a, b] = [light(getComputedStyle(element).color), light(backOf(element))].sort((a, b) => b - a)
-    return (a + 0.05) / (b + 0.05)
-  }))
-})()`
 
 describe.skipIf(!available)("the page of a mirror in Chromium", () => {
   layer(chromium, { excludeTestServices: true })((it) => {

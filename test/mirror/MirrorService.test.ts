@@ -75,6 +75,16 @@ describe("a service runs a rule", () => {
       assert.deepStrictEqual(slots(), ["2026-11-27T11:00:00.000Z", "2026-11-27T12:00:00.000Z"])
     }))
 
+  it.effect("at its slots although the clock was years ahead before", () =>
+    Effect.gen(function*() {
+      const slot = time("2030-01-01T00:00:00Z")
+      const config = mirrors.config([mirrors.every("a", "1 hour", { atStart: "missing" })])
+      const { end, slots } = yield* start(config, { runs: [mirrors.runState("a", slot, { slot })] })
+      yield* end()
+      yield* TestClock.adjust("40 minutes")
+      assert.deepStrictEqual(slots(), [undefined, "2026-11-27T11:00:00.000Z"])
+    }))
+
   it.effect("never twice at the same time, and once for all slots that it misses meanwhile", () =>
     Effect.gen(function*() {
       const { end, slots } = yield* start(mirrors.config([mirrors.every("a", "1 hour")]))

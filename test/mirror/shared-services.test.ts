@@ -2,9 +2,9 @@
  * Several services in one process that share their jobs and their state, as several processes do.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, Exit, References, Scope } from "effect"
+import { DateTime, Duration, Effect, Exit, References, Scope } from "effect"
 import type { MirrorConfig } from "effect-oci/MirrorConfig"
-import { layerMemory, MirrorJobs } from "effect-oci/MirrorJobs"
+import { layerMemory, MirrorJobs, Retention } from "effect-oci/MirrorJobs"
 import type { MirrorNotification } from "effect-oci/MirrorNotification"
 import * as MirrorService from "effect-oci/MirrorService"
 import { MirrorState, type RunState, type TagState } from "effect-oci/MirrorState"
@@ -106,6 +106,25 @@ describe("services that share their jobs", () => {
       yield* end(-1)
       yield* TestClock.adjust("30 minutes")
       assert.strictEqual(asked.length, 1)
+    }))
+
+  it.effect("run their slots although the clock of one of them was years ahead", () =>
+    Effect.gen(function*() {
+      const slot = DateTime.makeUnsafe("2030-01-01T00:00:00Z")
+      const { slots, start } = yield* setup({ runs: [mirrors.runState("a", slot, { slot })] })
+      yield* start(hourly)
+      yield* TestClock.adjust("45 minutes")
+      assert.deepStrictEqual(slots(), ["2026-11-27T11:00:00.000Z"])
+    }))
+
+  it.effect("run a new rule once at the start, although older ones do not have it", () =>
+    Effect.gen(function*() {
+      const { seen, start } = yield* setup()
+      yield* start(mirrors.config([mirrors.rule("b")]))
+      const config = mirrors.config([mirrors.rule("a", { atStart: "missing" }), mirrors.rule("b")])
+      for (let i = 0; i < 2; i++) yield* start(config)
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(seen(), ["a missing"])
     }))
 
   it.effect("run a rule at the start of the first one only", () =>
@@ -215,6 +234,73 @@ describe("a service among others", () => {
       yield* TestClock.adjust("10 seconds")
       assert.deepStrictEqual(asked.map(({ rule }) => rule.name), ["a"])
       assert.strictEqual((yield* Effect.flip(one.runNow("a")))._tag, "UnknownRule")
+    }))
+
+  it.effect("ends a run of a rule that none has had for long, and the copies of a run that has ended", () =>
+    Effect.gen(function*() {
+      const { jobs, start } = yield* setup()
+      const copy = {
+        _tag: "Copy",
+        rule: "a",
+        run: "gone@1",
+        settings: "",
+        source: "source.test/team/a",
+        selection: "all",
+        tags: []
+      } as const
+      yield* jobs.offer([
+        { id: "gone@1", job: { _tag: "Run", rule: "gone", selection: "all" } },
+        { id: "copy", job: copy }
+      ])
+      yield* Effect.provideService(start(hourly), Retention, Duration.minutes(5))
+      yield* TestClock.adjust("4 minutes")
+      assert.deepStrictEqual((yield* jobs.find({ isOpen: true })).map(({ id }) => id), ["copy", "gone@1"])
+      yield* TestClock.adjust("2 minutes")
+      assert.deepStrictEqual(yield* jobs.find({ isOpen: true }), [])
+    }))
+
+  it.effect("does not repeat a run that was recorded before its process was killed", () =>
+    Effect.gen(function*() {
+      const { asked, jobs, start, state } = yield* setup()
+      yield* jobs.offer([{ id: "a@1", job: { _tag: "Run", rule: "a", selection: "all" } }])
+      yield* jobs.begin("a@1")
+      const run = mirrors.runState("a", yield* DateTime.now, { id: "a@1", pruned: 3 })
+      yield* state.recordRun(run)
+      yield* start(hourly)
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual([asked.length, yield* jobs.find({ isOpen: true })], [0, []])
+      assert.deepStrictEqual(yield* state.runs({ limit: 10 }), [run])
+    }))
+
+  it.effect("does not record the failure of a run that another process has ended", () =>
+    Effect.gen(function*() {
+      const { asked, jobs, start, state } = yield* setup()
+      const one = yield* start(hourly)
+      yield* one.runNow("a")
+      yield* TestClock.adjust(0)
+      const id = asked[0]?.shared?.id ?? ""
+      const run = mirrors.runState("a", yield* DateTime.now, { id })
+      yield* state.recordRun(run)
+      yield* jobs.end(id)
+      yield* asked[0]?.end(Effect.fail({ message: "it was frozen" })) ?? Effect.void
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* state.runs({ limit: 10 }), [run])
+    }))
+
+  it.effect("reports the result of a copy that another version has written, if it cannot be read", () =>
+    Effect.gen(function*() {
+      const { asked, jobs, start } = yield* setup()
+      const source = "source.test/team/a"
+      yield* jobs.offer([
+        { id: "a@1", job: { _tag: "Run", rule: "a", selection: "all" } },
+        { id: "1", job: { _tag: "Copy", rule: "a", run: "a@1", settings: "", source, selection: "all", tags: [] } }
+      ])
+      yield* jobs.end("1", "{}")
+      yield* start(hourly)
+      yield* TestClock.adjust(0)
+      const problem = `${source}: the result of a copy cannot be read, because another version has written it`
+      const results = yield* asked[0]?.shared?.former ?? Effect.succeed([])
+      assert.deepStrictEqual(results, [{ requests: 0, events: [{ _tag: "Problem", rule: "a", problem }] }])
     }))
 
   it.effect("reads a new configuration without an effect on the runs of the others", () =>

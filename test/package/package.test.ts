@@ -227,6 +227,7 @@ layer(Layer.effect(Package, make), { timeout: patience, excludeTestServices: tru
         "dist/*.d.ts.map",
         "dist/*.js",
         "dist/*.js.map",
+        "examples/*.service",
         "examples/*.ts",
         "examples/*.yml",
         "package.json",

@@ -119,7 +119,8 @@ describe("effect-oci serve --dir --gc", () => {
           // a collection moves files back that a kill has left in quarantine
           const stopped = yield* LayoutRegistry.make({ directory })
           assert.deepStrictEqual((yield* stopped.collect({ olderThan: "1 day" })).skipped, [])
-          assertValid(Path.join(directory, app))
+          // on a busy machine, the server may be killed before it has stored anything
+          if (acknowledged.images.size > 0) assertValid(Path.join(directory, app))
         }
         // the server was killed late enough to acknowledge and to collect something
         assert(acknowledged.images.size > 0 && acknowledged.moving.size > 0)

@@ -32,6 +32,8 @@ export interface Tab {
   readonly open: (url: string) => Effect.Effect<void>
   /** Clicks the middle of the first element that matches, and waits for the page that follows. */
   readonly click: (selector: string) => Effect.Effect<void>
+  /** Clicks the middle of the first element that matches. No page follows. */
+  readonly select: (selector: string) => Effect.Effect<void>
   /** Presses keys: `Tab`, `Enter`. A page may follow. */
   readonly press: (key: "Tab" | "Enter") => Effect.Effect<void>
   readonly evaluate: (expression: string) => Effect.Effect<unknown>
@@ -150,6 +152,11 @@ const tabOf = Effect.fnUntraced(function*({ listeners, once, send }: ReturnType<
     const middle = (first: number) => (Number(at(quad, first)) + Number(at(quad, first + 4))) / 2
     return { x: middle(0), y: middle(1) }
   })
+  const pressed = Effect.fnUntraced(function*(selector: string) {
+    const mouse = { ...yield* middleOf(selector), button: "left", clickCount: 1 }
+    yield* run("Input.dispatchMouseEvent", { ...mouse, type: "mousePressed" })
+    return mouse
+  })
   const resize = (width: number) =>
     Effect.asVoid(
       run("Emulation.setDeviceMetricsOverride", { width, height: 800, deviceScaleFactor: 1, mobile: false })
@@ -158,9 +165,12 @@ const tabOf = Effect.fnUntraced(function*({ listeners, once, send }: ReturnType<
     open: (url) => followed(run("Page.navigate", { url })),
     evaluate,
     click: Effect.fnUntraced(function*(selector) {
-      const mouse = { ...yield* middleOf(selector), button: "left", clickCount: 1 }
-      yield* run("Input.dispatchMouseEvent", { ...mouse, type: "mousePressed" })
+      const mouse = yield* pressed(selector)
       yield* followed(run("Input.dispatchMouseEvent", { ...mouse, type: "mouseReleased" }))
+    }),
+    select: Effect.fnUntraced(function*(selector) {
+      const mouse = yield* pressed(selector)
+      yield* run("Input.dispatchMouseEvent", { ...mouse, type: "mouseReleased" })
     }),
     press: Effect.fnUntraced(function*(key) {
       const event = { key, code: key, windowsVirtualKeyCode: keyCodes[key], ...key === "Enter" ? { text: "\r" } : {} }
@@ -208,3 +218,27 @@ const make = Effect.gen(function*() {
 })
 
 export const layer = Layer.effect(Chromium, make)
+
+/** Expression of the lowest contrast of texts with their backgrounds in the stylesheet (WCAG 2, 1.4.3). */
+export const lowestContrast = `(() => {
+  const channels = (color) => color.match(/[\\d.]+/g).map(Number)
+  const light = (color) => {
+    const [r, g, b] = channels(color).slice(0, 3).map((value) => value / 255)
+      .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+  }
+  const backOf = (element) => {
+    for (let at = element; at !== null; at = at.parentElement) {
+      const color = getComputedStyle(at).backgroundColor
+      if (channels(color)[3] !== 0) return color
+    }
+    return "rgb(255, 255, 255)"
+  }
+  const texts = [...document.querySelectorAll("body *")].filter((element) =>
+    element.namespaceURI.endsWith("xhtml") &&
+    [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim() !== ""))
+  return Math.min(...texts.map((element) => {
+    const [a, b] = [light(getComputedStyle(element).color), light(backOf(element))].sort((a, b) => b - a)
+    return (a + 0.05) / (b + 0.05)
+  }))
+})()`

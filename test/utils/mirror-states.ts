@@ -81,3 +81,9 @@ export const layerJobs = (url: string) =>
       ? NodePostgres.layer({ url: Redacted.make(url) })
       : NodeSqlite.layer({ filename: url })
   )))
+
+/** The state and the jobs in a database of PostgreSQL, with connections of their own, as another process has them. */
+export const layerProcess = (url: string) =>
+  Layer.fresh(Layer.merge(MirrorSql.layer, MirrorSql.layerJobs)).pipe(
+    Layer.provide(Layer.fresh(NodePostgres.layer({ url: Redacted.make(url) })))
+  )

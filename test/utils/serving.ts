@@ -10,6 +10,7 @@ import * as Path from "node:path"
 import * as Tls from "node:tls"
 import { authority } from "./certificates.ts"
 import { type Options, run, startWith } from "./Program.ts"
+import { send } from "./Served.ts"
 
 /** A temporary folder, and what writes a file in it and returns its path. */
 export const temporary = Effect.map(
@@ -87,3 +88,14 @@ export const getSecure = (
     request.on("error", (error) => resume(Effect.die(error)))
     return Effect.sync(() => request.destroy())
   })
+
+/** Pulls an image of one platform from a server: its manifest, its config and its layers. */
+export const pullFrom = Effect.fnUntraced(function*(host: string, repository: string, reference: string) {
+  const { text } = yield* send(host, `GET /v2/${repository}/manifests/${reference}`)
+  const { config, layers }: Record<"config", Part> & { readonly layers: ReadonlyArray<Part> } = JSON.parse(text)
+  for (const { digest } of [config, ...layers]) yield* send(host, `GET /v2/${repository}/blobs/${digest}`)
+})
+
+interface Part {
+  readonly digest: string
+}

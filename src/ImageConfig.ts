@@ -4,8 +4,8 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Digest from "../Digest.ts"
-import * as OtherFields from "../OtherFields.ts"
+import * as Digest from "./Digest.ts"
+import * as OtherFields from "./OtherFields.ts"
 
 /** Makes a field optional. A value of another type than the specification says is absent. */
 const lenient = <S extends Schema.Constraint>(schema: S) =>
@@ -135,6 +135,16 @@ export const Config: Schema.Codec<Config, typeof DeclaredConfig.Encoded> = Schem
 )
 
 const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.toCodecGoJson(Config)))
+
+const mediaTypes: ReadonlySet<string> = new Set([
+  "application/vnd.oci.image.config.v1+json",
+  "application/vnd.docker.container.image.v1+json"
+])
+
+/**
+ * Returns true for the media types of configs of images, which those of other artifacts, such as Helm charts, are not.
+ */
+export const isImageConfig = (mediaType: string): boolean => mediaTypes.has(mediaType)
 
 /**
  * Maximum size of a config that is read, in bytes.

@@ -1,0 +1,54 @@
+/**
+ * Isolation of broken content of a layout, while this process and others use it.
+ *
+ * The content is read once more, so that only a file whose content does not match its digest is moved. Then the file is
+ * moved under the lock of the layout, unless it was replaced since it was opened.
+ */
+import * as Effect from "effect/Effect"
+import * as Digest from "../Digest.ts"
+import type { Reason } from "../RegistryError.ts"
+import * as BlobWriter from "./BlobWriter.ts"
+import * as LayoutFormat from "./LayoutFormat.ts"
+import type { LayoutTarget } from "./LayoutTarget.ts"
+
+/**
+ * Result of an isolation: the content was moved aside, matches its digest, does not exist, or is replaced again and
+ * again.
+ */
+export type Outcome = "quarantined" | "intact" | "absent" | "changing"
+
+/** Number of times that a file is read which is replaced or mentioned meanwhile. */
+const maximumReads = 5
+
+/** Reads a file, and returns its metadata if its content does not match the digest. */
+const findBroken = Effect.fnUntraced(
+  function*({ files, layout }: LayoutTarget, digest: Digest.Digest) {
+    const file = yield* files.open(layout.blobPath(digest))
+    if (file === undefined || file.info === undefined) return "absent"
+    const actual = yield* BlobWriter.digestOf(file.read(0, file.size), Digest.algorithm(digest))
+    return actual === digest ? "intact" : file.info
+  },
+  Effect.scoped
+)
+
+/** Moves the file of a blob or manifest aside if its content does not match its digest. */
+export const run = Effect.fnUntraced(function*(
+  target: LayoutTarget,
+  digest: Digest.Digest
+): Effect.fn.Return<Outcome, Reason> {
+  const { key, layout, usage } = target
+  for (let read = 0; read < maximumReads; read++) {
+    const found = yield* findBroken(target, digest)
+    if (typeof found === "string") return found
+    const isMoved = yield* layout.change({
+      limit: LayoutFormat.indexLimit,
+      edit: (index) =>
+        Effect.map(
+          usage.removing(key, layout.blobPath(digest), layout.quarantine.isolate(digest, found)),
+          (value) => ({ index, value })
+        )
+    })
+    if (isMoved) return "quarantined"
+  }
+  return "changing"
+})
