@@ -7,10 +7,10 @@ import { Effect } from "effect"
 import * as Accidents from "../utils/mirror-accidents.ts"
 import * as Postgres from "../utils/Postgres.ts"
 
-const rounds = Accidents.isLong ? 3 : 1
-const frozen = Accidents.isLong ? "40 seconds" : "5 seconds"
+const rounds = 3
+const frozen = "40 seconds"
 
-describe.skipIf(!Postgres.available)("processes of a mirror", { concurrent: false }, () => {
+describe.skipIf(!Postgres.available || !Accidents.isLong)("processes of a mirror", { concurrent: false }, () => {
   it.live(
     `take over from a frozen one, which sets no tag to an older image when it wakes (seed ${Accidents.seed})`,
     () =>
