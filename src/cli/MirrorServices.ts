@@ -41,13 +41,19 @@ const withoutExtension = (file: string): string => file.replace(/\.(?:ya?ml|json
 
 /** Returns the URL of a store for messages, without its password. */
 export const describeStore = (store: string): string => {
-  if (!isPostgres(store)) return store
-  if (!URL.canParse(store)) return store.replace(/\/\/.*/, "//…")
-  const url = new URL(store)
+  if (/^(?:sqlite|env):/.test(store)) return store
+  // after a character that was not encoded, the rest of a password is part of the path, the query or the fragment
+  const url = /^postgres(?:ql)?:\/\/[^/?#]*(?:[/?#][^@]*)?$/.test(store) ? URL.parse(store) : null
+  if (url === null) return hidden(store)
   if (url.password !== "") url.password = "***"
-  if (url.searchParams.has("password")) url.searchParams.set("password", "***")
+  for (const name of url.searchParams.keys()) {
+    if (name.endsWith("password")) url.searchParams.set(name, "***")
+  }
   return url.href
 }
+
+/** Returns the beginning of a URL, or of another text that may contain a password. */
+const hidden = (store: string): string => store.replace(/(:\/\/|[:=]).+/s, "$1…")
 
 const isPostgres = (store: string): boolean => /^postgres(?:ql)?:/.test(store)
 
@@ -100,11 +106,8 @@ const clientOf = Effect.fnUntraced(function*(url: string) {
   return NodeSqlite.layer({ filename })
 })
 
-const unknownStore = (store: string, kinds: string) => {
-  // an address of another kind may contain a password as well
-  const shown = JSON.stringify(store.replace(/:\/\/.*/, "://…"))
-  return misuse(`the store ${shown} is not ${kinds}`)
-}
+const unknownStore = (store: string, kinds: string) =>
+  misuse(`the store ${JSON.stringify(describeStore(store))} is not ${kinds}`)
 
 /** Returns true if a store is a file that does not exist. One that cannot be looked at cannot be opened either. */
 const isAbsent = Effect.fnUntraced(function*(url: string) {

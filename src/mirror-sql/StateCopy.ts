@@ -11,7 +11,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { MirrorStateError } from "../mirror/MirrorState.ts"
 import * as Rows from "./Rows.ts"
 import { migrate } from "./Store.ts"
-import { attempt, failure } from "./StoreAccess.ts"
+import { failure, inTime, retrying } from "./StoreAccess.ts"
 
 /**
  * Number of rows of each kind in a state.
@@ -61,6 +61,9 @@ const tables: Readonly<Record<keyof CopiedState, Table>> = {
 
 type Row = Readonly<Record<string, unknown>>
 
+// a copy of a large state takes any time, but each of its statements does not
+const statement = inTime("copy")
+
 // number of rows that are in memory at the same time
 const pageSize = 500
 
@@ -71,10 +74,10 @@ const page = (sql: SqlClient.SqlClient, { columns, keys, name, read }: Table, af
     ? sql`1 = 1`
     : sql`(${key}) > (${sql.csv(keys.map((name) => sql`${after[name]}`))})`
   return Effect.map(
-    read(
+    statement(read(
       sql`SELECT ${sql.literal(columns)} FROM ${sql(name)} WHERE ${rest}
         ORDER BY ${key} LIMIT ${sql.literal(`${pageSize}`)}`
-    ),
+    )),
     (rows) => rows.map(Rows.storable)
   )
 }
@@ -85,7 +88,7 @@ const copyTable = Effect.fnUntraced(function*(from: SqlClient.SqlClient, to: Sql
   do {
     const rows = yield* page(from, table, last)
     if (Arr.isReadonlyArrayNonEmpty(rows)) {
-      yield* to`INSERT INTO ${to(table.name)} ${to.insert(rows)} ON CONFLICT DO NOTHING`
+      yield* statement(to`INSERT INTO ${to(table.name)} ${to.insert(rows)} ON CONFLICT DO NOTHING`)
     }
     last = rows.length < pageSize ? undefined : rows.at(-1)
   } while (last !== undefined)
@@ -138,5 +141,5 @@ export const copy = Effect.fnUntraced(function*(
     })
     return counted
   })
-  return yield* attempt("copy")(from.withTransaction(to.withTransaction(transaction)))
+  return yield* retrying("copy")(from.withTransaction(to.withTransaction(transaction)))
 }, Effect.scoped)

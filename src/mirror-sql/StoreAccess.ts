@@ -59,24 +59,33 @@ const isWorthRetrying = ({ cause, isRetryable }: MirrorStateError): boolean =>
 const catchRollback = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
   Effect.catchDefect(effect, (defect) => defect instanceof SqlError ? Effect.fail(defect) : Effect.die(defect))
 
-/** Runs an operation. Tries it again for `RetryTime` while the database is away. */
-export const attempt = (operation: string) =>
+/** Limits the time of an attempt. */
+export const inTime = (operation: string) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.timeoutOrElse(effect, {
+    duration: attemptTime,
+    orElse: () =>
+      Effect.fail(
+        new MirrorStateError({
+          operation,
+          problem: `the database did not answer for ${attemptTime}`,
+          isRetryable: true
+        })
+      )
+  })
+
+/** Runs an operation that takes any time. Tries it again for `RetryTime` while the database is away. */
+export const retrying = (operation: string) =>
 <A, R>(
   effect: Effect.Effect<A, Problem, R>
 ): Effect.Effect<A, MirrorStateError, R> =>
   Effect.flatMap(RetryTime, (time) =>
     catchRollback(effect).pipe(
       Effect.mapError(failure(operation)),
-      Effect.timeoutOrElse({
-        duration: attemptTime,
-        orElse: () =>
-          Effect.fail(
-            new MirrorStateError({
-              operation,
-              problem: `the database did not answer for ${attemptTime}`,
-              isRetryable: true
-            })
-          )
-      }),
       Effect.retry({ while: isWorthRetrying, schedule: Schedule.upTo(pauses, { duration: time }) })
     ))
+
+/** Runs an operation within a limited time. Tries it again for `RetryTime` while the database is away. */
+export const attempt = (operation: string) =>
+<A, R>(
+  effect: Effect.Effect<A, Problem, R>
+): Effect.Effect<A, MirrorStateError, R> => retrying(operation)(inTime(operation)(catchRollback(effect)))

@@ -46,6 +46,8 @@ const isSame = (one: Uint8Array, other: Uint8Array): boolean =>
 // files
 // ---------------------------------------------------------------------------------------------------------------------
 
+const missingPieces = "pieces of the bundle are missing"
+
 /** Verifies one piece, and what follows it. */
 const checkPiece = Effect.fnUntraced(function*(
   { path, piece, tail = new Uint8Array() }: BundleFile.BundleFile,
@@ -53,14 +55,15 @@ const checkPiece = Effect.fnUntraced(function*(
 ) {
   const wrong = failing(path)
   const file = yield* Effect.mapError(piece(name), damaged(path))
-  if (file === undefined) return [name]
+  // it was removed since its name was looked up
+  if (file === undefined) return yield* wrong("MissingPieces", missingPieces, [name])
   if (file.size !== size + tail.length) {
     return yield* wrong("Damaged", `${name} has ${file.size} bytes instead of ${size + tail.length}`)
   }
   const actual = yield* Effect.mapError(BundlePieces.digestOf(file.read(0, size)), damaged(path))
   if (actual !== digest) return yield* wrong("Damaged", `${name} has the digest ${actual} instead of ${digest}`)
   const rest = yield* Effect.mapError(Stream.mkUint8Array(file.read(size, file.size)), damaged(path))
-  return isSame(rest, tail) ? [] : yield* wrong("Damaged", `${name} has other bytes after its content`)
+  if (!isSame(rest, tail)) return yield* wrong("Damaged", `${name} has other bytes after its content`)
 }, Effect.scoped)
 
 const checkPieces = Effect.fnUntraced(function*(file: BundleFile.BundleFile, progress: Progress) {
@@ -71,7 +74,7 @@ const checkPieces = Effect.fnUntraced(function*(file: BundleFile.BundleFile, pro
     const found = yield* Effect.scoped(Effect.mapError(file.piece(name), damaged(path)))
     if (found === undefined) missing.push(name)
   }
-  if (missing.length > 0) return yield* failing(path)("MissingPieces", "pieces of the bundle are missing", missing)
+  if (missing.length > 0) return yield* failing(path)("MissingPieces", missingPieces, missing)
   for (const [index, piece] of pieces.entries()) {
     yield* checkPiece(file, piece)
     yield* progress(`verified piece ${index + 1} of ${pieces.length}`)

@@ -265,6 +265,9 @@ const contradiction = ({ content, images, pieces, repositories }: BundleContents
   const isInside = ({ assumed, offset, size }: BundleContent) =>
     assumed === true || (pieces.length === 0 ? offset === undefined : offset !== undefined && offset + size <= total)
   if (!Number.isSafeInteger(total) || !content.every(isInside)) return "content lies outside of its pieces"
+  // otherwise a small bundle would be read any number of times
+  const carried = content.reduce((sum, { assumed, size }) => assumed === true ? sum : sum + size, 0)
+  if (pieces.length > 0 && carried > total) return "it lists more content than its pieces have"
   const areKnown = images.every(({ content, manifest }) => isManifest(manifest) && content.every(isKnown)) &&
     repositories.every(({ assumed, referrers, tags }) =>
       assumed.every(isKnown) && tags.every(({ manifest }) => isManifest(manifest)) &&

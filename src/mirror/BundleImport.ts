@@ -70,6 +70,22 @@ const nameOf = ({ target: { place }, tag }: Pick<Decision, "tag" | "target">): s
 // deciding
 // ---------------------------------------------------------------------------------------------------------------------
 
+/** Fails if repositories of a bundle go to one place, and have different images for the same tag. */
+const checkTags = ({ file }: BundleCheck.CheckedBundle, targets: ReadonlyArray<BundleDestination.Target>) => {
+  const manifests = new Map<string, number>()
+  const refused = targets.flatMap((target) =>
+    target.entry.tags.flatMap(({ manifest, tag }) => {
+      const name = nameOf({ target, tag })
+      const first = manifests.get(name) ?? manifest
+      manifests.set(name, first)
+      return first === manifest ? [] : [name]
+    })
+  )
+  return refused.length === 0
+    ? Effect.void
+    : Effect.fail(failing(file.path)("Invalid", "its repositories have different images for the same tag", refused))
+}
+
 /** Returns the digest that a tag of the destination points at. */
 const currentOf = ({ registry }: BundleDestination.BundleDestination, { place }: BundleDestination.Target, tag: Tag) =>
   Effect.map(
@@ -230,12 +246,12 @@ const prepare = Effect.fnUntraced(function*(work: ReadonlyArray<Work>) {
 })
 
 /** Refuses to set a tag that has changed since it was looked up. */
-const fence = ({ at, current, target }: Decision) => ({ tags }: TagPush): Effect.Effect<void, TagRefused> =>
+const fence = ({ at, current, digest, target }: Decision) => ({ tags }: TagPush): Effect.Effect<void, TagRefused> =>
   Effect.forEach(tags, (tag) =>
     currentOf(at, target, tag).pipe(
       Effect.mapError(({ message }) => new TagRefused({ tags: [tag], problem: message })),
       Effect.filterOrFail(
-        (found) => found === current,
+        (found) => found === current || found === digest,
         () => new TagRefused({ tags: [tag], problem: "another client has changed it meanwhile" })
       )
     ), { discard: true })
@@ -295,6 +311,7 @@ export const run = Effect.fnUntraced(function*(
   BundleError | Namespace.NamespaceError,
   Namespace.Namespace
 > {
+  yield* checkTags(bundle, targets)
   const namespace = yield* Namespace.Namespace
   const byHost = Map.groupBy(targets, ({ place }) => place.registry)
   const destinations = new Map<Host, BundleDestination.BundleDestination>()

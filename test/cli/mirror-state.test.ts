@@ -84,12 +84,38 @@ describe("mirror state copy", () => {
       const absent = yield* copy(file, "sqlite:two.db")
       assert.strictEqual(absent.code, 1)
       assert.match(absent.stderr, /cannot open the store .*absent\.db: there is no such file/)
-      const secret = yield* copy("redis://user:s3cret@host", file)
-      assert.strictEqual(secret.code, 2)
-      assert.notInclude(secret.stderr, "s3cret")
+      for (const store of ["redis://user:s3cret@host", "mysql:user:s3cret@host", "host=db password=s3cret"]) {
+        const secret = yield* copy(store, file)
+        assert.strictEqual(secret.code, 2)
+        assert.notInclude(secret.stderr, "s3cret")
+      }
       const unset = yield* copy("env:NOT_SET_AT_ALL", file)
       assert.match(unset.stderr, /the environment variable "NOT_SET_AT_ALL" is not set/)
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
+})
+
+describe("a store that cannot be opened", () => {
+  // the characters of a password that were not percent-encoded make it a port, a path, a query or a fragment
+  const stores = [
+    "//127.0.0.1:1#s3cret@host/x",
+    "//127.0.0.1:1/s3cret@host/x",
+    "//127.0.0.1:1?s3cret@host/x",
+    "//mirror:%zz\ns3cret@127.0.0.1:x/x",
+    "mirror:s3cret@127.0.0.1:1",
+    "//127.0.0.1:1/x?password=s3cret&sslpassword=s3cret"
+  ]
+  for (const store of stores) {
+    it.live(`is named without its password: postgres:${JSON.stringify(store)}`, () =>
+      Effect.gen(function*() {
+        const folder = yield* temporaryFolder
+        const file = Path.join(folder, "mirror.yml")
+        Fs.writeFileSync(file, "version: 1\nrules:\n  - from: one.local/app\n    to: two.local/app\n")
+        const { code, stderr } = yield* Command.run("mirror", "status", "-c", file, "--store", `postgres:${store}`)
+        assert.strictEqual(code, 1)
+        assert.match(stderr, /^effect-oci: cannot open the store postgres:/)
+        assert.notInclude(stderr, "s3cret")
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
+  }
 })
 
 describe.skipIf(!Postgres.available)(

@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Duration, Effect, Layer } from "effect"
+import * as MirrorSql from "effect-oci/MirrorSql"
 import * as MirrorState from "effect-oci/MirrorState"
 import * as NodeSqlite from "effect-oci/NodeSqlite"
 import * as SqlClient from "effect/sql/SqlClient"
+import * as TestClock from "effect/testing/TestClock"
 import * as ChildProcess from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
@@ -70,4 +72,27 @@ describe("a state in SQLite", () => {
       assert.isTrue(error.isRetryable)
       assert.strictEqual(error.reason._tag, "LockTimeoutError")
     }).pipe(Effect.scoped))
+})
+
+describe("MirrorSql.copyState", () => {
+  it.effect("may take any time, as a large state does", () =>
+    Effect.gen(function*() {
+      const slow = Layer.effect(
+        SqlClient.SqlClient,
+        Effect.map(SqlClient.SqlClient, (sql) =>
+          new Proxy(sql, {
+            get: (target, name) =>
+              name === "withTransaction"
+                ? <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+                  sql.withTransaction(Effect.andThen(TestClock.adjust("1 minute"), effect))
+                : Reflect.get(target, name)
+          }))
+      ).pipe(Layer.provide(NodeSqlite.layer({ filename: ":memory:" })))
+      const counted = yield* Effect.provideService(
+        MirrorSql.copyState({ from: slow, to: NodeSqlite.layer({ filename: ":memory:" }) }),
+        MirrorState.RetryTime,
+        Duration.zero
+      )
+      assert.deepStrictEqual(counted, { tags: 0, runs: 0, lists: 0, prunes: 0, images: 0 })
+    }))
 })

@@ -168,6 +168,13 @@ describe("a hostile list of contents", () => {
         [edit((list) => void (list.pieces[0].size = 2 ** 52)), /has 1500 bytes instead of 4503599627370496/],
         [edit((list) => void (list.pieces[0].size = -1)), /do not match the schema/],
         [edit((list) => void (list.content[0].size = 2 ** 52)), /content lies outside of its pieces/],
+        [
+          edit((list) => {
+            list.content[0].offset = 0
+            list.content[0].size = list.pieces.reduce((sum: number, { size }: { size: number }) => sum + size, 0)
+          }),
+          /lists more content than its pieces have/
+        ],
         [edit((list) => void (list.content[1].size += 1)), /bytes? |digest|content lies/],
         [edit((list) => void (list.content[0].offset = 2 ** 53)), /do not match the schema|lies outside/],
         [edit((list) => void (list.content[1].offset += 1)), /blobs\/sha256/],

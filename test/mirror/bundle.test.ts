@@ -205,6 +205,39 @@ describe("a bundle", () => {
   )
 })
 
+describe("a bundle that goes to one registry instead of two", () => {
+  const rules = ["one", "two"].map((name) => ({ name, from: `outside.test/${name}`, to: `${name}.test/app` }))
+
+  test(
+    "is refused before a tag is set if both have another image for it",
+    Effect.gen(function*() {
+      const { inside, outside, read, write } = yield* setup({ rules })
+      for (const name of ["one", "two"]) {
+        yield* pushImage(outside, repository(name), [name], { tags: [tag("1"), tag(name)] })
+      }
+      yield* write("bundle.tar")
+      const error = yield* Effect.flip(read("bundle.tar", { to: "inside.test" }))
+      assert.include(error.message, "its repositories have different images for the same tag: inside.test/app:1")
+      assert.deepStrictEqual(yield* imagesOf(inside, "app"), {})
+      const { tags } = yield* read("bundle.tar", { to: "inside.test", rules: ({ name }) => name === "one" })
+      assert.deepStrictEqual(tags.map(({ outcome }) => outcome), ["set", "set"])
+    })
+  )
+
+  test(
+    "sets a tag once if both have the same image for it",
+    Effect.gen(function*() {
+      const { inside, outside, read, write } = yield* setup({ rules })
+      yield* pushImage(outside, repository("one"), ["same"], { tags: [tag("1")] })
+      const { digest } = yield* pushImage(outside, repository("two"), ["same"], { tags: [tag("1")] })
+      yield* write("bundle.tar")
+      const { tags } = yield* read("bundle.tar", { to: "inside.test" })
+      assert.deepStrictEqual(tags.map(({ outcome }) => outcome), ["set", "set"])
+      assert.deepStrictEqual(yield* imagesOf(inside, "app"), { 1: digest })
+    })
+  )
+})
+
 describe("a bundle whose base is missing", () => {
   test(
     "is refused with the names of all that is missing, and nothing is changed",
