@@ -296,6 +296,22 @@ describe("the view of an image", () => {
       assert.include((yield* ask("GET /ui/team/shop:large")).text, "it is too large to be shown")
     }))
 
+  it.live("is short for an index of images with very many layers, of which every second one is shared", () =>
+    Effect.gen(function*() {
+      const registry = yield* MemoryRegistry.make()
+      const config = yield* pushBlob(registry, shop, "{}", MediaType.imageConfig)
+      const push = (text: string) => pushBlob(registry, shop, text.padStart(8), MediaType.imageLayerGzip)
+      const children = yield* Effect.forEach(["a", "b"], (name) =>
+        Effect.gen(function*() {
+          const numbers = Array.from({ length: 1000 }, (_, number) => number)
+          const layers = yield* Effect.forEach(numbers, (number) => push(`${number % 2 === 0 ? "" : name}${number}`))
+          return yield* pushManifest(registry, shop, { mediaType: MediaType.imageManifest, config, layers })
+        }))
+      yield* pushIndex(registry, shop, children, { tags: [tag("many")] })
+      const { ask } = yield* serve(registry)
+      assert.isBelow((yield* ask("GET /ui/team/shop:many")).text.length, 200_000)
+    }))
+
   it.live("does not read a config that is too large", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
