@@ -9,19 +9,25 @@ import * as Refusal from "./Refusal.ts"
 
 const canonical = (host: string): string => DockerHub.isHost(host) ? DockerHub.host : host.toLowerCase()
 
-/** Returns what replaces the repository of a request that names a host by the one that mirrors it. */
+/**
+ * Returns what replaces the repository of a request that names a host by the one that mirrors it. A repository of that
+ * host whose place another prefix takes is not mirrored.
+ */
 export const make = (mirrored: Readonly<Record<string, string>> | undefined) => {
   const prefixes = new Map(Object.entries(mirrored ?? {}).map(([host, prefix]) => [canonical(host), prefix]))
+  const isHidden = (name: string, prefix: string): boolean =>
+    Array.from(prefixes.values()).some((other) => other.length > prefix.length && name.startsWith(`${other}/`))
   return (request: Endpoint.Request): Result.Result<Endpoint.Request, Refusal.Refusal> => {
     const { endpoint, query } = request
     const host = mirrored === undefined ? null : query.get("ns")
     if (host === null || host === "" || !("repository" in endpoint)) return Result.succeed(request)
     const prefix = prefixes.get(canonical(host))
-    if (prefix === undefined) {
-      return Result.fail(Refusal.make(404, "NAME_UNKNOWN", "this registry is not a mirror of that host"))
+    const name = prefix === "" ? endpoint.repository : `${prefix}/${endpoint.repository}`
+    if (prefix === undefined || isHidden(name, prefix)) {
+      return Result.fail(Refusal.make(404, "NAME_UNKNOWN", "this registry is not a mirror of that repository"))
     }
-    return prefix === "" ? Result.succeed(request) : Result.map(
-      Endpoint.parseRepository(`${prefix}/${endpoint.repository}`),
+    return Result.map(
+      Endpoint.parseRepository(name),
       (repository) => ({ ...request, endpoint: { ...endpoint, repository } })
     )
   }

@@ -296,13 +296,8 @@ export const make = Effect.fnUntraced(function*(
     }
   })
 
-  const submit = Effect.fnUntraced(function*(incoming: Incoming, change: Address.Change) {
-    if (!FormBody.isForm(incoming)) return yield* Refusal.make(415, "UNSUPPORTED", "only forms are accepted here")
-    const field = yield* Effect.mapError(
-      FormBody.read(incoming),
-      () => Refusal.make(400, "UNSUPPORTED", "the form is too large, or did not arrive")
-    )
-    const request = yield* Actions.parse(change, field)
+  const change = Effect.fnUntraced(function*(incoming: Incoming, asked: Address.Change, field: Actions.Fields) {
+    const request = yield* Actions.parse(asked, field)
     const identity = yield* guard.admit(incoming, needsOfChange(request))
     const claims = yield* tokens.read(field("token") ?? "", "form")
     // a token of another user is no permission
@@ -314,6 +309,16 @@ export const make = Effect.fnUntraced(function*(
     return redirect(next)
   })
 
+  const submit = Effect.fnUntraced(function*(incoming: Incoming, asked: Address.Change) {
+    if (!FormBody.isForm(incoming)) return yield* Refusal.make(415, "UNSUPPORTED", "only forms are accepted here")
+    // takes no turn, because a form may arrive slowly
+    const field = yield* Effect.mapError(
+      FormBody.read(incoming),
+      () => Refusal.make(400, "UNSUPPORTED", "the form is too large, or did not arrive")
+    )
+    return yield* inTurn(change(incoming, asked, field))
+  })
+
   const checked = <A, E>(incoming: Incoming, effect: Effect.Effect<A, E>): Effect.Effect<A, E | Refusal.Refusal> => {
     const message = objection(originOf(incoming))
     return message === undefined ? effect : Effect.fail(Refusal.make(403, "DENIED", message))
@@ -323,7 +328,7 @@ export const make = Effect.fnUntraced(function*(
     incoming: Incoming,
     effect: Effect.Effect<HttpServerResponse.HttpServerResponse, Refusal.Refusal | RegistryError>
   ) =>
-    checked(incoming, inTurn(effect)).pipe(
+    checked(incoming, effect).pipe(
       Effect.catch((error) => Effect.map(refusalOf(incoming, error), refused)),
       Effect.catchDefect((defect) => Effect.map(internal(incoming, defect), refused)),
       // ends when the viewer has gone
@@ -340,10 +345,10 @@ export const make = Effect.fnUntraced(function*(
         const address = Address.parse(path)
         return address === undefined || !acceptsHtml(incoming)
           ? app
-          : rendered(incoming, view(incoming, address, query))
+          : rendered(incoming, inTurn(view(incoming, address, query)))
       }
-      const change = method === "POST" ? Address.changeOf(path) : undefined
-      return change === undefined || !isAllowed(change) ? app : rendered(incoming, submit(incoming, change))
+      const asked = method === "POST" ? Address.changeOf(path) : undefined
+      return asked === undefined || !isAllowed(asked) ? app : rendered(incoming, submit(incoming, asked))
     })
 })
 

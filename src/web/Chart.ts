@@ -70,6 +70,18 @@ const gap = 2
 
 const rounded = (value: number): number => Math.round(value * 10) / 10
 
+/** Maximum number of parts that are drawn apart. */
+const maximumParts = 300
+
+/** Joins the parts after the maximum number of them. */
+const limited = (parts: ReadonlyArray<Part>): ReadonlyArray<Part> => {
+  const rest = parts.slice(maximumParts)
+  const value = rest.reduce((total, part) => total + part.value, 0)
+  return rest.length === 0
+    ? parts
+    : [...parts.slice(0, maximumParts), { label: `${rest.length} more parts`, value, kind: "own" }]
+}
+
 /** Joins neighbours of the same kind that are too small to be seen apart. */
 const joinSmall = (parts: ReadonlyArray<Part>, limit: number): ReadonlyArray<Part> => {
   const joined: Array<Part & { readonly count: number }> = []
@@ -104,7 +116,7 @@ export const stack = (
 ): Html => {
   const scale = stackWidth / Math.max(1, whole)
   let end = 0
-  const bars = joinSmall(parts.filter(({ value }) => value > 0), smallestWidth / scale).map(
+  const bars = limited(joinSmall(parts.filter(({ value }) => value > 0), smallestWidth / scale)).map(
     ({ kind, label, value }) => {
       const start = end
       end += value * scale

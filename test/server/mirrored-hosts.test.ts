@@ -55,6 +55,18 @@ describe("a server that mirrors hosts", () => {
       assert.deepStrictEqual([status, code], [400, "NAME_INVALID"])
     }))
 
+  it.live("never serves for one host what another one has below its prefix", () =>
+    Effect.gen(function*() {
+      const { ask, registry } = yield* memory({
+        mirroredHosts: { "own.test": "", "docker.io": "hub", "other.test": "hub/other" }
+      })
+      yield* pushImage(registry, repository("hub/app"), ["a"], { tags: [tag("3")] })
+      yield* pushImage(registry, repository("hub/other/app"), ["a"], { tags: [tag("3")] })
+      assert.strictEqual((yield* ask("HEAD /v2/hub/app/manifests/3?ns=own.test")).status, 404)
+      assert.strictEqual((yield* ask("HEAD /v2/other/app/manifests/3?ns=docker.io")).status, 404)
+      assert.strictEqual((yield* ask("HEAD /v2/app/manifests/3?ns=other.test")).status, 200)
+    }))
+
   it.live("checks rights for the name with the prefix", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory({

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, Redacted, Stream } from "effect"
+import { DateTime, Deferred, Effect, Redacted, Stream } from "effect"
 import * as Authentication from "effect-oci/Authentication"
 import type { Digest } from "effect-oci/Digest"
 import * as MediaType from "effect-oci/MediaType"
@@ -10,7 +10,7 @@ import { pushBlob, pushImage, pushIndex, pushManifest, repository, tag } from ".
 import { hostile } from "../utils/mirror-page.ts"
 import { failing, override } from "../utils/registries.ts"
 import { docs, secret, serve, served, shop } from "../utils/registry-page.ts"
-import { send } from "../utils/Served.ts"
+import { connect, send } from "../utils/Served.ts"
 import { basicHeader } from "../utils/serving.ts"
 
 const authentication = Authentication.basic({
@@ -296,6 +296,22 @@ describe("the view of an image", () => {
       assert.include((yield* ask("GET /ui/team/shop:large")).text, "it is too large to be shown")
     }))
 
+  it.live("is short for an index of images with very many layers, of which every second one is shared", () =>
+    Effect.gen(function*() {
+      const registry = yield* MemoryRegistry.make()
+      const config = yield* pushBlob(registry, shop, "{}", MediaType.imageConfig)
+      const push = (text: string) => pushBlob(registry, shop, text.padStart(8), MediaType.imageLayerGzip)
+      const children = yield* Effect.forEach(["a", "b"], (name) =>
+        Effect.gen(function*() {
+          const numbers = Array.from({ length: 1000 }, (_, number) => number)
+          const layers = yield* Effect.forEach(numbers, (number) => push(`${number % 2 === 0 ? "" : name}${number}`))
+          return yield* pushManifest(registry, shop, { mediaType: MediaType.imageManifest, config, layers })
+        }))
+      yield* pushIndex(registry, shop, children, { tags: [tag("many")] })
+      const { ask } = yield* serve(registry)
+      assert.isBelow((yield* ask("GET /ui/team/shop:many")).text.length, 200_000)
+    }))
+
   it.live("does not read a config that is too large", () =>
     Effect.gen(function*() {
       const registry = yield* MemoryRegistry.make()
@@ -330,6 +346,32 @@ describe("what takes space", () => {
       const { ask } = yield* serve(counted)
       yield* Effect.all(Array.from({ length: 20 }, () => ask("GET /ui/-/space")), { concurrency: 20 })
       assert.strictEqual(lists, 1)
+    }))
+
+  it.live("is computed again after a change that came while it was being computed", () =>
+    Effect.gen(function*() {
+      const { index, registry } = yield* served()
+      const [begun, goOn] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      let lists = 0
+      const slow = override(registry, {
+        repositories: (options) => {
+          lists++
+          const waits = Effect.andThen(Deferred.succeed(begun, undefined), Deferred.await(goOn))
+          return Stream.unwrap(Effect.as(waits, registry.repositories(options)))
+        }
+      })
+      const { ask, formToken, submit } = yield* serve(slow, { changes: "all" })
+      const token = yield* formToken("/ui/team/shop:1.0")
+      yield* ask("GET /ui/-/space")
+      yield* Deferred.await(begun)
+      assert.strictEqual(
+        (yield* submit("tag", { token, repository: shop, digest: index.digest, tag: "2" })).status,
+        303
+      )
+      yield* Deferred.succeed(goOn, undefined)
+      yield* ask("GET /ui/-/space")
+      yield* ask("GET /ui/-/space")
+      assert.strictEqual(lists, 2)
     }))
 
   it.live("is announced while it is being computed", () =>
@@ -466,6 +508,19 @@ describe("changes by the page of a registry", () => {
       )
       yield* registry.resolveManifest(shop, tag("1.0"))
       assert.strictEqual((yield* submit("delete-tag", { ...fields, token: own }, ada)).status, 303)
+    }))
+
+  it.live("do not keep viewers waiting for forms that do not arrive", () =>
+    Effect.gen(function*() {
+      const { ask, host } = yield* served({ changes: "all" })
+      const head = `POST /ui/-/tag HTTP/1.1\r\nHost: ${host}\r\nContent-Length: 9\r\nExpect: 100-continue\r\n` +
+        "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+      for (let number = 0; number < 36; number++) {
+        const { read, write } = yield* connect(host)
+        yield* write(head)
+        assert.include(yield* read(/Continue/), "100 Continue")
+      }
+      assert.strictEqual((yield* ask("GET /")).status, 200)
     }))
 
   it.live("refuse what is not a form, and names that are none", () =>

@@ -146,13 +146,15 @@ export const make = Effect.fnUntraced(function*(registry: Registry): Effect.fn.R
   const scope = yield* Effect.scope
   let last: { readonly report: Report; until: number } | undefined
   let running: Deferred.Deferred<Report> | undefined
+  let changes = 0
 
   const start = Effect.suspend(() => {
     const done = Deferred.makeUnsafe<Report>()
     running = done
     const work = Effect.gen(function*() {
+      const before = changes
       const report = yield* compute(registry)
-      last = { report, until: (yield* Clock.currentTimeMillis) + timeToLive }
+      last = { report, until: changes === before ? (yield* Clock.currentTimeMillis) + timeToLive : 0 }
       running = undefined
       yield* Deferred.succeed(done, report)
     })
@@ -168,6 +170,7 @@ export const make = Effect.fnUntraced(function*(registry: Registry): Effect.fn.R
       return computed._tag === "Some" ? computed.value : last?.report
     }),
     expire: Effect.sync(() => {
+      changes++
       if (last !== undefined) last.until = 0
     })
   }
