@@ -28,7 +28,8 @@ export interface Journal {
 }
 
 /** Content, its size in bytes, and the time of its last use. Times are in milliseconds since 1970. */
-const Used = Schema.Tuple([Repository, Digest, Schema.Natural, Schema.Natural])
+// files may be older than 1970
+const Used = Schema.Tuple([Repository, Digest, Schema.Natural, Schema.Int])
 
 /** A tag, and the time at which upstream was last asked for it. */
 const Checked = Schema.Tuple([Repository, Tag, Schema.Natural])

@@ -117,8 +117,10 @@ export const make = ({ maximumSize, store }: Options): CacheSpace => {
   const warn = (text: string) =>
     Effect.flatMap(Observer, (observe) => observe({ _tag: "Warning", registry: store.name, text }))
 
-  /** Deletes one piece of content. It stays in the table if the store fails to delete it. */
+  /** Deletes content unless it is held. It stays in the table if the store fails to delete it. */
   const evict = Effect.fnUntraced(function*(key: string, item: Item) {
+    // in the same step as the announcement, so that nothing can be held in between
+    if (holders.has(key)) return
     const done = Deferred.makeUnsafe<void>()
     evicted = { key, done }
     const removed = yield* Effect.result(remove(store, item)).pipe(
@@ -138,7 +140,7 @@ export const make = ({ maximumSize, store }: Options): CacheSpace => {
     // content that is used meanwhile moves to the end of the table
     for (const [key, item] of items) {
       if (isEnough()) return
-      if (!holders.has(key)) yield* evict(key, item)
+      yield* evict(key, item)
     }
   })
 
