@@ -27,8 +27,7 @@ export interface Journal {
   readonly save: (text: string) => Effect.Effect<void>
 }
 
-/** Content, its size in bytes, and the time of its last use. Times are in milliseconds since 1970. */
-// files may be older than 1970
+/** Content, its size in bytes, and the time of its last use: in milliseconds since 1970, or before it. */
 const Used = Schema.Tuple([Repository, Digest, Schema.Natural, Schema.Int])
 
 /** A tag, and the time at which upstream was last asked for it. */
