@@ -58,4 +58,11 @@ export const failing = (path: string) =>
   problem: string,
   missing: ReadonlyArray<string> = []
 ): BundleError =>
-  new BundleError({ kind, path, problem, missing: missing.slice(0, maximumNames), total: missing.length })
+  new BundleError({
+    kind,
+    path,
+    // failures of the system begin with the path as well
+    problem: problem.startsWith(`${path}: `) ? problem.slice(path.length + 2) : problem,
+    missing: missing.slice(0, maximumNames),
+    total: missing.length
+  })

@@ -82,7 +82,7 @@ describe("a damaged bundle", () => {
   }
 
   test(
-    "is found if a file is cut off or has more bytes",
+    "is found if a file is cut off, has more bytes or begins with others",
     Effect.gen(function*() {
       const { folder, outside, path, read, write } = yield* setup()
       yield* pushSample(outside, repository("app"), [tag("1")])
@@ -93,12 +93,19 @@ describe("a damaged bundle", () => {
         const name = file.split(/[/\\]/)[0]?.startsWith("c.tar") ? "c.tar" : file.split(/[/\\]/)[0] ?? ""
         if (size === 0) continue
         const bytes = Fs.readFileSync(path(file))
-        for (const changed of [bytes.subarray(0, size - 1), Buffer.concat([bytes, Buffer.alloc(1)])]) {
+        const start = Math.min(size, 512)
+        const changes = [
+          bytes.subarray(0, size - 1),
+          Buffer.concat([bytes, Buffer.alloc(1)]),
+          Buffer.concat([Buffer.alloc(start, "x"), bytes.subarray(start)])
+        ]
+        for (const changed of changes) {
           Fs.writeFileSync(path(file), changed)
           const error = yield* Effect.flip(read(name)).pipe(
             Effect.catch(() => Effect.die(`${file} with ${changed.length} of ${size} bytes was accepted`))
           )
           assert.strictEqual(error._tag, "BundleError")
+          if (error._tag === "BundleError") assert.lengthOf(error.message.split(`${error.path}: `), 2, error.message)
         }
         Fs.writeFileSync(path(file), bytes)
       }
