@@ -13,6 +13,7 @@ import type { Place } from "../auth/Credentials.ts"
 import * as DockerConfig from "../auth/DockerConfig.ts"
 import { isLoopback } from "../client/HttpResolver.ts"
 import { isCopyError, type Reason as CopyReason } from "../copy/CopyError.ts"
+import * as Digest from "../Digest.ts"
 import * as DockerHub from "../DockerHub.ts"
 import * as Reference from "../Reference.ts"
 import { isRegistryError, type Transport } from "../RegistryError.ts"
@@ -190,7 +191,10 @@ const tips: Tips = {
   NotAnImage: () => "inspect it with effect-oci manifest inspect",
   PlatformRequired: () => "name one of these with --platform",
   InvalidConfig: () => "print the config with effect-oci blob get",
-  InvalidLayer: () => "check the layer: effect-oci validate reads all layers of an image",
+  InvalidLayer: ({ layer }) =>
+    Digest.isDigest(layer)
+      ? "check the layer: effect-oci validate reads all layers of an image"
+      : "name a tar archive, a folder, or FOLDER:/TARGET",
   DiffIdMismatch: () => "the image is damaged or was made wrongly: effect-oci validate reads all of it",
   FileNotFound: () => "list the files with effect-oci files ls",
   NotAFile: () => "list what is below it with effect-oci files ls",

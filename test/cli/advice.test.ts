@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import * as Artifact from "effect-oci/Artifact"
 import * as CopyError from "effect-oci/CopyError"
+import * as ImageError from "effect-oci/ImageError"
 import * as RegistryError from "effect-oci/RegistryError"
 import * as Advice from "../../src/cli/Advice.ts"
 import * as Messages from "../../src/cli/Messages.ts"
@@ -37,6 +38,18 @@ describe("the advice about a wrong scheme", () => {
       const reason = new RegistryError.SchemeMismatch({ used })
       const error = new RegistryError.RegistryError({ operation: "ping", registry, reason })
       assert.isTrue((yield* sentenceOf(error)).endsWith(tip))
+    }).pipe(withNode))
+})
+
+describe("the advice about a layer that cannot be used", () => {
+  it.effect.each<readonly [layer: string, tip: string]>([
+    ["./app.tar", "; name a tar archive, a folder, or FOLDER:/TARGET"],
+    [`sha256:${"0".repeat(64)}`, "; check the layer: effect-oci validate reads all layers of an image"]
+  ])("depends on whether it is a file or a layer of an image: %s", ([layer, tip]) =>
+    Effect.gen(function*() {
+      const reason = new ImageError.InvalidLayer({ layer, problem: "it is empty" })
+      const sentence = yield* sentenceOf(new ImageError.ImageError({ reference: "a.test/app:1", reason }))
+      assert.isTrue(sentence.endsWith(tip), sentence)
     }).pipe(withNode))
 })
 
