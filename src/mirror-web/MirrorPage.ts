@@ -6,7 +6,7 @@ import type { ProcessState } from "../mirror/MirrorJobs.ts"
 import type { RunningCopy } from "../mirror/MirrorRunner.ts"
 import type { RuleStatus, Status } from "../mirror/MirrorService.ts"
 import type { RunState, TagState } from "../mirror/MirrorState.ts"
-import * as RunEvents from "../mirror/RunEvents.ts"
+import { isFailed } from "../mirror/RuleHistory.ts"
 import * as Chart from "../web/Chart.ts"
 import * as Format from "../web/Format.ts"
 import { type Html, html, joined, type Value } from "../web/Html.ts"
@@ -30,7 +30,7 @@ export interface Options {
 
 /** Returns the result of a run. One without an end was interrupted, or goes on. */
 const resultMark = (run: RunState): Html => {
-  if (RunEvents.isFailed(run)) return html`<span class="bad">failed</span>`
+  if (isFailed(run)) return html`<span class="bad">failed</span>`
   return run.endedAt === undefined
     ? html`<span class="quiet">not ended</span>`
     : html`<span class="good">complete</span>`

@@ -10,13 +10,13 @@ import * as LargeManifest from "../LargeManifest.ts"
 import type * as Manifest from "../Manifest.ts"
 import * as MediaType from "../MediaType.ts"
 import { Storage } from "../RegistryError.ts"
+import { digestOf } from "../stores/BlobWriter.ts"
 import type * as Files from "../stores/Files.ts"
 import * as LayoutFormat from "../stores/LayoutFormat.ts"
 import { manifestLimit } from "../stores/LayoutReader.ts"
 import type { BundleContent } from "./BundleContents.ts"
 import { type BundleError, failing } from "./BundleError.ts"
 import * as BundleFile from "./BundleFile.ts"
-import * as BundlePieces from "./BundlePieces.ts"
 
 /** A bundle that has been verified. */
 export interface CheckedBundle {
@@ -60,7 +60,7 @@ const checkPiece = Effect.fnUntraced(function*(
   if (file.size !== size + tail.length) {
     return yield* wrong("Damaged", `${name} has ${file.size} bytes instead of ${size + tail.length}`)
   }
-  const actual = yield* Effect.mapError(BundlePieces.digestOf(file.read(0, size)), damaged(path))
+  const actual = yield* Effect.mapError(digestOf(file.read(0, size)), damaged(path))
   if (actual !== digest) return yield* wrong("Damaged", `${name} has the digest ${actual} instead of ${digest}`)
   const rest = yield* Effect.mapError(Stream.mkUint8Array(file.read(size, file.size)), damaged(path))
   if (!isSame(rest, tail)) return yield* wrong("Damaged", `${name} has other bytes after its content`)

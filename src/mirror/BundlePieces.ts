@@ -7,7 +7,6 @@ import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Digest } from "../Digest.ts"
 import * as Hasher from "../Hasher.ts"
 import { Storage } from "../RegistryError.ts"
 import * as Files from "../stores/Files.ts"
@@ -153,16 +152,4 @@ export const fileAt = (
             : Effect.succeed(file.read(part.from, part.to))))
       )
     )
-})
-
-/** Returns the digest of content. */
-export const digestOf = Effect.fnUntraced(function*<E>(
-  content: Stream.Stream<Uint8Array, E>
-): Effect.fn.Return<Digest, E | Hasher.UnsupportedAlgorithm> {
-  const hasher = yield* Hasher.Hasher
-  return yield* Effect.scoped(Effect.gen(function*() {
-    const hash = yield* hasher.make("sha256")
-    yield* Stream.runForEachArray(content, (chunks) => hash.update(chunks))
-    return yield* hash.digest
-  }))
 })

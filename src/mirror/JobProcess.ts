@@ -13,13 +13,11 @@ import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
+import { none } from "./Activity.ts"
 import * as MirrorJobs from "./MirrorJobs.ts"
 import type { Activity } from "./MirrorRunner.ts"
 import type { MirrorStateError } from "./MirrorState.ts"
 import { patiently } from "./PatientState.ts"
-
-/** Activity of a job that has just begun. */
-const none: Activity = { planned: 0, copied: 0, failed: 0, pruned: 0, bytes: 0, copies: [] }
 
 /** Decides when jobs are taken. */
 const makeGate = () => {

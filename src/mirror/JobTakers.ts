@@ -8,7 +8,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { JobProcess } from "./JobProcess.ts"
 import { type Job, Retention, type Taken } from "./MirrorJobs.ts"
-import * as MirrorMetrics from "./MirrorMetrics.ts"
 import type { PartResult, SharedRun } from "./MirrorRunner.ts"
 import type { MirrorStateError, RunState } from "./MirrorState.ts"
 import * as Part from "./Part.ts"
@@ -91,8 +90,7 @@ const announce = Effect.fnUntraced(function*({ shared }: Options, { rule }: Rule
   const runs = yield* patiently(state.runs({ rule: rule.name, limit: 10 }))
   const before = runs.find(({ endedAt, id }) => id !== run.id && endedAt !== undefined)
   const failures = yield* failuresOf(state, rule)
-  for (const event of RunEvents.eventsOf(run, before)) yield* shared.notify(RunEvents.make(event, run, failures))
-  yield* MirrorMetrics.record(run)
+  yield* RunEvents.announce(shared.notify, run, before, failures)
 })
 
 /** Returns true if the slot of a run is old, and a later one is waiting. */

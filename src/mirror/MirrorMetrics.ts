@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type { RunState } from "./MirrorState.ts"
-import { isFailed } from "./RunEvents.ts"
+import { isFailed } from "./RuleHistory.ts"
 
 const counter = (name: string, description: string, attributes: Readonly<Record<string, string>>) =>
   Metric.counter(name, { description, incremental: true, attributes })

@@ -10,7 +10,6 @@ import * as Schedule from "effect/Schedule"
 import type { MirrorRule } from "./MirrorRule.ts"
 import type { RunRequest } from "./MirrorRunner.ts"
 import type { MirrorState, MirrorStateError, RunState } from "./MirrorState.ts"
-import * as RunEvents from "./RunEvents.ts"
 
 // delays after a run that failed as a whole, in minutes
 const shortestRetry = 1
@@ -49,8 +48,11 @@ export const failuresOf = (state: MirrorState["Service"], { name }: MirrorRule) 
 /** Returns true if a run did not get to its end: the process ended, or a signal interrupted it. */
 export const isInterrupted = ({ endedAt }: RunState): boolean => endedAt === undefined
 
+/** Returns true if the run or a tag of it failed. */
+export const isFailed = ({ error, failed }: RunState): boolean => error !== undefined || failed > 0
+
 /** Returns true if a run has ended without failures. */
-export const isComplete = (run: RunState): boolean => !RunEvents.isFailed(run) && !isInterrupted(run)
+export const isComplete = (run: RunState): boolean => !isFailed(run) && !isInterrupted(run)
 
 /** Returns the state of a run that failed as a whole, and that the runner could not record. */
 export const failedRun = (rule: string, { slot }: RunRequest, startedAt: DateTime.Utc, error: string): RunState => ({

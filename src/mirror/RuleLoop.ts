@@ -6,7 +6,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as MirrorMetrics from "./MirrorMetrics.ts"
+import { none } from "./Activity.ts"
 import type { MirrorNotification } from "./MirrorNotification.ts"
 import type { MirrorRule } from "./MirrorRule.ts"
 import type { Activity, MirrorRunner, RunRequest, Selection } from "./MirrorRunner.ts"
@@ -59,8 +59,6 @@ export interface RuleLoop {
   /** Runs for ever. */
   readonly run: Effect.Effect<never>
 }
-
-const none: Activity = { planned: 0, copied: 0, failed: 0, pruned: 0, bytes: 0, copies: [] }
 
 // longest sleep, so that a change of the clock is noticed
 const longestSleep = 60_000
@@ -166,10 +164,7 @@ const conclude = Effect.fnUntraced(function*(
   startedAt: DateTime.Utc
 ) {
   const failures = yield* failuresOf(shared.state, rule)
-  for (const event of RunEvents.eventsOf(run, progress.lastRun)) {
-    yield* shared.notify(RunEvents.make(event, run, failures))
-  }
-  yield* MirrorMetrics.record(run)
+  yield* RunEvents.announce(shared.notify, run, progress.lastRun, failures)
   progress.lastRun = run
   if (isComplete(run)) progress.completeAt = run.startedAt
   progress.failures = run.error === undefined ? 0 : progress.failures + 1

@@ -43,6 +43,14 @@ const rows = State.use((state) =>
   ])
 )
 
+/** Writes the rows to one of two files. */
+const written = Effect.gen(function*() {
+  const folder = yield* temporaryFolder
+  const one = Path.join(folder, "one.db")
+  yield* Effect.provide(write, layerFile(one))
+  return { one, two: Path.join(folder, "two.db") }
+})
+
 const copy = (...args: ReadonlyArray<string>) => Command.run("mirror", "state", "copy", ...args)
 
 const expected = { tags: 750, runs: 1, lists: 1, prunes: 1, images: 1 }
@@ -50,11 +58,7 @@ const expected = { tags: 750, runs: 1, lists: 1, prunes: 1, images: 1 }
 describe("mirror state copy", () => {
   it.live("copies a state from one file to another, again if it is the same", () =>
     Effect.gen(function*() {
-      const folder = yield* temporaryFolder
-      const [one, two] = ["one.db", "two.db"].map((name) => Path.join(folder, name))
-      assert.isDefined(one)
-      assert.isDefined(two)
-      yield* Effect.provide(write, layerFile(one))
+      const { one, two } = yield* written
       const { code, stdout } = yield* copy(`sqlite:${one}`, `sqlite:${two}`)
       assert.deepStrictEqual([code, stdout], [0, "copied 750 tags and 1 run; all rows were compared\n"])
       assert.strictEqual((yield* copy(`sqlite:${one}`, `sqlite:${two}`)).code, 0)
@@ -63,11 +67,7 @@ describe("mirror state copy", () => {
 
   it.live("changes nothing if the destination has another state", () =>
     Effect.gen(function*() {
-      const folder = yield* temporaryFolder
-      const [one, two] = ["one.db", "two.db"].map((name) => Path.join(folder, name))
-      assert.isDefined(one)
-      assert.isDefined(two)
-      yield* Effect.provide(write, layerFile(one))
+      const { one, two } = yield* written
       const other = State.use((state) => state.begin([row("other")]))
       yield* Effect.provide(other, layerFile(two))
       const { code, stderr } = yield* copy(`sqlite:${one}`, `sqlite:${two}`)
@@ -124,11 +124,7 @@ describe.skipIf(!Postgres.available)(
     it.layer(Postgres.layer, { timeout: "1 minute", excludeTestServices: true })((it) => {
       it.effect("gets the state of a file of SQLite, and gives it back", () =>
         Effect.gen(function*() {
-          const folder = yield* temporaryFolder
-          const [one, two] = ["one.db", "two.db"].map((name) => Path.join(folder, name))
-          assert.isDefined(one)
-          assert.isDefined(two)
-          yield* Effect.provide(write, layerFile(one))
+          const { one, two } = yield* written
           const url = yield* Postgres.Postgres.use(({ database }) => database)
           const env = { DATABASE_URL: url }
           const to = yield* Command.runWith(

@@ -19,23 +19,16 @@ describe.skipIf(!Postgres.available)("processes of a mirror", { concurrent: fals
     () =>
       Effect.gen(function*() {
         const postgres = yield* Postgres.Postgres
-        const mirror = yield* Accidents.make()
-        yield* mirror.startAll(3)
-        const times: Array<number> = []
+        const { accident, mirror, settle, verify } = yield* Accidents.trial
         for (let round = 0; round < rounds; round++) {
-          yield* mirror.caughtUp
-          yield* mirror.whileMoving(Effect.gen(function*() {
-            yield* Accidents.randomMoment
+          yield* accident(Effect.gen(function*() {
             yield* postgres.stop()
             yield* Effect.sleep(outage)
             yield* postgres.start
           }))
-          times.push(yield* mirror.settle())
+          yield* settle()
         }
-        const slots = yield* mirror.checkSlots
-        mirror.report({ times, slots })
-        assert.strictEqual(mirror.repeated(), 0)
-        assert.strictEqual(mirror.repeatedUploads(), 0)
+        yield* verify
         assert.strictEqual(mirror.stepsBack(), 0)
       }).pipe(Accidents.seeded, Effect.provide([Postgres.layer, NodeServices.layer])),
     900_000
@@ -46,13 +39,9 @@ describe.skipIf(!Postgres.available)("processes of a mirror", { concurrent: fals
     () =>
       Effect.gen(function*() {
         const postgres = yield* Postgres.Postgres
-        const mirror = yield* Accidents.make()
-        yield* mirror.startAll(3)
-        const times: Array<number> = []
+        const { accident, mirror, settle, verify } = yield* Accidents.trial
         for (let round = 0; round < rounds; round++) {
-          yield* mirror.caughtUp
-          yield* mirror.whileMoving(Effect.gen(function*() {
-            yield* Accidents.randomMoment
+          yield* accident(Effect.gen(function*() {
             for (let cuts = 0; cuts < 3; cuts++) {
               yield* postgres.execute(cut)
               yield* Effect.sleep(yield* Accidents.between(0, 300))
@@ -60,12 +49,9 @@ describe.skipIf(!Postgres.available)("processes of a mirror", { concurrent: fals
             yield* Effect.sleep(yield* Accidents.between(0, 1000))
             yield* postgres.restart("immediate")
           }))
-          times.push(yield* mirror.settle())
+          yield* settle()
         }
-        const slots = yield* mirror.checkSlots
-        mirror.report({ times, slots })
-        assert.strictEqual(mirror.repeated(), 0)
-        assert.strictEqual(mirror.repeatedUploads(), 0)
+        yield* verify
         assert.strictEqual(mirror.stepsBack(), 0)
       }).pipe(Accidents.seeded, Effect.provide([Postgres.layer, NodeServices.layer])),
     900_000

@@ -2,7 +2,7 @@
  * Processes that keep a mirror together, one of which is frozen for a time.
  */
 import { NodeServices } from "@effect/platform-node"
-import { assert, describe, it } from "@effect/vitest"
+import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Accidents from "../utils/mirror-accidents.ts"
 import * as Postgres from "../utils/Postgres.ts"
@@ -15,32 +15,24 @@ describe.skipIf(!Postgres.available || !Accidents.isLong)("processes of a mirror
     `take over from a frozen one, which sets no tag to an older image when it wakes (seed ${Accidents.seed})`,
     () =>
       Effect.gen(function*() {
-        const mirror = yield* Accidents.make()
-        const members = yield* mirror.startAll(3)
-        let inFlight = 0
-        const times: Array<number> = []
+        const { accident, countInFlight, members, mirror, settle, verify } = yield* Accidents.trial
         for (let round = 0; round < rounds; round++) {
-          yield* mirror.caughtUp
           const victim = yield* Accidents.choose(members)
-          yield* mirror.whileMoving(Effect.gen(function*() {
-            yield* Accidents.randomMoment
+          yield* accident(Effect.gen(function*() {
             victim.kill("SIGSTOP")
-            inFlight += yield* mirror.inFlight
+            yield* countInFlight
           }))
           // the others do not need it
-          times.push(yield* mirror.settle())
+          yield* settle()
           yield* mirror.whileMoving(Effect.gen(function*() {
             yield* Effect.sleep(frozen)
             victim.kill("SIGCONT")
-            inFlight += yield* mirror.inFlight
+            yield* countInFlight
             yield* Effect.sleep(yield* Accidents.between(0, 1000))
           }))
-          times.push(yield* mirror.settle())
+          yield* settle()
         }
-        const slots = yield* mirror.checkSlots
-        mirror.report({ times, slots, inFlight })
-        assert.isAtMost(mirror.repeated(), inFlight)
-        assert.isAtMost(mirror.repeatedUploads(), 2 * inFlight)
+        yield* verify
       }).pipe(Accidents.seeded, Effect.provide([Postgres.layer, NodeServices.layer])),
     900_000
   )

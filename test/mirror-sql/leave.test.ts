@@ -18,13 +18,9 @@ describe.skipIf(!Postgres.available || !Accidents.isLong)("processes of a mirror
     `share the work with one that is added, and finish that of one that drains (seed ${Accidents.seed})`,
     () =>
       Effect.gen(function*() {
-        const mirror = yield* Accidents.make()
-        const members = yield* mirror.startAll(3)
-        const times: Array<number> = []
+        const { accident, members, mirror, settle, verify } = yield* Accidents.trial
         for (let round = 0; round < rounds; round++) {
-          yield* mirror.caughtUp
-          yield* mirror.whileMoving(Effect.gen(function*() {
-            yield* Accidents.randomMoment
+          yield* accident(Effect.gen(function*() {
             members.push(yield* mirror.start)
             const leaving = yield* Accidents.choose(members)
             members.splice(members.indexOf(leaving), 1)
@@ -34,16 +30,13 @@ describe.skipIf(!Postgres.available || !Accidents.isLong)("processes of a mirror
             const { code, stderr } = yield* Effect.timeout(leaving.ended, Accidents.recovery)
             assert.strictEqual(code, 0, stderr)
           }))
-          times.push(yield* mirror.settle(handover))
+          yield* settle(handover)
         }
         assert.deepStrictEqual(
           (yield* mirror.query("SELECT name FROM mirror_process")).toSorted(),
           (yield* Effect.forEach(members, mirror.nameOf)).toSorted()
         )
-        const slots = yield* mirror.checkSlots
-        mirror.report({ times, slots })
-        assert.strictEqual(mirror.repeated(), 0)
-        assert.strictEqual(mirror.repeatedUploads(), 0)
+        yield* verify
         assert.strictEqual(mirror.stepsBack(), 0)
       }).pipe(Accidents.seeded, Effect.provide([Postgres.layer, NodeServices.layer])),
     900_000
@@ -53,27 +46,19 @@ describe.skipIf(!Postgres.available || !Accidents.isLong)("processes of a mirror
     `take the jobs of one that gets SIGTERM at once (seed ${Accidents.seed})`,
     () =>
       Effect.gen(function*() {
-        const mirror = yield* Accidents.make()
-        const members = yield* mirror.startAll(3)
-        let inFlight = 0
-        const times: Array<number> = []
+        const { accident, countInFlight, members, mirror, settle, verify } = yield* Accidents.trial
         for (let round = 0; round < rounds; round++) {
-          yield* mirror.caughtUp
-          yield* mirror.whileMoving(Effect.gen(function*() {
-            yield* Accidents.randomMoment
+          yield* accident(Effect.gen(function*() {
             const leaving = yield* Accidents.choose(members)
             leaving.kill("SIGTERM")
-            inFlight += yield* mirror.inFlight
+            yield* countInFlight
             const { code, stderr } = yield* Effect.timeout(leaving.ended, "10 seconds")
             assert.strictEqual(code, 0, stderr)
             members.splice(members.indexOf(leaving), 1, yield* mirror.start)
           }))
-          times.push(yield* mirror.settle(handover))
+          yield* settle(handover)
         }
-        const slots = yield* mirror.checkSlots
-        mirror.report({ times, slots, inFlight })
-        assert.isAtMost(mirror.repeated(), inFlight)
-        assert.isAtMost(mirror.repeatedUploads(), 2 * inFlight)
+        yield* verify
       }).pipe(Accidents.seeded, Effect.provide([Postgres.layer, NodeServices.layer])),
     900_000
   )

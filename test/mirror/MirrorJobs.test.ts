@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Duration, Effect, Fiber, Layer, type Scope } from "effect"
+import { Context, Deferred, Duration, Effect, Fiber, Layer, Schedule, type Scope } from "effect"
 import * as MirrorJobs from "effect-oci/MirrorJobs"
-import { file, layerJobs } from "../utils/mirror-states.ts"
+import * as SqlClient from "effect/sql/SqlClient"
+import { file, layerClient, layerJobs } from "../utils/mirror-states.ts"
 import * as Postgres from "../utils/Postgres.ts"
 
 type Jobs = MirrorJobs.MirrorJobs["Service"]
@@ -18,22 +19,29 @@ const quick = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 const build = (layer: Layer.Layer<MirrorJobs.MirrorJobs, unknown>): Effect.Effect<Jobs, never, Scope.Scope> =>
   Effect.orDie(quick(Effect.map(Layer.build(layer), Context.get(MirrorJobs.MirrorJobs))))
 
-/** Creates an empty store, and returns an effect that opens it once more, as another process does. */
+interface Opened {
+  /** Opens the store once more, as another process does. */
+  readonly open: Effect.Effect<Jobs, never, Scope.Scope>
+  /** Database of the store. It has none in memory. */
+  readonly url: string
+}
+
+/** Creates an empty store. */
 class Store extends Context.Service<Store, {
-  readonly make: Effect.Effect<Effect.Effect<Jobs, never, Scope.Scope>, never, Scope.Scope>
+  readonly make: Effect.Effect<Opened, never, Scope.Scope>
 }>()("effect-oci/test/Store") {}
 
-const memory = Layer.succeed(Store, { make: Effect.map(build(MirrorJobs.layerMemory), Effect.succeed) })
-
-const sqlite = Layer.succeed(Store, {
-  make: Effect.orDie(Effect.map(file, (filename) => build(layerJobs(filename))))
+const memory = Layer.succeed(Store, {
+  make: Effect.map(build(MirrorJobs.layerMemory), (jobs) => ({ open: Effect.succeed(jobs), url: "" }))
 })
+
+const opened = (url: string): Opened => ({ open: build(layerJobs(url)), url })
+
+const sqlite = Layer.succeed(Store, { make: Effect.orDie(Effect.map(file, opened)) })
 
 const postgres = Layer.effect(
   Store,
-  Postgres.Postgres.use(({ database }) =>
-    Effect.succeed({ make: Effect.map(database, (url) => build(layerJobs(url))) })
-  )
+  Postgres.Postgres.use(({ database }) => Effect.succeed({ make: Effect.map(database, opened) }))
 ).pipe(Layer.provide(Postgres.layer))
 
 const run = (id: string, rule = "apps") => ({ id, job: { _tag: "Run", rule, selection: "all" } }) as const
@@ -63,7 +71,7 @@ const drain = Effect.fnUntraced(function*(jobs: Jobs, kind: MirrorJobs.Job["_tag
   }
 })
 
-type Test = (jobs: Jobs, open: Effect.Effect<Jobs, never, Scope.Scope>) => Effect.Effect<void, unknown, Scope.Scope>
+type Test = (jobs: Jobs, open: Opened["open"], url: string) => Effect.Effect<void, unknown, Scope.Scope>
 
 /** Tests that hold for every store. */
 const contract: Record<string, Test> = {}
@@ -182,14 +190,42 @@ persistent["are kept by a process that runs them for longer than the lock lasts"
     yield* Fiber.join(fiber)
   })
 
+persistent["are forgotten a day after their end, as processes are a day after their last report"] = (jobs, open, url) =>
+  Effect.gen(function*() {
+    const names = ["a day ago", "less than a day ago"]
+    yield* jobs.offer(["open", ...names].map((id) => run(id)))
+    for (const name of names) {
+      yield* jobs.end(name)
+      yield* jobs.report({ name, version: "1", holds: [] })
+    }
+    const makeOlder = SqlClient.SqlClient.use((sql) =>
+      Effect.forEach(
+        [["open", 90_000_000], ["a day ago", 86_400_001], ["less than a day ago", 86_000_000]],
+        ([id, age]) =>
+          Effect.andThen(
+            sql`UPDATE mirror_job SET offered_at = offered_at - ${age}, ended_at = ended_at - ${age} WHERE id = ${id}`,
+            sql`UPDATE mirror_process SET seen_at = seen_at - ${age} WHERE name = ${id}`
+          )
+      )
+    )
+    yield* Effect.provide(makeOlder, layerClient(url))
+    const other = yield* open
+    const processes = yield* Effect.repeat(other.processes, {
+      until: ({ length }) => length < names.length,
+      schedule: Schedule.spaced("20 millis")
+    })
+    assert.deepStrictEqual(processes.map(({ name }) => name), ["less than a day ago"])
+    assert.sameMembers(idsOf(yield* other.find({})), ["open", "less than a day ago"])
+  })
+
 const suite = (name: string, layer: Layer.Layer<Store>, tests: Record<string, Test>) =>
   describe(name, () =>
     it.layer(layer, { timeout: "1 minute", excludeTestServices: true })((it) => {
       for (const [name, test] of Object.entries(tests)) {
         it.effect(name, () =>
           Effect.gen(function*() {
-            const open = yield* Store.use(({ make }) => make)
-            yield* test(yield* open, open)
+            const { open, url } = yield* Store.use(({ make }) => make)
+            yield* test(yield* open, open, url)
           }), 30_000)
       }
     }))

@@ -314,3 +314,29 @@ export const choose = <A>(values: ReadonlyArray<A>): Effect.Effect<A> =>
 /** Runs a test with its seed. */
 export const seeded = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, Exclude<R, Scope.Scope>> =>
   effect.pipe(Random.withSeed(seed), Effect.scoped)
+
+/** Starts a mirror of three processes, and measures how it survives accidents. */
+export const trial = Effect.gen(function*() {
+  const mirror = yield* make()
+  const members = yield* mirror.startAll(3)
+  const times: Array<number> = []
+  let inFlight = 0
+  return {
+    mirror,
+    members,
+    /** Lets an accident happen at a random moment, while tags move. */
+    accident: <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+      Effect.andThen(mirror.caughtUp, mirror.whileMoving(Effect.andThen(randomMoment, effect))),
+    /** Counts the copies that an accident may have stopped, so that they may be repeated. */
+    countInFlight: Effect.map(mirror.inFlight, (count) => void (inFlight += count)),
+    /** Waits until the mirror is exact. */
+    settle: (limit?: Duration.Input) => Effect.map(mirror.settle(limit), (time) => void times.push(time)),
+    /** Verifies the slots, and that nothing was repeated but the copies that were in flight. */
+    verify: Effect.gen(function*() {
+      const slots = yield* mirror.checkSlots
+      mirror.report({ times, slots, inFlight })
+      assert.isAtMost(mirror.repeated(), inFlight)
+      assert.isAtMost(mirror.repeatedUploads(), 2 * inFlight)
+    })
+  }
+})

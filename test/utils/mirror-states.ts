@@ -74,16 +74,19 @@ export const layerPostgres = Layer.unwrap(
   Effect.map(Postgres.Postgres.use(({ database }) => database), layerUrl)
 )
 
-/** Jobs in a database of PostgreSQL, or in a file, with connections of their own, as another process has them. */
-export const layerJobs = (url: string) =>
-  Layer.fresh(MirrorSql.layerJobs).pipe(Layer.provide(Layer.fresh(
+/** A database of PostgreSQL, or in a file, with connections of its own. */
+export const layerClient = (url: string) =>
+  Layer.fresh(
     url.startsWith("postgres:")
       ? NodePostgres.layer({ url: Redacted.make(url) })
       : NodeSqlite.layer({ filename: url })
-  )))
+  )
+
+/** Jobs in a database of PostgreSQL, or in a file, with connections of their own, as another process has them. */
+export const layerJobs = (url: string) => Layer.fresh(MirrorSql.layerJobs).pipe(Layer.provide(layerClient(url)))
 
 /** The state and the jobs in a database of PostgreSQL, with connections of their own, as another process has them. */
 export const layerProcess = (url: string) =>
   Layer.fresh(Layer.merge(MirrorSql.layer, MirrorSql.layerJobs)).pipe(
-    Layer.provide(Layer.fresh(NodePostgres.layer({ url: Redacted.make(url) })))
+    Layer.provide(layerClient(url))
   )
