@@ -28,7 +28,7 @@ export const check = (settings: Settings) => {
     : Effect.void
 }
 
-/** Returns what adds the page to an app. It shows the store, so that behind a cache it asks no upstream. */
+/** Returns what adds the page to an app. It shows the store, so that the page of a cache asks no upstream. */
 export const make = Effect.fnUntraced(function*(
   store: Registry,
   settings: Settings,

@@ -31,7 +31,7 @@ const batch = 500
 // an element stays in its queue until its job has ended
 const maximumAttempts = 2_000_000_000
 
-/** Fails with the error of the database behind a failure of a queue. */
+/** Fails with the error of the database that made a queue fail. */
 const ofDatabase = ({ cause }: PersistedQueue.PersistedQueueError): Effect.Effect<never, SqlError> => {
   const error = Cause.isCause(cause) ? Cause.squash(cause) : cause
   return error instanceof SqlError ? Effect.fail(error) : Effect.die(error)

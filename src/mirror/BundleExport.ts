@@ -34,7 +34,7 @@ interface Tree {
   readonly content: ReadonlyArray<Digest>
 }
 
-/** Manifests of one copy: the image, those behind digest tags, and the referrers. */
+/** Manifests of one copy: the image, those that digest tags name, and the referrers. */
 interface Copied {
   readonly tag: Tag
   readonly root: Digest

@@ -3,7 +3,7 @@
  *
  * It has all that a viewer may pull, and works without scripts. Every text of the registry is escaped, and everything
  * that is read has a limit. It answers `GET` and `HEAD` of `/` and of paths below `/ui/` if the request accepts
- * `text/html`, and serves `/style.css` and `/icon.svg`; all other requests go to the app behind it. At most four views
+ * `text/html`, and serves `/style.css` and `/icon.svg`; the given app answers all other requests. At most four views
  * are made at the same time, so that requests of other clients do not wait.
  *
  * Viewers sign in by the user names and passwords of the registry, also if its other clients use tokens.
@@ -198,9 +198,8 @@ const makeTurns = () => {
 }
 
 /**
- * Creates a middleware that answers browsers with the page of a registry, and leaves other requests to the app behind
- * it. The registry may be another one than that of the app: behind a cache, its store shows what is cached and asks no
- * upstream.
+ * Creates a middleware that answers browsers with the page of a registry, and leaves other requests to its app. The
+ * registry may be another one than that of the app: for a cache, its store shows what is cached and asks no upstream.
  *
  * **Example** (A registry with its page)
  *

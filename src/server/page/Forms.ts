@@ -21,7 +21,7 @@ const hiddenFields = (fields: Readonly<Record<string, string>>): ReadonlyArray<H
 const form = (change: Address.Change, fields: Readonly<Record<string, string>>, content: Value): Html =>
   html`<form class="change" method="post" action="${Address.ofChange(change)}">${hiddenFields(fields)}${content}</form>`
 
-/** Returns a button that shows the form behind it, which is sent by a second button. */
+/** Returns a button that shows a form, which a second button sends. */
 const deletion = (change: Address.Change, text: string, warning: string, fields: Readonly<Record<string, string>>) =>
   html`<details><summary>${text}</summary><p>${warning}</p>${
     form(change, fields, html`<button type="submit" class="danger" aria-label="${text} for good">${text}</button>`)
