@@ -40,17 +40,17 @@ const blobsOf = (repositories: ReadonlyArray<RepositorySpace>): ReadonlyArray<Bl
   return Array.from(blobs.values())
 }
 
-const largest = <A>(items: ReadonlyArray<A>, sizeOf: (item: A) => number): ReadonlyArray<A> =>
-  items.toSorted((a, b) => sizeOf(b) - sizeOf(a)).slice(0, length)
+const largest = <A extends { readonly size: number }>(items: ReadonlyArray<A>): ReadonlyArray<A> =>
+  items.toSorted((a, b) => b.size - a.size).slice(0, length)
 
 const bytesOf = (blobs: Iterable<number>): number => Array.from(blobs).reduce((total, size) => total + size, 0)
 
 const repositoryRow = (
   { blobs, manifests, repository, tags }: RepositorySpace,
+  bytes: number,
   shared: ReadonlySet<Digest.Digest>,
   whole: number
 ): Html => {
-  const bytes = bytesOf(blobs.values())
   const common = bytesOf(Array.from(blobs).flatMap(([digest, size]) => shared.has(digest) ? [size] : []))
   return html`<tr>
 <th scope="row" class="name"><a href="${Address.ofRepository(repository)}">${repository}</a></th>
@@ -90,13 +90,11 @@ const blobRow = ({ digest, repositories, size }: Blob, whole: number): Html =>
 </tr>
 `
 
-const measured = (repositories: ReadonlyArray<RepositorySpace>): Html => {
-  const blobs = blobsOf(repositories)
+const measured = (repositories: ReadonlyArray<RepositorySpace>, blobs: ReadonlyArray<Blob>): Html => {
   const shared = new Set(blobs.flatMap(({ digest, repositories }) => repositories.length > 1 ? [digest] : []))
-  const sizeOf = ({ blobs }: RepositorySpace) => bytesOf(blobs.values())
-  const first = largest(repositories, sizeOf)
-  const large = largest(blobs, ({ size }) => size)
-  const whole = Math.max(0, ...first.map(sizeOf))
+  const sized = repositories.map((space) => ({ space, size: bytesOf(space.blobs.values()) }))
+  const first = largest(sized)
+  const large = largest(blobs)
   return html`${
     Frame.section(
       "repositories",
@@ -111,7 +109,9 @@ const measured = (repositories: ReadonlyArray<RepositorySpace>): Html => {
             column("Size", "number"),
             column("Compared", "wide")
           ],
-          html`<tbody>${first.map((space) => repositoryRow(space, shared, whole))}</tbody>`
+          html`<tbody>${
+            first.map(({ size, space }) => repositoryRow(space, size, shared, first[0]?.size ?? 0))
+          }</tbody>`
         )
       }`
     )
@@ -128,13 +128,14 @@ const measured = (repositories: ReadonlyArray<RepositorySpace>): Html => {
   }`
 }
 
-export const make = (context: Frame.Context, { isPartial, measuredAt, repositories }: Values): Page =>
-  Frame.page(context, {
+export const make = (context: Frame.Context, { isPartial, measuredAt, repositories }: Values): Page => {
+  const blobs = blobsOf(repositories ?? [])
+  return Frame.page(context, {
     title: "What takes space",
     heading: "What takes space",
     summary: repositories === undefined
       ? "The content is being measured. Load the page again in a while."
-      : html`${Format.size(bytesOf(blobsOf(repositories).map(({ size }) => size)))} in ${
+      : html`${Format.size(bytesOf(blobs.map(({ size }) => size)))} in ${
         Format.plural(repositories.length, "repository")
       }, measured ${
         measuredAt !== undefined && timeOf(measuredAt, context.at)
@@ -142,5 +143,6 @@ export const make = (context: Frame.Context, { isPartial, measuredAt, repositori
     body: html`${
       isPartial &&
       html`<p class="notice">There is too much content to measure all of it, so that some is missing here.</p>`
-    }${repositories !== undefined && repositories.length > 0 && measured(repositories)}`
+    }${repositories !== undefined && repositories.length > 0 && measured(repositories, blobs)}`
   })
+}
