@@ -96,7 +96,7 @@ export const ServeCommand = Command.make(
         changes: readOnly === true ? "none" : settings.delete ?? true ? "all" : "no-deletes",
         authentication: users?.authentication,
         allowedHosts,
-        mirroredHosts: isCache ? ServeUpstreams.mirroredHosts(upstreams) : undefined,
+        mirroredHosts: isCache ? upstreams : undefined,
         ...ServeLimits.optionsOf(settings)
       }
       const app = yield* RegistryServer.make(registry, options)

@@ -83,10 +83,6 @@ const openAll = Effect.fnUntraced(function*(flags: Flags, upstreams: ReadonlyArr
   })
 })
 
-/** Returns the prefixes by the host that clients may name with `ns`. */
-export const mirroredHosts = (upstreams: ReadonlyArray<Upstream.Upstream>): Readonly<Record<string, string>> =>
-  Object.fromEntries(upstreams.map(({ host, prefix }) => [host, prefix] as const).toReversed())
-
 /**
  * Returns the maximum sizes of the content of the cache and of its store, in bytes. That of the store is larger,
  * because it counts uploads, and in memory some bytes for each piece of content.

@@ -9,14 +9,19 @@ import * as Refusal from "./Refusal.ts"
 
 const canonical = (host: string): string => DockerHub.isHost(host) ? DockerHub.host : host.toLowerCase()
 
+/** Hosts with the prefixes that their repositories have here. */
+export type Prefixes = ReadonlyArray<{ readonly host: string; readonly prefix: string }>
+
 /**
  * Returns what replaces the repository of a request that names a host by the one that mirrors it. A repository of that
  * host whose place another prefix takes is not mirrored.
  */
-export const make = (mirrored: Readonly<Record<string, string>> | undefined) => {
-  const prefixes = new Map(Object.entries(mirrored ?? {}).map(([host, prefix]) => [canonical(host), prefix]))
+export const make = (mirrored: Prefixes | undefined) => {
+  const all = mirrored ?? []
+  // the first prefix of a host counts
+  const prefixes = new Map(all.map(({ host, prefix }) => [canonical(host), prefix] as const).toReversed())
   const isHidden = (name: string, prefix: string): boolean =>
-    Array.from(prefixes.values()).some((other) => other.length > prefix.length && name.startsWith(`${other}/`))
+    all.some((other) => other.prefix.length > prefix.length && name.startsWith(`${other.prefix}/`))
   return (request: Endpoint.Request): Result.Result<Endpoint.Request, Refusal.Refusal> => {
     const { endpoint, query } = request
     const host = mirrored === undefined ? null : query.get("ns")

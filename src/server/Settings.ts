@@ -5,6 +5,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Limits from "./Limits.ts"
+import type * as MirroredHosts from "./MirroredHosts.ts"
 
 /**
  * Maximum time without progress of a request or response body because of the client. After that, the body is aborted.
@@ -50,12 +51,12 @@ export interface Options extends Limits.Options {
    */
   readonly allowedHosts?: ReadonlyArray<string> | undefined
   /**
-   * Prefixes of repositories by the host that a client may name in the query parameter `ns`, as containerd does when it
-   * uses this server as a mirror: `/v2/library/alpine/…?ns=docker.io` is `hub/library/alpine` if `docker.io` has the
-   * prefix `hub`. A blank prefix adds nothing. Hosts that are not listed are refused with 404, so that clients try the
-   * host itself. Default: `ns` is ignored.
+   * Hosts that a client may name in the query parameter `ns`, as containerd does when it uses this server as a mirror,
+   * with the prefixes of their repositories: `/v2/library/alpine/…?ns=docker.io` is `hub/library/alpine` if `docker.io`
+   * has the prefix `hub`. A blank prefix adds nothing, and the first prefix of a host counts. Hosts that are not listed
+   * are refused with 404, so that clients try the host itself. Default: `ns` is ignored.
    */
-  readonly mirroredHosts?: Readonly<Record<string, string>> | undefined
+  readonly mirroredHosts?: MirroredHosts.Prefixes | undefined
   /** Minimum size of every chunk of an upload except the last, in bytes (`OCI-Chunk-Min-Length`). Default: 0. */
   readonly minimumChunk?: number | undefined
   /**
@@ -70,7 +71,7 @@ export interface Settings extends Limits.Values {
   readonly changes: "all" | "no-deletes" | "none"
   readonly pageSize: number
   readonly allowedHosts: ReadonlyArray<string> | undefined
-  readonly mirroredHosts: Readonly<Record<string, string>> | undefined
+  readonly mirroredHosts: MirroredHosts.Prefixes | undefined
   readonly minimumChunk: number
   readonly pieces: "owned" | "lent"
   readonly idleTimeout: Duration.Duration

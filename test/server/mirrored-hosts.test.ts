@@ -10,7 +10,9 @@ import { memory, send, serve } from "../utils/Served.ts"
 
 describe("a server that mirrors hosts", () => {
   const open = Effect.gen(function*() {
-    const { ask, registry } = yield* memory({ mirroredHosts: { "docker.io": "hub", "own.test:5000": "" } })
+    const { ask, registry } = yield* memory({
+      mirroredHosts: [{ host: "docker.io", prefix: "hub" }, { host: "own.test:5000", prefix: "" }]
+    })
     const { digest } = yield* pushImage(registry, repository("hub/library/alpine"), ["a"], { tags: [tag("3")] })
     yield* pushImage(registry, repository("app"), ["a"], { tags: [tag("3")] })
     return { ask, digest }
@@ -58,7 +60,11 @@ describe("a server that mirrors hosts", () => {
   it.live("never serves for one host what another one has below its prefix", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory({
-        mirroredHosts: { "own.test": "", "docker.io": "hub", "other.test": "hub/other" }
+        mirroredHosts: [
+          { host: "own.test", prefix: "" },
+          { host: "docker.io", prefix: "hub" },
+          { host: "other.test", prefix: "hub/other" }
+        ]
       })
       yield* pushImage(registry, repository("hub/app"), ["a"], { tags: [tag("3")] })
       yield* pushImage(registry, repository("hub/other/app"), ["a"], { tags: [tag("3")] })
@@ -67,10 +73,21 @@ describe("a server that mirrors hosts", () => {
       assert.strictEqual((yield* ask("HEAD /v2/app/manifests/3?ns=other.test")).status, 200)
     }))
 
+  it.live("serves a host that has two prefixes from the first, except for names below the second", () =>
+    Effect.gen(function*() {
+      const { ask, registry } = yield* memory({
+        mirroredHosts: [{ host: "docker.io", prefix: "" }, { host: "docker.io", prefix: "hub" }]
+      })
+      yield* pushImage(registry, repository("app"), ["a"], { tags: [tag("3")] })
+      yield* pushImage(registry, repository("hub/app"), ["a"], { tags: [tag("3")] })
+      assert.strictEqual((yield* ask("HEAD /v2/app/manifests/3?ns=docker.io")).status, 200)
+      assert.strictEqual((yield* ask("HEAD /v2/hub/app/manifests/3?ns=docker.io")).status, 404)
+    }))
+
   it.live("checks rights for the name with the prefix", () =>
     Effect.gen(function*() {
       const { ask, registry } = yield* memory({
-        mirroredHosts: { "docker.io": "hub" },
+        mirroredHosts: [{ host: "docker.io", prefix: "hub" }],
         authentication: Authentication.basic({
           check: () => Effect.succeed(false),
           authorize: (_, { name }) => Effect.succeed(name.startsWith("hub/"))
