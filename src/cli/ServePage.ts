@@ -32,7 +32,7 @@ export const check = (settings: Settings) => {
 export const make = Effect.fnUntraced(function*(
   store: Registry,
   settings: Settings,
-  { allowedHosts, authentication, changes }: Pick<Options, "allowedHosts" | "authentication" | "changes">,
+  { allowedHosts, authentication, changes, clientRequestLimit, clientRequestRate, requestLimit }: Options,
   { isSecure, scrubs }: { readonly isSecure: boolean; readonly scrubs: Scrubs | undefined }
 ): Effect.fn.Return<(app: App) => App, never, Scope.Scope> {
   if (!isOn(settings)) return identity
@@ -40,6 +40,9 @@ export const make = Effect.fnUntraced(function*(
   return yield* RegistryPage.make(store, {
     allowedHosts,
     authentication,
+    requestLimit,
+    clientRequestLimit,
+    clientRequestRate,
     isSecure,
     changes: settings.uiChanges === true ? changes : "none",
     ...isCache(settings)

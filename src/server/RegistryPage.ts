@@ -28,6 +28,7 @@ import * as Authentication from "./Authentication.ts"
 import type { Endpoint } from "./Endpoint.ts"
 import * as FailureReport from "./FailureReport.ts"
 import * as Guard from "./Guard.ts"
+import * as Limits from "./Limits.ts"
 import * as Actions from "./page/Actions.ts"
 import * as Address from "./page/Address.ts"
 import type { Check } from "./page/Check.ts"
@@ -48,12 +49,12 @@ export {
 } from "./page/Check.ts"
 
 /**
- * Options of the page.
+ * Options of the page. Its limits are those of the server, but it counts its own requests only.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Options {
+export interface Options extends Pick<Limits.Options, "requestLimit" | "clientRequestLimit" | "clientRequestRate"> {
   /** Authentication and authorization of viewers, as of the server. Default: every viewer sees everything. */
   readonly authentication?: Authentication.Authentication | undefined
   /**
@@ -232,6 +233,7 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<(app: App) => App, never, Scope.Scope> {
   const { authentication, changes = "none", check = Effect.undefined, isSecure = false, remark } = options
   const guard = guardOf(authentication)
+  const limits = yield* Limits.make(Limits.valuesOf(options))
   const objection = SameSite.make(options.allowedHosts)
   const tokens = yield* SignedTokens.make("page", undefined)
   const sources: Views.Sources = { registry, check, space: yield* Space.make(registry) }
@@ -239,6 +241,12 @@ export const make = Effect.fnUntraced(function*(
 
   const isAllowed = (change: Address.Change): boolean =>
     changes === "all" || changes === "no-deletes" && change === "tag"
+
+  const admit = Effect.fnUntraced(function*(incoming: Incoming, visit: Limits.Visit, needs: Guard.Needs) {
+    const identity = yield* guard.admit(incoming, needs)
+    if (identity.user !== undefined) yield* visit.identify(identity.user)
+    return identity
+  })
 
   const contextOf = Effect.fnUntraced(function*(
     incoming: Incoming,
@@ -274,8 +282,13 @@ export const make = Effect.fnUntraced(function*(
     return forms
   })
 
-  const view = Effect.fnUntraced(function*(incoming: Incoming, address: Address.Address, query: URLSearchParams) {
-    const identity = yield* guard.admit(incoming, needsOfView(address))
+  const view = Effect.fnUntraced(function*(
+    incoming: Incoming,
+    visit: Limits.Visit,
+    address: Address.Address,
+    query: URLSearchParams
+  ) {
+    const identity = yield* admit(incoming, visit, needsOfView(address))
     const context = yield* contextOf(incoming, identity, address, query)
     const { sees } = identity
     switch (address._tag) {
@@ -295,9 +308,14 @@ export const make = Effect.fnUntraced(function*(
     }
   })
 
-  const change = Effect.fnUntraced(function*(incoming: Incoming, asked: Address.Change, field: Actions.Fields) {
+  const change = Effect.fnUntraced(function*(
+    incoming: Incoming,
+    visit: Limits.Visit,
+    asked: Address.Change,
+    field: Actions.Fields
+  ) {
     const request = yield* Actions.parse(asked, field)
-    const identity = yield* guard.admit(incoming, needsOfChange(request))
+    const identity = yield* admit(incoming, visit, needsOfChange(request))
     const claims = yield* tokens.read(field("token") ?? "", "form")
     // a token of another user is no permission
     if (claims === undefined || claims.username !== identity.user) {
@@ -308,26 +326,29 @@ export const make = Effect.fnUntraced(function*(
     return redirect(next)
   })
 
-  const submit = Effect.fnUntraced(function*(incoming: Incoming, asked: Address.Change) {
+  const submit = Effect.fnUntraced(function*(incoming: Incoming, visit: Limits.Visit, asked: Address.Change) {
     if (!FormBody.isForm(incoming)) return yield* Refusal.make(415, "UNSUPPORTED", "only forms are accepted here")
     // takes no turn, because a form may arrive slowly
     const field = yield* Effect.mapError(
       FormBody.read(incoming),
       () => Refusal.make(400, "UNSUPPORTED", "the form is too large, or did not arrive")
     )
-    return yield* inTurn(change(incoming, asked, field))
+    return yield* inTurn(change(incoming, visit, asked, field))
   })
 
-  const checked = <A, E>(incoming: Incoming, effect: Effect.Effect<A, E>): Effect.Effect<A, E | Refusal.Refusal> => {
+  /** Counts a request until its response is sent. Fails if it comes from another site, or if there are too many. */
+  const enter = (incoming: Incoming): Effect.Effect<Limits.Visit, Refusal.Refusal, Scope.Scope> => {
     const message = objection(originOf(incoming))
-    return message === undefined ? effect : Effect.fail(Refusal.make(403, "DENIED", message))
+    return message === undefined ? limits.enter(incoming) : Effect.fail(Refusal.make(403, "DENIED", message))
   }
 
   const rendered = (
     incoming: Incoming,
-    effect: Effect.Effect<HttpServerResponse.HttpServerResponse, Refusal.Refusal | RegistryError>
+    answer: (
+      visit: Limits.Visit
+    ) => Effect.Effect<HttpServerResponse.HttpServerResponse, Refusal.Refusal | RegistryError>
   ) =>
-    checked(incoming, effect).pipe(
+    Effect.flatMap(enter(incoming), answer).pipe(
       Effect.catch((error) => Effect.map(refusalOf(incoming, error), refused)),
       Effect.catchDefect((defect) => Effect.map(internal(incoming, defect), refused)),
       // ends when the viewer has gone
@@ -344,10 +365,12 @@ export const make = Effect.fnUntraced(function*(
         const address = Address.parse(path)
         return address === undefined || !acceptsHtml(incoming)
           ? app
-          : rendered(incoming, inTurn(view(incoming, address, query)))
+          : rendered(incoming, (visit) => inTurn(view(incoming, visit, address, query)))
       }
       const asked = method === "POST" ? Address.changeOf(path) : undefined
-      return asked === undefined || !isAllowed(asked) ? app : rendered(incoming, submit(incoming, asked))
+      return asked === undefined || !isAllowed(asked)
+        ? app
+        : rendered(incoming, (visit) => submit(incoming, visit, asked))
     })
 })
 

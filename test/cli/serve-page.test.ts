@@ -54,6 +54,13 @@ describe("the page of effect-oci serve", { timeout }, () => {
       assert.strictEqual((yield* page(byVariable.host)).status, 404)
     }))
 
+  it.live("has the limits of the server", () =>
+    Effect.gen(function*() {
+      const { host } = yield* serve("--max-client-rate", "1")
+      assert.strictEqual((yield* page(host)).status, 200)
+      assert.strictEqual((yield* page(host)).status, 429)
+    }))
+
   it.live("shows users what they may pull, over HTTPS", () =>
     Effect.gen(function*() {
       const { folder } = yield* filled

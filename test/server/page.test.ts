@@ -5,6 +5,7 @@ import type { Digest } from "effect-oci/Digest"
 import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import { Storage } from "effect-oci/RegistryError"
+import { TestClock } from "effect/testing"
 import { noise } from "../utils/BadNetwork.ts"
 import { pushBlob, pushImage, pushIndex, pushManifest, repository, tag } from "../utils/images.ts"
 import { hostile } from "../utils/mirror-page.ts"
@@ -125,6 +126,26 @@ describe("the page of a registry", () => {
       assert.strictEqual((yield* ask("GET /", { headers })).status, 200)
       assert.strictEqual((yield* ask("GET /", { headers: { ...headers, "sec-fetch-dest": "iframe" } })).status, 403)
       assert.strictEqual((yield* ask("GET /", { headers: { ...headers, host: "evil.test" } })).status, 403)
+    }))
+
+  it.effect("counts requests with wrong passwords for the limit of their address, and others for that of the user", () =>
+    Effect.gen(function*() {
+      const { ask, submit } = yield* served({ authentication, changes: "all", clientRequestRate: 3 })
+      const wrong = basicHeader("ada:wrong")
+      const digest = `sha256:${"0".repeat(64)}`
+      const fields = { token: "", repository: "team/shop", digest, tag: "1.0" }
+      for (const _ of [1, 2, 3]) assert.strictEqual((yield* ask("GET /", { headers: ada })).status, 200)
+      assert.strictEqual((yield* ask("GET /", { headers: wrong })).status, 401)
+      assert.strictEqual((yield* ask("GET /ui/team/shop", { headers: wrong })).status, 401)
+      assert.strictEqual((yield* submit("delete-tag", fields, wrong)).status, 401)
+      const views = [ask("GET /", { headers: wrong }), submit("delete-tag", fields, wrong)]
+      for (const { headers, status, text } of yield* Effect.all(views)) {
+        assert.strictEqual(status, 429)
+        assert.match(String(headers["retry-after"]), /^[1-9]\d*$/)
+        assert.include(text, "Too many requests")
+      }
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* ask("GET /", { headers: wrong })).status, 401)
     }))
 
   it.live("refuses pages while too many are being made", () =>
