@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
+import * as Limits from "../server/Limits.ts"
 import * as RegistryServer from "../server/RegistryServer.ts"
 import { isLoopback } from "../web/SameSite.ts"
 import * as AccessLog from "./AccessLog.ts"
@@ -101,12 +102,15 @@ export const ServeCommand = Command.make(
       }
       const app = yield* RegistryServer.make(registry, options)
       const withPage = yield* ServePage.make(store, settings, options, { isSecure: pair !== undefined, scrubs })
+      const readers = users === undefined
+        ? "open"
+        : { users, limits: yield* Limits.make(Limits.valuesOf(options)) }
       const logged = yield* AccessLog.make(settings.log)
       const { address, drain, replace } = yield* Listener.listen(
         ServeProbes.added(logged(ServeProbes.counted(withPage(app))), {
           // a cache serves what it has while its upstreams are away
           registry: store,
-          metrics: metricsPort === undefined ? users ?? "open" : "none",
+          metrics: metricsPort === undefined ? readers : "none",
           allowedHosts
         }),
         { host, port, certificate }

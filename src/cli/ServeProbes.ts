@@ -10,6 +10,7 @@ import * as Result from "effect/Result"
 import type { Registry } from "../Registry.ts"
 import * as Endpoint from "../server/Endpoint.ts"
 import * as Guard from "../server/Guard.ts"
+import type { Limits } from "../server/Limits.ts"
 import * as Refusal from "../server/Refusal.ts"
 import type { App } from "../server/RegistryServer.ts"
 import * as Probes from "../web/Probes.ts"
@@ -89,11 +90,19 @@ const metrics = Effect.suspend(() => Probes.metrics(samples()))
 // answers
 // ---------------------------------------------------------------------------------------------------------------------
 
+/** Clients that may read the metrics, and the limits of their requests. */
+interface Readers {
+  readonly users: Users
+  readonly limits: Limits
+}
+
 /** Fails unless the client may read the metrics. */
-const admit = Effect.fnUntraced(function*(incoming: Incoming, { authentication }: Users) {
-  const { authorize, check } = authentication
+const admit = Effect.fnUntraced(function*(incoming: Incoming, { limits, users }: Readers) {
+  const { authorize, check } = users.authentication
   const challenge = Guard.basicChallenge("registry")
+  const visit = yield* limits.enter(incoming)
   const username = yield* Guard.userOf(incoming, check, challenge)
+  if (username !== undefined) yield* visit.identify(username)
   if (yield* authorize(username, { type: "registry", name: "metrics", action: "*" })) return
   return yield* username === undefined
     ? Refusal.make(401, "UNAUTHORIZED", "a user name and password are required", { "www-authenticate": challenge })
@@ -103,8 +112,8 @@ const admit = Effect.fnUntraced(function*(incoming: Incoming, { authentication }
 /** Options of the answers on one port. */
 interface Options {
   readonly registry: Registry
-  /** Users, some of which may read the metrics. `open`: every client may read them. `none`: there are none. */
-  readonly metrics: Users | "open" | "none"
+  /** Clients that may read the metrics. `open`: every client may read them. `none`: there are none. */
+  readonly metrics: Readers | "open" | "none"
   readonly allowedHosts: ReadonlyArray<string> | undefined
 }
 

@@ -159,6 +159,17 @@ describe("the probes of effect-oci serve", { timeout }, () => {
       assert.strictEqual((yield* ended).stderr, "")
     }))
 
+  it.live("limit how many passwords an address can try for the metrics, and not the requests for health", () =>
+    Effect.gen(function*() {
+      const { write } = yield* temporary
+      const users = write("users", line("prometheus", "p"))
+      const access = write("access.yml", "rules: []\nmetrics: { users: prometheus }\n")
+      const { host } = yield* serve("--htpasswd", users, "--access", access, "--max-client-rate", "1")
+      const read = (password: string) => statusOf(host, "GET /metrics", `prometheus:${password}`)
+      assert.deepStrictEqual([yield* read("p"), yield* read("x"), yield* read("x")], [200, 401, 429])
+      for (const _ of [1, 2]) assert.strictEqual(yield* statusOf(host, "GET /healthz"), 200)
+    }))
+
   it.live("are open on a port of their own, so that the main port has no metrics", () =>
     Effect.gen(function*() {
       const { write } = yield* temporary
