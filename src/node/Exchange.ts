@@ -1,217 +1,245 @@
 /**
- * Connections for requests whose response is expected to have a large body.
- *
- * `node:http` gets an {@link Exchange} instead of the connection itself. It parses the head of the response. If that
- * announces a large body of a known length, the body is received directly from the connection; the parser sees none of
- * it, and the exchange ends with the body. Any other response goes through the parser as usual. In both cases the
- * connection is kept for another exchange afterwards.
+ * A request on a connection, and its response. The connection is free for another exchange after the turn in which the
+ * response ended, because what has arrived with it could otherwise be taken for the next response.
  */
-import * as Http from "node:http"
-import * as Net from "node:net"
-import { Duplex } from "node:stream"
-import { idleTimeout, readers } from "./Agents.ts"
-import * as LargeBody from "./LargeBody.ts"
-import { type Idle, Incomplete, type ResponseBody, smallBody } from "./ResponseBody.ts"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Stream from "effect/Stream"
+import * as Timers from "node:timers"
+import type * as Direct from "../http/Direct.ts"
+import { TimedOut } from "../http/TimedOut.ts"
+import type { Connection } from "./Connection.ts"
+import * as Framing from "./Framing.ts"
+import { Malformed, malformed } from "./Malformed.ts"
+import type { Pool, User } from "./Pool.ts"
+import * as RequestBody from "./RequestBody.ts"
+import * as Response from "./Response.ts"
+import { Incomplete, ResponseBody } from "./ResponseBody.ts"
+import * as ResponseHead from "./ResponseHead.ts"
 import type { Slabs } from "./Slabs.ts"
+import { Pieces, SlabStorage, type Storage, Whole } from "./Storage.ts"
 
-/** Scheme of the agents of exchanges, though the connection below may be one of TLS. */
-export const protocol = "http:"
+/** A request that is sent. */
+export interface Sending {
+  readonly request: HttpClientRequest.HttpClientRequest
+  readonly url: URL
+  readonly pool: Pool
+  readonly head: string
+  readonly body: RequestBody.RequestBody
+  /** Memory for the body of the response, if that is expected to be large. */
+  readonly slabs: Slabs | undefined
+  readonly headersTimeout: Duration.Duration
+  readonly idleTimeout: Duration.Duration
+}
 
-const newline = 10
+/** Receiver of the events of an exchange. */
+export interface Listener {
+  /** Runs when a streamed body of the request can be written. */
+  readonly onStart: (connection: Connection) => void
+  readonly onAnswer: (response: Direct.Response) => void
+  /** Runs instead of `onAnswer`. */
+  readonly onFailure: (cause: Error) => void
+  /** Runs when the connection no longer serves the exchange. */
+  readonly onOver: () => void
+}
 
-/** A connection as `node:http` sees it, for one request after another, until a response has a large body. */
-export class Exchange extends Duplex {
-  readonly connection: Net.Socket
-  /** True if other exchanges have used the connection. */
-  readonly isReused: boolean
-  readonly slabs: Slabs
-  readonly #keep: (connection: Net.Socket) => void
+/** A request without a usable response. */
+export class Unanswered extends Data.Error<{ readonly code: string; readonly message: string }> {}
+
+const timedOut = (phase: "headers" | "body", after: Duration.Duration): TimedOut =>
+  new TimedOut({ phase, after, message: `nothing came within ${Duration.format(after)}` })
+
+/** Returns true for the beginning of a connection in HTTP/2: a frame of settings. */
+const isHttp2 = (bytes: Uint8Array): boolean =>
+  bytes.length >= 9 && bytes[0] === 0 && bytes[3] === 4 && bytes.subarray(5, 9).every((byte) => byte === 0)
+
+const onlyHttp2 = () =>
+  new Unanswered({ code: "ERR_HTTP2_UNSUPPORTED_PROTOCOL", message: "the server speaks only HTTP/2" })
+
+// message of OpenSSL for a handshake that fails during a write
+const handshakeError = /:SSL routines:[^:]*:([^:]+):/
+
+/** Replaces the code of an error of a connection by that of its cause. */
+const explain = (error: NodeJS.ErrnoException): Error => {
+  const [, handshake] = error.code === "EPROTO" ? handshakeError.exec(error.message) ?? [] : []
+  const code = handshake === undefined ? error.code : `ERR_SSL_${handshake.toUpperCase().replaceAll(/\W/g, "_")}`
+  if (code?.endsWith("ALERT_NO_APPLICATION_PROTOCOL") === true) return onlyHttp2()
+  return handshake === undefined || code === undefined ? error : new Unanswered({ code, message: handshake })
+}
+
+// maximum number of responses that are only for information
+const mostInterim = 100
+
+// maximum size of a body that is read as one piece, in bytes
+const smallBody = 64 * 1024
+
+/** A response whose head has arrived. */
+interface Received {
+  readonly head: ResponseHead.ResponseHead
+  readonly framing: Framing.Framing
+  readonly body: ResponseBody
+}
+
+export class Exchange implements User {
+  readonly #sending: Sending
+  readonly #listener: Listener
+  readonly #heads = new ResponseHead.Reader()
+  #connection: Connection | undefined
+  #received: Received | undefined
+  #interim = 0
+  #isSent = false
+  #isBegun = false
+  #mayRepeat: boolean
   #isAnswered = false
-  #isOver = false
-  #body: LargeBody.LargeBody | undefined
+  /** True after the last byte of the response. */
+  #isComplete = false
+  /** True if nothing came after the response. */
+  #isExact = true
+  isOver = false
 
-  constructor(
-    connection: Net.Socket,
-    isReused: boolean,
-    slabs: Slabs,
-    keep: (connection: Net.Socket) => void
-  ) {
-    super()
-    this.connection = connection
-    this.isReused = isReused
-    this.slabs = slabs
-    this.#keep = keep
-    connection.on("error", this.#onError).on("end", this.#onEnd).on("close", this.#onClose)
-    readers.set(connection, { read: this.#read, memory: () => undefined })
-    connection.resume()
+  constructor(sending: Sending, listener: Listener) {
+    const { body: { content }, request: { method } } = sending
+    this.#sending = sending
+    this.#listener = listener
+    this.#mayRepeat = (method === "GET" || method === "HEAD") && !Stream.isStream(content)
   }
 
-  get remoteAddress(): string | undefined {
-    return this.connection.remoteAddress
+  start(connection: Connection): void {
+    this.#connection = connection
+    const { body: { content }, head, headersTimeout } = this.#sending
+    if (Stream.isStream(content)) return this.#listener.onStart(connection)
+    this.#isSent = true
+    connection.expect(Duration.toMillis(headersTimeout))
+    RequestBody.writeAll(connection.socket, head, content)
+  }
+  /** Records that a streamed body has been sent. */
+  sent(): void {
+    this.#isSent = true
+  }
+  /** Ends the exchange, and closes its connection. */
+  abort(): void {
+    this.#mayRepeat = false
+    this.close(undefined)
+    this.#connection?.destroy()
   }
 
-  readonly #onError = (error: Error) => void this.destroy(error)
-  readonly #onEnd = () => void this.push(null)
-  readonly #onClose = () => void this.destroy()
+  read(bytes: Buffer): boolean {
+    if (this.#isComplete) this.#isExact = false
+    if (this.#isComplete || this.isOver) return true
+    this.#isBegun = true
+    const at = this.#received === undefined ? this.#readHeads(bytes) : 0
+    const received = this.#received
+    if (received === undefined) return true
+    this.#readBody(received, at === 0 ? bytes : bytes.subarray(at))
+    if (this.#isComplete || this.isOver) return true
+    this.#answer()
+    return !received.body.isFull
+  }
+  memory(): Buffer | undefined {
+    const received = this.#received
+    return this.#isComplete ? undefined : received?.body.memory(received.framing.left)
+  }
+  end(): void {
+    if (this.#received?.framing.isUntilEnd === true) this.#complete(false)
+    else this.#connection?.destroy()
+  }
+  late(): void {
+    if (this.#received === undefined) this.#fail(timedOut("headers", this.#sending.headersTimeout))
+    else this.#received.body.late()
+  }
+  close(error: NodeJS.ErrnoException | undefined): void {
+    if (this.isOver || this.#isComplete) return
+    if (this.#isStale(error)) {
+      this.#mayRepeat = false
+      return this.#sending.pool.open(this)
+    }
+    const message = "the connection was closed in the middle"
+    this.#fail(error === undefined ? new Incomplete({ code: "ECONNRESET", message }) : explain(error))
+  }
 
-  /** Passes bytes to the parser: the head line by line, because what follows it is not for the parser. */
-  readonly #read = (bytes: Uint8Array): boolean => {
+  /** Returns true if the request may be repeated: it was sent on a kept connection, which was closed instead. */
+  #isStale(error: NodeJS.ErrnoException | undefined): boolean {
+    return this.#mayRepeat && this.#connection?.isReused === true && !this.#isBegun &&
+      (error === undefined || error.code === "ECONNRESET" || error.code === "EPIPE")
+  }
+  #fail(cause: Error): void {
+    if (this.isOver) return
+    this.isOver = true
+    this.#connection?.expectNothing()
+    this.#connection?.destroy()
+    this.#listener.onOver()
+    if (this.#isAnswered) this.#received?.body.end(cause)
+    else this.#listener.onFailure(cause)
+  }
+
+  /** Reads heads until that of the response. Returns the index of what follows it. */
+  #readHeads(bytes: Buffer): number {
     let at = 0
-    while (at < bytes.length && !this.#isOver) {
-      const end = this.#isAnswered ? -1 : bytes.indexOf(newline, at)
-      const next = end < 0 ? bytes.length : end + 1
-      this.emit("data", bytes.subarray(at, next))
-      at = next
-      if (this.#body !== undefined) return at === bytes.length || this.#body.reader.read(bytes.subarray(at))
+    while (at < bytes.length && this.#received === undefined && !this.isOver) {
+      const head = this.#heads.read(bytes, at)
+      at = this.#heads.end
+      if (head instanceof Malformed) this.#fail(isHttp2(bytes) ? onlyHttp2() : head)
+      else if (head !== undefined) this.#receiveHead(head)
     }
-    return true
+    return at
   }
-
-  /** Returns the body of a response if it is large. The parser gets no more bytes then. */
-  answer(message: Http.IncomingMessage, idle: Idle, onEnd: () => void): ResponseBody | undefined {
-    this.#isAnswered = true
-    const { headers, httpVersion, statusCode } = message
-    const length = Number(headers["content-length"] ?? NaN)
-    const isWhole = (statusCode === 200 || statusCode === 206) && headers["transfer-encoding"] === undefined
-    if (!isWhole || !(length > smallBody)) return undefined
-    const isKept = httpVersion === "1.1" && !/\bclose\b/i.test(headers.connection ?? "")
-    this.#body = LargeBody.make({
-      connection: this.connection,
-      slabs: this.slabs,
-      length,
-      idle,
-      onComplete: (isExact) => {
-        onEnd()
-        // only after all that has arrived with the body, because that would be taken for the next response
-        setImmediate(() => {
-          if (isKept && isExact) this.leave()
-          this.destroy()
-        })
+  #receiveHead(head: ResponseHead.ResponseHead): void {
+    const { idleTimeout, request: { method } } = this.#sending
+    const connection = this.#connection
+    if (head.status === 101) {
+      this.#fail(new Unanswered({ code: "ERR_HTTP_UPGRADE", message: "the server changes to another protocol" }))
+    } else if (head.status >= 200 && connection !== undefined) {
+      connection.expectNothing()
+      const hasBody = method !== "HEAD" && head.status !== 204 && head.status !== 304 && head.length !== 0
+      const idle = { limit: Duration.toMillis(idleTimeout), late: () => timedOut("body", idleTimeout) }
+      this.#received = {
+        head,
+        framing: hasBody ? Framing.make(head.length, head.isChunked) : Framing.make(0, false),
+        body: new ResponseBody(connection, hasBody ? this.#storageFor(head) : undefined, idle)
       }
-    })
-    readers.set(this.connection, this.#body.reader)
-    // the parser does not see the end of the message
-    message.on("error", () => {})
-    this.once("close", () => {
-      onEnd()
-      this.#body?.fail(new Incomplete({ code: "ECONNRESET", message: "the connection was closed in the middle" }))
-    })
-    return this.#body
-  }
-
-  /** Keeps the connection for another exchange. */
-  leave(): void {
-    const { connection } = this
-    if (this.#isOver || connection.destroyed) return
-    this.#isOver = true
-    connection.off("error", this.#onError).off("end", this.#onEnd).off("close", this.#onClose)
-    this.#keep(connection)
-  }
-
-  override _read(): void {
-    // its data are emitted as they arrive
-  }
-  override _write(chunk: Uint8Array, _encoding: string, callback: (error?: Error | null) => void): void {
-    this.#isAnswered = false
-    this.connection.write(chunk, callback)
-  }
-  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    if (!this.#isOver) {
-      this.#isOver = true
-      this.connection.destroy()
+    } else if (++this.#interim > mostInterim) {
+      this.#fail(malformed("HPE_HEADER_OVERFLOW", "too many responses are only for information"))
     }
-    callback(error)
   }
-  override pause(): this {
-    if (this.#body === undefined && !this.#isOver) this.connection.pause()
-    return super.pause()
+  #storageFor({ length, status }: ResponseHead.ResponseHead): Storage {
+    if (length === undefined) return new Pieces()
+    if (length <= smallBody) return new Whole(length)
+    const { slabs } = this.#sending
+    return slabs !== undefined && (status === 200 || status === 206) ? new SlabStorage(slabs) : new Pieces()
   }
-  override resume(): this {
-    if (this.#body === undefined && !this.#isOver) this.connection.resume()
-    return super.resume()
+  #readBody({ body, framing }: Received, bytes: Buffer): void {
+    const used = framing.read(bytes, body)
+    if (typeof used !== "number") this.#fail(used)
+    else if (framing.isOver) this.#complete(used === bytes.length)
   }
-  setKeepAlive(): this {
-    return this
+  /** Reports the response. */
+  #answer(): void {
+    const received = this.#received
+    if (this.#isAnswered || received === undefined) return
+    this.#isAnswered = true
+    const { request, url } = this.#sending
+    this.#listener.onAnswer(
+      Response.make(request, url.href, received.head, this.#connection?.remoteAddress, received.body)
+    )
   }
-  setNoDelay(): this {
-    return this
+  #complete(isExact: boolean): void {
+    this.#isComplete = true
+    this.#isExact = isExact
+    this.#connection?.expectNothing()
+    Timers.setImmediate(this.#release)
   }
-  setTimeout(): this {
-    return this
-  }
-  ref(): this {
-    return this
-  }
-  unref(): this {
-    return this
-  }
-}
-
-/** A connection that no exchange uses. */
-interface Unused {
-  readonly connection: Net.Socket
-  /** Returns the connection for an exchange. */
-  readonly wake: () => Net.Socket
-}
-
-/** Opens connections as another agent does, keeps those that are not in use, and gives them out as exchanges. */
-class ExchangeAgent extends Http.Agent {
-  readonly opener: Http.Agent
-  readonly slabs: Slabs
-  readonly #unused = new Map<string, Array<Unused>>()
-  #isClosed = false
-
-  constructor(opener: Http.Agent, options: Http.AgentOptions, slabs: Slabs) {
-    // connections that are not in use are closed here, not by `node:http`
-    super({ ...options, timeout: 0 })
-    this.opener = opener
-    this.slabs = slabs
-  }
-  override getName(options?: Http.ClientRequestArgs): string {
-    return this.opener.getName(options)
-  }
-  override createConnection(
-    options: Http.ClientRequestArgs,
-    callback?: (error: Error | null, connection: Duplex) => void
-  ): Duplex | null | undefined {
-    const name = this.getName(options)
-    const exchange = (connection: Duplex, isReused: boolean) =>
-      connection instanceof Net.Socket
-        ? new Exchange(connection, isReused, this.slabs, (connection) => this.#keep(name, connection))
-        : connection
-    const unused = this.#unused.get(name)?.pop()
-    if (unused !== undefined) return exchange(unused.wake(), true)
-    const opened = this.opener.createConnection(options, (error, connection) =>
-      // an error comes without a connection
-      callback?.(error, error === null ? exchange(connection, false) : connection))
-    return opened instanceof Net.Socket ? exchange(opened, false) : opened
-  }
-  override keepSocketAlive(socket: Duplex): boolean {
-    if (socket instanceof Exchange) socket.leave()
-    return false
-  }
-  override destroy(): void {
-    this.#isClosed = true
-    super.destroy()
-    for (const unused of this.#unused.values()) unused.forEach(({ connection }) => connection.destroy())
-  }
-  #keep(name: string, connection: Net.Socket): void {
-    const unused = this.#unused.get(name) ?? []
-    this.#unused.set(name, unused)
-    const close = () => void connection.destroy()
-    const remove = () => {
-      const at = unused.findIndex((each) => each.connection === connection)
-      if (at >= 0) unused.splice(at, 1)
-    }
-    const wake = () => connection.off("timeout", close).off("error", close).off("close", remove).setTimeout(0).ref()
-    if (this.#isClosed) return close()
-    unused.push({ connection, wake })
-    connection.resume().unref().setTimeout(idleTimeout).on("timeout", close).on("error", close).on("close", remove)
-    // what arrives could be taken for the next response
-    readers.set(connection, { read: () => !connection.destroy(), memory: () => undefined })
+  /** Frees the connection, and ends the response. */
+  readonly #release = (): void => {
+    const { body, framing, head } = this.#received ?? {}
+    const connection = this.#connection
+    if (connection === undefined || body === undefined) return
+    this.isOver = true
+    const mayKeep = this.#isExact && this.#isSent && framing?.isUntilEnd === false && !connection.socket.destroyed
+    if (mayKeep) this.#sending.pool.keep(connection, head?.kept ?? 0)
+    else connection.destroy()
+    this.#listener.onOver()
+    body.end("complete")
+    this.#answer()
   }
 }
-
-/** Creates an agent of exchanges, whose connections another agent opens. */
-export const agent = (opener: Http.Agent, options: Http.AgentOptions, slabs: Slabs): Http.Agent =>
-  new ExchangeAgent(opener, options, slabs)

@@ -1,5 +1,5 @@
 /**
- * HTTP for registries over `node:http` and `node:https`, on Node, Bun and Deno. It uses the proxies of the environment,
+ * HTTP for registries over the sockets of Node, on Node, Bun and Deno. It uses the proxies of the environment,
  * and further certificates.
  *
  * @since 0.1.0
@@ -17,11 +17,11 @@ import { HeadersTimeout } from "../client/Conversation.ts"
 import * as AddressPolicy from "../http/AddressPolicy.ts"
 import { ExpectedSize, IdleTimeout, LargeSize } from "../http/ResponseBody.ts"
 import * as Preparation from "../Preparation.ts"
-import type * as Agents from "./Agents.ts"
 import * as Lookup from "./Lookup.ts"
 import * as ProxyChoice from "./ProxyChoice.ts"
 import * as Routes from "./Routes.ts"
 import * as Slabs from "./Slabs.ts"
+import type * as Sockets from "./Sockets.ts"
 import * as Transport from "./Transport.ts"
 
 /**
@@ -79,7 +79,7 @@ const makeSettings = Effect.fnUntraced(function*({ ca, certificate, maxConnectio
   const settings = {
     buffer: Buffer.allocUnsafeSlow(bufferSize),
     connectTimeout: yield* ConnectTimeout,
-    maxSockets: maxConnections
+    maxConnections
   }
   // without the client certificate, which is for registries
   const proxyTls = tlsOf(trusted)
@@ -90,8 +90,8 @@ const makeSettings = Effect.fnUntraced(function*({ ca, certificate, maxConnectio
 })
 
 /** Returns the settings of TLS, which are made when a connection first needs them, because they take several ms. */
-const tlsOf = (options: Tls.SecureContextOptions): Agents.Settings["tls"] => {
-  let made: ReturnType<Agents.Settings["tls"]> | undefined
+const tlsOf = (options: Tls.SecureContextOptions): Sockets.Settings["tls"] => {
+  let made: ReturnType<Sockets.Settings["tls"]> | undefined
   return () => made ??= { secureContext: Tls.createSecureContext(options) }
 }
 
@@ -114,8 +114,8 @@ const make = Effect.fnUntraced(function*(options: Options) {
       for (const routes of opened) routes.close()
     })
   )
-  const routesBy = (lookup: Agents.Settings["lookup"]): Routes.Routes => {
-    const routes = Routes.make({ settings: { ...settings, lookup }, proxyTls, slabs, choose, isInsecure })
+  const routesBy = (lookup: Sockets.Settings["lookup"]): Routes.Routes => {
+    const routes = Routes.make({ settings: { ...settings, lookup }, proxyTls, choose, isInsecure })
     opened.add(routes)
     return routes
   }
@@ -131,10 +131,10 @@ const make = Effect.fnUntraced(function*(options: Options) {
   }
   const client = Transport.make({
     route: (url, fiber) => {
-      const isLarge = fiber.getRef(ExpectedSize) >= fiber.getRef(LargeSize)
       const lead = fiber.getRef(AddressPolicy.LedBy)
-      return (lead === undefined ? own : routesFor(lead)).find(url, isLarge)
+      return (lead === undefined ? own : routesFor(lead)).find(url)
     },
+    slabs: (fiber) => fiber.getRef(ExpectedSize) >= fiber.getRef(LargeSize) ? slabs : undefined,
     headersTimeout: (fiber) => fiber.getRef(HeadersTimeout),
     idleTimeout: (fiber) => fiber.getRef(IdleTimeout)
   })

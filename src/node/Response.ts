@@ -1,9 +1,9 @@
 /**
- * Responses of `node:http` as values of `HttpClientResponse`. Their headers are read once.
+ * Responses as values of `HttpClientResponse`.
  */
 import * as Effect from "effect/Effect"
 import * as Cookies from "effect/http/Cookies"
-import * as Headers from "effect/http/Headers"
+import type * as Headers from "effect/http/Headers"
 import * as HttpClientError from "effect/http/HttpClientError"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpClientResponse from "effect/http/HttpClientResponse"
@@ -15,9 +15,9 @@ import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import type * as Schema from "effect/Schema"
 import type * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
-import type * as Http from "node:http"
 import type * as Direct from "../http/Direct.ts"
 import type { ResponseBody } from "./ResponseBody.ts"
+import type { ResponseHead } from "./ResponseHead.ts"
 
 const { DecodeError, HttpClientError: ClientError, StatusCodeError } = HttpClientError
 
@@ -35,16 +35,17 @@ class Response extends Inspectable.Class implements Direct.Response, Pipeable {
   constructor(
     request: HttpClientRequest.HttpClientRequest,
     url: string,
-    { headers, socket, statusCode = 0 }: Http.IncomingMessage,
+    { cookies, headers, status }: ResponseHead,
+    remoteAddress: string | undefined,
     body: ResponseBody
   ) {
     super()
     this.request = request
     this.url = url
-    this.status = statusCode
-    this.headers = Headers.fromInput(headers)
-    this.remoteAddress = Option.fromUndefinedOr(socket.remoteAddress)
-    this.#cookies = headers["set-cookie"] ?? []
+    this.status = status
+    this.headers = headers
+    this.remoteAddress = Option.fromUndefinedOr(remoteAddress)
+    this.#cookies = cookies
     this.#body = body
   }
 
@@ -108,6 +109,7 @@ class Response extends Inspectable.Class implements Direct.Response, Pipeable {
 export const make = (
   request: HttpClientRequest.HttpClientRequest,
   url: string,
-  message: Http.IncomingMessage,
+  head: ResponseHead,
+  remoteAddress: string | undefined,
   body: ResponseBody
-): Direct.Response => new Response(request, url, message, body)
+): Direct.Response => new Response(request, url, head, remoteAddress, body)

@@ -1,16 +1,16 @@
 /**
- * The body of a response. Its reader gets the pieces in which it arrives, or one piece if it is small. A piece belongs
- * to the reader. At most 256 KiB are received before the reader asks for more.
+ * The body of a response, as its reader gets it: in pieces, or in one piece if it is small. A piece belongs to the
+ * reader.
  */
-import type * as Arr from "effect/Array"
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as EffectScope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type * as Http from "node:http"
 import * as Timers from "node:timers"
+import type { Storage } from "./Storage.ts"
 
 /** The connection was closed before the end of the body. */
 export class Incomplete extends Data.Error<{ readonly code: "ECONNRESET"; readonly message: string }> {}
@@ -23,28 +23,16 @@ export interface Idle {
   readonly late: () => Error
 }
 
-/** A body that can be read once. */
-export interface ResponseBody {
-  /** The pieces. If the stream is closed early, the rest is discarded. */
-  readonly stream: Stream.Stream<Uint8Array, unknown>
-  /** The whole body in memory of its own. */
-  readonly bytes: Effect.Effect<Uint8Array<ArrayBuffer>, unknown>
-  /** The whole body in memory. When it has been read, the connection is free for the next request. */
-  readonly whole: Effect.Effect<Uint8Array, unknown>
-  /** Discards what has not been read. */
-  readonly discard: () => void
-  /** Ends a body that is not complete, after an error of the connection. */
-  readonly fail: (error: Error) => void
+/** Connection that a body comes from. */
+export interface Source {
+  readonly expect: (within: number) => void
+  readonly expectNothing: () => void
+  readonly resume: () => void
+  readonly destroy: () => void
 }
 
-// maximum size of a body that is read as one piece, in bytes
-export const smallBody: number = 64 * 1024
-
-// number of bytes before the reader after which the connection is paused
-const ahead = 256 * 1024
-
 /** Returns pieces as one. */
-export const join = (pieces: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
+const join = (pieces: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
   const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0))
   let at = 0
   for (const piece of pieces) {
@@ -54,126 +42,116 @@ export const join = (pieces: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer>
   return bytes
 }
 
-/** Waits until the connection of a complete body is free, which Node makes it in the next tick, and joins the pieces. */
-const freed = (pieces: ReadonlyArray<Uint8Array>): Effect.Effect<Uint8Array> =>
-  Effect.callback((resume) => {
-    const [first = new Uint8Array()] = pieces
-    const bytes = pieces.length > 1 ? join(pieces) : first
-    process.nextTick(() => resume(Effect.succeed(bytes)))
-  })
+// number of bytes for which a waiting reader is resumed at once; fewer are joined with what else has arrived
+const worthwhile = 256 * 1024
 
-const emptyBody: ResponseBody = {
-  stream: Stream.empty,
-  bytes: Effect.sync(() => new Uint8Array()),
-  whole: Effect.sync(() => new Uint8Array()),
-  discard: () => {},
-  fail: () => {}
-}
+/** A body that can be read once. */
+export class ResponseBody {
+  readonly #source: Source
+  readonly #storage: Storage | undefined
+  readonly #idle: Idle
+  #outcome: "complete" | Error | undefined
+  #waiting: (() => void) | undefined
+  #soon: NodeJS.Immediate | undefined
 
-/** Creates the body of a response, and starts to receive it. `onEnd` runs after its last byte, or after a failure. */
-export const make = (
-  message: Http.IncomingMessage,
-  hasBody: boolean,
-  idle: Idle,
-  onEnd: () => void
-): ResponseBody => {
-  const length = Number(message.headers["content-length"] ?? NaN)
-  if (!hasBody || length === 0) {
-    // the connection is free without a reader, also if the request is aborted before the next turn
-    message.on("error", () => {}).resume()
-    onEnd()
-    return emptyBody
+  /** Creates a body. Without storage it is empty. */
+  constructor(source: Source, storage: Storage | undefined, idle: Idle) {
+    this.#source = source
+    this.#storage = storage
+    this.#idle = idle
   }
-  let isWhole = length <= smallBody
-  let pieces: Array<Uint8Array> = []
-  let size = 0
-  let outcome: "complete" | Error | undefined
-  let waiting: { readonly timer: NodeJS.Timeout; readonly resume: () => void } | undefined
 
-  const notify = () => {
-    const { resume, timer } = waiting ?? {}
-    waiting = undefined
-    Timers.clearTimeout(timer)
-    resume?.()
+  /** Receives content. */
+  receive(bytes: Buffer): void {
+    const storage = this.#storage
+    if (storage === undefined || this.#outcome !== undefined) return
+    storage.add(bytes)
+    if (this.#waiting === undefined) return
+    this.#source.expect(this.#idle.limit)
+    if (storage.ready >= worthwhile) this.#notify()
+    else if (storage.ready > 0) this.#soon ??= Timers.setImmediate(this.#notify)
   }
-  const finish = (end: "complete" | Error) => {
-    if (outcome !== undefined) return
-    outcome = end
-    onEnd()
-    notify()
+  /** True if no more should come until the reader asks for it. */
+  get isFull(): boolean {
+    return this.#storage?.isFull === true
   }
-  message.on("data", (piece: Uint8Array) => {
-    pieces.push(piece)
-    size += piece.length
-    if (isWhole) return waiting?.timer.refresh()
-    notify()
-    // unless the reader has taken it already, and waits for more
-    if (waiting === undefined && size >= ahead) message.pause()
-  })
-  message.on("end", () => finish("complete"))
-  message.on("error", finish)
-  message.on(
-    "close",
-    () => finish(new Incomplete({ code: "ECONNRESET", message: "the connection was closed in the middle" }))
-  )
+  memory(left: number | undefined): Buffer | undefined {
+    return left === undefined || this.#outcome !== undefined ? undefined : this.#storage?.memory(left)
+  }
+  /** Ends the body. */
+  end(outcome: "complete" | Error): void {
+    if (this.#outcome !== undefined) return
+    this.#outcome = outcome
+    this.#storage?.end()
+    this.#notify()
+  }
+  late(): void {
+    this.end(this.#idle.late())
+    this.#source.destroy()
+  }
 
+  readonly #notify = (): void => {
+    Timers.clearImmediate(this.#soon)
+    this.#soon = undefined
+    const resume = this.#waiting
+    if (resume === undefined) return
+    this.#waiting = undefined
+    this.#source.expectNothing()
+    resume()
+  }
   /** Waits for the next piece, or for the end. */
-  const arrival = Effect.callback<void>((resume) => {
+  readonly #arrival = Effect.callback<void>((resume) => {
     // something may have arrived while the fiber had yielded
-    if (outcome !== undefined || !isWhole && pieces.length > 0) return resume(Effect.void)
-    const timer = Timers.setTimeout(() => {
-      finish(idle.late())
-      message.destroy()
-    }, idle.limit)
-    waiting = { timer, resume: () => resume(Effect.void) }
-    if (message.isPaused()) message.resume()
+    if (this.#outcome !== undefined || (this.#storage?.ready ?? 0) > 0) return resume(Effect.void)
+    this.#source.expect(this.#idle.limit)
+    this.#waiting = () => resume(Effect.void)
     return Effect.sync(() => {
-      Timers.clearTimeout(timer)
-      waiting = undefined
+      this.#source.expectNothing()
+      this.#waiting = undefined
     })
   })
+  readonly #pull: Effect.Effect<Arr.NonEmptyReadonlyArray<Uint8Array>, unknown> = Effect.suspend(() => {
+    const pieces = this.#storage?.take(this.#outcome !== undefined) ?? []
+    if (this.#outcome === undefined) this.#source.resume()
+    if (Arr.isReadonlyArrayNonEmpty(pieces)) return Effect.succeed(pieces)
+    if (this.#outcome === undefined) return Effect.andThen(this.#arrival, this.#pull)
+    return this.#outcome === "complete" ? Cause.done() : Effect.fail(this.#outcome)
+  })
 
-  const take = (): Arr.NonEmptyReadonlyArray<Uint8Array> | undefined => {
-    if (pieces.length === 0 || isWhole && outcome === undefined) return undefined
-    const [first = new Uint8Array(), ...others] = pieces
-    pieces = []
-    size = 0
-    return isWhole && others.length > 0 ? [join([first, ...others])] : [first, ...others]
-  }
-  const pull: Effect.Effect<Arr.NonEmptyReadonlyArray<Uint8Array>, unknown> = Effect.suspend(() => {
-    const taken = take()
-    if (taken !== undefined) return Effect.succeed(taken)
-    if (outcome === undefined) return Effect.andThen(arrival, pull)
-    return outcome === "complete" ? Cause.done() : Effect.fail(outcome)
-  })
-  const discard = () => {
-    if (!message.complete) return message.destroy()
-    // not paused again
-    isWhole = true
-    message.resume()
-  }
-  const all: Effect.Effect<void, unknown> = Effect.suspend(() => {
-    isWhole = true
-    if (outcome === undefined) return Effect.andThen(arrival, all)
-    return outcome === "complete" ? Effect.void : Effect.fail(outcome)
-  })
-  return {
-    stream: Stream.fromChannel(Channel.fromTransform((_: unknown, scope) =>
-      Effect.as(
-        EffectScope.addFinalizer(
-          scope,
-          Effect.sync(() => {
-            if (outcome === undefined) discard()
-          })
-        ),
-        pull
+  /** The pieces. If the stream is closed early, the rest is discarded. */
+  get stream(): Stream.Stream<Uint8Array, unknown> {
+    return Stream.fromChannel(
+      Channel.fromTransform((_: unknown, scope) =>
+        Effect.as(EffectScope.addFinalizer(scope, Effect.sync(() => this.discard())), this.#pull)
       )
-    )),
-    bytes: Effect.map(all, () => join(pieces)),
-    whole: Effect.flatMap(all, () => freed(pieces)),
-    discard: () => {
-      if (outcome === undefined) discard()
-    },
-    fail: finish
+    )
+  }
+  /** Waits for all pieces. */
+  #collect(before: ReadonlyArray<Uint8Array>): Effect.Effect<ReadonlyArray<Uint8Array>, unknown> {
+    return Effect.suspend(() => {
+      const more = this.#storage?.take(this.#outcome !== undefined) ?? []
+      const pieces = before.length === 0 ? more : [...before, ...more]
+      if (this.#outcome === "complete") return Effect.succeed(pieces)
+      if (this.#outcome !== undefined) return Effect.fail(this.#outcome)
+      this.#source.resume()
+      return Effect.andThen(this.#arrival, this.#collect(pieces))
+    })
+  }
+  /** The whole body in memory. When it has been read, the connection is free for the next request. */
+  get whole(): Effect.Effect<Uint8Array, unknown> {
+    return Effect.map(this.#collect([]), (pieces) => {
+      const [first = new Uint8Array()] = pieces
+      return pieces.length > 1 ? join(pieces) : first
+    })
+  }
+  /** The whole body in memory of its own. */
+  get bytes(): Effect.Effect<Uint8Array<ArrayBuffer>, unknown> {
+    return Effect.map(this.#collect([]), join)
+  }
+  /** Discards what has not been read. */
+  discard(): void {
+    if (this.#outcome !== undefined) return
+    this.end(new Incomplete({ code: "ECONNRESET", message: "the reader has stopped" }))
+    this.#source.destroy()
   }
 }

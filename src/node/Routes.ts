@@ -3,114 +3,95 @@
  * Each route has its own connections.
  */
 import * as Redacted from "effect/Redacted"
-import type * as Http from "node:http"
-import * as Agents from "./Agents.ts"
-import * as Exchange from "./Exchange.ts"
+import { Pool } from "./Pool.ts"
 import type * as ProxyChoice from "./ProxyChoice.ts"
-import type { Slabs } from "./Slabs.ts"
+import * as Sockets from "./Sockets.ts"
 
-/** Route of a request: its connection, its target and its headers for a proxy. */
+/** Route to a host. */
 export interface Route {
   readonly _tag: "Route"
-  readonly agent: Http.Agent
-  /** Scheme of the agent: that of the connection, or plain HTTP if the agent hands out exchanges. */
-  readonly protocol: string
-  /** Host of the connection: that of the URL, or a proxy. */
-  readonly host: string
-  readonly port: number
-  /** Target of the request: a path, or the whole URL if a proxy gets it. */
-  readonly target: string
-  /** Headers for the proxy, names and values in turn. */
-  readonly headers: ReadonlyArray<string>
+  /** Connections to the host, or to a proxy. */
+  readonly pool: Pool
+  /** True if a proxy gets the request, whose target is then the whole URL. */
+  readonly isForwarded: boolean
+  /** Lines of headers for the proxy. */
+  readonly headers: string
 }
 
 export interface Options {
   /** Settings of connections. Certificates are checked unless a host is insecure. */
-  readonly settings: Agents.Settings
+  readonly settings: Sockets.Settings
   /** TLS to proxies. */
-  readonly proxyTls: Agents.Settings["tls"]
-  /** Memory for large bodies. */
-  readonly slabs: Slabs
+  readonly proxyTls: Sockets.Settings["tls"]
   readonly choose: ProxyChoice.Chooser["choose"]
   readonly isInsecure: (url: URL) => boolean
 }
 
 /** Routes to hosts, which share connections. */
 export interface Routes {
-  /** Returns the route of a request. `isLarge` is true if its response is expected to have a large body. */
-  readonly find: (url: URL, isLarge?: boolean) => Route | ProxyChoice.Unusable
+  /** Returns the route of a request. */
+  readonly find: (url: URL) => Route | ProxyChoice.Unusable
   /** Opens a connection to a host in advance, if there was one before. */
   readonly prepare: (url: URL) => void
   /** Closes all connections. */
   readonly close: () => void
 }
 
-export const make = ({ choose, isInsecure, proxyTls, settings, slabs }: Options): Routes => {
-  const trusting: Agents.Settings = { ...settings, tls: () => ({ ...settings.tls(), rejectUnauthorized: false }) }
-  const forProxies: Agents.Settings = { ...settings, lookup: undefined, tls: proxyTls }
-  const agents = new Map<string, Http.Agent>()
+// number of hosts from which on those without a connection are forgotten
+const capacity = 1000
 
-  const agentFor = (key: string, make: () => Http.Agent): Http.Agent => {
-    const agent = agents.get(key) ?? make()
-    agents.set(key, agent)
-    return agent
+export const make = ({ choose, isInsecure, proxyTls, settings }: Options): Routes => {
+  const trusting: Sockets.Settings = { ...settings, tls: () => ({ ...settings.tls(), rejectUnauthorized: false }) }
+  const forProxies: Sockets.Settings = { ...settings, lookup: undefined, tls: proxyTls }
+  const routes = new Map<string, Route>()
+  const proxies = new Map<string, Pool>()
+
+  const direct = (used: Sockets.Settings, url: URL): Pool => {
+    const open = url.protocol === "https:" ? Sockets.secure : Sockets.plain
+    const place = Sockets.placeOf(url)
+    return new Pool({ ...used, tunnel: undefined, open: (opening) => open(used, place, opening) })
   }
-
-  /** Returns an agent, or one of exchanges over it. */
-  const openerOr = (
-    isExchanged: boolean,
-    key: string,
-    settings: Agents.Settings,
-    make: () => Http.Agent
-  ): Http.Agent => {
-    const opener = agentFor(key, make)
-    if (!isExchanged) return opener
-    return agentFor(`exchanges ${key}`, () => Exchange.agent(opener, Agents.secureOptions(settings), slabs))
+  const tunnelled = (used: Sockets.Settings, url: URL, proxy: ProxyChoice.Proxy): Pool => {
+    const place = Sockets.placeOf(url)
+    return new Pool({
+      ...used,
+      tunnel: (done) => Sockets.tunnel(forProxies, proxy, place, done),
+      open: (opening) => Sockets.secure(used, place, opening)
+    })
   }
-
-  const through = (proxy: ProxyChoice.Proxy, url: URL, isExchanged: boolean): Route => {
-    const { authorization, url: { href, protocol } } = proxy
-    const credentials = authorization === undefined ? "" : Redacted.value(authorization)
-    return {
-      _tag: "Route",
-      agent: openerOr(isExchanged, `forward ${href}`, forProxies, () => Agents.direct(protocol, forProxies)),
-      protocol: isExchanged ? Exchange.protocol : protocol,
-      host: Agents.bareHost(proxy.url),
-      port: Agents.portOf(proxy.url),
-      target: `${url.origin}${url.pathname}${url.search}`,
-      headers: credentials === "" ? [] : ["proxy-authorization", credentials]
-    }
+  const forwarded = ({ authorization, url }: ProxyChoice.Proxy): Route => {
+    const pool = proxies.get(url.href) ?? direct(forProxies, url)
+    proxies.set(url.href, pool)
+    const headers = authorization === undefined ? "" : `proxy-authorization: ${Redacted.value(authorization)}\r\n`
+    return { _tag: "Route", pool, isForwarded: true, headers }
   }
-
-  const find: Routes["find"] = (url, isLarge = false) => {
-    // exchanges have connections of their own, which would exceed a limit
-    const isExchanged = isLarge && settings.maxSockets === Infinity
+  const create = (url: URL): Route | ProxyChoice.Unusable => {
     const proxy = choose(url)
     if (proxy?._tag === "Unusable") return proxy
-    if (proxy !== undefined && url.protocol === "http:") return through(proxy, url, isExchanged)
+    if (proxy !== undefined && url.protocol === "http:") return forwarded(proxy)
     const used = url.protocol === "https:" && isInsecure(url) ? trusting : settings
-    const kind = `${url.protocol} ${used === trusting ? "trusting" : "checking"}`
-    return {
-      _tag: "Route",
-      agent: proxy === undefined
-        ? openerOr(isExchanged, kind, used, () => Agents.direct(url.protocol, used))
-        : openerOr(isExchanged, `tunnel ${kind}`, used, () => Agents.tunnel(used, proxy, proxyTls)),
-      protocol: isExchanged ? Exchange.protocol : url.protocol,
-      host: Agents.bareHost(url),
-      port: Agents.portOf(url),
-      target: url.pathname + url.search,
-      headers: []
+    const pool = proxy === undefined ? direct(used, url) : tunnelled(used, url, proxy)
+    return { _tag: "Route", pool, isForwarded: false, headers: "" }
+  }
+  const find: Routes["find"] = (url) => {
+    const known = routes.get(url.origin)
+    if (known !== undefined) return known
+    const route = create(url)
+    if (route._tag === "Unusable") return route
+    if (routes.size >= capacity) {
+      for (const [origin, { pool }] of routes) if (pool.isEmpty) routes.delete(origin)
     }
+    routes.set(url.origin, route)
+    return route
   }
   return {
     find,
     prepare: (url) => {
       const route = find(url)
-      if (route._tag === "Route" && settings.maxSockets === Infinity) Agents.prepare(route.agent, route)
+      if (route._tag === "Route") route.pool.prepare()
     },
     close: () => {
-      for (const agent of agents.values()) agent.destroy()
-      agents.clear()
+      for (const { pool } of routes.values()) pool.close()
     }
   }
 }

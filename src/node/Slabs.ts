@@ -6,7 +6,7 @@ import * as Context from "effect/Context"
 import * as ChunkMemory from "../ChunkMemory.ts"
 
 export interface Slab {
-  readonly bytes: Uint8Array
+  readonly bytes: Buffer
   /** Number of users: the body that receives into it, and the readers of its chunks. */
   users: number
 }
