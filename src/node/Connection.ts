@@ -22,6 +22,9 @@ export interface Owner {
   readonly late: () => void
 }
 
+// maximum time that Node measures, in milliseconds
+const longest = 2 ** 31 - 1
+
 export class Connection {
   readonly socket: Net.Socket
   owner: Owner | undefined
@@ -91,7 +94,7 @@ export class Connection {
   // one timer serves many requests: when it ends early, it starts again
   #startTimer(within: number): void {
     this.#stopTimer()
-    this.#stopTimer = Timer.start(within, this.#onTimer)
+    this.#stopTimer = Timer.start(Math.min(within, longest), this.#onTimer)
     this.#timerEnd = performance.now() + within
   }
   readonly #onTimer = (): void => {

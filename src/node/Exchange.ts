@@ -19,6 +19,7 @@ import { Incomplete, ResponseBody } from "./ResponseBody.ts"
 import * as ResponseHead from "./ResponseHead.ts"
 import type { Slabs } from "./Slabs.ts"
 import { Pieces, SlabStorage, type Storage, Whole } from "./Storage.ts"
+import * as Timer from "./Timer.ts"
 
 /** A request that is sent. */
 export interface Sending {
@@ -88,6 +89,7 @@ export class Exchange implements User {
   #connection: Connection | undefined
   #received: Received | undefined
   #interim = 0
+  #stopWaiting = () => {}
   #isSent = false
   #isBegun = false
   #mayRepeat: boolean
@@ -105,7 +107,15 @@ export class Exchange implements User {
     this.#mayRepeat = (method === "GET" || method === "HEAD") && !Stream.isStream(content)
   }
 
+  /** Sends the request, when there is a connection. */
+  begin(): void {
+    const { body: { content }, headersTimeout, pool } = this.#sending
+    pool.use(this)
+    if (this.#connection !== undefined || Stream.isStream(content)) return
+    this.#stopWaiting = Timer.start(Duration.toMillis(headersTimeout), () => this.late())
+  }
   start(connection: Connection): void {
+    this.#stopWaiting()
     this.#connection = connection
     const { body: { content }, head, headersTimeout } = this.#sending
     if (Stream.isStream(content)) return this.#listener.onStart(connection)
@@ -166,6 +176,7 @@ export class Exchange implements User {
   #fail(cause: Error): void {
     if (this.isOver) return
     this.isOver = true
+    this.#stopWaiting()
     this.#connection?.expectNothing()
     this.#connection?.destroy()
     this.#listener.onOver()

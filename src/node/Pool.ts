@@ -51,6 +51,9 @@ export const failAfter = (duration: Duration.Duration, fail: (error: Error) => v
 // maximum time for which a connection is kept without a request, in milliseconds
 const idleTimeout = 4000
 
+// time after which it is checked whether the other side of a connection is still there, in milliseconds
+const keepAliveDelay = 15_000
+
 // maximum number of connections to one host that are kept before a request needs them
 const mostEarly = 64
 
@@ -63,6 +66,7 @@ export class Pool {
   readonly #tunnels = new Set<() => void>()
   #session: Buffer | undefined
   #isKnown = false
+  #isClosed = false
 
   constructor(options: Options) {
     this.#options = options
@@ -76,29 +80,32 @@ export class Pool {
   /** Gives a connection to a request, when there is one. */
   use(user: User): void {
     const connection = this.#idle.pop()
+    if (connection?.socket.destroyed === true) return this.use(user)
     if (connection !== undefined) return this.#give(connection, user)
     if (this.#connections.size + this.#tunnels.size < this.#options.maxConnections) this.open(user)
     else this.#waiting.push(user)
   }
   /** Gives a new connection to a request. */
   open(user: User | undefined): void {
+    if (this.#isClosed) return user?.close(undefined)
     this.#isKnown = true
     const { tunnel } = this.#options
     if (tunnel === undefined) return this.#connect(user, undefined)
     const stop = tunnel((result) => {
       this.#tunnels.delete(stop)
-      if (result instanceof Error) user?.close(result)
-      else this.#connect(user, result)
+      if (!(result instanceof Error)) return this.#connect(user, result)
+      user?.close(result)
+      this.#serve()
     })
     this.#tunnels.add(stop)
   }
   /** Keeps a connection for the next request, for at most so many milliseconds. */
   keep(connection: Connection, limit: number): void {
+    if (limit <= 0) return connection.destroy()
     const user = this.#nextUser()
     connection.isReused = true
-    if (user !== undefined) this.#give(connection, user)
-    else if (limit > 0) this.#rest(connection, Math.min(limit, idleTimeout))
-    else connection.destroy()
+    if (user === undefined) this.#rest(connection, Math.min(limit, idleTimeout))
+    else this.#give(connection, user)
   }
   /** Opens a connection that is kept for the next request, if there was one before. */
   prepare(): void {
@@ -109,8 +116,10 @@ export class Pool {
   }
   /** Closes all connections. */
   close(): void {
+    this.#isClosed = true
     for (const stop of this.#tunnels) stop()
     for (const connection of this.#connections) connection.destroy()
+    for (const user of this.#waiting.splice(0)) user.close(undefined)
   }
 
   #connect(user: User | undefined, tunnel: Net.Socket | undefined): void {
@@ -123,7 +132,10 @@ export class Pool {
     const { socket } = connection
     const stop = failAfter(connectTimeout, (error) => connection.destroy(error))
     const isSecure = socket instanceof Tls.TLSSocket
-    socket.setNoDelay().setKeepAlive(true).once(isSecure ? "secureConnect" : "connect", stop).once("close", stop)
+    socket.setNoDelay().setKeepAlive(true, keepAliveDelay).once(isSecure ? "secureConnect" : "connect", stop).once(
+      "close",
+      stop
+    )
     if (isSecure) {
       const keep = (session: Buffer | undefined) => {
         this.#session = session
@@ -131,11 +143,13 @@ export class Pool {
       socket.on("session", keep).on("error", () => keep(undefined))
     }
     this.#connections.add(connection)
-    if (user === undefined || user.isOver) this.#rest(connection, idleTimeout)
-    else this.#give(connection, user)
+    const next = user?.isOver === true ? this.#nextUser() : user
+    if (next === undefined) this.#rest(connection, idleTimeout)
+    else this.#give(connection, next)
   }
   #give(connection: Connection, user: User): void {
     connection.owner = user
+    connection.expectNothing()
     connection.socket.ref()
     user.start(connection)
   }
@@ -156,6 +170,10 @@ export class Pool {
     this.#connections.delete(connection)
     const at = this.#idle.indexOf(connection)
     if (at >= 0) this.#idle.splice(at, 1)
+    this.#serve()
+  }
+  /** Gives a connection to a request that waits for one. */
+  #serve(): void {
     const user = this.#nextUser()
     if (user !== undefined) this.use(user)
   }

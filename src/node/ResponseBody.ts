@@ -73,7 +73,7 @@ export class ResponseBody {
   }
   /** True if no more should come until the reader asks for it. */
   get isFull(): boolean {
-    return this.#storage?.isFull === true
+    return this.#outcome === undefined && this.#storage?.isFull === true
   }
   memory(left: number | undefined): Buffer | undefined {
     return left === undefined || this.#outcome !== undefined ? undefined : this.#storage?.memory(left)
@@ -82,7 +82,7 @@ export class ResponseBody {
   end(outcome: "complete" | Error): void {
     if (this.#outcome !== undefined) return
     this.#outcome = outcome
-    this.#storage?.end()
+    if (outcome === "complete") this.#storage?.complete()
     this.#notify()
   }
   late(): void {

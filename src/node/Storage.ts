@@ -14,8 +14,8 @@ export interface Storage {
   readonly take: (isLast: boolean) => Array<Buffer>
   /** Returns memory for the next bytes, if so many are left. */
   readonly memory: (left: number) => Buffer | undefined
-  /** Runs when no more will be added. */
-  readonly end: () => void
+  /** Runs after the last byte, but not after a failure, because a connection may still be read into its memory. */
+  readonly complete: () => void
 }
 
 /** Memory for all of a body of a known length, which the reader gets as one piece. */
@@ -41,7 +41,7 @@ export class Whole implements Storage {
   memory(): undefined {
     return undefined
   }
-  end(): void {}
+  complete(): void {}
 }
 
 // number of bytes before the reader after which the connection is paused
@@ -69,7 +69,7 @@ export class Pieces implements Storage {
   memory(): undefined {
     return undefined
   }
-  end(): void {}
+  complete(): void {}
 }
 
 // least room for another read into a slab, in bytes
@@ -117,7 +117,7 @@ export class SlabStorage implements Storage {
     // one byte more than is left, so that a body that is longer is noticed
     return this.#slab.bytes.subarray(this.#end, this.#end + left + 1)
   }
-  end(): void {
+  complete(): void {
     this.#cut()
     this.#slabs.release(this.#slab)
   }

@@ -71,7 +71,8 @@ const answerTo = (
       onFailure: (cause) => resume(Effect.fail(failed(sending.request, cause))),
       onOver: () => signal?.removeEventListener("abort", abort)
     })
-    sending.pool.use(exchange)
+    const begun = Result.try(() => exchange.begin())
+    if (Result.isFailure(begun)) return resume(Effect.fail(failed(sending.request, begun.failure)))
     return Effect.sync(abort)
   })
 
