@@ -162,7 +162,7 @@ export class Exchange implements User {
     if (this.isOver || this.#isComplete) return
     if (this.#isStale(error)) {
       this.#mayRepeat = false
-      return this.#sending.pool.open(this)
+      return this.#sending.pool.replace(this)
     }
     const message = "the connection was closed in the middle"
     this.#fail(error === undefined ? new Incomplete({ code: "ECONNRESET", message }) : explain(error))

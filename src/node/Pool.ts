@@ -82,12 +82,38 @@ export class Pool {
     const connection = this.#idle.pop()
     if (connection?.socket.destroyed === true) return this.use(user)
     if (connection !== undefined) return this.#give(connection, user)
-    if (this.#connections.size + this.#tunnels.size < this.#options.maxConnections) this.open(user)
+    if (this.#connections.size + this.#tunnels.size < this.#options.maxConnections) this.#open(user)
     else this.#waiting.push(user)
   }
-  /** Gives a new connection to a request. */
-  open(user: User | undefined): void {
-    if (this.#isClosed) return user?.close(undefined)
+  /** Gives a new connection to a request whose connection was closed by the other side. */
+  replace(user: User): void {
+    if (this.#isClosed) user.close(undefined)
+    else this.#open(user)
+  }
+  /** Keeps a connection for the next request, for at most so many milliseconds. */
+  keep(connection: Connection, limit: number): void {
+    if (limit <= 0 || this.#isClosed) return connection.destroy()
+    const user = this.#nextUser()
+    connection.isReused = true
+    if (user === undefined) this.#rest(connection, Math.min(limit, idleTimeout))
+    else this.#give(connection, user)
+  }
+  /** Opens a connection that is kept for the next request, if there was one before. */
+  prepare(): void {
+    const early = this.#idle.filter(({ isReused }) => !isReused).length
+    const { maxConnections, tunnel } = this.#options
+    // a tunnel is made for the request that needs it
+    if (this.#isKnown && maxConnections === Infinity && tunnel === undefined && early < mostEarly) this.#open(undefined)
+  }
+  /** Closes all connections. A request afterwards, such as the last one of an interrupted upload, gets a new one. */
+  close(): void {
+    this.#isClosed = true
+    for (const stop of this.#tunnels) stop()
+    for (const connection of this.#connections) connection.destroy()
+    for (const user of this.#waiting.splice(0)) user.close(undefined)
+  }
+
+  #open(user: User | undefined): void {
     this.#isKnown = true
     const { tunnel } = this.#options
     if (tunnel === undefined) return this.#connect(user, undefined)
@@ -99,29 +125,6 @@ export class Pool {
     })
     this.#tunnels.add(stop)
   }
-  /** Keeps a connection for the next request, for at most so many milliseconds. */
-  keep(connection: Connection, limit: number): void {
-    if (limit <= 0) return connection.destroy()
-    const user = this.#nextUser()
-    connection.isReused = true
-    if (user === undefined) this.#rest(connection, Math.min(limit, idleTimeout))
-    else this.#give(connection, user)
-  }
-  /** Opens a connection that is kept for the next request, if there was one before. */
-  prepare(): void {
-    const early = this.#idle.filter(({ isReused }) => !isReused).length
-    const { maxConnections, tunnel } = this.#options
-    // a tunnel is made for the request that needs it
-    if (this.#isKnown && maxConnections === Infinity && tunnel === undefined && early < mostEarly) this.open(undefined)
-  }
-  /** Closes all connections. */
-  close(): void {
-    this.#isClosed = true
-    for (const stop of this.#tunnels) stop()
-    for (const connection of this.#connections) connection.destroy()
-    for (const user of this.#waiting.splice(0)) user.close(undefined)
-  }
-
   #connect(user: User | undefined, tunnel: Net.Socket | undefined): void {
     const { buffer, connectTimeout, open } = this.#options
     const connection = new Connection(

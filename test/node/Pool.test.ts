@@ -259,6 +259,18 @@ describe("a pool", () => {
       assert.isFalse(connection.socket.destroyed)
     }))
 
+  it.live("that is closed still serves requests, and keeps no connection", () =>
+    Effect.gen(function*() {
+      const { pool, use } = yield* silent()
+      const before = yield* use
+      pool.close()
+      assert.isTrue(before.socket.destroyed)
+      const after = yield* use
+      assert.isFalse(after.socket.destroyed)
+      pool.keep(after, 1000)
+      assert.isTrue(after.socket.destroyed)
+    }))
+
   it.live("does not give out a connection that is being closed", () =>
     Effect.gen(function*() {
       const { pool, use } = yield* silent()
