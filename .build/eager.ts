@@ -10,6 +10,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { parseAst } from "rolldown/parseAst"
+import { isNode, type Node } from "./ast.ts"
 
 const folder = fileURLToPath(new URL("../dist/cli", import.meta.url))
 const bundle = Path.join(folder, "run.cjs")
@@ -80,14 +81,8 @@ const calledIn = (file: string): ReadonlyArray<string> => {
 // parentheses
 // ---------------------------------------------------------------------------------------------------------------------
 
-const isNode = (value: unknown): value is { readonly type: string; readonly start: number; readonly end: number } =>
-  typeof value === "object" && value !== null && "type" in value && "start" in value && "end" in value
-
 /** Returns the functions below a node that may stand in parentheses, which methods may not. */
-const expressionsIn = (
-  value: unknown,
-  isMethod = false
-): ReadonlyArray<{ readonly start: number; readonly end: number }> => {
+const expressionsIn = (value: unknown, isMethod = false): ReadonlyArray<Node> => {
   if (Array.isArray(value)) return value.flatMap((item) => expressionsIn(item))
   if (!isNode(value)) return []
   const isFunction = value.type === "ArrowFunctionExpression" || value.type === "FunctionExpression" && !isMethod
