@@ -32,7 +32,8 @@ export class Connection {
   isReused = false
   #remoteAddress: string | undefined
   #error: Error | undefined
-  #isPaused = false
+  /** True if bytes may wait to be read. */
+  isPaused = false
   #deadline = Infinity
   #stopTimer = () => {}
   #timerEnd = Infinity
@@ -69,13 +70,13 @@ export class Connection {
   }
   #read(bytes: Buffer): boolean {
     if (this.owner === undefined) this.destroy()
-    else if (!this.owner.read(bytes)) this.#isPaused = true
-    return !this.#isPaused
+    else if (!this.owner.read(bytes)) this.isPaused = true
+    return !this.isPaused
   }
   /** Continues to read after a pause. */
   resume(): void {
-    if (!this.#isPaused) return
-    this.#isPaused = false
+    if (!this.isPaused) return
+    this.isPaused = false
     this.socket.resume()
   }
   destroy(error?: Error): void {

@@ -246,9 +246,11 @@ export class Exchange implements User {
     const connection = this.#connection
     if (connection === undefined || body === undefined) return
     this.isOver = true
-    const mayKeep = this.#isExact && this.#isSent && framing?.isUntilEnd === false && !connection.socket.destroyed
-    if (mayKeep) this.#sending.pool.keep(connection, head?.kept ?? 0)
-    else connection.destroy()
+    // a connection of TLS may bring the rest of a body in a pause, and keep back what comes after it
+    const isFree = !connection.isPaused && !connection.socket.destroyed
+    if (isFree && this.#isExact && this.#isSent && framing?.isUntilEnd === false) {
+      this.#sending.pool.keep(connection, head?.kept ?? 0)
+    } else connection.destroy()
     this.#listener.onOver()
     body.end("complete")
     this.#answer()

@@ -6,7 +6,9 @@ import { HttpClient, type HttpClientError, HttpClientRequest } from "effect/http
 import * as Net from "node:net"
 import { TimedOut } from "../../src/http/TimedOut.ts"
 import type { Connection } from "../../src/node/Connection.ts"
+import { Exchange } from "../../src/node/Exchange.ts"
 import { Pool, type User } from "../../src/node/Pool.ts"
+import * as RequestBody from "../../src/node/RequestBody.ts"
 import { listening } from "../utils/ScriptedServer.ts"
 
 const right = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -155,6 +157,52 @@ describe("a connection", () => {
       const client = yield* makeClient()
       for (let count = 0; count < 3; count++) assert.strictEqual(yield* get(client, url), "ok")
       assert.strictEqual(connections(), 2)
+    }))
+
+  it.live("that has brought the end of a body in a pause is not kept, because more may wait in it", () =>
+    Effect.gen(function*() {
+      const { host, url } = yield* raw(() => undefined)
+      const reads: Array<Net.OnReadOpts> = []
+      const pool = new Pool({
+        buffer: Buffer.alloc(1024 * 1024),
+        connectTimeout: Duration.seconds(1),
+        maxConnections: Infinity,
+        tunnel: undefined,
+        open: ({ onread }) => {
+          reads.push(onread)
+          return Net.connect({ host: "127.0.0.1", port: Number(host.split(":")[1]), onread })
+        }
+      })
+      const request = HttpClientRequest.get(url)
+      const body = RequestBody.make(request)
+      if ("_tag" in body) return assert.fail("the request has no body")
+      const over = yield* Deferred.make<void>()
+      const exchange = new Exchange({
+        request,
+        url: new URL(url),
+        pool,
+        head: "GET / HTTP/1.1\r\n\r\n",
+        body,
+        slabs: undefined,
+        headersTimeout: Duration.seconds(1),
+        idleTimeout: Duration.seconds(1)
+      }, {
+        onStart: () => {},
+        onAnswer: () => {},
+        onFailure: () => {},
+        onOver: () => Deferred.doneUnsafe(over, Effect.void)
+      })
+      exchange.begin()
+      const content = Buffer.concat([
+        Buffer.from("HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n"),
+        Buffer.alloc(300_000)
+      ])
+      const receive = (from: number, to: number) => reads[0]?.callback(to - from, content.subarray(from, to))
+      assert.isFalse(receive(0, 290_000))
+      assert.isFalse(receive(290_000, content.length))
+      yield* Deferred.await(over)
+      yield* turn
+      assert.isTrue(pool.isEmpty)
     }))
 })
 
