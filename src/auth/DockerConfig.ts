@@ -74,8 +74,15 @@ export interface Options {
   readonly file?: string | undefined
 }
 
+/** Decodes Base64 with line breaks, which Go ignores, and without padding, as crane and Kubernetes accept it. */
+const decodeAuth = (auth: string): string => {
+  const digits = auth.replaceAll(/[\r\n]/g, "")
+  const text = digits.endsWith("=") ? digits : digits.padEnd(Math.ceil(digits.length / 4) * 4, "=")
+  return Result.getOrElse(Base64.decodeString(text), () => "")
+}
+
 const passwordOf = (auth: string): Credentials.Credential | undefined => {
-  const [, username, password] = /^([^:]*):(.*)$/s.exec(Result.getOrElse(Base64.decodeString(auth), () => "")) ?? []
+  const [, username, password] = /^([^:]*):(.*)$/s.exec(decodeAuth(auth)) ?? []
   return username === undefined || password === undefined
     ? undefined
     // some are padded with NUL, which docker removes as well

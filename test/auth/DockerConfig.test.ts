@@ -16,6 +16,8 @@ describe("DockerConfig", () => {
   it.effect.each<readonly [entry: unknown, found: string | undefined]>([
     [{ auth: "YWRhOnBhc3M=" }, "ada:pass"],
     [{ auth: "YWRhOnBhOnNz" }, "ada:pa:ss"],
+    [{ auth: "YWRhOnBhc3M" }, "ada:pass"],
+    [{ auth: "YWRhOnBh\nc3M=\r\n" }, "ada:pass"],
     [{ auth: "YWRhOnBhc3MAAA==" }, "ada:pass"],
     [{ auth: "w6nDoDrDqcOg" }, "éà:éà"],
     [{ username: "ada", password: "pass" }, "ada:pass"],
