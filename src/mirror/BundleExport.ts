@@ -193,10 +193,10 @@ const nameTags = (
   destination: Destination,
   claims: Map<string, Digest>
 ): { readonly tags: ReadonlyMap<Tag, Digest>; readonly omitted: ReadonlyArray<Omitted> } => {
-  const tags = new Map(digestTags)
+  const tags = new Map<Tag, Digest>()
   const omitted: Array<Omitted> = []
-  for (const { root, tag: sourceTag } of copied) {
-    const name = RepositoryRule.tagOf(destination.tag, sourceTag)
+  const named = copied.map(({ root, tag }) => [RepositoryRule.tagOf(destination.tag, tag), root] as const)
+  for (const [name, root] of [...digestTags, ...named]) {
     const tag = Result.getOrUndefined(parseTag(name))
     const claim = claims.get(`${destination.name}:${name}`) ?? root
     if (tag === undefined) omitted.push({ name: destination.name, tag: name, problem: "it is not a valid tag" })
