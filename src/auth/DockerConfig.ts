@@ -6,7 +6,7 @@
  * 1. the variable `DOCKER_AUTH_CONFIG`, which contains a config as JSON
  * 2. the file that `REGISTRY_AUTH_FILE` names; if it is set, no other file is read
  * 3. docker's: `config.json` in `DOCKER_CONFIG`, or else in `~/.docker`
- * 4. podman's: `containers/auth.json` in `XDG_RUNTIME_DIR`
+ * 4. podman's: `containers/auth.json` in `XDG_RUNTIME_DIR`, or else `/run/containers/UID/auth.json` on Linux
  * 5. podman's: `containers/auth.json` in `XDG_CONFIG_HOME`, or else in `~/.config`
  *
  * Within a place, the entry with the longest key that is a prefix of `host/repository` takes precedence. For the same
