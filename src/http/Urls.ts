@@ -30,6 +30,8 @@ export const isAt = (origin: string, url: string): boolean =>
  * not know the proxy in front of them omit the port from their own URLs, or name plain HTTP.
  */
 export const atHome = (registry: URL, url: string): string => {
+  // most URLs need no parsing
+  if (url.startsWith(`${registry.origin}/`)) return url
   const { hostname, origin, port, protocol } = new URL(url)
   const isTwisted = hostname === registry.hostname && origin !== registry.origin && port === "" &&
     (protocol === registry.protocol || protocol === "http:")
