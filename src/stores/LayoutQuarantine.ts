@@ -37,10 +37,13 @@ export interface LayoutQuarantine {
   /** Returns the size of a file in bytes if it exists, and marks the file as mentioned. */
   readonly mention: (digest: Digest.Digest) => Effect.Effect<number | undefined, Reason>
   /**
-   * Moves a file to the quarantine, unless it was written or mentioned after `cutoff`. The caller holds the lock of the
-   * layout.
+   * Moves a file to the quarantine, and returns its metadata, unless it was written or mentioned after `cutoff`. The
+   * caller holds the lock of the layout.
    */
-  readonly seize: (digest: Digest.Digest, cutoff: number) => Effect.Effect<"seized" | "young" | "absent", Storage>
+  readonly seize: (
+    digest: Digest.Digest,
+    cutoff: number
+  ) => Effect.Effect<FileSystem.File.Info | "young" | "absent", Storage>
   /** Removes a file from the quarantine. Returns false if it was moved back. */
   readonly discard: (digest: Digest.Digest) => Effect.Effect<boolean, Storage>
   /**
@@ -134,7 +137,7 @@ const mention = Effect.fnUntraced(
 
 const seize = Effect.fnUntraced(
   function*(options: Options, digest: Digest.Digest, cutoff: number): Effect.fn.Return<
-    "seized" | "young" | "absent",
+    FileSystem.File.Info | "young" | "absent",
     Storage
   > {
     const { blobPath, files, folder } = options
@@ -145,7 +148,8 @@ const seize = Effect.fnUntraced(
     yield* files.makeFolder(folder)
     if (!(yield* move(options, path, seized))) return "absent"
     const after = yield* files.stat(seized)
-    if (after === undefined || timeOf(after) <= cutoff) return "seized"
+    if (after === undefined) return "absent"
+    if (timeOf(after) <= cutoff) return after
     yield* restore(options, digest)
     return "young"
   },
