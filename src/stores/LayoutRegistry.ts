@@ -38,12 +38,12 @@
  *
  * **Several processes**
  *
- * A process takes a lock to change `index.json`, and then reads the file again. Reads need no lock. If the
- * holder ends without releasing the lock, other processes on Linux detect that at once by its process number and start
- * time; on other systems, and across machines, after 10 seconds without a sign of life. Changes that arrive while
- * others are being written wait, and are written together. A process keeps the lock for up to 0.1 s while more changes
- * wait, and then lets other processes have it. Other tools do not know this lock: what they write at the same moment may
- * be lost, and so may changes of two such tools.
+ * A process takes a lock to change `index.json`, and then reads the file again. Reads need no lock. If the holder ends
+ * without releasing the lock, other processes on Linux detect that at once by its process number and start time; on
+ * other systems, and across machines, after 10 seconds without a sign of life. Changes that arrive while others are
+ * being written wait, and are written together. A process keeps the lock for up to 0.1 s while more changes wait, and
+ * then lets other processes have it. Other tools do not know this lock: what they write at the same moment may be lost,
+ * and so may changes of two such tools.
  *
  * **Space**
  *
