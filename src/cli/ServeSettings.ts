@@ -308,8 +308,8 @@ const settings = {
   cacheStale: scalar(
     Schema.String,
     "always|never|TIME",
-    "Serve tags as last known while the registry of --proxy is away: always, never, or if it confirmed them within " +
-      "this time. Default: always",
+    "Serve tags, and lists of them, as last known while the registry of --proxy is away: always, never, or if it " +
+      "confirmed them within this time. Default: always",
     readStale
   ),
   ui: boolean(
