@@ -279,6 +279,7 @@ const settings = {
   gcOlderThan: duration(collection.olderThan),
   gcUntagged: choice(CollectionFlags.policies, collection.untagged),
   gcDangling: choice(CollectionFlags.policies, collection.dangling),
+  gcBroken: choice(CollectionFlags.policies, collection.broken),
   gcKeepNewest: count(collection.keepNewest),
   gcKeepBy: choice(CollectionFlags.orders, collection.keepBy),
   gcInclude: patterns(collection.include),

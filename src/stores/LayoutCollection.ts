@@ -366,6 +366,39 @@ const candidates = Effect.fnUntraced(function*(context: Context) {
   return found
 })
 
+/** Returns the files of broken content that were moved aside before the grace period, and that may go. */
+const oldBroken = Effect.fnUntraced(function*({ cutoff, reachability, target: { files, layout } }: Context) {
+  const old = (yield* layout.quarantine.isolated).filter(([, info]) => LayoutQuarantine.timeOf(info) <= cutoff)
+  return yield* Effect.filter(old, ([digest]) =>
+    // as long as a manifest is missing, its broken file says that it is unknown what it needs
+    reachability.get(digest) === undefined
+      ? Effect.succeed(true)
+      : Effect.map(files.stat(layout.blobPath(digest)), (info) => info !== undefined))
+})
+
+/** Removes broken content that was moved aside, or records it in a dry run. */
+const removeBroken = Effect.fnUntraced(function*(context: Context) {
+  const { policies, record, target: { layout } } = context
+  const recordOf = ([digest, info]: readonly [Digest, FileSystem.File.Info]) => {
+    const { entry } = blobOf(digest, info)
+    record({ entry: { ...entry, reason: "broken" }, info })
+  }
+  const found = yield* oldBroken(context)
+  if (found.length === 0) return
+  if (policies.dryRun === true) return found.forEach(recordOf)
+  // under the lock, because content is moved aside under it
+  yield* change(
+    context,
+    Effect.fnUntraced(function*(index) {
+      yield* lookAgain(context, index)
+      for (const item of yield* oldBroken(context)) {
+        if (yield* layout.quarantine.discardIsolated(item[0])) recordOf(item)
+      }
+      return { index, value: undefined }
+    })
+  )
+})
+
 /** Collects a layout. Fails with `Storage` before it removes anything if it cannot read a manifest. */
 export const run = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<void, Reason> {
   const { policies, record, target: { files, layout } } = options
@@ -385,6 +418,7 @@ export const run = Effect.fnUntraced(function*(options: Options): Effect.fn.Retu
       if (info !== undefined) record({ entry: entryOf(removal), info })
     }
   } else yield* inBatches(context, removals, (batch) => removeManifests(context, batch))
+  if (policies.broken !== "keep") yield* removeBroken(context)
   if (policies.blobs === "keep") return
   const blobs = yield* candidates(context)
   if (isDry) blobs.forEach(record)

@@ -195,9 +195,9 @@ export interface LayoutRegistry extends Registry.Registry {
   /**
    * Moves a blob or manifest to `.effect-oci/broken` if its content does not match its digest, so that a client can
    * push it again. It is absent then; tags and manifests that refer to it stay. The content is read once more before,
-   * also if it was verified earlier; `changing` content was replaced again and again meanwhile. Nothing reads or
-   * removes the moved file. As with a broken manifest, `collect` skips the repository until a manifest that was moved
-   * is pushed again or deleted.
+   * also if it was verified earlier; `changing` content was replaced again and again meanwhile. Nothing reads the moved
+   * file, and `collect` removes it after the grace period, see `GarbageCollection.Options`. As with a broken manifest,
+   * `collect` skips the repository until a manifest that was moved is pushed again or deleted.
    *
    * Reasons: `NameUnknown`, `UnsupportedAlgorithm`, `Storage`.
    */

@@ -452,6 +452,52 @@ describe("a collection of a folder", () => {
       yield* Fiber.interrupt(time)
     }).pipe(Effect.provide(NodeServices.layer)))
 
+  it.effect.each(["keep", "collect"] as const)(
+    "treats broken content that was moved aside by its policy: %s",
+    (broken) =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryFolder
+        const registry = yield* LayoutRegistry.make({ directory })
+        const folder = Path.join(directory, app, ".effect-oci/broken")
+        const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+        const blob = yield* pushBlob(registry, app, "a blob")
+        Fs.writeFileSync(blobPath(Path.join(directory, app), blob.digest), "b blob")
+        yield* later(-48)
+        assert.strictEqual(yield* registry.quarantine(app, blob.digest), "quarantined")
+        const collect = (dryRun: boolean) => registry.collect({ olderThan: "1 hour", broken, dryRun })
+        yield* later(-48)
+        assert.deepStrictEqual(removedBy(yield* collect(false)), [])
+        yield* later(-46)
+        const expected = broken === "keep" ? [] : [`broken blob ${blob.digest}`]
+        assert.deepStrictEqual(removedBy(yield* collect(true)), expected)
+        assert.lengthOf(Fs.readdirSync(folder), 1)
+        const report = yield* collect(false)
+        assert.deepStrictEqual([removedBy(report), report.bytes], [expected, broken === "keep" ? 0 : 6])
+        assert.lengthOf(Fs.readdirSync(folder), 1 - expected.length)
+        assert.isTrue(yield* hasManifest(registry, image.digest))
+      }).pipe(Effect.provide(NodeServices.layer))
+  )
+
+  it.effect("keeps a broken manifest that was moved aside until it is pushed again", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryFolder
+      const registry = yield* LayoutRegistry.make({ directory })
+      const folder = Path.join(directory, app, ".effect-oci/broken")
+      const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      Fs.writeFileSync(blobPath(Path.join(directory, app), image.digest), "{}")
+      assert.strictEqual(yield* registry.quarantine(app, image.digest), "quarantined")
+      yield* later(2)
+      assert.lengthOf((yield* registry.collect({ olderThan: "1 hour" })).skipped, 1)
+      assert.lengthOf(Fs.readdirSync(folder), 1)
+      yield* later(0)
+      yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      yield* later(2)
+      const report = yield* registry.collect({ olderThan: "1 hour" })
+      assert.deepStrictEqual(removedBy(report), [`broken blob ${image.digest}`])
+      assert.isEmpty(Fs.readdirSync(folder))
+      assertValid(Path.join(directory, app))
+    }).pipe(Effect.provide(NodeServices.layer)))
+
   it.effect("ignores files that are not blobs", () =>
     withNode(Effect.gen(function*() {
       const { layout, registry } = yield* folder
