@@ -31,7 +31,7 @@ import * as SortedMap from "./SortedMap.ts"
 import * as Steps from "./Steps.ts"
 
 /** Maximum number of manifests or blobs that are removed while the lock is held. */
-const removedAtATime = 200
+const removedAtATime = 256
 
 /** Time after which nothing more is removed while the lock is held, in milliseconds, because pushes wait for it. */
 const heldTime = 20
@@ -39,17 +39,17 @@ const heldTime = 20
 /** Number of files that are examined at the same time. */
 const filesAtATime = 16
 
-/** Number of files that are removed at the same time. */
-const removalsAtATime = 16
-
-/** Number of files that are removed although pushes wait, so that a collection ends while clients always push. */
-const removedAtLeast = 32
+/**
+ * Number of files that are removed at the same time. That many are removed although pushes wait, so that a collection
+ * ends while clients always push. All of them take little longer than one, because each waits for busy threads.
+ */
+const removalsAtATime = 64
 
 /** Number of entries that are handled without a pause. */
 const itemsAtATime = 200
 
 /** Time between two batches, in which other processes can take the lock. */
-const pause = Duration.millis(60)
+const pause = Duration.millis(30)
 
 /** Content that goes, with its file. */
 export interface Removed {
@@ -225,8 +225,7 @@ const whileHeld = Effect.fnUntraced(function*<A, E>(
 ) {
   const end = (yield* Clock.currentTimeMillis) + heldTime
   for (let position = 0; position < items.length; position += removalsAtATime) {
-    const isOver = layout.isWanted() && position >= removedAtLeast || (yield* Clock.currentTimeMillis) > end
-    if (position > 0 && isOver) return items.slice(position)
+    if (position > 0 && (layout.isWanted() || (yield* Clock.currentTimeMillis) > end)) return items.slice(position)
     const group = items.slice(position, position + removalsAtATime)
     yield* Effect.forEach(group, use, { concurrency, discard: true })
   }

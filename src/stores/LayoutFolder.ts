@@ -75,7 +75,7 @@ export const checkSize = (
   )
 
 /** Maximum number of turns to wait for a quiet layout, because one that is always busy must be collected as well. */
-const quietTurns = 5
+const quietTurns = 2
 
 interface Context {
   readonly files: Files
