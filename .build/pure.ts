@@ -8,14 +8,12 @@ import { MagicString } from "magic-string"
 import { globSync, readFileSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { parseAst } from "rolldown/parseAst"
+import { isNode, type Node } from "./ast.ts"
 
 const annotation = "/*#__PURE__*/ "
 
-const isNode = (value: unknown): value is { readonly type: string; readonly start: number } =>
-  typeof value === "object" && value !== null && "type" in value && "start" in value
-
 /** Returns true if the code of a node runs later, or never. */
-const isDeferred = (node: { readonly type: string }): boolean =>
+const isDeferred = (node: Node): boolean =>
   /Function/.test(node.type) || node.type === "MethodDefinition" ||
   node.type === "PropertyDefinition" && "static" in node && node.static === false
 

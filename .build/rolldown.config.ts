@@ -4,7 +4,7 @@
  */
 import { defineConfig } from "rolldown"
 import { licenses, treeshake } from "./licenses.ts"
-import { ascii, byRequire, segmenterOnDemand } from "./startup.ts"
+import { ascii, builtinsOnDemand, byRequire, segmenterOnDemand } from "./startup.ts"
 
 export default defineConfig([
   {
@@ -19,7 +19,7 @@ export default defineConfig([
   {
     input: "src/cli/run.ts",
     platform: "node",
-    plugins: [licenses, segmenterOnDemand, ascii],
+    plugins: [licenses, segmenterOnDemand, builtinsOnDemand, ascii],
     // CommonJS has none, and Effect does without
     transform: { define: { "import.meta": "{}" } },
     treeshake,

@@ -88,10 +88,11 @@ let created = 0
  * @since 0.1.0
  */
 export const fixed = (limit: number): Limiter => {
-  const permits = Semaphore.makeUnsafe(Math.max(1, Math.floor(limit)))
+  const count = Math.max(1, Math.floor(limit))
+  const permits = Semaphore.makeUnsafe(count)
   return {
     id: created++,
-    limit: Effect.succeed(limit),
+    limit: Effect.succeed(count),
     take: Semaphore.takeScoped(permits, 1),
     begin: Effect.succeed(() => Effect.void)
   }

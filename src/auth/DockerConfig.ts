@@ -6,7 +6,7 @@
  * 1. the variable `DOCKER_AUTH_CONFIG`, which contains a config as JSON
  * 2. the file that `REGISTRY_AUTH_FILE` names; if it is set, no other file is read
  * 3. docker's: `config.json` in `DOCKER_CONFIG`, or else in `~/.docker`
- * 4. podman's: `containers/auth.json` in `XDG_RUNTIME_DIR`
+ * 4. podman's: `containers/auth.json` in `XDG_RUNTIME_DIR`, or else `/run/containers/UID/auth.json` on Linux
  * 5. podman's: `containers/auth.json` in `XDG_CONFIG_HOME`, or else in `~/.config`
  *
  * Within a place, the entry with the longest key that is a prefix of `host/repository` takes precedence. For the same
@@ -74,8 +74,15 @@ export interface Options {
   readonly file?: string | undefined
 }
 
+/** Decodes Base64 with line breaks, which Go ignores, and without padding, as crane and Kubernetes accept it. */
+const decodeAuth = (auth: string): string => {
+  const digits = auth.replaceAll(/[\r\n]/g, "")
+  const text = digits.endsWith("=") ? digits : digits.padEnd(Math.ceil(digits.length / 4) * 4, "=")
+  return Result.getOrElse(Base64.decodeString(text), () => "")
+}
+
 const passwordOf = (auth: string): Credentials.Credential | undefined => {
-  const [, username, password] = /^([^:]*):(.*)$/s.exec(Result.getOrElse(Base64.decodeString(auth), () => "")) ?? []
+  const [, username, password] = /^([^:]*):(.*)$/s.exec(decodeAuth(auth)) ?? []
   return username === undefined || password === undefined
     ? undefined
     // some are padded with NUL, which docker removes as well

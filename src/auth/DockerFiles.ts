@@ -5,6 +5,7 @@ import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import type * as PlatformError from "effect/PlatformError"
 import * as Predicate from "effect/Predicate"
@@ -93,6 +94,21 @@ const environment = Config.all({
   home: Config.String("HOME").pipe(Config.orElse(() => variable("USERPROFILE")))
 })
 
+/**
+ * Returns podman's folder for credentials that last until the system restarts, or an empty text if there is none.
+ * Without `XDG_RUNTIME_DIR`, it is named by the id of the user, which on Linux owns the folder of this process.
+ */
+const runtimeFolder = Effect.fnUntraced(function*(runtime: string) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  if (runtime !== "") return path.join(runtime, "containers")
+  const own = yield* Effect.option(fs.stat("/proc/self"))
+  return Option.match(Option.flatMap(own, ({ uid }) => uid), {
+    onNone: () => "",
+    onSome: (uid) => `/run/containers/${uid}`
+  })
+})
+
 /** Reads from the environment a config itself, and the paths of files. Logins are written to the first of them. */
 const locate = Effect.gen(function*() {
   const path = yield* Path.Path
@@ -105,7 +121,7 @@ const locate = Effect.gen(function*() {
   const files = authFile === ""
     ? [
       [dockerConfig || inHome(".docker"), "config.json"] as const,
-      [runtime, "containers/auth.json"] as const,
+      [yield* runtimeFolder(runtime), "auth.json"] as const,
       [config || inHome(".config"), "containers/auth.json"] as const
     ].flatMap(([directory, name]) => directory === "" ? [] : [path.join(directory, name)])
     : [authFile]
@@ -146,5 +162,5 @@ export const candidates = Effect.fnUntraced(
 /** Returns the path of the file that logins are written to, or `undefined` if the environment names no place for it. */
 export const loginFile = (
   file: string | undefined
-): Effect.Effect<string | undefined, CredentialsUnavailable, Path.Path> =>
+): Effect.Effect<string | undefined, CredentialsUnavailable, FileSystem.FileSystem | Path.Path> =>
   file === undefined ? Effect.map(locate, ({ files }) => files[0]) : Effect.succeed(file)

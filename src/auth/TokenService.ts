@@ -100,6 +100,9 @@ const decodeAnswer = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Rec
 const textOf = (value: unknown): string | undefined => typeof value === "string" && value !== "" ? value : undefined
 
 // statuses with which services that support only GET refuse POST
+// maximum number of realms that are remembered, because a registry names them
+const mostRealms = 100
+
 const withoutPostStatuses: ReadonlySet<number> = new Set([400, 401, 403, 404, 405])
 
 /** Returns the URL of a realm. Fails if the realm is not a URL, or the registry must not lead to it. */
@@ -194,7 +197,7 @@ const answerTo = Effect.fnUntraced(function*(services: Services, ask: Ask, url: 
   if (!withoutPostStatuses.has(status)) return posted
   const got = yield* get(services, ask, url)
   const isMissing = status === 404 || status === 405
-  if (isMissing || isSuccess(got.response)) withoutPost.add(ask.realm)
+  if ((isMissing || isSuccess(got.response)) && withoutPost.size < mostRealms) withoutPost.add(ask.realm)
   // a service that supports both has refused the token, and its first response explains it best
   return isSuccess(got.response) || isMissing || status === 400 ? got : posted
 })

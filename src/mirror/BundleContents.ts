@@ -160,60 +160,10 @@ export const BundleContents = Schema.Struct({
 export type BundleContents = typeof BundleContents.Type
 
 // ---------------------------------------------------------------------------------------------------------------------
-// writing
+// limits
 // ---------------------------------------------------------------------------------------------------------------------
 
-const zeros = `sha256:${"0".repeat(64)}`
-
-const encode = Schema.encodeUnknownSync(Schema.toCodecJson(BundleContents))
-
-/** Returns the text of a list. */
-const format = (contents: BundleContents): string => `${JSON.stringify(encode(contents))}\n`
-
-const withId = (text: string, id: string): string => text.replace(/"id":"sha256:[0-9a-f]{64}"/, `"id":"${id}"`)
-
-const idOf = (text: string) => Hasher.digest(new TextEncoder().encode(withId(text, zeros)))
-
-/** A list with its id. */
-export interface Sealed {
-  readonly contents: BundleContents
-  readonly text: Uint8Array
-  /** Digest of the text. */
-  readonly digest: Digest
-}
-
-/** Returns a list with its id, and its text. */
-export const seal = Effect.fnUntraced(function*(
-  contents: Omit<BundleContents, "id" | "mediaType" | "version">
-): Effect.fn.Return<Sealed, Hasher.UnsupportedAlgorithm> {
-  const { at, base, content, images, index, omitted, pieces, repositories } = contents
-  const draft = format({
-    mediaType,
-    version: 1,
-    id: Digest.make(zeros),
-    at,
-    base,
-    pieces,
-    index,
-    content,
-    images,
-    repositories,
-    omitted
-  })
-  const id = yield* idOf(draft)
-  const text = new TextEncoder().encode(withId(draft, id))
-  return { contents: { ...contents, mediaType, version: 1, id }, text, digest: yield* Hasher.digest(text) }
-})
-
-// ---------------------------------------------------------------------------------------------------------------------
-// reading
-// ---------------------------------------------------------------------------------------------------------------------
-
-const decode = Schema.decodeUnknownResult(Schema.toCodecJson(BundleContents))
-
-/** Returns true for the name of a file that is in the folder of the bundle. */
-const isFileName = (name: string): boolean =>
-  name.length > 0 && name.length <= 255 && name !== "." && name !== ".." && !/[/\\\p{Cc}\p{Cf}]/u.test(name)
+const tooLarge = `it has more than ${maximumSize} bytes`
 
 const isTooLong = (value: unknown, key: keyof typeof limits): boolean => {
   const list: unknown = hasProperty(value, key) ? value[key] : undefined
@@ -253,6 +203,65 @@ const breach = (value: unknown): string | undefined => {
   return positionsIn(value) > maximumPositions ? `its lists have more than ${maximumPositions} entries` : undefined
 }
 
+// ---------------------------------------------------------------------------------------------------------------------
+// writing
+// ---------------------------------------------------------------------------------------------------------------------
+
+const zeros = `sha256:${"0".repeat(64)}`
+
+const encode = Schema.encodeUnknownSync(Schema.toCodecJson(BundleContents))
+
+/** Returns the text of a list. */
+const format = (contents: BundleContents): string => `${JSON.stringify(encode(contents))}\n`
+
+const withId = (text: string, id: string): string => text.replace(/"id":"sha256:[0-9a-f]{64}"/, `"id":"${id}"`)
+
+const idOf = (text: string) => Hasher.digest(new TextEncoder().encode(withId(text, zeros)))
+
+/** A list with its id. */
+export interface Sealed {
+  readonly contents: BundleContents
+  readonly text: Uint8Array
+  /** Digest of the text. */
+  readonly digest: Digest
+}
+
+/** Returns a list with its id, and its text. Fails with a description of the limit that it breaks, if there is one. */
+export const seal = Effect.fnUntraced(function*(
+  contents: Omit<BundleContents, "id" | "mediaType" | "version">
+): Effect.fn.Return<Sealed, string | Hasher.UnsupportedAlgorithm> {
+  const tooMany = breach(contents)
+  if (tooMany !== undefined) return yield* Effect.fail(tooMany)
+  const { at, base, content, images, index, omitted, pieces, repositories } = contents
+  const draft = format({
+    mediaType,
+    version: 1,
+    id: Digest.make(zeros),
+    at,
+    base,
+    pieces,
+    index,
+    content,
+    images,
+    repositories,
+    omitted
+  })
+  const id = yield* idOf(draft)
+  const text = new TextEncoder().encode(withId(draft, id))
+  if (text.length > maximumSize) return yield* Effect.fail(tooLarge)
+  return { contents: { ...contents, mediaType, version: 1, id }, text, digest: yield* Hasher.digest(text) }
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// reading
+// ---------------------------------------------------------------------------------------------------------------------
+
+const decode = Schema.decodeUnknownResult(Schema.toCodecJson(BundleContents))
+
+/** Returns true for the name of a file that is in the folder of the bundle. */
+const isFileName = (name: string): boolean =>
+  name.length > 0 && name.length <= 255 && name !== "." && name !== ".." && !/[/\\\p{Cc}\p{Cf}]/u.test(name)
+
 /** Returns a contradiction in a list, if there is one. */
 const contradiction = ({ content, images, pieces, repositories }: BundleContents): string | undefined => {
   const isKnown = (position: number) => position < content.length
@@ -282,7 +291,7 @@ const contradiction = ({ content, images, pieces, repositories }: BundleContents
 export const parse = Effect.fnUntraced(function*(
   bytes: Uint8Array
 ): Effect.fn.Return<BundleContents, string | Hasher.UnsupportedAlgorithm> {
-  if (bytes.length > maximumSize) return yield* Effect.fail(`it has more than ${maximumSize} bytes`)
+  if (bytes.length > maximumSize) return yield* Effect.fail(tooLarge)
   const text = yield* Effect.fromResult(
     Result.mapError(
       Result.try(() => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes)),

@@ -1,6 +1,5 @@
 /**
- * Writes bundles: copies what the rules select to an image layout, except what the other side has, and writes the list
- * of contents last.
+ * Copies what the rules select to the image layout of a bundle, except what the other side has, and lists it.
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -10,48 +9,19 @@ import type { CopyError } from "../copy/CopyError.ts"
 import type { CopyReport, Entry } from "../copy/CopyReport.ts"
 import type { Digest } from "../Digest.ts"
 import * as Namespace from "../Namespace.ts"
-import * as Platform from "../Platform.ts"
-import { parseTag, type Tag } from "../Reference.ts"
+import type { Tag } from "../Reference.ts"
 import type * as LayoutRegistry from "../stores/LayoutRegistry.ts"
-import type { BundleContents } from "./BundleContents.ts"
 import { failing } from "./BundleError.ts"
 import * as BundleKnown from "./BundleKnown.ts"
+import * as BundleListing from "./BundleListing.ts"
+import type { Copied, Omitted, Tree, UnitExport } from "./BundleListing.ts"
 import * as BundleStore from "./BundleStore.ts"
 import { optionsOf } from "./CopyJob.ts"
 import type { MirrorConfig } from "./MirrorConfig.ts"
 import type { MirrorRule } from "./MirrorRule.ts"
-import * as RepositoryRule from "./RepositoryRule.ts"
 import * as Selection from "./Selection.ts"
-import { type Destination, reference, type Unit } from "./Unit.ts"
+import { reference, type Unit } from "./Unit.ts"
 import * as Units from "./Unit.ts"
-
-/** A tag of the source that could not be exported. */
-type Omitted = BundleContents["omitted"][number]
-
-/** A manifest with everything below it. */
-interface Tree {
-  readonly manifest: Digest
-  readonly content: ReadonlyArray<Digest>
-}
-
-/** Manifests of one copy: the image, those that digest tags name, and the referrers. */
-interface Copied {
-  readonly tag: Tag
-  readonly root: Digest
-  readonly images: ReadonlyArray<Tree>
-  readonly referrers: ReadonlyArray<Tree & { readonly subject: Digest }>
-  readonly content: ReadonlyMap<Digest, BundleKnown.KnownContent>
-}
-
-/** Contribution of one unit to a bundle. */
-interface UnitExport {
-  readonly unit: Unit
-  readonly assumed: BundleStore.Assumed
-  readonly copied: ReadonlyArray<Copied>
-  /** Digest tags, which the copies have found. */
-  readonly digestTags: ReadonlyMap<Tag, Digest>
-  readonly omitted: ReadonlyArray<Omitted>
-}
 
 // maximum number of units that are exported at the same time
 const unitsAtOnce = 4
@@ -163,158 +133,6 @@ const exportUnit = Effect.fnUntraced(function*(
 })
 
 // ---------------------------------------------------------------------------------------------------------------------
-// the list of contents
-// ---------------------------------------------------------------------------------------------------------------------
-
-/** Gives every digest a position. */
-const makeTable = () => {
-  const positions = new Map<Digest, number>()
-  const entries: Array<BundleKnown.KnownContent> = []
-  return {
-    entries,
-    positionOf: (content: BundleKnown.KnownContent): number => {
-      const found = positions.get(content.digest) ?? entries.length
-      if (found === entries.length) entries.push(content)
-      positions.set(content.digest, found)
-      return found
-    },
-    find: (digest: Digest): number | undefined => positions.get(digest)
-  }
-}
-
-const platformsOf = ({ platforms }: MirrorRule): ReadonlyArray<string> | undefined =>
-  typeof platforms === "object" && platforms._tag === "Index" && platforms.index === "keep"
-    ? platforms.platforms.map(Platform.format)
-    : undefined
-
-/** Names the tags of a destination. Reports those that are not valid, and those that another unit has claimed. */
-const nameTags = (
-  { copied, digestTags }: UnitExport,
-  destination: Destination,
-  claims: Map<string, Digest>
-): { readonly tags: ReadonlyMap<Tag, Digest>; readonly omitted: ReadonlyArray<Omitted> } => {
-  const tags = new Map(digestTags)
-  const omitted: Array<Omitted> = []
-  for (const { root, tag: sourceTag } of copied) {
-    const name = RepositoryRule.tagOf(destination.tag, sourceTag)
-    const tag = Result.getOrUndefined(parseTag(name))
-    const claim = claims.get(`${destination.name}:${name}`) ?? root
-    if (tag === undefined) omitted.push({ name: destination.name, tag: name, problem: "it is not a valid tag" })
-    else if (claim !== root) {
-      omitted.push({ name: destination.name, tag: name, problem: "several rules select different images for it" })
-    } else {
-      claims.set(`${destination.name}:${name}`, root)
-      tags.set(tag, root)
-    }
-  }
-  return { tags, omitted }
-}
-
-/** Makes the list of contents, without positions in pieces. */
-const listContents = (
-  exports: ReadonlyArray<UnitExport>,
-  known: BundleKnown.BundleKnown
-): Pick<BundleContents, "content" | "images" | "omitted" | "repositories"> => {
-  const table = makeTable()
-  const carried = new Set<Digest>()
-  const images = new Map<number, ReadonlySet<number>>()
-  for (const { assumed, copied } of exports) {
-    for (const { content, images: trees } of copied) {
-      for (const each of content.values()) {
-        table.positionOf(each)
-        if (assumed(each.digest) === undefined) carried.add(each.digest)
-      }
-      for (const tree of trees) {
-        const manifest = table.find(tree.manifest)
-        if (manifest === undefined) continue
-        images.set(manifest, new Set([...images.get(manifest) ?? [], ...positionsOf(table, tree.content)]))
-      }
-    }
-  }
-  const claims = new Map<string, Digest>()
-  const omitted: Array<Omitted> = exports.flatMap(({ omitted }) => omitted)
-  const assumedAt = new Map<string, Set<number>>()
-  const repositories = exports.flatMap((exported) =>
-    exported.unit.destinations.map((destination): BundleContents["repositories"][number] => {
-      const named = nameTags(exported, destination, claims)
-      omitted.push(...named.omitted)
-      for (const { content } of exported.copied) {
-        for (const { digest } of content.values()) {
-          const holder = carried.has(digest) ? undefined : BundleKnown.holderOf(known, destination.name, digest)
-          const position = table.find(digest)
-          if (holder === undefined || position === undefined) continue
-          assumedAt.set(holder, (assumedAt.get(holder) ?? new Set()).add(position))
-        }
-      }
-      return repositoryOf(exported, destination, named.tags, table, known)
-    })
-  )
-  const holders = new Map(assumedAt)
-  const withAssumed = repositories.map((repository) => {
-    const assumed = holders.get(repository.name)
-    holders.delete(repository.name)
-    return { ...repository, assumed: Array.from(assumed ?? []) }
-  })
-  const others = Array.from(holders, ([name, assumed]): BundleContents["repositories"][number] => ({
-    name,
-    rule: "",
-    source: "",
-    onTagMoved: "keep",
-    tags: [],
-    referrers: [],
-    assumed: Array.from(assumed)
-  }))
-  return {
-    content: table.entries.map(({ digest, mediaType, size }) => ({
-      digest,
-      size,
-      ...mediaType === undefined ? {} : { mediaType },
-      ...carried.has(digest) ? {} : { assumed: true as const }
-    })),
-    images: Array.from(images, ([manifest, content]) => ({ manifest, content: Array.from(content) })),
-    repositories: [...withAssumed, ...others],
-    omitted
-  }
-}
-
-const positionsOf = ({ find }: ReturnType<typeof makeTable>, digests: ReadonlyArray<Digest>): ReadonlyArray<number> =>
-  digests.flatMap((digest) => find(digest) ?? [])
-
-const repositoryOf = (
-  { copied, unit: { rule, source } }: UnitExport,
-  { name }: Destination,
-  tags: ReadonlyMap<Tag, Digest>,
-  table: ReturnType<typeof makeTable>,
-  known: BundleKnown.BundleKnown
-): BundleContents["repositories"][number] => {
-  const before = known.repositories.get(name)?.tags
-  const platforms = platformsOf(rule)
-  const referrers = new Map(copied.flatMap(({ referrers }) => referrers.map((each) => [each.manifest, each] as const)))
-  return {
-    name,
-    rule: rule.name,
-    source: source.name,
-    onTagMoved: rule.onTagMoved,
-    ...platforms === undefined ? {} : { platforms },
-    tags: Array.from(tags).flatMap(([tag, digest]) => {
-      const was = before?.get(tag)
-      return positionsOf(table, [digest]).map((manifest) => ({
-        tag,
-        manifest,
-        ...was === undefined || was === digest ? {} : { was }
-      }))
-    }),
-    referrers: Array.from(referrers.values()).flatMap(({ content, manifest, subject }) => {
-      const [position, subjectPosition] = positionsOf(table, [manifest, subject])
-      return position === undefined || subjectPosition === undefined
-        ? []
-        : [{ manifest: position, subject: subjectPosition, content: positionsOf(table, content) }]
-    }),
-    assumed: []
-  }
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
 // exporting
 // ---------------------------------------------------------------------------------------------------------------------
 
@@ -347,16 +165,15 @@ export const toLayout = Effect.fnUntraced(function*(
     progress: options.progress ?? (() => Effect.void)
   }
   const { rules } = yield* Units.find(namespace, config.rules, options.rules ?? (() => true))
-  const chosen = rules.filter(({ rule }) => options.rules?.(rule) ?? true)
-  const foreign = foreignBase(known, chosen)
+  const foreign = foreignBase(known, rules)
   if (foreign !== undefined) return yield* failing(foreign.host)("Invalid", foreign.problem)
   const exports = yield* Effect.forEach(
-    chosen.flatMap(({ units }) => units),
+    rules.flatMap(({ units }) => units),
     (unit) => exportUnit(session, unit),
     { concurrency: unitsAtOnce }
   )
-  const listed = listContents(exports, known)
-  const lost = chosen.flatMap(({ problem, rule }) =>
+  const listed = BundleListing.make(exports, known)
+  const lost = rules.flatMap(({ problem, rule }) =>
     problem === undefined ? [] : [{ name: rule.name, tag: "*", problem }]
   )
   return {

@@ -249,9 +249,15 @@ export const open = Effect.fnUntraced(function*(
   const context = yield* Effect.context<FileSystem.FileSystem | Path.Path>()
   const fs = yield* FileSystem.FileSystem
   const paths = yield* Path.Path
-  const toError = Effect.mapError((error: BundleError | Storage | Hasher.UnsupportedAlgorithm) =>
-    error._tag === "BundleError" ? error : failing(path)("Unreadable", error.message)
-  )
+  const toError = Effect.mapError((error: BundleError | Storage | Hasher.UnsupportedAlgorithm | string) => {
+    if (typeof error === "string") {
+      return failing(path)("Invalid", `its list of contents would be refused: ${error}; write several smaller bundles`)
+    }
+    return error._tag === "BundleError" ? error : failing(path)("Unreadable", error.message)
+  })
+  if (maximumSize !== undefined && !(Number.isSafeInteger(maximumSize) && maximumSize > 0)) {
+    return yield* failing(path)("Invalid", `a piece cannot have ${maximumSize} bytes`)
+  }
   const remove = (at: string) => Effect.ignore(fs.remove(at, { recursive: true, force: true }))
   const form: Form = yield* toError(formOf(path))
   const isPlain = form === "folder" && maximumSize === undefined
@@ -279,6 +285,11 @@ export const open = Effect.fnUntraced(function*(
   const finish = Effect.fnUntraced(function*(listed: Listed) {
     yield* removeOthers(staging, listed)
     const index = indexOf(listed)
+    if (index.length > LayoutFormat.indexLimit) {
+      return yield* failing(path)("Invalid", `its index.json would have more than ${LayoutFormat.indexLimit} bytes`)
+    }
+    // also for an archive, so that none is written whose list is refused
+    const sealed = yield* BundleContents.seal({ ...listed, pieces: [], index: yield* fileOf(index) })
     if (!isPlain) {
       const finished = maximumSize === undefined
         ? yield* writeArchive(staging, beside, archive, listed, index)
@@ -289,7 +300,6 @@ export const open = Effect.fnUntraced(function*(
     }
     yield* writeFile(staging, "oci-layout", encode(LayoutFormat.marker))
     yield* writeFile(staging, "index.json", index)
-    const sealed = yield* BundleContents.seal({ ...listed, pieces: [], index: yield* fileOf(index) })
     yield* remove(beside.join(folder, ownFolder))
     yield* writeFile(staging, list, sealed.text)
     yield* remove(beside.join(folder, mark))

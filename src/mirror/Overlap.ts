@@ -24,6 +24,7 @@ export interface Overlap {
 /** Formats an overlap as a sentence. */
 export const format = ({ destination, rules: [rule, otherRule], sources: [source, other], tag }: Overlap): string => {
   const place = tag === undefined ? `tags of ${destination}` : `${destination}:${tag}`
+  if (rule === otherRule && source === other) return `${place} would come from ${source} more than once`
   return rule === otherRule
     ? `${place} would come from ${source} and from ${other}`
     : `${place} would come from ${source} (rule ${rule}) and from ${other} (rule ${otherRule})`

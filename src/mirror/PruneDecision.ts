@@ -13,8 +13,8 @@ export interface Deletion {
   readonly row: TagState
   readonly action: "delete" | "deleteLater"
   readonly why: string
-  /** True if the list of the source lacks the tag, so that it is looked up again before the deletion. */
-  readonly isUnlisted: boolean
+  /** True if the source lacked the tag, so that it is looked up again before the deletion. */
+  readonly isGone: boolean
 }
 
 export interface Facts {
@@ -23,7 +23,10 @@ export interface Facts {
   readonly rows: ReadonlyArray<TagState>
   /** Tags of the source that exist. */
   readonly present: ReadonlySet<Tag>
-  /** Number of tags of the source in its last list that was not suspiciously short. */
+  /**
+   * Number of tags of the source in its last list that was not suspiciously short. `undefined` if there is none, or if
+   * the rule names its tags.
+   */
   readonly previous: number | undefined
   /** Tags of the destination that the rule selects. */
   readonly selected: ReadonlySet<Tag>
@@ -92,7 +95,7 @@ export const decide = (facts: Facts): Decision => {
       row,
       action: row.missing + 1 >= facts.prune.runs && facts.isConfirmed ? "delete" : "deleteLater",
       why: reasonOf(facts, row),
-      isUnlisted: !facts.present.has(row.sourceTag)
+      isGone: !facts.present.has(row.sourceTag)
     }))
   }
 }

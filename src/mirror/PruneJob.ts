@@ -1,7 +1,7 @@
 /**
  * Deletes tags that a rule does not mean any more.
  *
- * First, the source is asked again for each tag that its list lacked. Before each deletion, the destination still has
+ * First, the source is asked again for each tag that it lacked. Before each deletion, the destination still has
  * to have the image that this mirror has put there, and the generation is checked. Only tags are deleted. If a registry
  * deletes the manifest with them, the other tags of that image are set again, and nothing else is deleted there.
  */
@@ -42,20 +42,20 @@ type Verdict = { readonly isDeleted: true } | { readonly isDeleted: false; reado
 
 const kept = (why: string): Verdict => ({ isDeleted: false, why })
 
-/** Returns why a tag must not be deleted although the list of the source lacks it, or `undefined`. */
+/** Returns why a tag must not be deleted although the source lacked it when it was planned, or `undefined`. */
 const objection = Effect.fnUntraced(function*(
   { namespace }: Session,
   { listed, unit: { rule, source } }: Input,
-  { isUnlisted, row }: PruneDecision.Deletion
+  { isGone, row }: PruneDecision.Deletion
 ) {
-  if (!isUnlisted) return undefined
+  if (!isGone) return undefined
   const isThere = (yield* Selection.resolve(namespace, source, row.sourceTag)) !== undefined
   if (!isThere) return undefined
   if (rule.prune._tag === "Prune" && rule.prune.policy === "unmatched") {
     const [own] = TagRule.decide(rule.tags, [row.sourceTag, ...listed ?? []])
     if (own?.selected === false && own.within === undefined) return undefined
   }
-  return "the source has the tag, although its list lacks it"
+  return listed === undefined ? "the source has the tag again" : "the source has the tag, although its list lacks it"
 })
 
 /** Returns the other tags, of `rows`, that point at the same image and are not deleted. */

@@ -9,6 +9,7 @@ import type * as Overlap from "./Overlap.ts"
 import * as PruneDecision from "./PruneDecision.ts"
 import * as RepositoryRule from "./RepositoryRule.ts"
 import type { Session } from "./Session.ts"
+import * as TagRule from "./TagRule.ts"
 import type { Destination, Unit } from "./Unit.ts"
 
 /** Returns the tags of a destination that a unit selects, or the reason why they are unknown. */
@@ -60,7 +61,10 @@ const leftOver = (
   return { own, isAny: own.some(({ tag }) => !selected.has(tag)) }
 }
 
-/** Plans the deletions at a destination. `present` are the tags that the source has. */
+/**
+ * Plans the deletions at a destination. `findPresent` returns the tags that the source has, or the reason why they are
+ * unknown. It runs only if a tag may have to go.
+ */
 export const plan = Effect.fnUntraced(function*(
   session: Session,
   unit: Unit,
@@ -69,18 +73,21 @@ export const plan = Effect.fnUntraced(function*(
     readonly rows: ReadonlyMap<Tag, TagState>
     readonly selected: ReadonlySet<Tag>
   },
-  present: ReadonlySet<Tag>
+  findPresent: Effect.Effect<ReadonlySet<Tag> | string>
 ): Effect.fn.Return<Pruning, MirrorStateError> {
   const { rule, source } = unit
   const { prune } = rule
   if (prune._tag === "None" || session.only !== "all") return nothing
   const { isAny, own } = leftOver(unit, drafts)
   if (!isAny) return nothing
+  const present = yield* findPresent
+  if (typeof present === "string") return { ...nothing, problem: `nothing is deleted: ${present}` }
+  const isListed = TagRule.exactTags(rule.tags) === undefined
   const { deletions, problem } = PruneDecision.decide({
     prune,
     rows: own,
     present,
-    previous: (yield* session.state.list(rule.name, source.name))?.tags,
+    previous: isListed ? (yield* session.state.list(rule.name, source.name))?.tags : undefined,
     selected: drafts.selected,
     others: yield* othersOf(session, unit, drafts.destination),
     isConfirmed: session.isPruning(rule)

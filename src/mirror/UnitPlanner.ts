@@ -326,6 +326,86 @@ const tagListOf = (
   listedAt: number
 ): ReadonlyArray<TagList> => tags === undefined ? [] : [{ registry, repository, tags, listedAt }]
 
+/** The tags that the rule of a unit selects. */
+type Selected = Extract<Selection.Selection, { readonly _tag: "Selected" }>
+
+/**
+ * Returns the tags that the source has, or the reason why they are unknown. If the rule names its tags, the source is
+ * not listed: then those tags are looked up, and those that the destination has got from there.
+ */
+const presentAtSource = Effect.fnUntraced(function*(
+  { namespace }: Session,
+  { rule, source }: Unit,
+  { listed, tags }: Selected,
+  { rows }: Drafts,
+  known: ReadonlyMap<Tag, LookedUp>
+): Effect.fn.Return<ReadonlySet<Tag> | string> {
+  if (listed !== undefined) return listed
+  const own = Array.from(rows.values()).filter((row) => row.rule === rule.name && row.source === source.name)
+  const wanted = new Set([...tags, ...own.map(({ sourceTag }) => sourceTag)])
+  const unknown = Array.from(wanted).filter((tag) => !known.has(tag))
+  const found = [...known, ...yield* lookUpAll(namespace, source, unknown)]
+  const failed = found.map(([, found]) => found).find((found) => typeof found === "object")
+  return failed?.error ?? new Set(found.flatMap(([tag, found]) => isDigest(found) ? [tag] : []))
+})
+
+/** A destination whose tags are compared, as far as they could not be decided by its list. */
+interface Settled {
+  readonly drafts: Drafts
+  readonly listed: Listed
+  readonly open: ReadonlyArray<Draft>
+  readonly decided: ReadonlyArray<Target>
+}
+
+const settleAll = (drafts: Drafts, listed: Listed, filterKey: string): Settled => {
+  const targets = new Map(drafts.open.flatMap((draft) => {
+    const target = settle(listed, draft, filterKey)
+    return target === undefined ? [] : [[draft, target] as const]
+  }))
+  return {
+    drafts,
+    listed,
+    open: drafts.open.filter((draft) => !targets.has(draft)),
+    decided: [...drafts.decided, ...targets.values()]
+  }
+}
+
+/** Plans one destination of a unit. `sources` has the tags of the source that were looked up. */
+const planDestination = Effect.fnUntraced(function*(
+  session: Session,
+  unit: Unit,
+  selection: Selected,
+  { decided, drafts, listed, open }: Settled,
+  sources: ReadonlyMap<Tag, LookedUp>
+): Effect.fn.Return<DestinationPlan, MirrorStateError> {
+  const filterKey = FilterKey.make(unit.rule)
+  const compared = yield* Effect.forEach(
+    open,
+    (draft) => compare(session, listed, draft, sources.get(draft.sourceTag) ?? "absent", filterKey),
+    { concurrency }
+  )
+  // a tag that was deleted after the source was listed
+  const isGone = ({ action, hasFailed, source, sourceTag }: Target) =>
+    action === "failed" && !hasFailed && source === undefined && selection.listed?.has(sourceTag) === true
+  const targets = [...decided, ...compared].filter((target) => !isGone(target))
+  const present = presentAtSource(session, unit, selection, drafts, sources)
+  const pruning = yield* PrunePlanner.plan(session, unit, drafts, present)
+  const counted = new Set(pruning.updates.map(({ tag }) => tag))
+  const former = formerFailures(unit, drafts).filter(({ tag }) => !counted.has(tag))
+  return {
+    destination: drafts.destination,
+    targets,
+    deletions: pruning.deletions,
+    updates: [
+      ...updatesOf(targets, yield* DateTime.now),
+      ...[...former.filter(TagDecision.isOurs), ...pruning.updates].map(endAttempts)
+    ],
+    forgotten: former.filter((row) => !TagDecision.isOurs(row)),
+    problems: [...drafts.problems, ...pruning.problem === undefined ? [] : [pruning.problem]],
+    isRepositoryMissing: listed.isRepositoryMissing
+  }
+})
+
 /** Plans a unit. */
 export const plan = Effect.fnUntraced(function*(
   session: Session,
@@ -342,15 +422,11 @@ export const plan = Effect.fnUntraced(function*(
     (destination) => draft(session, unit, destination, selection.tags, filterKey)
   )
   const listedAt = yield* Clock.currentTimeMillis
-  const lists = yield* Effect.forEach(drafts, (drafts) => list(session, drafts), { concurrency })
-  const settled = drafts.map(({ open }, index) => {
-    const listed = lists[index] ?? notListed
-    const targets = new Map(open.flatMap((draft) => {
-      const target = settle(listed, draft, filterKey)
-      return target === undefined ? [] : [[draft, target] as const]
-    }))
-    return { listed, targets, open: open.filter((draft) => !targets.has(draft)) }
-  })
+  const settled = yield* Effect.forEach(
+    drafts,
+    (drafts) => Effect.map(list(session, drafts), (listed) => settleAll(drafts, listed, filterKey)),
+    { concurrency }
+  )
   const wanted = new Set(settled.flatMap(({ open }) => open.map(({ sourceTag }) => sourceTag)))
   const sources = new Map<Tag, LookedUp>([
     ...selection.digests,
@@ -361,38 +437,8 @@ export const plan = Effect.fnUntraced(function*(
     )
   ])
   const destinations = yield* Effect.forEach(
-    drafts,
-    (draft, index) =>
-      Effect.gen(function*(): Effect.fn.Return<DestinationPlan, MirrorStateError> {
-        const { listed, open, targets } = settled[index] ?? { listed: notListed, open: [], targets: new Map() }
-        const compared = yield* Effect.forEach(
-          open,
-          (draft) => compare(session, listed, draft, sources.get(draft.sourceTag) ?? "absent", filterKey),
-          { concurrency }
-        )
-        const all = [...draft.decided, ...targets.values(), ...compared]
-        // a tag that was deleted after the source was listed
-        const isGone = ({ action, hasFailed, source, sourceTag }: Target) =>
-          action === "failed" && !hasFailed && source === undefined && selection.listed?.has(sourceTag) === true
-        const remaining = all.filter((target) => !isGone(target))
-        const present = selection.listed ??
-          new Set(Array.from(sources).flatMap(([tag, found]) => isDigest(found) ? [tag] : []))
-        const pruning = yield* PrunePlanner.plan(session, unit, draft, present)
-        const counted = new Set(pruning.updates.map(({ tag }) => tag))
-        const former = formerFailures(unit, draft).filter(({ tag }) => !counted.has(tag))
-        return {
-          destination: draft.destination,
-          targets: remaining,
-          deletions: pruning.deletions,
-          updates: [
-            ...updatesOf(remaining, yield* DateTime.now),
-            ...[...former.filter(TagDecision.isOurs), ...pruning.updates].map(endAttempts)
-          ],
-          forgotten: former.filter((row) => !TagDecision.isOurs(row)),
-          problems: [...draft.problems, ...pruning.problem === undefined ? [] : [pruning.problem]],
-          isRepositoryMissing: listed.isRepositoryMissing
-        }
-      })
+    settled,
+    (settled) => planDestination(session, unit, selection, settled, sources)
   )
   return {
     unit,
@@ -401,7 +447,7 @@ export const plan = Effect.fnUntraced(function*(
     listed: selection.listed,
     lists: [
       ...tagListOf(source, selection.listed, selection.listedAt),
-      ...unit.destinations.flatMap((destination, index) => tagListOf(destination, lists[index]?.tags, listedAt))
+      ...settled.flatMap(({ drafts: { destination }, listed }) => tagListOf(destination, listed.tags, listedAt))
     ],
     problem: undefined
   }

@@ -1,6 +1,6 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, FileSystem, Schema } from "effect"
+import { Duration, Effect, Fiber, FileSystem, Option, Schema } from "effect"
 import * as Credentials from "effect-oci/Credentials"
 import * as DockerConfig from "effect-oci/DockerConfig"
 import * as RegistryError from "effect-oci/RegistryError"
@@ -16,6 +16,8 @@ describe("DockerConfig", () => {
   it.effect.each<readonly [entry: unknown, found: string | undefined]>([
     [{ auth: "YWRhOnBhc3M=" }, "ada:pass"],
     [{ auth: "YWRhOnBhOnNz" }, "ada:pa:ss"],
+    [{ auth: "YWRhOnBhc3M" }, "ada:pass"],
+    [{ auth: "YWRhOnBh\nc3M=\r\n" }, "ada:pass"],
     [{ auth: "YWRhOnBhc3MAAA==" }, "ada:pass"],
     [{ auth: "w6nDoDrDqcOg" }, "éà:éà"],
     [{ username: "ada", password: "pass" }, "ada:pass"],
@@ -144,6 +146,29 @@ describe("DockerConfig", () => {
       for (const [host, name] of Object.entries(expected)) {
         assert.strictEqual(yield* lookup(host), name === undefined ? undefined : `${name}:pass`, host)
       }
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("reads podman's file for a user without a session, which root has on a server", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const own = "/run/containers/1234/auth.json"
+      const linux = FileSystem.FileSystem.of({
+        ...fs,
+        stat: (path) =>
+          path === "/proc/self"
+            ? Effect.map(fs.stat("."), (info) => ({ ...info, uid: Option.some(1234) }))
+            : fs.stat(path),
+        readFileString: (path, encoding) =>
+          path === own
+            ? Effect.succeed(JSON.stringify({ auths: { "reg.io": basic("session") } }))
+            : fs.readFileString(path, encoding)
+      })
+      const find = Effect.fnUntraced(function*(runtime: string) {
+        const { lookup } = yield* make({ env: { XDG_RUNTIME_DIR: runtime } })
+        return yield* lookup("reg.io")
+      }, Effect.provideService(FileSystem.FileSystem, linux))
+      assert.strictEqual(yield* find(""), "session:pass")
+      assert.isUndefined(yield* find("~/run"))
     }).pipe(Effect.provide(NodeServices.layer)))
 
   it.effect("reads the given file, and no other", () =>

@@ -495,6 +495,55 @@ describe("an export", () => {
       assert.match(error.message, /inside\.test\/mirror:1 \(several rules select different images for it\)/)
     })
   )
+
+  test(
+    "omits a digest tag for which two sources have different images",
+    Effect.gen(function*() {
+      const { outside, push, read, write } = yield* setup({
+        rules: [
+          { name: "one", from: "outside.test/app", to: "inside.test/mirror", tags: ["1"], digestTags: true },
+          { name: "two", from: "outside.test/other", to: "inside.test/mirror", tags: ["2"], digestTags: true }
+        ]
+      })
+      const { digest } = yield* push("1", "one")
+      yield* pushImage(outside, repository("other"), ["one"], { tags: [tag("2")] })
+      const signature = `${digest.replace(":", "-")}.sig`
+      yield* push(signature, "signature of app")
+      yield* pushImage(outside, repository("other"), ["signature of other"], { tags: [tag(signature)] })
+      const error = yield* Effect.flip(write("bundle.tar"))
+      assert.include(error.message, `inside.test/mirror:${signature} (several rules select different images for it)`)
+      const { omitted } = yield* write("bundle.tar", { onFailure: "omit" })
+      assert.deepStrictEqual(omitted.map(({ tag }) => tag), [signature])
+      assert.deepStrictEqual(outcomes(yield* read("bundle.tar")), { 1: "set", 2: "set", [signature]: "set" })
+    })
+  )
+
+  test(
+    "continues if an earlier one was killed while it wrote the archive",
+    Effect.gen(function*() {
+      const { folder, path, push, read, write } = yield* setup()
+      yield* push("1", "one")
+      Fs.mkdirSync(path(".a.tar.export"))
+      Fs.writeFileSync(path(".a.tar.export/.effect-oci-export"), "")
+      Fs.writeFileSync(path(".a.tar.draft"), "half of an archive")
+      yield* write("a.tar")
+      assert.deepStrictEqual(Fs.readdirSync(folder), ["a.tar"])
+      assert.deepStrictEqual(outcomes(yield* read("a.tar")), { 1: "set" })
+    })
+  )
+
+  test(
+    "refuses pieces of a size that is not a whole number of bytes, before it writes anything",
+    Effect.gen(function*() {
+      const { folder, push, write } = yield* setup()
+      yield* push("1", "one")
+      for (const maximumSize of [0, -1, 0.5, NaN, Infinity]) {
+        const error = yield* Effect.flip(write("bundle.tar", { maximumSize }))
+        assert.include(error.message, "a piece cannot have")
+      }
+      assert.deepStrictEqual(Fs.readdirSync(folder), [])
+    })
+  )
 })
 
 describe("a round trip", () => {

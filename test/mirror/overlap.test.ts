@@ -53,7 +53,7 @@ describe("an overlap that is certain without a list is an error of the configura
     [
       "two destinations of one rule",
       [{ from: "a.test/app", to: ["m.test/app", "m.test/$0"] }],
-      "rules[0].to: tags of m.test/app would come from a.test/app and from a.test/app"
+      "rules[0].to: tags of m.test/app would come from a.test/app more than once"
     ]
   ])("%s", (_, rules, message) => {
     const found = lines(rules)

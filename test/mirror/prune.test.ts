@@ -9,6 +9,8 @@ import { failing, override } from "../utils/registries.ts"
 
 const app = repository("app")
 
+const down = new UnexpectedResponse({ status: 503 })
+
 const rule = (prune: unknown, more: object = {}) =>
   configOf({ name: "apps", from: "one.local/app", to: "two.local/app", referrers: false, prune, ...more })
 
@@ -120,6 +122,76 @@ describe("prune", () => {
       const { names, push, run } = yield* withLists()
       for (const name of ["1", "2"]) yield* push(name, name)
       yield* run(rule("unmatched", { tags: { names: ["1", "2"] } }), { prune: true })
+      for (let i = 0; i < 2; i++) yield* run(rule("unmatched", { tags: { names: "1" } }))
+      assert.deepStrictEqual(yield* names, ["1"])
+    })
+  )
+
+  pruned(
+    "deletes such tags also if those that are left are immutable, and not looked up any more",
+    Effect.gen(function*() {
+      const { drop, names, plan, push, run } = yield* withLists()
+      for (const name of ["1", "2", "3"]) yield* push(name, name)
+      const immutable = (...names: ReadonlyArray<string>) =>
+        rule("unmatched", { immutable: "", trust: "1h", tags: { names } })
+      yield* run(immutable("1", "2", "3"), { prune: true })
+      yield* drop("3")
+      assert.match(
+        `${yield* plan(immutable("1"))}`,
+        /delete later two\.local\/app:2: the rule does not select it any more/
+      )
+      for (let i = 0; i < 2; i++) yield* run(immutable("1"))
+      assert.deepStrictEqual(yield* names, ["1"])
+    })
+  )
+
+  pruned(
+    "keeps a tag that the rule does not name any more while the source has it, if the policy says so",
+    Effect.gen(function*() {
+      const { drop, names, plan, push, run } = yield* withLists()
+      for (const name of ["1", "2"]) yield* push(name, name)
+      const named = (...names: ReadonlyArray<string>) => rule({ policy: "gone", after: 1 }, { tags: { names } })
+      yield* run(named("1", "2"), { prune: true })
+      const kept = yield* plan(named("1"))
+      assert.deepStrictEqual([kept.hasWork, kept.hasProblems], [false, false])
+      assert.deepStrictEqual((yield* run(named("1"))).rule.problems, [])
+      assert.deepStrictEqual(yield* names, ["1", "2"])
+      yield* drop("2")
+      assert.strictEqual((yield* run(named("1"))).rule.pruned, 1)
+    })
+  )
+
+  pruned(
+    "deletes nothing while a named tag cannot be looked up at the source",
+    Effect.gen(function*() {
+      let isDown = false
+      const { names, push, run } = yield* setup({
+        source: (registry) =>
+          override(registry, {
+            resolveManifest: (name, reference) =>
+              isDown ? failing("resolveManifest", down) : registry.resolveManifest(name, reference)
+          })
+      }).pipe(Effect.map((fixture) => ({
+        ...fixture,
+        names: Effect.map(imagesOf(fixture.destination.memory, "app"), (images) => Object.keys(images).sort())
+      })))
+      for (const name of ["1", "2"]) yield* push(name, name)
+      const named = (...names: ReadonlyArray<string>) =>
+        rule({ policy: "unmatched", after: 1 }, { immutable: "", trust: "1h", tags: { names } })
+      yield* run(named("1", "2"), { prune: true })
+      isDown = true
+      assert.match((yield* run(named("1"))).rule.problems.join(), /nothing is deleted: .*503/)
+      assert.deepStrictEqual(yield* names, ["1", "2"])
+    })
+  )
+
+  pruned(
+    "does not compare the names of a rule with the list of an earlier rule that selected among all tags",
+    Effect.gen(function*() {
+      const { names, push, run } = yield* withLists()
+      for (let name = 1; name <= 12; name++) yield* push(`${name}`, `${name}`)
+      yield* run(rule("unmatched", { tags: { match: "^[12]$" } }), { prune: true })
+      assert.deepStrictEqual(yield* names, ["1", "2"])
       for (let i = 0; i < 2; i++) yield* run(rule("unmatched", { tags: { names: "1" } }))
       assert.deepStrictEqual(yield* names, ["1"])
     })

@@ -49,7 +49,11 @@ export const make = Effect.fnUntraced(function*({ env = {}, file, files = {}, he
   )
   const inHome = (text: string) => text.replaceAll("~", home)
   const environment = ConfigProvider.fromEnv({
-    env: { HOME: home, ...Object.fromEntries(Object.entries(env).map(([name, value]) => [name, inHome(value)])) }
+    env: {
+      HOME: home,
+      XDG_RUNTIME_DIR: path.join(home, "nowhere"),
+      ...Object.fromEntries(Object.entries(env).map(([name, value]) => [name, inHome(value)]))
+    }
   })
   const warnings: Array<string> = []
   const observe = (event: RegistryEvent) => Effect.sync(() => event._tag === "Warning" && warnings.push(event.text))
