@@ -21,6 +21,7 @@ export const descriptions = (prefix: "" | "gc-") => ({
     "time of a push. Default: 1h",
   untagged: "Manifests without a tag that no other manifest contains. Default: keep",
   dangling: "Referrers and cosign tags whose image does not exist. Default: keep",
+  broken: "Content that a scrub has moved to .effect-oci/broken. Default: collect",
   keepNewest: `Delete tags, except the N newest of each repository by --${prefix}keep-by. Default: delete no tags`,
   keepBy: "Order of tags: their versions, or the times at which their images were created. Tags without one stay. " +
     "Default: semver",
@@ -37,10 +38,11 @@ export const policies = ["keep", "collect"] as const
 export const orders = ["semver", "created"] as const
 
 /** The values without flags or settings. */
-export const defaults: Pick<Values, "olderThan" | "untagged" | "dangling" | "keepBy"> = {
+export const defaults: Pick<Values, "olderThan" | "untagged" | "dangling" | "broken" | "keepBy"> = {
   olderThan: "1 hour",
   untagged: "keep",
   dangling: "keep",
+  broken: "collect",
   keepBy: "semver"
 }
 
@@ -54,6 +56,10 @@ export const flags = {
   dangling: Flag.Literals("dangling", policies).pipe(
     Flag.withDescription(described.dangling),
     Flag.withDefault(defaults.dangling)
+  ),
+  broken: Flag.Literals("broken", policies).pipe(
+    Flag.withDescription(described.broken),
+    Flag.withDefault(defaults.broken)
   ),
   keepNewest: Flags.positive("keep-newest", described.keepNewest).pipe(Flag.optional),
   keepBy: Flag.Literals("keep-by", orders).pipe(
@@ -73,6 +79,7 @@ export interface Values {
   readonly olderThan: Duration.Input
   readonly untagged: GarbageCollection.Policy
   readonly dangling: GarbageCollection.Policy
+  readonly broken: GarbageCollection.Policy
   readonly keepNewest: Option.Option<number>
   readonly keepBy: "semver" | "created"
   readonly include: ReadonlyArray<RegExp>
@@ -102,7 +109,7 @@ export const run = Effect.fnUntraced(function*(
   values: Values,
   dryRun: boolean
 ): Effect.fn.Return<Result, RegistryError> {
-  const { dangling, exclude, include, keepBy, keepNewest, olderThan, untagged } = values
+  const { broken, dangling, exclude, include, keepBy, keepNewest, olderThan, untagged } = values
   const rules = Option.toArray(keepNewest).map((newest) => ({ newest, by: keepBy, tags: { include, exclude } }))
   const skipped: Array<GarbageCollection.Skipped> = []
   const tags = rules.length === 0 ? [] : (yield* Stream.runCollect(Stream.mapEffect(
@@ -113,7 +120,7 @@ export const run = Effect.fnUntraced(function*(
         return Effect.succeed([])
       })
   ))).flat()
-  const report = yield* registry.collect({ olderThan, untagged, danglingReferrers: dangling, dryRun })
+  const report = yield* registry.collect({ olderThan, untagged, danglingReferrers: dangling, broken, dryRun })
   return { ...report, skipped: [...skipped, ...report.skipped], tags }
 })
 

@@ -14,13 +14,14 @@ import type * as ServeSettings from "./ServeSettings.ts"
 /** The settings of `serve` about collections, besides the interval. */
 type Settings = Pick<
   ServeSettings.Values,
-  "gcOlderThan" | "gcUntagged" | "gcDangling" | "gcKeepNewest" | "gcKeepBy" | "gcInclude" | "gcExclude"
+  "gcOlderThan" | "gcUntagged" | "gcDangling" | "gcBroken" | "gcKeepNewest" | "gcKeepBy" | "gcInclude" | "gcExclude"
 >
 
 const valuesOf = (settings: Settings): CollectionFlags.Values => ({
   olderThan: settings.gcOlderThan ?? CollectionFlags.defaults.olderThan,
   untagged: settings.gcUntagged ?? CollectionFlags.defaults.untagged,
   dangling: settings.gcDangling ?? CollectionFlags.defaults.dangling,
+  broken: settings.gcBroken ?? CollectionFlags.defaults.broken,
   keepNewest: Option.fromUndefinedOr(settings.gcKeepNewest),
   keepBy: settings.gcKeepBy ?? CollectionFlags.defaults.keepBy,
   include: (settings.gcInclude ?? []).map((pattern) => new RegExp(pattern)),

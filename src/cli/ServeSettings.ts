@@ -279,6 +279,7 @@ const settings = {
   gcOlderThan: duration(collection.olderThan),
   gcUntagged: choice(CollectionFlags.policies, collection.untagged),
   gcDangling: choice(CollectionFlags.policies, collection.dangling),
+  gcBroken: choice(CollectionFlags.policies, collection.broken),
   gcKeepNewest: count(collection.keepNewest),
   gcKeepBy: choice(CollectionFlags.orders, collection.keepBy),
   gcInclude: patterns(collection.include),
@@ -308,8 +309,8 @@ const settings = {
   cacheStale: scalar(
     Schema.String,
     "always|never|TIME",
-    "Serve tags as last known while the registry of --proxy is away: always, never, or if it confirmed them within " +
-      "this time. Default: always",
+    "Serve tags, and lists of them, as last known while the registry of --proxy is away: always, never, or if it " +
+      "confirmed them within this time. Default: always",
     readStale
   ),
   ui: boolean(

@@ -5,6 +5,7 @@
 import * as ByteSize from "effect/ByteSize"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
@@ -176,9 +177,12 @@ export const ofBytes = (bytes: Uint8Array): OpenFile => ({
  */
 export const keepPermissions = Effect.fnUntraced(function*(draft: string, { gid, mode, uid }: FileSystem.File.Info) {
   const fs = yield* FileSystem.FileSystem
-  const owner = Option.all({ uid, gid })
-  if (Option.isSome(owner)) yield* Effect.ignore(fs.chown(draft, owner.value.uid, owner.value.gid))
-  yield* Effect.ignore(fs.chmod(draft, mode & 0o777))
+  const before = Option.getOrUndefined(yield* Effect.option(fs.stat(draft)))
+  const ownerOf = (info: Pick<FileSystem.File.Info, "uid" | "gid">) => Option.all([info.uid, info.gid])
+  const isOwned = before !== undefined && Equal.equals(ownerOf(before), ownerOf({ uid, gid }))
+  const owner = Option.getOrUndefined(ownerOf({ uid, gid }))
+  if (owner !== undefined && !isOwned) yield* Effect.ignore(fs.chown(draft, ...owner))
+  if (before?.mode !== mode) yield* Effect.ignore(fs.chmod(draft, mode & 0o777))
 })
 
 /**
@@ -332,9 +336,12 @@ export const make = Effect.fnUntraced(function*(
     forget: Effect.sync(() => insideFolders.clear()),
     replace: Effect.fnUntraced(function*(draft, to) {
       yield* writable(to)
-      const info = yield* stat(to)
+      const entry = yield* existing(to, fs.lstat(to))
+      const isLink = entry?.type === "SymbolicLink"
+      const info = isLink ? yield* stat(to) : entry
       if (info !== undefined) yield* Effect.provideService(keepPermissions(draft, info), FileSystem.FileSystem, fs)
-      yield* refused(to, fs.rename(draft, info === undefined ? to : yield* refused(to, fs.realPath(to))))
+      const target = isLink && info !== undefined ? yield* refused(to, fs.realPath(to)) : to
+      yield* refused(to, fs.rename(draft, target))
     }),
     rename: (from, to) => Effect.andThen(writable(to), refused(to, fs.rename(from, to))),
     link: Effect.fnUntraced(function*(from, to) {

@@ -49,6 +49,12 @@ export interface Options {
   readonly danglingReferrers?: Policy | undefined
   /** Policy for blobs that no manifest needs. Default: `collect`. */
   readonly blobs?: Policy | undefined
+  /**
+   * Policy for broken content that `LayoutRegistry.quarantine` has moved to `.effect-oci/broken`. It goes when it was
+   * moved longer ago than the grace period. A manifest that is still listed, or contained in one that is, stays until
+   * it is pushed again or deleted. Default: `collect`.
+   */
+  readonly broken?: Policy | undefined
 }
 
 /**
@@ -65,11 +71,12 @@ export const Kind = Schema.Literals(["manifest", "blob"])
  * - `untagged`: a manifest without a tag that no manifest that stays contains, or a referrer of one.
  * - `dangling`: a referrer whose subject does not exist, or a referrer of one.
  * - `unreferenced`: a blob that no manifest needs.
+ * - `broken`: content that did not match its digest, and was moved aside. Whether it is a manifest is not known.
  *
  * @category schemas
  * @since 0.1.0
  */
-export const Reason = Schema.Literals(["untagged", "dangling", "unreferenced"])
+export const Reason = Schema.Literals(["untagged", "dangling", "unreferenced", "broken"])
 
 /**
  * The reason why content goes.

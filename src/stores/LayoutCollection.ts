@@ -6,7 +6,6 @@
  * with a second look: what the index lists since the last look stays, with all that it needs. The entries of manifests
  * are removed from the index before their files are.
  */
-import * as Arr from "effect/Array"
 import * as ByteSize from "effect/ByteSize"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -32,22 +31,25 @@ import * as SortedMap from "./SortedMap.ts"
 import * as Steps from "./Steps.ts"
 
 /** Maximum number of manifests or blobs that are removed while the lock is held. */
-const removedAtATime = 100
+const removedAtATime = 256
 
-/** Time after which no more blobs are removed while the lock is held, in milliseconds, because pushes wait for it. */
+/** Time after which nothing more is removed while the lock is held, in milliseconds, because pushes wait for it. */
 const heldTime = 20
 
 /** Number of files that are examined at the same time. */
 const filesAtATime = 16
 
-/** Number of files that are removed at the same time. It is small, because pushes wait for the same threads. */
-const removalsAtATime = 4
+/**
+ * Number of files that are removed at the same time. That many are removed although pushes wait, so that a collection
+ * ends while clients always push. All of them take little longer than one, because each waits for busy threads.
+ */
+const removalsAtATime = 64
 
 /** Number of entries that are handled without a pause. */
 const itemsAtATime = 200
 
 /** Time between two batches, in which other processes can take the lock. */
-const pause = Duration.millis(60)
+const pause = Duration.millis(30)
 
 /** Content that goes, with its file. */
 export interface Removed {
@@ -211,36 +213,67 @@ const withOrphans = (
       return isContained || isListed ? index : LayoutIndex.add(index, child)
     }, index))
 
-/** Removes manifests. One that was mentioned or tagged meanwhile stays, with all that it needs. */
+/**
+ * Runs an effect for items while the lock is held, until the time is over or a push waits for the lock. Returns the
+ * items that are left.
+ */
+const whileHeld = Effect.fnUntraced(function*<A, E>(
+  { target: { layout } }: Context,
+  items: ReadonlyArray<A>,
+  use: (item: A) => Effect.Effect<void, E>,
+  concurrency: "unbounded" | 1
+) {
+  const end = (yield* Clock.currentTimeMillis) + heldTime
+  for (let position = 0; position < items.length; position += removalsAtATime) {
+    if (position > 0 && (layout.isWanted() || (yield* Clock.currentTimeMillis) > end)) return items.slice(position)
+    const group = items.slice(position, position + removalsAtATime)
+    yield* Effect.forEach(group, use, { concurrency, discard: true })
+  }
+  return []
+})
+
+/** Moves a manifest to the quarantine. One that was mentioned or tagged meanwhile stays, with all that it needs. */
+const seizeManifest = Effect.fnUntraced(
+  function*(context: Context, index: LayoutIndex.LayoutIndex, { digest, names }: Reachability.Node) {
+    const { cutoff, reachability, target: { layout } } = context
+    if (reachability.isKept(digest)) return "kept"
+    const isNamed = namesOf(index, digest).some((name) => !names.includes(name))
+    // moves the file back if another process has left it in quarantine
+    const found = isNamed ? undefined : yield* layout.quarantine.find(digest)
+    const seized = isNamed ? "young" : found === undefined ? "absent" : yield* layout.quarantine.seize(digest, cutoff)
+    if (seized !== "young") return seized
+    yield* keep(context, digest)
+    return "kept"
+  }
+)
+
+/** Removes manifests until {@link whileHeld} ends, and returns those that are left. */
 const removeManifests = (context: Context, removals: ReadonlyArray<Reachability.Removal>) =>
   change(
     context,
     Effect.fnUntraced(function*(index) {
-      const { cutoff, reachability, target: { layout } } = context
       yield* lookAgain(context, index)
-      const seized: Array<Reachability.Removal & { readonly info: FileSystem.File.Info | undefined }> = []
+      const seized: Array<Removed> = []
+      const gone = new Set<Digest>()
+      const seize = (removal: Reachability.Removal) =>
+        Effect.map(seizeManifest(context, index, removal.node), (info) => {
+          if (info === "kept") return
+          gone.add(removal.node.digest)
+          if (info !== "absent") seized.push({ entry: entryOf(removal), info })
+        })
+      // one after another, because a manifest that stays keeps those that it contains
+      const left = yield* whileHeld(context, removals, seize, 1)
       let next = index
-      for (const removal of removals) {
-        const { digest, names } = removal.node
-        if (reachability.isKept(digest)) continue
-        const isNamed = namesOf(index, digest).some((name) => !names.includes(name))
-        const info = yield* layout.quarantine.find(digest)
-        if (isNamed || (yield* layout.quarantine.seize(digest, cutoff)) === "young") yield* keep(context, digest)
-        else {
-          next = yield* Steps.settle(next, (index) => LayoutIndex.without(index, digest, itemsAtATime))
-          seized.push({ ...removal, info })
-        }
+      for (const digest of gone) {
+        next = yield* Steps.settle(next, (index) => LayoutIndex.without(index, digest, itemsAtATime))
       }
+      const removed = removals.filter(({ node }) => gone.has(node.digest))
       return {
-        index: yield* withOrphans(context, next, removals),
-        value: undefined,
+        index: yield* withOrphans(context, next, removed),
+        value: left,
         after: Effect.map(
-          Effect.filter(seized, ({ node }) => discard(context, node.digest), { concurrency: removalsAtATime }),
-          (removed) => {
-            for (const { info, ...removal } of removed) {
-              if (info !== undefined) context.record({ entry: entryOf(removal), info })
-            }
-          }
+          Effect.filter(seized, ({ entry }) => discard(context, entry.digest), { concurrency: removalsAtATime }),
+          (removed) => removed.forEach(context.record)
         )
       }
     })
@@ -272,14 +305,15 @@ const forOldBlobs = <E>(
     { concurrency: filesAtATime, discard: true }
   )
 
-/** Removes blobs until the time is over, and returns those that are left. */
+/** Removes blobs until {@link whileHeld} ends, and returns those that are left. */
 const removeBlobs = Effect.fnUntraced(function*(context: Context, digests: ReadonlyArray<Digest>) {
-  const left: Array<Digest> = []
-  const remove = Effect.fnUntraced(function*(removed: Removed) {
-    const { cutoff, record, target: { layout } } = context
-    const { digest } = removed.entry
-    if ((yield* layout.quarantine.seize(digest, cutoff)) !== "seized") return
-    if (yield* discard(context, digest)) record(removed)
+  let left: ReadonlyArray<Digest> = []
+  const remove = Effect.fnUntraced(function*(digest: Digest) {
+    const { cutoff, reachability, record, target: { layout } } = context
+    if (reachability.isKept(digest)) return
+    const info = yield* layout.quarantine.seize(digest, cutoff)
+    if (typeof info === "string" || !(yield* discard(context, digest))) return
+    record(blobOf(digest, info))
   })
   yield* change(context, (index) =>
     Effect.succeed({
@@ -288,11 +322,7 @@ const removeBlobs = Effect.fnUntraced(function*(context: Context, digests: Reado
       after: Effect.gen(function*() {
         // the index that was written together with this batch
         yield* lookAgain(context, yield* context.target.layout.index)
-        const end = (yield* Clock.currentTimeMillis) + heldTime
-        for (const group of Arr.chunksOf(digests, removalsAtATime)) {
-          if ((yield* Clock.currentTimeMillis) > end) left.push(...group)
-          else yield* forOldBlobs(context, group, remove)
-        }
+        left = yield* whileHeld(context, digests, remove, "unbounded")
       })
     }))
   return left
@@ -316,6 +346,7 @@ const inBatches = Effect.fnUntraced(function*<A>(
     if (position > 0) yield* Effect.sleep(pause)
     // without the lock first, so that little is left to read while it is held
     yield* lookAgain(context, yield* context.target.layout.index)
+    yield* context.target.layout.quiet
     const next = position + removedAtATime - left.length
     left = yield* use([...left, ...items.slice(position, next)])
     position = next
@@ -332,6 +363,39 @@ const candidates = Effect.fnUntraced(function*(context: Context) {
     (removed) => Effect.sync(() => found.push(removed))
   )
   return found
+})
+
+/** Returns the files of broken content that were moved aside before the grace period, and that may go. */
+const oldBroken = Effect.fnUntraced(function*({ cutoff, reachability, target: { files, layout } }: Context) {
+  const old = (yield* layout.quarantine.isolated).filter(([, info]) => LayoutQuarantine.timeOf(info) <= cutoff)
+  return yield* Effect.filter(old, ([digest]) =>
+    // as long as a manifest is missing, its broken file says that it is unknown what it needs
+    reachability.get(digest) === undefined
+      ? Effect.succeed(true)
+      : Effect.map(files.stat(layout.blobPath(digest)), (info) => info !== undefined))
+})
+
+/** Removes broken content that was moved aside, or records it in a dry run. */
+const removeBroken = Effect.fnUntraced(function*(context: Context) {
+  const { policies, record, target: { layout } } = context
+  const recordOf = ([digest, info]: readonly [Digest, FileSystem.File.Info]) => {
+    const { entry } = blobOf(digest, info)
+    record({ entry: { ...entry, reason: "broken" }, info })
+  }
+  const found = yield* oldBroken(context)
+  if (found.length === 0) return
+  if (policies.dryRun === true) return found.forEach(recordOf)
+  // under the lock, because content is moved aside under it
+  yield* change(
+    context,
+    Effect.fnUntraced(function*(index) {
+      yield* lookAgain(context, index)
+      for (const item of yield* oldBroken(context)) {
+        if (yield* layout.quarantine.discardIsolated(item[0])) recordOf(item)
+      }
+      return { index, value: undefined }
+    })
+  )
 })
 
 /** Collects a layout. Fails with `Storage` before it removes anything if it cannot read a manifest. */
@@ -352,7 +416,8 @@ export const run = Effect.fnUntraced(function*(options: Options): Effect.fn.Retu
       const info = yield* files.stat(layout.blobPath(removal.node.digest))
       if (info !== undefined) record({ entry: entryOf(removal), info })
     }
-  } else yield* inBatches(context, removals, (batch) => Effect.as(removeManifests(context, batch), []))
+  } else yield* inBatches(context, removals, (batch) => removeManifests(context, batch))
+  if (policies.broken !== "keep") yield* removeBroken(context)
   if (policies.blobs === "keep") return
   const blobs = yield* candidates(context)
   if (isDry) blobs.forEach(record)

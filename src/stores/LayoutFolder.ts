@@ -9,8 +9,6 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
-import type * as Scope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
 import { type Digest, isDigest } from "../Digest.ts"
 import { Denied, type Reason, type Storage } from "../RegistryError.ts"
 import type { Files } from "./Files.ts"
@@ -20,6 +18,7 @@ import * as LayoutIndexFile from "./LayoutIndexFile.ts"
 import * as LayoutLock from "./LayoutLock.ts"
 import * as LayoutQuarantine from "./LayoutQuarantine.ts"
 import * as LayoutReader from "./LayoutReader.ts"
+import * as LayoutTurns from "./LayoutTurns.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
 import * as Steps from "./Steps.ts"
 import type { VerifiedFiles } from "./VerifiedFiles.ts"
@@ -33,12 +32,12 @@ export interface Change<A> {
   readonly limit: number
   /** False if the change adds no content, so that the folders of blobs need no sync. Default: true. */
   readonly addsContent?: boolean | undefined
-  /** Stores the content that the index will list. Several changes prepare at the same time. */
-  readonly prepare?: Effect.Effect<void, Reason> | undefined
+  /** Stores the content that the index will list. It gets the index before all changes that prepare with it. */
+  readonly prepare?: ((index: LayoutIndex.LayoutIndex) => Effect.Effect<void, Reason>) | undefined
   readonly edit: (index: LayoutIndex.LayoutIndex) => Effect.Effect<{
     readonly index: LayoutIndex.LayoutIndex
     readonly value: A
-    /** Runs after the new index has been written. */
+    /** Runs after the new index has been written, at the same time as that of other changes. */
     readonly after?: Effect.Effect<unknown, Reason> | undefined
   }, Reason>
 }
@@ -57,6 +56,10 @@ export interface LayoutFolder extends LayoutReader.Layout {
   readonly create: Effect.Effect<void, Reason>
   /** Changes the index of an existing layout, and waits until the change is on disk. */
   readonly change: <A>(change: Change<A>) => Effect.Effect<A, Reason>
+  /** Waits until no change waits or is being written, but not for long if that is always so. */
+  readonly quiet: Effect.Effect<void>
+  /** Returns true if a change waits to be written. */
+  readonly isWanted: () => boolean
 }
 
 /** Fails if a change makes the index larger, and larger than `limit` bytes. */
@@ -71,26 +74,31 @@ export const checkSize = (
     })
   )
 
+/** Maximum number of turns to wait for a quiet layout, because one that is always busy must be collected as well. */
+const quietTurns = 2
+
 interface Context {
   readonly files: Files
-  readonly owner: ProcessIdentity
   readonly folder: string
   readonly blobsPath: string
   readonly indexFile: LayoutIndexFile.LayoutIndexFile
-  /** Semaphore of writers in this process. */
-  readonly writing: Semaphore.Semaphore
+  readonly turns: LayoutTurns.LayoutTurns
   /** Changes that wait to be written. */
   readonly pending: Array<Pending>
   /** Runs before the layout is created. */
   readonly begin: Effect.Effect<void, Storage>
+  /** Number of the lock under which the index was last read or written. */
+  lastLock: number
 }
 
-const lock = ({ files, folder, indexFile: { temporary }, owner }: Context) =>
-  LayoutLock.acquire({ files, owner, temporary, folder: files.join(folder, ours, "lock") })
-
-/** Runs an effect that takes the lock and holds it to its end. */
-const holding = ({ folder }: Context) => <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E> =>
-  Effect.updateService(Effect.scoped(effect), LayoutQuarantine.HeldLocks, (held) => new Set([...held, folder]))
+/** Runs an effect while this process holds the lock. The caller has a turn. */
+const holding = (
+  { folder, turns }: Context
+) =>
+<A, E>(use: (lock: LayoutLock.Lock) => Effect.Effect<A, E>): Effect.Effect<A, E | Reason> =>
+  turns.holding((lock) =>
+    Effect.updateService(use(lock), LayoutQuarantine.HeldLocks, (held) => new Set([...held, folder]))
+  )
 
 // ---------------------------------------------------------------------------------------------------------------------
 // changes
@@ -100,7 +108,7 @@ const holding = ({ folder }: Context) => <A, E>(effect: Effect.Effect<A, E, Scop
 interface Pending {
   readonly limit: number
   readonly addsContent: boolean
-  readonly prepare: Effect.Effect<void, Reason>
+  readonly prepare: (index: LayoutIndex.LayoutIndex) => Effect.Effect<void, Reason>
   readonly edit: (index: LayoutIndex.LayoutIndex) => Effect.Effect<Edited, Reason>
   readonly fail: (cause: Cause.Cause<Reason>) => void
 }
@@ -117,11 +125,31 @@ const syncBlobs = ({ blobsPath, files }: Context): Effect.Effect<void, Storage> 
     Effect.forEach((name) => files.syncFolder(files.join(blobsPath, name)), { discard: true })
   )
 
+/**
+ * Returns the index. The file is read again unless its metadata is that of the known index, and no other process has
+ * held the lock since.
+ */
+const readIndex = (context: Context, { number }: LayoutLock.Lock) => {
+  const isKnown = number === context.lastLock || number === context.lastLock + 1
+  const { indexFile } = context
+  return Effect.tap(
+    isKnown ? LayoutIndexFile.current(indexFile) : LayoutIndexFile.read(indexFile),
+    () =>
+      Effect.sync(() => {
+        context.lastLock = number
+      })
+  )
+}
+
 /** Makes several changes, and writes the index once. A change that fails does not affect the others. */
 const makeChanges = Effect.fnUntraced(
   function*(context: Context, changes: ReadonlyArray<Pending>, held: LayoutLock.Lock) {
-    const before = yield* LayoutIndexFile.read(context.indexFile)
-    const prepared = yield* Effect.forEach(changes, ({ prepare }) => Effect.exit(prepare), { concurrency: "unbounded" })
+    const before = yield* readIndex(context, held)
+    const prepared = yield* Effect.forEach(
+      changes,
+      ({ prepare }) => Effect.exit(prepare(before)),
+      { concurrency: "unbounded" }
+    )
     let index = before
     const made: Array<Edited & Pick<Pending, "fail">> = []
     for (const [position, { edit, fail, limit }] of changes.entries()) {
@@ -142,11 +170,15 @@ const makeChanges = Effect.fnUntraced(
         ? changes.some(({ addsContent }) => addsContent) ? syncBlobs(context) : Effect.void
         : LayoutIndexFile.write(context.indexFile, index, held, syncBlobs(context))
     )
-    for (const { after, fail, succeed } of made) {
-      const exit = yield* Effect.exit(Effect.andThen(written, after))
-      if (Exit.isSuccess(exit)) succeed()
-      else fail(exit.cause)
-    }
+    yield* Effect.forEach(
+      made,
+      ({ after, fail, succeed }) =>
+        Effect.map(Effect.exit(Effect.andThen(written, after)), (exit) => {
+          if (Exit.isSuccess(exit)) succeed()
+          else fail(exit.cause)
+        }),
+      { concurrency: "unbounded", discard: true }
+    )
   }
 )
 
@@ -155,22 +187,20 @@ const makePending = (context: Context): Effect.Effect<void, Reason> => {
   const { pending } = context
   const failAll = (changes: ReadonlyArray<Pending>) => (cause: Cause.Cause<Reason>) =>
     Effect.sync(() => changes.forEach(({ fail }) => fail(cause)))
-  const make = (held: LayoutLock.Lock) => {
-    const changes = pending.splice(0)
-    return Effect.uninterruptible(Effect.onError(makeChanges(context, changes, held), failAll(changes)))
-  }
-  return holding(context)(Effect.flatMap(
-    Effect.tapError(lock(context), (reason) => failAll(pending.splice(0))(Cause.fail(reason))),
-    make
-  ))
+  const make = (held: LayoutLock.Lock) =>
+    Effect.suspend(() => {
+      const changes = pending.splice(0)
+      return Effect.uninterruptible(Effect.onError(makeChanges(context, changes, held), failAll(changes)))
+    })
+  return Effect.tapError(holding(context)(make), (reason) => failAll(pending.splice(0))(Cause.fail(reason)))
 }
 
 const change = <A>(
   context: Context,
-  { addsContent = true, edit, limit, prepare = Effect.void }: Change<A>
+  { addsContent = true, edit, limit, prepare = () => Effect.void }: Change<A>
 ): Effect.Effect<A, Reason> =>
   Effect.suspend(() => {
-    const { pending, writing } = context
+    const { pending, turns } = context
     const done = Deferred.makeUnsafe<A, Reason>()
     const own: Pending = {
       limit,
@@ -191,9 +221,8 @@ const change = <A>(
     pending.push(own)
     // another writer may have made this change by the time it is its turn
     const write = Effect.suspend(() => Deferred.isDoneUnsafe(done) ? Effect.void : makePending(context))
-    return writing.withPermit(write).pipe(
-      Effect.andThen(Deferred.await(done)),
-      Effect.ensuring(forget)
+    return Effect.andThen(turns.run(write), Deferred.await(done)).pipe(
+      Effect.ensuring(Effect.andThen(forget, turns.settle))
     )
   })
 
@@ -208,15 +237,13 @@ const fill = Effect.fnUntraced(function*({ blobsPath, files, indexFile }: Contex
 }, Effect.uninterruptible)
 
 const create = Effect.fnUntraced(function*(context: Context): Effect.fn.Return<void, Reason> {
-  const { begin, files, indexFile, writing } = context
+  const { begin, files, indexFile, turns } = context
   yield* LayoutIndexFile.recheck(indexFile)
   if (yield* LayoutIndexFile.exists(indexFile)) return
   yield* begin
   yield* files.forget
-  yield* writing.withPermit(
-    Effect.suspend(() =>
-      indexFile.isKnown ? Effect.void : holding(context)(Effect.flatMap(lock(context), (held) => fill(context, held)))
-    )
+  yield* turns.run(
+    Effect.suspend(() => indexFile.isKnown ? Effect.void : holding(context)((held) => fill(context, held)))
   )
 })
 
@@ -280,15 +307,28 @@ export const make = ({ begin, owner, verified, ...options }: LayoutIndexFile.Opt
   readonly begin: Effect.Effect<void, Storage>
 }): LayoutFolder => {
   const { files, folder } = options
+  const indexFile = LayoutIndexFile.make(options)
+  const pending: Array<Pending> = []
+  const isWanted = () => pending.length > 0
+  const isQuiet = () => !turns.isBusy() && !isWanted()
+  const turns = LayoutTurns.make({
+    acquire: LayoutLock.acquire({
+      files,
+      owner,
+      temporary: indexFile.temporary,
+      folder: files.join(folder, ours, "lock")
+    }),
+    isWanted
+  })
   const context: Context = {
     files,
-    owner,
     folder,
     blobsPath: files.join(folder, "blobs"),
-    indexFile: LayoutIndexFile.make(options),
-    writing: Semaphore.makeUnsafe(1),
-    pending: [],
-    begin
+    indexFile,
+    turns,
+    pending,
+    begin,
+    lastLock: 0
   }
   const blobPath = (digest: Digest) => files.join(folder, ...LayoutFormat.blobPath(digest))
   const quarantine = LayoutQuarantine.make({
@@ -298,7 +338,7 @@ export const make = ({ begin, owner, verified, ...options }: LayoutIndexFile.Opt
     broken: files.join(folder, ours, "broken"),
     blobPath,
     verified,
-    locked: (effect) => context.writing.withPermit(holding(context)(Effect.andThen(lock(context), effect)))
+    locked: (effect) => turns.run(holding(context)(() => effect))
   })
   return {
     ...makeReader(context, blobPath, quarantine),
@@ -312,9 +352,14 @@ export const make = ({ begin, owner, verified, ...options }: LayoutIndexFile.Opt
       return path
     }),
     blobs: Effect.suspend(() => allBlobs(context)),
-    exists: Effect.suspend(() => LayoutIndexFile.exists(context.indexFile)),
+    exists: Effect.suspend(() => LayoutIndexFile.exists(indexFile)),
     create: Effect.suspend(() => create(context)),
     change: (change_) =>
-      Effect.andThen(LayoutIndexFile.existing(context.indexFile), Effect.suspend(() => change(context, change_)))
+      Effect.andThen(LayoutIndexFile.existing(indexFile), Effect.suspend(() => change(context, change_))),
+    quiet: Effect.suspend(() => isQuiet() ? Effect.void : turns.run(Effect.void)).pipe(
+      Effect.repeat({ times: quietTurns, until: isQuiet }),
+      Effect.asVoid
+    ),
+    isWanted
   }
 }

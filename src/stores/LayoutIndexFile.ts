@@ -164,19 +164,21 @@ export const current = Effect.fnUntraced(
 // writing
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Creates a file of a text in pieces, so that a large one does not block other fibers. */
+/** Creates a file of a text in pieces, so that a large one does not block other fibers, and returns its metadata. */
 const writeText = Effect.fnUntraced(function*({ files }: LayoutIndexFile, path: string, pieces: Iterable<string>) {
   const file = yield* files.create(path)
   for (const piece of pieces) {
     // not interruptible: a write that continues after its file is closed could reach another file
     yield* Effect.uninterruptible(Effect.mapError(file.writeAll(encoder.encode(piece)), refusal(path)))
   }
+  const info = yield* Effect.mapError(file.stat, refusal(path))
   yield* files.sync(path, file)
+  return info
 }, Effect.scoped)
 
 /**
- * Replaces a file in one step. `needed` runs before that: it waits until the content that the file refers to is on
- * disk.
+ * Replaces a file in one step, and returns its metadata. `needed` runs before that: it waits until the content that the
+ * file refers to is on disk.
  */
 const replace = Effect.fnUntraced(function*(
   self: LayoutIndexFile,
@@ -184,15 +186,16 @@ const replace = Effect.fnUntraced(function*(
   text: Iterable<string>,
   { isHeld }: LayoutLock.Lock,
   needed: Effect.Effect<void, Storage>
-): Effect.fn.Return<void, Storage | ContentTooLarge> {
+): Effect.fn.Return<FileSystem.File.Info, Storage | ContentTooLarge> {
   const { files } = self
   const draft = yield* self.temporary
-  yield* Effect.gen(function*() {
-    yield* Effect.all([needed, writeText(self, draft, text)], { concurrency: 2, discard: true })
+  return yield* Effect.gen(function*() {
+    const [, info] = yield* Effect.all([needed, writeText(self, draft, text)], { concurrency: 2 })
     if (!(yield* isHeld)) {
       return yield* new Storage({ path, problem: "another process took over while it was written", code: "EBUSY" })
     }
     yield* files.replace(draft, path)
+    return info
   }).pipe(Effect.onError(() => Effect.ignore(files.remove(draft))))
 })
 
@@ -204,10 +207,9 @@ export const write = Effect.fnUntraced(function*(
   needed: Effect.Effect<void, Storage>
 ): Effect.fn.Return<void, Reason> {
   const { files, folder, indexPath } = self
-  yield* replace(self, indexPath, LayoutIndexText.pieces(index), held, needed)
+  const info = yield* replace(self, indexPath, LayoutIndexText.pieces(index), held, needed)
+  self.snapshot = { version: versionOf(info), index }
   yield* files.syncFolder(folder)
-  const info = yield* files.stat(indexPath)
-  self.snapshot = info === undefined ? undefined : { version: versionOf(info), index }
 })
 
 /** Writes the files of an empty layout. `oci-layout` is last, because a folder is a layout once it has one. */

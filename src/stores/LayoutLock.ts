@@ -9,6 +9,9 @@
  * A claim names its process. If Linux reports that this process has ended, the next number may be created at once. On
  * other systems it may be created when the claim has not been touched for {@link abandonedAfter}, by the clock of the
  * process that waits.
+ *
+ * A process that has to wait for some time creates a file `wanted`. The holder then releases the lock soon, and pauses
+ * before it takes the lock again.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -25,7 +28,17 @@ const abandonedAfter = Duration.seconds(10)
 /** Maximum time to wait for the lock, even if several processes hold it one after another. */
 const timeout = Duration.minutes(1)
 
+/** Longest time between two looks of a process that waits, in milliseconds. */
+const longestPause = 50
+
+/** Time in which a process does not take the lock again that another process wants. */
+const turn = Duration.millis(longestPause + 10)
+
 export interface Lock {
+  /** Number of the claim. If a process holds two numbers in a row, no other process held the lock between them. */
+  readonly number: number
+  /** Returns true if another process wanted the lock when {@link isHeld} was last evaluated. */
+  readonly isWanted: () => boolean
   /**
    * True while this process holds the lock. It loses the lock if it is suspended for longer than {@link
    * abandonedAfter}.
@@ -47,11 +60,16 @@ export const acquire = Effect.fnUntraced(function*({ files, folder, owner, tempo
   const pathOf = (number: number) => files.join(folder, `${number}`)
   const freeOf = (number: number) => files.join(folder, `${number}.free`)
 
-  const claims = Effect.map(files.list(folder), (names) =>
-    names.flatMap((name) => {
+  const wanted = files.join(folder, "wanted")
+  const state = { isWanted: false, isWaiting: false }
+
+  const claims = Effect.map(files.list(folder), (names) => {
+    state.isWanted = names.includes("wanted")
+    return names.flatMap((name) => {
       const [, number, free] = /^([0-9]{1,15})(\.free)?$/.exec(name) ?? []
       return number === undefined ? [] : { name, number: Number(number), isFree: free !== undefined }
-    }))
+    })
+  })
   const isHighest = (number: number) =>
     Effect.map(
       claims,
@@ -86,11 +104,19 @@ export const acquire = Effect.fnUntraced(function*({ files, folder, owner, tempo
     yield* files.remove(pathOf(number))
     return undefined
   })
+  const unwant = Effect.ignore(files.remove(wanted))
   const release = (number: number | undefined) =>
     number === undefined ? Effect.void : files.rename(pathOf(number), freeOf(number)).pipe(
       Effect.catch(() => files.remove(pathOf(number))),
-      Effect.ignore
+      Effect.ignore,
+      Effect.andThen(Effect.suspend(() => state.isWanted ? Effect.andThen(unwant, Effect.sleep(turn)) : Effect.void))
     )
+
+  /** Creates the file that asks the holder for the lock, unless it exists. */
+  const want = Effect.suspend(() => {
+    state.isWaiting = true
+    return state.isWanted ? Effect.void : Effect.ignore(files.write(wanted, ownName, { isDurable: false }))
+  })
 
   const isAbandoned = Effect.fnUntraced(function*(number: number) {
     const name = yield* files.read(pathOf(number), 1000)
@@ -117,17 +143,20 @@ export const acquire = Effect.fnUntraced(function*({ files, folder, owner, tempo
       const held = yield* Effect.acquireRelease(claim(number + 1), release)
       if (held !== undefined) {
         for (const { name } of known) yield* Effect.ignore(files.remove(files.join(folder, name)))
+        if (state.isWaiting) yield* unwant
+        state.isWanted = false
         yield* Effect.forkScoped(Effect.forever(Effect.delay(
           Effect.ignore(files.touch(pathOf(held))),
           Duration.times(abandonedAfter, 0.25)
         )))
-        return { isHeld: isHighest(held) }
+        return { number: held, isHeld: isHighest(held), isWanted: () => state.isWanted }
       }
     } else if (now - start >= Duration.toMillis(timeout)) {
       const problem = `other processes have been writing for ${Duration.format(timeout)}`
       return yield* new Storage({ path: folder, problem, code: "EBUSY" })
     }
+    if (pause === longestPause) yield* want
     yield* Effect.sleep(pause)
-    pause = Math.min(pause * 2, 50)
+    pause = Math.min(pause * 2, longestPause)
   }
 })

@@ -121,9 +121,13 @@ export const push = Effect.fnUntraced(
       const path = yield* layout.makePath(digest)
       yield* layout.change({
         limit: pushLimit,
-        prepare: Effect.andThen(check, usage.adding(key, path, bytes.length, files.rename(draft, path))),
+        prepare: (index) =>
+          Effect.all([
+            Effect.andThen(check, usage.adding(key, path, bytes.length, files.rename(draft, path))),
+            mentionTagged(layout, index, tags)
+          ], { concurrency: 2, discard: true }),
         edit: (index) =>
-          Effect.map(Effect.tap(list(index), () => mentionTagged(layout, index, tags)), (index) => ({
+          Effect.map(list(index), (index) => ({
             index,
             value: undefined,
             after: Effect.sync(() => layout.catalog.remember(descriptor, manifest))
@@ -159,6 +163,17 @@ const orphansOf = Effect.fnUntraced(function*(
   )
 })
 
+/** Returns true if an index lists a manifest, or one of its manifests contains it that is not known to do so. */
+const isNeeded = Effect.fnUntraced(function*(
+  layout: LayoutFolder.LayoutFolder,
+  digest: Digest.Digest,
+  known: ReadonlyArray<Digest.Digest>
+) {
+  const index = yield* layout.index
+  if (LayoutIndex.find(index, digest) !== undefined) return true
+  return (yield* layout.catalog.parents(index))(digest).some((parent) => !known.includes(parent))
+})
+
 /** Deletes a manifest and all of its tags. Its children stay, and are listed if no other manifest contains them. */
 export const deleteManifest = (target: LayoutTarget, digest: Digest.Digest) => {
   const { layout } = target
@@ -174,10 +189,15 @@ export const deleteManifest = (target: LayoutTarget, digest: Digest.Digest) => {
         }
         const rest = yield* Steps.settle(index, (index) => LayoutIndex.without(index, digest, entriesAtATime))
         const orphans = yield* orphansOf(layout, index, found)
+        const parents = (yield* layout.catalog.parents(index))(digest)
         return {
           index: yield* Steps.reduce(rest, orphans, entriesAtATime, LayoutIndex.add),
           value: undefined,
-          after: removeBlob(target, digest)
+          // the file stays if the manifest, or another one that contains it, was pushed together with this change
+          after: Effect.flatMap(
+            isNeeded(layout, digest, parents),
+            (isNeeded) => isNeeded ? Effect.void : removeBlob(target, digest)
+          )
         }
       })
     })
@@ -188,12 +208,10 @@ export const deleteManifest = (target: LayoutTarget, digest: Digest.Digest) => {
 export const deleteTag = ({ layout }: LayoutTarget, tag: Tag) =>
   layout.change({
     limit: LayoutFormat.indexLimit,
+    prepare: (index) => mentionTagged(layout, index, [tag]),
     edit: (index) =>
       LayoutIndex.hasTag(index, tag)
-        ? Effect.as(mentionTagged(layout, index, [tag]), {
-          index: LayoutIndex.withoutTag(index, tag),
-          value: undefined
-        })
+        ? Effect.succeed({ index: LayoutIndex.withoutTag(index, tag), value: undefined })
         : Effect.fail(new RegistryError.ManifestUnknown({}))
   })
 

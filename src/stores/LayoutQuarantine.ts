@@ -9,7 +9,8 @@
  * The folder has files only while a collection holds the lock of the layout. If a process ends in that time, the next
  * process that misses such a file, or collects, moves it back.
  *
- * Broken files take the same way to `.effect-oci/broken`, where they stay. No process reads them there.
+ * Broken files take the same way to `.effect-oci/broken`. No process reads them there. Their modification time is set
+ * to that of the move, so that a collection removes them some time after it.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Clock from "effect/Clock"
@@ -37,10 +38,13 @@ export interface LayoutQuarantine {
   /** Returns the size of a file in bytes if it exists, and marks the file as mentioned. */
   readonly mention: (digest: Digest.Digest) => Effect.Effect<number | undefined, Reason>
   /**
-   * Moves a file to the quarantine, unless it was written or mentioned after `cutoff`. The caller holds the lock of the
-   * layout.
+   * Moves a file to the quarantine, and returns its metadata, unless it was written or mentioned after `cutoff`. The
+   * caller holds the lock of the layout.
    */
-  readonly seize: (digest: Digest.Digest, cutoff: number) => Effect.Effect<"seized" | "young" | "absent", Storage>
+  readonly seize: (
+    digest: Digest.Digest,
+    cutoff: number
+  ) => Effect.Effect<FileSystem.File.Info | "young" | "absent", Storage>
   /** Removes a file from the quarantine. Returns false if it was moved back. */
   readonly discard: (digest: Digest.Digest) => Effect.Effect<boolean, Storage>
   /**
@@ -48,6 +52,10 @@ export interface LayoutQuarantine {
    * it was replaced or mentioned meanwhile. The caller holds the lock of the layout.
    */
   readonly isolate: (digest: Digest.Digest, expected: FileSystem.File.Info) => Effect.Effect<boolean, Storage>
+  /** Digests of the broken files, with the metadata of the files. */
+  readonly isolated: Effect.Effect<ReadonlyArray<readonly [Digest.Digest, FileSystem.File.Info]>, Storage>
+  /** Removes a broken file, and returns true if it existed. */
+  readonly discardIsolated: (digest: Digest.Digest) => Effect.Effect<boolean, Storage>
   /** Returns true if a broken file of this digest was moved aside. */
   readonly isIsolated: (digest: Digest.Digest) => Effect.Effect<boolean, Storage>
   /** Moves all files back that are in the quarantine. The caller holds the lock of the layout. */
@@ -134,7 +142,7 @@ const mention = Effect.fnUntraced(
 
 const seize = Effect.fnUntraced(
   function*(options: Options, digest: Digest.Digest, cutoff: number): Effect.fn.Return<
-    "seized" | "young" | "absent",
+    FileSystem.File.Info | "young" | "absent",
     Storage
   > {
     const { blobPath, files, folder } = options
@@ -145,7 +153,8 @@ const seize = Effect.fnUntraced(
     yield* files.makeFolder(folder)
     if (!(yield* move(options, path, seized))) return "absent"
     const after = yield* files.stat(seized)
-    if (after === undefined || timeOf(after) <= cutoff) return "seized"
+    if (after === undefined) return "absent"
+    if (timeOf(after) <= cutoff) return after
     yield* restore(options, digest)
     return "young"
   },
@@ -168,6 +177,8 @@ const isolate = Effect.fnUntraced(
     // a file that a client has pushed meanwhile is another one
     const found = yield* files.stat(seized)
     if (found !== undefined && isSame(found, expected)) {
+      // a file that this process may not change keeps its older time
+      yield* Effect.ignore(files.touch(seized))
       return yield* move(options, seized, brokenPath(options, digest))
     }
     yield* restore(options, digest)
@@ -175,6 +186,16 @@ const isolate = Effect.fnUntraced(
   },
   Effect.uninterruptible
 )
+
+const isolated = Effect.fnUntraced(function*({ broken, files }: Options) {
+  const found: Array<readonly [Digest.Digest, FileSystem.File.Info]> = []
+  for (const name of yield* files.list(broken)) {
+    const digest = name.replace("-", ":")
+    const info = Digest.isDigest(digest) ? yield* files.stat(files.join(broken, name)) : undefined
+    if (Digest.isDigest(digest) && info?.type === "File") found.push([digest, info])
+  }
+  return found
+})
 
 const restoreAll = Effect.fnUntraced(function*(options: Options) {
   const { files, folder } = options
@@ -190,6 +211,8 @@ export const make = (options: Options): LayoutQuarantine => ({
   mention: (digest) => mention(options, digest),
   seize: (digest, cutoff) => seize(options, digest, cutoff),
   isolate: (digest, expected) => isolate(options, digest, expected),
+  isolated: isolated(options),
+  discardIsolated: (digest) => options.files.remove(brokenPath(options, digest)),
   isIsolated: (digest) => Effect.map(options.files.stat(brokenPath(options, digest)), (info) => info !== undefined),
   discard: (digest) => options.files.remove(pathIn(options, digest)),
   restoreAll: restoreAll(options)

@@ -38,11 +38,12 @@
  *
  * **Several processes**
  *
- * A process takes a lock to change `index.json`, and then reads the file again. Reads need no lock. If the
- * holder ends without releasing the lock, other processes on Linux detect that at once by its process number and start
- * time; on other systems, and across machines, after 10 seconds without a sign of life. Changes that arrive while
- * others are being written wait, and are written together. Other tools do not know this lock: what they write at the
- * same moment may be lost, and so may changes of two such tools.
+ * A process takes a lock to change `index.json`, and then reads the file again. Reads need no lock. If the holder ends
+ * without releasing the lock, other processes on Linux detect that at once by its process number and start time; on
+ * other systems, and across machines, after 10 seconds without a sign of life. Changes that arrive while others are
+ * being written wait, and are written together. A process keeps the lock for up to 0.1 s while more changes wait, and
+ * then lets other processes have it. Other tools do not know this lock: what they write at the same moment may be lost,
+ * and so may changes of two such tools.
  *
  * **Space**
  *
@@ -194,9 +195,9 @@ export interface LayoutRegistry extends Registry.Registry {
   /**
    * Moves a blob or manifest to `.effect-oci/broken` if its content does not match its digest, so that a client can
    * push it again. It is absent then; tags and manifests that refer to it stay. The content is read once more before,
-   * also if it was verified earlier; `changing` content was replaced again and again meanwhile. Nothing reads or
-   * removes the moved file. As with a broken manifest, `collect` skips the repository until a manifest that was moved
-   * is pushed again or deleted.
+   * also if it was verified earlier; `changing` content was replaced again and again meanwhile. Nothing reads the moved
+   * file, and `collect` removes it after the grace period, see `GarbageCollection.Options`. As with a broken manifest,
+   * `collect` skips the repository until a manifest that was moved is pushed again or deleted.
    *
    * Reasons: `NameUnknown`, `UnsupportedAlgorithm`, `Storage`.
    */

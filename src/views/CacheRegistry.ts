@@ -27,8 +27,11 @@
  * does not fit is passed on without being kept, and the `Observer` receives a `Warning`. The times of use are in
  * memory, and saved in the `journal` every minute and at the end, so that reads write nothing.
  *
- * **Lists** of tags, repositories and referrers come from upstream. **Writes and deletes** go to upstream, and the
- * cached content is forgotten after that. Use `View.readOnly` for a cache that cannot be written through.
+ * **Lists** of tags, repositories and referrers come from upstream. While it fails as above, the tags and repositories
+ * in the store are listed if `stale` permits it, as CNCF distribution does, and the `Observer` receives a `Warning`.
+ * Such a list has only what was pulled before. Lists of referrers fail, because a list without some of them could hide
+ * what is known of an image. **Writes and deletes** go to upstream, and the cached content is forgotten after that. Use
+ * `View.readOnly` for a cache that cannot be written through.
  *
  * If the store refuses a manifest because its parts are missing, the manifest is stored after its parts were pulled.
  * Until then, up to 64 MiB of manifests are kept in memory, as are manifests that the store refuses for other reasons.
@@ -47,6 +50,7 @@ import type { Digest } from "../Digest.ts"
 import type { Repository } from "../Reference.ts"
 import * as Registry from "../Registry.ts"
 import { failing, isAbsence, type RegistryError } from "../RegistryError.ts"
+import * as CachedLists from "./CachedLists.ts"
 import * as CachedManifests from "./CachedManifests.ts"
 import * as CacheJournal from "./CacheJournal.ts"
 import * as CacheSpace from "./CacheSpace.ts"
@@ -91,8 +95,8 @@ export {
 } from "./CacheSpace.ts"
 
 /**
- * Maximum time to wait for upstream to confirm a tag while the last known manifest could be served. After that, it is
- * served.
+ * Maximum time to wait for upstream to confirm a tag, or to begin a list, while what is kept could be served. After
+ * that, it is served.
  *
  * @default 10 seconds
  * @category references
@@ -188,13 +192,14 @@ export const make = Effect.fnUntraced(function*(
   const before = journal === undefined ? CacheJournal.nothing : yield* CacheJournal.read(journal)
   const space = maximumSize === undefined ? CacheSpace.unlimited : CacheSpace.make({ store, maximumSize })
   const kept = KeptManifests.make(store)
+  const revalidationTimeout = yield* RevalidationTimeout
   const manifests = yield* CachedManifests.make({
     upstream,
     kept,
     space,
     timeToLive: Duration.fromInputUnsafe(options.tagTimeToLive ?? "5 minutes"),
     absentTimeToLive: Duration.fromInputUnsafe(absentTimeToLive),
-    revalidationTimeout: yield* RevalidationTimeout,
+    revalidationTimeout,
     stale,
     checked: before.tags
   })
@@ -259,8 +264,7 @@ export const make = Effect.fnUntraced(function*(
         upstream.deleteTag(repository, tag),
         Effect.andThen(kept.forget(repository, tag), manifests.invalidate(repository, [tag]))
       ),
-    repositories: upstream.repositories,
-    tags: upstream.tags,
+    ...CachedLists.make({ upstream, store, manifests, stale, timeout: revalidationTimeout }),
     referrers: upstream.referrers
   })
 })

@@ -29,6 +29,8 @@ export interface CachedManifests {
   readonly invalidate: (repository: Repository, tags: ReadonlyArray<Tag>) => Effect.Effect<void>
   /** Forgets where all tags of a repository point. */
   readonly invalidateAll: (repository: Repository) => Effect.Effect<void>
+  /** Returns true if the policy permits to serve a tag as last known. */
+  readonly isServed: (repository: Repository, tag: Tag) => Effect.Effect<boolean>
   /** Returns the tags, and the times at which upstream was last asked for them. */
   readonly checked: () => Snapshot["tags"]
 }
@@ -314,6 +316,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
         Effect.forEach(names, (reference) => Cache.invalidate(tags, { repository, reference }), { discard: true }),
         Cache.invalidateAll(absent)
       ),
+    isServed: (repository, tag) => Effect.map(ageOf(times, repository, tag), (age) => isServed(stale, age)),
     checked: times.all,
     invalidateAll: Effect.fnUntraced(function*(repository) {
       for (const key of yield* Cache.keys(tags)) {

@@ -1,8 +1,8 @@
 /**
- * Measures `effect-oci serve --dir`, as built, with large folders: a repository with 20 000 tags, and a collection of
- * 50 000 blobs while 20 clients push.
+ * Measures `effect-oci serve --dir`, as built, with large folders: a repository with 20 000 tags, a collection of
+ * 50 000 blobs while 20 clients push, and viewers of the page while 20 clients push.
  *
- *     npm run bench:folder [-- tags|collection]
+ *     npm run bench:folder [-- tags|collection|page]
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect } from "effect"
@@ -27,13 +27,14 @@ const request = (
   host: string,
   method: string,
   path: string,
-  { body, type }: { readonly body?: string | Uint8Array; readonly type?: string } = {}
+  { accept, body, type }: { readonly accept?: string; readonly body?: string | Uint8Array; readonly type?: string } = {}
 ) =>
   Effect.callback<{ readonly status: number; readonly headers: Http.IncomingHttpHeaders; readonly time: number }>(
     (resume) => {
       const began = performance.now()
       const headers = {
         "content-length": body === undefined ? 0 : Buffer.byteLength(body),
+        ...accept === undefined ? {} : { accept },
         ...type === undefined ? {} : { "content-type": type }
       }
       const request = Http.request(`http://${host}${path}`, { method, agent, headers }, (response) => {
@@ -194,12 +195,41 @@ const measureCollection = Effect.gen(function*() {
   )
 }).pipe(Effect.scoped)
 
+const viewers = 2
+
+const measurePage = Effect.gen(function*() {
+  const folder = Path.join(yield* temporaryFolder, "content")
+  for (let repository = 0; repository < 20; repository++) {
+    const manifests = Array.from(
+      { length: 100 },
+      (_, index) => [`v${index}`, manifestOf("layer", `${repository} ${index}`)] as const
+    )
+    writeLayout(Path.join(folder, `team/app${repository}`), manifests)
+  }
+  const { host } = yield* serve(folder, "--ui")
+  yield* loaded("without viewers", host, Effect.sleep("10 seconds"))
+  const paths = ["/", "/ui/-/space", "/ui/team/app1", "/ui/team/app1:v1", "/ui/app"]
+  const times = new Map(paths.map((path) => [path, new Array<number>()]))
+  const viewer = Effect.forever(Effect.forEach(
+    times,
+    ([path, values]) =>
+      Effect.map(expect(200, host, "GET", path, { accept: "text/html" }), ({ time }) => values.push(time)),
+    { discard: true }
+  ))
+  const viewing = Effect.all(Array.from({ length: viewers }, () => viewer), { concurrency: "unbounded" })
+  yield* loaded(`with ${viewers} viewers`, host, Effect.race(Effect.sleep("10 seconds"), viewing).pipe(Effect.asVoid))
+  for (const [path, values] of times) {
+    yield* Console.log(`  page ${path}: ${values.length} requests, ${summary(values)}`)
+  }
+}).pipe(Effect.scoped)
+
 const [only] = process.argv.slice(2)
 
 NodeRuntime.runMain(
   Effect.gen(function*() {
-    if (only !== "collection") yield* measureTags
-    if (only !== "tags") yield* measureCollection
+    if (only === undefined || only === "tags") yield* measureTags
+    if (only === undefined || only === "collection") yield* measureCollection
+    if (only === undefined || only === "page") yield* measurePage
     agent.destroy()
   }).pipe(Effect.provide(NodeServices.layer))
 )

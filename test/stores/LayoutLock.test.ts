@@ -276,6 +276,26 @@ describe("a lock", () => {
   }
 })
 
+describe("a lock that another process wants", () => {
+  it.effect("is not taken again at once by the process that had it", () =>
+    Effect.gen(function*() {
+      const { acquire, claims, folder, waiting } = yield* setUp
+      const scope = yield* Scope.make()
+      const held = yield* Scope.provide(acquire, scope)
+      assert.isTrue(yield* held.isHeld)
+      assert.isFalse(held.isWanted())
+      const other = yield* waiting
+      yield* pass(() => Fs.existsSync(Path.join(folder, "wanted")))
+      assert.isTrue(yield* held.isHeld)
+      assert.isTrue(held.isWanted())
+      const closing = yield* Effect.forkChild(Effect.andThen(Scope.close(scope, Exit.void), acquire))
+      yield* pass(() => other.pollUnsafe() !== undefined)
+      assert.isUndefined(closing.pollUnsafe())
+      yield* pass(() => closing.pollUnsafe() !== undefined)
+      assert.deepStrictEqual(claims(), ["3"])
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
+})
+
 describe.skipIf(!Fs.existsSync("/proc/self/stat"))("a process", () => {
   it.live("is alive while it runs, and gone after it was killed", () =>
     Effect.gen(function*() {

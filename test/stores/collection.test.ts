@@ -3,10 +3,11 @@
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, FileSystem, type Scope, Stream } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, FileSystem, type Scope, Stream } from "effect"
 import type { Digest } from "effect-oci/Digest"
 import type * as GarbageCollection from "effect-oci/GarbageCollection"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
+import * as MediaType from "effect-oci/MediaType"
 import * as MemoryRegistry from "effect-oci/MemoryRegistry"
 import type { Registry } from "effect-oci/Registry"
 import type { RegistryError } from "effect-oci/RegistryError"
@@ -398,7 +399,7 @@ describe("a collection of a folder", () => {
         Effect.provideService(FileSystem.FileSystem, slow)
       )
       yield* Effect.forEach(
-        Array.from({ length: 30 }, (_, index) => `${index}`),
+        Array.from({ length: 150 }, (_, index) => `${index}`),
         (text) => pushBlob(registry, app, text)
       )
       yield* later(2)
@@ -409,9 +410,96 @@ describe("a collection of a folder", () => {
       )
       const { removed } = yield* Fiber.join(collecting)
       yield* Fiber.interrupt(time)
-      assert.lengthOf(removed, 30)
+      assert.lengthOf(removed, 150)
       const runs = calls.join(" ").split("release").map((run) => run.split("remove").length - 1)
-      assert.isAtMost(Math.max(...runs), 8)
+      // one group after the other, each of which takes longer than that
+      assert.isAtMost(Math.max(...runs), 64)
+      assert.isAbove(runs.filter((count) => count > 0).length, 1)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("lets a push go first that waits for the lock", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const pushed = yield* Deferred.make<void>()
+      let [removed, before] = [0, 0]
+      const turn = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      const watched = FileSystem.FileSystem.of({
+        ...fs,
+        remove: (path, options) => {
+          if (!path.includes("collected")) return fs.remove(path, options)
+          removed++
+          return Effect.andThen(Deferred.done(pushed, Exit.void), Effect.andThen(turn, fs.remove(path, options)))
+        },
+        rename: (from, to) => {
+          if (removed > 0 && before === 0 && to.endsWith("index.json")) before = removed
+          return fs.rename(from, to)
+        }
+      })
+      const directory = yield* temporaryFolder
+      const registry = yield* LayoutRegistry.make({ directory, durability: "process-end" }).pipe(
+        Effect.provideService(FileSystem.FileSystem, watched)
+      )
+      yield* Effect.forEach(Array.from({ length: 250 }, (_, index) => `${index}`), (text) =>
+        pushBlob(registry, app, text))
+      yield* later(2)
+      const push = yield* Effect.forkChild(Effect.andThen(
+        Deferred.await(pushed),
+        pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [] })
+      ))
+      const collecting = yield* Effect.forkChild(registry.collect({ olderThan: "1 hour" }))
+      yield* Fiber.join(push)
+      assert.isBelow(before, 250)
+      const time = yield* Effect.forkChild(
+        Effect.forever(Effect.andThen(TestClock.adjust("10 millis"), TestClock.withLive(Effect.sleep("1 millis"))))
+      )
+      assert.lengthOf((yield* Fiber.join(collecting)).removed, 250)
+      yield* Fiber.interrupt(time)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect.each(["keep", "collect"] as const)(
+    "treats broken content that was moved aside by its policy: %s",
+    (broken) =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryFolder
+        const registry = yield* LayoutRegistry.make({ directory })
+        const folder = Path.join(directory, app, ".effect-oci/broken")
+        const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+        const blob = yield* pushBlob(registry, app, "a blob")
+        Fs.writeFileSync(blobPath(Path.join(directory, app), blob.digest), "b blob")
+        yield* later(-48)
+        assert.strictEqual(yield* registry.quarantine(app, blob.digest), "quarantined")
+        const collect = (dryRun: boolean) => registry.collect({ olderThan: "1 hour", broken, dryRun })
+        yield* later(-48)
+        assert.deepStrictEqual(removedBy(yield* collect(false)), [])
+        yield* later(-46)
+        const expected = broken === "keep" ? [] : [`broken blob ${blob.digest}`]
+        assert.deepStrictEqual(removedBy(yield* collect(true)), expected)
+        assert.lengthOf(Fs.readdirSync(folder), 1)
+        const report = yield* collect(false)
+        assert.deepStrictEqual([removedBy(report), report.bytes], [expected, broken === "keep" ? 0 : 6])
+        assert.lengthOf(Fs.readdirSync(folder), 1 - expected.length)
+        assert.isTrue(yield* hasManifest(registry, image.digest))
+      }).pipe(Effect.provide(NodeServices.layer))
+  )
+
+  it.effect("keeps a broken manifest that was moved aside until it is pushed again", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryFolder
+      const registry = yield* LayoutRegistry.make({ directory })
+      const folder = Path.join(directory, app, ".effect-oci/broken")
+      const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      Fs.writeFileSync(blobPath(Path.join(directory, app), image.digest), "{}")
+      assert.strictEqual(yield* registry.quarantine(app, image.digest), "quarantined")
+      yield* later(2)
+      assert.lengthOf((yield* registry.collect({ olderThan: "1 hour" })).skipped, 1)
+      assert.lengthOf(Fs.readdirSync(folder), 1)
+      yield* later(0)
+      yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      yield* later(2)
+      const report = yield* registry.collect({ olderThan: "1 hour" })
+      assert.deepStrictEqual(removedBy(report), [`broken blob ${image.digest}`])
+      assert.isEmpty(Fs.readdirSync(folder))
+      assertValid(Path.join(directory, app))
     }).pipe(Effect.provide(NodeServices.layer)))
 
   it.effect("ignores files that are not blobs", () =>

@@ -8,7 +8,7 @@ import type { Registry } from "effect-oci/Registry"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Files from "../utils/files.ts"
-import { bytesOf, pushImage, pushManifest, pushReferrer, repository, tag } from "../utils/images.ts"
+import { bytesOf, pushBlob, pushImage, pushManifest, pushReferrer, repository, tag } from "../utils/images.ts"
 import { temporaryFolder } from "../utils/layouts.ts"
 
 const app = repository("team/app")
@@ -68,7 +68,7 @@ describe("LayoutRegistry protects from a loss of power:", () => {
       )
       assert.isAbove(renames.length, 10)
       for (const { index, path, to } of renames) {
-        const before = calls.slice(0, index).filter((call) => call.path === path)
+        const before = calls.slice(0, index).filter((call) => call.path === path && call.operation !== "stat")
         assert.deepStrictEqual(before.map(({ operation }) => operation).slice(-1), ["sync"], to)
       }
     }).pipe(withNode))
@@ -166,6 +166,72 @@ describe("LayoutRegistry takes many manifests in little time:", () => {
       )
       assert.isBelow(calls.filter(({ to }) => to === `${app}/index.json`).length, 10)
       assert.sameMembers(yield* Stream.runCollect(registry.tags(app)), tags)
+    }).pipe(withNode))
+
+  it.effect("it keeps the lock while more of them wait", () =>
+    Effect.gen(function*() {
+      const { calls, registry } = yield* recorded()
+      yield* pushImage(registry, app, ["layer"])
+      calls.length = 0
+      yield* Effect.forEach(
+        ["a", "b", "c", "d"],
+        (client, other) =>
+          Effect.forEach(
+            Array.from({ length: 10 }, (_, index) => `${client}${index}`),
+            Effect.fnUntraced(function*(name) {
+              // so that they do not all push at the same moment
+              yield* Effect.forEach(
+                Array.from({ length: other }),
+                (_, index) => pushBlob(registry, app, `${name} ${index}`)
+              )
+              yield* pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [], name }, [
+                tag(client)
+              ])
+            }),
+            { discard: true }
+          ),
+        { concurrency: "unbounded", discard: true }
+      )
+      const writes = calls.filter(({ to }) => to === `${app}/index.json`).length
+      const releases = calls.filter(({ to }) => to?.endsWith(".free")).length
+      assert.isBelow(releases, writes)
+      assert.match(Fs.readdirSync(Path.join(registry.name, app, ".effect-oci/lock")).join(), /^[0-9]+\.free$/)
+    }).pipe(withNode))
+
+  it.effect("it reads the index again only if the file has changed", () =>
+    Effect.gen(function*() {
+      const { calls, registry } = yield* recorded()
+      yield* pushImage(registry, app, ["layer"])
+      const push = (name: string) =>
+        pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [], name }, [tag(name)])
+      const reads = () => calls.filter(({ operation, path }) => operation === "open" && path === `${app}/index.json`)
+      yield* push("1")
+      const before = reads().length
+      yield* push("2")
+      assert.lengthOf(reads(), before)
+      const other = yield* LayoutRegistry.make({ directory: registry.name })
+      yield* other.deleteTag(app, tag("1"))
+      yield* push("3")
+      assert.isAbove(reads().length, before)
+      assert.deepStrictEqual(yield* Stream.runCollect(registry.tags(app)), ["2", "3"].map(tag))
+    }).pipe(withNode))
+
+  it.effect("it keeps the file of a manifest that is deleted and pushed at the same time", () =>
+    Effect.gen(function*() {
+      const { registry } = yield* recorded()
+      yield* pushImage(registry, app, ["layer"])
+      const push = (name: string) =>
+        pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [], name }, [tag(name)])
+      for (let round = 0; round < 10; round++) {
+        const { digest } = yield* push("twice")
+        yield* Effect.all([
+          push(`${round}`),
+          Effect.ignore(registry.deleteManifest(app, digest)),
+          Effect.andThen(Effect.forEach(Array.from({ length: round }), () => Effect.yieldNow), push("twice"))
+        ], { concurrency: "unbounded" })
+        const isListed = (yield* Stream.runCollect(registry.tags(app))).includes(tag("twice"))
+        if (isListed) yield* registry.getManifest(app, tag("twice"))
+      }
     }).pipe(withNode))
 
   it.effect("it makes the other concurrent changes if one is refused", () =>

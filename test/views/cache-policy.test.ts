@@ -139,6 +139,68 @@ describe("a tag of a cache whose upstream is away", () => {
     }))
 })
 
+describe("a list of a cache whose upstream is away", () => {
+  const listsOf = (registry: Registry.Registry, name = app) =>
+    Effect.all([Stream.runCollect(registry.repositories()), Stream.runCollect(registry.tags(name))])
+
+  const awayFrom = Effect.fnUntraced(function*(reason: Reason, options: Options = {}) {
+    const faults = [
+      Faults.fail(reason, { operation: "tags" }),
+      Faults.fail(reason, { operation: "repositories" })
+    ]
+    const made = yield* setup({ faults, ...options })
+    for (const name of ["1", "2", "3"]) yield* pushManifest(made.origin, app, { ...index, name }, [tag(name)])
+    yield* made.cache.getManifest(app, tag("2"))
+    yield* made.cache.getManifest(app, tag("3"))
+    return made
+  })
+
+  it.effect("has what is kept, with a warning", () =>
+    Effect.gen(function*() {
+      const { cache, events, watched } = yield* awayFrom(down)
+      assert.deepStrictEqual(yield* watched(listsOf(cache)), [[app], [tag("2"), tag("3")]])
+      assert.deepStrictEqual(yield* Stream.runCollect(cache.tags(app, { after: tag("2") })), [tag("3")])
+      assert.isTrue(events.some((event) => event._tag === "Warning" && event.text.startsWith("the tags of team/app")))
+    }))
+
+  it.effect("has what upstream has confirmed within the maximum age", () =>
+    Effect.gen(function*() {
+      const { cache } = yield* awayFrom(down, { stale: { maximumAge: "1 hour" }, tagTimeToLive: 0 })
+      yield* TestClock.adjust("45 minutes")
+      yield* cache.resolveManifest(app, tag("3"))
+      yield* TestClock.adjust("45 minutes")
+      assert.deepStrictEqual(yield* listsOf(cache), [[app], [tag("3")]])
+      yield* TestClock.adjust("45 minutes")
+      assert.deepStrictEqual(yield* listsOf(cache), [[], []])
+    }))
+
+  it.effect("fails with the error of upstream if nothing is kept, or the policy does not permit it", () =>
+    Effect.gen(function*() {
+      const { cache } = yield* awayFrom(down)
+      assert.strictEqual(yield* reasonOf(Stream.runCollect(cache.tags(other))), "Transport")
+      const strict = yield* awayFrom(down, { stale: "fail" })
+      assert.strictEqual(yield* reasonOf(listsOf(strict.cache)), "Transport")
+    }))
+
+  it.effect("fails if upstream refuses it", () =>
+    Effect.gen(function*() {
+      const { cache } = yield* awayFrom(new Denied({ status: 403 }))
+      assert.strictEqual(yield* reasonOf(listsOf(cache)), "Denied")
+    }))
+
+  it.effect("has what is kept after ten seconds if upstream does not answer", () =>
+    Effect.gen(function*() {
+      const { origin, store } = yield* awayFrom(down)
+      const silent = { ...origin, tags: () => Stream.never }
+      const cache = yield* CacheRegistry.make(silent, { store })
+      const listing = yield* Effect.forkChild(Stream.runCollect(cache.tags(app)))
+      yield* TestClock.adjust("9 seconds")
+      assert.isUndefined(listing.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* Fiber.join(listing), [tag("2"), tag("3")])
+    }))
+})
+
 describe("a cache", () => {
   it.effect("confirms a tag without GET if it has not moved, and fetches it once if it has", () =>
     Effect.gen(function*() {
