@@ -43,7 +43,7 @@ const filesAtATime = 16
  * Number of files that are removed at the same time. That many are removed although pushes wait, so that a collection
  * ends while clients always push. All of them take little longer than one, because each waits for busy threads.
  */
-const removalsAtATime = 64
+const removalsAtATime = 48
 
 /** Number of entries that are handled without a pause. */
 const itemsAtATime = 200
@@ -308,12 +308,12 @@ const forOldBlobs = <E>(
 /** Removes blobs until {@link whileHeld} ends, and returns those that are left. */
 const removeBlobs = Effect.fnUntraced(function*(context: Context, digests: ReadonlyArray<Digest>) {
   let left: ReadonlyArray<Digest> = []
-  const remove = Effect.fnUntraced(function*(digest: Digest) {
-    const { cutoff, reachability, record, target: { layout } } = context
+  const seized: Array<Removed> = []
+  const seize = Effect.fnUntraced(function*(digest: Digest) {
+    const { cutoff, reachability, target: { layout } } = context
     if (reachability.isKept(digest)) return
     const info = yield* layout.quarantine.seize(digest, cutoff)
-    if (typeof info === "string" || !(yield* discard(context, digest))) return
-    record(blobOf(digest, info))
+    if (typeof info !== "string") seized.push(blobOf(digest, info))
   })
   yield* change(context, (index) =>
     Effect.succeed({
@@ -322,9 +322,15 @@ const removeBlobs = Effect.fnUntraced(function*(context: Context, digests: Reado
       after: Effect.gen(function*() {
         // the index that was written together with this batch
         yield* lookAgain(context, yield* context.target.layout.index)
-        left = yield* whileHeld(context, digests, remove, "unbounded")
+        left = yield* whileHeld(context, digests, seize, "unbounded")
       })
     }))
+  // without the lock, because a file in the quarantine moves back as soon as it is wanted
+  yield* Effect.forEach(
+    seized,
+    (removed) => Effect.map(discard(context, removed.entry.digest), (isGone) => isGone && context.record(removed)),
+    { concurrency: filesAtATime, discard: true }
+  )
   return left
 })
 

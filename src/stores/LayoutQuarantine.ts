@@ -147,14 +147,12 @@ const seize = Effect.fnUntraced(
   > {
     const { blobPath, files, folder } = options
     const [path, seized] = [blobPath(digest), pathIn(options, digest)]
-    const before = yield* files.stat(path)
-    if (before === undefined) return "absent"
-    if (before.type !== "File" || timeOf(before) > cutoff) return "young"
     yield* files.makeFolder(folder)
     if (!(yield* move(options, path, seized))) return "absent"
-    const after = yield* files.stat(seized)
-    if (after === undefined) return "absent"
-    if (timeOf(after) <= cutoff) return after
+    // its time is read afterwards, because a client may have mentioned it until then
+    const info = yield* files.stat(seized)
+    if (info === undefined) return "absent"
+    if (info.type === "File" && timeOf(info) <= cutoff) return info
     yield* restore(options, digest)
     return "young"
   },
