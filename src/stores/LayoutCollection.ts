@@ -141,6 +141,7 @@ const load = Effect.fnUntraced(function*(
           size,
           names: namesOf(index, digest),
           isYoung: info !== undefined && LayoutQuarantine.timeOf(info) > cutoff,
+          isAbsent: info === undefined,
           needs: links.needs,
           subject: links.subject
         })

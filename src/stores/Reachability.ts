@@ -18,6 +18,8 @@ export interface Node {
   readonly names: ReadonlyArray<string>
   /** True if it was written or mentioned within the grace period. */
   readonly isYoung: boolean
+  /** True if an index lists it, but it does not exist. */
+  readonly isAbsent?: boolean | undefined
   /** Content that it needs. */
   readonly needs: ReadonlyArray<Digest>
   readonly subject?: Digest | undefined
@@ -75,7 +77,7 @@ export const make = ({ danglingReferrers = "keep", untagged = "keep" }: Policies
   const add = (node: Node) => {
     if (nodes.has(node.digest)) return
     nodes.set(node.digest, node)
-    subjects.add(schemaTag(node.digest))
+    if (node.isAbsent !== true) subjects.add(schemaTag(node.digest))
     for (const need of node.needs) push(parents, need, node.digest)
     if (node.subject !== undefined) push(referrers, node.subject, node.digest)
     for (const name of node.names) {
@@ -84,11 +86,11 @@ export const make = ({ danglingReferrers = "keep", untagged = "keep" }: Policies
     }
   }
 
+  const isAbsent = (digest: Digest): boolean => nodes.get(digest)?.isAbsent ?? !nodes.has(digest)
+
   /** Returns the manifests that stay or go together with their subject. */
-  const followersOf = (digest: Digest): ReadonlyArray<Digest> => [
-    ...referrers.get(digest) ?? [],
-    ...companions.get(schemaTag(digest)) ?? []
-  ]
+  const followersOf = (digest: Digest): ReadonlyArray<Digest> =>
+    isAbsent(digest) ? [] : [...referrers.get(digest) ?? [], ...companions.get(schemaTag(digest)) ?? []]
 
   const keep = function*(digest: Digest): Generator<void> {
     const open = [digest]
@@ -105,7 +107,7 @@ export const make = ({ danglingReferrers = "keep", untagged = "keep" }: Policies
   const isDangling = ({ names, subject }: Node): boolean => {
     const tags = names.flatMap((name) => subjectTag(name) ?? [])
     if (subject === undefined && tags.length === 0) return false
-    return (subject === undefined || !nodes.has(subject)) && !tags.some((tag) => subjects.has(tag))
+    return (subject === undefined || isAbsent(subject)) && !tags.some((tag) => subjects.has(tag))
   }
 
   const isProtected = (node: Node): boolean => {

@@ -228,6 +228,21 @@ describe.each(stores)("a collection of $name", ({ make }) => {
         assert.isTrue(yield* hasManifest(registry, image.digest))
       })))
 
+  it.effect.each(["keep", "collect"] as const)(
+    "takes a child that no longer exists for no subject (%s)",
+    (policy) =>
+      run(make, (registry) =>
+        Effect.gen(function*() {
+          const image = yield* pushImage(registry, app, ["layer"])
+          yield* pushIndex(registry, app, [image], { tags: [tag("1")] })
+          const referrer = yield* pushReferrer(registry, app, image, "signature")
+          yield* registry.deleteManifest(app, image.digest)
+          yield* later(2)
+          yield* registry.collect({ olderThan: 0, untagged: "collect", danglingReferrers: policy })
+          assert.strictEqual(yield* hasManifest(registry, referrer.digest), policy === "keep")
+        }))
+  )
+
   it.effect("removes dangling referrers, and digest tags without their image, only if asked to", () =>
     run(make, (registry) =>
       Effect.gen(function*() {
