@@ -56,6 +56,11 @@ const pass = Effect.fnUntraced(function*(until: (now: number) => boolean, eachTi
   return now
 })
 
+/** Waits while no time passes. */
+const turns = Effect.fnUntraced(function*(until: () => boolean) {
+  while (!until()) yield* Effect.promise(() => new Promise(setImmediate))
+})
+
 /** Creates a claim of a process of this name. */
 const claim = (folder: string, name: string, number = 1) => {
   Fs.mkdirSync(folder, { recursive: true })
@@ -279,17 +284,18 @@ describe("a lock", () => {
 describe("a lock that another process wants", () => {
   it.effect("is not taken again at once by the process that had it", () =>
     Effect.gen(function*() {
-      const { acquire, claims, folder, waiting } = yield* setUp
+      const { acquire, claims, folder } = yield* setUp
       const scope = yield* Scope.make()
       const held = yield* Scope.provide(acquire, scope)
       assert.isTrue(yield* held.isHeld)
       assert.isFalse(held.isWanted())
-      const other = yield* waiting
-      yield* pass(() => Fs.existsSync(Path.join(folder, "wanted")))
+      // by the clock of the system, so that the pause of the other one does not end meanwhile
+      const other = yield* Effect.forkChild(TestClock.withLive(Effect.scoped(acquire)))
+      yield* turns(() => Fs.existsSync(Path.join(folder, "wanted")))
       assert.isTrue(yield* held.isHeld)
       assert.isTrue(held.isWanted())
       const closing = yield* Effect.forkChild(Effect.andThen(Scope.close(scope, Exit.void), acquire))
-      yield* pass(() => other.pollUnsafe() !== undefined)
+      yield* turns(() => other.pollUnsafe() !== undefined)
       assert.isUndefined(closing.pollUnsafe())
       yield* pass(() => closing.pollUnsafe() !== undefined)
       assert.deepStrictEqual(claims(), ["3"])
