@@ -335,12 +335,16 @@ const transportSentence = (reason: Transport): string => {
   const { code = "" } = reason
   if (code === "ERR_INVALID_PROXY") return say("the proxy cannot be used", reason)
   if (code === "ERR_PROXY_TUNNEL") return say("the proxy does not connect to the registry", reason)
-  // codes of the HTTP parser
-  if (code.startsWith("HPE_")) return "what answered does not speak HTTP"
+  if (isNotHttp(code)) return "what answered does not speak HTTP"
+  // the other codes of the HTTP parser
+  if (code.startsWith("HPE_")) return say("the response is not valid HTTP", reason)
   if (isBadCertificate(code)) return say(certificateSentences.get(code) ?? "the certificate is not trusted", reason)
   if (refusedHandshake.test(code)) return say("the registry refused to speak TLS", reason)
   return transportSentences.get(code) ?? say("the connection failed", reason)
 }
+
+/** Returns true for the codes of what does not begin as a response. */
+const isNotHttp = (code: string): boolean => /^HPE_INVALID(?:_CONSTANT)?$/.test(code)
 
 /** Returns true for the codes with which Node and OpenSSL refuse the certificate of a registry. */
 const isBadCertificate = (code: string): boolean =>

@@ -35,6 +35,12 @@ const reasons: ReadonlyArray<readonly [reason: RegistryError.Reason, message: st
   [new RegistryError.Transport({ code: "EOTHER" }), "the connection failed", true],
   [new RegistryError.Transport({ code: "ENOTFOUND", detail }), "the host name does not resolve", true],
   [new RegistryError.Transport({ code: "ECONNRESET" }), "the connection was reset", true],
+  [new RegistryError.Transport({ code: "HPE_INVALID_CONSTANT", detail }), "what answered does not speak HTTP", true],
+  [
+    new RegistryError.Transport({ code: "HPE_UNEXPECTED_CONTENT_LENGTH", detail: "it has several lengths" }),
+    "the response is not valid HTTP: it has several lengths",
+    true
+  ],
   [
     new RegistryError.Transport({ code: "CERT_HAS_EXPIRED", detail }),
     "the certificate of the registry has expired: says the registry",

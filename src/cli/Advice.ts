@@ -70,8 +70,10 @@ const tipForTransport = ({ code = "" }: Transport, { host = "the host" }: Case):
   if (code === "ENOTFOUND") return `check the spelling of ${host}, and whether a proxy is needed (HTTPS_PROXY)`
   if (code === "ERR_INVALID_PROXY") return "correct this variable, or unset it"
   if (code === "ECONNREFUSED") return "check the port, and that the registry is running"
-  if (code.startsWith("HPE_") && isLoopback(host)) return `use --tls ${host} if the registry uses HTTPS`
-  if (code.startsWith("HPE_")) return `use --plain-http ${host} if the registry uses plain HTTP`
+  if (/^HPE_INVALID(?:_CONSTANT)?$/.test(code)) {
+    const scheme = isLoopback(host) ? "--tls" : "--plain-http"
+    return `use ${scheme} ${host} if the registry uses ${scheme === "--tls" ? "HTTPS" : "plain HTTP"}`
+  }
   if (/^CERT_(?:HAS_EXPIRED|NOT_YET_VALID|REVOKED)$/.test(code)) {
     return `ask the administrator of ${host} to renew the certificate, and check the clock; ` +
       `--insecure ${host} skips the check`

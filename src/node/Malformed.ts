@@ -6,8 +6,6 @@ import * as Data from "effect/Data"
 /** Kinds of errors, named as Node names them. */
 export type Code =
   | "HPE_INVALID_CONSTANT"
-  | "HPE_INVALID_VERSION"
-  | "HPE_INVALID_STATUS"
   | "HPE_INVALID_HEADER_TOKEN"
   | "HPE_HEADER_OVERFLOW"
   | "HPE_INVALID_CONTENT_LENGTH"

@@ -1,6 +1,6 @@
 /**
- * HTTP for registries over the sockets of Node, on Node, Bun and Deno. It uses the proxies of the environment,
- * and further certificates.
+ * HTTP for registries over the sockets of Node, Bun and Deno. It uses the proxies of the environment, and further
+ * certificates.
  *
  * @since 0.1.0
  */

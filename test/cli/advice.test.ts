@@ -41,6 +41,22 @@ describe("the advice about a wrong scheme", () => {
     }).pipe(withNode))
 })
 
+describe("the advice about a response that is not HTTP", () => {
+  it.effect.each<readonly [registry: string, code: string, tip: string]>([
+    ["127.0.0.1:5000", "HPE_INVALID_CONSTANT", "; use --tls 127.0.0.1:5000 if the registry uses HTTPS"],
+    ["registry.test", "HPE_INVALID_CONSTANT", "; use --plain-http registry.test if the registry uses plain HTTP"],
+    ["registry.test", "HPE_UNEXPECTED_CONTENT_LENGTH", "; try again"]
+  ])(
+    "names the flag for the other scheme only if it does not begin as HTTP: %s, %s",
+    ([registry, code, tip]) =>
+      Effect.gen(function*() {
+        const reason = new RegistryError.Transport({ code })
+        const sentence = yield* sentenceOf(new RegistryError.RegistryError({ operation: "ping", registry, reason }))
+        assert.isTrue(sentence.endsWith(tip), sentence)
+      }).pipe(withNode)
+  )
+})
+
 describe("the advice about a layer that cannot be used", () => {
   it.effect.each<readonly [layer: string, tip: string]>([
     ["./app.tar", "; name a tar archive, a folder, or FOLDER:/TARGET"],
