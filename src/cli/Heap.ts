@@ -1,6 +1,7 @@
 /**
  * Settings with which V8 collects the garbage of the command.
  */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { getHeapSpaceStatistics, getHeapStatistics, setFlagsFromString } from "node:v8"
 
@@ -26,12 +27,13 @@ const largeYoung = 16 * 1024 * 1024
 
 /**
  * Stops the growth of the young generation, to which a command that works for long lets V8 add memory that it does not
- * need. Smaller ones cost time, because then most of what a copy uses lives until the second collection.
+ * need. Smaller ones cost time, because then most of what a copy or a request uses lives until the second collection.
+ * The size is read after each period, because V8 doubles it at a time.
  */
-export const limitYoung: Effect.Effect<void> = Effect.suspend(() => {
-  const { space_size: size = 0 } = getHeapSpaceStatistics().find(({ space_name }) => space_name === "new_space") ?? {}
-  // often, because it grows twofold at a time
-  if (size < largeYoung) return Effect.andThen(Effect.sleep("50 millis"), limitYoung)
-  setFlagsFromString("--semi-space-growth-factor=1")
-  return Effect.void
-})
+export const limitYoung = (period: Duration.Input): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { space_size: size = 0 } = getHeapSpaceStatistics().find(({ space_name }) => space_name === "new_space") ?? {}
+    if (size < largeYoung) return Effect.andThen(Effect.sleep(period), limitYoung(period))
+    setFlagsFromString("--semi-space-growth-factor=1")
+    return Effect.void
+  })

@@ -48,8 +48,12 @@ const args = process.argv.slice(2)
 // a server may run for long under attack, so that its heap is limited more
 const limitHeap = Effect.forkChild(Heap.limitGrowth(args[0] === "serve" ? 20 : 50))
 
-// a run of a mirror works for long
-const limitYoung = args[0] === "mirror" && args[1] === "run" ? Effect.forkChild(Heap.limitYoung) : Effect.void
+// a server and a run of a mirror work for long. A server is often idle, so that it looks less often
+const limitYoung = args[0] === "serve"
+  ? Effect.forkChild(Heap.limitYoung("250 millis"))
+  : args[0] === "mirror" && args[1] === "run"
+  ? Effect.forkChild(Heap.limitYoung("50 millis"))
+  : Effect.void
 
 // stderr may be a terminal even if stdout is not
 const command = Effect.andThen(Effect.andThen(limitHeap, limitYoung), Program.run(args)).pipe(
