@@ -18,6 +18,7 @@ interface Source {
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   [
     "Text",
+    "Bytes",
     "Uuid",
     "KeyedLock",
     "OnePiece",

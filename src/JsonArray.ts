@@ -8,6 +8,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as Bytes from "./Bytes.ts"
 import * as JsonScan from "./JsonScan.ts"
 
 /** A document that has been cut within one of its arrays. */
@@ -95,16 +96,6 @@ const find = Effect.fnUntraced(function*(bytes: Uint8Array, field: string, piece
   return { start, end, ends, isRepeated }
 })
 
-const concat = (...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    all.set(part, at)
-    at += part.length
-  }
-  return all
-}
-
 /**
  * Cuts a document within the array of `field`: at each comma, or at the first comma after `pieceSize` bytes. If there
  * is no such array, all of the document is `rest`. Returns `undefined` if the document is not an object.
@@ -118,7 +109,7 @@ export const make = Effect.fnUntraced(function*(bytes: Uint8Array, field: string
   const decoder = new TextDecoder()
   const piece = (index: number) =>
     bytes.subarray(index === 0 ? start : (ends[index - 1] ?? end) + 1, ends[index] ?? end)
-  const around = (content: Uint8Array) => concat(bytes.subarray(0, start), content, bytes.subarray(end))
+  const around = (content: Uint8Array) => Bytes.concat([bytes.subarray(0, start), content, bytes.subarray(end)])
   return {
     length: ends.length,
     text: (index) => decoder.decode(piece(index)),

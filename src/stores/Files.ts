@@ -116,8 +116,11 @@ export interface Files {
   /** Discards what is known of folders, so that they are checked again. */
   readonly forget: Effect.Effect<void>
   readonly rename: (from: string, to: string) => Effect.Effect<void, Storage>
-  /** Moves a draft to a path, over a file if there is one. A link to the file and its permissions are preserved. */
-  readonly replace: (draft: string, path: string) => Effect.Effect<void, Storage>
+  /**
+   * Gives a draft the permissions of the file at a path that it will replace, if there is one. Returns the path to move
+   * the draft to, which is another one if `path` is a link to the file.
+   */
+  readonly adopt: (draft: string, path: string) => Effect.Effect<string, Storage>
   /** Creates a hard link. Fails if `from` is a symbolic link. */
   readonly link: (from: string, to: string) => Effect.Effect<void, Storage>
   readonly copy: (from: string, to: string) => Effect.Effect<void, Storage>
@@ -334,14 +337,14 @@ export const make = Effect.fnUntraced(function*(
     write,
     makeFolder,
     forget: Effect.sync(() => insideFolders.clear()),
-    replace: Effect.fnUntraced(function*(draft, to) {
+    adopt: Effect.fnUntraced(function*(draft, to) {
       yield* writable(to)
       const entry = yield* existing(to, fs.lstat(to))
       const isLink = entry?.type === "SymbolicLink"
       const info = isLink ? yield* stat(to) : entry
-      if (info !== undefined) yield* Effect.provideService(keepPermissions(draft, info), FileSystem.FileSystem, fs)
-      const target = isLink && info !== undefined ? yield* refused(to, fs.realPath(to)) : to
-      yield* refused(to, fs.rename(draft, target))
+      if (info === undefined) return to
+      yield* Effect.provideService(keepPermissions(draft, info), FileSystem.FileSystem, fs)
+      return isLink ? yield* refused(to, fs.realPath(to)) : to
     }),
     rename: (from, to) => Effect.andThen(writable(to), refused(to, fs.rename(from, to))),
     link: Effect.fnUntraced(function*(from, to) {

@@ -32,8 +32,16 @@ export interface LayoutIndexFile extends Options {
   readonly reading: Semaphore.Semaphore
   /** True if the layout was seen. */
   isKnown: boolean
-  /** The index as last read or written, with the version of the file. */
-  snapshot: { readonly version: string; readonly index: LayoutIndex.LayoutIndex } | undefined
+  /**
+   * The index as last read or written, and the one before it, with the versions of the file. While the file is
+   * replaced, other fibers see the one or the other.
+   */
+  snapshots: ReadonlyArray<Snapshot>
+}
+
+interface Snapshot {
+  readonly version: string
+  readonly index: LayoutIndex.LayoutIndex
 }
 
 export const make = (options: Options): LayoutIndexFile => ({
@@ -42,10 +50,9 @@ export const make = (options: Options): LayoutIndexFile => ({
   markerPath: options.files.join(options.folder, "oci-layout"),
   reading: Semaphore.makeUnsafe(1),
   isKnown: false,
-  snapshot: undefined
+  snapshots: []
 })
 
-const encoder = new TextEncoder()
 const firstIndex = LayoutIndexText.format(LayoutIndex.empty)
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -110,7 +117,7 @@ const parse = (self: LayoutIndexFile, text: string) =>
 /** Returns true if an index has this text. */
 const isTextOf = Effect.fnUntraced(function*(index: LayoutIndex.LayoutIndex, text: string) {
   let position = 0
-  for (const piece of LayoutIndexText.pieces(index)) {
+  for (const piece of LayoutIndexText.texts(index)) {
     if (!text.startsWith(piece, position)) return false
     position += piece.length
     yield* Effect.yieldNow
@@ -129,9 +136,9 @@ const readFile = Effect.fnUntraced(
       yield* existing(self)
       return yield* broken(self)("it is missing")
     }
-    const known = self.snapshot?.index
+    const known = self.snapshots[0]?.index
     const index = known !== undefined && (yield* isTextOf(known, text)) ? known : yield* parse(self, text)
-    self.snapshot = { version: versionOf(info), index }
+    self.snapshots = [{ version: versionOf(info), index }]
     return index
   }
 )
@@ -144,10 +151,10 @@ export const read = (self: LayoutIndexFile): Effect.Effect<LayoutIndex.LayoutInd
 const known = (self: LayoutIndexFile) =>
   Effect.suspend(() =>
     self.isKnown
-      ? Effect.map(
-        self.files.stat(self.indexPath),
-        (info) => info !== undefined && self.snapshot?.version === versionOf(info) ? self.snapshot.index : undefined
-      )
+      ? Effect.map(self.files.stat(self.indexPath), (info) => {
+        const version = info === undefined ? undefined : versionOf(info)
+        return self.snapshots.find((snapshot) => snapshot.version === version)?.index
+      })
       : Effect.undefined
   )
 
@@ -164,38 +171,58 @@ export const current = Effect.fnUntraced(
 // writing
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Creates a file of a text in pieces, so that a large one does not block other fibers, and returns its metadata. */
-const writeText = Effect.fnUntraced(function*({ files }: LayoutIndexFile, path: string, pieces: Iterable<string>) {
-  const file = yield* files.create(path)
-  for (const piece of pieces) {
-    // not interruptible: a write that continues after its file is closed could reach another file
-    yield* Effect.uninterruptible(Effect.mapError(file.writeAll(encoder.encode(piece)), refusal(path)))
-  }
-  const info = yield* Effect.mapError(file.stat, refusal(path))
-  yield* files.sync(path, file)
-  return info
-}, Effect.scoped)
+interface Draft {
+  readonly info: FileSystem.File.Info
+  /** Path to move it to. */
+  readonly target: string
+}
 
 /**
- * Replaces a file in one step, and returns its metadata. `needed` runs before that: it waits until the content that the
- * file refers to is on disk.
+ * Creates a file of a text that will replace another one. The text is written in pieces, so that a large one does not
+ * block other fibers.
+ */
+const writeDraft = Effect.fnUntraced(
+  function*({ files }: LayoutIndexFile, draft: string, path: string, text: Iterable<Uint8Array>): Effect.fn.Return<
+    Draft,
+    Storage | ContentTooLarge,
+    Scope.Scope
+  > {
+    const file = yield* files.create(draft)
+    for (const piece of text) {
+      // not interruptible: a write that continues after its file is closed could reach another file
+      yield* Effect.uninterruptible(Effect.mapError(file.writeAll(piece), refusal(draft)))
+    }
+    const info = Effect.mapError(file.stat, refusal(draft))
+    return yield* Effect.all({ info, target: files.adopt(draft, path), synced: files.sync(draft, file) }, {
+      concurrency: "unbounded"
+    })
+  },
+  Effect.scoped
+)
+
+/**
+ * Replaces a file in one step. `needed` runs before that: it waits until the content that the file refers to is on
+ * disk. `ready` gets the metadata of the new file before it is at its path.
  */
 const replace = Effect.fnUntraced(function*(
   self: LayoutIndexFile,
   path: string,
-  text: Iterable<string>,
-  { isHeld }: LayoutLock.Lock,
-  needed: Effect.Effect<void, Storage>
-): Effect.fn.Return<FileSystem.File.Info, Storage | ContentTooLarge> {
+  text: Iterable<Uint8Array>,
+  { held: { isHeld }, needed, ready = () => undefined }: {
+    readonly held: LayoutLock.Lock
+    readonly needed: Effect.Effect<void, Storage>
+    readonly ready?: ((info: FileSystem.File.Info) => void) | undefined
+  }
+): Effect.fn.Return<void, Storage | ContentTooLarge> {
   const { files } = self
   const draft = yield* self.temporary
-  return yield* Effect.gen(function*() {
-    const [, info] = yield* Effect.all([needed, writeText(self, draft, text)], { concurrency: 2 })
+  yield* Effect.gen(function*() {
+    const [, { info, target }] = yield* Effect.all([needed, writeDraft(self, draft, path, text)], { concurrency: 2 })
     if (!(yield* isHeld)) {
       return yield* new Storage({ path, problem: "another process took over while it was written", code: "EBUSY" })
     }
-    yield* files.replace(draft, path)
-    return info
+    ready(info)
+    yield* files.rename(draft, target)
   }).pipe(Effect.onError(() => Effect.ignore(files.remove(draft))))
 })
 
@@ -207,8 +234,13 @@ export const write = Effect.fnUntraced(function*(
   needed: Effect.Effect<void, Storage>
 ): Effect.fn.Return<void, Reason> {
   const { files, folder, indexPath } = self
-  const info = yield* replace(self, indexPath, LayoutIndexText.pieces(index), held, needed)
-  self.snapshot = { version: versionOf(info), index }
+  yield* replace(self, indexPath, LayoutIndexText.pieces(index), {
+    held,
+    needed,
+    ready: (info) => {
+      self.snapshots = [{ version: versionOf(info), index }, ...self.snapshots.slice(0, 1)]
+    }
+  })
   yield* files.syncFolder(folder)
 })
 
@@ -219,8 +251,11 @@ export const create = Effect.fnUntraced(function*(
   needed: Effect.Effect<void, Storage>
 ): Effect.fn.Return<void, Reason> {
   const { files, folder, indexPath, markerPath } = self
-  yield* replace(self, indexPath, [firstIndex], held, needed)
-  yield* replace(self, markerPath, [LayoutFormat.marker], held, Effect.void)
+  yield* replace(self, indexPath, LayoutIndexText.pieces(LayoutIndex.empty), { held, needed })
+  yield* replace(self, markerPath, [new TextEncoder().encode(LayoutFormat.marker)], {
+    held,
+    needed: Effect.void
+  })
   yield* Effect.forEach(files.above(folder), files.syncFolder, { discard: true })
   self.isKnown = true
 })

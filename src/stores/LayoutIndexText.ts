@@ -5,10 +5,10 @@
  * valid is preserved as well, and is an error only if its tag is requested.
  */
 import * as Result from "effect/Result"
+import * as Bytes from "../Bytes.ts"
 import * as JsonScan from "../JsonScan.ts"
 import * as LayoutEntry from "./LayoutEntry.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
-import * as SortedMap from "./SortedMap.ts"
 
 const parseJson = (json: string): Result.Result<unknown, unknown> => Result.try((): unknown => JSON.parse(json))
 
@@ -110,22 +110,48 @@ export const parse = (json: string): Result.Result<LayoutIndex.LayoutIndex, stri
   return step.value
 }
 
-/** Length of the pieces that an index is written in, in characters. */
-const pieceLength = 256 * 1024
+type Chunk = LayoutIndex.LayoutIndex["entries"]["chunks"][number]
+
+const textOf = ({ values }: Chunk): string => values.map(({ text }) => text).join(",")
 
 /** Returns the text of an index in pieces. */
-export const pieces = function*(index: LayoutIndex.LayoutIndex): Generator<string> {
-  let piece = index.before
-  let separator = ""
-  for (const [, { text }] of SortedMap.entries(index.entries)) {
-    piece += separator + text
-    separator = ","
-    if (piece.length < pieceLength) continue
-    yield piece
-    piece = ""
-  }
-  yield piece + index.after
+export const texts = function*({ after, before, entries }: LayoutIndex.LayoutIndex): Generator<string> {
+  yield before
+  for (const [position, chunk] of entries.chunks.entries()) yield (position === 0 ? "" : ",") + textOf(chunk)
+  yield after
 }
 
 /** Returns the text of an index. */
-export const format = (index: LayoutIndex.LayoutIndex): string => Array.from(pieces(index)).join("")
+export const format = (index: LayoutIndex.LayoutIndex): string => Array.from(texts(index)).join("")
+
+const encoder = new TextEncoder()
+const separator = encoder.encode(",")
+
+/** Texts of chunks in UTF-8. A changed index shares most of its chunks with the former one. */
+const encoded = new WeakMap<Chunk, Uint8Array>()
+
+const encode = (chunk: Chunk): Uint8Array => {
+  const bytes = encoded.get(chunk) ?? encoder.encode(textOf(chunk))
+  encoded.set(chunk, bytes)
+  return bytes
+}
+
+/** Length from which on the bytes of an index are written, in bytes. */
+const pieceLength = 2 * 1024 * 1024
+
+/** Returns the text of an index in UTF-8 in pieces. */
+export const pieces = function*({ after, before, entries }: LayoutIndex.LayoutIndex): Generator<Uint8Array> {
+  let parts: Array<Uint8Array> = [encoder.encode(before)]
+  let length = 0
+  for (const [position, chunk] of entries.chunks.entries()) {
+    const bytes = encode(chunk)
+    if (position > 0) parts.push(separator)
+    parts.push(bytes)
+    length += bytes.length
+    if (length < pieceLength) continue
+    yield Bytes.concat(parts)
+    parts = []
+    length = 0
+  }
+  yield Bytes.concat([...parts, encoder.encode(after)])
+}

@@ -308,6 +308,39 @@ describe("LayoutRegistry", () => {
       })))
   })
 
+  it.effect("does not read an index again that it has just written, also while the write is not complete", () =>
+    withNode(Effect.gen(function*() {
+      const directory = yield* temporaryFolder
+      const fs = yield* FileSystem.FileSystem
+      const reads: Array<string> = []
+      const [renamed, proceed] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const slow = FileSystem.FileSystem.of({
+        ...fs,
+        rename: (from, to) =>
+          Path.basename(to) === "index.json" && Fs.existsSync(to)
+            ? fs.rename(from, to).pipe(
+              Effect.andThen(Deferred.succeed(renamed, undefined)),
+              Effect.andThen(Deferred.await(proceed))
+            )
+            : fs.rename(from, to)
+      })
+      const watched = Files.asking(
+        slow,
+        ({ operation, path }) =>
+          Effect.sync(() => operation === "open" && path.endsWith("index.json") && reads.push(path))
+      )
+      const registry = yield* LayoutRegistry.make({ directory }).pipe(
+        Effect.provideService(FileSystem.FileSystem, watched)
+      )
+      const pushing = yield* Effect.forkChild(pushImage(registry, app, ["layer"], { tags: [tag("1")] }))
+      yield* Deferred.await(renamed)
+      reads.length = 0
+      const { digest } = yield* registry.resolveManifest(app, tag("1"))
+      yield* Deferred.succeed(proceed, undefined)
+      assert.strictEqual((yield* Fiber.join(pushing)).digest, digest)
+      assert.deepStrictEqual(reads, [])
+    })))
+
   describe("lists in index.json", () => {
     const entries = Effect.fnUntraced(function*<E>(push: (registry: Registry) => Effect.Effect<unknown, E>) {
       const { directory, registry } = yield* make("layout")
