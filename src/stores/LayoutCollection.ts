@@ -2,16 +2,19 @@
  * Garbage collection of a layout, while this process and others use it.
  *
  * First it reads all manifests of the layout, and decides which of them stay and what these need. Then it removes the
- * others, and after them the blobs, in batches. Each batch holds the lock of the layout for a short time. It begins
- * with a second look: what the index lists since the last look stays, with all that it needs. The entries of manifests
+ * others, and after them the blobs, in batches. It moves the files of a batch to the quarantine without the lock of the
+ * layout, because pushes would wait for that. Then it takes the lock for a short time, and looks a second time: what
+ * the index lists since the last look stays, with all that it needs, and its files are moved back. A push that found a
+ * file before it was moved has listed its manifest by then, and a push that comes later finds the file in the
+ * quarantine, and moves it back itself. The files that are still there are removed after that. The entries of manifests
  * are removed from the index before their files are.
  */
+import * as Arr from "effect/Array"
 import * as ByteSize from "effect/ByteSize"
-import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
 import type { Descriptor } from "../Descriptor.ts"
 import type { Digest } from "../Digest.ts"
 import * as Manifest from "../Manifest.ts"
@@ -30,26 +33,17 @@ import * as Reachability from "./Reachability.ts"
 import * as SortedMap from "./SortedMap.ts"
 import * as Steps from "./Steps.ts"
 
-/** Maximum number of manifests or blobs that are removed while the lock is held. */
-const removedAtATime = 256
-
-/** Time after which nothing more is removed while the lock is held, in milliseconds, because pushes wait for it. */
-const heldTime = 20
-
-/** Number of files that are examined at the same time. */
-const filesAtATime = 16
+/** Number of manifests or blobs in a batch. The lock is taken once for each batch. */
+const batchSize = 256
 
 /**
- * Number of files that are removed at the same time. That many are removed although pushes wait, so that a collection
- * ends while clients always push. All of them take little longer than one, because each waits for busy threads.
+ * Number of files that are examined, moved or removed at the same time. With more of them the collection ends much
+ * sooner, and pushes wait little longer.
  */
-const removalsAtATime = 48
+const filesAtATime = 32
 
 /** Number of entries that are handled without a pause. */
 const itemsAtATime = 200
-
-/** Time between two batches, in which other processes can take the lock. */
-const pause = Duration.millis(30)
 
 /** Content that goes, with its file. */
 export interface Removed {
@@ -153,11 +147,11 @@ const load = Effect.fnUntraced(function*(
   }
 })
 
-/** Keeps all content that an entry without a valid descriptor may mean. */
-const keepInvalid = (context: Context, index: LayoutIndex.LayoutIndex) =>
+/** Keeps all content that an entry without a valid descriptor may mean, unless an earlier index has that entry. */
+const keepInvalid = (context: Context, before: LayoutIndex.LayoutIndex, index: LayoutIndex.LayoutIndex) =>
   Steps.run(
     function*() {
-      for (const [, entry] of SortedMap.entries(index.entries)) {
+      for (const [, entry] of SortedMap.added(before.entries, index.entries)) {
         yield
         if (Result.isSuccess(entry.descriptor)) continue
         for (const digest of ManifestLinks.mentions(entry.text)) yield* context.reachability.keep(digest)
@@ -169,15 +163,19 @@ const keepInvalid = (context: Context, index: LayoutIndex.LayoutIndex) =>
 const keep = ({ reachability }: Context, digest: Digest) => Steps.run(reachability.keep(digest), itemsAtATime)
 
 /** Keeps what an index lists since the last look. */
-const lookAgain = Effect.fnUntraced(function*(context: Context, index: LayoutIndex.LayoutIndex) {
-  const { seen } = context
-  if (index === seen) return
-  const added = yield* Steps.collect(LayoutIndex.added(seen, index), itemsAtATime)
-  yield* load(context, index, added)
-  for (const { digest } of added) yield* keep(context, digest)
-  yield* keepInvalid(context, index)
-  context.seen = index
-})
+const lookAgain = (context: Context) =>
+  Effect.fnUntraced(function*(index: LayoutIndex.LayoutIndex) {
+    const { seen } = context
+    if (index === seen) return
+    const added = yield* Steps.collect(LayoutIndex.added(seen, index), itemsAtATime)
+    yield* load(context, index, added)
+    for (const { digest } of added) yield* keep(context, digest)
+    yield* keepInvalid(context, seen, index)
+    context.seen = index
+  })
+
+/** Keeps what the index lists since the last look. It takes no lock. */
+const lookNow = (context: Context) => Effect.flatMap(context.target.layout.index, lookAgain(context))
 
 // ---------------------------------------------------------------------------------------------------------------------
 // removing
@@ -187,9 +185,69 @@ const lookAgain = Effect.fnUntraced(function*(context: Context, index: LayoutInd
 const change = <A>({ target: { layout } }: Context, edit: Change<A>["edit"]) =>
   layout.change({ limit: LayoutFormat.indexLimit, edit, addsContent: false })
 
-/** Removes a file that is in quarantine, and returns true if it did. */
-const discard = ({ target: { key, layout, usage } }: Context, digest: Digest) =>
-  usage.removing(key, layout.quarantine.pathOf(digest), layout.quarantine.discard(digest))
+/** Content whose files are in the quarantine. */
+type Seized = Map<Digest, Removed>
+
+/**
+ * Moves the files of content to the quarantine that nothing needs. Content that was written or mentioned meanwhile
+ * stays, with all that it needs.
+ */
+const seize = (context: Context, entries: ReadonlyArray<Removed["entry"]>, seized: Seized) =>
+  Effect.forEach(
+    entries,
+    Effect.fnUntraced(function*(entry) {
+      const { cutoff, reachability, target: { layout } } = context
+      const { digest } = entry
+      if (reachability.isKept(digest)) return
+      const info = yield* layout.quarantine.seize(digest, cutoff)
+      if (info === "young") yield* keep(context, digest)
+      else if (info !== "absent") seized.set(digest, { entry, info })
+    }, Effect.uninterruptible),
+    { concurrency: filesAtATime, discard: true }
+  )
+
+/** Moves files back whose content stays after all. */
+const restoreKept = ({ reachability, target: { layout } }: Context, seized: Seized) =>
+  Effect.forEach(
+    Array.from(seized.keys()).filter(reachability.isKept),
+    (digest) => Effect.map(layout.quarantine.restore(digest), () => seized.delete(digest)),
+    { concurrency: filesAtATime, discard: true }
+  )
+
+/** Removes the files that are still in the quarantine, and records them in the order of the entries. */
+const discard = Effect.fnUntraced(
+  function*(context: Context, entries: ReadonlyArray<Removed["entry"]>, seized: Seized) {
+    const { record, target: { key, layout, usage } } = context
+    const removed = yield* Effect.filter(
+      entries.flatMap(({ digest }) => seized.get(digest) ?? []),
+      ({ entry: { digest } }) =>
+        usage.removing(key, layout.quarantine.pathOf(digest), layout.quarantine.discard(digest)),
+      { concurrency: filesAtATime }
+    )
+    removed.forEach(record)
+  }
+)
+
+/**
+ * Removes content, except what stays after all. `settle` returns after it held the lock, and looked again. The files
+ * are moved back if it fails.
+ */
+const remove = (
+  context: Context,
+  entries: ReadonlyArray<Removed["entry"]>,
+  settle: Effect.Effect<void, Reason>
+) =>
+  Effect.suspend(() => {
+    const seized: Seized = new Map()
+    return Effect.gen(function*() {
+      yield* seize(context, entries, seized)
+      yield* settle
+      yield* restoreKept(context, seized)
+      yield* discard(context, entries, seized)
+    }).pipe(Effect.onError(() =>
+      Effect.forEach(seized.keys(), (digest) => Effect.ignore(context.target.layout.quarantine.restore(digest)))
+    ))
+  })
 
 const entryOf = ({ node, reason }: Reachability.Removal): Removed["entry"] => ({
   kind: "manifest",
@@ -214,160 +272,70 @@ const withOrphans = (
       return isContained || isListed ? index : LayoutIndex.add(index, child)
     }, index))
 
-/**
- * Runs an effect for items while the lock is held, until the time is over or a push waits for the lock. Returns the
- * items that are left.
- */
-const whileHeld = Effect.fnUntraced(function*<A, E>(
-  { target: { layout } }: Context,
-  items: ReadonlyArray<A>,
-  use: (item: A) => Effect.Effect<void, E>,
-  concurrency: "unbounded" | 1
-) {
-  const end = (yield* Clock.currentTimeMillis) + heldTime
-  for (let position = 0; position < items.length; position += removalsAtATime) {
-    if (position > 0 && (layout.isWanted() || (yield* Clock.currentTimeMillis) > end)) return items.slice(position)
-    const group = items.slice(position, position + removalsAtATime)
-    yield* Effect.forEach(group, use, { concurrency, discard: true })
-  }
-  return []
-})
+/** Keeps manifests that were tagged meanwhile, or whose files were moved back or written again. */
+const keepWanted = (context: Context, index: LayoutIndex.LayoutIndex, removals: ReadonlyArray<Reachability.Removal>) =>
+  Effect.forEach(
+    removals,
+    Effect.fnUntraced(function*({ node: { digest, names } }) {
+      const { reachability, target: { files, layout } } = context
+      if (reachability.isKept(digest)) return
+      const isNamed = namesOf(index, digest).some((name) => !names.includes(name))
+      if (isNamed || (yield* files.stat(layout.blobPath(digest))) !== undefined) yield* keep(context, digest)
+    }),
+    { concurrency: filesAtATime, discard: true }
+  )
 
-/** Moves a manifest to the quarantine. One that was mentioned or tagged meanwhile stays, with all that it needs. */
-const seizeManifest = Effect.fnUntraced(
-  function*(context: Context, index: LayoutIndex.LayoutIndex, { digest, names }: Reachability.Node) {
-    const { cutoff, reachability, target: { layout } } = context
-    if (reachability.isKept(digest)) return "kept"
-    const isNamed = namesOf(index, digest).some((name) => !names.includes(name))
-    // moves the file back if another process has left it in quarantine
-    const found = isNamed ? undefined : yield* layout.quarantine.find(digest)
-    const seized = isNamed ? "young" : found === undefined ? "absent" : yield* layout.quarantine.seize(digest, cutoff)
-    if (seized !== "young") return seized
-    yield* keep(context, digest)
-    return "kept"
-  }
-)
-
-/** Removes manifests until {@link whileHeld} ends, and returns those that are left. */
-const removeManifests = (context: Context, removals: ReadonlyArray<Reachability.Removal>) =>
+/** Removes the entries of manifests from the index, except those that stay after all. */
+const removeEntries = (context: Context, removals: ReadonlyArray<Reachability.Removal>) =>
   change(
     context,
     Effect.fnUntraced(function*(index) {
-      yield* lookAgain(context, index)
-      const seized: Array<Removed> = []
-      const gone = new Set<Digest>()
-      const seize = (removal: Reachability.Removal) =>
-        Effect.map(seizeManifest(context, index, removal.node), (info) => {
-          if (info === "kept") return
-          gone.add(removal.node.digest)
-          if (info !== "absent") seized.push({ entry: entryOf(removal), info })
-        })
-      // one after another, because a manifest that stays keeps those that it contains
-      const left = yield* whileHeld(context, removals, seize, 1)
+      yield* lookAgain(context)(index)
+      yield* keepWanted(context, index, removals)
+      const gone = removals.filter(({ node }) => !context.reachability.isKept(node.digest))
       let next = index
-      for (const digest of gone) {
-        next = yield* Steps.settle(next, (index) => LayoutIndex.without(index, digest, itemsAtATime))
+      for (const { node } of gone) {
+        next = yield* Steps.settle(next, (index) => LayoutIndex.without(index, node.digest, itemsAtATime))
       }
-      const removed = removals.filter(({ node }) => gone.has(node.digest))
-      return {
-        index: yield* withOrphans(context, next, removed),
-        value: left,
-        after: Effect.map(
-          Effect.filter(seized, ({ entry }) => discard(context, entry.digest), { concurrency: removalsAtATime }),
-          (removed) => removed.forEach(context.record)
-        )
-      }
+      return { index: yield* withOrphans(context, next, gone), value: undefined }
     })
   )
 
-/** Returns true if a file may go. */
-const isOld = ({ cutoff }: Context, info: FileSystem.File.Info | undefined): info is FileSystem.File.Info =>
-  info?.type === "File" && LayoutQuarantine.timeOf(info) <= cutoff
+/** Removes manifests, except those that stay after all. */
+const removeManifests = (context: Context, removals: ReadonlyArray<Reachability.Removal>) =>
+  remove(context, removals.map(entryOf), Effect.andThen(lookNow(context), removeEntries(context, removals)))
 
 const blobOf = (digest: Digest, info: FileSystem.File.Info): Removed => ({
   entry: { kind: "blob", digest, size: ByteSize.toNumberUnsafe(info.size), reason: "unreferenced" },
   info
 })
 
-/** Runs an effect for blobs that nothing needs and whose files are old. */
-const forOldBlobs = <E>(
-  context: Context,
-  digests: ReadonlyArray<Digest>,
-  use: (removed: Removed) => Effect.Effect<void, E>
-): Effect.Effect<void, E | Storage> =>
-  Effect.forEach(
-    digests,
-    Effect.fnUntraced(function*(digest) {
-      const { reachability, target: { files, layout } } = context
-      if (reachability.isKept(digest)) return
-      const info = yield* files.stat(layout.blobPath(digest))
-      if (isOld(context, info)) yield* use(blobOf(digest, info))
-    }),
-    { concurrency: filesAtATime, discard: true }
+/** Removes blobs, except those that stay after all. */
+const removeBlobs = (context: Context, blobs: ReadonlyArray<Removed>) =>
+  remove(
+    context,
+    blobs.map(({ entry }) => entry),
+    Effect.flatMap(change(context, (index) => Effect.succeed({ index, value: index })), lookAgain(context))
   )
-
-/** Removes blobs until {@link whileHeld} ends, and returns those that are left. */
-const removeBlobs = Effect.fnUntraced(function*(context: Context, digests: ReadonlyArray<Digest>) {
-  let left: ReadonlyArray<Digest> = []
-  const seized: Array<Removed> = []
-  const seize = Effect.fnUntraced(function*(digest: Digest) {
-    const { cutoff, reachability, target: { layout } } = context
-    if (reachability.isKept(digest)) return
-    const info = yield* layout.quarantine.seize(digest, cutoff)
-    if (typeof info !== "string") seized.push(blobOf(digest, info))
-  })
-  yield* change(context, (index) =>
-    Effect.succeed({
-      index,
-      value: undefined,
-      after: Effect.gen(function*() {
-        // the index that was written together with this batch
-        yield* lookAgain(context, yield* context.target.layout.index)
-        left = yield* whileHeld(context, digests, seize, "unbounded")
-      })
-    }))
-  // without the lock, because a file in the quarantine moves back as soon as it is wanted
-  yield* Effect.forEach(
-    seized,
-    (removed) => Effect.map(discard(context, removed.entry.digest), (isGone) => isGone && context.record(removed)),
-    { concurrency: filesAtATime, discard: true }
-  )
-  return left
-})
 
 // ---------------------------------------------------------------------------------------------------------------------
 // the collection
 // ---------------------------------------------------------------------------------------------------------------------
 
-/**
- * Runs an effect for batches of items, with pauses in which other processes can take the lock. The effect returns the
- * items that are left for the next batch.
- */
-const inBatches = Effect.fnUntraced(function*<A>(
-  context: Context,
-  items: ReadonlyArray<A>,
-  use: (batch: ReadonlyArray<A>) => Effect.Effect<ReadonlyArray<A>, Reason>
-) {
-  let left: ReadonlyArray<A> = []
-  for (let position = 0; position < items.length || left.length > 0;) {
-    if (position > 0) yield* Effect.sleep(pause)
-    // without the lock first, so that little is left to read while it is held
-    yield* lookAgain(context, yield* context.target.layout.index)
-    yield* context.target.layout.quiet
-    const next = position + removedAtATime - left.length
-    left = yield* use([...left, ...items.slice(position, next)])
-    position = next
-  }
-})
+/** Runs an effect for batches of items. */
+const inBatches = <A>(items: ReadonlyArray<A>, use: (batch: ReadonlyArray<A>) => Effect.Effect<void, Reason>) =>
+  Effect.forEach(Arr.chunksOf(items, batchSize), use, { discard: true })
 
 /** Returns the blobs that nothing needs and whose files are old. */
-const candidates = Effect.fnUntraced(function*(context: Context) {
-  const { reachability, target: { layout } } = context
+const candidates = Effect.fnUntraced(function*({ cutoff, reachability, target: { files, layout } }: Context) {
   const found: Array<Removed> = []
-  yield* forOldBlobs(
-    context,
-    (yield* layout.digests).filter((digest) => reachability.get(digest) === undefined),
-    (removed) => Effect.sync(() => found.push(removed))
+  yield* Effect.forEach(
+    (yield* layout.digests).filter((digest) => reachability.get(digest) === undefined && !reachability.isKept(digest)),
+    Effect.fnUntraced(function*(digest) {
+      const info = yield* files.stat(layout.blobPath(digest))
+      if (info?.type === "File" && LayoutQuarantine.timeOf(info) <= cutoff) found.push(blobOf(digest, info))
+    }),
+    { concurrency: filesAtATime, discard: true }
   )
   return found
 })
@@ -396,7 +364,7 @@ const removeBroken = Effect.fnUntraced(function*(context: Context) {
   yield* change(
     context,
     Effect.fnUntraced(function*(index) {
-      yield* lookAgain(context, index)
+      yield* lookAgain(context)(index)
       for (const item of yield* oldBroken(context)) {
         if (yield* layout.quarantine.discardIsolated(item[0])) recordOf(item)
       }
@@ -406,27 +374,28 @@ const removeBroken = Effect.fnUntraced(function*(context: Context) {
 })
 
 /** Collects a layout. Fails with `Storage` before it removes anything if it cannot read a manifest. */
-export const run = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<void, Reason> {
+export const run = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<void, Reason, Scope.Scope> {
   const { policies, record, target: { files, layout } } = options
   const isDry = policies.dryRun === true
   const context: Context = { ...options, reachability: Reachability.make(policies), seen: yield* layout.index }
   if (!isDry) {
+    yield* layout.collecting
     yield* change(context, (index) => Effect.as(layout.quarantine.restoreAll, { index, value: undefined }))
   }
   const index = yield* layout.index
   context.seen = index
   yield* load(context, index, LayoutIndex.roots(index))
-  yield* keepInvalid(context, index)
+  yield* keepInvalid(context, LayoutIndex.empty, index)
   const removals = yield* Steps.run(context.reachability.settle(), itemsAtATime)
   if (isDry) {
     for (const removal of removals) {
       const info = yield* files.stat(layout.blobPath(removal.node.digest))
       if (info !== undefined) record({ entry: entryOf(removal), info })
     }
-  } else yield* inBatches(context, removals, (batch) => removeManifests(context, batch))
+  } else yield* inBatches(removals, (batch) => removeManifests(context, batch))
   if (policies.broken !== "keep") yield* removeBroken(context)
   if (policies.blobs === "keep") return
   const blobs = yield* candidates(context)
   if (isDry) blobs.forEach(record)
-  else yield* inBatches(context, blobs.map(({ entry }) => entry.digest), (batch) => removeBlobs(context, batch))
-})
+  else yield* inBatches(blobs, (batch) => removeBlobs(context, batch))
+}, Effect.scoped)

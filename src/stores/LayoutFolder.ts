@@ -9,8 +9,9 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
+import type * as Scope from "effect/Scope"
 import { type Digest, isDigest } from "../Digest.ts"
-import { Denied, type Reason, type Storage } from "../RegistryError.ts"
+import { Denied, type Reason, Storage } from "../RegistryError.ts"
 import type { Files } from "./Files.ts"
 import * as LayoutFormat from "./LayoutFormat.ts"
 import * as LayoutIndex from "./LayoutIndex.ts"
@@ -56,10 +57,8 @@ export interface LayoutFolder extends LayoutReader.Layout {
   readonly create: Effect.Effect<void, Reason>
   /** Changes the index of an existing layout, and waits until the change is on disk. */
   readonly change: <A>(change: Change<A>) => Effect.Effect<A, Reason>
-  /** Waits until no change waits or is being written, but not for long if that is always so. */
-  readonly quiet: Effect.Effect<void>
-  /** Returns true if a change waits to be written. */
-  readonly isWanted: () => boolean
+  /** Waits until no collection of this layout runs, and lets no other one run until the scope closes. */
+  readonly collecting: Effect.Effect<void, Reason, Scope.Scope>
 }
 
 /** Fails if a change makes the index larger, and larger than `limit` bytes. */
@@ -73,9 +72,6 @@ export const checkSize = (
       detail: `the repository is full: its index.json may have ${limit} bytes; delete tags or manifests to make room`
     })
   )
-
-/** Maximum number of turns to wait for a quiet layout, because one that is always busy must be collected as well. */
-const quietTurns = 2
 
 interface Context {
   readonly files: Files
@@ -309,17 +305,9 @@ export const make = ({ begin, owner, verified, ...options }: LayoutIndexFile.Opt
   const { files, folder } = options
   const indexFile = LayoutIndexFile.make(options)
   const pending: Array<Pending> = []
-  const isWanted = () => pending.length > 0
-  const isQuiet = () => !turns.isBusy() && !isWanted()
-  const turns = LayoutTurns.make({
-    acquire: LayoutLock.acquire({
-      files,
-      owner,
-      temporary: indexFile.temporary,
-      folder: files.join(folder, ours, "lock")
-    }),
-    isWanted
-  })
+  const lock = (name: string) =>
+    LayoutLock.acquire({ files, owner, temporary: indexFile.temporary, folder: files.join(folder, ours, name) })
+  const turns = LayoutTurns.make({ acquire: lock("lock"), isWanted: () => pending.length > 0 })
   const context: Context = {
     files,
     folder,
@@ -356,10 +344,14 @@ export const make = ({ begin, owner, verified, ...options }: LayoutIndexFile.Opt
     create: Effect.suspend(() => create(context)),
     change: (change_) =>
       Effect.andThen(LayoutIndexFile.existing(indexFile), Effect.suspend(() => change(context, change_))),
-    quiet: Effect.suspend(() => isQuiet() ? Effect.void : turns.run(Effect.void)).pipe(
-      Effect.repeat({ times: quietTurns, until: isQuiet }),
+    collecting: lock("collecting").pipe(
+      Effect.catchTag("Storage", (error) =>
+        Effect.fail(
+          error.code === "EBUSY"
+            ? new Storage({ path: folder, problem: "another process is collecting it", code: error.code })
+            : error
+        )),
       Effect.asVoid
-    ),
-    isWanted
+    )
   }
 }

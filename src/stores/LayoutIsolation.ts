@@ -40,7 +40,7 @@ export const run = Effect.fnUntraced(function*(
   for (let read = 0; read < maximumReads; read++) {
     const found = yield* findBroken(target, digest)
     if (typeof found === "string") return found
-    const isMoved = yield* layout.change({
+    const move = layout.change({
       limit: LayoutFormat.indexLimit,
       edit: (index) =>
         Effect.map(
@@ -48,6 +48,8 @@ export const run = Effect.fnUntraced(function*(
           (value) => ({ index, value })
         )
     })
+    // a collection would move and remove the same files
+    const isMoved = yield* Effect.scoped(Effect.andThen(layout.collecting, move))
     if (isMoved) return "quarantined"
   }
   return "changing"

@@ -4,10 +4,12 @@
  * A process that acknowledges that content exists first sets the modification time of its file to the current time, and
  * then checks that the file is still there. A collection moves a file to `.effect-oci/collected` before it looks at the
  * time, and moves it back if that is recent. So either the process finds the file missing, or the collection finds the
- * time recent. The collection removes the file only after that.
+ * time recent.
  *
- * The folder has files only while a collection holds the lock of the layout. If a process ends in that time, the next
- * process that misses such a file, or collects, moves it back.
+ * A process that misses a file looks for it in that folder, and moves it back while it holds the lock of the layout.
+ * The collection takes the lock before it removes the file. So it sees all that was listed by processes that found the
+ * file before it was moved, and later ones can move it back. A file that a process leaves there as it ends is moved
+ * back by the next process that misses it, or collects.
  *
  * Broken files take the same way to `.effect-oci/broken`. No process reads them there. Their modification time is set
  * to that of the move, so that a collection removes them some time after it.
@@ -37,19 +39,18 @@ export interface LayoutQuarantine {
   readonly find: (digest: Digest.Digest) => Effect.Effect<FileSystem.File.Info | undefined, Reason>
   /** Returns the size of a file in bytes if it exists, and marks the file as mentioned. */
   readonly mention: (digest: Digest.Digest) => Effect.Effect<number | undefined, Reason>
-  /**
-   * Moves a file to the quarantine, and returns its metadata, unless it was written or mentioned after `cutoff`. The
-   * caller holds the lock of the layout.
-   */
+  /** Moves a file to the quarantine, and returns its metadata, unless it was written or mentioned after `cutoff`. */
   readonly seize: (
     digest: Digest.Digest,
     cutoff: number
   ) => Effect.Effect<FileSystem.File.Info | "young" | "absent", Storage>
+  /** Moves a file back that is in quarantine. */
+  readonly restore: (digest: Digest.Digest) => Effect.Effect<void, Storage>
   /** Removes a file from the quarantine. Returns false if it was moved back. */
   readonly discard: (digest: Digest.Digest) => Effect.Effect<boolean, Storage>
   /**
    * Moves a file to the folder of broken files, and returns true, unless it has other metadata than `expected`, because
-   * it was replaced or mentioned meanwhile. The caller holds the lock of the layout.
+   * it was replaced or mentioned meanwhile. The caller holds the lock of the layout, and no collection runs.
    */
   readonly isolate: (digest: Digest.Digest, expected: FileSystem.File.Info) => Effect.Effect<boolean, Storage>
   /** Digests of the broken files, with the metadata of the files. */
@@ -107,9 +108,11 @@ const find = Effect.fnUntraced(
     const { files, layout, locked } = options
     const path = options.blobPath(digest)
     const info = yield* files.stat(path)
-    if (info !== undefined || (yield* files.stat(pathIn(options, digest))) === undefined) return info
+    if (info !== undefined) return info
+    // a collection may have moved it back before it was looked for in the quarantine
+    if ((yield* files.stat(pathIn(options, digest))) === undefined) return yield* files.stat(path)
     const back = restore(options, digest)
-    // waits for the collection that holds the lock, if one does
+    // with the lock, because a collection decides with the lock whether the file goes
     yield* (yield* HeldLocks).has(layout) ? back : locked(back)
     return yield* files.stat(path)
   }
@@ -207,6 +210,7 @@ export const make = (options: Options): LayoutQuarantine => ({
   pathOf: (digest) => pathIn(options, digest),
   find: (digest) => find(options, digest),
   mention: (digest) => mention(options, digest),
+  restore: (digest) => restore(options, digest),
   seize: (digest, cutoff) => seize(options, digest, cutoff),
   isolate: (digest, expected) => isolate(options, digest, expected),
   isolated: isolated(options),

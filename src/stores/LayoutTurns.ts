@@ -12,7 +12,7 @@ import type { Reason } from "../RegistryError.ts"
 import type * as LayoutLock from "./LayoutLock.ts"
 
 /** Time after which the lock is released although more turns are wanted, in milliseconds. */
-const maximumAge = 100
+const maximumAge = 1000
 
 export interface LayoutTurns {
   /** Waits for a turn, and runs an effect in it. */
@@ -21,8 +21,6 @@ export interface LayoutTurns {
   readonly holding: <A, E>(use: (lock: LayoutLock.Lock) => Effect.Effect<A, E>) => Effect.Effect<A, E | Reason>
   /** Releases the lock if no more turns are wanted. It must run if a turn is no longer wanted that did not run. */
   readonly settle: Effect.Effect<void>
-  /** Returns true while the lock is held, or the process waits for it. */
-  readonly isBusy: () => boolean
 }
 
 /** Creates the turns. `isWanted` returns true while more turns are wanted. */
@@ -33,8 +31,7 @@ export const make = ({ acquire, isWanted }: {
   const semaphore = Semaphore.makeUnsafe(1)
   const state: {
     held?: { readonly lock: LayoutLock.Lock; readonly scope: Scope.Closeable; readonly since: number } | undefined
-    isBusy: boolean
-  } = { isBusy: false }
+  } = {}
 
   const release = Effect.suspend(() => {
     const { held } = state
@@ -54,19 +51,16 @@ export const make = ({ acquire, isWanted }: {
     return lock
   })
 
-  const end = Effect.suspend(() => {
-    state.isBusy = false
-    return state.held !== undefined && isWanted() && !state.held.lock.isWanted() ? Effect.void : release
-  })
+  const end = Effect.suspend(() =>
+    state.held !== undefined && isWanted() && !state.held.lock.isWanted() ? Effect.void : release
+  )
 
   return {
     run: semaphore.withPermit,
     holding: (use) =>
-      Effect.uninterruptibleMask((restore) => {
-        state.isBusy = true
-        return Effect.flatMap(take(restore), (lock) => restore(use(lock))).pipe(Effect.ensuring(end))
-      }),
-    settle: Effect.suspend(() => state.held === undefined || isWanted() ? Effect.void : semaphore.withPermit(end)),
-    isBusy: () => state.isBusy
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(take(restore), (lock) => restore(use(lock))).pipe(Effect.ensuring(end))
+      ),
+    settle: Effect.suspend(() => state.held === undefined || isWanted() ? Effect.void : semaphore.withPermit(end))
   }
 }

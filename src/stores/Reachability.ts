@@ -77,6 +77,8 @@ export const make = ({ danglingReferrers = "keep", untagged = "keep" }: Policies
   const add = (node: Node) => {
     if (nodes.has(node.digest)) return
     nodes.set(node.digest, node)
+    // what it needs was not known when it was kept
+    kept.delete(node.digest)
     if (node.isAbsent !== true) subjects.add(schemaTag(node.digest))
     for (const need of node.needs) push(parents, need, node.digest)
     if (node.subject !== undefined) push(referrers, node.subject, node.digest)

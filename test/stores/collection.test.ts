@@ -3,7 +3,7 @@
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Exit, Fiber, FileSystem, type Scope, Stream } from "effect"
+import { Deferred, Duration, Effect, Fiber, FileSystem, type Scope, Stream } from "effect"
 import type { Digest } from "effect-oci/Digest"
 import type * as GarbageCollection from "effect-oci/GarbageCollection"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
@@ -14,6 +14,7 @@ import type { RegistryError } from "effect-oci/RegistryError"
 import { TestClock } from "effect/testing"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as Files from "../utils/files.ts"
 import {
   bytesOf,
   pushBlob,
@@ -390,80 +391,144 @@ describe("a collection of a folder", () => {
       assert.include(report.skipped[0]?.problem, "does not match its digest")
     })))
 
-  it.effect("releases the lock after 20 ms, and continues with the rest", () =>
-    Effect.gen(function*() {
-      const fs = yield* FileSystem.FileSystem
-      const calls: Array<"move" | "release"> = []
-      const slow = FileSystem.FileSystem.of({
-        ...fs,
-        rename: (from, to) =>
-          Effect.suspend(() => {
-            const isMove = Path.basename(Path.dirname(to)) === "collected"
-            if (isMove || to.endsWith(".free")) calls.push(isMove ? "move" : "release")
-            return Effect.andThen(isMove ? TestClock.adjust("15 millis") : Effect.void, fs.rename(from, to))
-          })
-      })
-      const directory = yield* temporaryFolder
-      const registry = yield* LayoutRegistry.make({ directory, durability: "process-end" }).pipe(
-        Effect.provideService(FileSystem.FileSystem, slow)
-      )
-      yield* Effect.forEach(
-        Array.from({ length: 150 }, (_, index) => `${index}`),
-        (text) => pushBlob(registry, app, text)
-      )
-      yield* later(2)
-      calls.length = 0
-      const collecting = yield* Effect.forkChild(registry.collect({ olderThan: "1 hour" }), { startImmediately: true })
-      const time = yield* Effect.forkChild(
-        Effect.forever(Effect.andThen(TestClock.adjust("10 millis"), TestClock.withLive(Effect.sleep("1 millis"))))
-      )
-      const { removed } = yield* Fiber.join(collecting)
-      yield* Fiber.interrupt(time)
-      assert.lengthOf(removed, 150)
-      const runs = calls.join(" ").split("release").map((run) => run.split("move").length - 1)
-      // one group after the other, each of which takes longer than that
-      assert.isAtMost(Math.max(...runs), 48)
-      assert.isAbove(runs.filter((count) => count > 0).length, 1)
-    }).pipe(Effect.provide(NodeServices.layer)))
+  const isMove = ({ operation, to = "" }: Files.Call) => operation === "rename" && to.includes("collected")
 
-  it.effect("lets a push go first that waits for the lock", () =>
-    Effect.gen(function*() {
-      const fs = yield* FileSystem.FileSystem
-      const pushed = yield* Deferred.make<void>()
-      let [removed, before] = [0, 0]
-      const turn = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
-      const watched = FileSystem.FileSystem.of({
-        ...fs,
-        remove: (path, options) => {
-          if (!path.includes("collected")) return fs.remove(path, options)
-          removed++
-          return Effect.andThen(Deferred.done(pushed, Exit.void), Effect.andThen(turn, fs.remove(path, options)))
-        },
-        rename: (from, to) => {
-          if (removed > 0 && before === 0 && to.endsWith("index.json")) before = removed
-          return fs.rename(from, to)
-        }
-      })
-      const directory = yield* temporaryFolder
-      const registry = yield* LayoutRegistry.make({ directory, durability: "process-end" }).pipe(
-        Effect.provideService(FileSystem.FileSystem, watched)
-      )
-      yield* Effect.forEach(Array.from({ length: 250 }, (_, index) => `${index}`), (text) =>
-        pushBlob(registry, app, text))
-      yield* later(2)
-      const push = yield* Effect.forkChild(Effect.andThen(
-        Deferred.await(pushed),
-        pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [] })
+  /** Registry of a folder whose file system asks before each operation. */
+  const asked = (directory: string, ask: Parameters<typeof Files.asking>[1]) =>
+    Effect.flatMap(FileSystem.FileSystem, (fs) =>
+      LayoutRegistry.make({ directory }).pipe(
+        Effect.provideService(FileSystem.FileSystem, Files.asking(fs, ask))
       ))
-      const collecting = yield* Effect.forkChild(registry.collect({ olderThan: "1 hour" }))
-      yield* Fiber.join(push)
-      assert.isBelow(before, 250)
-      const time = yield* Effect.forkChild(
-        Effect.forever(Effect.andThen(TestClock.adjust("10 millis"), TestClock.withLive(Effect.sleep("1 millis"))))
+
+  it.effect("moves and removes files without the lock, so that pushes do not wait for that", () =>
+    withNode(Effect.gen(function*() {
+      const directory = yield* temporaryFolder
+      const locks = Path.join(directory, "team", "app", ".effect-oci", "lock")
+      const seen = { locked: 0, free: 0 }
+      const registry = yield* asked(directory, (call) =>
+        Effect.sync(() => {
+          const isRemoval = call.operation === "remove" && call.path.includes("collected")
+          if (!isMove(call) && !isRemoval) return
+          seen[Fs.readdirSync(locks).some((name) => /^[0-9]+$/.test(name)) ? "locked" : "free"]++
+        }))
+      yield* pushImage(registry, app, ["layer"])
+      yield* Effect.forEach(["a", "b", "c"], (text) => pushBlob(registry, app, text))
+      yield* later(2)
+      assert.lengthOf((yield* registry.collect({ olderThan: "1 hour", ...everything })).removed, 6)
+      assert.deepStrictEqual(seen, { locked: 0, free: 12 })
+    })))
+
+  it.effect("moves a blob back that a manifest needs that was listed before it was moved", () =>
+    withNode(Effect.gen(function*() {
+      const directory = yield* temporaryFolder
+      // a process that may not change the time of the file
+      const other = yield* asked(
+        directory,
+        (call) => call.operation === "utimes" ? Effect.fail(Files.refusal("EACCES", call)) : Effect.void
       )
-      assert.lengthOf((yield* Fiber.join(collecting)).removed, 250)
+      const blob = yield* pushBlob(other, app, "alone")
+      const listed = yield* Effect.cached(Effect.orDie(pushManifest(other, app, {
+        schemaVersion: 2,
+        mediaType: MediaType.imageManifest,
+        config: { ...blob, mediaType: "application/vnd.example" },
+        layers: []
+      })))
+      const registry = yield* asked(directory, (call) => isMove(call) ? Effect.asVoid(listed) : Effect.void)
+      yield* later(2)
+      assert.deepStrictEqual((yield* registry.collect({ olderThan: "1 hour" })).removed, [])
+      assert.isTrue(yield* hasManifest(registry, (yield* listed).digest))
+      assert.isTrue(Fs.existsSync(blobPath(Path.join(directory, "team", "app"), blob.digest)))
+    })))
+
+  it.effect.each(["while it moves files", "after it has moved them"] as const)(
+    "moves all files back if it fails %s",
+    (time) =>
+      withNode(Effect.gen(function*() {
+        const { directory, layout, registry } = yield* folder
+        const images = yield* Effect.forEach(["a", "b"], (layer) => pushImage(registry, app, [layer]))
+        yield* later(2)
+        let moves = 0
+        const failing = yield* asked(directory, (call) => {
+          if (isMove(call)) moves++
+          const isIndex = call.operation === "rename" && call.to === Path.join(layout, "index.json")
+          const isFailing = time === "while it moves files" ? isMove(call) && moves === 2 : isIndex
+          return isFailing ? Effect.fail(Files.refusal("EIO", call)) : Effect.void
+        })
+        const { removed, skipped } = yield* failing.collect({ olderThan: "1 hour", ...everything })
+        assert.deepStrictEqual(removed, [])
+        assert.include(skipped[0]?.problem, "the device failed")
+        assert.isAbove(moves, 1)
+        for (const { digest } of images) assert.isTrue(Fs.existsSync(blobPath(layout, digest)))
+        assertValid(layout)
+      }))
+  )
+
+  it.effect("finds a blob that is moved back while it is looked for", () =>
+    withNode(Effect.gen(function*() {
+      const { directory, layout, registry } = yield* folder
+      const { digest } = yield* pushBlob(registry, app, "alone")
+      const seized = Path.join(layout, ".effect-oci", "collected", digest.replace(":", "-"))
+      Fs.mkdirSync(Path.dirname(seized), { recursive: true })
+      Fs.renameSync(blobPath(layout, digest), seized)
+      const looking = yield* asked(directory, ({ path }) =>
+        Effect.sync(() => {
+          if (path === seized && Fs.existsSync(seized)) Fs.renameSync(seized, blobPath(layout, digest))
+        }))
+      assert.strictEqual((yield* looking.resolveBlob(app, digest)).size, 5)
+    })))
+
+  it.effect("waits for the collection of another process, but not longer than a minute", () =>
+    withNode(Effect.gen(function*() {
+      const { directory, layout, registry } = yield* folder
+      const [moving, proceed] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const first = yield* asked(
+        directory,
+        (call) =>
+          isMove(call) ? Effect.andThen(Deferred.succeed(moving, undefined), Deferred.await(proceed)) : Effect.void
+      )
+      yield* pushBlob(first, app, "alone")
+      const { digest } = yield* pushImage(first, app, ["layer"])
+      yield* later(2)
+      const collecting = yield* Effect.forkChild(first.collect({ olderThan: "1 hour" }))
+      yield* Deferred.await(moving)
+      Fs.writeFileSync(blobPath(layout, digest), "broken")
+      const second = yield* Effect.forkChild(registry.collect({ olderThan: "1 hour" }))
+      const quarantine = yield* Effect.forkChild(Effect.flip(registry.quarantine(app, digest)))
+      const time = yield* Effect.forkChild(
+        Effect.forever(Effect.andThen(TestClock.adjust("2 seconds"), TestClock.withLive(Effect.sleep("1 millis"))))
+      )
+      const { removed, skipped } = yield* Fiber.join(second)
+      const error = yield* Fiber.join(quarantine)
       yield* Fiber.interrupt(time)
-    }).pipe(Effect.provide(NodeServices.layer)))
+      assert.deepStrictEqual(removed, [])
+      assert.include(skipped[0]?.problem, "another process is collecting it")
+      assert.include(error.message, "another process is collecting it")
+      yield* Deferred.succeed(proceed, undefined)
+      assert.lengthOf((yield* Fiber.join(collecting)).removed, 1)
+      assert.strictEqual(yield* registry.quarantine(app, digest), "quarantined")
+    })))
+
+  it.effect.each(["moves", "removes"] as const)(
+    "lets pushes go on while it %s files",
+    (what) =>
+      withNode(Effect.gen(function*() {
+        const directory = yield* temporaryFolder
+        const [reached, pushed] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+        const registry = yield* asked(directory, (call) => {
+          const isRemoval = call.operation === "remove" && call.path.includes("collected")
+          return (what === "moves" ? isMove(call) : isRemoval)
+            ? Effect.andThen(Deferred.succeed(reached, undefined), Deferred.await(pushed))
+            : Effect.void
+        })
+        yield* pushBlob(registry, app, "alone")
+        yield* later(2)
+        const collecting = yield* Effect.forkChild(registry.collect({ olderThan: "1 hour" }))
+        yield* Deferred.await(reached)
+        yield* pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [] })
+        yield* Deferred.succeed(pushed, undefined)
+        assert.lengthOf((yield* Fiber.join(collecting)).removed, 1)
+      }))
+  )
 
   it.effect.each(["keep", "collect"] as const)(
     "treats broken content that was moved aside by its policy: %s",
