@@ -4,15 +4,16 @@
 import { Effect } from "effect"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
-import { fileURLToPath } from "node:url"
+import * as BuiltCommand from "./BuiltCommand.ts"
 
 /** The file of the command. */
-export const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url))
+export const main = BuiltCommand.path()
 
 const executable = process.env["EFFECT_OCI_COMMAND"]
 
 /**
- * The command with its first arguments: the executable that `EFFECT_OCI_COMMAND` names, or else Node with the source.
+ * The command with its first arguments: the executable that `EFFECT_OCI_COMMAND` names, or else Node with the
+ * built one.
  */
 const command: readonly [program: string, ...args: ReadonlyArray<string>] = executable === undefined
   ? [process.execPath, main]
