@@ -4,10 +4,14 @@
 import { Effect } from "effect"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
+import * as Path from "node:path"
 import * as BuiltCommand from "./BuiltCommand.ts"
 
 /** The file of the command. */
 export const main = BuiltCommand.path()
+
+/** Folder in which Node keeps what it compiled, also of the examples and of the source that they use. */
+const compiled = Path.join(Path.dirname(main), "compiled")
 
 const executable = process.env["EFFECT_OCI_COMMAND"]
 
@@ -61,7 +65,7 @@ const spawn = (options: Options, program: string, ...args: ReadonlyArray<string>
       Effect.sync(() =>
         ChildProcess.spawn(program, args, {
           stdio: ["ignore", "pipe", "pipe"],
-          env: { ...process.env, ...options.env },
+          env: { NODE_COMPILE_CACHE: compiled, ...process.env, ...options.env },
           ...options.cwd === undefined ? {} : { cwd: options.cwd }
         })
       ),
