@@ -1,8 +1,8 @@
 /**
  * Measures `effect-oci serve --dir`, as built, with large folders: a repository with 20 000 tags, a collection of
- * 50 000 blobs while 20 clients push, and viewers of the page while 20 clients push.
+ * 50 000 blobs or 20 000 manifests while 20 clients push, and viewers of the page while 20 clients push.
  *
- *     npm run bench:folder [-- tags|collection|page]
+ *     npm run bench:folder [-- tags|collection|manifests|page]
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect } from "effect"
@@ -16,6 +16,7 @@ import * as Registries from "./Registries.ts"
 
 const tagCount = Number(process.env["BENCH_TAGS"] ?? 20_000)
 const blobCount = Number(process.env["BENCH_BLOBS"] ?? 50_000)
+const manifestCount = Number(process.env["BENCH_MANIFESTS"] ?? 20_000)
 const clients = 20
 
 const digestOf = (bytes: Uint8Array | string) => `sha256:${Crypto.createHash("sha256").update(bytes).digest("hex")}`
@@ -81,15 +82,15 @@ const manifestOf = (layer: string, note: string) => {
 const writeBlob = (layout: string, content: string | Uint8Array) =>
   Fs.writeFileSync(Path.join(layout, "blobs", ...digestOf(content).split(":")), content)
 
-/** Writes a layout with these manifests, of which each has one tag. */
-const writeLayout = (layout: string, manifests: ReadonlyArray<readonly [tag: string, content: string]>) => {
+/** Writes a layout with these manifests, of which each has at most one tag. */
+const writeLayout = (layout: string, manifests: ReadonlyArray<readonly [tag: string | undefined, content: string]>) => {
   Fs.mkdirSync(Path.join(layout, "blobs", "sha256"), { recursive: true })
   for (const content of ["{}", "layer", ...manifests.map(([, content]) => content)]) writeBlob(layout, content)
   const entries = manifests.map(([tag, content]) => ({
     mediaType: manifestType,
     digest: digestOf(content),
     size: Buffer.byteLength(content),
-    annotations: { "org.opencontainers.image.ref.name": tag }
+    ...tag === undefined ? {} : { annotations: { "org.opencontainers.image.ref.name": tag } }
   }))
   Fs.writeFileSync(Path.join(layout, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: entries }))
   Fs.writeFileSync(Path.join(layout, "oci-layout"), `{"imageLayoutVersion":"1.0.0"}`)
@@ -172,28 +173,49 @@ const loaded = Effect.fnUntraced(function*(title: string, host: string, until: E
   }
 })
 
-const measureCollection = Effect.gen(function*() {
+/** Content that nothing needs: its files, and the manifests among it. */
+interface Unneeded {
+  readonly contents: ReadonlyArray<string>
+  readonly isManifest: boolean
+}
+
+const old = new Date("2020-01-01T00:00:00Z")
+
+const measureCollection = Effect.fnUntraced(function*({ contents, isManifest }: Unneeded) {
   const folder = Path.join(yield* temporaryFolder, "content")
   const layout = Path.join(folder, "app")
-  writeLayout(layout, [["1", manifestOf("layer", "1")]])
-  const old = new Date("2020-01-01T00:00:00Z")
-  const path = (index: number) => Path.join(layout, "blobs", ...digestOf(`unneeded ${index}`).split(":"))
-  for (let index = 0; index < blobCount; index++) {
-    writeBlob(layout, `unneeded ${index}`)
-    Fs.utimesSync(path(index), old, old)
+  const path = (content: string) => Path.join(layout, "blobs", ...digestOf(content).split(":"))
+  writeLayout(layout, [
+    ["1", manifestOf("layer", "1")],
+    ...isManifest ? contents.map((content) => [undefined, content] as const) : []
+  ])
+  for (const content of contents) {
+    if (!isManifest) writeBlob(layout, content)
+    Fs.utimesSync(path(content), old, old)
   }
   yield* Effect.scoped(
     Effect.flatMap(serve(folder), ({ host }) => loaded("without a collection", host, Effect.sleep("10 seconds")))
   )
-  const { host } = yield* serve(folder, "--gc", "1s", "--gc-older-than", "1h")
-  const isLeft = () => Array.from({ length: 100 }, (_, index) => index * (blobCount / 100)).some(isThere)
-  const isThere = (index: number) => Fs.existsSync(path(index))
+  const { host } = yield* serve(folder, "--gc", "1s", "--gc-older-than", "1h", ...isManifest ? ["--gc-untagged", "collect"] : [])
+  const isLeft = () =>
+    Fs.existsSync(path(contents.at(-1) ?? "")) ||
+    contents.some((content, index) => index % Math.ceil(contents.length / 100) === 0 && Fs.existsSync(path(content)))
   yield* loaded(
-    "with a collection",
+    `with a collection of ${contents.length} ${isManifest ? "manifests" : "blobs"}`,
     host,
-    Effect.repeat(Effect.sleep("200 millis"), { while: () => isThere(blobCount - 1) || isLeft() }).pipe(Effect.asVoid)
+    Effect.repeat(Effect.sleep("200 millis"), { while: isLeft }).pipe(Effect.asVoid)
   )
-}).pipe(Effect.scoped)
+}, Effect.scoped)
+
+const blobs: Unneeded = {
+  contents: Array.from({ length: blobCount }, (_, index) => `unneeded ${index}`),
+  isManifest: false
+}
+
+const manifests: Unneeded = {
+  contents: Array.from({ length: manifestCount }, (_, index) => manifestOf("layer", `unneeded ${index}`)),
+  isManifest: true
+}
 
 const viewers = 2
 
@@ -228,7 +250,8 @@ const [only] = process.argv.slice(2)
 NodeRuntime.runMain(
   Effect.gen(function*() {
     if (only === undefined || only === "tags") yield* measureTags
-    if (only === undefined || only === "collection") yield* measureCollection
+    if (only === undefined || only === "collection") yield* measureCollection(blobs)
+    if (only === undefined || only === "manifests") yield* measureCollection(manifests)
     if (only === undefined || only === "page") yield* measurePage
     agent.destroy()
   }).pipe(Effect.provide(NodeServices.layer))
