@@ -378,7 +378,7 @@ const removeBroken = Effect.fnUntraced(function*(context: Context) {
   const found = yield* oldBroken(context)
   if (found.length === 0) return
   if (policies.dryRun === true) return found.forEach(recordOf)
-  // under the lock, because content is moved aside under it
+  // with the lock, so that no manifest is listed between the look and the removal
   yield* change(
     context,
     Effect.fnUntraced(function*(index) {

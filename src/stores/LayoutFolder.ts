@@ -348,7 +348,7 @@ export const make = ({ begin, owner, verified, ...options }: LayoutIndexFile.Opt
       Effect.catchTag("Storage", (error) =>
         Effect.fail(
           error.code === "EBUSY"
-            ? new Storage({ path: folder, problem: "another process is collecting it", code: error.code })
+            ? new Storage({ path: folder, problem: "another collection of it runs", code: error.code })
             : error
         )),
       Effect.asVoid

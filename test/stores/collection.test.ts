@@ -344,6 +344,15 @@ const folder = Effect.gen(function*() {
   return { directory, layout: Path.join(directory, "team", "app"), registry }
 })
 
+/** Moves a file to the quarantine, as a collection does before it crashes, and returns its path there. */
+const leaveInQuarantine = (layout: string, digest: Digest) => {
+  const collected = Path.join(layout, ".effect-oci", "collected")
+  const path = Path.join(collected, digest.replace(":", "-"))
+  Fs.mkdirSync(collected, { recursive: true })
+  Fs.renameSync(blobPath(layout, digest), path)
+  return path
+}
+
 const withNode = <A, E>(effect: Effect.Effect<A, E, NodeServices.NodeServices | Scope.Scope>) =>
   Effect.provide(Effect.scoped(effect), NodeServices.layer)
 
@@ -464,9 +473,7 @@ describe("a collection of a folder", () => {
     withNode(Effect.gen(function*() {
       const { directory, layout, registry } = yield* folder
       const { digest } = yield* pushBlob(registry, app, "alone")
-      const seized = Path.join(layout, ".effect-oci", "collected", digest.replace(":", "-"))
-      Fs.mkdirSync(Path.dirname(seized), { recursive: true })
-      Fs.renameSync(blobPath(layout, digest), seized)
+      const seized = leaveInQuarantine(layout, digest)
       const looking = yield* Files.askingRegistry(directory, ({ path }) =>
         Effect.sync(() => {
           if (path === seized && Fs.existsSync(seized)) Fs.renameSync(seized, blobPath(layout, digest))
@@ -474,7 +481,7 @@ describe("a collection of a folder", () => {
       assert.strictEqual((yield* looking.resolveBlob(app, digest)).size, 5)
     })))
 
-  it.effect("waits for the collection of another process, but not longer than a minute", () =>
+  it.effect("waits for another collection, but not longer than a minute", () =>
     withNode(Effect.gen(function*() {
       const { directory, layout, registry } = yield* folder
       const [moving, proceed] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
@@ -498,8 +505,8 @@ describe("a collection of a folder", () => {
       const error = yield* Fiber.join(quarantine)
       yield* Fiber.interrupt(time)
       assert.deepStrictEqual(removed, [])
-      assert.include(skipped[0]?.problem, "another process is collecting it")
-      assert.include(error.message, "another process is collecting it")
+      assert.include(skipped[0]?.problem, "another collection of it runs")
+      assert.include(error.message, "another collection of it runs")
       yield* Deferred.succeed(proceed, undefined)
       assert.lengthOf((yield* Fiber.join(collecting)).removed, 1)
       assert.strictEqual(yield* registry.quarantine(app, digest), "quarantined")
@@ -618,24 +625,18 @@ describe("a collection of a folder", () => {
       const { directory, layout, registry } = yield* folder
       const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
       const blob = yield* pushBlob(registry, app, "alone")
-      const collected = Path.join(layout, ".effect-oci", "collected")
-      Fs.mkdirSync(collected, { recursive: true })
-      for (const { digest } of [image, blob]) {
-        Fs.renameSync(blobPath(layout, digest), Path.join(collected, digest.replace(":", "-")))
-      }
+      for (const { digest } of [image, blob]) leaveInQuarantine(layout, digest)
       const restarted = yield* LayoutRegistry.make({ directory })
       assert.strictEqual((yield* restarted.resolveBlob(app, blob.digest)).size, 5)
       assert.isTrue(yield* hasManifest(restarted, image.digest))
-      assert.deepStrictEqual(Fs.readdirSync(collected), [])
+      assert.deepStrictEqual(Fs.readdirSync(Path.join(layout, ".effect-oci", "collected")), [])
     })))
 
   it.effect("accepts a manifest that needs a file that a crash left in quarantine", () =>
     withNode(Effect.gen(function*() {
       const { layout, registry } = yield* folder
       const blob = yield* pushBlob(registry, app, "alone")
-      const collected = Path.join(layout, ".effect-oci", "collected")
-      Fs.mkdirSync(collected, { recursive: true })
-      Fs.renameSync(blobPath(layout, blob.digest), Path.join(collected, blob.digest.replace(":", "-")))
+      leaveInQuarantine(layout, blob.digest)
       yield* pushManifest(registry, app, {
         schemaVersion: 2,
         mediaType: "application/vnd.oci.image.manifest.v1+json",
@@ -645,20 +646,36 @@ describe("a collection of a folder", () => {
       assert.isTrue(Fs.existsSync(blobPath(layout, blob.digest)))
     })))
 
+  it.effect("lets a client delete a manifest whose file a crash left in quarantine", () =>
+    withNode(Effect.gen(function*() {
+      const { layout, registry } = yield* folder
+      const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      yield* pushIndex(registry, app, [image], { tags: [tag("2")] })
+      leaveInQuarantine(layout, image.digest)
+      yield* registry.deleteManifest(app, image.digest)
+      assert.isFalse(yield* hasManifest(registry, image.digest))
+    })))
+
+  it.effect("moves broken content aside that a crash left in quarantine", () =>
+    withNode(Effect.gen(function*() {
+      const { layout, registry } = yield* folder
+      const { digest } = yield* pushBlob(registry, app, "alone")
+      Fs.writeFileSync(blobPath(layout, digest), "other")
+      leaveInQuarantine(layout, digest)
+      assert.strictEqual(yield* registry.quarantine(app, digest), "quarantined")
+    })))
+
   it.effect("keeps a blob that was pushed again after a crash left an old file of it in quarantine", () =>
     withNode(Effect.gen(function*() {
       const { layout, registry } = yield* folder
       const blob = yield* pushBlob(registry, app, "alone")
-      const collected = Path.join(layout, ".effect-oci", "collected")
-      const seized = Path.join(collected, blob.digest.replace(":", "-"))
-      Fs.mkdirSync(collected, { recursive: true })
-      Fs.renameSync(blobPath(layout, blob.digest), seized)
+      const seized = leaveInQuarantine(layout, blob.digest)
       Fs.utimesSync(seized, 1, 1)
       yield* pushBlob(registry, app, "alone")
       yield* TestClock.setTime(Date.now())
       assert.deepStrictEqual((yield* registry.collect({ olderThan: "1 hour" })).removed, [])
       assert.isTrue(yield* hasBlob(registry, blob.digest))
-      assert.deepStrictEqual(Fs.readdirSync(collected), [])
+      assert.deepStrictEqual(Fs.readdirSync(Path.dirname(seized)), [])
     })))
 
   it.effect("reports and removes abandoned upload sessions", () =>
