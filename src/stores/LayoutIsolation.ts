@@ -22,8 +22,9 @@ const maximumReads = 5
 
 /** Reads a file, and returns its metadata if its content does not match the digest. */
 const findBroken = Effect.fnUntraced(
-  function*({ layout }: LayoutTarget, digest: Digest.Digest) {
-    const file = yield* layout.open(digest)
+  function*({ files, layout }: LayoutTarget, digest: Digest.Digest) {
+    yield* layout.quarantine.find(digest)
+    const file = yield* files.open(layout.blobPath(digest))
     if (file === undefined || file.info === undefined) return "absent"
     const actual = yield* BlobWriter.digestOf(file.read(0, file.size), Digest.algorithm(digest))
     return actual === digest ? "intact" : file.info

@@ -52,8 +52,9 @@
  * `collect` removes content that nothing needs, while this process and others use the folder. It goes by the
  * modification times of files. A process that acknowledges that content exists sets its time first, unless it may not
  * change the file. Other tools do not, so the grace period must exceed the time in which such a tool pushes an image.
- * Files that are about to be removed are in `.effect-oci/collected` for a moment; after a crash, they are moved back
- * when they are missed.
+ * Files that are about to be removed are in `.effect-oci/collected` for a moment, and are read there. After a crash,
+ * they are moved back when a client asks whether they exist, or pushes a manifest that needs them, and by the next
+ * collection.
  *
  * **Limits**
  *

@@ -11,7 +11,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Files from "../utils/files.ts"
 import { pushImage, pushIndex, pushManifest, repository, tag } from "../utils/images.ts"
-import { blobPath, temporaryFolder } from "../utils/layouts.ts"
+import { blobPath, leaveInQuarantine, temporaryFolder } from "../utils/layouts.ts"
 
 const app = repository("team/app")
 
@@ -112,5 +112,31 @@ describe("a collection of a folder", () => {
       const pushed = yield* Fiber.await(yield* push)
       const isThere = Fs.existsSync(blobPath(Path.join(directory, app), child.digest))
       assert.strictEqual(isThere, Exit.isSuccess(pushed))
+    })))
+
+  it.effect("does not block a push while a manifest is read that is in quarantine", () =>
+    withNode(Effect.gen(function*() {
+      const directory = yield* temporaryFolder
+      const layout = Path.join(directory, app)
+      const other = yield* LayoutRegistry.make({ directory })
+      const image = yield* pushImage(other, app, ["layer"])
+      const [moving, reading] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      let seized = ""
+      const seize = yield* Effect.cached(Effect.gen(function*() {
+        const { digest } = yield* Effect.orDie(pushIndex(other, app, [image]))
+        seized = leaveInQuarantine(layout, digest)
+      }))
+      const registry = yield* Files.askingRegistry(directory, (call) => {
+        if (call.path === seized) return Effect.asVoid(Deferred.succeed(reading, undefined))
+        // its draft is written after it has read the other manifests, and moved while it holds the lock
+        if (call.operation === "open" && call.path.includes("uploads")) return seize
+        const isMoved = call.operation === "rename" && call.to?.startsWith(Path.join(layout, "blobs")) === true
+        return isMoved ? Effect.andThen(Deferred.succeed(moving, undefined), Deferred.await(reading)) : Effect.void
+      })
+      const read = yield* Effect.forkChild(
+        Effect.andThen(Deferred.await(moving), registry.getManifest(app, image.digest))
+      )
+      yield* pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [] })
+      assert.strictEqual((yield* Fiber.join(read)).descriptor.digest, image.digest)
     })))
 })

@@ -25,7 +25,7 @@ import {
   repository,
   tag
 } from "../utils/images.ts"
-import { assertValid, blobPath, temporaryFolder } from "../utils/layouts.ts"
+import { assertValid, blobPath, leaveInQuarantine, temporaryFolder } from "../utils/layouts.ts"
 
 const app = repository("team/app")
 
@@ -344,15 +344,6 @@ const folder = Effect.gen(function*() {
   return { directory, layout: Path.join(directory, "team", "app"), registry }
 })
 
-/** Moves a file to the quarantine, as a collection does before it crashes, and returns its path there. */
-const leaveInQuarantine = (layout: string, digest: Digest) => {
-  const collected = Path.join(layout, ".effect-oci", "collected")
-  const path = Path.join(collected, digest.replace(":", "-"))
-  Fs.mkdirSync(collected, { recursive: true })
-  Fs.renameSync(blobPath(layout, digest), path)
-  return path
-}
-
 const withNode = <A, E>(effect: Effect.Effect<A, E, NodeServices.NodeServices | Scope.Scope>) =>
   Effect.provide(Effect.scoped(effect), NodeServices.layer)
 
@@ -627,8 +618,9 @@ describe("a collection of a folder", () => {
       const blob = yield* pushBlob(registry, app, "alone")
       for (const { digest } of [image, blob]) leaveInQuarantine(layout, digest)
       const restarted = yield* LayoutRegistry.make({ directory })
-      assert.strictEqual((yield* restarted.resolveBlob(app, blob.digest)).size, 5)
       assert.isTrue(yield* hasManifest(restarted, image.digest))
+      assert.strictEqual((yield* restarted.resolveManifest(app, image.digest)).size, image.size)
+      assert.strictEqual((yield* restarted.resolveBlob(app, blob.digest)).size, 5)
       assert.deepStrictEqual(Fs.readdirSync(Path.join(layout, ".effect-oci", "collected")), [])
     })))
 
