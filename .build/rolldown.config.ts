@@ -6,6 +6,9 @@ import { defineConfig } from "rolldown"
 import { licenses, treeshake } from "./licenses.ts"
 import { ascii, builtinsOnDemand, byRequire, segmenterOnDemand } from "./startup.ts"
 
+/** Folder that the command is written to. The tests build it into one of their own. */
+const dir = process.env["EFFECT_OCI_BUILD"] ?? "dist/cli"
+
 export default defineConfig([
   {
     input: "src/cli/main.ts",
@@ -13,7 +16,7 @@ export default defineConfig([
     external: /\/run\.ts$/,
     plugins: [byRequire("./run.cjs")],
     treeshake,
-    output: { dir: "dist/cli", minify: true, paths: (id) => id.endsWith("/run.ts") ? "./run.cjs" : id }
+    output: { dir, minify: true, paths: (id) => id.endsWith("/run.ts") ? "./run.cjs" : id }
   },
   // one CommonJS file is loaded sooner than many modules, above all from the compile cache
   {
@@ -23,6 +26,6 @@ export default defineConfig([
     // CommonJS has none, and Effect does without
     transform: { define: { "import.meta": "{}" } },
     treeshake,
-    output: { dir: "dist/cli", format: "cjs", codeSplitting: false, minify: true, entryFileNames: "[name].cjs" }
+    output: { dir, format: "cjs", codeSplitting: false, minify: true, entryFileNames: "[name].cjs" }
   }
 ])

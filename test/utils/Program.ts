@@ -4,15 +4,20 @@
 import { Effect } from "effect"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
-import { fileURLToPath } from "node:url"
+import * as Path from "node:path"
+import * as BuiltCommand from "./BuiltCommand.ts"
 
 /** The file of the command. */
-export const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url))
+export const main = BuiltCommand.path()
+
+/** Folder in which Node keeps what it compiled, also of the examples and of the source that they use. */
+const compiled = Path.join(Path.dirname(main), "compiled")
 
 const executable = process.env["EFFECT_OCI_COMMAND"]
 
 /**
- * The command with its first arguments: the executable that `EFFECT_OCI_COMMAND` names, or else Node with the source.
+ * The command with its first arguments: the executable that `EFFECT_OCI_COMMAND` names, or else Node with the
+ * built one.
  */
 const command: readonly [program: string, ...args: ReadonlyArray<string>] = executable === undefined
   ? [process.execPath, main]
@@ -60,7 +65,7 @@ const spawn = (options: Options, program: string, ...args: ReadonlyArray<string>
       Effect.sync(() =>
         ChildProcess.spawn(program, args, {
           stdio: ["ignore", "pipe", "pipe"],
-          env: { ...process.env, ...options.env },
+          env: { NODE_COMPILE_CACHE: compiled, ...process.env, ...options.env },
           ...options.cwd === undefined ? {} : { cwd: options.cwd }
         })
       ),
