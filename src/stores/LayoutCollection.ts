@@ -6,8 +6,10 @@
  * layout, because pushes would wait for that. Then it takes the lock for a short time, and looks a second time: what
  * the index lists since the last look stays, with all that it needs, and its files are moved back. A push that found a
  * file before it was moved has listed its manifest by then, and a push that comes later finds the file in the
- * quarantine, and moves it back itself. The files that are still there are removed after that. The entries of manifests
- * are removed from the index before their files are.
+ * quarantine, and moves it back itself. The files that are still there are removed after that: blobs without the lock,
+ * and manifests before it is released, because one that is moved back later would lack the manifests that it contains.
+ * The entries of manifests are removed from the index before their files are. What a manifest contains is listed
+ * instead of it, until it is removed itself.
  */
 import * as Arr from "effect/Array"
 import * as ByteSize from "effect/ByteSize"
@@ -62,6 +64,8 @@ export interface Options {
 
 interface Context extends Options {
   readonly reachability: Reachability.Reachability
+  /** Manifests whose entries were removed. */
+  readonly gone: Set<Digest>
   /** The index at the last look. */
   seen: LayoutIndex.LayoutIndex
 }
@@ -229,22 +233,21 @@ const discard = Effect.fnUntraced(
 )
 
 /**
- * Removes content, except what stays after all. `settle` returns after it held the lock, and looked again. The files
- * are moved back if it fails.
+ * Removes content, except what stays after all. `settle` takes the lock, and looks again. It runs the effect that it
+ * gets after that. The files are moved back if it fails.
  */
 const remove = (
   context: Context,
   entries: ReadonlyArray<Removed["entry"]>,
-  settle: Effect.Effect<void, Reason>
+  settle: (finish: Effect.Effect<void, Reason>) => Effect.Effect<void, Reason>
 ) =>
   Effect.suspend(() => {
     const seized: Seized = new Map()
-    return Effect.gen(function*() {
-      yield* seize(context, entries, seized)
-      yield* settle
-      yield* restoreKept(context, seized)
-      yield* discard(context, entries, seized)
-    }).pipe(Effect.onError(() =>
+    const finish = Effect.andThen(
+      Effect.suspend(() => restoreKept(context, seized)),
+      Effect.suspend(() => discard(context, entries, seized))
+    )
+    return Effect.andThen(seize(context, entries, seized), settle(finish)).pipe(Effect.onError(() =>
       Effect.forEach(seized.keys(), (digest) => Effect.ignore(context.target.layout.quarantine.restore(digest)))
     ))
   })
@@ -257,17 +260,17 @@ const entryOf = ({ node, reason }: Reachability.Removal): Removed["entry"] => ({
   ...node.names.length === 0 ? {} : { tags: node.names }
 })
 
-/** Returns an index with the manifests that stay although what contained them goes. */
+/** Returns an index that lists the manifests that only removed ones contain, and that were not removed yet. */
 const withOrphans = (
-  { reachability }: Context,
+  { gone, reachability }: Context,
   index: LayoutIndex.LayoutIndex,
   removed: ReadonlyArray<Reachability.Removal>
 ) =>
   Steps.reduce(index, removed, itemsAtATime, (index, { node }) =>
     node.needs.reduce((index, digest) => {
       const child = reachability.get(digest)
-      if (child === undefined || !reachability.isKept(digest)) return index
-      const isContained = reachability.parentsOf(digest).some(reachability.isKept)
+      if (child === undefined || child.isAbsent === true || gone.has(digest)) return index
+      const isContained = reachability.parentsOf(digest).some((parent) => !gone.has(parent))
       const isListed = LayoutIndex.find(index, digest) !== undefined
       return isContained || isListed ? index : LayoutIndex.add(index, child)
     }, index))
@@ -285,25 +288,36 @@ const keepWanted = (context: Context, index: LayoutIndex.LayoutIndex, removals: 
     { concurrency: filesAtATime, discard: true }
   )
 
-/** Removes the entries of manifests from the index, except those that stay after all. */
-const removeEntries = (context: Context, removals: ReadonlyArray<Reachability.Removal>) =>
+/** Removes the entries of manifests from the index, except those that stay after all, and runs `finish` then. */
+const removeEntries = (
+  context: Context,
+  removals: ReadonlyArray<Reachability.Removal>,
+  finish: Effect.Effect<void, Reason>
+) =>
   change(
     context,
     Effect.fnUntraced(function*(index) {
       yield* lookAgain(context)(index)
       yield* keepWanted(context, index, removals)
-      const gone = removals.filter(({ node }) => !context.reachability.isKept(node.digest))
+      const removed = removals.filter(({ node }) => !context.reachability.isKept(node.digest))
       let next = index
-      for (const { node } of gone) {
-        next = yield* Steps.settle(next, (index) => LayoutIndex.without(index, node.digest, itemsAtATime))
+      for (const { node: { digest } } of removed) {
+        next = yield* Steps.settle(next, (index) => LayoutIndex.without(index, digest, itemsAtATime))
+        context.gone.add(digest)
       }
-      return { index: yield* withOrphans(context, next, gone), value: undefined }
+      // a manifest that is pushed after this is new
+      context.seen = yield* withOrphans(context, next, removed)
+      return { index: context.seen, value: undefined, after: finish }
     })
   )
 
 /** Removes manifests, except those that stay after all. */
 const removeManifests = (context: Context, removals: ReadonlyArray<Reachability.Removal>) =>
-  remove(context, removals.map(entryOf), Effect.andThen(lookNow(context), removeEntries(context, removals)))
+  remove(
+    context,
+    removals.map(entryOf),
+    (finish) => Effect.andThen(lookNow(context), removeEntries(context, removals, finish))
+  )
 
 const blobOf = (digest: Digest, info: FileSystem.File.Info): Removed => ({
   entry: { kind: "blob", digest, size: ByteSize.toNumberUnsafe(info.size), reason: "unreferenced" },
@@ -315,7 +329,11 @@ const removeBlobs = (context: Context, blobs: ReadonlyArray<Removed>) =>
   remove(
     context,
     blobs.map(({ entry }) => entry),
-    Effect.flatMap(change(context, (index) => Effect.succeed({ index, value: index })), lookAgain(context))
+    (finish) =>
+      change(context, (index) => Effect.succeed({ index, value: index })).pipe(
+        Effect.flatMap(lookAgain(context)),
+        Effect.andThen(finish)
+      )
   )
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -360,7 +378,7 @@ const removeBroken = Effect.fnUntraced(function*(context: Context) {
   const found = yield* oldBroken(context)
   if (found.length === 0) return
   if (policies.dryRun === true) return found.forEach(recordOf)
-  // under the lock, because content is moved aside under it
+  // with the lock, so that no manifest is listed between the look and the removal
   yield* change(
     context,
     Effect.fnUntraced(function*(index) {
@@ -377,7 +395,12 @@ const removeBroken = Effect.fnUntraced(function*(context: Context) {
 export const run = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<void, Reason, Scope.Scope> {
   const { policies, record, target: { files, layout } } = options
   const isDry = policies.dryRun === true
-  const context: Context = { ...options, reachability: Reachability.make(policies), seen: yield* layout.index }
+  const context: Context = {
+    ...options,
+    reachability: Reachability.make(policies),
+    gone: new Set(),
+    seen: yield* layout.index
+  }
   if (!isDry) {
     yield* layout.collecting
     yield* change(context, (index) => Effect.as(layout.quarantine.restoreAll, { index, value: undefined }))

@@ -290,9 +290,12 @@ const makeReader = (
     open: (digest) =>
       Effect.gen(function*() {
         yield* LayoutIndexFile.existing(indexFile)
-        const file = yield* files.open(blobPath(digest))
-        if (file !== undefined || (yield* quarantine.find(digest)) === undefined) return file
-        return yield* files.open(blobPath(digest))
+        // without the lock, because the holder of the lock may wait for this reader. It may be moved back meanwhile
+        for (const path of [blobPath(digest), quarantine.pathOf(digest), blobPath(digest)]) {
+          const file = yield* files.open(path)
+          if (file !== undefined) return file
+        }
+        return undefined
       })
   })
 
@@ -348,7 +351,7 @@ export const make = ({ begin, owner, verified, ...options }: LayoutIndexFile.Opt
       Effect.catchTag("Storage", (error) =>
         Effect.fail(
           error.code === "EBUSY"
-            ? new Storage({ path: folder, problem: "another process is collecting it", code: error.code })
+            ? new Storage({ path: folder, problem: "another collection of it runs", code: error.code })
             : error
         )),
       Effect.asVoid

@@ -17,12 +17,13 @@ import type { LayoutTarget } from "./LayoutTarget.ts"
  */
 export type Outcome = "quarantined" | "intact" | "absent" | "changing"
 
-/** Number of times that a file is read which is replaced or mentioned meanwhile. */
+/** Maximum number of times that a file is read that is replaced or mentioned meanwhile. */
 const maximumReads = 5
 
 /** Reads a file, and returns its metadata if its content does not match the digest. */
 const findBroken = Effect.fnUntraced(
   function*({ files, layout }: LayoutTarget, digest: Digest.Digest) {
+    yield* layout.quarantine.find(digest)
     const file = yield* files.open(layout.blobPath(digest))
     if (file === undefined || file.info === undefined) return "absent"
     const actual = yield* BlobWriter.digestOf(file.read(0, file.size), Digest.algorithm(digest))

@@ -138,9 +138,10 @@ export const push = Effect.fnUntraced(
   }
 )
 
-const removeBlob = ({ files, key, layout, usage }: LayoutTarget, digest: Digest.Digest) => {
+/** Removes the file of a blob or manifest, which may be in the quarantine. */
+const removeFile = ({ files, key, layout, usage }: LayoutTarget, digest: Digest.Digest) => {
   const path = layout.blobPath(digest)
-  return usage.removing(key, path, files.remove(path))
+  return Effect.andThen(isThere(layout, digest), usage.removing(key, path, files.remove(path)))
 }
 
 /** Returns the existing children of a manifest that no other existing manifest contains. */
@@ -196,7 +197,7 @@ export const deleteManifest = (target: LayoutTarget, digest: Digest.Digest) => {
           // the file stays if the manifest, or another one that contains it, was pushed together with this change
           after: Effect.flatMap(
             isNeeded(layout, digest, parents),
-            (isNeeded) => isNeeded ? Effect.void : removeBlob(target, digest)
+            (isNeeded) => isNeeded ? Effect.void : removeFile(target, digest)
           )
         }
       })
@@ -239,7 +240,7 @@ export const deleteBlob = (target: LayoutTarget, digest: Digest.Digest, deletabl
           return yield* new RegistryError.BlobUnknown({ detail: "it is a manifest" })
         }
         // after the change, because manifests that are pushed at the same time may need it
-        return { index, value: undefined, after: Effect.andThen(check, removeBlob(target, digest)) }
+        return { index, value: undefined, after: Effect.andThen(check, removeFile(target, digest)) }
       })
     })
   )

@@ -6,10 +6,11 @@
  * time, and moves it back if that is recent. So either the process finds the file missing, or the collection finds the
  * time recent.
  *
- * A process that misses a file looks for it in that folder, and moves it back while it holds the lock of the layout.
- * The collection takes the lock before it removes the file. So it sees all that was listed by processes that found the
- * file before it was moved, and later ones can move it back. A file that a process leaves there as it ends is moved
- * back by the next process that misses it, or collects.
+ * A process that misses a file looks for it in that folder. It reads the file there, but before it acknowledges that
+ * the file exists, it moves it back while it holds the lock of the layout. The collection takes the lock before it
+ * removes the file. So it sees all that was listed by processes that found the file before it was moved, and later ones
+ * can move it back. A file that a process leaves there as it ends is moved back by the next process that misses it, or
+ * collects.
  *
  * Broken files take the same way to `.effect-oci/broken`. No process reads them there. Their modification time is set
  * to that of the move, so that a collection removes them some time after it.

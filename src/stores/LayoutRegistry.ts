@@ -14,6 +14,8 @@
  * index.json                 list of manifests
  * blobs/sha256/…             blobs and manifests
  * .effect-oci/lock/          claims to write index.json, see below
+ * .effect-oci/collecting/    claims to collect, because one collection runs at a time
+ * .effect-oci/collected/     content that a collection is about to remove
  * .effect-oci/uploads/       unfinished blobs and manifests; a registry has this folder in DIR only
  * .effect-oci/broken/        content that `quarantine` has moved aside
  * .effect-oci/registry       in DIR, marks it as a registry
@@ -38,20 +40,21 @@
  *
  * **Several processes**
  *
- * A process takes a lock to change `index.json`, and then reads the file again. Reads need no lock. If the holder ends
- * without releasing the lock, other processes on Linux detect that at once by its process number and start time; on
- * other systems, and across machines, after 10 seconds without a sign of life. Changes that arrive while others are
- * being written wait, and are written together. A process keeps the lock for up to 0.1 s while more changes wait, and
- * then lets other processes have it. Other tools do not know this lock: what they write at the same moment may be lost,
- * and so may changes of two such tools.
+ * A process takes a lock to change `index.json`, and reads the file again if it has changed. Reads need no lock. If the
+ * holder ends without releasing the lock, other processes on Linux detect that at once by its process number and
+ * start time; on other systems, and across machines, after 10 seconds without a sign of life. Changes that arrive while
+ * others are being written wait, and are written together. A process keeps the lock for up to a second while more
+ * changes wait, unless another process waits for it. Other tools do not know this lock: what they write at the same
+ * moment may be lost, and so may changes of two such tools.
  *
  * **Space**
  *
  * `collect` removes content that nothing needs, while this process and others use the folder. It goes by the
  * modification times of files. A process that acknowledges that content exists sets its time first, unless it may not
  * change the file. Other tools do not, so the grace period must exceed the time in which such a tool pushes an image.
- * Files that are about to be removed are in `.effect-oci/collected` for a moment; after a crash, they are moved back
- * when they are missed.
+ * Files that are about to be removed are in `.effect-oci/collected` for a moment, and are read there. After a crash,
+ * they are moved back when a client asks whether they exist, or pushes a manifest that needs them, and by the next
+ * collection.
  *
  * **Limits**
  *

@@ -119,7 +119,7 @@ export const make = ({ danglingReferrers = "keep", untagged = "keep" }: Policies
     return names.length === 0 && subject === undefined && untagged === "keep"
   }
 
-  /** Orders manifests so that each follows those that need it and its subject. */
+  /** Orders manifests so that each follows those that need it and its subject, and soon after them. */
   const ordered = function*(removed: ReadonlyArray<Node>): Generator<void, ReadonlyArray<Node>> {
     const before = new Map(removed.map(({ digest }) => [digest, 0]))
     const after = ({ digest, needs }: Node) => [...needs, ...followersOf(digest)].filter((other) => before.has(other))
@@ -127,20 +127,21 @@ export const make = ({ danglingReferrers = "keep", untagged = "keep" }: Policies
       for (const other of after(node)) before.set(other, (before.get(other) ?? 0) + 1)
       yield
     }
-    const first = removed.filter(({ digest }) => before.get(digest) === 0)
-    // the list grows during the iteration
-    for (const node of first) {
+    // the last one comes first, so that what a manifest contains follows soon after it
+    const open = removed.filter(({ digest }) => before.get(digest) === 0).reverse()
+    const found = new Set<Node>()
+    for (let node = open.pop(); node !== undefined; node = open.pop()) {
+      found.add(node)
       for (const other of after(node)) {
         const left = (before.get(other) ?? 0) - 1
         before.set(other, left)
         const next = nodes.get(other)
-        if (left === 0 && next !== undefined) first.push(next)
+        if (left === 0 && next !== undefined) open.push(next)
       }
       yield
     }
     // tags made of digests can form a circle
-    const seen = new Set(first)
-    return [...first, ...removed.filter((node) => !seen.has(node))]
+    return [...found, ...removed.filter((node) => !found.has(node))]
   }
 
   const settle = function*(): Generator<void, ReadonlyArray<Removal>> {

@@ -3,7 +3,7 @@
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Fiber, FileSystem, type Scope, Stream } from "effect"
+import { Deferred, Duration, Effect, Fiber, type Scope, Stream } from "effect"
 import type { Digest } from "effect-oci/Digest"
 import type * as GarbageCollection from "effect-oci/GarbageCollection"
 import * as LayoutRegistry from "effect-oci/LayoutRegistry"
@@ -25,7 +25,7 @@ import {
   repository,
   tag
 } from "../utils/images.ts"
-import { assertValid, blobPath, temporaryFolder } from "../utils/layouts.ts"
+import { assertValid, blobPath, leaveInQuarantine, temporaryFolder } from "../utils/layouts.ts"
 
 const app = repository("team/app")
 
@@ -393,19 +393,12 @@ describe("a collection of a folder", () => {
 
   const isMove = ({ operation, to = "" }: Files.Call) => operation === "rename" && to.includes("collected")
 
-  /** Registry of a folder whose file system asks before each operation. */
-  const asked = (directory: string, ask: Parameters<typeof Files.asking>[1]) =>
-    Effect.flatMap(FileSystem.FileSystem, (fs) =>
-      LayoutRegistry.make({ directory }).pipe(
-        Effect.provideService(FileSystem.FileSystem, Files.asking(fs, ask))
-      ))
-
-  it.effect("moves and removes files without the lock, so that pushes do not wait for that", () =>
+  it.effect("moves files and removes blobs without the lock, so that pushes do not wait for that", () =>
     withNode(Effect.gen(function*() {
       const directory = yield* temporaryFolder
       const locks = Path.join(directory, "team", "app", ".effect-oci", "lock")
       const seen = { locked: 0, free: 0 }
-      const registry = yield* asked(directory, (call) =>
+      const registry = yield* Files.askingRegistry(directory, (call) =>
         Effect.sync(() => {
           const isRemoval = call.operation === "remove" && call.path.includes("collected")
           if (!isMove(call) && !isRemoval) return
@@ -415,14 +408,15 @@ describe("a collection of a folder", () => {
       yield* Effect.forEach(["a", "b", "c"], (text) => pushBlob(registry, app, text))
       yield* later(2)
       assert.lengthOf((yield* registry.collect({ olderThan: "1 hour", ...everything })).removed, 6)
-      assert.deepStrictEqual(seen, { locked: 0, free: 12 })
+      // the manifest is removed with the lock
+      assert.deepStrictEqual(seen, { locked: 1, free: 11 })
     })))
 
   it.effect("moves a blob back that a manifest needs that was listed before it was moved", () =>
     withNode(Effect.gen(function*() {
       const directory = yield* temporaryFolder
       // a process that may not change the time of the file
-      const other = yield* asked(
+      const other = yield* Files.askingRegistry(
         directory,
         (call) => call.operation === "utimes" ? Effect.fail(Files.refusal("EACCES", call)) : Effect.void
       )
@@ -433,7 +427,10 @@ describe("a collection of a folder", () => {
         config: { ...blob, mediaType: "application/vnd.example" },
         layers: []
       })))
-      const registry = yield* asked(directory, (call) => isMove(call) ? Effect.asVoid(listed) : Effect.void)
+      const registry = yield* Files.askingRegistry(
+        directory,
+        (call) => isMove(call) ? Effect.asVoid(listed) : Effect.void
+      )
       yield* later(2)
       assert.deepStrictEqual((yield* registry.collect({ olderThan: "1 hour" })).removed, [])
       assert.isTrue(yield* hasManifest(registry, (yield* listed).digest))
@@ -448,7 +445,7 @@ describe("a collection of a folder", () => {
         const images = yield* Effect.forEach(["a", "b"], (layer) => pushImage(registry, app, [layer]))
         yield* later(2)
         let moves = 0
-        const failing = yield* asked(directory, (call) => {
+        const failing = yield* Files.askingRegistry(directory, (call) => {
           if (isMove(call)) moves++
           const isIndex = call.operation === "rename" && call.to === Path.join(layout, "index.json")
           const isFailing = time === "while it moves files" ? isMove(call) && moves === 2 : isIndex
@@ -467,21 +464,19 @@ describe("a collection of a folder", () => {
     withNode(Effect.gen(function*() {
       const { directory, layout, registry } = yield* folder
       const { digest } = yield* pushBlob(registry, app, "alone")
-      const seized = Path.join(layout, ".effect-oci", "collected", digest.replace(":", "-"))
-      Fs.mkdirSync(Path.dirname(seized), { recursive: true })
-      Fs.renameSync(blobPath(layout, digest), seized)
-      const looking = yield* asked(directory, ({ path }) =>
+      const seized = leaveInQuarantine(layout, digest)
+      const looking = yield* Files.askingRegistry(directory, ({ path }) =>
         Effect.sync(() => {
           if (path === seized && Fs.existsSync(seized)) Fs.renameSync(seized, blobPath(layout, digest))
         }))
       assert.strictEqual((yield* looking.resolveBlob(app, digest)).size, 5)
     })))
 
-  it.effect("waits for the collection of another process, but not longer than a minute", () =>
+  it.effect("waits for another collection, but not longer than a minute", () =>
     withNode(Effect.gen(function*() {
       const { directory, layout, registry } = yield* folder
       const [moving, proceed] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
-      const first = yield* asked(
+      const first = yield* Files.askingRegistry(
         directory,
         (call) =>
           isMove(call) ? Effect.andThen(Deferred.succeed(moving, undefined), Deferred.await(proceed)) : Effect.void
@@ -501,8 +496,8 @@ describe("a collection of a folder", () => {
       const error = yield* Fiber.join(quarantine)
       yield* Fiber.interrupt(time)
       assert.deepStrictEqual(removed, [])
-      assert.include(skipped[0]?.problem, "another process is collecting it")
-      assert.include(error.message, "another process is collecting it")
+      assert.include(skipped[0]?.problem, "another collection of it runs")
+      assert.include(error.message, "another collection of it runs")
       yield* Deferred.succeed(proceed, undefined)
       assert.lengthOf((yield* Fiber.join(collecting)).removed, 1)
       assert.strictEqual(yield* registry.quarantine(app, digest), "quarantined")
@@ -514,7 +509,7 @@ describe("a collection of a folder", () => {
       withNode(Effect.gen(function*() {
         const directory = yield* temporaryFolder
         const [reached, pushed] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
-        const registry = yield* asked(directory, (call) => {
+        const registry = yield* Files.askingRegistry(directory, (call) => {
           const isRemoval = call.operation === "remove" && call.path.includes("collected")
           return (what === "moves" ? isMove(call) : isRemoval)
             ? Effect.andThen(Deferred.succeed(reached, undefined), Deferred.await(pushed))
@@ -621,24 +616,19 @@ describe("a collection of a folder", () => {
       const { directory, layout, registry } = yield* folder
       const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
       const blob = yield* pushBlob(registry, app, "alone")
-      const collected = Path.join(layout, ".effect-oci", "collected")
-      Fs.mkdirSync(collected, { recursive: true })
-      for (const { digest } of [image, blob]) {
-        Fs.renameSync(blobPath(layout, digest), Path.join(collected, digest.replace(":", "-")))
-      }
+      for (const { digest } of [image, blob]) leaveInQuarantine(layout, digest)
       const restarted = yield* LayoutRegistry.make({ directory })
-      assert.strictEqual((yield* restarted.resolveBlob(app, blob.digest)).size, 5)
       assert.isTrue(yield* hasManifest(restarted, image.digest))
-      assert.deepStrictEqual(Fs.readdirSync(collected), [])
+      assert.strictEqual((yield* restarted.resolveManifest(app, image.digest)).size, image.size)
+      assert.strictEqual((yield* restarted.resolveBlob(app, blob.digest)).size, 5)
+      assert.deepStrictEqual(Fs.readdirSync(Path.join(layout, ".effect-oci", "collected")), [])
     })))
 
   it.effect("accepts a manifest that needs a file that a crash left in quarantine", () =>
     withNode(Effect.gen(function*() {
       const { layout, registry } = yield* folder
       const blob = yield* pushBlob(registry, app, "alone")
-      const collected = Path.join(layout, ".effect-oci", "collected")
-      Fs.mkdirSync(collected, { recursive: true })
-      Fs.renameSync(blobPath(layout, blob.digest), Path.join(collected, blob.digest.replace(":", "-")))
+      leaveInQuarantine(layout, blob.digest)
       yield* pushManifest(registry, app, {
         schemaVersion: 2,
         mediaType: "application/vnd.oci.image.manifest.v1+json",
@@ -648,20 +638,36 @@ describe("a collection of a folder", () => {
       assert.isTrue(Fs.existsSync(blobPath(layout, blob.digest)))
     })))
 
+  it.effect("lets a client delete a manifest whose file a crash left in quarantine", () =>
+    withNode(Effect.gen(function*() {
+      const { layout, registry } = yield* folder
+      const image = yield* pushImage(registry, app, ["layer"], { tags: [tag("1")] })
+      yield* pushIndex(registry, app, [image], { tags: [tag("2")] })
+      leaveInQuarantine(layout, image.digest)
+      yield* registry.deleteManifest(app, image.digest)
+      assert.isFalse(yield* hasManifest(registry, image.digest))
+    })))
+
+  it.effect("moves broken content aside that a crash left in quarantine", () =>
+    withNode(Effect.gen(function*() {
+      const { layout, registry } = yield* folder
+      const { digest } = yield* pushBlob(registry, app, "alone")
+      Fs.writeFileSync(blobPath(layout, digest), "other")
+      leaveInQuarantine(layout, digest)
+      assert.strictEqual(yield* registry.quarantine(app, digest), "quarantined")
+    })))
+
   it.effect("keeps a blob that was pushed again after a crash left an old file of it in quarantine", () =>
     withNode(Effect.gen(function*() {
       const { layout, registry } = yield* folder
       const blob = yield* pushBlob(registry, app, "alone")
-      const collected = Path.join(layout, ".effect-oci", "collected")
-      const seized = Path.join(collected, blob.digest.replace(":", "-"))
-      Fs.mkdirSync(collected, { recursive: true })
-      Fs.renameSync(blobPath(layout, blob.digest), seized)
+      const seized = leaveInQuarantine(layout, blob.digest)
       Fs.utimesSync(seized, 1, 1)
       yield* pushBlob(registry, app, "alone")
       yield* TestClock.setTime(Date.now())
       assert.deepStrictEqual((yield* registry.collect({ olderThan: "1 hour" })).removed, [])
       assert.isTrue(yield* hasBlob(registry, blob.digest))
-      assert.deepStrictEqual(Fs.readdirSync(collected), [])
+      assert.deepStrictEqual(Fs.readdirSync(Path.dirname(seized)), [])
     })))
 
   it.effect("reports and removes abandoned upload sessions", () =>

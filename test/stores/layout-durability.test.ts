@@ -34,6 +34,15 @@ const recorded = Effect.fnUntraced(function*(options: Partial<LayoutRegistry.Opt
   return { calls, registry }
 })
 
+/** Creates such a registry with an image, and a function that pushes an empty index with a tag. */
+const prepared = Effect.gen(function*() {
+  const { calls, registry } = yield* recorded()
+  yield* pushImage(registry, app, ["layer"])
+  const push = (name: string) =>
+    pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [], name }, [tag(name)])
+  return { calls, push, registry }
+})
+
 const uploadInChunks = Effect.fnUntraced(function*(registry: Registry) {
   const upload = yield* registry.startUpload(app)
   assert(upload._tag === "Upload")
@@ -200,10 +209,7 @@ describe("LayoutRegistry takes many manifests in little time:", () => {
 
   it.effect("it reads the index again only if the file has changed", () =>
     Effect.gen(function*() {
-      const { calls, registry } = yield* recorded()
-      yield* pushImage(registry, app, ["layer"])
-      const push = (name: string) =>
-        pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [], name }, [tag(name)])
+      const { calls, push, registry } = yield* prepared
       const reads = () => calls.filter(({ operation, path }) => operation === "open" && path === `${app}/index.json`)
       yield* push("1")
       const before = reads().length
@@ -218,10 +224,7 @@ describe("LayoutRegistry takes many manifests in little time:", () => {
 
   it.effect("it keeps the file of a manifest that is deleted and pushed at the same time", () =>
     Effect.gen(function*() {
-      const { registry } = yield* recorded()
-      yield* pushImage(registry, app, ["layer"])
-      const push = (name: string) =>
-        pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [], name }, [tag(name)])
+      const { push, registry } = yield* prepared
       for (let round = 0; round < 10; round++) {
         const { digest } = yield* push("twice")
         yield* Effect.all([
@@ -251,10 +254,7 @@ describe("LayoutRegistry takes many manifests in little time:", () => {
 
   it.effect("it makes a change whose neighbour is interrupted", () =>
     Effect.gen(function*() {
-      const { registry } = yield* recorded()
-      yield* pushImage(registry, app, ["layer"])
-      const push = (name: string) =>
-        pushManifest(registry, app, { mediaType: MediaType.imageIndex, manifests: [], name }, [tag(name)])
+      const { push, registry } = yield* prepared
       const names = Array.from({ length: 20 }, (_, index) => `${index}`)
       yield* Effect.forEach(
         names,

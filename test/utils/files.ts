@@ -2,6 +2,7 @@
  * File systems that watch, or misbehave.
  */
 import { Effect, FileSystem, PlatformError } from "effect"
+import * as LayoutRegistry from "effect-oci/LayoutRegistry"
 
 /** An operation on a path, or on a file that is open. */
 export interface Call {
@@ -66,3 +67,10 @@ export const asking = (
       Effect.andThen(asked("open", path), Effect.map(fs.open(path, options), (opened) => file(path, opened)))
   })
 }
+
+/** A registry in a folder whose file system asks before each operation. */
+export const askingRegistry = (directory: string, ask: Parameters<typeof asking>[1]) =>
+  Effect.flatMap(FileSystem.FileSystem, (fs) =>
+    LayoutRegistry.make({ directory }).pipe(
+      Effect.provideService(FileSystem.FileSystem, asking(fs, ask))
+    ))

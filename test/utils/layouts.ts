@@ -30,6 +30,15 @@ export const tagOf = ({ annotations }: Entry): string | undefined => annotations
 
 export const blobPath = (layout: string, digest: string): string => Path.join(layout, "blobs", ...digest.split(":"))
 
+/** Moves a file to the quarantine, as a collection does before it crashes, and returns its path there. */
+export const leaveInQuarantine = (layout: string, digest: string): string => {
+  const collected = Path.join(layout, ".effect-oci", "collected")
+  const path = Path.join(collected, digest.replace(":", "-"))
+  Fs.mkdirSync(collected, { recursive: true })
+  Fs.renameSync(blobPath(layout, digest), path)
+  return path
+}
+
 /** Every file below a folder, by its path there. */
 export const filesOf = (folder: string): ReadonlyArray<string> =>
   Fs.existsSync(folder)
