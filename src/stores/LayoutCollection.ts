@@ -35,8 +35,11 @@ import * as Reachability from "./Reachability.ts"
 import * as SortedMap from "./SortedMap.ts"
 import * as Steps from "./Steps.ts"
 
-/** Number of manifests or blobs in a batch. The lock is taken once for each batch. */
-const batchSize = 256
+/**
+ * Number of manifests or blobs in a batch. The lock is taken once for each batch. Manifests are removed while it is
+ * held, so that pushes wait for a batch of them.
+ */
+const batchSizes = { manifests: 96, blobs: 1024 }
 
 /**
  * Number of files that are examined, moved or removed at the same time. With more of them the collection ends much
@@ -341,8 +344,11 @@ const removeBlobs = (context: Context, blobs: ReadonlyArray<Removed>) =>
 // ---------------------------------------------------------------------------------------------------------------------
 
 /** Runs an effect for batches of items. */
-const inBatches = <A>(items: ReadonlyArray<A>, use: (batch: ReadonlyArray<A>) => Effect.Effect<void, Reason>) =>
-  Effect.forEach(Arr.chunksOf(items, batchSize), use, { discard: true })
+const inBatches = <A>(
+  items: ReadonlyArray<A>,
+  size: number,
+  use: (batch: ReadonlyArray<A>) => Effect.Effect<void, Reason>
+) => Effect.forEach(Arr.chunksOf(items, size), use, { discard: true })
 
 /** Returns the blobs that nothing needs and whose files are old. */
 const candidates = Effect.fnUntraced(function*({ cutoff, reachability, target: { files, layout } }: Context) {
@@ -415,10 +421,10 @@ export const run = Effect.fnUntraced(function*(options: Options): Effect.fn.Retu
       const info = yield* files.stat(layout.blobPath(removal.node.digest))
       if (info !== undefined) record({ entry: entryOf(removal), info })
     }
-  } else yield* inBatches(removals, (batch) => removeManifests(context, batch))
+  } else yield* inBatches(removals, batchSizes.manifests, (batch) => removeManifests(context, batch))
   if (policies.broken !== "keep") yield* removeBroken(context)
   if (policies.blobs === "keep") return
   const blobs = yield* candidates(context)
   if (isDry) blobs.forEach(record)
-  else yield* inBatches(blobs, (batch) => removeBlobs(context, batch))
+  else yield* inBatches(blobs, batchSizes.blobs, (batch) => removeBlobs(context, batch))
 }, Effect.scoped)

@@ -196,7 +196,14 @@ const measureCollection = Effect.fnUntraced(function*({ contents, isManifest }: 
   yield* Effect.scoped(
     Effect.flatMap(serve(folder), ({ host }) => loaded("without a collection", host, Effect.sleep("10 seconds")))
   )
-  const { host } = yield* serve(folder, "--gc", "1s", "--gc-older-than", "1h", ...isManifest ? ["--gc-untagged", "collect"] : [])
+  const { host } = yield* serve(
+    folder,
+    "--gc",
+    "1s",
+    "--gc-older-than",
+    "1h",
+    ...isManifest ? ["--gc-untagged", "collect"] : []
+  )
   const isLeft = () =>
     Fs.existsSync(path(contents.at(-1) ?? "")) ||
     contents.some((content, index) => index % Math.ceil(contents.length / 100) === 0 && Fs.existsSync(path(content)))
