@@ -189,7 +189,7 @@ const lookNow = (context: Context) => Effect.flatMap(context.target.layout.index
 // ---------------------------------------------------------------------------------------------------------------------
 
 /** Makes a change of the index that lets it become no larger. */
-const change = <A>({ target: { layout } }: Context, edit: Change<A>["edit"]) =>
+const change = <A>({ target: { layout } }: Options, edit: Change<A>["edit"]) =>
   layout.change({ limit: LayoutFormat.indexLimit, edit, addsContent: false })
 
 /** Content whose files are in the quarantine. */
@@ -236,8 +236,9 @@ const discard = Effect.fnUntraced(
 )
 
 /**
- * Removes content, except what stays after all. `settle` takes the lock, and looks again. It runs the effect that it
- * gets after that. The files are moved back if it fails.
+ * Moves the files of content to the quarantine, and runs `settle`. That takes the lock, looks again, and then runs the
+ * effect `finish`, which moves back what stays after all and removes the others. If anything fails, all files are moved
+ * back that were not removed.
  */
 const remove = (
   context: Context,
@@ -291,7 +292,7 @@ const keepWanted = (context: Context, index: LayoutIndex.LayoutIndex, removals: 
     { concurrency: filesAtATime, discard: true }
   )
 
-/** Removes the entries of manifests from the index, except those that stay after all, and runs `finish` then. */
+/** Removes the entries of manifests from the index, except those that stay after all, and then runs `finish`. */
 const removeEntries = (
   context: Context,
   removals: ReadonlyArray<Reachability.Removal>,
@@ -401,18 +402,14 @@ const removeBroken = Effect.fnUntraced(function*(context: Context) {
 export const run = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<void, Reason, Scope.Scope> {
   const { policies, record, target: { files, layout } } = options
   const isDry = policies.dryRun === true
-  const context: Context = {
-    ...options,
-    reachability: Reachability.make(policies),
-    gone: new Set(),
-    seen: yield* layout.index
-  }
+  // fails if there is no layout, before the lock would create folders
+  yield* layout.index
   if (!isDry) {
     yield* layout.collecting
-    yield* change(context, (index) => Effect.as(layout.quarantine.restoreAll, { index, value: undefined }))
+    yield* change(options, (index) => Effect.as(layout.quarantine.restoreAll, { index, value: undefined }))
   }
   const index = yield* layout.index
-  context.seen = index
+  const context: Context = { ...options, reachability: Reachability.make(policies), gone: new Set(), seen: index }
   yield* load(context, index, LayoutIndex.roots(index))
   yield* keepInvalid(context, LayoutIndex.empty, index)
   const removals = yield* Steps.run(context.reachability.settle(), itemsAtATime)
